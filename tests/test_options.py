@@ -48,7 +48,7 @@ DECLARED = {
 class Repeats(Computing):
     dataset: str = option(..., "What is repeated.")
     _: KW_ONLY
-    count: int = option(1, "How often.", metavar="N")
+    count: int = option(1, "How often.", "N")
     tell: object = python_only(None, "is told")
 
 

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 @takes(ObserveOptions)
 def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions) -> ShownObserved:
-    """Read files of satellite tracks and GNSS stations as one observation; see `qexp observe`.
+    """Read observed displacements into one file, which qexp invert reads.
+
+    Each file is a track of its own. Text files without a header have the columns east, north,
+    line-of-sight displacement (m, positive toward the satellite), error, and the unit vector east,
+    north, up from the ground to the satellite. Points with missing numbers are masked. Without `to`
+    the observation is only described; an observation file can be given again, to look at it or to
+    change its noise.
 
     sources      a file, or several: each is a track of its own, or a table of GNSS stations
     returns      the `observation` (m), its `tracks` in numbers, `warnings`, the `files` that were
@@ -60,7 +66,25 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
 def invert(
     observation: Observed | Observation | str | Path, options: InvertOptions
 ) -> ShownInversion:
-    """Estimate the sources of an observation; see `qexp invert`.
+    """Estimate the source of an observed deformation, with standard errors.
+
+    With a run, its network estimates the source within a second, from the data resampled to its own
+    pixels, and `refine` follows the estimate to the minimum of least squares, also from starts
+    around it, as far away as the network's errors on similar test samples. Without a run, the
+    minimum is searched from many starts. Least squares are weighted by the full covariance of each
+    track's noise; offsets and ramps are estimated along with the source.
+
+    Positions are in metres of the observation's reference system, all else in the units of specs.
+    Scaled errors are the standard errors times the root of the reduced χ² where that is above 1.
+    The 95 % intervals are those of the profile likelihood, with the same factor; they also hold
+    where parameters trade off. An interval without zero does not mean that there is a source,
+    because its position was searched for: the reduced χ² and the BIC say that, and a warning is
+    given by them.
+
+    With `posterior`, all sources that explain the data are drawn in proportion to how well they do:
+    priors are those of the run's training data, or uniform between bounds; without bounds,
+    amplitudes are uniform over plausible values. Offsets, ramps and the size of the noise are
+    integrated over.
 
     observation     what `qexp.observe` returns, or the path of its file
     returns         `parameters`, `tracks`, `posterior`, and the `document()` that `--json` prints;
@@ -86,9 +110,9 @@ def invert(
     folder = None if options.to is None else target_outside_of_runs(options.to)
     if folder is not None:
         require_room(folder, options.overwrite)
-    data = (
-        read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
-    )
+    data = observation
+    if isinstance(data, str | Path):
+        data = read_observation(Path(data))
     if isinstance(data, Observed):
         data = data.observation
     if folder is not None:
@@ -97,14 +121,12 @@ def invert(
         if options.run is None:
             tables = tables_here(options.workspace)
             for name in options.emulators:
-                directory = directory_of(
-                    name.removeprefix(EMULATOR), options.workspace, options.trust_code
-                )
+                run = name.removeprefix(EMULATOR)
+                directory = directory_of(run, options.workspace, options.trust_code)
                 emulator = load_stage(directory.training_spec()["dataset"], "emulate")(directory)
                 if emulator.presumes_north:
-                    options.warn(
-                        f"rows of the images that {name} learned count as running northwards"
-                    )
+                    images = f"rows of the images that {name} learned"
+                    options.warn(f"{images} count as running northwards")
                 tables = emulator.among(tables, name, options.centre is not None)
             estimates = by_least_squares(data, asked, tables)
         else:
@@ -132,13 +154,12 @@ def _with_a_bar(options: InvertOptions) -> Iterator[InvertOptions]:
     with bar("inverting") as show:
 
         def on_stage(source: str, stage: str, share: float) -> None:
-            before = sources.index(source) if source in sources else 0
-            show(
-                (before + (STAGES.index(stage) + share) / len(STAGES)) / len(sources), stage, source
-            )
+            share_of_source = (STAGES.index(stage) + share) / len(STAGES)
+            number = sources.index(source) if source in sources else 0
+            show((number + share_of_source) / len(sources), stage, source)
 
-        def on_drawn(done: int, of: int) -> None:
-            show(done / of, f"{done:,} of {of:,} draws", "drawing from the posterior")
+        def on_drawn(done: int, count: int) -> None:
+            show(done / count, f"{done:,} of {count:,} draws", "drawing from the posterior")
 
         yield replace(
             options,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from qexp.api.handles import Runs, directory_of, open_runs
 from qexp.api.progress import bar, counted
-from qexp.base import workspace as workspaces
 from qexp.base.formats import read_json
 from qexp.base.machine import on_a_terminal
 from qexp.base.options import as_warning, takes
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 @takes(MatrixOptions)
 def matrix(run: Runs, options: MatrixOptions) -> Matrix:
-    """Estimate the observations of every cell of a grid of true values; see `qexp matrix`.
+    """Map where a network can be trusted: its estimates over a grid of true values.
 
     run         a run; or several, as a list or a pattern such as "mogi_[0-9]*", that differ by
                 their seed alone: each gets its matrix, and the mean, bias and standard deviation
@@ -45,7 +44,7 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
     from qexp.trust.matrix import matrices, matrix as make
     from qexp.web.notebook import matrix_at
 
-    home = workspaces.find(options.workspace)
+    home = options.home
 
     def of_run(directory: RunDirectory) -> Path:
         with counted(options.on_refined, f"refining {directory.name}", "cells") as on_refined:
@@ -69,8 +68,15 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
 
 @takes(PredictOptions)
 def predict(run: Runs, options: PredictOptions) -> Predictions:
-    """Estimate the images, rows, fields or spectra of a file or folder into new files; see `qexp
-    predict`.
+    """Estimate the images, rows, fields or spectra in files.
+
+    They are read in chunks that need little memory. Images are found by the names of the run's
+    inputs, with rows that run northwards, and converted to their units; those unlike the training
+    data are counted. Columns of rows are found by name, or as `columns` says, or by number in a
+    file without names; fields by name, and slopes are computed from the surface. Rows get their
+    ensemble standard deviation, spectra a figure along each core, and both get intervals, by the
+    errors of held-out data. Files that the same run has estimated already are skipped, so that an
+    interrupted command can be repeated. A cluster gets a job for each file of a folder.
 
     run         a run; or several that differ by their seed alone, as a list or a pattern, which are
                 one estimator
@@ -113,9 +119,7 @@ def _collect(
     count: int,
     each: Callable[[Prediction | QexpError], None],
 ) -> list[Prediction]:
-    """The predictions of files, of which `each` is told. Raises the error of a single file, or one
-    of all.
-    """
+    """The predictions of files, each told. Raises the error of a single file, or one of all."""
     predictions, mistakes = [], []
     for outcome in outcomes:
         if isinstance(outcome, QexpError) and count == 1:
@@ -147,9 +151,10 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
     """
     from qexp.runs.predict import submit
 
-    home = workspaces.find(options.workspace)
     return submit(
-        directory_of(run, options.workspace, options.trust_code, ensemble=True), home, options
+        directory_of(run, options.workspace, options.trust_code, ensemble=True),
+        options.home,
+        options,
     )
 
 

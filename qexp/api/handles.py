@@ -1,10 +1,7 @@
-"""A run as Python sees it, how to open one, and how it is judged: on other data, by its intervals
-and posteriors.
-"""
+"""A run as Python sees it, how to open one, and how it is judged."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -82,7 +79,7 @@ class Run(Shown):
 
     @property
     def seed(self) -> int | None:
-        """Its random seed; None for a run of weights from elsewhere."""
+        """The random seed; None for a run of weights from elsewhere."""
         return self.directory.record().seed
 
     @property
@@ -93,40 +90,31 @@ class Run(Shown):
     @property
     def results(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """part → output → metric → value, in the output's unit."""
-        results: dict[str, dict[str, dict[str, float | None]]] = self.directory.record().document()[
-            "results"
-        ]
+        document = self.directory.record().document()
+        results: dict[str, dict[str, dict[str, float | None]]] = document["results"]
         return results
 
     @property
     def evaluations(self) -> dict[str, EvaluationRecord]:
-        """Name → evaluation on other data: its `results` (part → output → metric → value),
-        `independent`, `reasons`.
-        """
+        """Name → evaluation on other data: `results` (part → output → metric → value), ..."""
         records = [evaluation.evaluation() for evaluation in evaluations_of(self.directory)]
         return {record.name: record for record in records}
 
     @property
     def limit(self) -> Limit | None:
-        """The errors of the exact posteriors of its test samples, if `qexp.limit` has computed
-        them.
-        """
+        """The errors of the exact posteriors of its test samples, if `qexp.limit` computed them."""
         from qexp.results.limit import limit_of
 
         return limit_of(self.directory)
 
     @property
     def calibration(self) -> Calibration | None:
-        """How sure its posteriors may be, if `qexp.calibrate` has tested them: those of its head,
-        if it has one.
-        """
+        """How sure its posteriors may be, if `qexp.calibrate` tested them; its head's first."""
         return next(iter(self.calibrations.values()), None)
 
     @property
     def calibrations(self) -> dict[str, Calibration]:
-        """Kind → the last calibration of that kind, in the order "head", "refined"; with the part,
-        as in "head_train", if that is not the whole prior.
-        """
+        """Kind, such as "head", "refined", or "head_train" of a part → its last calibration."""
         from qexp.results.calibration import calibrations_of
 
         return calibrations_of(self.directory)
@@ -153,20 +141,14 @@ class Run(Shown):
         from qexp.runs.evaluate import evaluate
         from qexp.web.notebook import ShownEvaluation
 
-        home = (
-            self.directory.workspace
-            if options.workspace is None
-            else workspaces.find(options.workspace)
-        )
+        home = self.directory.workspace if options.workspace is None else options.home
         return ShownEvaluation(
             **fields_of(evaluate(self.directory.trusting(options.trust_code), home, options))
         )
 
     @property
     def pretrained_from(self) -> str:
-        """The runs from which its weights were pretrained, the nearest first; empty for random
-        initialisation.
-        """
+        """The runs from which its weights were pretrained, the nearest first; else empty."""
         from qexp.store.provenance import lineage_text
 
         return lineage_text(self.directory.record().lineage)
@@ -185,9 +167,7 @@ class Run(Shown):
 
     @property
     def metrics(self) -> Listing:
-        """A dictionary per epoch; a notebook shows them as a table, and `to_pandas()` makes a data
-        frame of them.
-        """
+        """A dictionary per epoch: a table in a notebook, a data frame by `to_pandas()`."""
         return epochs_listed(self.directory.metrics())
 
     def matrix(self, name: str) -> Matrix:
@@ -365,9 +345,7 @@ class Run(Shown):
 
     @takes(VerifyOptions)
     def verify(self, options: VerifyOptions) -> ShownVerification:
-        """Train it again in another folder and compare all results bit by bit; see `qexp
-        verify`.
-        """
+        """Train it again in another folder and compare all results bit by bit."""
         from qexp.api.progress import display_of
         from qexp.upkeep.verify import verify
         from qexp.web.trust import ShownVerification
@@ -379,19 +357,18 @@ class Run(Shown):
 
     @takes(FiguresOptions)
     def figures(self, options: FiguresOptions) -> Pictures:
-        """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp
-        figures`.
-        """
+        """Draw the figures again from the run's files; returns the paths of the pictures."""
         from qexp.kinds.figures import draw
 
         evaluation = options.evaluation
         directory = (
             self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
         )
-        to = None if options.to is None else target_outside_of_runs(options.to) / self.name
-        return Pictures(
-            draw(directory, options.formats, options.drawn_with, options.only, options.warn, to)
+        folder = None if options.to is None else target_outside_of_runs(options.to) / self.name
+        drawn = draw(
+            directory, options.formats, options.drawn_with, options.only, options.warn, folder
         )
+        return Pictures(drawn)
 
     @takes(ReportFile)
     def report(self, options: ReportFile) -> Path:
@@ -464,15 +441,11 @@ def open_run(
 
 
 Runs = Run | str | Path | Mapping[str, Any] | Iterable["Runs"]
-"""A run; a name, unique prefix, path or pattern such as "mogi_*"; a summary of `qexp.runs()`; or
-several of these.
-"""
+"""A run; a name, unique prefix, path or pattern; a summary of `qexp.runs()`; several of these."""
 
 
 def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
-    """Runs as the command line names them. Raises QexpError for what is neither a run nor
-    several.
-    """
+    """Runs as the command line names them. Raises QexpError for what is no run."""
     if isinstance(runs, str | Path):
         return [str(runs)]
     if isinstance(runs, Run) or (isinstance(runs, Mapping) and "path" in runs):
@@ -501,7 +474,7 @@ def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[
 def directory_of(
     run: Runs, workspace: str | Path | None, trust_code: bool = False, ensemble: bool = False
 ) -> RunDirectory:
-    """That of a single run, or with `ensemble` of several that differ by their seed alone.
+    """The directory of a single run, or with `ensemble` of several that differ by their seed alone.
 
     Raises NotFoundError, and QexpError for several, or with `ensemble` for those that are no
     ensemble.
@@ -525,8 +498,11 @@ def directory_of(
 
 @takes(EvaluateOptions)
 def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
-    """Evaluate a finished run on data other than its own test part, and keep the results in the
-    run; see `qexp evaluate`.
+    """Evaluate a finished run on data other than its own test part.
+
+    Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without
+    training or fitting anything. A warning says if the data are not independent of those that the
+    run was trained on, or if that is unknown. Samples without truth are left out and counted.
 
     returns     the evaluation: its `directory`, whether it was `made` now, and `record` with
                 `results` (part → output → metric → value), `intervals`, `independent` (None if
@@ -537,15 +513,17 @@ def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
     >>> evaluation.record.results["test"]["depth"]["mae"] > 0
     True
     """
-    home = workspaces.find(options.workspace)
     handle = Run(directory_of(run, options.workspace, options.trust_code))
-    return handle.evaluate(**vars(replace(options, workspace=home.root)))
+    return handle.evaluate(**vars(replace(options, workspace=options.home.root)))
 
 
 @takes(FiguresOptions)
 def figures(runs: Runs, options: FiguresOptions) -> Pictures:
-    """Draw the figures of runs again from their files, or the corner plot of files of draws; see
-    `qexp figures`.
+    """Draw the figures of finished runs again, from the numbers in their directories.
+
+    Of files of draws, such as estimates_posterior.nc of qexp predict, the corner plot of a sample
+    is drawn, and of several files their posteriors over each other: of a network and the known
+    likelihood, or of two runs.
 
     runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of
              them; or files of draws, such as "estimates_posterior.nc", whose posteriors of one
@@ -564,28 +542,27 @@ def figures(runs: Runs, options: FiguresOptions) -> Pictures:
     from qexp.figures.canvas import use_style
     from qexp.figures.distributions import draw_corner
 
-    to = None if options.to is None else target_outside_of_runs(options.to)
+    folder, drawn = None if options.to is None else target_outside_of_runs(options.to), Pictures()
     with use_style(*options.drawn_with):
-        drawn = [
-            draw_corner([*map(Path, names)], sample, to, options.formats)
-            for sample in options.only or ("",)
-        ]
-    return Pictures(itertools.chain(*drawn))
+        for sample in options.only or ("",):
+            drawn += draw_corner([*map(Path, names)], sample, folder, options.formats)
+    return drawn
 
 
 def files_of_draws(names: Sequence[str]) -> bool:
-    """Whether files are named, such as those that `predict` writes with `draws`, instead of
-    runs.
-    """
+    """Whether files are named, such as those that `predict` writes with `draws`, and no runs."""
     return bool(names) and all(name.endswith(".nc") for name in names)
 
 
 @takes(IntervalsOptions)
 def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
-    """Intervals of the held-out rows or spectra of a finished run, and how many they cover; see
-    `qexp intervals`.
+    """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall
+    and by group.
 
-    They are kept in the run, as training does; no other file changes.
+    Training does this at its end; for runs of older versions it is done here. Each interval is as
+    wide as the errors of other rows, or of other groups where whole groups are held out, require
+    for its coverage: this is conformal prediction, on the scale of the loss. The interval of every
+    row is kept in results/intervals.csv.
 
     returns     `unit` (what is exchangeable: "row", or the kind of group that is held out),
                 `units`, and `coverages`: for each output, interval and group `covered` of `n` rows,
@@ -606,8 +583,11 @@ def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
 
 @takes(CalibrateOptions)
 def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
-    """Test whether the posteriors of a run are calibrated, and keep the result in the run; see
-    `qexp calibrate`.
+    """Test whether the posteriors of runs are too narrow, too wide or biased.
+
+    New observations are simulated from values drawn from the prior. It is counted how often the
+    posteriors' intervals and regions contain these values, and what ranks the values have: overall,
+    and by where the estimates lie. The result is kept in the run and shown with it.
 
     run             a run; with `ensemble` several that differ by their seed alone, whose mixture is
                     tested
@@ -633,7 +613,7 @@ def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
         options = replace(options, theta=theta, observed=observed)
     with counted(options.on_observation, "calibrating", "observations") as on_observation:
         options = replace(options, on_observation=on_observation)
-        calibration = calibrate(directory, workspaces.find(options.workspace), options)
+        calibration = calibrate(directory, options.home, options)
     return shown_in(ShownCalibration, calibration, directory)
 
 
@@ -658,12 +638,14 @@ def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None)
 
 @takes(LimitOptions)
 def limit(options: LimitOptions) -> ShownLimit:
-    """Errors of the exact posteriors of simulated samples, with the dataset's whole distributions
-    as prior; see `qexp limit`.
+    """Compute the errors of the exact posteriors of simulated images with noise.
 
-    Over samples of the whole prior they are the least that any method can reach on average; over
-    the test part of a dataset that holds intervals out they are not, as a method that knew these
-    could do better.
+    The posterior of each test sample is integrated over up to two unknown variables, and sampled by
+    importance if there are more. Variables that the network takes as inputs count as known. The
+    prior is the whole distribution of each variable, training and test intervals. On average over
+    that prior (`part=all`) no method has a mean absolute error below that of the posterior median
+    (mae), nor a root mean square error below that of the posterior mean (rmse). Over the test
+    intervals alone a method that knew these could do better.
 
     returns     `variables`: name → `mae` (of the exact posterior median), `rmse` (of the exact
                 posterior mean), their standard errors `mae_error` and `rmse_error`, `unit`, and
@@ -682,10 +664,9 @@ def limit(options: LimitOptions) -> ShownLimit:
     from qexp.trust.limit import of_dataset, of_run
     from qexp.web.trust import ShownLimit
 
-    home = workspaces.find(options.workspace)
     with counted(options.on_sample, "integrating", "samples") as on_sample:
         options = replace(options, on_sample=on_sample)
         if options.run is None:
-            return ShownLimit(**fields_of(of_dataset(home, options)))
+            return ShownLimit(**fields_of(of_dataset(options.home, options)))
         directory = directory_of(options.run, options.workspace, options.trust_code)
-        return ShownLimit(**fields_of(of_run(directory, home, options)))
+        return ShownLimit(**fields_of(of_run(directory, options.home, options)))

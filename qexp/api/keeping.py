@@ -125,7 +125,7 @@ def restore(name: str, *, workspace: str | Path | None = None) -> Run:
 
 @takes(PurgeOptions)
 def purge(options: PurgeOptions) -> Purged:
-    """Delete the runs in the trash permanently; see `qexp purge`.
+    """Delete the runs in the trash permanently.
 
     returns     the `names` of deleted runs, the bytes `freed`, the `problems` of runs that could
                 not be deleted, and `gone`: runs that another process restored or deleted in the
@@ -135,11 +135,10 @@ def purge(options: PurgeOptions) -> Purged:
     >>> qexp.purge(timedelta(days=30)).names
     []
     """
-    home = workspaces.find(options.workspace)
-    runs = trashes.doomed(home, options.older_than)
+    runs = trashes.doomed(options.home, options.older_than)
     if options.confirm is not None and runs:
         options.confirm(runs)
-    return trashes.purge_runs(runs, home)
+    return trashes.purge_runs(runs, options.home)
 
 
 @dataclass(frozen=True)
@@ -219,8 +218,7 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
 
 @takes(WeightsOrder)
 def import_weights(options: WeightsOrder) -> Run:
-    """Make a finished run of weights that another program trained: a PyTorch, safetensors or Keras
-    file.
+    """Make a finished run of weights that another program trained: PyTorch, safetensors or Keras.
 
     Raises QexpError, before anything is written: for files that hold more than tensors, for tensors
     that are left over, missing or of another shape.
@@ -230,7 +228,7 @@ def import_weights(options: WeightsOrder) -> Run:
     """
     from qexp.runs.import_weights import import_weights as import_foreign
 
-    return Run(import_foreign(options, workspaces.find(options.workspace)))
+    return Run(import_foreign(options, options.home))
 
 
 def import_runs(
@@ -290,7 +288,8 @@ def is_archive(path: str | Path) -> bool:
 
 @takes(ImportOptions)
 def import_run(file: str | Path, options: ImportOptions) -> Run:
-    """Import the run of an archive; the whole archive is checked before anything is written.
+    """Import the run of an archive; the whole archive is checked before anything is written; see
+    `qexp import`.
 
     file  an archive that `qexp export` wrote
 
@@ -300,14 +299,16 @@ def import_run(file: str | Path, options: ImportOptions) -> Run:
     """
     from qexp.upkeep.archive import unpack
 
-    home = workspaces.find(options.workspace)
-    return Run(unpack(Path(file), home, options.name, trust_code=options.trust_code))
+    return Run(unpack(Path(file), options.home, options.name, trust_code=options.trust_code))
 
 
 @takes(PushOptions)
 def push(remote: str, options: PushOptions) -> Transfer:
-    """Push runs, with their matrices and evaluations, to a remote; what is there already is not
-    sent again.
+    """Push runs to a remote: a folder, or an address such as ssh://HOST/FOLDER or
+    s3://BUCKET/FOLDER.
+
+    Only what is missing there is sent; each run appears when all of it is there. Matrices,
+    evaluations and figures are parts of their run.
 
     remote  a URL, the path of a folder, or a name in qexp.toml
 
@@ -318,7 +319,7 @@ def push(remote: str, options: PushOptions) -> Transfer:
     """
     from qexp.remotes import place, transfer
 
-    home = workspaces.find(options.workspace)
+    home = options.home
     asked = () if options.launch is None else find_launch(options.launch, home).record().asked
     launched = [
         name for name in asked if (home.runs / name).exists()
@@ -333,7 +334,8 @@ def push(remote: str, options: PushOptions) -> Transfer:
 
 @takes(PullOptions)
 def pull(remote: str, options: PullOptions) -> Transfer:
-    """Pull runs from a remote; each appears when all of it is here and checked.
+    """Pull runs from a remote; each appears when all of it is here and checked, and its code is not
+    executed.
 
     remote  a URL, the path of a folder, or a name in qexp.toml
 
@@ -345,7 +347,6 @@ def pull(remote: str, options: PullOptions) -> Transfer:
     """
     from qexp.remotes import place, transfer
 
-    home = workspaces.find(options.workspace)
-    there = place.open_remote(remote, home)
+    there = place.open_remote(remote, options.home)
     with counted(options.count, f"pulling from {there.shown}", "runs") as count:
-        return transfer.pull(there, home, replace(options, count=count))
+        return transfer.pull(there, options.home, replace(options, count=count))

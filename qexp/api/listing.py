@@ -1,6 +1,4 @@
-"""Looking at runs: listings, columns, groups, lineage, comparisons, reports, the workspace in a
-browser.
-"""
+"""Looking at runs: listings, columns, groups, lineage, comparisons, reports, pages in a browser."""
 
 from __future__ import annotations
 
@@ -90,9 +88,7 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     """
     values, names = columns(list(summaries)), None
     if options.launch is not None:
-        names = set(
-            launchers.find_launch(options.launch, workspaces.find(options.workspace)).record().asked
-        )
+        names = set(launchers.find_launch(options.launch, options.home).record().asked)
     runs = choose(values, options, names)
     for text in values.warnings:
         options.warn(text)
@@ -112,24 +108,14 @@ class Status(Titled):
 
     def counts_in_words(self) -> str:
         """The number of runs in each state."""
-        return (
-            ", ".join(f"{count:,} {State(state).words}" for state, count in self.counts.items())
-            or "no runs"
-        )
+        counts = [f"{count:,} {State(state).words}" for state, count in self.counts.items()]
+        return ", ".join(counts) or "no runs"
 
     def sizes_in_words(self) -> str:
         """What takes room on the disk; empty if that was not looked at."""
-        uses = {
-            "runs": "runs",
-            "trash": "trash",
-            "cache": "cache of data",
-            "free": "free on this disk",
-        }
-        return ", ".join(
-            f"{in_bytes(self.sizes[key])} {words}"
-            for key, words in uses.items()
-            if key in self.sizes
-        )
+        words = {"cache": "cache of data", "free": "free on this disk"}
+        sizes = [f"{in_bytes(size)} {words.get(key, key)}" for key, size in self.sizes.items()]
+        return ", ".join(sizes)
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it."""
@@ -140,7 +126,9 @@ class Status(Titled):
     def document(self) -> dict[str, Any]:
         """What `qexp status --json` prints."""
         keys = ("name", "state", "epochs", "folds", "started", "job")
-        unfinished = [{key: run[key] for key in keys} for run in self.unfinished]
+        unfinished = []
+        for run in self.unfinished:
+            unfinished.append({key: run[key] for key in keys})
         return {"counts": dict(self.counts), "unfinished": unfinished, "sizes": dict(self.sizes)}
 
 
@@ -167,19 +155,11 @@ def status(
         from qexp.upkeep import trash as trashes
 
         trash, runs = files.size_of(trashes.folder(home)), files.size_of(home.runs)
-        linked = (
-            [path for path in home.runs.iterdir() if path.is_symlink()]
-            if home.runs.is_dir()
-            else []
-        )
-        runs += sum(files.size_of(path) for path in linked)  # runs that are kept elsewhere
-        free = disk_usage(home.root).free
-        measured = {
-            "runs": runs - trash,
-            "trash": trash,
-            "cache": files.size_of(cache_folder()),
-            "free": free,
-        }
+        for path in home.runs.iterdir() if home.runs.is_dir() else ():
+            if path.is_symlink():  # a run that is kept elsewhere
+                runs += files.size_of(path)
+        measured = {"runs": runs - trash, "trash": trash, "cache": files.size_of(cache_folder())}
+        measured["free"] = disk_usage(home.root).free
     return Status(counts, sorted(unfinished, key=lambda run: run["created"] or ""), measured)
 
 
@@ -223,9 +203,8 @@ def ordered(
     """
     if sort is None or not summaries:
         return summaries[::-1] if reverse else summaries
-    return ordered_by(
-        summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)]
-    )
+    values = [value for (value,) in rows(summaries, [sort], warn=warn)]
+    return ordered_by(summaries, sort, reverse, values)
 
 
 def columns(summaries: Sequence[Summary]) -> Columns:
@@ -308,13 +287,10 @@ def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
     if not tags and options.launch is None:
         return names
     summaries = every_run(warn=ignore, workspace=options.workspace)
-    found = [
-        run["name"]
-        for run in listed(summaries, tags=tags, launch=options.launch, workspace=options.workspace)
-    ]
+    found = listed(summaries, tags=tags, launch=options.launch, workspace=options.workspace)
     if not found:
         raise NotFoundError(f"no run matches{unknown_tags(summaries, tags)}")
-    return [*names, *found]
+    return [*names, *(run["name"] for run in found)]
 
 
 @takes(
@@ -336,19 +312,23 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
     from qexp.figures.canvas import use_style
     from qexp.web.comparison_page import compared
 
-    catalog = Catalog(workspaces.find(options.workspace), options.warn)
+    catalog = Catalog(options.home, options.warn)
     with use_style(None, options.width):
         comparison = compare_named(chosen(runs, options), catalog, options)
-    wanted = (
+    metrics, outputs = (
         [names] if isinstance(names, str) else names for names in (options.metrics, options.outputs)
     )
-    return compared(only(comparison, *wanted))
+    return compared(only(comparison, metrics, outputs))
 
 
 @takes(ReportOptions)
 def report(*runs: Runs, options: ReportOptions) -> Path:
-    """Write a report: all that is known about one run, or a comparison of several; see `qexp
-    report`.
+    """Write a report: one HTML file that opens in any browser.
+
+    Of one run it shows the results, matrices and estimates to explore with the mouse or the
+    keyboard, the learning curves, the spec, the origin, and the command that makes it again.
+    Several runs are compared over their seeds and over what was swept. An earlier HTML report is
+    replaced, another file only with `overwrite`.
 
     runs       `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of
                studies, and lists of them; all runs if left out
@@ -366,22 +346,17 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     if runs and not named:
         raise QexpError("no run is named: the list of runs is empty")
     names = chosen(named, options)
-    home = workspaces.find(options.workspace)
-    reported = runs_of_report(names, Catalog(home))
+    reported = runs_of_report(names, Catalog(options.home))
     words = [Path(name).name or name for name in named]
-    words += [
-        *([f"launch {options.launch}"] if options.launch else []),
-        *(f"tag {tag}" for tag in options.tags),
-    ]
+    words += [f"launch {options.launch}"] if options.launch else []
+    words += [f"tag {tag}" for tag in options.tags]
     called = ", ".join(words) or "all runs"
-    searches = [*filter(None, (search_of(name, home) for name in names))]
+    searches = [*filter(None, (search_of(name, options.home) for name in names))]
     single = next(iter(reported)) if len(reported) == 1 else None
     # Letters that need no quotes in a shell.
-    name = (
-        single.name
-        if single
-        else re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("-.")[:80] or "report"
-    )
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("-.")[:80] or "report"
+    if single is not None:
+        name = single.name
     target = Path(f"{name}.html" if options.to is None else options.to)
     if options.pdf:
         target = target.with_suffix(".pdf")
@@ -392,7 +367,12 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
 
 @takes(ServeOptions)
 def serve(options: ServeOptions) -> None:
-    """Show a workspace in a browser, until Ctrl-C or SIGTERM; see `qexp serve`.
+    """Show the workspace in a browser: runs while they train, matrices, comparisons.
+
+    The pages only read, unless `allow_changes` is given. From another machine, use a tunnel: ssh -L
+    8700:localhost:8700 HOST. Requests need a token if changes are allowed, or if other machines can
+    connect; it is part of the address that is printed, random unless the environment variable
+    QEXP_TOKEN gives one. Ctrl-C ends the server.
 
     Raises QexpError if it cannot listen there.
 
@@ -401,6 +381,6 @@ def serve(options: ServeOptions) -> None:
     with extra("page"):
         from qexp.web.server import Serving
 
-    serving = Serving(workspaces.find(options.workspace), options)
+    serving = Serving(options.home, options)
     options.listening(serving.address)
     serving.run()

@@ -1,6 +1,4 @@
-"""Progress of trainings and of pools: a bar and a live table on a terminal or in a notebook,
-elsewhere a few lines.
-"""
+"""Progress of trainings and pools: bars and tables on a terminal or in a notebook, else lines."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def _mime(content: RenderableType) -> dict[str, str]:
 
 
 class TrainingDisplay(Display):
-    """A bar with loss, validation and time left on a terminal or in a notebook; otherwise about ten
-    lines per run.
-    """
+    """A bar with losses and time left on a terminal or in a notebook; else ten lines per run."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
@@ -111,21 +107,17 @@ class TrainingDisplay(Display):
             f"{words} {loss:.4g}" for words, loss in losses.items() if loss is not None
         )
         self._show(epoch, epoch)
-        if self._bar is None and (
-            epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0
-        ):
+        is_told = epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0
+        if self._bar is None and is_told:
             rated = f"  rate {rate:.2g}" if rate is not None else ""  # for which a bar has no room
-            message(
-                f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}{rated}  {seconds:.2f}"
-                " s/epoch"
-            )
+            text = f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}{rated}"
+            message(f"{text}  {seconds:.2f} s/epoch")
 
     def stop(self) -> None:
         if self._cell is not None and self._bar is not None:
             (task,) = self._bar.tasks
-            self._cell.end(
-                f"{task.description}: epoch {task.fields['epoch']}  {self._losses}".rstrip()
-            )
+            text = f"{task.description}: epoch {task.fields['epoch']}  {self._losses}"
+            self._cell.end(text.rstrip())
         elif self._bar is not None:
             self._bar.stop()
         self._bar = self._cell = None
@@ -180,9 +172,8 @@ class PoolDisplay(Watcher):
         self._running.pop(run, None)
         self._states[run] = state
         self._seconds.append(seconds)
-        self._say(
-            f"{run}: {state.words} after {seconds:.1f} s ({len(self._states)} of {self._total})"
-        )
+        ended = f"{len(self._states)} of {self._total}"
+        self._say(f"{run}: {state.words} after {seconds:.1f} s ({ended})")
 
     def not_started(self, run: str, why: str) -> None:
         if why not in self._troubles:  # on a full disk it is the same for all of them
@@ -190,9 +181,8 @@ class PoolDisplay(Watcher):
             self._say(f"{run}: not started: {why}")
 
     def stopping(self) -> None:
-        self._say(
-            "stopping: nothing new starts, running ones write a checkpoint; once more to kill them"
-        )
+        more = "running ones write a checkpoint; once more to kill them"
+        self._say(f"stopping: nothing new starts, {more}")
 
     def stop(self) -> None:
         if self._live is not None:
@@ -214,45 +204,35 @@ class PoolDisplay(Watcher):
         from rich.table import Table
 
         waiting = self._total - len(self._states) - len(self._running)
-        counts = (
-            f"{len(self._states)} of {self._total} ended, {len(self._running)} running, {waiting}"
-            " waiting"
-        )
+        counts = f"{len(self._states)} of {self._total} ended, {len(self._running)} running"
+        counts += f", {waiting} waiting"
         table = Table(box=None, pad_edge=False)
         for column in ("run", "epoch", "validation", "time", "left"):
             table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
-        name_width = (
-            None if self._live is None else max(20, self._live.console.width - OTHER_COLUMNS)
-        )
+        name_width = None
+        if self._live is not None:
+            name_width = max(20, self._live.console.width - OTHER_COLUMNS)
         now, ends, left_of = time.monotonic(), list(self._seconds), dict[str, float]()
         for run, started in self._running.items():
             seconds, line = now - started, self._lines.get(run)
             epoch, loss, left = "-", "-", "-"
             if line is not None:
-                epoch = f"{line['epoch']} of {line['of']}" if line.get("of") else str(line["epoch"])
-                loss = (
-                    "-"
-                    if line["validation"]["loss"] is None
-                    else f"{line['validation']['loss']:.4g}"
-                )
+                epoch = str(line["epoch"])
+                if line["validation"]["loss"] is not None:
+                    loss = f"{line['validation']['loss']:.4g}"
                 if line.get("of"):
+                    epoch = f"{epoch} of {line['of']}"
                     ends.append(seconds * line["of"] / line["epoch"])
                     left_of[run] = ends[-1] - seconds
                     left = _in_words(left_of[run])
-            table.add_row(
-                run if name_width is None else without_middle(run, name_width),
-                epoch,
-                loss,
-                f"{seconds:.0f} s",
-                left,
-            )
+            name = run if name_width is None else without_middle(run, name_width)
+            table.add_row(name, epoch, loss, f"{seconds:.0f} s", left)
         if ends and (self._running or waiting):
             usual = sum(ends) / len(ends)
-            to_do = sum(
-                left_of.get(run, max(0.0, usual - now + start))
-                for run, start in self._running.items()
-            )
-            all_left = (to_do + waiting * usual) / max(1, len(self._running))
+            to_do = waiting * usual
+            for run, start in self._running.items():
+                to_do += left_of.get(run, max(0.0, usual - now + start))
+            all_left = to_do / max(1, len(self._running))
             counts += f", about {_in_words(all_left)} left"
         return Group(counts, table)
 
@@ -270,9 +250,7 @@ class Show(Protocol):
     """Shows how far something is."""
 
     def __call__(self, share: float, words: str, name: str | None = None) -> None:
-        """share: what is done, of 1; words: the same in words; name: of what is being done now, if
-        that changes.
-        """
+        """share: what is done, of 1; words: the same in words; name: of what is being done now."""
 
 
 def _seen() -> bool:
@@ -282,9 +260,7 @@ def _seen() -> bool:
 
 @contextmanager
 def bar(name: str) -> Iterator[Show]:
-    """A bar with the time left on a terminal and in a notebook, once there is something to show;
-    elsewhere lines.
-    """
+    """A bar with the time left on a terminal and in a notebook; elsewhere lines."""
     if not _seen():
         yield _lines(name) if DISPLAYED.get() else lambda share, words, name=None: None
         return
@@ -318,7 +294,8 @@ def _lines(of_all: str) -> Show:
 
     def show(share: float, words: str, name: str | None = None) -> None:
         nonlocal said
-        if (now := time.monotonic()) - said >= SECONDS_OF_LINE and 0 < share < 1:
+        now = time.monotonic()
+        if now - said >= SECONDS_OF_LINE and 0 < share < 1:
             said, left = now, (now - began) * (1 / share - 1)
             message(f"{name or of_all}: {words}, about {_in_words(left)} left")
 
@@ -332,7 +309,7 @@ def counted(given: Counted, name: str, things: str) -> Iterator[Counted]:
         yield given
         return
     with bar(name) as show:
-        yield lambda done, of: show(done / of, f"{done:,} of {of:,} {things}")
+        yield lambda done, count: show(done / count, f"{done:,} of {count:,} {things}")
 
 
 @contextmanager
@@ -363,9 +340,7 @@ class _Told(logging.Handler):
 
 @contextmanager
 def warnings_told(tell: Report) -> Iterator[None]:
-    """Tells the warnings of runs that are trained in the meantime; few open the log of a run that
-    went well.
-    """
+    """Tells warnings of runs trained meanwhile; few open the log of a run that went well."""
     handler = _Told(tell)
     LOG.addHandler(handler)
     try:
@@ -380,11 +355,8 @@ def _below_the_cell(text: str) -> None:
 
     text = cleaned(in_python(text))
     style = "border-left: 5px solid #d98e04; padding: .2rem .7rem; white-space: pre-wrap"
-    shown = {
-        "text/plain": f"warning: {text}",
-        "text/html": f'<div style="{style}">{escape(text)}</div>',
-    }
-    DisplayHandle().display(shown, raw=True)
+    html = f'<div style="{style}">{escape(text)}</div>'
+    DisplayHandle().display({"text/plain": f"warning: {text}", "text/html": html}, raw=True)
 
 
 def _on_stderr(text: str) -> None:
@@ -393,9 +365,7 @@ def _on_stderr(text: str) -> None:
 
 @contextmanager
 def notices() -> Iterator[Report]:
-    """Takes warnings, and shows them with those of runs that are trained in the meantime, unless
-    the program logs.
-    """
+    """Takes warnings, and shows them with those of runs trained meanwhile, unless logged."""
     told: AbstractContextManager[None] = nullcontext()
     if in_a_kernel():
         told = warnings_told(_below_the_cell)
@@ -409,9 +379,7 @@ def notices() -> Iterator[Report]:
 
 
 def display_of(display: Any) -> Display | None:
-    """A display that was given; else a bar on a terminal and in a notebook, and nothing elsewhere,
-    or for False.
-    """
+    """A display that was given; else a bar where somebody sees it, and nothing for False."""
     if display is None or display is True:
         return TrainingDisplay() if _seen() else None
     return None if display is False else display

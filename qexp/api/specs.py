@@ -49,9 +49,7 @@ EXAMPLES = PACKAGE / "examples" if (PACKAGE / "examples/specs").is_dir() else PA
 """Where the shipped specs and data are: inside an installed package, at the root of a checkout."""
 
 STAND_INS = "*/stand_in_*.csv"
-"""The data that are shipped: synthetic, so that every example runs. Other files beside them are not
-shipped.
-"""
+"""The data that are shipped: synthetic, so that every example runs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,15 +78,13 @@ class Validation(Titled):
         if self.wrong:
             count = len(self.files)
             return f"{count} spec{'s' * (count != 1)}, {self.wrong} with problems"
-        waiting = (
-            f", {self.waiting} wait{'s' * (self.waiting == 1)} for data" if self.waiting else ""
-        )
-        return f"{self.right} spec{' is' if self.right == 1 else 's are'} right{waiting}"
+        right = f"{self.right} spec{' is' if self.right == 1 else 's are'} right"
+        if not self.waiting:
+            return right
+        return f"{right}, {self.waiting} wait{'s' * (self.waiting == 1)} for data"
 
     def remarks(self) -> list[str]:
-        """The warnings; of those alike the first, with the other files: of data that a command
-        makes, it is the same command, of others all but the names between quotation marks.
-        """
+        """The warnings, of those alike the first with the number and names of the other files."""
         alike: dict[Any, list[Problem]] = {}
         for warning in self.warnings:
             _, makes, command = warning.message.partition("; make it with: ")
@@ -97,16 +93,14 @@ class Validation(Titled):
         texts = []
         for first, *others in alike.values():
             files = list(dict.fromkeys(other.file for other in others if other.file != first.file))
-            texts.append(
-                f"{first}" + (f"; {len(files)} more like it: {some(files)}" if files else "")
-            )
+            more = f"; {len(files)} more like it: {some(files)}" if files else ""
+            texts.append(f"{first}{more}")
         return texts
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it."""
-        return View(
-            self.in_words, cautions=self.remarks(), error="\n".join(map(str, self.problems))
-        )
+        problems = "\n".join(map(str, self.problems))
+        return View(self.in_words, cautions=self.remarks(), error=problems)
 
 
 def validate(
@@ -136,32 +130,22 @@ def validate(
     cache = spec_cache(home)
     findings = {path: examine(path, cache) for path in paths}
     awaited = dict.fromkeys(waiting for finding in findings.values() for waiting in finding.awaited)
-    problems = dict.fromkeys(
-        problem
-        for finding in findings.values()
-        for problem in finding.problems
-        if problem not in awaited
-    )
+    every = dict.fromkeys(problem for found in findings.values() for problem in found.problems)
+    problems = [problem for problem in every if problem not in awaited]
     right = [path for path, finding in findings.items() if not finding.problems]
     doubtful = dict.fromkeys(problem for path in right for problem in findings[path].warnings)
-    wrong = len({problem.file for problem in problems})
-    return Validation(
-        paths,
-        list(problems),
-        [*awaited, *doubtful],
-        len(right),
-        waiting=len(paths) - len(right) - wrong,
-    )
+    waiting = len(paths) - len(right) - len({problem.file for problem in problems})
+    return Validation(paths, problems, [*awaited, *doubtful], len(right), waiting)
 
 
 def _of_name(file: str | Path, everything: Sequence[Path]) -> list[Path]:
     """A path, or the specs of a name. Raises NotFoundError for a name that none has."""
     if Path(file).suffix or Path(file).exists():
         return [Path(file)]
-    if not (own := [path for path in everything if path.stem == str(file)]):
-        raise NotFoundError(
-            f"no spec '{file}'; {suggestion(str(file), {path.stem for path in everything})}"
-        )
+    own = [path for path in everything if path.stem == str(file)]
+    if not own:
+        names = {path.stem for path in everything}
+        raise NotFoundError(f"no spec '{file}'; {suggestion(str(file), names)}")
     return own
 
 
@@ -180,11 +164,8 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
 
     kinds = FOLDERS if kind is None else [_require_kind(kind)]
     home = workspaces.find(workspace)
-    counts = Counter(
-        (kind, run.get(kind))
-        for run in every_run(warn=ignore, workspace=home.root)
-        for kind in FOLDERS
-    )
+    runs = every_run(warn=ignore, workspace=home.root)
+    counts = Counter((kind, run.get(kind)) for run in runs for kind in FOLDERS)
     rows = []
     for kind in kinds:
         for path in sorted((home.specs / FOLDERS[kind]).glob("*.json")):
@@ -197,26 +178,18 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
                 spec_in(kind, path, home)  # what it extends can be read, too
             except QexpError as error:
                 problem = str(error)
-            about = {
-                "kind": kind,
-                "name": path.stem,
-                "path": str(path),
-                "runs": counts[kind, path.stem],
-            }
-            rows.append({**about, "description": description, "problem": problem})
+            about = {"kind": kind, "name": path.stem, "path": str(path)}
+            about |= {"runs": counts[kind, path.stem], "description": description}
+            rows.append({**about, "problem": problem})
     return Listing(rows, "specs", _columns)
 
 
 def _columns(specs: Sequence[dict[str, Any]]) -> list[Column]:
     from qexp.runs.columns import Column
 
-    names = [
-        "kind",
-        "name",
-        "runs",
-        "description",
-        *(["problem"] if any(spec["problem"] for spec in specs) else []),
-    ]
+    names = ["kind", "name", "runs", "description"]
+    if any(spec["problem"] for spec in specs):
+        names.append("problem")
     return [Column(name, name, partial(_text, name), name == "runs") for name in names]
 
 
@@ -287,9 +260,8 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
     if kinds:
         shipped = list(_example_files(kinds, EXAMPLES))
     else:
-        shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts] + [
-            *data.glob(STAND_INS)
-        ]
+        shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts]
+        shipped += data.glob(STAND_INS)
     files.make_folder(directory)
     with files.writing(f"to {directory}"), folders.drafted(directory / "specs") as draft:
         for folder in FOLDERS.values():
@@ -297,10 +269,8 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
         _copy((file for file in shipped if file.is_relative_to(specs)), specs, draft)
         _copy((file for file in shipped if file.is_relative_to(data)), data, directory / "data")
         (directory / "data").mkdir(exist_ok=True)
-        for name, text in (
-            (".gitignore", IGNORED),
-            *((("README.md", README),) if not shipped else ()),
-        ):
+        texts = {".gitignore": IGNORED} if shipped else {".gitignore": IGNORED, "README.md": README}
+        for name, text in texts.items():
             if not (directory / name).exists():
                 (directory / name).write_text(text)
         draft.rename(directory / "specs")  # which makes it a workspace
@@ -312,22 +282,18 @@ def _example_files(kinds: Collection[str], root: Path) -> Iterator[Path]:
 
     Raises QexpError if there is no such kind.
     """
-    if unknown := [kind for kind in kinds if kind not in KINDS_OF_EXAMPLES]:
-        raise QexpError(
-            f"`kind={unknown[0]}`: there are no such examples;"
-            f" {suggestion(unknown[0], KINDS_OF_EXAMPLES)}"
-        )
-    waiting = [
-        root / "specs" / f"{name}.json" for kind in kinds for name in KINDS_OF_EXAMPLES[kind]
-    ]
+    for kind in kinds:
+        if kind not in KINDS_OF_EXAMPLES:
+            known = suggestion(kind, KINDS_OF_EXAMPLES)
+            raise QexpError(f"`kind={kind}`: there are no such examples; {known}")
+    names = [name for kind in kinds for name in KINDS_OF_EXAMPLES[kind]]
+    waiting = [root / "specs" / f"{name}.json" for name in names]
     for file in waiting:
         yield file
         document = read(file)
-        waiting += [
-            root / "specs" / FOLDERS[kind] / f"{document[kind]}.json"
-            for kind in REFERENCES
-            if kind in document
-        ]
+        for kind in REFERENCES:
+            if kind in document:
+                waiting.append(root / "specs" / FOLDERS[kind] / f"{document[kind]}.json")
         if document.get("stand_in"):
             yield root / "data" / document["stand_in"]
 
@@ -344,8 +310,9 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
 
 @takes(NewOptions)
 def new(options: NewOptions) -> list[Path]:
-    """Write first specs for data, simulations in files or an observation, which can be run as they
-    are; see `qexp new`.
+    """Write specs for a table, fields, images or simulations in files, or an observation.
+
+    They can be run as they are, and are yours to change. Nothing that exists is overwritten.
 
     returns  the paths of the new files
     Raises QexpError if one of them exists already, or if the file is of another kind.
@@ -355,7 +322,7 @@ def new(options: NewOptions) -> list[Path]:
     """
     from qexp.runs.new import new_specs  # loads torch
 
-    return new_specs(workspaces.find(options.workspace), options)
+    return new_specs(options.home, options)
 
 
 def dataset(
@@ -433,7 +400,7 @@ def samples(options: SampleOptions) -> xarray.Dataset:
     """
     from qexp.runs.look import open_view, samples_of
 
-    return samples_of(open_view(workspaces.find(options.workspace), options)[1], options.count)
+    return samples_of(open_view(options.home, options)[1], options.count)
 
 
 @takes(ImageOptions)
@@ -455,7 +422,7 @@ def images(options: ImageOptions) -> xarray.Dataset:
     """
     from qexp.trust.images_at import images_at
 
-    return images_at(workspaces.find(options.workspace), options)
+    return images_at(options.home, options)
 
 
 @takes(ShowImagesOptions)
@@ -472,15 +439,18 @@ def show_images(options: ShowImagesOptions) -> Pictures:
     """
     from qexp.trust.images_at import draw_images, images_at
 
-    home = workspaces.find(options.workspace)
-    images = images_at(home, options)
-    folder = _folder_of(options, options.dataset, home)
+    images = images_at(options.home, options)
+    folder = _folder_of(options, options.dataset, options.home)
     return Pictures(draw_images(images, folder, options.formats, options.drawn_with))
 
 
 @takes(ShowOptions)
 def show_data(options: ShowOptions) -> ShownLook:
-    """Numbers and figures of a part of a dataset; see `qexp data show`.
+    """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers;
+    see `qexp data show`.
+
+    Held-out intervals are grey in histograms, and groups such as cores have a figure of their own.
+    For images and fields, typical values to divide them by are printed as a piece of a spec.
 
     returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the
              paths of the `figures`
@@ -493,24 +463,25 @@ def show_data(options: ShowOptions) -> ShownLook:
     from qexp.runs.look import look
     from qexp.web.notebook import ShownLook
 
-    home = workspaces.find(options.workspace)
-    folder = _folder_of(options, options.experience or options.dataset or "", home)
-    return ShownLook(**fields_of(look(home, options, folder)))
+    folder = _folder_of(options, options.experience or options.dataset or "", options.home)
+    return ShownLook(**fields_of(look(options.home, options, folder)))
 
 
 def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
     """The folder of the figures of a dataset or experience."""
-    return (
-        home.root / "figures" / Path(name).stem
-        if options.out is None
-        else target_outside_of_runs(options.out)
-    )
+    if options.out is not None:
+        return target_outside_of_runs(options.out)
+    return home.root / "figures" / Path(name).stem
 
 
 @takes(SimulateOptions)
 def simulate(options: SimulateOptions) -> list[Path]:
-    """Simulate samples of a dataset once, in files that training then reads; see `qexp data
+    """Simulate samples of a dataset once, for training by a simulator that is slow; see `qexp data
     simulate`.
+
+    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that
+    reads them. After an interruption the same command continues; several of it, in other shells or
+    on other machines, share the work. Simulations that fail are counted.
 
     returns  the file of the simulations, data/NAME.nc, and the spec of their dataset,
              specs/datasets/NAME.json
@@ -543,14 +514,18 @@ def _simulator(options: SimulateOptions) -> Any:
     from qexp.kinds.experiments import read_dataset, spec_cache
     from qexp.spec.kinds import load_stage
 
-    cache = spec_cache(workspaces.find(options.workspace))
+    cache = spec_cache(options.home)
     path, document = read_dataset(options.dataset, cache)
     return load_stage(document, "simulate")(path, document, cache, options)
 
 
 @takes(IceOptions)
 def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
-    """Simulate glaciers, in the format of 2Dto2D-DLE; see `qexp data ice`.
+    """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE; see `qexp data
+    ice`.
+
+    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed
+    gives the same files.
 
     returns    per glacier its `folder`, `frames`, time `steps` and `seconds`
 
@@ -567,7 +542,11 @@ def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
 
 @takes(XrfOptions)
 def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
-    """Simulate XRF spectra of sediment cores; see `qexp data xrf`.
+    """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/,
+    info.csv, val.csv; see `qexp data xrf`.
+
+    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same
+    seed gives the same files.
 
     returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
 
@@ -584,8 +563,12 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
 
 @takes(ObservationOptions)
 def make_observation(options: ObservationOptions) -> observation.WrittenObservation:
-    """Simulate two satellite tracks and GNSS stations above a source, in files; see `qexp data
-    observation`.
+    """Simulate what satellites and GNSS stations see of a source below a volcano, in files for qexp
+    observe; see `qexp data observation`.
+
+    Two tracks as GeoTIFF, with correlated noise, offsets and gaps; elevations, on which the
+    displacement depends as qexp invert computes it; a table of stations; and truth.json, which says
+    what was put in. The same seed gives the same files.
 
     returns     the `folder`, the `command` that reads its files, and the `truth` that was put in
 

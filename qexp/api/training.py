@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns, chosen
 from qexp.api.progress import counted, display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
-from qexp.base.options import Report, as_warning, displayed, ignore, takes, uncounted
+from qexp.base.options import Report, as_warning, displayed, ignore, part_of, takes, uncounted
 from qexp.errors import InterruptedRunError, QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
@@ -61,8 +61,7 @@ def run(experience: str | Path, options: RunOptions) -> Run:
     if isinstance(experience, Iterable) and not isinstance(experience, str):
         one = "a run has one experience; qexp.sweep trains a run for each of several"
         raise QexpError(f"`experience={experience}`: {one}")
-    training = {field.name: getattr(options, field.name) for field in fields(Training)}
-    order = Order(experience, [options.seed], **training)
+    order = Order(experience, [options.seed], **part_of(options, Training))
     return train(
         order, name=options.name, workspace=options.workspace, display=display_of(options.display)
     )[0]
@@ -162,7 +161,7 @@ def sweep(options: SweepOptions) -> ListedRuns:
     >>> [run.seed for run in runs]
     [0, 1, 0, 1]
     """
-    home = workspaces.find(options.workspace)
+    home = options.home
     prepared = prepare(options.order, workspace=home.root)
     with notices() as tell:
         load, new = prepared.workload, prepared.nothing_to_resume
@@ -263,8 +262,12 @@ def posterior(
 
 @takes(DistilOptions)
 def distil(run: str | Path | Run, options: DistilOptions) -> Run:
-    """Train one network to estimate what all networks of a run on rows estimate together; see `qexp
-    distil`.
+    """Train one small network on what all networks of a run on rows estimate together, to estimate
+    much faster.
+
+    Its table and its experience are written to data/distilled/ and specs/experiences/. A tenth of
+    the rows is held out: over these its test errors are differences from the ensemble. Its
+    estimates have no intervals. The same command continues a run that was interrupted.
 
     run      whose networks it stands for
 
@@ -274,12 +277,11 @@ def distil(run: str | Path | Run, options: DistilOptions) -> Run:
     """
     from qexp.spec.kinds import load_stage
 
-    home = workspaces.find(options.workspace)
     teacher = open_run(run, workspace=options.workspace, trust_code=options.trust_code).directory
     spec, keep_errors = load_stage(teacher.training_spec()["dataset"], "distil")(
-        teacher, home, options
+        teacher, options.home, options
     )
-    resume = (home.runs / f"{spec.stem}_{options.seed}").exists()
+    resume = (options.home.runs / f"{spec.stem}_{options.seed}").exists()
     order = Order(str(spec), [options.seed], device=options.device, resume=resume)
     try:
         student, _ = train(order, workspace=options.workspace, display=display_of(options.display))
@@ -293,13 +295,18 @@ def distil(run: str | Path | Run, options: DistilOptions) -> Run:
 
 @takes(StudiedOptions)
 def study(options: StudiedOptions) -> ShownStudy:
-    """Train the missing runs of experiences, seeds and a grid, and draw a metric over the grid; see
-    `qexp study`.
+    """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one
+    figure.
 
-    `pretrain` is left out; the first key of the grid is the horizontal axis of the figure.
+    Runs that are done are not repeated, and interrupted ones continue; repeating the command draws
+    the same. The command waits for the jobs of a cluster. The folder holds study.csv with a row for
+    each run, table.csv with means, Student's 95 % intervals and paired differences between every
+    two experiences, and study.png.
 
     returns      its `results()` and `differences()` are tables, its `document()` all numbers, as is
                  the data frame of its `to_pandas()`
+
+    `pretrain` is left out; the first key of the grid is the horizontal axis of the figure.
 
     >>> grid = {"learning_rate": [1e-3, 3e-3]}
     >>> study = qexp.study("mogi_quick", seeds=range(2), grid=grid, metric="depth.mae")
@@ -309,7 +316,7 @@ def study(options: StudiedOptions) -> ShownStudy:
     from qexp.comparison.study import StudyOrder, run_study
     from qexp.web.notebook import ShownStudy
 
-    order, home = StudyOrder(options.order, options), workspaces.find(options.workspace)
+    order, home = StudyOrder(options.order, options), options.home
     return ShownStudy(**fields_of(run_study(order, home, watcher_of(options.watched))))
 
 
@@ -325,16 +332,16 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
     """
     from qexp.comparison.study import StudyOrder, plan_study
 
-    return plan_study(StudyOrder(options.order, options), workspaces.find(options.workspace))
+    return plan_study(StudyOrder(options.order, options), options.home)
 
 
 @takes(Tuning)
 def tune(options: Tuning) -> ShownTuned:
-    """Search the values of keys with which an experience has the lowest validation error; see `qexp
-    tune`.
+    """Search the values of keys that give the lowest validation error, by trials.
 
-    The test part is not evaluated until the search is over; then the best is trained with fresh
-    seeds.
+    Each trial is a run whose test part is not evaluated. When the search is over, the best is
+    trained with fresh seeds, and only then tested. The folder holds table.csv with a row for each
+    trial, study.csv with one for each run, study.png and tune.json.
 
     returns  its `results()` is a table of the best trials, its `document()` holds all of them;
              `best` are the best trials, and `final` the runs of which the test part was evaluated
@@ -347,8 +354,7 @@ def tune(options: Tuning) -> ShownTuned:
     from qexp.tuning.tune import run_tuning
     from qexp.web.notebook import ShownTuned
 
-    home = workspaces.find(options.workspace)
-    return ShownTuned(**fields_of(run_tuning(options, home, watcher_of(options.watched))))
+    return ShownTuned(**fields_of(run_tuning(options, options.home, watcher_of(options.watched))))
 
 
 def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTuned | None:

@@ -6,7 +6,7 @@ takes the object whole, and a job on a cluster gets it back as words of a comman
 
     @dataclass(frozen=True)
     class Repeats(Opening):
-        count: int = option(1, "Noise realisations per cell.", metavar="N")
+        count: int = option(1, "Noise realisations per cell.", "N")
 
     @takes(Repeats)
     def repeat(run: str, options: Repeats) -> None: ...
@@ -31,6 +31,7 @@ from functools import cache, update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError, hint, in_python, shortened
 
 DOCSTRING_WIDTH = 120
@@ -43,43 +44,61 @@ class Option:
 
     help      a sentence for the shell and for the docstring; other fields stand between backquotes
               in it
-    also      a sentence that the shell alone adds, such as "Repeat for more."
+    also      a sentence that the shell alone adds, such as "0:10 for 0 to 9."
     example   a value of it in Python, where that does not go without saying
     flags     how it is written; `--field-name` if there are none
     metavar   what stands for its value in the help
+    repeated  whether it is given once for each of several values
     shell     the type that the shell reads; if it is None, that of the field's annotation
     read      makes the field's value of what the shell has read; takes the option's name and that
     write     makes the texts of a value again, one for each time that the option is given
     complete  the function of `cli.completion` that completes its values
+    least     the smallest number that the shell takes
     shown     whether the help shows the default
     argument  whether it is given by its position
     optional  whether the shell has another way to give it, so that None stands for what is left out
     """
 
     help: str
-    flags: tuple[str, ...] = ()
     also: str = ""
     example: str = ""
+    flags: tuple[str, ...] = ()
     metavar: str | None = None
+    repeated: bool = False
     shell: Any = None
     read: Callable[[str, Any], Any] | None = None
     write: Callable[[Any], Iterable[str]] | None = None
     complete: str | None = None
+    least: float | None = None
     shown: bool = True
     argument: bool = False
     optional: bool = False
 
 
-def option(default: Any, help: str, *flags: str, **form: Any) -> Any:
-    """A field of options with this default; see `Option`. `...` stands for a field without a
-    default.
+def option(default: Any, help: str, usage: str = "", **form: Any) -> Any:
+    """A field of options with a default; `...` stands for none.
+
+    usage  as the help shows it, such as "-j --jobs N" or "--axis NAME=VALUE ...", where the points
+           say that it may be repeated
+    form   see `Option`
     """
-    about = {"option": Option(help, flags, **form)}
+    words = usage.split()
+    flags = tuple(word for word in words if word.startswith("-"))
+    repeated = words[-1:] == ["..."]
+    metavar = " ".join(words[len(flags) : len(words) - repeated]) or None
+    if repeated:
+        form["also"] = f"{form.get('also', '')} Repeat for more.".lstrip()
+    about = {"option": Option(help, flags=flags, metavar=metavar, repeated=repeated, **form)}
     if default is ...:
         return dataclasses.field(metadata=about)
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=about)
     return dataclasses.field(default=default, metadata=about)
+
+
+def argument(default: Any, help: str, usage: str = "", **form: Any) -> Any:
+    """A field that the shell takes by its position."""
+    return option(default, help, usage, argument=True, **form)
 
 
 def print_width() -> Any:
@@ -88,7 +107,7 @@ def print_width() -> Any:
         "Width for print: one column of a page (3.35 inches) or two (6.7), with texts of 8 points,"
         " laid out for that; PNG with 300 dots per inch."
     )
-    return option(None, help, metavar="single|double")
+    return option(None, help, "single|double")
 
 
 def figure_formats() -> Any:
@@ -96,10 +115,8 @@ def figure_formats() -> Any:
     return option(
         ("png",),
         "File format.",
-        "--format",
+        "--format png|pdf|svg",
         also="Repeat for more. png if left out.",
-        metavar="png|pdf|svg",
-        shell=list[str],
         complete="figure_formats",
         example='("png", "pdf")',
     )
@@ -148,10 +165,12 @@ def _option_of(field: dataclasses.Field[Any]) -> Option:
 
 def shell_type(field: dataclasses.Field[Any]) -> Any:
     """What the shell reads for a field: a type, or a list of one."""
-    about = _option_of(field)
+    about, kinds = _option_of(field), kinds_of(str(field.type))
     if about.shell is not None:
         return about.shell
-    return next(kind.shell for kind in KINDS.values() if kind in kinds_of(str(field.type)))
+    if about.repeated or {TEXTS, PATHS, DICTIONARY} & {*kinds}:
+        return list[str]
+    return str if about.read else next(kind.shell for kind in KINDS.values() if kind in kinds)
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
@@ -159,6 +178,11 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return ... if field.default is dataclasses.MISSING else field.default
+
+
+def part_of(options: Any, kind: type[Any]) -> dict[str, Any]:
+    """The values of the fields of a class that the options extend."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
 
 
 def words_of(options: Any, leave_out: Iterable[str] = ()) -> list[str]:
@@ -189,9 +213,7 @@ Counted = Callable[[int, int], None]
 def as_warning(text: str) -> None:
     """A warning of Python, at the line outside of qexp that led to it."""
     frame, level = sys._getframe(1), 2
-    while (
-        frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "qexp"
-    ):
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "qexp":
         frame, level = frame.f_back, level + 1
     warnings.warn(in_python(text), stacklevel=level)
 
@@ -209,11 +231,11 @@ DISPLAYED = ContextVar("DISPLAYED", default=True)
 @contextmanager
 def displayed(display: Any) -> Iterator[None]:
     """Show no bar until the end if display is False."""
-    before = DISPLAYED.set(DISPLAYED.get() and display is not False)
+    token = DISPLAYED.set(DISPLAYED.get() and display is not False)
     try:
         yield
     finally:
-        DISPLAYED.reset(before)
+        DISPLAYED.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,11 +264,13 @@ class OnDevice:
 @dataclass(frozen=True, kw_only=True)
 class InWorkspace:
     workspace: str | Path | None = option(
-        None,
-        "The directory that holds specs/; searched upwards if left out.",
-        metavar="DIR",
-        shell=str,
+        None, "The directory that holds specs/; searched upwards if left out.", "DIR", shell=str
     )
+
+    @property
+    def home(self) -> Workspace:
+        """The workspace. Raises QexpError if there is none."""
+        return find(self.workspace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,9 +292,7 @@ Keywords = ParamSpec("Keywords")
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number, also one of NumPy; True and False are none, though Python counts
-    with them.
-    """
+    """Whether a value is a number, also of NumPy; True and False are none."""
     return hasattr(value, "__float__") and not isinstance(value, bool)
 
 
@@ -312,12 +334,10 @@ KINDS = {
     "float": Kind("a number", is_number, float),
     "Path": Kind("a path", lambda value: isinstance(value, str | os.PathLike), Path, of_files=True),
     "str": Kind("a text", lambda value: isinstance(value, str | os.PathLike), str),
-    **dict.fromkeys(("Collection[str]", "Iterable[str]", "Sequence[str]"), TEXTS),
+    **dict.fromkeys(("Collection[str]", "Iterable[str]", "Sequence[str]", "list[str]"), TEXTS),
     "Sequence[str | Path]": PATHS,
 }
-"""A word of an annotation → what such values are; the shell reads the first of them that an
-annotation has.
-"""
+"""A word of an annotation → what such values are; the shell reads the first of these."""
 
 
 @cache
@@ -329,9 +349,8 @@ def kinds_of(annotation: str) -> tuple[Kind, ...]:
     start-up needs not.
     """
     words = [word for word in re.split(r" \| (?![^\[]*\])", annotation) if word != "None"]
-    return tuple(
-        DICTIONARY if word.startswith("Mapping[") else KINDS.get(word, ANYTHING) for word in words
-    )
+    others = {word: DICTIONARY for word in words if word.startswith("Mapping[")}
+    return tuple({**KINDS, **others}.get(word, ANYTHING) for word in words)
 
 
 NAMES_OF_SPECS = ("experience", "dataset", "model")
@@ -364,9 +383,7 @@ class Argument:
         return value is None or (value is False and self.is_path)
 
     def read(self, value: Any) -> Any:
-        """A value as the function takes it: a text alone is a list of one, and not its letters.
-        Raises QexpError.
-        """
+        """A value as the function takes it; a text alone is a list of one. Raises QexpError."""
         if isinstance(value, str | Path) and self.kinds[0] in (TEXTS, PATHS):
             return [value]
         if any(kind.fits(value) for kind in self.kinds):
@@ -408,9 +425,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         make: Any = self._options
         declared = inspect.signature(function)
-        subjects = [
-            parameter for parameter in declared.parameters.values() if parameter.name != "options"
-        ]
+        subjects = [each for each in declared.parameters.values() if each.name != "options"]
         several = bool(subjects) and subjects[-1].kind is inspect.Parameter.VAR_POSITIONAL
         signature = declared.replace(parameters=[*subjects, *self._keywords(by_name=several)])
         fields = {field.name: self._argument(field) for field in own_first(make)}
@@ -420,15 +435,14 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
             given = [bound.pop(parameter.name, ()) for parameter in subjects]
             if several:
                 given += given.pop()
+            read = {}
             for name, value in bound.items():
                 if value is True and fields[name].is_path:
-                    raise TypeError(
-                        f"{function.__name__}: `{name}` is a path, or left out, and not True"
-                    )
-            there = {
-                name: value for name, value in bound.items() if not fields[name].is_left_out(value)
-            }
-            options = make(**{name: fields[name].read(value) for name, value in there.items()})
+                    why = f"`{name}` is a path, or left out, and not True"
+                    raise TypeError(f"{function.__name__}: {why}")
+                if not fields[name].is_left_out(value):
+                    read[name] = fields[name].read(value)
+            options = make(**read)
             with displayed(getattr(options, "display", None)):
                 return function(*given, options=options)
 
@@ -450,9 +464,8 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
 
     def _argument(self, field: dataclasses.Field[Any]) -> Argument:
         example = getattr(field.metadata.get("option"), "example", "")
-        return Argument(
-            field.name, kinds_of(str(field.type)), example, self._elsewhere.get(field.name, "")
-        )
+        kinds, elsewhere = kinds_of(str(field.type)), self._elsewhere.get(field.name, "")
+        return Argument(field.name, kinds, example, elsewhere)
 
 
 def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords, Returned]:
@@ -486,10 +499,9 @@ def _bound(
         return signature.bind(*arguments, **keywords).arguments
     except TypeError as error:
         unknown = next((name for name in keywords if name not in signature.parameters), "")
-        declared = in_shell(options) if options else ()
-        in_the_shell = {
-            flag.lstrip("-"): field.name for field, _ in declared for flag in flags_of(field)
-        }
+        in_the_shell = {}
+        for field, _ in in_shell(options) if options else ():
+            in_the_shell |= {flag.lstrip("-"): field.name for flag in flags_of(field)}
         several = "; give several as one list" if "too many positional" in str(error) else ""
         other = in_the_shell.get(unknown, OTHER_NAMES.get(unknown))
         if elsewhere and unknown in elsewhere:
@@ -502,23 +514,16 @@ def _bound(
 
 
 def documented(docstring: str, options: type[Any]) -> str:
-    """A docstring with a line for each field, before those of what is returned and raised, and
-    before the example.
-    """
-    meanings = {field.name: help_of(field) for field in own_first(options)}
-    lines = docstring.splitlines()
+    """A docstring with a line for each field, before those on what is returned and raised."""
+    fields, lines = own_first(options), docstring.splitlines()
     ends = ("returns ", "Raises ", ">>> ")
-    end = next((at for at, line in enumerate(lines) if line.startswith(ends)), len(lines))
-    width = max(map(len, meanings)) + 2
-    table = [
-        line
-        for name, meaning in meanings.items()
-        for line in textwrap.wrap(
-            f"{name:{width}}{meaning}",
-            DOCSTRING_WIDTH - 4,
-            subsequent_indent=" " * width,
-            break_on_hyphens=False,
-        )
-    ]
-    rest = [*([""] if lines[end:] and lines[end].startswith(">>> ") else []), *lines[end:]]
-    return "\n".join([*lines[:end], *table, *rest])
+    end = next((row for row, line in enumerate(lines) if line.startswith(ends)), len(lines))
+    width = max(len(field.name) for field in fields) + 2
+    wrapper = textwrap.TextWrapper(DOCSTRING_WIDTH - 4, break_on_hyphens=False)
+    wrapper.subsequent_indent = " " * width
+    table = []
+    for field in fields:
+        table += wrapper.wrap(f"{field.name:{width}}{help_of(field)}")
+    if lines[end:] and lines[end].startswith(">>> "):
+        table.append("")
+    return "\n".join([*lines[:end], *table, *lines[end:]])

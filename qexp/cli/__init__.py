@@ -18,12 +18,14 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from qexp.base.machine import on_a_terminal
+from qexp.base.options import help_of
 from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
 from qexp.cli.console import (
+    WORKSPACE,
     CheckedGroup,
+    Command,
     PlainCommand,
-    WorkspaceOption,
     error,
     message,
     result,
@@ -34,98 +36,56 @@ from qexp.errors import QexpError, hint
 ALLOCATIONS = 5_000
 """New containers before a collection; 700 in Python 3.11. With 200,000 commands are no faster."""
 
-GROUPS = {
-    "Train": dict.fromkeys(("run", "rerun", "study", "tune", "distil", "wait", "stop"), "training"),
-    "Look": {
-        "ls": "listing",
-        "status": "training",
-        **dict.fromkeys(
-            ("show", "compare", "report", "serve", "figures", "logs", "where"), "listing"
+
+def _split(titled: dict[str, str]) -> dict[str, list[str]]:
+    return {title: names.split() for title, names in titled.items()}
+
+
+GROUPS = _split(
+    {
+        "Train": "run rerun study tune distil wait stop",
+        "Look": "ls status show compare report serve figures logs where",
+        "Trust": "matrix evaluate limit intervals calibrate verify",
+        "Use": "predict observe invert export action",
+        "Keep": "tag note rm restore purge push pull import import-weights import-runs",
+        "Specs and data": "init new specs validate tables schema data",
+        "Repair": "doctor reindex",
+    }
+)
+"""The commands as `qexp --help` groups them."""
+
+MODULES = _split(
+    {
+        "training": "run rerun study tune distil wait stop status",
+        "listing": "ls show compare report serve figures logs where",
+        "estimation": "matrix evaluate limit intervals calibrate predict",
+        "deformation": "observe invert",
+        "keeping": (
+            "tag note rm restore purge push pull import import-weights import-runs verify export"
+            " action doctor reindex"
         ),
-    },
-    "Trust": {
-        **dict.fromkeys(("matrix", "evaluate", "limit", "intervals", "calibrate"), "estimation"),
-        "verify": "keeping",
-    },
-    "Use": {
-        "predict": "estimation",
-        "observe": "deformation",
-        "invert": "deformation",
-        "export": "keeping",
-        "action": "keeping",
-    },
-    "Keep": dict.fromkeys(
-        (
-            "tag",
-            "note",
-            "rm",
-            "restore",
-            "purge",
-            "push",
-            "pull",
-            "import",
-            "import-weights",
-            "import-runs",
+        "specs": "init new specs validate tables schema data",
+        "processes": "execute supervise train-folds",
+    }
+)
+"""Module of `qexp.cli` → the commands that it has; those of the last are hidden."""
+
+DATA = ["show", "simulate", "ice", "xrf", "observation"]
+"""The commands of `qexp data`."""
+
+DOORS = _split(
+    {
+        "Interferograms or GNSS: no network is needed": "observe invert",
+        "A simulator (in Python: qexp.posterior), or data in files": "new matrix calibrate predict",
+        "Runs to train, compare and keep (of a script: qexp.track)": (
+            "init run tune ls show compare report serve doctor"
         ),
-        "keeping",
-    ),
-    "Specs and data": dict.fromkeys(
-        ("init", "new", "specs", "validate", "tables", "schema", "data"), "specs"
-    ),
-    "Repair": dict.fromkeys(("doctor", "reindex"), "keeping"),
-}
-"""The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
+    }
+)
+"""The commands of daily work, by what users have: all that `qexp --help` shows without `--all`."""
 
-DOORS = {
-    "Interferograms or GNSS: no network is needed": ("observe", "invert"),
-    "A simulator (in Python: qexp.posterior), or data in files": (
-        "new",
-        "matrix",
-        "calibrate",
-        "predict",
-    ),
-    "Runs to train, compare and keep (of a script: qexp.track)": (
-        "init",
-        "run",
-        "tune",
-        "ls",
-        "show",
-        "compare",
-        "report",
-        "serve",
-        "doctor",
-    ),
-}
-"""The commands of daily work, by what users have, which are all that `qexp --help` shows without
-`--all`.
-"""
-
-SLOW = {
-    *GROUPS["Train"],
-    *GROUPS["Trust"],
-    "compare",
-    "report",
-    "serve",
-    "figures",
-    "predict",
-    "observe",
-    "invert",
-    "export",
-    "push",
-    "pull",
-    "import",
-    "import-weights",
-    "import-runs",
-    "new",
-    "validate",
-    "tables",
-    "schema",
-    "data",
-    "doctor",
-} - {"wait", "stop"}
-"""Those that may take longer than a second, and say at once that they are at work."""
-
-HIDDEN = {"execute": "processes", "supervise": "processes", "train-folds": "processes"}
+QUICK = "wait stop ls status show logs where action tag note rm restore purge init specs reindex"
+"""Those that take less than a second; the others say at once that they are at work."""
 
 GUESSES = {
     "ls": ("list", "dir", "runs", "ps", "history"),
@@ -166,22 +126,27 @@ GUESSES = {
 class _Loaded(Mapping[str, Any]):
     """The commands by name, each of which is loaded, with its module, when it is asked for."""
 
-    panels: ClassVar = {name: title for title, modules in GROUPS.items() for name in modules}
-    modules: ClassVar = {
-        name: module for group in (*GROUPS.values(), HIDDEN) for name, module in group.items()
-    }
+    panels: ClassVar = {name: title for title, names in GROUPS.items() for name in names}
+    modules: ClassVar = {name: module for module, names in MODULES.items() for name in names}
 
     def __getitem__(self, name: str) -> Any:
         module = import_module(f"qexp.cli.{self.modules[name]}")
+        made, functions = typer.Typer(add_completion=False), {name: name.replace("-", "_")}
         if name == "data":
-            return get_command(module.app)
-        alone = typer.Typer(add_completion=False)
-        function = getattr(module, {"import": "import_"}.get(name, name.replace("-", "_")))
-        alone.command(name, cls=PlainCommand, hidden=name in HIDDEN)(function)
-        return get_command(alone)
+            about = "Look at data, and simulate data sets from known physics."
+            made = typer.Typer(
+                cls=CheckedGroup, name=name, add_completion=False, no_args_is_help=True, help=about
+            )
+            functions = {each: f"data_{each}" for each in DATA}
+        elif name == "import":
+            functions = {name: "import_"}
+        for each, function in functions.items():
+            command = Command(getattr(module, function))
+            made.command(each, cls=PlainCommand, hidden=name in MODULES["processes"])(command)
+        return get_command(made)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.modules)
+        return iter([*self.panels, *MODULES["processes"]])
 
     def __len__(self) -> int:
         return len(self.modules)
@@ -199,7 +164,7 @@ class _Commands(CheckedGroup):
                 f"; did you mean '{guesses[0]}'?" if guesses else hint(args[0], _Loaded.panels)
             )
             ctx.fail(f"No such command '{args[0]}'{question or '; see them with: qexp --help'}")
-        if args and args[0] in SLOW and not ctx.resilient_parsing and on_a_terminal():
+        if args and args[0] not in QUICK.split() and not ctx.resilient_parsing and on_a_terminal():
             ctx.call_on_close(say_at_work())
         return super().resolve_command(ctx, args)
 
@@ -276,7 +241,7 @@ TRAIN_ONE_RUN = ("run", "rerun", "execute")
 @app.callback()
 def options(
     ctx: typer.Context,
-    workspace: WorkspaceOption = None,
+    workspace: Annotated[str | None, typer.Option(metavar="DIR", help=help_of(WORKSPACE))] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     everything: Annotated[
         bool,

@@ -24,9 +24,7 @@ from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,+=/-]+")
-"""Words that no shell takes for anything else; others would need quotes, and are left to be
-typed.
-"""
+"""Words that no shell takes for anything else; others need quotes, and are left to be typed."""
 
 NAMES = Path(__file__).with_name("names.json")
 
@@ -35,18 +33,13 @@ Completion = Callable[[typer.Context, str], list[str]]
 
 
 def _offer(names: Names) -> Completion:
-    """Those of the names that begin as typed, in order."""
+    """The names that begin as typed, in order."""
 
     @functools.wraps(names)
     def offer(ctx: typer.Context, incomplete: str) -> list[str]:
         try:
-            return sorted(
-                {
-                    name
-                    for name in names(ctx, incomplete)
-                    if name.startswith(incomplete) and PLAIN.fullmatch(name)
-                }
-            )
+            typed = {name for name in names(ctx, incomplete) if name.startswith(incomplete)}
+            return sorted(filter(PLAIN.fullmatch, typed))
         except (QexpError, OSError, SyntaxError, ValueError):
             return []
 
@@ -59,37 +52,27 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     # takes to read.
     with os.scandir(_workspace(ctx).runs) as entries:
         for entry in entries:
-            if (
-                entry.name.startswith(incomplete)
-                and not entry.name.startswith(".")
-                and entry.is_dir()
-            ):
-                yield entry.name
+            name = entry.name
+            if name.startswith(incomplete) and not name.startswith(".") and entry.is_dir():
+                yield name
 
 
 @_offer
 def run_and_files(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    """A run as the first word, then files and folders: a shell that is given words offers no
-    others.
-    """
+    """A run as the first word, then files and folders, which a shell that is given words lacks."""
     if not (ctx.params.get("run_and_files") or ctx.params.get("run")):
         return runs(ctx, incomplete)
     folder, name = os.path.split(incomplete)
     with os.scandir(folder or ".") as entries:
-        return [
-            f"{Path(folder, entry.name)}{os.sep * entry.is_dir()}"
-            for entry in entries
-            if entry.name.startswith(name)
-            and (name.startswith(".") or not entry.name.startswith("."))
-        ]
+        shown = [entry for entry in entries if name[:1] == "." or entry.name[:1] != "."]
+        return [f"{Path(folder, entry.name)}{os.sep * entry.is_dir()}" for entry in shown]
 
 
 def _specs(folder: str) -> Completion:
-    return _offer(
-        lambda ctx, incomplete: [
-            path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")
-        ]
-    )
+    def names(ctx: typer.Context, incomplete: str) -> list[str]:
+        return [path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")]
+
+    return _offer(names)
 
 
 experiences, datasets, models = map(_specs, ("experiences", "datasets", "models"))
@@ -119,14 +102,12 @@ figure_formats = _choices("figure formats")
 weight_rules = _choices("rules of weights")
 parts = _choices("parts")
 figures = _choices("figures")
-"""Of all kinds of dataset: which a run has is in its spec, which is not read while a line is being
-typed.
-"""
+"""Of all kinds of dataset: the spec of a run is not read while a line is being typed."""
 
 
 @_offer
 def evaluations(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """Those of the runs that the line names so far, or of all runs."""
+    """Evaluations of the runs that the line names so far, or of all runs."""
     names = ctx.params.get("runs") or []
     folder = _workspace(ctx).runs
     for run in [folder / name for name in names] if names else folder.iterdir():
@@ -155,9 +136,7 @@ def _entries_of(table: str | None, ctx: typer.Context) -> Iterator[str]:
 
 @_offer
 def keys(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """Keys of the specs that the line names so far, or of the spec of its run; the last of several
-    joined by , or +.
-    """
+    """Keys of the specs, or of the run's spec, that the line names so far, behind , or +."""
     specs = [_resolved(ctx, name) for name in ctx.params.get("experiences") or ctx.args]
     return _keys_of([*specs, *_specs_of_runs(ctx)], incomplete)
 
@@ -169,13 +148,11 @@ def keys_of_pretraining(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 def _keys_of(experiences: Iterable[dict[str, Any]], incomplete: str) -> Iterator[str]:
-    before = incomplete[: max(map(incomplete.rfind, ",+")) + 1]
+    typed = incomplete[: max(map(incomplete.rfind, ",+")) + 1]
     for experience in filter(None, experiences):
-        paths = [
-            *written_names()["choices"]["keys of experiences"],
-            *(path for path, _ in leaves(experience)),
-        ]
-        yield from (f"{before}{path}=" for path in paths)
+        keys = written_names()["choices"]["keys of experiences"]
+        for path in (*keys, *(path for path, _ in leaves(experience))):
+            yield f"{typed}{path}="
 
 
 @_offer
@@ -190,26 +167,20 @@ def variables(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     else:
         documents = [spec.get("dataset", {}) for spec in _specs_of_runs(ctx)]
     for document in documents:
-        names = [
-            *document.get("varyings", ()),
-            *document.get("fixed", ()),
-            *document.get("distributions", ()),
-        ]
-        yield from (f"{variable}=" for variable in names)
+        for key in ("varyings", "fixed", "distributions"):
+            yield from (f"{variable}=" for variable in document.get(key, ()))
 
 
 def _specs_of_runs(ctx: typer.Context) -> list[dict[str, Any]]:
-    """That of the run that the line names so far; words before an option without its value are not
-    assigned to arguments.
-    """
+    """The spec of the run that the line names; words before an incomplete option are in `args`."""
     from qexp.base.formats import object_in
 
-    named = [ctx.params.get(name) or () for name in ("run", "runs")]
-    runs = [
-        *(run for runs in named for run in ([runs] if isinstance(runs, str) else runs)),
-        *ctx.args,
-    ][:1]
-    return [object_in(_workspace(ctx).runs / run / "spec.json") for run in runs]
+    runs: list[str] = []
+    for name in ("run", "runs"):
+        named = ctx.params.get(name) or ()
+        runs += [named] if isinstance(named, str) else named
+    first = [*runs, *ctx.args][:1]
+    return [object_in(_workspace(ctx).runs / run / "spec.json") for run in first]
 
 
 def _resolved(ctx: typer.Context, name: str) -> dict[str, Any]:
@@ -223,11 +194,9 @@ def _resolved(ctx: typer.Context, name: str) -> dict[str, Any]:
 
 @_offer
 def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """The last of several names with commas between them: fields of records, results, and keys of
-    specs.
-    """
-    before, comma, _ = incomplete.rpartition(",")
-    return (f"{before}{comma}{name}" for name in _fields(_workspace(ctx).runs))
+    """The last of names with commas between them: fields of records, results, keys of specs."""
+    typed, comma, _ = incomplete.rpartition(",")
+    return (f"{typed}{comma}{name}" for name in _fields(_workspace(ctx).runs))
 
 
 launches = _offer(lambda ctx, incomplete: ["last", *_folders(_workspace(ctx).runs / ".launches")])
@@ -263,9 +232,7 @@ def _folders(path: Path) -> list[str]:
 
 
 def _fields(folder: Path) -> Iterator[str]:
-    """Fields that all runs have, and what the first run with results has besides: those of a
-    workspace are much alike, and opening them all would take too long.
-    """
+    """Fields that all runs have, and those of the first run with results: others are much alike."""
     from qexp.runs.catalog import KEPT
     from qexp.store.directory import RunDirectory
 
@@ -279,26 +246,20 @@ def _fields(folder: Path) -> Iterator[str]:
         except QexpError:
             continue
         if results:
-            for document in (
-                results,
-                {key: value for key, value in spec.items() if key != "model"},
-            ):
-                yield from (path for path, _ in leaves(document))
+            others = {key: value for key, value in spec.items() if key != "model"}
+            yield from (path for path, _ in [*leaves(results), *leaves(others)])
             return
 
 
 def _workspace(ctx: typer.Context) -> Workspace:
-    """The one that the line names so far, before or after the command, else the one that is
-    found.
-    """
+    """The workspace that the line names, before or after the command, else the one found."""
+    contexts = [ctx, ctx.parent] if ctx.parent else [ctx]
     return find(
-        ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
+        next((each.params["workspace"] for each in contexts if each.params.get("workspace")), None)
     )
 
 
 def written_names() -> dict[str, Any]:
-    """What commands are for, and the names of built-in tables and choices, which `qexp.cli.names`
-    has written down.
-    """
+    """What commands are for, and names of tables and choices, as `qexp.cli.names` wrote them."""
     names: dict[str, Any] = json.loads(NAMES.read_bytes())
     return names

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,9 +26,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from qexp.base.options import Option, default_of, flags_of, in_shell, shell_type
+from qexp.base.options import (
+    InWorkspace,
+    Option,
+    argument,
+    default_of,
+    flags_of,
+    in_shell,
+    option,
+    shell_type,
+)
 from qexp.base.text import Table, cleaned, in_one_line, width_of, without_middle
-from qexp.base.workspace import find
+from qexp.base.workspace import PACKAGE, Workspace
 from qexp.cli import completion
 from qexp.errors import QexpError, nearest, spelled
 from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
@@ -34,18 +45,9 @@ from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
 if TYPE_CHECKING:
     from qexp.jobs.launchers import LaunchOptions, Submitted
 
-WorkspaceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--workspace",
-        metavar="DIR",
-        help="The directory that holds specs/; searched upwards if left out.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-LatexOption = Annotated[
-    bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
-]
+WORKSPACE: Any = fields(InWorkspace)[0]
+JSON = option(False, "Print JSON instead of text.", "--json")
+LATEX = option(False, "Print LaTeX tables, which need booktabs and graphicx.", "--latex")
 
 BOLD, RED, GREEN, YELLOW, CYAN = "1", "31", "32", "33", "36"  # of ANSI terminals
 
@@ -59,7 +61,7 @@ FLAGS: dict[str, str] = {}
 """Argument of the command at work → its option, such as seed → --seed."""
 
 
-def option(argument: str) -> str:
+def flag(argument: str) -> str:
     """An argument of Python as the shell writes it."""
     return FLAGS.get(argument, f"--{argument.replace('_', '-')}")
 
@@ -67,7 +69,7 @@ def option(argument: str) -> str:
 def message(*lines: object) -> None:
     sys.stdout.flush()  # so that both keep their order in one file
     for line in lines:
-        print(cleaned(spelled(str(line), option)), file=sys.stderr)
+        print(cleaned(spelled(str(line), flag)), file=sys.stderr)
 
 
 def warning(*texts: str) -> None:
@@ -76,14 +78,12 @@ def warning(*texts: str) -> None:
 
 def error(*mistakes: str | QexpError) -> None:
     for what in mistakes:
-        text = what.spelled(option) if isinstance(what, QexpError) else spelled(what, option)
+        text = what.spelled(flag) if isinstance(what, QexpError) else spelled(what, flag)
         message(f"error: {text}" if "\n" not in text else f"error:\n{text}")
 
 
 def say_at_work() -> Callable[[], None]:
-    """Write a line to the terminal that disappears before anything else is written there; returns
-    what removes it.
-    """
+    """Write a line to the terminal that disappears before any other; returns what removes it."""
 
     def remove() -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -135,12 +135,9 @@ def print_table(
     """
     width, left_out = terminal_width(), list[str]()
     if width is None:
-        head = [list(map(in_one_line, columns))]
-        lines = [[[in_one_line(cell)] for cell in row] for row in rows]
-        widths = [
-            max(map(width_of, cells))
-            for cells in zip(*head, *([cell[0] for cell in row] for row in lines), strict=True)
-        ]
+        titles, *cells = [list(map(in_one_line, row)) for row in (columns, *rows)]
+        widths = [max(map(width_of, column)) for column in zip(titles, *cells, strict=True)]
+        head, lines = [titles], list(map(_unbroken, cells))
     else:
         head, lines, widths, left_out = fit(columns, rows, right, width)
     styled = width is not None and "NO_COLOR" not in os.environ
@@ -159,6 +156,10 @@ def print_table(
         print_sentence(f"no room in {width} columns: {kept}; see them with: | less -S")
 
 
+def _unbroken(cells: list[str]) -> list[list[str]]:
+    return [[cell] for cell in cells]
+
+
 def _line(
     texts: Sequence[str],
     widths: Sequence[int],
@@ -169,7 +170,8 @@ def _line(
     for text, width, at_right in zip(texts, widths, right, strict=True):
         space = " " * (width - width_of(text))
         padded = space + text if at_right else text + space
-        cells.append(f"\x1b[{styled}m{padded}\x1b[0m" if (styled := style(text)) else padded)
+        styled = style(text)
+        cells.append(f"\x1b[{styled}m{padded}\x1b[0m" if styled else padded)
     return GAP.join(cells).rstrip()
 
 
@@ -184,14 +186,14 @@ def print_sentence(text: str) -> None:
     )
 
 
-def print_entry(key: str, text: str, width: int, before: str = "") -> None:
+def print_entry(key: str, text: str, width: int, indent: str = "") -> None:
     """A key and what belongs to it; further lines are set in, so that none can pass for another
     key's.
 
     width   of the keys
-    before  stands before each line
+    indent  stands before each line
     """
-    first, further = f"{before}{in_one_line(key):<{width}} ", " " * (len(before) + width + 1)
+    first, further = f"{indent}{in_one_line(key):<{width}} ", " " * (len(indent) + width + 1)
     columns = terminal_width()
     for line in cleaned(text).split("\n"):
         broken = [line]
@@ -205,9 +207,7 @@ def print_entry(key: str, text: str, width: int, before: str = "") -> None:
 
 
 def print_parts(parts: Iterable[Table | str]) -> None:
-    """Tables with their titles, each after an empty line unless it is the first part, and
-    sentences.
-    """
+    """Tables with their titles, each behind an empty line unless it is the first, and sentences."""
     for number, part in enumerate(parts):
         if isinstance(part, str):
             print_sentence(part)
@@ -224,14 +224,10 @@ def print_parts(parts: Iterable[Table | str]) -> None:
 GAP = "  "
 
 LEAST_FLOWING_WIDTH, EASY_FLOWING_WIDTH = 20, 32
-"""Least width of a last column of words that continues below itself, rather than being left out;
-and the width for which other texts are shortened.
-"""
+"""Least width of a last column of words that flows, and that for which others are shortened."""
 
 NAME_WIDTH, TEXT_WIDTH = 28, 20
-"""Widths to which names in the first column, and other texts, are shortened where room is
-wanted.
-"""
+"""Widths to which names in the first column, and other texts, are shortened for room."""
 
 NO_BREAK = "\u00a0"
 
@@ -259,75 +255,67 @@ class Fitted(NamedTuple):
 def fit(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
 ) -> Fitted:
-    """A table that is not wider than that: titles are folded, words continue below themselves,
-    names are shortened in their middle, and then columns are left out, the last one first.
-    """
-    titles = [in_one_line(column) for column in columns]
-    units = [found[2] if (found := UNIT.fullmatch(title)) else "" for title in titles]
-    names = [
-        title.removesuffix(f" {unit}") if unit else title
-        for title, unit in zip(titles, units, strict=True)
-    ]
-    cells = [
-        [in_one_line(cell) for cell in _as_printed(columns[at], rows, at, right)]
-        for at in range(len(columns))
-    ]
-    widest = [
-        max(map(width_of, [unit, *column])) for unit, column in zip(units, cells, strict=True)
-    ]
-    folded = [[name] for name in names]
-    if (
-        _total([max(wide, width_of(name)) for wide, name in zip(widest, names, strict=True)])
-        > width
-    ):
-        folded = [
-            textwrap.wrap(name, max(1, wide, _longest_word(name)), break_on_hyphens=False) or [""]
-            for wide, name in zip(widest, names, strict=True)
-        ]
-    widths = [max(wide, *map(width_of, lines)) for wide, lines in zip(widest, folded, strict=True)]
-    shown, whole = len(columns), widths
-    texts = {
-        at: max(TEXT_WIDTH if at else NAME_WIDTH, *map(width_of, folded[at]))
-        for at, column in enumerate(columns)
-        if column not in right
-    }
-    flows = shown > 1 and shown - 1 in texts and any(" " in cell for cell in cells[-1])
+    """A table of at most that width: titles fold, words flow, names shorten, columns drop out."""
+    fitting, texts = [], dict[int, int]()
+    for number, title in enumerate(columns):
+        fitting.append(_Fitting(in_one_line(title), [row[number] for row in rows], title in right))
+    if _total([max(column.widest, width_of(column.name)) for column in fitting]) > width:
+        for column in fitting:
+            column.fold()
+    widths = [max(column.widest, *map(width_of, column.lines)) for column in fitting]
+    for number, column in enumerate(fitting):
+        if not column.of_numbers:
+            least = TEXT_WIDTH if number else NAME_WIDTH
+            texts[number] = max(least, *map(width_of, column.lines))
+    shown, whole, last = len(columns), widths, fitting[-1].cells
+    flows = shown > 1 and shown - 1 in texts and any(" " in cell for cell in last)
     if flows and _total(widths) > width:
-        texts[shown - 1] = max(LEAST_FLOWING_WIDTH, *map(_longest_word, cells[-1]))
-        before = _squeezed(widths[:-1], texts, width - len(GAP) - EASY_FLOWING_WIDTH)
-        room = width - _total([*before, 0])
+        texts[shown - 1] = max(LEAST_FLOWING_WIDTH, *map(_longest_word, last))
+        others = _squeezed(widths[:-1], texts, width - len(GAP) - EASY_FLOWING_WIDTH)
+        room = width - _total([*others, 0])
         if room >= texts[shown - 1]:
-            widths = [*before, room]
-    while (
-        _total(widths) > width
-        and _total(widths := _squeezed(whole[:shown], texts, width)) > width
-        and shown > 1
-    ):
+            widths = [*others, room]
+    while _total(widths) > width:
+        widths = _squeezed(whole[:shown], texts, width)
+        if shown == 1 or _total(widths) <= width:
+            break
         shown -= 1
-    widths = [min(wide, width) for wide in widths[:shown]]
-    height = max(map(len, folded[:shown]))
-    head = [
-        [*lines]
-        for lines in zip(
-            *([""] * (height - len(lines)) + lines for lines in folded[:shown]), strict=True
-        )
-    ]
-    if any(units[:shown]):
-        head.append(units[:shown])
-    lines = [
-        [_broken(row[at], widths[at]) for at in range(shown)] for row in zip(*cells, strict=True)
-    ]
-    cut = [at for at in range(shown) if any(_longest_word(cell) > widths[at] for cell in cells[at])]
-    left_out = [*(f"all of '{names[at]}'" for at in cut), *titles[shown:]]
-    return Fitted(head, lines, widths, left_out)
+    kept, widths = fitting[:shown], [min(wide, width) for wide in widths[:shown]]
+    height = max(len(column.lines) for column in kept)
+    titles = [[""] * (height - len(column.lines)) + column.lines for column in kept]
+    head = [[*line] for line in zip(*titles, strict=True)]
+    if any(column.unit for column in kept):
+        head.append([column.unit for column in kept])
+    broken = [column.broken(wide) for column, wide in zip(kept, widths, strict=True)]
+    cut = [column for column, wide in zip(kept, widths, strict=True) if column.is_cut_at(wide)]
+    left_out = [f"all of '{column.name}'" for column in cut]
+    left_out += [column.title for column in fitting[shown:]]
+    return Fitted(head, [[*row] for row in zip(*broken, strict=True)], widths, left_out)
 
 
-def _as_printed(
-    column: str, rows: Sequence[Sequence[str]], at: int, right: Sequence[str]
-) -> list[str]:
-    """The cells of a column; numbers below each other have their decimal points so."""
-    cells = [row[at] for row in rows]
-    return [text.translate(_PLAIN) for text in aligned(cells)] if column in right else cells
+class _Fitting:
+    """A column of a table that is to fit a width."""
+
+    def __init__(self, title: str, cells: list[str], of_numbers: bool) -> None:
+        found = UNIT.fullmatch(title)
+        self.title, self.of_numbers = title, of_numbers
+        self.name, self.unit = (found[1], found[2]) if found else (title, "")
+        if of_numbers:  # those below each other have their decimal points so
+            cells = [text.translate(_PLAIN) for text in aligned(cells)]
+        self.cells = list(map(in_one_line, cells))
+        self.widest = max(map(width_of, [self.unit, *self.cells]))
+        self.lines = [self.name]
+
+    def fold(self) -> None:
+        """Break its name into lines."""
+        width = max(1, self.widest, _longest_word(self.name))
+        self.lines = textwrap.wrap(self.name, width, break_on_hyphens=False) or [""]
+
+    def broken(self, width: int) -> list[list[str]]:
+        return [_broken(cell, width) for cell in self.cells]
+
+    def is_cut_at(self, width: int) -> bool:
+        return max(map(_longest_word, self.cells), default=0) > width
 
 
 _PLAIN = str.maketrans({FIGURE_SPACE: " ", POINT_SPACE: " ", "−": "-", "–": "-"})
@@ -346,14 +334,15 @@ def _squeezed(widths: Sequence[int], least: Mapping[int, int], room: int) -> lis
     """
     squeezed = list(widths)
     while (excess := _total(squeezed) - room) > 0:
-        wide = [at for at, end in least.items() if at < len(squeezed) and squeezed[at] > end]
+        wide = {}
+        for column, end in least.items():
+            if column < len(squeezed) and squeezed[column] > end:
+                wide[column] = squeezed[column]
         if not wide:
             break
-        widest = max(wide, key=lambda at: squeezed[at])
-        next_wide = max((squeezed[at] for at in wide if squeezed[at] < squeezed[widest]), default=0)
-        squeezed[widest] = max(
-            squeezed[widest] - excess, min(next_wide, squeezed[widest] - 1), least[widest]
-        )
+        widest, most = max(wide.items(), key=operator.itemgetter(1))
+        next_wide = max((width for width in wide.values() if width < most), default=0)
+        squeezed[widest] = max(most - excess, min(next_wide, most - 1), least[widest])
     return squeezed
 
 
@@ -373,10 +362,8 @@ def _broken(text: str, width: int) -> list[str]:
 # Commands that may be jobs of a cluster.
 
 
-def is_for_a_cluster(options: LaunchOptions) -> bool:
-    """Whether jobs are asked for. Raises QexpError for options of a scheduler where they are
-    not.
-    """
+def on_a_cluster(options: LaunchOptions) -> bool:
+    """Whether jobs are asked for. Raises QexpError for options of a scheduler without one."""
     from qexp.jobs.launchers import LOCAL  # which most commands do not need
 
     if options.launcher == LOCAL and options.profile is None and options.options:
@@ -384,9 +371,9 @@ def is_for_a_cluster(options: LaunchOptions) -> bool:
     return options.launcher != LOCAL or options.profile is not None
 
 
-def print_submitted(submitted: Submitted, workspace: str | Path | None) -> None:
+def print_submitted(submitted: Submitted, home: Workspace) -> None:
     result(*(f"{made}  {job}" for made, job in submitted.jobs.items()))
-    message(f"output of the jobs: {find(workspace).shown(submitted.folder / 'output')}")
+    message(f"output of the jobs: {home.shown(submitted.folder / 'output')}")
 
 
 # Arguments that several commands take, with what the shell completes for them, and help texts.
@@ -396,6 +383,15 @@ def print_submitted(submitted: Submitted, workspace: str | Path | None) -> None:
 
 
 class PlainCommand(TyperCommand):
+    @property
+    def help(self) -> str:  # type: ignore[override]  # read when it is asked for
+        """The help of a copy, else that of the command's function."""
+        return self._help or str(vars(self.callback)["__wrapped__"].help)
+
+    @help.setter
+    def help(self, text: str | None) -> None:
+        self._help = text
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         escaped = _escape_command(self)
         if examples := examples_of(ctx.command_path):
@@ -425,9 +421,7 @@ class PlainGroup(TyperGroup):
 
 
 def _escape_command(command: Any) -> Any:
-    """A copy of a command whose help, and that of its parameters, is as rich and typer take plain
-    text.
-    """
+    """A copy of a command whose texts, and those of its parameters, rich takes as plain text."""
     escaped = _escape(command)
     escaped.params = [_escape(parameter) for parameter in command.params]
     return escaped
@@ -448,52 +442,16 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-RunArgument = Annotated[
-    str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)
-]
-RUNS = typer.Argument(
-    metavar="RUN...",
-    help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
-    autocompletion=completion.runs,
+RUN = argument(..., "A run: name, unique prefix or path.", complete="runs")
+RUNS, OTHER_RUNS = (
+    argument(
+        default,
+        "Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_*'.",
+        "RUN...",
+        complete="runs",
+    )
+    for default in (..., ())
 )
-RunsArgument = Annotated[list[str], RUNS]
-SpecFilesArgument = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        help="Spec files to check, or names of specs; all of specs/ if left out.",
-        autocompletion=completion.spec_files,
-    ),
-]
-KindArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="dataset|model|experience",
-        help="The kind of spec.",
-        autocompletion=completion.kinds,
-    ),
-]
-TableArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="A table, such as modules or quantities; all tables if left out.",
-        autocompletion=completion.tables,
-    ),
-]
-EntryArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="An entry of the table, to show its parameters and an example.",
-        autocompletion=completion.entries,
-    ),
-]
-TrashedArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[NAME]",
-        help="A removed run: its name, or its name in the trash.",
-        autocompletion=completion.trashed,
-    ),
-]
 
 
 def named_once(
@@ -527,7 +485,7 @@ class CheckedGroup(PlainGroup):
             try:
                 _require_values(self, ctx, args)
             except QexpError as mistake:  # before there is a command that would print it
-                ctx.fail(mistake.spelled(option))
+                ctx.fail(mistake.spelled(flag))
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -546,16 +504,14 @@ def _options_of(command: Any) -> dict[str, Any]:
 
 
 def _meant_by(option: str, known: Collection[str]) -> str | None:
-    """What to write in place of an option that a command does not have: a key of a spec, or another
-    word for it.
-    """
+    """What is meant by an option that a command does not have: a key of a spec, or another word."""
     keys = completion.written_names()["choices"]["keys of experiences"] if "--set" in known else []
     key = option.strip("-").replace("-", "_")
     if key in keys:
         return f"--set {key}=VALUE"
     for words in (["--to", "--output", "--out"], ["--overwrite", "--force"]):
-        if option in words and (meant := next((word for word in words if word in known), None)):
-            return meant
+        if option in words and {*words} & {*known}:
+            return next(word for word in words if word in known)
     if guess := nearest(option.strip("-"), [word.strip("-") for word in known]):
         return f"--{guess}"
     guess = nearest(key, keys)
@@ -563,9 +519,7 @@ def _meant_by(option: str, known: Collection[str]) -> str | None:
 
 
 def _require_values(command: Any, context: Any, words: list[str]) -> None:
-    """Raise QexpError for an option with an empty value, and for one that takes one value and is
-    given several.
-    """
+    """Raise QexpError for an option with an empty value, and for several values of one."""
     options = _options_of(command)
     try:
         values, _, order = command.make_parser(context).parse_args(list(words))
@@ -599,133 +553,141 @@ def _require_values(command: Any, context: Any, words: list[str]) -> None:
         )
 
 
-# Options that are declared as fields of a dataclass.
+# Commands, made from functions whose parameters are declared as fields of options are.
 
 
 EVERYDAY, OTHERS = "Everyday", "Others"
-"""Titles of the first and the last box of options in the help of a command that has several
-boxes.
-"""
+"""Titles of the first and the last box of options in the help of a command with several."""
+
+TOLD: dict[str, Any] = {"warn": warning, "tell": message}
+"""Field that the shell does not have → what takes its texts."""
 
 
-def with_options(
-    *declared: type[Any],
-    everyday: Sequence[str] = (),
-    leave_out: Collection[str] = (),
-    with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command that is given the fields of dataclasses as options of the shell.
+@dataclass(frozen=True)
+class arranged:  # noqa: N801 - a decorator
+    """Says what the parameters of a command do not.
 
-    declared    the classes of some of its parameters; fields of the same name are one option, that
-                of the first
     everyday    parameters that its help shows first
+    described   the function of `qexp.api` that it calls, if that has another name
     leave_out   fields that are not given, or in another way
     with_words  from what is given to the same with fields that stand among its words, such as a run
     """
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        parameters = inspect.signature(command, eval_str=True).parameters
-        kinds = {
-            name: each.annotation
-            for name, each in parameters.items()
-            if each.annotation in declared
-        }
-        fields = {
-            name: [pair for pair in in_shell(kind) if pair[0].name not in leave_out]
-            for name, kind in kinds.items()
-        }
-        flags = {
-            field.name: flags_of(field)[-1] for several in fields.values() for field, _ in several
-        }
+    everyday: str = ""
+    described: str = ""
+    leave_out: str = ""
+    with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
-        def call(**values: Any) -> None:
-            values = with_words(values)
-            options = {
-                name: kinds[name](
-                    **{
-                        field.name: _value_of(field, about, flags, values[field.name])
-                        for field, about in several
-                    }
-                )
-                for name, several in fields.items()
-            }
-            others = {
-                name: value
-                for name, value in values.items()
-                if name in parameters and name not in kinds
-            }
-            command(**others, **options)
+    def __call__(self, command: Callable[..., None]) -> Callable[..., None]:
+        vars(command)["arranged"] = self
+        return command
 
-        in_signature: dict[str, inspect.Parameter] = {}
-        for name, parameter in parameters.items():
-            if name in kinds:
-                for field, about in fields[name]:
-                    in_signature.setdefault(field.name, _parameter(field, about, flags))
+
+API = PACKAGE / "api"
+
+ARGUMENTS = re.compile(r"^(?:[a-z]\w*(?:, \w+)*  +\S|returns |Raises |>>> )", re.MULTILINE)
+"""Where a docstring turns from what a function does to what it takes and returns."""
+
+
+def described(function: str) -> str:
+    """What a function of `qexp.api` does, as its docstring says; empty if there is no such one.
+
+    It is read from the source: to load the function takes longer than help may.
+    """
+    docstring = re.compile(rf'^def {function}\(.*?"""(.*?)"""', re.MULTILINE | re.DOTALL)
+    for file in API.glob("*.py"):
+        found = docstring.search(file.read_text(encoding="utf-8"))
+        if found:
+            text = ARGUMENTS.split(inspect.cleandoc(found[1]))[0]
+            return re.sub(r";\s+see\s+`qexp\s[a-z\s-]+`", "", text).strip()
+    return ""
+
+
+class Command:
+    """What the shell calls for a function: its parameters, and the fields of those that are
+    dataclasses of options, are options of the shell; fields of the same name are one option.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.arranged = getattr(function, "arranged", arranged())
+        self._function, self._kinds = function, dict[str, type[Any]]()
+        self._fields: dict[str, list[tuple[Field[Any], Option]]] = {}
+        left_out = self.arranged.leave_out.split()
+        for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+            kind: Any = parameter.annotation
+            if is_dataclass(kind):
+                self._kinds[name] = kind
+                several = [each for each in in_shell(kind) if each[0].name not in left_out]
+                self._fields[name] = several
             else:
-                in_signature[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
-        panels = dict.fromkeys(everyday, EVERYDAY)
-        for title, names in (
-            pair for kind in declared for pair in getattr(kind, "panels", {}).items()
-        ):
-            panels |= {name: title for name in names if name not in everyday}
-        order = {name: position for position, name in enumerate(panels)}
-        rest = OTHERS if panels else None
-        in_panels = [
-            _in_panel(parameter, panels.get(name, rest)) for name, parameter in in_signature.items()
-        ]
-        in_panels.sort(key=lambda parameter: order.get(parameter.name, len(order)))
-        call.__signature__ = inspect.Signature(in_panels)  # type: ignore[attr-defined]
-        call.__doc__, call.__name__, call.__module__ = (
-            command.__doc__,
-            command.__name__,
-            command.__module__,
+                field = copy.copy(parameter.default)
+                field.name, field.type = name, function.__annotations__[name]
+                self._fields[name] = [(field, field.metadata["option"])]
+        of_all = [each for several in self._fields.values() for each in several]
+        self._flags = {field.name: flags_of(field)[-1] for field, _ in of_all}
+        self.__doc__, self.__name__, self.__annotations__ = None, function.__name__, {}
+        self.__signature__ = inspect.Signature(self._parameters())
+
+    def __call__(self, **values: Any) -> None:
+        values, given = self.arranged.with_words(values), dict[str, Any]()
+        for name, several in self._fields.items():
+            read = {field.name: self._value(field, about, values) for field, about in several}
+            if name in self._kinds:
+                kind = self._kinds[name]
+                told = {field.name for field in fields(kind)} & TOLD.keys()
+                given[name] = kind(**read, **{field: TOLD[field] for field in told})
+            else:
+                given[name] = read[name]
+        self._function(**given)
+
+    @property
+    def help(self) -> str:
+        """The docstring of its function, behind that of the function of `qexp.api`."""
+        own, name = inspect.getdoc(self._function) or "", self.arranged.described
+        if own and not name:
+            return own
+        text = spelled(described(name or self.__name__), lambda each: self._flags.get(each, each))
+        return f"{text}\n\n{own}".rstrip()
+
+    def _value(self, field: Field[Any], about: Option, values: Mapping[str, Any]) -> Any:
+        value = values[field.name]
+        if value is None or value == []:
+            return None if about.optional else default_of(field)
+        return value if about.read is None else about.read(self._flags[field.name], value)
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        """The options in the order of their boxes in the help."""
+        boxes = dict.fromkeys(self.arranged.everyday.split(), EVERYDAY)
+        for kind in self._kinds.values():
+            for title, names in getattr(kind, "panels", {}).items():
+                boxes |= {name: title for name in names.split() if boxes.get(name) != EVERYDAY}
+        order, rest = list(boxes), OTHERS if boxes else None
+        made: dict[str, inspect.Parameter] = {}
+        for several in self._fields.values():
+            for field, about in several:
+                box = boxes.get(field.name, rest)
+                made.setdefault(field.name, self._parameter(field, about, box))
+        return sorted(
+            made.values(),
+            key=lambda each: order.index(each.name) if each.name in boxes else len(order),
         )
-        call.__annotations__ = {}
-        return call
 
-    return decorate
-
-
-def _value_of(field: Any, about: Option, flags: Mapping[str, str], value: Any) -> Any:
-    if value is None or value == []:
-        return None if about.optional else default_of(field)
-    return value if about.read is None else about.read(flags[field.name], value)
-
-
-def _parameter(field: Any, about: Option, flags: Mapping[str, str]) -> inspect.Parameter:
-    kind, default = shell_type(field), default_of(field)
-    text = f"{spelled(about.help, lambda name: flags.get(name, name))} {about.also}".rstrip()
-    complete = None if about.complete is None else getattr(completion, about.complete)
-    if about.argument:
-        declared = typer.Argument(help=text, metavar=about.metavar, autocompletion=complete)
-    else:
-        declared = typer.Option(
-            *flags_of(field),
-            help=text,
-            metavar=about.metavar,
-            autocompletion=complete,
-            show_default=about.shown,
-        )
-    usual = inspect.Parameter.empty if default is ... else default
-    if (
-        about.optional
-        or about.read is not None
-        or default is None
-        or isinstance(default, tuple | dict)
-    ):
-        kind, usual = kind | None, None
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=usual,
-        annotation=Annotated[kind, declared],
-    )
-
-
-def _in_panel(parameter: inspect.Parameter, title: str | None) -> inspect.Parameter:
-    """A parameter that the help shows in the box with this title."""
-    about = copy.copy(parameter.annotation.__metadata__[0])
-    if title is None or isinstance(about, typer.models.ArgumentInfo):
-        return parameter
-    about.rich_help_panel = title
-    return parameter.replace(annotation=Annotated[parameter.annotation.__origin__, about])
+    def _parameter(self, field: Field[Any], about: Option, box: str | None) -> inspect.Parameter:
+        kind: Any = shell_type(field)
+        default = default_of(field)
+        text = spelled(about.help, lambda name: self._flags.get(name, name))
+        form: dict[str, Any] = {"help": f"{text} {about.also}".rstrip(), "metavar": about.metavar}
+        form |= {"min": about.least, "rich_help_panel": box}
+        if about.complete is not None:
+            form["autocompletion"] = getattr(completion, about.complete)
+        if about.argument:
+            declared = typer.Argument(**{**form, "rich_help_panel": None})
+        else:
+            declared = typer.Option(*flags_of(field), show_default=about.shown, **form)
+        usual = inspect.Parameter.empty if default is ... else default
+        is_read = about.optional or about.read is not None
+        if is_read or default is None or isinstance(default, tuple | dict):
+            kind, usual = kind | None, None
+        annotation = Annotated[kind, declared]
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(field.name, keyword, default=usual, annotation=annotation)

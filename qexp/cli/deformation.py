@@ -5,22 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from qexp import api
-from qexp.base.options import ignore
+from qexp.base.options import argument, ignore, option
 from qexp.cli import completion
 from qexp.cli.console import (
-    JsonOption,
+    JSON,
+    arranged,
     message,
     named_once,
     print_json,
     print_parts,
     result,
     warning,
-    with_options,
 )
 from qexp.deformation.options import InvertOptions, ObserveOptions
 from qexp.deformation.tables import fit_words, sampling_words, tables, track_words
@@ -30,51 +28,27 @@ from qexp.errors import QexpError, some
 
 # none while `make names` runs
 FORMATS = completion.written_names()["choices"].get("formats of observations", ())
-FilesArgument = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="FILE...", help=f"One file for each track, of any of these: {'; '.join(FORMATS)}."
-    ),
-]
-NoFigureOption = Annotated[bool, typer.Option("--no-figure", help="Draw no figure.")]
 
 
-@with_options(
-    ObserveOptions,
-    everyday=(
-        "to",
-        "incidence",
-        "heading",
-        "unit",
-        "gnss",
-        "gnss_unit",
-        "crs",
-        "reduce",
-        "noise",
-        "dem",
-    ),
-)
+@arranged(everyday="to incidence heading unit gnss gnss_unit crs reduce noise dem")
 def observe(
     options: ObserveOptions,
-    files: FilesArgument = None,
-    no_figure: NoFigureOption = False,
-    as_json: JsonOption = False,
+    files: list[Path] = argument(
+        (),
+        f"One file for each track, of any of these: {'; '.join(FORMATS)}.",
+        "FILE...",
+        shell=list[Path],
+    ),
+    no_figure: bool = option(False, "Draw no figure."),
+    as_json: bool = JSON,
 ) -> None:
-    """Read observed displacements into one file, which qexp invert reads.
-
-    Each file is a track of its own. Text files without a header have the columns east, north,
-    line-of-sight displacement (m, positive toward the satellite), error, and the unit vector east,
-    north, up from the ground to the satellite. Points with missing numbers are masked. Without --to
-    the observation is only described; an observation file can be given again, to look at it or to
-    change its noise.
-    """
     if no_figure and options.figure is not None:
         raise QexpError("--figure and --no-figure contradict each other; keep one")
-    beside = None
-    if options.to is not None and not no_figure:
-        beside = Path(options.to).with_suffix(".png" if tuple(options.formats) == ("png",) else "")
-    here = {"figure": options.figure or beside, "history": _history(), "warn": ignore}
-    observed = api.observe(files or [], **{**vars(options), **here})
+    figure = options.figure
+    if figure is None and options.to is not None and not no_figure:
+        figure = Path(options.to).with_suffix(".png" if tuple(options.formats) == ("png",) else "")
+    here = {"figure": figure, "history": _history(), "warn": ignore}
+    observed = api.observe(files, **{**vars(options), **here})
     if as_json:
         warning(*observed.warnings)
         tracks = [track.document() for track in observed.tracks]
@@ -84,11 +58,8 @@ def observe(
     for track in observed.tracks:
         message(f"{track.name}: {track_words(track)}")
         if track.noise is not None:
-            how = (
-                f", from {observed.estimates[track.name].how}"
-                if track.name in observed.estimates
-                else ""
-            )
+            estimate = observed.estimates.get(track.name)
+            how = f", from {estimate.how}" if estimate is not None else ""
             error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
             message(f"{track.name}: noise {track.noise.words}{error}{how}")
     warning(*observed.warnings)
@@ -103,13 +74,12 @@ def _history() -> str:
 # qexp invert
 
 
-OBSERVATION = typer.Argument(
-    metavar="[RUN] OBS.nc",
-    help=(
-        "An observation file of qexp observe; before it, if a network is to estimate the source,"
-        " its run, in place of --run."
-    ),
-    autocompletion=completion.run_and_files,
+OBSERVATION = argument(
+    ...,
+    "An observation file of qexp observe; before it, if a network is to estimate the source,"
+    " its run, in place of --run.",
+    "[RUN] OBS.nc",
+    complete="run_and_files",
 )
 
 
@@ -117,48 +87,19 @@ def _run_and_observation(values: dict[str, Any]) -> dict[str, Any]:
     *first, observation = words = values["run_and_observation"]
     if len(first) > 1:
         raise QexpError(f"{some(words)}: give one observation file, or a run and then the file")
-    by_option = None if values["run"] is None else [values["run"]]
-    run = (
-        named_once(first, by_option, f"qexp invert RUN {observation}")
-        if first or by_option
-        else [None]
-    )
-    return {**values, "run_and_observation": [observation], "run": run[0]}
+    run = values["run"]
+    if first:
+        named = None if run is None else [run]
+        (run,) = named_once(first, named, f"qexp invert RUN {observation}")
+    return {**values, "run_and_observation": [observation], "run": run}
 
 
-@with_options(
-    InvertOptions,
-    everyday=("source", "bounds", "fixed", "posterior", "to"),
-    with_words=_run_and_observation,
-)
+@arranged(everyday="source bounds fixed posterior to", with_words=_run_and_observation)
 def invert(
-    run_and_observation: Annotated[list[str], OBSERVATION],
-    options: InvertOptions,
-    as_json: JsonOption = False,
+    options: InvertOptions, run_and_observation: list[str] = OBSERVATION, as_json: bool = JSON
 ) -> None:
-    """Estimate the source of an observed deformation, with standard errors.
-
-    With a run, its network estimates the source within a second, from the data resampled to its own
-    pixels, and --refine follows the estimate to the minimum of least squares, also from starts
-    around it, as far away as the network's errors on similar test samples. Without a run, the
-    minimum is searched from many starts. Least squares are weighted by the full covariance of each
-    track's noise; offsets and ramps are estimated along with the source.
-
-    Positions are in metres of the observation's reference system, all else in the units of specs.
-    Scaled errors are the standard errors times the root of the reduced χ² where that is above 1.
-    The 95 % intervals are those of the profile likelihood, with the same factor; they also hold
-    where parameters trade off. An interval
-    without zero does not mean that there is a source, because its position was searched for: the
-    reduced χ² and the BIC say that, and a warning is given by them.
-
-    With --posterior, all sources that explain the data are drawn in proportion to how well they do:
-    priors are those of the run's training data, or uniform between bounds; without bounds,
-    amplitudes are uniform over plausible values. Offsets, ramps and the size of the noise are
-    integrated over.
-    """
-    inversion = api.invert(
-        run_and_observation[0], **{**vars(options), "history": _history(), "warn": warning}
-    )
+    (observation,) = run_and_observation
+    inversion = api.invert(observation, **{**vars(options), "history": _history()})
     if as_json:
         print_json(inversion.document())
     else:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qexp import api
-from qexp.api.progress import bar
+from qexp.api.progress import Show, bar
 from qexp.base import formats
 from qexp.base.machine import on_a_terminal
+from qexp.base.options import argument, option, part_of
 from qexp.base.text import latex
-from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
-    JsonOption,
-    LatexOption,
-    RunArgument,
-    RunsArgument,
+    JSON,
+    LATEX,
+    RUN,
+    RUNS,
+    arranged,
     error,
-    is_for_a_cluster,
     message,
     named_once,
+    on_a_cluster,
     piece,
     print_json,
     print_parts,
@@ -34,7 +35,6 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
-    with_options,
 )
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.kinds.options import (
@@ -56,102 +56,83 @@ if TYPE_CHECKING:
 QUIET_SECONDS = 10.0
 """Seconds after which a command says how long it will take."""
 
-OF_SEVERAL_SEEDS = typer.Argument(
-    metavar="RUN...",
-    help=(
-        "A finished run: name, unique prefix or path. Several that differ by their seed alone, or a"
-        " quoted pattern such as 'mogi_[0-9]*', get a matrix each, and mean, bias and standard"
-        " deviation over the seeds."
-    ),
-    autocompletion=completion.runs,
+OF_SEVERAL_SEEDS = argument(
+    (),
+    "A finished run: name, unique prefix or path. Several that differ by their seed alone, or a"
+    " quoted pattern such as 'mogi_[0-9]*', get a matrix each, and mean, bias and standard"
+    " deviation over the seeds.",
+    "RUN...",
+    complete="runs",
 )
-RunsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--run",
-        metavar="RUN",
-        help="A run, instead of a word; repeat.",
-        autocompletion=completion.runs,
-    ),
-]
-SeedsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A:B",
-        help=(
-            "Runs with these seeds, 0:5 for 0 to 4, or 0,2,5; RUN is then their name without it, as"
-            " their experience."
-        ),
-    ),
-]
+OTHER_RUN = option((), "A run, instead of a word; repeat.", "--run RUN", complete="runs")
 
 
-@with_options(MatrixOptions)
 def matrix(
     options: MatrixOptions,
-    runs: Annotated[list[str] | None, OF_SEVERAL_SEEDS] = None,
-    run: RunsOption = None,
-    seeds: SeedsOption = None,
+    runs: list[str] = OF_SEVERAL_SEEDS,
+    run: list[str] = OTHER_RUN,
+    seeds: list[int] | None = option(
+        None,
+        "Runs with these seeds, 0:5 for 0 to 4, or 0,2,5; RUN is then their name without it, as"
+        " their experience.",
+        "A:B",
+        read=read_seeds,
+    ),
 ) -> None:
-    """Map where a network can be trusted: its estimates over a grid of true values."""
     run = named_once(runs, run, "qexp matrix RUN")
     if seeds is not None:
-        run = [f"{name}_{seed}" for name in run for seed in read_seeds("--seeds", seeds)]
-    reports: dict[str, Any] = {"tell": message, "warn": warning}
+        run = [f"{name}_{seed}" for name in run for seed in seeds]
     if not on_a_terminal():
-        reports["on_refined"] = _how_long()
-    table = api.matrix(run, **{**vars(options), **reports})
+        options = replace(options, on_refined=_how_long())
+    table = api.matrix(run, **vars(options))
     folder = Path(table.encoding["source"]).parent
     record = formats.read_json(folder / "record.json")
     if "runs" in record:
         message(f"over {len(record['runs'])} seeds: {', '.join(record['runs'])}")
     _print_errors(record)
-    cells = math.prod(table.sizes[name] for name in record["axes"])
     if record.get("remark"):
         message(record["remark"])
     for image, size in record.get("averaged", {}).items():
-        message(
-            f"refined are means of {size} × {size} pixels of {image}, which has too many for a full"
-            " covariance"
-        )
-    if record.get("not_refined"):
-        message(
-            f"{record['not_refined']:,} of {cells:,} cells are not refined: they show too few"
-            " pixels"
-        )
-    if record.get("unseen"):
-        message(
-            f"{record['unseen']:,} of {cells:,} cells do not show the source: there the bound means"
-            " little"
-        )
-    if record.get("left_out"):
-        why = f": {record['why_left_out']}" if record["why_left_out"] else ""
-        message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
+        pixels = f"{size} × {size} pixels of {image}"
+        message(f"refined are means of {pixels}, which has too many for a full covariance")
+    why = f": {record['why_left_out']}" if record.get("why_left_out") else ""
+    cells = math.prod(table.sizes[name] for name in record["axes"])
+    for key, words in {
+        "not_refined": "are not refined: they show too few pixels",
+        "unseen": "do not show the source: there the bound means little",
+        "left_out": f"are left out{why}",
+    }.items():
+        if record.get(key):
+            message(f"{record[key]:,} of {cells:,} cells {words}")
     paths = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(paths) > 1 else "matrix:")
-    result(*map(find(options.workspace).shown, paths))
+    result(*map(options.home.shown, paths))
 
 
 def _print_errors(record: dict[str, Any]) -> None:
     errors = {"mean_absolute_error": "mean |error|"}
     if "runs" in record:
-        of_one = {"mean_absolute_error_of_one": "mean |error| of one network (mean over seeds)"}
-        # no record of older versions has it
-        errors = {key: words for key, words in of_one.items() if key in record}
         noise = ", over the noise too" if record.get("repeats", 1) > 1 else ""
-        errors["mean_absolute_error"] = f"of the mean of their estimates{noise}"
+        errors = {
+            "mean_absolute_error_of_one": "mean |error| of one network (mean over seeds)",
+            "mean_absolute_error": f"of the mean of their estimates{noise}",
+        }
     if "refined_mean_absolute_error" in record:
-        errors["refined_mean_absolute_error"] = "refined"
         errors |= {
+            "refined_mean_absolute_error": "refined",
             "median_absolute_error": "median |error|",
             "refined_median_absolute_error": "refined",
         }
-    bounds = {"median_over_bound": "median sd / bound", "median_refined_over_bound": "refined"}
-    errors |= {key: words for key, words in bounds.items() if key in record}
-    rows = [
-        [name, record["units"][name], *(number(record[key][name]) for key in errors)]
-        for name in record["mean_absolute_error"]
-    ]
+    errors |= {
+        "median_over_bound": "median sd / bound",
+        "median_refined_over_bound": "refined",
+    }
+    # records of older versions lack some
+    errors = {key: words for key, words in errors.items() if key in record}
+    rows = []
+    for name in record["mean_absolute_error"]:
+        numbers = [number(record[key][name]) for key in errors]
+        rows.append([name, record["units"][name], *numbers])
     print_table(["output", "unit", *errors.values()], rows, right=[*errors.values()])
 
 
@@ -163,12 +144,11 @@ def _how_long() -> Callable[[int, int], None]:
         nonlocal told, first, began
         if not first:
             first, began = done, time.monotonic()
-        elif not told and (seconds := time.monotonic() - began) > QUIET_SECONDS and done < cells:
+        seconds = time.monotonic() - began
+        if not told and seconds > QUIET_SECONDS and first < done < cells:
             told = True
-            seconds_left = seconds / (done - first) * (cells - done)
-            how_long = (
-                "less than a minute" if seconds_left < 60 else f"about {seconds_left / 60:.0f} min"
-            )
+            minutes = seconds / (done - first) * (cells - done) / 60
+            how_long = "less than a minute" if minutes < 1 else f"about {minutes:.0f} min"
             message(f"{done:,} of {cells:,} cells are refined; the others take {how_long}")
 
     return refined
@@ -177,26 +157,22 @@ def _how_long() -> Callable[[int, int], None]:
 # qexp predict
 
 
-RUN_AND_FILES = typer.Argument(
-    metavar="RUN [FILE|FOLDER]...",
-    help=(
-        "A finished run: name, unique prefix or path, or a quoted pattern of runs that differ by"
-        " their seed alone, which are one estimator; then what to estimate, in place of --input."
-        " Several files need a folder as --output."
-    ),
-    autocompletion=completion.run_and_files,
+RUN_AND_FILES = argument(
+    (),
+    "A finished run: name, unique prefix or path, or a quoted pattern of runs that differ by"
+    " their seed alone, which are one estimator; then what to estimate, in place of --input."
+    " Several files need a folder as --output.",
+    "RUN [FILE|FOLDER]...",
+    complete="run_and_files",
 )
 
 
 def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
-    """Values with the run and the files to estimate, whether they are given as words or by
-    options.
-    """
+    """Values with the run and the files to estimate, whether given as words or by options."""
     words, run, source = values["run_and_files"] or [], values["run"], values["source"]
-    is_file = (
-        bool(words and run) and Path(words[0]).exists() and not Path(words[0], "run.json").exists()
-    )
-    first, files = ([], words) if is_file else (words[:1], words[1:])
+    first, files = words[:1], words[1:]
+    if words and run and Path(words[0]).exists() and not Path(words[0], "run.json").exists():
+        first, files = [], words
     example = f"qexp predict RUN FILE --output {values['target']}"
     run = named_once(first, run, example)
     if not files and source is None:
@@ -210,33 +186,15 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "run": run, "source": source}
 
 
-@with_options(
-    SubmitOptions, everyday=("target", "columns", "unit", "interval"), with_words=_run_and_files
-)
+@arranged(everyday="target columns unit interval", with_words=_run_and_files)
 def predict(
-    options: SubmitOptions,
-    run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None,
-    run: RunsOption = None,
+    options: SubmitOptions, run_and_files: list[str] = RUN_AND_FILES, run: list[str] = OTHER_RUN
 ) -> None:
-    """Estimate the images, rows, fields or spectra in files.
-
-    They are read in chunks that need little memory. Images are found by the names of the run's
-    inputs, with rows that run northwards, and converted to their units; those unlike the training
-    data are counted. Columns of rows are found by name, or as --columns says, or by number in a
-    file without names; fields by name, and slopes are computed from the surface. Rows get their
-    ensemble standard deviation, spectra a figure along each core, and both get intervals, by the
-    errors of held-out data. Files that the same run has estimated already are skipped, so that an
-    interrupted command can be repeated. A cluster gets a job for each file of a folder.
-    """
-    assert run is not None
-    if is_for_a_cluster(options):
-        print_submitted(api.submit_predictions(run, **vars(options)), options.workspace)
+    if on_a_cluster(options):
+        print_submitted(api.submit_predictions(run, **vars(options)), options.home)
         return
-    options_of_files = {
-        field.name: getattr(options, field.name) for field in fields(PredictOptions)
-    }
     try:
-        api.predict(run, **{**options_of_files, "each": _print_outcome})
+        api.predict(run, **{**part_of(options, PredictOptions), "each": _print_outcome})
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None
 
@@ -248,24 +206,15 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
         message(f"{outcome.target} exists already")
     else:
         warning(*outcome.warnings)
-        message(
-            f"{outcome.target}: {outcome.remarks[0]}"
-            + "".join(f"\n  {text}" for text in outcome.remarks[1:])
-        )
+        first, *others = outcome.remarks
+        message(f"{outcome.target}: {first}", *(f"  {text}" for text in others))
         result(*outcome.files)
 
 
-@with_options(EvaluateOptions)
-def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = False) -> None:
-    """Evaluate a finished run on data other than its own test part.
-
-    Errors, intervals, tables and figures are kept in the run, in evaluations/NAME/, without
-    training or fitting anything. A warning says if the data are not independent of those that the
-    run was trained on, or if that is unknown. Samples without truth are left out and counted.
-    """
+def evaluate(options: EvaluateOptions, run: str = RUN, as_json: bool = JSON) -> None:
     from qexp.results.errors import independence_in_words
 
-    evaluation = api.evaluate(run, **{**vars(options), "warn": warning})
+    evaluation = api.evaluate(run, **vars(options))
     record = evaluation.record
     if as_json:
         print_json({**record.document(), "path": str(evaluation.directory.path)})
@@ -274,24 +223,12 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
     print_parts(part for part in evaluation.results.tables() if part not in doubts)
     warning(*doubts)
     message("tables and figures:" if evaluation.made else "it exists already; tables and figures:")
-    result(find(options.workspace).shown(evaluation.directory.results))
+    result(options.home.shown(evaluation.directory.results))
 
 
-@with_options(IntervalsOptions)
 def intervals(
-    run: RunArgument,
-    options: IntervalsOptions,
-    as_json: JsonOption = False,
-    as_latex: LatexOption = False,
+    options: IntervalsOptions, run: str = RUN, as_json: bool = JSON, as_latex: bool = LATEX
 ) -> None:
-    """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall
-    and by group.
-
-    Training does this at its end; for runs of older versions it is done here. Each interval is as
-    wide as the errors of other rows, or of other groups where whole groups are held out, require
-    for its coverage: this is conformal prediction, on the scale of the loss. The interval of every
-    row is kept in results/intervals.csv.
-    """
     from qexp.results.intervals import INTERVALS_OF_ROWS, interval_tables
 
     if as_json and as_latex:
@@ -310,51 +247,38 @@ def intervals(
         piece(latex(tables, [part for part in parts if isinstance(part, str)]))
         return
     print_parts(parts)
-    if not parts:
-        message(
-            f"there are no intervals: all held-out data are of one {covered.unit}, so there are no"
-            " other errors"
-        )
+    if parts:
+        file = options.home.shown(directory.results / INTERVALS_OF_ROWS)
+        message(f"the interval of every row: {file}")
     else:
-        message(
-            "the interval of every row:"
-            f" {find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)}"
-        )
+        alone = f"all held-out data are of one {covered.unit}, so there are no other errors"
+        message(f"there are no intervals: {alone}")
 
 
-@with_options(CalibrateOptions)
-def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption = False) -> None:
-    """Test whether the posteriors of runs are too narrow, too wide or biased.
-
-    New observations are simulated from values drawn from the prior. It is counted how often the
-    posteriors' intervals and regions contain these values, and what ranks the values have: overall,
-    and by where the estimates lie. The result is kept in the run and shown with it. Several runs
-    are tested one after the other, with a line for each at the end; --json then prints an object
-    with the result of each run. With --ensemble their mixture is tested, and the result is kept in
-    comparisons/ensembles/.
+@arranged(described="calibrate")
+def calibrate(options: CalibrateOptions, runs: list[str] = RUNS, as_json: bool = JSON) -> None:
+    """Several runs are tested one after the other, with a line for each at the end; --json then
+    prints an object with the result of each run. With --ensemble their mixture is tested, and the
+    result is kept in comparisons/ensembles/.
     """
     from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
     from qexp.runs.catalog import is_pattern
 
-    workspace, home = find(options.workspace), options.workspace
-    together = [api.open_run(runs, workspace=home, ensemble=True)] if options.ensemble else []
-    runs_to_calibrate = together or api.open_runs(runs, workspace=home)
-    several = not together and (len(runs_to_calibrate) > 1 or len(runs) > 1 or is_pattern(runs[0]))
+    if options.ensemble:
+        runs_to_calibrate = [api.open_run(runs, workspace=options.workspace, ensemble=True)]
+    else:
+        runs_to_calibrate = api.open_runs(runs, workspace=options.workspace)
+    named_several = len(runs_to_calibrate) > 1 or len(runs) > 1 or is_pattern(runs[0])
+    several = named_several and not options.ensemble
     calibrations: dict[str, Calibration] = {}
     failures: dict[str, QexpError] = {}
     with bar("calibrating") as show:
-        for before, run in enumerate(runs_to_calibrate):
-
-            def on_observation(
-                done: int, count: int, before: int = before, name: str = run.name
-            ) -> None:
-                words = f"{name}: " if len(runs_to_calibrate) > 1 else ""
-                share = (before + done / count) / len(runs_to_calibrate)
-                show(share, f"{words}{done:,} of {count:,} observations")
-
+        for number_done, run in enumerate(runs_to_calibrate):
+            words = f"{run.name}: " if len(runs_to_calibrate) > 1 else ""
+            shown = partial(_show_observations, show, words, number_done, len(runs_to_calibrate))
             try:
-                reports = {"warn": warning, "on_observation": on_observation}
-                calibrations[run.name] = api.calibrate(run, **{**vars(options), **reports})
+                told = {**vars(options), "on_observation": shown}
+                calibrations[run.name] = api.calibrate(run, **told)
             except QexpError as failure:
                 failures[run.name] = failure
     if not several and failures:
@@ -363,24 +287,24 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
         documents = {name: calibration.document() for name, calibration in calibrations.items()}
         print_json(documents if several else next(iter(documents.values())))
     elif several and calibrations:
-        print_parts(
-            [
-                table_of_runs(calibrations),
-                *dict.fromkeys(map(what_would_be_noticed, calibrations.values())),
-            ]
-        )
+        noticed = dict.fromkeys(map(what_would_be_noticed, calibrations.values()))
+        print_parts([table_of_runs(calibrations), *noticed])
     else:
         print_parts(calibration_tables(calibrations.values()))
     error(*(f"{name}: {why}" for name, why in failures.items()))
     if failures:
         raise typer.Exit(4 if calibrations else next(iter(failures.values())).exit_code)
     if not as_json:
-        message(
-            "kept in the run, with tables and figures:"
-            if not several
-            else "kept in the runs, with figures:"
-        )
-        result(*(workspace.shown(run.directory.results) for run in runs_to_calibrate))
+        kept = "in the runs, with figures" if several else "in the run, with tables and figures"
+        message(f"kept {kept}:")
+        result(*(options.home.shown(run.directory.results) for run in runs_to_calibrate))
+
+
+def _show_observations(
+    show: Show, words: str, runs_done: int, runs: int, done: int, count: int
+) -> None:
+    share = (runs_done + done / count) / runs
+    show(share, f"{words}{done:,} of {count:,} observations")
 
 
 # qexp limit
@@ -398,18 +322,9 @@ def _run_or_dataset(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "dataset": None, "run": chosen}
 
 
-@with_options(LimitOptions, with_words=_run_or_dataset)
-def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
-    """Compute the errors of the exact posteriors of simulated images with noise.
-
-    The posterior of each test sample is integrated over up to two unknown variables, and sampled by
-    importance if there are more. Variables that the network takes as inputs count as known. The
-    prior is the whole distribution of each variable, training and test intervals. On average over
-    that prior (--part all) no method has a mean absolute error below that of the posterior median
-    (mae), nor a root mean square error below that of the posterior mean (rmse). Over the test
-    intervals alone a method that knew these could do better.
-    """
-    least = api.limit(**{**vars(options), "warn": warning})
+@arranged(with_words=_run_or_dataset)
+def limit(options: LimitOptions, as_json: bool = JSON) -> None:
+    least = api.limit(**vars(options))
     if as_json:
         print_json(least.document())
         return

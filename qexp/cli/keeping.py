@@ -1,6 +1,4 @@
-"""qexp action, tag, note, rm, restore, purge, doctor, reindex, export, import, push, pull,
-import-weights, verify
-"""
+"""qexp tag, note, rm, restore, purge, push, pull, imports, export, verify, action, doctor, ..."""
 
 from __future__ import annotations
 
@@ -10,23 +8,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from qexp import api
 from qexp.api.progress import TrainingDisplay
 from qexp.base.files import in_bytes, size_of
-from qexp.base.options import Opening, words_of
+from qexp.base.options import Opening, argument, option, words_of
 from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
+    JSON,
+    OTHER_RUNS,
+    RUN,
     RUNS,
-    JsonOption,
-    RunArgument,
-    RunsArgument,
-    TrashedArgument,
-    WorkspaceOption,
+    WORKSPACE,
+    arranged,
     error,
     message,
     print_json,
@@ -34,7 +31,6 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
-    with_options,
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.runs.options import (
@@ -52,17 +48,18 @@ if TYPE_CHECKING:
     from qexp.upkeep.trash import Trashed
 
 
+YES = option(False, "Do not ask for confirmation.", "--yes -y")
+
+
 def action(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            help="A table [actions.NAME] in qexp.toml; all of them are listed if left out.",
-            autocompletion=completion.actions,
-        ),
-    ] = None,
-    runs: Annotated[list[str] | None, RUNS] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    name: str | None = argument(
+        None,
+        "A table [actions.NAME] in qexp.toml; all of them are listed if left out.",
+        complete="actions",
+    ),
+    runs: list[str] = OTHER_RUNS,
+    as_json: bool = JSON,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Run a command of your own on runs: its output is kept in actions/NAME of each run.
 
@@ -110,16 +107,10 @@ def _print_actions(as_json: bool, workspace: str | None) -> None:
 
 
 def tag(
-    runs: RunsArgument,
-    add: Annotated[
-        list[str] | None,
-        typer.Option("--add", "-a", metavar="TAG", help="Add a tag; repeat for more."),
-    ] = None,
-    remove: Annotated[
-        list[str] | None,
-        typer.Option("--remove", "-r", metavar="TAG", help="Remove a tag; repeat for more."),
-    ] = None,
-    workspace: WorkspaceOption = None,
+    runs: list[str] = RUNS,
+    add: list[str] = option((), "Add a tag; repeat for more.", "--add -a TAG"),
+    remove: list[str] = option((), "Remove a tag; repeat for more.", "--remove -r TAG"),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Add and remove tags of runs, also during training; without options, print them. See `qexp ls
     --tag TAG`.
@@ -128,7 +119,7 @@ def tag(
         chosen = api.open_runs(runs, workspace=workspace)
     except NotFoundError as error:
         if len(runs) > 1:
-            tags = shlex.join(word for tag in [*(add or []), runs[-1]] for word in ("--add", tag))
+            tags = shlex.join(word for tag in [*add, runs[-1]] for word in ("--add", tag))
             raise NotFoundError(
                 f"{error}; a tag is added by --add: qexp tag {shlex.quote(runs[0])} {tags}"
             ) from None
@@ -138,19 +129,18 @@ def tag(
     else:
         for run in chosen:
             tags = run.record["tags"]
-            run.tag(*(add or []), remove=remove or [])
-            for tag in dict.fromkeys(remove or []):
+            run.tag(*add, remove=remove)
+            for tag in dict.fromkeys(remove):
                 if tag not in tags:
                     message(f"{run.name} has no tag '{tag}'; {suggestion(tag, tags)}")
 
 
 def note(
-    run: RunArgument,
-    text: Annotated[
-        str | None,
-        typer.Argument(help="The new note; '' deletes it. The note is printed if left out."),
-    ] = None,
-    workspace: WorkspaceOption = None,
+    run: str = RUN,
+    text: str | None = argument(
+        None, "The new note; '' deletes it. The note is printed if left out."
+    ),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Write a note on a run, also while it is training; without a text, print it."""
     written = api.open_run(run, workspace=workspace).note(text)
@@ -159,28 +149,22 @@ def note(
 
 
 def rm(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Runs: full names, paths, or quoted patterns such as 'mogi_*'.",
-            autocompletion=completion.runs,
-        ),
-    ],
-    stop_them: Annotated[bool, typer.Option("--stop", help="Stop running ones first.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    workspace: WorkspaceOption = None,
+    runs: list[str] = argument(
+        ...,
+        "Runs: full names, paths, or quoted patterns such as 'mogi_*'.",
+        "RUN...",
+        complete="runs",
+    ),
+    stop: bool = option(False, "Stop running ones first."),
+    yes: bool = YES,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Move runs to the trash, from which `qexp restore` brings them back."""
     removed = api.remove(
-        runs, stop=stop_them, confirm=None if yes else _confirm_removal, workspace=workspace
+        runs, stop=stop, confirm=None if yes else _confirm_removal, workspace=workspace
     )
-    message(
-        *(
-            f"{run.name} is in the trash; restore it with: qexp restore {run.name}"
-            for run in removed
-        )
-    )
+    for run in removed:
+        message(f"{run.name} is in the trash; restore it with: qexp restore {run.name}")
 
 
 def _confirm_removal(names: Sequence[str]) -> None:
@@ -199,7 +183,12 @@ def ask(question: str) -> None:
         raise typer.Exit(130)
 
 
-def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> None:
+def restore(
+    run: str | None = argument(
+        None, "A removed run: its name, or its name in the trash.", "[NAME]", complete="trashed"
+    ),
+    workspace: str | None = WORKSPACE,
+) -> None:
     """Restore a run from the trash, the newest with that name; without a name, list the trash."""
     if run is not None:
         message(f"{api.restore(run, workspace=workspace).name} is restored")
@@ -215,22 +204,15 @@ def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> N
     print_table(["run", "removed", "size", "name in the trash"], rows, right=["size"])
 
 
-@with_options(PurgeOptions)
 def purge(
     options: PurgeOptions,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    cache: Annotated[
-        bool,
-        typer.Option(
-            "--cache",
-            help=(
-                "Delete cached training arrays of all your workspaces instead; they are made again"
-                " when needed."
-            ),
-        ),
-    ] = False,
+    yes: bool = YES,
+    cache: bool = option(
+        False,
+        "Delete cached training arrays of all your workspaces instead; they are made again"
+        " when needed.",
+    ),
 ) -> None:
-    """Delete the runs in the trash permanently."""
     if cache:
         deleted = api.purge_cache(options.older_than)
         freed = f"the cache of all workspaces, {in_bytes(deleted.freed)} freed"
@@ -238,12 +220,8 @@ def purge(
         return
     done = api.purge(**{**vars(options), "confirm": None if yes else _confirm_purge})
     error(*done.problems)
-    message(
-        *(
-            f"{name} is no longer in the trash: another process restored or deleted it"
-            for name in done.gone
-        )
-    )
+    for name in done.gone:
+        message(f"{name} is no longer in the trash: another process restored or deleted it")
     total = len(done.names) + len(done.problems) + len(done.gone)
     if not total:
         message("nothing to delete")
@@ -263,11 +241,9 @@ def _confirm_purge(doomed: Sequence[Trashed]) -> None:
 
 
 def doctor(
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Repair what can be repaired without loss.")
-    ] = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    fix: bool = option(False, "Repair what can be repaired without loss."),
+    as_json: bool = JSON,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Find problems in the workspace and advise what to do.
 
@@ -281,85 +257,70 @@ def doctor(
         for finding in findings:
             path = home.shown(finding.where)
             where = path if path.isprintable() else repr(path)
-            result(
-                f"{where}: {finding.what}\n    {'repaired' if finding.repaired else finding.advice}"
-            )
+            result(f"{where}: {finding.what}")
+            result(f"    {'repaired' if finding.repaired else finding.advice}")
     remaining = [finding for finding in findings if not finding.repaired]
     damaged = sum(finding.damaged for finding in remaining)
     counts = f"{len(findings)} found, {len(findings) - len(remaining)} repaired, {damaged} damaged"
     message(counts if findings else "no problems found")
-    if not fix and (repairable := sum(finding.repair is not None for finding in remaining)):
+    repairable = sum(finding.repair is not None for finding in remaining)
+    if repairable and not fix:
         message(f"--fix would repair {repairable}")
     raise typer.Exit(5 if damaged else 0)
 
 
-def reindex(workspace: WorkspaceOption = None) -> None:
+def reindex(workspace: str | None = WORKSPACE) -> None:
     """Build the catalog again from the run directories."""
     message(f"{api.reindex(warn=warning, workspace=workspace)} runs")
 
 
-@with_options(ExportOptions)
-def export(run: RunArgument, options: ExportOptions) -> None:
+def export(options: ExportOptions, run: str = RUN) -> None:
     """Export a run to an archive with checksums, which `qexp import` reads; or its network to a
     folder.
 
     The network can be used without qexp, and as ONNX without torch; a README in the folder explains
     how.
     """
-    to = Path(options.to)
-    if api.is_archive(to) or options.format == "mlflow":
-        if words := words_of(
-            options, ("to", "trust_code", "workspace", "format" * (options.format == "mlflow"))
-        ):
+    target, for_mlflow = Path(options.to), options.format == "mlflow"
+    if api.is_archive(target) or for_mlflow:
+        words = words_of(options, ("to", "trust_code", "workspace", "format" * for_mlflow))
+        if words:
             raise QexpError(
-                f"{words[0]} is for networks, but --to {to} is an archive of the run; give a"
+                f"{words[0]} is for networks, but --to {target} is an archive of the run; give a"
                 " folder's name"
             )
         chosen = api.open_run(run, workspace=options.workspace)
-        chosen.export(to, options.format)
-        message(f"{chosen.name} is in {to}, {in_bytes(to.stat().st_size)}")
+        chosen.export(target, options.format)
+        message(f"{chosen.name} is in {target}, {in_bytes(target.stat().st_size)}")
         return
     chosen = api.open_run(run, trust_code=options.trust_code, workspace=options.workspace)
     exported = api.export_network(chosen, **vars(options))
     networks = exported.about["networks"]
-    whose = (
-        f"the network of {chosen.name}"
-        if networks == 1
-        else f"the {networks} networks of {chosen.name}"
-    )
+    held = "the network" if networks == 1 else f"the {networks} networks"
     sizes = ", ".join(f"{name} {in_bytes(size)}" for name, size in exported.files.items())
-    message(f"{to} holds {whose}: {sizes}")
+    message(f"{target} holds {held} of {chosen.name}: {sizes}")
 
 
-@with_options(ImportOptions)
+@arranged(described="import_run")
 def import_(
-    file: Annotated[Path, typer.Argument(help="An archive that `qexp export` wrote.")],
-    options: ImportOptions,
+    options: ImportOptions, file: Path = argument(..., "An archive that `qexp export` wrote.")
 ) -> None:
-    """Import the run of an archive; the whole archive is checked before anything is written."""
     run = api.import_run(file, **vars(options))
-    message(f"{run.name} is in {find(options.workspace).shown(run.path)}")
+    message(f"{run.name} is in {options.home.shown(run.path)}")
     if run.own_code:
-        executed = (
-            "commands execute from now on"
-            if options.trust_code
-            else "is not executed without --trust-code"
-        )
+        executed = "is not executed without --trust-code"
+        if options.trust_code:
+            executed = "commands execute from now on"
         warning(f"the run contains code, which {executed}: {run.own_code}")
 
 
 def import_runs(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            help=(
-                "A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; a folder of"
-                " TensorBoard, "
-                "Sacred or DVCLive."
-            )
-        ),
-    ],
-    workspace: WorkspaceOption = None,
+    path: Path = argument(
+        ...,
+        "A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; a folder of"
+        " TensorBoard, Sacred or DVCLive.",
+    ),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Read the finished runs of another tracker, for tables and comparisons; those that are there
     already stay.
@@ -377,27 +338,14 @@ def import_runs(
 # qexp push and pull
 
 
-RemoteArgument = Annotated[
-    str, typer.Argument(help="A URL, the path of a folder, or a name in qexp.toml.")
-]
+REMOTE = argument(..., "A URL, the path of a folder, or a name in qexp.toml.")
 
 
-@with_options(PushOptions)
-def push(remote: RemoteArgument, options: PushOptions) -> None:
-    """Push runs to a remote: a folder, or an address such as ssh://HOST/FOLDER or
-    s3://BUCKET/FOLDER.
-
-    Only what is missing there is sent; each run appears when all of it is there. Matrices,
-    evaluations and figures are parts of their run.
-    """
+def push(*, remote: str = REMOTE, options: PushOptions) -> None:
     _end_transfer(api.push(remote, **vars(options)), "pushed")
 
 
-@with_options(PullOptions)
-def pull(remote: RemoteArgument, options: PullOptions) -> None:
-    """Pull runs from a remote; each appears when all of it is here and checked, and its code is not
-    executed.
-    """
+def pull(*, remote: str = REMOTE, options: PullOptions) -> None:
     _end_transfer(api.pull(remote, **vars(options)), "pulled")
 
 
@@ -417,23 +365,15 @@ def _end_transfer(transfer: Transfer, verb: str) -> None:
         raise typer.Exit(4 if transfer.done or transfer.there else max(failed))
 
 
-@with_options(WeightsOrder)
 def import_weights(options: WeightsOrder) -> None:
-    """Make a finished run of weights that another program trained: PyTorch, safetensors or
-    Keras.
-    """
     run = api.import_weights(**vars(options))
     record = run.directory.record()
     origin = record.foreign_weights
     assert origin is not None
     left_out = "".join(f", {count} left out ({why})" for why, count in origin.left_out.items())
     message(f"{run.name}: {origin.taken} tensors by the rules '{origin.rules}'{left_out}")
-    message(
-        *(
-            f"transform of '{variable}': {from_where}"
-            for variable, from_where in origin.transforms.items()
-        )
-    )
+    for variable, source in origin.transforms.items():
+        message(f"transform of '{variable}': {source}")
     if origin.azimuth:
         azimuths = f"azimuths {math.degrees(origin.azimuth):+g}°, as the run's dataset makes"
         message(
@@ -444,15 +384,12 @@ def import_weights(options: WeightsOrder) -> None:
     if not run.spec["transforms"]:
         message("no transforms: the network takes and makes values in the units of the dataset")
     message(
-        f"{run.name} is in {find(options.workspace).shown(run.path)}: model {record.model}, dataset"
+        f"{run.name} is in {options.home.shown(run.path)}: model {record.model}, dataset"
         f" {record.dataset}"
     )
 
 
-@with_options(VerifyOptions, Opening)
-def verify(
-    run: RunArgument, options: VerifyOptions, opening: Opening, as_json: JsonOption = False
-) -> None:
+def verify(options: VerifyOptions, opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
     """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if
     they differ.
     """

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
-from qexp.base.options import Opening, option
+from qexp.base.options import Opening, argument, option
 from qexp.base.text import in_one_line, latex, leaves, markdown, natural
 from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
-    JsonOption,
-    LatexOption,
-    RunArgument,
-    RunsArgument,
-    WorkspaceOption,
+    JSON,
+    LATEX,
+    RUN,
+    RUNS,
+    WORKSPACE,
+    arranged,
     error,
     message,
     piece,
@@ -34,7 +34,6 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
-    with_options,
 )
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import FiguresOptions
@@ -64,9 +63,7 @@ Run = dict[str, Any]
 
 
 def rows_of(runs: list[Run], fields: Sequence[str]) -> list[list[Any]]:
-    """The values of fields, which may be in the runs' specs or directories; what cannot be read is
-    a warning.
-    """
+    """The values of fields, also of specs or directories; what cannot be read is a warning."""
     _warn_of_cautions(api.columns(runs), fields)
     return api.rows(runs, fields, warn=warning)
 
@@ -75,10 +72,12 @@ def _warn_of_cautions(columns: Columns, fields: Sequence[str]) -> None:
     warning(*dict.fromkeys(caution for field in fields for caution in columns.cautions(field)))
 
 
-def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> list[Column]:
+def columns_of(
+    runs: list[Run], fields: Sequence[str] | None, more: Sequence[str] = ()
+) -> list[Column]:
     """The columns that are asked for, else the usual ones; what cannot be read is a warning."""
     values = api.columns(runs)
-    asked = [column_of(field, values) for field in [*(fields or ()), *(["size"] if size else [])]]
+    asked = [column_of(field, values) for field in [*(fields or ()), *more]]
     usual = usual_columns(runs) if fields is None else []
     kept = 1 + any(column.field == "overrides" for column in usual)  # the last have no room first
     columns = [*usual[:kept], *asked, *usual[kept:]]
@@ -87,63 +86,57 @@ def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> lis
     return columns
 
 
-def documents(runs: list[Run], fields: list[str] | None, size: bool) -> list[Run]:
+def documents(runs: list[Run], fields: list[str] | None, more: Sequence[str]) -> list[Run]:
     """What --json prints: whole summaries, or of each run the fields that are asked for."""
-    added = [*(fields or []), *(["size"] if size else [])]
-    if not added:
+    asked = [*(fields or ()), *more]
+    if not asked:
         return runs
-    values = [dict(zip(added, row, strict=True)) for row in rows_of(runs, added)]
-    return (
-        values
-        if fields is not None
-        else [run | more for run, more in zip(runs, values, strict=True)]
-    )
+    values = [dict(zip(asked, row, strict=True)) for row in rows_of(runs, asked)]
+    if fields is not None:
+        return values
+    return [run | added for run, added in zip(runs, values, strict=True)]
 
 
-def print_runs(runs: list[Run], columns: Sequence[Column]) -> None:
-    _print_rows([[column.text(run) for column in columns] for run in runs], columns)
+def print_runs(runs: Iterable[Run], columns: Sequence[Column]) -> None:
+    _print_rows((_texts(run, columns) for run in runs), columns)
 
 
-def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
-    """The runs as a tree, each below the one that it was pretrained from, whether that is listed or
-    gone.
-    """
-
-    def label(branch: TreeRun) -> str:
-        *above, here = branch.followed or [None]
-        line = "".join("│  " if more else "   " for more in above)
-        line += {None: "", True: "├─ ", False: "└─ "}[here]
-        return line + branch.name + (" (gone)" if branch.run is None else "")
-
+def print_tree(runs: list[Run], everything: list[Run], more: Sequence[str]) -> None:
+    """The runs as a tree, each below the one that it was pretrained from, listed or gone."""
     branches = api.tree(runs, everything)
-    columns = columns_of([branch.run for branch in branches if branch.run is not None], None, size)
-    rows = [
-        [
-            label(branch),
-            *("" if branch.run is None else column.text(branch.run) for column in columns[1:]),
-        ]
-        for branch in branches
-    ]
+    columns = columns_of([branch.run for branch in branches if branch.run is not None], None, more)
+    rows = ([_label(branch), *_texts(branch.run, columns[1:])] for branch in branches)
     _print_rows(rows, columns)
 
 
-def _print_rows(rows: list[list[str]], columns: Sequence[Column]) -> None:
+def _label(branch: TreeRun) -> str:
+    *parents, own = branch.followed or [None]
+    line = "".join("│  " if followed else "   " for followed in parents)
+    line += {None: "", True: "├─ ", False: "└─ "}[own]
+    return line + branch.name + (" (gone)" if branch.run is None else "")
+
+
+def _texts(run: Run | None, columns: Sequence[Column]) -> list[str]:
+    return [column.text(run) if run is not None else "" for column in columns]
+
+
+def _print_rows(rows: Iterable[list[str]], columns: Sequence[Column]) -> None:
     numeric = [column.title for column in columns if column.numeric]
-    print_table([column.title for column in columns], rows, right=numeric)
+    print_table([column.title for column in columns], list(rows), right=numeric)
 
 
 def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their
     errors, or of other columns; in the order of the means of the column to sort by, which is shown.
     """
-    sort, size, fields, columns = options.sort, form.size, form.group or (), form.columns
+    sort, fields, columns = options.sort, form.group or (), form.columns or []
     sorted_by = [] if sort is None or sort in fields else rows_of(runs, [sort])
     by_mean = any(isinstance(value, int | float) for (value,) in sorted_by)
-    if by_mean and sort not in (columns or ()):
+    if by_mean and sort not in columns:
         errors = outputs_of_groups(api.groups(runs, *fields, warn=warning))
         columns = [str(sort), *(columns or map(".".join, errors))]
         columns = list({column.removeprefix("results."): column for column in columns}.values())
-    groups = api.groups(runs, *fields, means=columns or (), warn=warning)
+    groups = api.groups(runs, *fields, means=columns, warn=warning)
     if by_mean:
         known = [group for group in groups if group["means"][sort]["mean"] is not None]
         known.sort(key=lambda group: float(group["means"][sort]["mean"]), reverse=options.reverse)
@@ -153,56 +146,49 @@ def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
     groups = groups[: form.limit]
     for group in groups:
         members = group.pop("runs")
-        if size:
+        if form.size:
             group["size"] = sum(bytes_ for (bytes_,) in rows_of(members, ["size"]))
     if form.as_json:
-        print_json(
-            [dict(zip(fields, group.pop("values"), strict=True)) | group for group in groups]
-        )
+        values = [dict(zip(fields, group.pop("values"), strict=True)) for group in groups]
+        print_json([value | group for value, group in zip(values, groups, strict=True)])
     elif form.as_csv:
-        _print_groups_as_csv(groups, fields, columns or (), size)
+        _print_groups_as_csv(groups, fields, columns, form.more)
     elif groups:
-        values = api.columns(runs)
-        _warn_of_cautions(values, columns or ())
-        titles = {column: column_of(column, values).title for column in columns or ()}
+        values_of_runs = api.columns(runs)
+        _warn_of_cautions(values_of_runs, columns)
+        titles = {column: column_of(column, values_of_runs).title for column in columns}
         table = group_table(groups, fields, units_of(runs), titles or None)
-        rows = [
-            [*row, *([in_bytes(group["size"])] if size else [])]
-            for row, group in zip(table.rows, groups, strict=True)
-        ]
-        print_table(
-            [*table.columns, *(["size"] if size else [])], rows, right=[*table.right, "size"]
-        )
+        rows = [[*row] for row in table.rows]
+        for row, group in zip(rows, groups, strict=True):
+            row += [in_bytes(group[column]) for column in form.more]
+        print_table([*table.columns, *form.more], rows, right=[*table.right, "size"])
         for caution in dict.fromkeys(run["caution"] for run in runs if run["caution"]):
-            result(
-                f"{caution}: {', '.join(run['name'] for run in runs if run['caution'] == caution)}"
-            )
+            names = [run["name"] for run in runs if run["caution"] == caution]
+            result(f"{caution}: {', '.join(names)}")
     else:
         message("no runs to group")
 
 
 def _print_groups_as_csv(
-    groups: list[Run], fields: Sequence[str], shown: Sequence[str], size: bool
+    groups: list[Run], fields: Sequence[str], shown: Sequence[str], more: Sequence[str]
 ) -> None:
     states = list(dict.fromkeys(state for group in groups for state in group["states"]))
     keys = ("n", "mean", "std")
-    numbers = (
-        [(output, key) for output in outputs_of_groups(groups) for key in keys] if not shown else []
-    )
-    columns = [*fields, "n", *states, *(".".join((*of_output, key)) for of_output, key in numbers)]
+    outputs = [] if shown else outputs_of_groups(groups)
+    numbers = [(*output, key) for output in outputs for key in keys]
+    columns = [*fields, "n", *states, *map(".".join, numbers)]
     columns += [f"{column.removeprefix('results.')}.{key}" for column in shown for key in keys]
     rows = []
     for group in groups:
         counts = [group["n"], *(group["states"].get(state, 0) for state in states)]
         errors = [
             group[part].get(output, {}).get(metric, {}).get(key)
-            for (part, output, metric), key in numbers
+            for part, output, metric, key in numbers
         ]
         errors += [group["means"][column][key] for column in shown for key in keys]
-        rows.append(
-            [*map(in_csv, group["values"]), *counts, *errors, *([group["size"]] if size else [])]
-        )
-    print_csv([*columns, *(["size"] if size else [])], rows)
+        sizes = [group[column] for column in more]
+        rows.append([*map(in_csv, group["values"]), *counts, *errors, *sizes])
+    print_csv([*columns, *more], rows)
 
 
 # qexp ls
@@ -230,15 +216,15 @@ class ListForm:
     """What is printed of runs, and how."""
 
     limit: int | None = option(
-        None, "At most N runs: the first ones by --sort, else the newest.", metavar="N"
+        None, "At most N runs: the first ones by --sort, else the newest.", "N"
     )
     columns: list[str] | None = option(
         None,
         "Columns: fields of the record, metrics (test.depth.mae), keys of the spec"
         " (learning_rate).",
-        metavar="FIELD,FIELD",
-        shell=str,
+        "FIELD,FIELD",
         read=_names,
+        shell=str,
         complete="columns",
     )
     size: bool = option(False, "Add the size of the run directory.")
@@ -246,9 +232,9 @@ class ListForm:
         None,
         "One row per value of a field, or per combination of values of several, with the mean"
         " errors of the runs, or the means of --columns.",
-        metavar="FIELD,...",
-        shell=str,
+        "FIELD,...",
         read=_names,
+        shell=str,
         complete="columns",
     )
     lineage: bool = option(
@@ -256,7 +242,7 @@ class ListForm:
     )
     as_json: bool = option(False, "Print JSON instead of text.", "--json")
     as_csv: bool = option(False, "Print CSV.", "--csv")
-    names: bool = option(False, "Print names only.", "-q", "--quiet")
+    names: bool = option(False, "Print names only.", "-q --quiet")
     everything: bool = option(
         False,
         f"List all runs; a terminal shows only the newest {ROWS_ON_TERMINAL} otherwise.",
@@ -268,35 +254,34 @@ class ListForm:
         "--refresh/--no-refresh",
     )
 
+    @property
+    def more(self) -> list[str]:
+        """The columns besides those that are asked for, or the usual ones."""
+        return ["size"] if self.size else []
+
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise QexpError(f"--limit {self.limit}: at least one run")
 
 
-@with_options(
-    ListOptions,
-    ListForm,
-    everyday=("where", "status", "tags", "launch", "sort", "group", "columns"),
-)
+@arranged(everyday="where status tags launch sort group columns")
 def ls(
     options: ListOptions,
     form: ListForm,
-    patterns: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN...]",
-            help="Names, or quoted patterns such as 'mogi_*'; all runs if left out.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
+    patterns: list[str] = argument(
+        (),
+        "Names, or quoted patterns such as 'mogi_*'; all runs if left out.",
+        "[RUN...]",
+        complete="runs",
+    ),
 ) -> None:
     """List runs: their states, validation errors (to choose by) and test errors."""
     from qexp.runs.catalog import matching
 
-    fields, size = form.columns, form.size
-    if form.names and (form.group is not None or fields is not None or size):
+    fields = form.columns
+    if form.names and (form.group is not None or fields is not None or form.size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
-    if options.remote is not None and (size or form.lineage or options.launch is not None):
+    if options.remote is not None and (form.size or form.lineage or options.launch is not None):
         raise QexpError(
             "--remote lists what a remote knows of runs; leave out --size, --lineage and --launch"
         )
@@ -307,26 +292,23 @@ def ls(
     every_run = api.every_run(
         options.remote, refresh=form.refresh, warn=warning, workspace=options.workspace
     )
-    named = {
-        name
-        for pattern in patterns or ()
-        for name in matching(pattern, [run["name"] for run in every_run])
-    }
-    among = [run for run in every_run if run["name"] in named] if patterns else every_run
-    runs = api.listed(among, **{**vars(options), "warn": warning})
+    if patterns:
+        names = [run["name"] for run in every_run]
+        named = {name for pattern in patterns for name in matching(pattern, names)}
+        every_named = [run for run in every_run if run["name"] in named]
+    runs = api.listed(every_named if patterns else every_run, **vars(options))
     if form.group is not None:
         print_groups(runs, options, form)
         return
     if fields is not None or form.as_csv:
         metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
         fields = fields or [*IN_CSV, *(changed_columns(runs) if runs else []), *metrics]
-        fields += (
-            ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
-        )
+        if "caution" not in fields and any(run["caution"] for run in runs):
+            fields.append("caution")
     if form.limit is not None:
         runs = api.newest(runs, form.limit) if options.sort is None else runs[: form.limit]
     if form.as_json:
-        objects = documents(runs, fields, size)
+        objects = documents(runs, fields, form.more)
         # the runs that each was pretrained from, directly and indirectly, nearest first
         if form.lineage:
             ancestors = api.ancestors(runs, every_run)
@@ -335,8 +317,8 @@ def ls(
     elif form.names:
         result(*(run["name"] for run in runs))
     elif form.as_csv:
-        titles = [*(fields or []), *(["size"] if size else [])]
-        print_csv(titles, [[in_csv(value) for value in row] for row in rows_of(runs, titles)])
+        titles = [*(fields or []), *form.more]
+        print_csv(titles, [[*map(in_csv, row)] for row in rows_of(runs, titles)])
     elif not runs and (options.status or options.where or options.tags or options.launch):
         message(f"no runs match{unknown_tags(every_run, options.tags)}")
     elif not runs:
@@ -345,15 +327,14 @@ def ls(
         shortened = sys.stdout.isatty() and not form.everything and form.limit is None
         some = api.newest(runs, ROWS_ON_TERMINAL) if shortened else runs
         if form.lineage:
-            print_tree(some, every_run, size)
+            print_tree(some, every_run, form.more)
         else:
-            print_runs(some, columns_of(some, fields, size))
+            print_runs(some, columns_of(some, fields, form.more))
         if len(some) < len(runs):
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
 
 
-@with_options(Opening)
-def show(run: RunArgument, opening: Opening, as_json: JsonOption = False) -> None:
+def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
     """Show a run: its state, spec, results and files; or a search in studies/."""
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
@@ -423,15 +404,12 @@ def _files(run: Path) -> Iterator[str]:
 
 
 def logs(
-    run: RunArgument,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")
-    ] = False,
-    attempt: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Number of the attempt; the last one if left out."),
-    ] = None,
-    workspace: WorkspaceOption = None,
+    run: str = RUN,
+    follow: bool = option(False, "Print new lines until the run ends.", "--follow -f"),
+    attempt: int | None = option(
+        None, "Number of the attempt; the last one if left out.", "N", least=1
+    ),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Print the log of a run."""
     handle = api.open_run(run, workspace=workspace)
@@ -446,7 +424,7 @@ def logs(
         message(f"{handle.name}: {handle.state}")
 
 
-def where(run: RunArgument, workspace: WorkspaceOption = None) -> None:
+def where(run: str = RUN, workspace: str | None = WORKSPACE) -> None:
     """Print the directory of a run: cd $(qexp where RUN)."""
     result(api.open_run(run, workspace=workspace).path.resolve())
 
@@ -454,32 +432,22 @@ def where(run: RunArgument, workspace: WorkspaceOption = None) -> None:
 # qexp compare, report, figures, serve
 
 
-COMPARED = typer.Argument(
-    metavar="RUN RUN...",
-    help=(
-        "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder"
-        " of a study."
-    ),
-    autocompletion=completion.runs,
-)
-
-
-@with_options(ComparisonOptions)
 def compare(
     options: ComparisonOptions,
-    runs: Annotated[list[str] | None, COMPARED] = None,
-    as_json: JsonOption = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")
-    ] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    as_latex: LatexOption = False,
-    everything: Annotated[
-        bool,
-        typer.Option(
-            "--all", help="Print all metrics, and the difference of every two groups in each."
-        ),
-    ] = False,
+    runs: list[str] = argument(
+        (),
+        "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder"
+        " of a study.",
+        "RUN RUN...",
+        complete="runs",
+    ),
+    as_json: bool = JSON,
+    as_csv: bool = option(False, "Print the results as CSV, with all digits.", "--csv"),
+    as_markdown: bool = option(False, "Print Markdown tables.", "--markdown"),
+    as_latex: bool = LATEX,
+    everything: bool = option(
+        False, "Print all metrics, and the difference of every two groups in each.", "--all"
+    ),
 ) -> None:
     """Compare runs: which are better, in what and by how much.
 
@@ -502,9 +470,7 @@ def compare(
             "--all is for a terminal's tables of all metrics; leave out --all, or --metric and"
             " other forms"
         )
-    comparison = api.compare(
-        *(runs or []), **{**vars(options), "figures": not as_file, "warn": warning}
-    )
+    comparison = api.compare(*runs, **{**vars(options), "figures": not as_file})
     if as_json:
         print_json(comparison.document())
     elif as_csv:
@@ -531,43 +497,25 @@ def _print_comparison(
         result("pictures:", *map(find(workspace).shown, comparison.figures))
 
 
-@with_options(ReportOptions)
 def report(
     options: ReportOptions,
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN|PATTERN|STUDY]...",
-            help=(
-                "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the"
-                " folder of a study; all "
-                "runs if left out."
-            ),
-            autocompletion=completion.runs,
-        ),
-    ] = None,
+    runs: list[str] = argument(
+        (),
+        "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the folder of a"
+        " study; all runs if left out.",
+        "[RUN|PATTERN|STUDY]...",
+        complete="runs",
+    ),
 ) -> None:
-    """Write a report: one HTML file that opens in any browser.
-
-    Of one run it shows the results, matrices and estimates to explore with the mouse or the
-    keyboard, the learning curves, the spec, the origin, and the command that makes it again.
-    Several runs are compared over their seeds and over what was swept. An earlier HTML report is
-    replaced, another file only with --overwrite.
-    """
-    path = api.report(*(runs or []), **vars(options))
+    path = api.report(*runs, **vars(options))
     result(path)
     how = "" if path.suffix == ".pdf" else "; open it in a browser"
     message(f"{in_bytes(path.stat().st_size)}{how}")
 
 
-@with_options(FiguresOptions)
-def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOption = None) -> None:
-    """Draw the figures of finished runs again, from the numbers in their directories.
-
-    Of files of draws, such as estimates_posterior.nc of qexp predict, the corner plot of a sample
-    is drawn, and of several files their posteriors over each other: of a network and the known
-    likelihood, or of two runs.
-    """
+def figures(
+    *, runs: list[str] = RUNS, options: FiguresOptions, workspace: str | None = WORKSPACE
+) -> None:
     from qexp.api.handles import files_of_draws
 
     if files_of_draws(runs):
@@ -578,7 +526,7 @@ def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOpt
     failures = []
     for run in runs_to_draw:
         try:
-            result(*map(home.shown, run.figures(**{**vars(options), "warn": warning})))
+            result(*map(home.shown, run.figures(**vars(options))))
         except QexpError as failure:
             failures.append(failure)
     error(*dict.fromkeys(map(format, failures)))
@@ -586,15 +534,7 @@ def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOpt
         raise typer.Exit(4 if len(failures) < len(runs_to_draw) else failures[0].exit_code)
 
 
-@with_options(ServeOptions)
 def serve(options: ServeOptions) -> None:
-    """Show the workspace in a browser: runs while they train, matrices, comparisons.
-
-    The pages only read, unless --allow-changes is given. From another machine, use a tunnel: ssh -L
-    8700:localhost:8700 HOST. Requests need a token if changes are allowed, or if other machines can
-    connect; it is part of the address that is printed, random unless the environment variable
-    QEXP_TOKEN gives one. Ctrl-C ends the server.
-    """
 
     def listening(address: str) -> None:
         result(address)

@@ -13,9 +13,7 @@ from qexp.cli.completion import NAMES
 
 
 def document() -> dict[str, dict[str, Any]]:
-    """What `names.json` should hold: command → what it is for, table → names of its entries, other
-    choices → values.
-    """
+    """What `names.json` holds: command → its purpose, table → its entries, choice → its values."""
     from typer.main import get_command
 
     from qexp.cli import GROUPS, app

@@ -1,6 +1,4 @@
-"""What runs, pools and schedulers start: qexp execute, supervise, train-folds, several for one
-run
-"""
+"""What runs, pools and schedulers start: qexp execute, supervise, train-folds"""
 
 from __future__ import annotations
 
@@ -8,35 +6,26 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from qexp.cli.console import WorkspaceOption
+from qexp.base.options import argument, option
+from qexp.cli.console import WORKSPACE
 
 
 def execute(
-    directories: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="DIRECTORY...", help="A prepared run's directory, or those of a stack."
-        ),
-    ],
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Maximum number of threads; that of the machine if left out."),
-    ] = None,
-    wrap: Annotated[
-        str, typer.Option(metavar="COMMAND", help="The command that starts the run's process.")
-    ] = "",
-    python: Annotated[
-        str, typer.Option(metavar="PROGRAM", help="The interpreter inside the wrap.")
-    ] = sys.executable,
-    inside: Annotated[
-        str | None,
-        typer.Option(metavar="COMMAND", help="The command around this process, for the record."),
-    ] = None,
+    directories: list[Path] = argument(
+        ..., "A prepared run's directory, or those of a stack.", "DIRECTORY...", shell=list[Path]
+    ),
+    device: str = option("auto", "auto, cpu or cuda."),
+    threads: int | None = option(
+        None, "Maximum number of threads; that of the machine if left out.", least=1
+    ),
+    wrap: str = option("", "The command that starts the run's process.", "COMMAND"),
+    python: str = option(sys.executable, "The interpreter inside the wrap.", "PROGRAM"),
+    inside: str | None = option(
+        None, "The command around this process, for the record.", "COMMAND"
+    ),
 ) -> None:
     """Train the prepared run in a directory, or those of a stack side by side."""
     from qexp.store.directory import RunDirectory
@@ -71,8 +60,7 @@ def execute(
 
 
 def supervise(
-    launch: Annotated[str, typer.Argument(help="A launch: its id, or last.")],
-    workspace: WorkspaceOption = None,
+    launch: str = argument(..., "A launch: its id, or last."), workspace: str | None = WORKSPACE
 ) -> None:
     """Run the prepared runs of a launch."""
     from qexp.api.progress import PoolDisplay
@@ -95,11 +83,10 @@ def supervise(
 
 
 def train_folds(
-    directory: Annotated[Path, typer.Argument(help="A run's directory.")],
-    drafts: Annotated[
-        Path | None,
-        typer.Option(help="The folder in which the run's process writes its files first."),
-    ] = None,
+    directory: Path = argument(..., "A run's directory."),
+    drafts: Path | None = option(
+        None, "The folder in which the run's process writes its files first."
+    ),
 ) -> None:
     """Train the batches of folds whose numbers come in, a line each."""
     from qexp.base.files import drafted_in
@@ -119,9 +106,7 @@ def train_folds(
 
 
 def has_the_run() -> bool:
-    """Whether this process does what the command line says; the others compute gradients for it,
-    and have returned.
-    """
+    """Whether this process does what the command line says; others only computed gradients."""
     from qexp.runs.execute import is_first
 
     return is_first()

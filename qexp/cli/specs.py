@@ -5,27 +5,21 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qexp import api
 from qexp.base.machine import terminable
-from qexp.base.workspace import find
-from qexp.cli import completion
+from qexp.base.options import argument, option, part_of
 from qexp.cli.console import (
-    CheckedGroup,
-    EntryArgument,
-    JsonOption,
-    KindArgument,
-    PlainCommand,
-    SpecFilesArgument,
-    TableArgument,
-    WorkspaceOption,
-    is_for_a_cluster,
+    JSON,
+    WORKSPACE,
+    arranged,
     message,
+    on_a_cluster,
     print_json,
     print_parts,
     print_sentence,
@@ -33,7 +27,6 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
-    with_options,
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
@@ -47,32 +40,26 @@ from qexp.kinds.options import (
 from qexp.spec.schema import HEADINGS, rows_of
 
 if TYPE_CHECKING:
-    from qexp.base.quantities import Quantities
+    from qexp.base.quantities import Quantities, Quantity
+    from qexp.base.tables import Entry
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="Directory of the new workspace.")],
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="volcano|rows|fields|spectra|bare",
-            autocompletion=completion.examples,
-            help=(
-                "The examples of one tutorial alone, or empty folders. Repeat for more; all"
-                " examples if left out."
-            ),
-        ),
-    ] = None,
+    directory: Path = argument(..., "Directory of the new workspace."),
+    kind: list[str] = option(
+        (),
+        "The examples of one tutorial alone, or empty folders. Repeat for more; all"
+        " examples if left out.",
+        "volcano|rows|fields|spectra|bare",
+        complete="examples",
+    ),
 ) -> None:
-    """Create a workspace with working examples."""
-    api.init(directory, kind=kind or ())
+    api.init(directory, kind=kind)
     first = sorted(path.stem for path in (directory / "specs/experiences").glob("*.json"))
     if not first:
-        places = (
-            f"{directory / 'specs'}/datasets, models and experiences, and files of data into"
-            f" {directory / 'data'}"
-        )
-        message(f"created a workspace; put your specs into {places}")
+        places = f"{directory / 'specs'}/datasets, models and experiences"
+        data = f"files of data into {directory / 'data'}"
+        message(f"created a workspace; put your specs into {places}, and {data}")
         return
     there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
     name = "mogi_quick" if "mogi_quick" in first else first[0]
@@ -80,35 +67,23 @@ def init(
     message(f"created a workspace with examples{fewer}; next:\n{there}  qexp run {name} --seed 0")
 
 
-@with_options(NewOptions)
 def new(options: NewOptions) -> None:
-    """Write specs for a table, fields, images or simulations in files, or an observation.
-
-    They can be run as they are, and are yours to change. Nothing that exists is overwritten.
-    """
-    home = find(options.workspace)
+    home = options.home
     written = api.new(**vars(options))
     result(*map(home.shown, written))
     if any(json.loads(path.read_text()).get("missing") == "drop" for path in written):
-        message(
-            'rows with gaps are left out; "missing": "median" in the dataset would fill in those of'
-            " inputs"
-        )
+        how = '"missing": "median" in the dataset would fill in those of inputs'
+        message(f"rows with gaps are left out; {how}")
     follows = "new experience" if options.kind == "dataset" else "run"
     message(f"next: look through the specs, then: qexp {follows} {shlex.quote(written[0].stem)}")
 
 
 def specs(
-    kind: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="dataset|model|experience",
-            help="A kind of spec; all if left out.",
-            autocompletion=completion.kinds,
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    kind: str | None = argument(
+        None, "A kind of spec; all if left out.", "dataset|model|experience", complete="kinds"
+    ),
+    as_json: bool = JSON,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """List the workspace's datasets, models and experiences, with their descriptions and numbers of
     runs.
@@ -125,7 +100,10 @@ def specs(
     warning(*(spec["problem"] for spec in specs if spec["problem"]))
 
 
-def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
+def schema(
+    kind: str = argument(..., "The kind of spec.", "dataset|model|experience", complete="kinds"),
+    workspace: str | None = WORKSPACE,
+) -> None:
     """Print the JSON Schema of a kind of spec, including the parameters of table entries, for use
     in editors.
     """
@@ -133,10 +111,14 @@ def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
 
 
 def tables(
-    table: TableArgument = None,
-    name: EntryArgument = None,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
+    table: str | None = argument(
+        None, "A table, such as modules or quantities; all tables if left out.", complete="tables"
+    ),
+    name: str | None = argument(
+        None, "An entry of the table, to show its parameters and an example.", complete="entries"
+    ),
+    as_json: bool = JSON,
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Show the names that specs may use: tables, their entries, parameters, defaults and an
     example.
@@ -160,11 +142,7 @@ def tables(
         raise NotFoundError(f"no entry '{name}' in {table}; {suggestion(name, entries)}")
     chosen = entries if name is None else {name: entries[name]}
     if as_json:
-        documents = {
-            key: {"help": entry.help, "parameters": entry.schema(), "example": dict(entry.example)}
-            for key, entry in chosen.items()
-        }
-        print_json(documents)
+        print_json({key: _document(entry) for key, entry in chosen.items()})
     elif name is None:
         print_table(["name", "what it is"], [[key, entry.help] for key, entry in entries.items()])
     else:
@@ -176,29 +154,39 @@ def tables(
         print_sentence(f"example: {json.dumps(dict(entries[name].example))}")
 
 
+def _document(entry: Entry) -> dict[str, Any]:
+    return {"help": entry.help, "parameters": entry.schema(), "example": dict(entry.example)}
+
+
+def _quantity_document(quantity: Quantity) -> dict[str, Any]:
+    keys = ("unit", "si_factor", "description", "plausible")
+    return {key: getattr(quantity, key) for key in keys}
+
+
 def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:
     if name is not None and name not in quantities:
         raise NotFoundError(f"no quantity '{name}'; {suggestion(name, quantities)}")
     chosen = quantities if name is None else {name: quantities[name]}
     if as_json:
-        keys = ("unit", "si_factor", "description", "plausible")
-        print_json(
-            {
-                name: {key: getattr(quantity, key) for key in keys}
-                for name, quantity in chosen.items()
-            }
-        )
+        print_json({key: _quantity_document(quantity) for key, quantity in chosen.items()})
         return
     rows = []
     for key, quantity in chosen.items():
         plausible = "" if quantity.plausible is None else "{:g} to {:g}".format(*quantity.plausible)
-        rows.append(
-            [key, quantity.unit, f"{quantity.si_factor:g}", plausible, quantity.description]
-        )
+        factor = f"{quantity.si_factor:g}"
+        rows.append([key, quantity.unit, factor, plausible, quantity.description])
     print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])
 
 
-def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
+def validate(
+    files: list[Path] = argument(
+        (),
+        "Spec files to check, or names of specs; all of specs/ if left out.",
+        shell=list[Path],
+        complete="spec_files",
+    ),
+    workspace: str | None = WORKSPACE,
+) -> None:
     """Check spec files for everything that can be checked without training; exit with 2 if there
     are problems.
     """
@@ -211,27 +199,12 @@ def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None)
 # qexp data
 
 
-app = typer.Typer(
-    name="data",
-    cls=CheckedGroup,
-    add_completion=False,
-    no_args_is_help=True,
-    help="Look at data, and simulate data sets from known physics.",
-)
-
-
-@app.command(cls=PlainCommand)
-@with_options(ShowOptions, ShowImagesOptions)
-def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = False) -> None:
-    """Look at a dataset: samples as pictures with their values, histograms, and a table of numbers.
-
-    Held-out intervals are grey in histograms, and groups such as cores have a figure of their own.
-    For images and fields, typical values to divide them by are printed as a piece of a spec.
-
-    --at and --over draw images of simulated sources at chosen values instead: one, or a grid of
+@arranged(described="show_data")
+def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = JSON) -> None:
+    """--at and --over draw images of simulated sources at chosen values instead: one, or a grid of
     them.
     """
-    home = find(samples.workspace)
+    home = samples.home
     if images.at or images.over or images.noise:
         usual = replace(samples, part=None, count=ShowOptions.count, experience=None)
         if samples.dataset is None or samples != usual or as_json:
@@ -243,23 +216,13 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
     figures = [home.shown(path) for path in look.figures]
     message(*look.remarks)
     if as_json:
-        print_json(
-            {
-                "name": look.name,
-                "part": look.part,
-                "parts": list(look.parts),
-                "caution": look.caution,
-                "variables": list(look.summary),
-                "proposal": look.proposal,
-                "figures": figures,
-            }
-        )
+        about = {"name": look.name, "part": look.part, "parts": list(look.parts)}
+        about |= {"caution": look.caution, "variables": list(look.summary)}
+        print_json({**about, "proposal": look.proposal, "figures": figures})
         return
     others = [part for part in look.parts if part != look.part]
-    message(
-        f"{look.name}, {look.part}"
-        f" ({f'other parts: {some(others, 8)}' if others else 'the only part'})"
-    )
+    words = f"other parts: {some(others, 8)}" if others else "the only part"
+    message(f"{look.name}, {look.part} ({words})")
     print_parts([look.table()])
     if look.proposal is not None:
         message("typical values, from the 99th percentile of the sizes:")
@@ -267,32 +230,18 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
     result(*figures)
 
 
-@app.command(cls=PlainCommand)
-@with_options(SubmitSimulationsOptions)
-def simulate(options: SubmitSimulationsOptions) -> None:
-    """Simulate samples of a dataset once, for training by a simulator that is slow.
-
-    They are kept in data/NAME.nc, without noise, and specs/datasets/NAME.json is the dataset that
-    reads them. After an interruption the same command continues; several of it, in other shells or
-    on other machines, share the work. Simulations that fail are counted.
-    """
-    if is_for_a_cluster(options):
-        print_submitted(api.submit_simulations(**vars(options)), options.workspace)
+@arranged(described="simulate")
+def data_simulate(options: SubmitSimulationsOptions) -> None:
+    if on_a_cluster(options):
+        print_submitted(api.submit_simulations(**vars(options)), options.home)
         return
-    of_simulating = {field.name: getattr(options, field.name) for field in fields(SimulateOptions)}
     with terminable():
-        made = api.simulate(**{**of_simulating, "tell": message, "warn": warning})
-    result(*map(find(options.workspace).shown, made))
+        made = api.simulate(**part_of(options, SimulateOptions))
+    result(*map(options.home.shown, made))
 
 
-@app.command(cls=PlainCommand)
-@with_options(IceOptions)
-def ice(options: IceOptions) -> None:
-    """Simulate glaciers: shallow ice on random beds, in the format of 2Dto2D-DLE.
-
-    Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed
-    gives the same files.
-    """
+@arranged(described="make_ice")
+def data_ice(options: IceOptions) -> None:
     with terminable():
         glaciers = api.make_ice(**vars(options))
     result(*(glacier.folder for glacier in glaciers))
@@ -302,35 +251,19 @@ def ice(options: IceOptions) -> None:
     message(f"{len(glaciers)} glaciers of {options.frames} frames in {seconds:.3g} s: {each}")
 
 
-@app.command(cls=PlainCommand)
-@with_options(XrfOptions)
-def xrf(options: XrfOptions) -> None:
-    """Simulate XRF spectra of sediment cores, in the layout of published ones: spe/, target/,
-    info.csv, val.csv.
-
-    All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same
-    seed gives the same files.
-    """
+@arranged(described="make_xrf")
+def data_xrf(options: XrfOptions) -> None:
     started = time.perf_counter()
     with terminable():
         spectra = api.make_xrf(**vars(options))
     result(*spectra.folders)
-    labelled = (
-        f"{spectra.labelled:,} of them with CaCO3 and TOC, in {time.perf_counter() - started:.3g} s"
-    )
+    seconds = time.perf_counter() - started
+    labelled = f"{spectra.labelled:,} of them with CaCO3 and TOC, in {seconds:.3g} s"
     message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")
 
 
-@app.command(cls=PlainCommand)
-@with_options(ObservationOptions)
-def observation(options: ObservationOptions) -> None:
-    """Simulate what satellites and GNSS stations see of a source below a volcano, in files for qexp
-    observe.
-
-    Two tracks as GeoTIFF, with correlated noise, offsets and gaps; elevations, on which the
-    displacement depends as qexp invert computes it; a table of stations; and truth.json, which says
-    what was put in. The same seed gives the same files.
-    """
+@arranged(described="make_observation")
+def data_observation(options: ObservationOptions) -> None:
     with terminable():
         made = api.make_observation(**vars(options))  # type: ignore[no-untyped-call]  # of options that extend others mypy loses the signature
     result(made.folder)

@@ -6,21 +6,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
 from qexp import api
 from qexp.api.progress import PoolDisplay, TrainingDisplay, warnings_told
 from qexp.base.files import make_folder, write_bytes
-from qexp.base.options import Opening, option
+from qexp.base.options import Opening, argument, option
 from qexp.base.workspace import find
-from qexp.cli import completion
 from qexp.cli.console import (
-    RUNS,
-    JsonOption,
-    RunArgument,
-    WorkspaceOption,
+    JSON,
+    OTHER_RUNS,
+    RUN,
+    WORKSPACE,
+    arranged,
     error,
     message,
     piece,
@@ -29,7 +29,6 @@ from qexp.cli.console import (
     print_sentence,
     result,
     warning,
-    with_options,
 )
 from qexp.cli.listing import columns_of, print_runs, print_search
 from qexp.errors import DamagedError, QexpError
@@ -68,7 +67,7 @@ class Starting:
         None,
         'Train one run per point of a file: JSON, [{"KEY.PATH": VALUE, ...}, ...], or TOML, tables'
         " named points.",
-        metavar="FILE",
+        "FILE",
     )
     dry_run: bool = option(False, "List the runs that would be started, and start none.")
     yes: bool = option(False, f"Start more than {MANY_RUNS:,} runs, which is refused otherwise.")
@@ -83,9 +82,7 @@ class Starting:
 class StartingRuns(Starting):
     """What `qexp run` is told besides its order."""
 
-    seed: int | None = option(
-        None, "Random seed of the run; 0 if left out.", metavar="N", shell=str, read=read_seed
-    )
+    seed: int | None = option(None, "Random seed of the run; 0 if left out.", "N", read=read_seed)
     name: str | None = option(
         None,
         "Name of a single run; {digest} in it is that of its spec. If left out <experience>_<seed>,"
@@ -96,17 +93,13 @@ class StartingRuns(Starting):
         None,
         "File that gets the names of the runs once all of them are done, now or before: what a rule"
         " of Snakemake or make has as its output.",
-        metavar="FILE",
+        "FILE",
     )
     detach: bool = option(False, "Return at once; the runs continue in the background.")
 
 
-@with_options(
-    Order,
-    StartingRuns,
-    everyday=("seed", "seeds", "overrides", "grid", "name", "jobs", "resume", "dry_run"),
-)
-def run(order: Order, start: StartingRuns, workspace: WorkspaceOption = None) -> None:
+@arranged(everyday="seed seeds overrides grid name jobs resume dry_run")
+def run(order: Order, start: StartingRuns, workspace: str | None = WORKSPACE) -> None:
     """Train experiences and test them: one run, or a sweep over seeds and a grid."""
     several, name = order.seeds != USUAL_SEEDS, start.name
     if start.seed is not None:
@@ -116,21 +109,18 @@ def run(order: Order, start: StartingRuns, workspace: WorkspaceOption = None) ->
             )
         order = replace(order, seeds=[start.seed])
     elif several and len(order.seeds) == 1 and order.seeds[0] > 1:
-        message(
-            f"one run, with seed {order.seeds[0]}; for {order.seeds[0]} of them: --seeds"
-            f" 0:{order.seeds[0]}"
-        )
+        (seed,) = order.seeds
+        message(f"one run, with seed {seed}; for {seed} of them: --seeds 0:{seed}")
     order = _with_points(order, start.points)
     single = len(order.references) == 1 and not several and not order.grid
-    elsewhere = order.options or order.profile or order.launcher != LOCAL
-    if start.done is not None and (
-        start.dry_run or start.detach or order.profile or order.launcher != LOCAL
-    ):
+    on_a_cluster = order.profile or order.launcher != LOCAL
+    if start.done is not None and (start.dry_run or start.detach or on_a_cluster):
         raise QexpError(
             "--done is for runs that this command trains itself; a cluster's job can call it with"
             " --done"
         )
-    if single and not (order.only_failed or start.dry_run or start.detach or elsewhere):
+    apart = start.dry_run or start.detach or on_a_cluster or order.options
+    if single and not (order.only_failed or apart):
         if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
         with warnings_told(warning):
@@ -156,9 +146,7 @@ def _write_names(file: Path | None, names: Sequence[str]) -> None:
 
 
 def _with_points(order: Order, points: Path | None) -> Order:
-    """An order with the points of a file as an axis of its grid. Raises QexpError for a value among
-    the experiences.
-    """
+    """An order with a file's points in its grid. Raises QexpError for a value among experiences."""
     for word in order.references:
         if "=" in word and not Path(word).exists():
             several = "--grid" if "," in word else "--set"
@@ -175,13 +163,11 @@ def print_trained(trained: api.Run, workspace: str | Path | None) -> None:
 
     api.refresh(warn=warning, workspace=workspace)
     record = trained.directory.record()
-    print_parts(
-        [*own_results(trained.directory, record), *estimators(record), *field_errors(record)]
-    )
+    tables = own_results(trained.directory, record)
+    print_parts([*tables, *estimators(record), *field_errors(record)])
     work = "" if record.kind == "program" else "of training, "
-    message(
-        f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}"
-    )
+    place = find(workspace).shown(trained.path)
+    message(f"{trained.name}: {record.seconds:.1f} s {work}in {place}")
 
 
 def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> list[str]:
@@ -245,8 +231,7 @@ def _end(
         raise typer.Exit(1 if count == 1 and not workload.left else 4)
 
 
-@with_options(RerunOptions, Opening)
-def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
+def rerun(options: RerunOptions, opening: Opening, run: str = RUN) -> None:
     """Train the spec that a run holds once more, as a new run, even if the files in specs/ have
     changed since.
 
@@ -254,22 +239,13 @@ def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
     seed or other values; 'qexp verify' instead repeats a run in a temporary folder, and compares
     every bit.
     """
+    trained = api.open_run(run, **vars(opening))
     with warnings_told(warning):
-        trained = api.open_run(run, **vars(opening)).rerun(
-            **{**vars(options), "display": TrainingDisplay()}
-        )
+        trained = trained.rerun(**{**vars(options), "display": TrainingDisplay()})
     print_trained(trained, opening.workspace)
 
 
-@with_options(DistilOptions)
-def distil(run: RunArgument, options: DistilOptions) -> None:
-    """Train one small network on what all networks of a run on rows estimate together, to estimate
-    much faster.
-
-    Its table and its experience are written to data/distilled/ and specs/experiences/. A tenth of
-    the rows is held out: over these its test errors are differences from the ensemble. Its
-    estimates have no intervals. The same command goes on with a run that was interrupted.
-    """
+def distil(options: DistilOptions, run: str = RUN) -> None:
     from qexp.results.distilled import Distilled
 
     trained = api.distil(run, **{**vars(options), "display": TrainingDisplay()})
@@ -280,45 +256,34 @@ def distil(run: RunArgument, options: DistilOptions) -> None:
 # qexp study
 
 
-StudySeedsOption = Annotated[
-    str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")
-]
-
-
 @dataclass(frozen=True, kw_only=True)
 class PretrainingOptions:
     """Options of a study's pretraining, which in Python is one object."""
 
-    panels: ClassVar = {"What is trained": ("pretrain_experience",)}
+    panels: ClassVar = {"What is trained": "pretrain_experience"}
 
     pretrain_experience: str | None = option(
         None,
         "Train this first; experiences with 'pretrain' in their spec start from its run.",
-        "--pretrain",
-        metavar="EXPERIENCE",
+        "--pretrain EXPERIENCE",
         complete="experiences",
     )
     pretrain_grid: Mapping[str, list[Any]] = option(
         {},
         "Values of a key of the pretraining; they precede those of --grid.",
-        metavar="KEY.PATH=A,B",
-        shell=list[str],
+        "KEY.PATH=A,B",
         read=read_grid,
         complete="keys_of_pretraining",
     )
     pretrain_overrides: Mapping[str, Any] = option(
         {},
         "Override a value of the spec of --pretrain.",
-        "--pretrain-set",
-        metavar="KEY.PATH=VALUE",
-        shell=list[str],
+        "--pretrain-set KEY.PATH=VALUE",
         read=read_overrides,
         complete="keys_of_pretraining",
     )
     pretrain_seed: str = option(
-        "0",
-        "Seed of the pretraining; 'same': each run starts from one with its own seed.",
-        metavar="SEED",
+        "0", "Seed of the pretraining; 'same': each run starts from one with its own seed.", "SEED"
     )
 
     @property
@@ -338,30 +303,20 @@ class PretrainingOptions:
         )
 
 
-@with_options(
-    Order,
-    StudyOptions,
-    PretrainingOptions,
-    Starting,
-    everyday=("seeds", "overrides", "grid", "metric", "jobs"),
-    leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume"),
+@arranged(
+    everyday="seeds overrides grid metric jobs",
+    leave_out="seeds pretrain allow_leak storage_path resume",
 )
 def study(
     order: Order,
     options: StudyOptions,
     first: PretrainingOptions,
     start: Starting,
-    seeds: StudySeedsOption = f"0:{STUDY_SEEDS.stop}",
-    as_json: JsonOption = False,
+    seeds: str = option(
+        f"0:{STUDY_SEEDS.stop}", "Train one run per seed: 0:5 for 0 to 4, or 0,2,5.", "A:B"
+    ),
+    as_json: bool = JSON,
 ) -> None:
-    """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one
-    figure.
-
-    Runs that are done are not repeated, and interrupted ones continue; repeating the command draws
-    the same. The command waits for the jobs of a cluster.
-    The folder holds study.csv with a row for each run, table.csv with means, Student's 95 %
-    intervals and paired differences between every two experiences, and study.png.
-    """
     order = _with_points(replace(order, seeds=read_seeds("--seeds", seeds)), start.points)
     options = replace(options, pretraining=first.pretraining)
     if start.dry_run:
@@ -373,7 +328,7 @@ def study(
             message("nothing to run; the study is drawn from the runs that are done")
         return
     options = replace(options, most=start.most)
-    find(options.workspace)  # an error of its own, before the catalog is asked for
+    home = options.home  # an error of its own, before the catalog is asked for
     try:
         finished = api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})
     finally:
@@ -384,28 +339,17 @@ def study(
         for table in (finished.results(), *finished.differences()):
             print_parts([table])
             result("")
-        result(*finished.remarks(), *map(find(options.workspace).shown, finished.files))
-    warning(
-        *(
-            f"{name} is {state.words}, and is not counted"
-            for name, state in finished.unfinished.items()
-        )
-    )
+        result(*finished.remarks(), *map(home.shown, finished.files))
+    for name, state in finished.unfinished.items():
+        warning(f"{name} is {state.words}, and is not counted")
     raise typer.Exit(4 if finished.unfinished else 0)
 
 
-@with_options(
-    Tuning,
-    everyday=("space", "trials", "metric", "overrides", "final_seeds", "jobs", "resume"),
-    leave_out=("grid", "only_failed", "allow_leak"),
+@arranged(
+    everyday="space trials metric overrides final_seeds jobs resume",
+    leave_out="grid only_failed allow_leak",
 )
-def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
-    """Search the values of keys that give the lowest validation error, by trials.
-
-    Each trial is a run whose test part is not evaluated. When the search is over, the best is
-    trained with fresh seeds, and only then tested. The folder holds table.csv with a row for each
-    trial, study.csv with one for each run, study.png and tune.json.
-    """
+def tune(tuning: Tuning, as_json: bool = JSON) -> None:
     try:
         tuned = api.tune(**{**vars(tuning), "watched": PoolDisplay})
     finally:
@@ -422,7 +366,7 @@ SHOWN_RUNS = 20
 """Unfinished runs that are listed."""
 
 
-def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+def status(as_json: bool = JSON, workspace: str | None = WORKSPACE) -> None:
     """Show how many runs are in each state, which are running or waiting, and how much disk space
     they use.
     """
@@ -434,7 +378,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     if status.unfinished:
         piece("\n")
         runs = list(status.unfinished[:SHOWN_RUNS])
-        print_runs(runs, columns_of(runs, ["name", "state", "epochs", "started"], size=False))
+        print_runs(runs, columns_of(runs, ["name", "state", "epochs", "started"]))
         if len(status.unfinished) > SHOWN_RUNS:
             message(f"and {len(status.unfinished) - SHOWN_RUNS} more; see them with qexp ls")
     piece("\n")
@@ -442,20 +386,17 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 
 
 def wait(
-    runs: Annotated[list[str] | None, RUNS] = None,
-    launch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID",
-            help="Also the runs of a launch, by its id; 'last' for the newest.",
-            autocompletion=completion.launches,
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", min=0, help="Give up after this time, and exit with 2."),
-    ] = None,
-    workspace: WorkspaceOption = None,
+    runs: list[str] = OTHER_RUNS,
+    launch: str | None = option(
+        None,
+        "Also the runs of a launch, by its id; 'last' for the newest.",
+        "ID",
+        complete="launches",
+    ),
+    timeout: float | None = option(
+        None, "Give up after this time, and exit with 2.", "SECONDS", least=0
+    ),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Wait until runs have ended; exit with 0 if all are done, 1 if a single run failed, 4 if one
     of several did.
@@ -464,11 +405,9 @@ def wait(
         raise QexpError("name the runs to wait for, or a launch: --launch last")
     states: list[State] = []
     damaged: list[DamagedError] = []
-    for run, state in api.wait(runs or [], timeout, launch=launch, workspace=workspace):
-        message(
-            f"{run.name}:"
-            f" {state.words}{', and no process will start it' * (state is State.CREATED)}"
-        )
+    for run, state in api.wait(runs, timeout, launch=launch, workspace=workspace):
+        waiting = ", and no process will start it" if state is State.CREATED else ""
+        message(f"{run.name}: {state.words}{waiting}")
         states.append(state)
         if state is State.DAMAGED:
             try:
@@ -483,26 +422,17 @@ def wait(
 
 
 def stop(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN...",
-            help="Runs: names, unique prefixes or paths.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
-    launch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID",
-            help="Stop all runs of a launch, and start no more of them; 'last' for the newest.",
-            autocompletion=completion.launches,
-        ),
-    ] = None,
-    now: Annotated[
-        bool, typer.Option("--now", help="Kill them at once; the last checkpoint remains.")
-    ] = False,
-    workspace: WorkspaceOption = None,
+    runs: list[str] = argument(
+        (), "Runs: names, unique prefixes or paths.", "RUN...", complete="runs"
+    ),
+    launch: str | None = option(
+        None,
+        "Stop all runs of a launch, and start no more of them; 'last' for the newest.",
+        "ID",
+        complete="launches",
+    ),
+    now: bool = option(False, "Kill them at once; the last checkpoint remains."),
+    workspace: str | None = WORKSPACE,
 ) -> None:
     """Stop runs, here or on a cluster: they write a checkpoint and end as interrupted; `run
     --resume` continues.
@@ -510,12 +440,8 @@ def stop(
     if launch is not None:
         if runs or now:
             raise QexpError("--launch stops all runs of a launch; leave out run names and --now")
-        message(
-            *(
-                f"{name}: {state}"
-                for name, state in api.stop_launch(launch, workspace=workspace).items()
-            )
-        )
+        for name, state in api.stop_launch(launch, workspace=workspace).items():
+            message(f"{name}: {state}")
         return
     if not runs:
         raise QexpError("name the runs to stop, or a launch: --launch last")

@@ -1,6 +1,4 @@
-"""What observe and invert are asked for. Lengths are in m, angles in degrees, unless a field says
-otherwise.
-"""
+"""What observe and invert are asked for. Lengths are in m, angles in degrees, by default."""
 
 from __future__ import annotations
 
@@ -136,53 +134,28 @@ class ObserveOptions:
     """Options of `qexp observe`."""
 
     panels: ClassVar = {
-        "Files": (
-            "gnss",
-            "name",
-            "columns",
-            "band",
-            "variable",
-            "epochs",
-            "bounds",
-            "nodata",
-            "coherence",
-            "least_coherence",
-            "dem",
-        ),
-        "Geometry": ("crs", "incidence", "heading", "look", "north", "direction", "geometry"),
-        "Units": ("unit", "gnss_unit", "error", "phase", "wavelength", "sensor"),
-        "Noise": ("noise", "noise_area", "noise_mask", "noise_ramp", "keep_errors"),
-        "Reduction": ("reduce", "smallest_cell", "largest_cell", "least_share"),
-        "Output": (
-            "to",
-            "figure",
-            "no_figure",
-            "formats",
-            "style",
-            "width",
-            "overwrite",
-            "as_json",
-        ),
+        "Files": "gnss name columns band variable epochs bounds nodata coherence least_coherence dem",
+        "Geometry": "crs incidence heading look north direction geometry",
+        "Units": "unit gnss_unit error phase wavelength sensor",
+        "Noise": "noise noise_area noise_mask noise_ramp keep_errors",
+        "Reduction": "reduce smallest_cell largest_cell least_share",
+        "Output": "to figure no_figure formats style width overwrite as_json",
     }
 
     to: str | Path | None = option(
         None,
         "The observation file to write; without it the observation is only described.",
-        metavar="OBS.nc",
+        "OBS.nc",
     )
     _: KW_ONLY
     gnss: Sequence[str | Path] = option(
-        (),
-        "A table of GNSS stations, with any header or none.",
-        also="Repeat for more.",
-        metavar="FILE",
-        shell=list[Path],
+        (), "A table of GNSS stations, with any header or none.", "FILE ...", shell=list[Path]
     )
     name: Each = option(
         None,
         "Name of the track; the file's name if left out. One for each file.",
+        "TRACK",
         also="Repeat it.",
-        metavar="TRACK",
         shell=list[str],
     )
     columns: Mapping[str, str | int] | Sequence[int] | None = option(
@@ -191,37 +164,34 @@ class ObserveOptions:
         " latitude), los, error, los_east, los_north, los_up (or incidence, heading), elevation; of"
         " GNSS tables displacement_east, …, error_east, …; each for the files that have such a"
         " column. Or the positions of east, north, los, error and the vector, in this order.",
-        metavar="WHAT=COLUMN,...|N,N,...",
-        shell=list[str],
+        "WHAT=COLUMN,...|N,N,...",
         read=partial(read_columns, twice=IN_TWO_FILES),
     )
     unit: Each = option(
         None,
         "Unit of displacements and errors, m if left out; once for all files, or for each. Not for"
         " `gnss`.",
-        metavar="m|cm|mm",
+        "m|cm|mm",
         shell=list[str],
     )
     gnss_unit: str | Sequence[str] = option(
         (),
         "Unit in the tables of `gnss`, m if left out or what their header says; once, or for each.",
-        metavar="m|cm|mm",
-        shell=list[str],
+        "m|cm|mm",
     )
     error: float | Sequence[float] | None = option(
         None,
         "Standard deviation of displacements whose file has none, in the unit of `unit`, for tables"
         " of `gnss` in that of `gnss_unit`; not needed where the noise is estimated. Once, or for"
         " each file, tables of `gnss` last.",
-        metavar="NUMBER",
+        "NUMBER",
         shell=list[str],
         read=read_numbers_of_files,
     )
     nodata: Sequence[float] = option(
         (),
         "A number that means no data in any of the files, besides those that they name.",
-        also="Repeat for more.",
-        metavar="NUMBER",
+        "NUMBER ...",
         shell=list[float],
     )
     crs: str | None = option(
@@ -229,13 +199,13 @@ class ObserveOptions:
         "Coordinate reference system of the observation, and of coordinates whose file names none."
         " Geographic coordinates (EPSG:4326, or columns longitude and latitude) are projected to"
         " it, or to the UTM zone of their centre.",
-        metavar="EPSG:CODE",
+        "EPSG:CODE",
     )
     incidence: Angles = option(
         None,
         "Incidence of files without lines of sight, from the vertical, or a raster of it; once, or"
         " for each file, such as 36,41.",
-        metavar="DEGREES|FILE",
+        "DEGREES|FILE",
         shell=list[str],
         read=read_numbers_or_files,
     )
@@ -243,7 +213,7 @@ class ObserveOptions:
         None,
         "Direction of flight, clockwise from north, such as -10 or 190, or a raster; once, or for"
         " each file, such as -12,-168.",
-        metavar="DEGREES|FILE",
+        "DEGREES|FILE",
         shell=list[str],
         read=read_numbers_or_files,
     )
@@ -251,7 +221,7 @@ class ObserveOptions:
         None,
         "Side to which the satellite looks, right if left out; once for all files with headings, in"
         " columns or by `heading`, or for each of them.",
-        metavar="right|left",
+        "right|left",
         shell=list[str],
     )
     north: Each = option(
@@ -259,7 +229,7 @@ class ObserveOptions:
         "North to which lines of sight and components of stations refer in a file of projected"
         " coordinates: grid (the default) or true. They are rotated to the observation's grid"
         " north. Once, or for each file.",
-        metavar="true|grid",
+        "true|grid",
         shell=list[str],
     )
     phase: bool | None = option(
@@ -269,68 +239,61 @@ class ObserveOptions:
         None,
         "Wavelength of the radar; grids then hold phase, and displacements are phase × (−wavelength"
         " / 4π). Once, or for each file.",
-        metavar="METRES",
+        "METRES",
         shell=list[float],
     )
     sensor: Each = option(
         None,
         "A satellite in place of its wavelength, such as sentinel-1, cosmo-skymed, terrasar-x,"
         " alos-2 or envisat.",
-        metavar="NAME",
+        "NAME",
         shell=list[str],
     )
     direction: Sequence[str | Path] | Sequence[Sequence[str | Path]] | None = option(
         None,
         "Rasters of the components of the unit vector from the ground to the satellite; once, or"
         " for each file.",
-        metavar="EAST,NORTH,UP",
-        shell=list[str],
+        "EAST,NORTH,UP",
         read=read_three_files,
     )
     coherence: Files = option(
         None,
         "Raster of coherence on the same grid; once, or for each file.",
-        metavar="FILE",
+        "FILE",
         shell=list[Path],
     )
     least_coherence: float | None = option(
-        None, "Pixels of less coherence are masked; 0.3 if left out.", metavar="NUMBER"
+        None, "Pixels of less coherence are masked; 0.3 if left out.", "NUMBER"
     )
     dem: Files = option(
         None,
         "Raster of elevations in m on the same grid; once, or for each file.",
-        metavar="FILE",
+        "FILE",
         shell=list[Path],
     )
-    band: int | None = option(
-        None, "Band to read where a GeoTIFF has several, from 1.", metavar="N"
-    )
+    band: int | None = option(None, "Band to read where a GeoTIFF has several, from 1.", "N")
     variable: Each = option(
-        None,
-        "Variable to read where a NetCDF or HDF5 file has several.",
-        metavar="NAME",
-        shell=list[str],
+        None, "Variable to read where a NetCDF or HDF5 file has several.", "NAME", shell=list[str]
     )
     epochs: Sequence[str] | None = option(
         None,
         "First and last date of a time series of MintPy or LiCSBAS, such as 20200131 and 20200212;"
         " the first is subtracted from the last.",
-        metavar="FIRST,LAST",
+        "FIRST,LAST",
         shell=str,
         read=lambda _, text: text.split(","),
     )
     geometry: Files = option(
         None,
         "File with the line of sight, geometryGeo.h5, if it is not where MintPy puts it.",
-        metavar="FILE",
+        "FILE",
         shell=list[Path],
     )
     bounds: Sequence[float] | None = option(
         None,
         "Part of a grid to read: west, east, south and north in the file's own coordinates, metres"
         " or degrees.",
-        metavar="WEST,EAST,SOUTH,NORTH",
-        shell=str,
+        "WEST,EAST,SOUTH,NORTH",
         read=read_numbers,
     )
     reduce: str | None = option(
@@ -339,46 +302,41 @@ class ObserveOptions:
         " standard deviation in each is at most T m; resolution:T,DEPTH,EAST,NORTH, each is needed"
         " at most T (0 to 1) for a point source at this depth (m) and place; or uniform:N, cells of"
         " N × N pixels.",
-        metavar="CRITERION:NUMBERS",
+        "CRITERION:NUMBERS",
     )
     smallest_cell: int | None = option(
         None,
         "Side of the smallest cells; for points, in median distances to the nearest point.",
-        metavar="PIXELS",
+        "PIXELS",
     )
     largest_cell: int | None = option(
-        None,
-        "Side of the largest cells; an eighth of the grid's side if left out.",
-        metavar="PIXELS",
+        None, "Side of the largest cells; an eighth of the grid's side if left out.", "PIXELS"
     )
     least_share: float | None = option(
         None,
         "Share of a cell's pixels that must be observed, 0.5 if left out; cells with less are split"
         " or dropped.",
-        metavar="SHARE",
+        "SHARE",
     )
     noise: str | Sequence[str] = option(
         (),
         "Correlated noise: estimated from the semivariogram of points without signal, or declared"
         " (exponential or gaussian; m², m, m²), or none. Errors become the square root of the"
         " nugget. Once, or for each track.",
-        metavar="estimate|none|TYPE:SILL,RANGE,NUGGET",
-        shell=list[str],
+        "estimate|none|TYPE:SILL,RANGE,NUGGET",
     )
     noise_area: Sequence[float] | None = option(
         None,
         "Estimate the noise in this rectangle, which the signal does not reach: east, east, north,"
         " north in metres. If left out, the best-fitting point source is subtracted, and the points"
         " that it moves most are not used.",
-        metavar="EAST0,EAST1,NORTH0,NORTH1",
-        shell=str,
+        "EAST0,EAST1,NORTH0,NORTH1",
         read=read_numbers,
     )
     noise_mask: Sequence[float] | None = option(
         None,
         "Estimate the noise outside this circle: east, north and radius in metres.",
-        metavar="EAST,NORTH,RADIUS",
-        shell=str,
+        "EAST,NORTH,RADIUS",
         read=read_numbers,
     )
     noise_ramp: bool = option(
@@ -388,12 +346,12 @@ class ObserveOptions:
     figure: str | Path | None = option(
         None,
         "Map of the tracks, with NAME_noise for semivariograms.",
+        "FILE.png|pdf|svg",
         also="Beside the file of --to if left out.",
-        metavar="FILE.png|pdf|svg",
     )
     formats: Sequence[str] = figure_formats()
     style: str | Path | None = option(
-        None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle"
+        None, "A matplotlib style file: fonts, sizes, lines.", "FILE.mplstyle"
     )
     width: str | None = print_width()
     overwrite: bool = option(False, "Replace existing files.")
@@ -404,16 +362,12 @@ class ObserveOptions:
 
     @property
     def noises(self) -> Sequence[str]:
-        """One noise for all radar tracks, or one for each in order; none leaves them as they
-        are.
-        """
+        """One noise for all radar tracks, or one for each; none leaves them as they are."""
         return [self.noise] if isinstance(self.noise, str) else self.noise
 
     @property
     def pictures(self) -> list[Path]:
-        """The map of the tracks in each format. Raises QexpError if the figure's own name says
-        another one.
-        """
+        """The map of the tracks in each format. Raises QexpError for another in its name."""
         if self.figure is None:
             return []
         figure = Path(self.figure)
@@ -437,23 +391,21 @@ EMULATOR = "run:"
 
 @dataclass(frozen=True)
 class InvertOptions(Computing, Displaying):
-    """Options of `qexp invert`. Raises QexpError for values that cannot be, and for options that
-    exclude each other.
-    """
+    """Options of `qexp invert`. Raises QexpError for wrong and contradicting values."""
 
     panels: ClassVar = {
-        "Sources": ("source", "fixed", "bounds", "offsets", "ramps", "starts", "seed"),
-        "A network": ("run", "refine", "centre", "device", "trust_code"),
-        "The posterior": ("posterior", "draws", "method", "declared_noise"),
-        "Output": ("to", "spacing", "degrees", "formats", "width", "overwrite", "as_json"),
+        "Sources": "source fixed bounds offsets ramps starts seed",
+        "A network": "run refine centre device trust_code",
+        "The posterior": "posterior draws method declared_noise",
+        "Output": "to spacing degrees formats width overwrite as_json",
     }
 
     _: KW_ONLY
     run: Any = option(
         None,
         "A finished run, whose network estimates the source: name, unique prefix or path.",
+        "RUN",
         shell=str,
-        metavar="RUN",
         complete="runs",
     )
     refine: bool = option(
@@ -463,64 +415,55 @@ class InvertOptions(Computing, Displaying):
         None,
         "East and north of the centre of the images of `run`, in metres, the largest displacement"
         " if left out; or of an emulator's, which move with its source if left out.",
-        metavar="EAST,NORTH",
-        shell=str,
+        "EAST,NORTH",
         read=read_position,
     )
     source: str | Sequence[str] | None = option(
         None,
         "Source to estimate, several joined by '+'; mogi if left out; run:NAME is an emulator. Of"
         " several, the best by AICc and BIC.",
+        "NAME[+NAME]",
         also="Repeat it to compare them.",
-        metavar="NAME[+NAME]",
-        shell=list[str],
         complete="sources",
     )
     offsets: str = option(
         PER_TRACK,
         "Estimate a constant offset for each radar track, too, or for none; with none, nothing is "
         "subtracted for a network that was trained without offsets.",
-        metavar="per-track|none",
+        "per-track|none",
     )
     ramps: bool = option(False, "Estimate a plane for each radar track, too.")
     fixed: Mapping[str, float] = option(
         {},
         "Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000"
         " (m).",
-        "--fix",
+        "--fix PARAMETER=VALUE ...",
         example='{"depth": 2}',
-        also="Repeat for more.",
-        metavar="PARAMETER=VALUE",
-        shell=list[str],
         read=read_values,
     )
     bounds: Mapping[str, tuple[float, float]] = option(
         {},
         "Limits of an estimate, such as depth=0.5:5.",
-        also="Repeat for more.",
+        "PARAMETER=LOW:HIGH ...",
         example='{"depth": (0.5, 5)}',
-        metavar="PARAMETER=LOW:HIGH",
-        shell=list[str],
         read=read_bounds,
     )
     starts: int | None = option(
         None,
         "Starts of the search: 32, distributed over all parameters; with `run` 8, near the"
         " network's estimate.",
-        metavar="N",
+        "N",
         shown=False,
     )
     posterior: bool = option(
         False, "Also draw from the posterior: intervals, correlations, and files of `to`."
     )
-    draws: int | None = option(
-        None, "Number of draws from the posterior; 2,000 if left out.", metavar="N"
-    )
+    draws: int | None = option(None, "Number of draws from the posterior; 2,000 if left out.", "N")
     method: str | None = option(
         None,
         "How the posterior is found; if left out importance sampling, and chains where that cannot"
         " be trusted.",
-        metavar="|".join(METHODS),
+        "|".join(METHODS),
     )
     declared_noise: bool = option(
         False, "In the posterior, errors count as declared, rather than up to an unknown factor."
@@ -528,12 +471,12 @@ class InvertOptions(Computing, Displaying):
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
     to: str | Path | None = option(
-        None, "A new folder for tables (JSON, CSV, NetCDF), maps, GeoTIFF and KML.", metavar="DIR"
+        None, "A new folder for tables (JSON, CSV, NetCDF), maps, GeoTIFF and KML.", "DIR"
     )
     spacing: float | None = option(
         None,
         "Size of the cells of GeoTIFF files of scattered points, which get none without it.",
-        metavar="METRES",
+        "METRES",
     )
     overwrite: bool = option(False, "Replace the folder of an earlier inversion.")
     formats: Sequence[str] = figure_formats()
@@ -554,10 +497,8 @@ class InvertOptions(Computing, Displaying):
     warn: Report = python_only(as_warning, "Receives each of the `remarks`")
 
     def counted(self, source: str, stage: str) -> Counted:
-        """What tells `on_stage` how much of a stage is done, of the number of its steps, and of all
-        at most.
-        """
-        return lambda done, of: self.on_stage(source, stage, done / max(of, 1))
+        """What tells `on_stage` how much of a stage is done, of its steps, and of all at most."""
+        return lambda done, count: self.on_stage(source, stage, done / max(count, 1))
 
     @property
     def sources(self) -> list[str]:

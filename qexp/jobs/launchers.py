@@ -77,25 +77,24 @@ class LaunchOptions:
     """Options of a command that may start jobs on a cluster."""
 
     launcher: str = option(
-        LOCAL, f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.",
-        metavar="|".join(LAUNCHERS.built_in), complete="launchers",
-    )  # fmt: skip
+        LOCAL,
+        f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.",
+        "|".join(LAUNCHERS.built_in),
+        complete="launchers",
+    )
     options: Mapping[str, Any] = option(
         {},
         "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program"
         " args'; these override qexp.toml.",
-        "--option",
-        also="Repeat for more.",
+        "--option KEY=VALUE ...",
         example='{"time": "2:00:00"}',
-        metavar="KEY=VALUE",
-        shell=list[str],
         read=read_options,
     )
     profile: str | None = option(
         None,
         "Options of a scheduler by name: table [SCHEDULER.NAME] in qexp.toml, on top of"
         " [SCHEDULER].",
-        metavar="NAME",
+        "NAME",
         complete="profiles",
     )
 

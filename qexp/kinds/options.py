@@ -1,6 +1,4 @@
-"""What matrix, predict, evaluate, intervals, calibrate, limit, figures and data show are asked
-for.
-"""
+"""What matrix, predict, evaluate, intervals, calibrate, limit, figures and data show take."""
 
 from __future__ import annotations
 
@@ -17,6 +15,7 @@ from qexp.base.options import (
     InWorkspace,
     Opening,
     Report,
+    argument,
     as_warning,
     figure_formats,
     ignore,
@@ -39,9 +38,7 @@ OnProgress = Callable[[int, float], None]
 """Receives how many images, rows or frames are estimated, and the share of the file."""
 
 Watched = Callable[[str, Path], AbstractContextManager[OnProgress]]
-"""From what is counted, such as "rows", and a file that is estimated, what is shown its
-progress.
-"""
+"""From what is counted, such as "rows", and a file, what is shown the file's progress."""
 
 
 def read_axes(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
@@ -76,51 +73,37 @@ def unit_words(unit: str | Mapping[str, str]) -> list[str]:
 class NewOptions(InWorkspace):
     """Options of `qexp new`."""
 
-    kind: str | None = option(
+    kind: str | None = argument(
         None,
         "What is written: a dataset, or an experience with its model and, for a file, its dataset;"
         " an experience if left out beside `source`.",
-        metavar="[dataset|experience]",
-        argument=True,
+        "[dataset|experience]",
     )
-    name: str | None = option(
-        None, "Name of the new specs; that of `source` if left out.", argument=True
-    )
-    file: str | Path | None = option(
+    name: str | None = argument(None, "Name of the new specs; that of `source` if left out.")
+    file: str | Path | None = argument(
         None,
         "A table (CSV, Parquet); a folder with train/ and test/, each with folders of NetCDF or npy"
         " files; arrays of simulations (NetCDF, HDF5, npz, Zarr), and a table of that name if they"
         " lack the parameters; a folder of images, and the table that names them; or an observation"
         " of qexp observe. Without it the experience is for the dataset of its name.",
-        metavar="[FILE|FOLDER]",
+        "[FILE|FOLDER]",
         shell=str,
-        argument=True,
     )
     _: KW_ONLY
     source: str | Path | None = option(
-        None,
-        "The file or folder, for an experience of its name.",
-        "--from",
-        metavar="FILE|FOLDER",
-        shell=str,
+        None, "The file or folder, for an experience of its name.", "--from FILE|FOLDER", shell=str
     )
     outputs: Sequence[str] = option(
         (),
         "Column or field that is estimated; the last one of numbers, or all of simulations, if left"
         " out.",
-        "--output",
-        also="Repeat for more.",
-        metavar="COLUMN",
-        shell=list[str],
+        "--output COLUMN ...",
         example='("moisture",)',
     )
     groups: Sequence[str] = option(
         (),
         "Column whose rows of one value are held out together, such as a site.",
-        "--group",
-        also="Repeat for more.",
-        metavar="COLUMN",
-        shell=list[str],
+        "--group COLUMN ...",
         example='("field",)',
     )
 
@@ -158,32 +141,26 @@ class MatrixOptions(Computing, Displaying):
         {},
         "Axis of true values: variable, and low, high and number of cells. The axes of the dataset"
         " if left out.",
-        "--axis",
-        also="Repeat for more.",
+        "--axis VARIABLE=LOW:HIGH:CELLS ...",
         example='{"depth": (0, 4, 128)}',
-        metavar="VARIABLE=LOW:HIGH:CELLS",
-        shell=list[str],
         read=read_axes,
         complete="variables",
     )
     fixed: Mapping[str, float] = option(
         {},
         "Value of a variable that is not an axis.",
-        "--fix",
-        also="Repeat for more.",
+        "--fix VARIABLE=VALUE ...",
         example='{"x": 0.5}',
-        metavar="VARIABLE=VALUE",
-        shell=list[str],
         read=read_values,
         complete="variables",
     )
-    repeats: int = option(1, "Noise realisations per cell.", metavar="N")
+    repeats: int = option(1, "Noise realisations per cell.", "N")
     seed: int = option(0, "Random seed of the noise.")
     name: str | None = option(
         None,
         "Name of the matrix in the run; that of the dataset if left out. The same matrix is not"
         " computed again.",
-        metavar="NAME",
+        "NAME",
     )
     force: bool = option(
         False, "Replace a matrix of the same name that was made with other settings."
@@ -218,9 +195,9 @@ class PredictOptions(Computing, Displaying):
     """Options of `qexp predict`; those that a kind of data does not take are None or False."""
 
     panels: ClassVar = {
-        "Files": ("run", "source", "columns", "unit", "target", "overwrite"),
-        "Uncertainty": ("interval", "draws", "refined", "recalibrated", "misfit"),
-        "Where": ("device", "chunk", "launcher", "options", "profile"),
+        "Files": "run source columns unit target overwrite",
+        "Uncertainty": "interval draws refined recalibrated misfit",
+        "Where": "device chunk launcher options profile",
     }
 
     source: str | Path | Sequence[str | Path] = option(
@@ -230,8 +207,7 @@ class PredictOptions(Computing, Displaying):
         " NetCDF file, or a folder of them. Fields: a NetCDF file, a folder with ex.nc or npy"
         " files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, or a"
         " table with one per row.",
-        "--input",
-        metavar="FILE|FOLDER",
+        "--input FILE|FOLDER",
         shell=str,
         optional=True,
     )
@@ -240,20 +216,17 @@ class PredictOptions(Computing, Displaying):
         "Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table"
         " (NetCDF, CSV or Parquet) for images and spectra. Files that the same run has estimated"
         " already are left as they are.",
-        "--output",
-        metavar="FILE|FOLDER",
+        "--output FILE|FOLDER",
     )
     _: KW_ONLY
-    chunk: int | None = option(
-        None, "Images, rows, frames or spectra in memory at a time.", metavar="N"
-    )
+    chunk: int | None = option(None, "Images, rows, frames or spectra in memory at a time.", "N")
     columns: Columns | None = option(
         None,
         "Columns of rows, or variables of images, with other names than in the training data: the"
         " run's name and the file's; of rows also the positions of the run's columns in the file,"
         " in order, counted from 1.",
+        "NAME=OTHER,...|N,N,...",
         also="Repeat for more; write JSON where a name has a comma or a '='.",
-        metavar="NAME=OTHER,...|N,N,...",
         shell=list[str],
         read=read_columns,
         write=column_words,
@@ -261,10 +234,8 @@ class PredictOptions(Computing, Displaying):
     unit: str | Mapping[str, str] | None = option(
         None,
         "Unit of images whose file gives none or another: of all, or of one input.",
-        also="Repeat for more.",
+        "UNIT|NAME=UNIT ...",
         example='{"displacement": "mm"}',
-        metavar="UNIT|NAME=UNIT",
-        shell=list[str],
         read=read_units,
         write=unit_words,
     )
@@ -272,14 +243,14 @@ class PredictOptions(Computing, Displaying):
         None,
         "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or"
         " less where there are too few held-out errors of rows or spectra to promise that.",
-        metavar="SHARE",
+        "SHARE",
     )
     draws: int | None = option(
         None,
         "Images, rows and spectra, with a posterior head or `refined`: also write this number of"
         " draws from the posterior of each, for ArviZ, into a file beside the estimates, and a"
         " corner plot of the first.",
-        metavar="N",
+        "N",
     )
     refined: bool = option(
         False,
@@ -292,7 +263,7 @@ class PredictOptions(Computing, Displaying):
         "Images, with a posterior head: intervals and draws are as wide as the observations of a"
         " calibration demand, by where the estimates lie. PART is that of `qexp calibrate --part`."
         " Right for images that are like these.",
-        metavar="PART",
+        "PART",
         complete="parts",
     )
     misfit: bool = option(
@@ -355,19 +326,19 @@ class DistilOptions(Computing):
         None,
         "Rows that need no true values, such as a part of the map to estimate: a file as for"
         " `predict`. If left out, the run's own rows and rows between each and its nearest ones.",
-        metavar="FILE",
+        "FILE",
     )
     columns: Columns | None = option(
         None,
         "Columns of the file with other names than in the training data, as for `predict`.",
-        metavar="NAME=OTHER,...|N,N,...",
+        "NAME=OTHER,...|N,N,...",
         shell=list[str],
         read=read_columns,
         write=column_words,
     )
     _: KW_ONLY
     name: str | None = option(
-        None, "Name of the new experience; RUN_distilled if left out.", metavar="NAME"
+        None, "Name of the new experience; RUN_distilled if left out.", "NAME"
     )
     seed: int = option(
         0, "Random seed of the run: which rows are drawn and held out, and its initial weights."
@@ -395,12 +366,12 @@ class EvaluateOptions(Computing):
         None,
         "Data in the form of the run's own: a table or a folder of tables; a folder of fields, or"
         " of folders of fields; spectra.",
-        metavar="FILE|FOLDER",
+        "FILE|FOLDER",
     )
     part: str | None = option(
         None,
         "Part of the data; if left out, test where the data have such a part, else all.",
-        metavar="train|validation|test|all",
+        "train|validation|test|all",
         complete="parts",
     )
     seed: int = option(
@@ -408,9 +379,7 @@ class EvaluateOptions(Computing):
         "Random seed of simulated samples, masks and intervals; with the run's own dataset and its"
         " own seed they are those of the run.",
     )
-    name: str | None = option(
-        None, "Name of the evaluation; that of the data if left out.", metavar="NAME"
-    )
+    name: str | None = option(None, "Name of the evaluation; that of the data if left out.", "NAME")
     force: bool = option(
         False, "Replace an evaluation of the same name that was made with other settings."
     )
@@ -436,22 +405,22 @@ class CalibrateOptions(Computing, Displaying):
     """Options of `qexp calibrate`. Raises QexpError for numbers that cannot be."""
 
     observations: int = option(
-        2000, "Values drawn from the prior, each for a simulated observation.", metavar="N"
+        2000, "Values drawn from the prior, each for a simulated observation.", "N"
     )
-    draws: int = option(1000, "Draws from the posterior of each observation.", metavar="N")
+    draws: int = option(1000, "Draws from the posterior of each observation.", "N")
     part: str | None = option(
         None,
         "Part of the distributions: all is the whole prior, as an observer may meet it. If left"
         " out, all, and of simulations in files the test part.",
-        metavar="train|validation|test|all",
+        "train|validation|test|all",
         complete="parts",
     )
-    seed: int = option(0, "Random seed of observations and draws.", metavar="N")
+    seed: int = option(0, "Random seed of observations and draws.", "N")
     exact: int = option(
         0,
         "Also compare N of the posteriors with the exact ones, for up to two variables: widths, and"
         " how well a classifier distinguishes the draws (C2ST).",
-        metavar="N",
+        "N",
     )
     refined: bool = option(
         False,
@@ -462,14 +431,14 @@ class CalibrateOptions(Computing, Displaying):
         None,
         "Test the posteriors that `qexp predict --recalibrated PART` gives, on other observations"
         " than those of that calibration.",
-        metavar="PART",
+        "PART",
         complete="parts",
     )
     dataset: str | None = option(
         None,
         "Dataset whose simulations test the posteriors, such as fresh ones, in place of the run's"
         " own: name or path of its spec.",
-        metavar="NAME",
+        "NAME",
         complete="datasets",
     )
     ensemble: bool = option(
@@ -534,12 +503,11 @@ USUAL_SAMPLES, MOST_SAMPLES = 1000, 1_000_000
 class LimitOptions(Opening, Displaying):
     """Options of `qexp limit`."""
 
-    dataset: str | None = option(
+    dataset: str | None = argument(
         None,
         "Name or path of a dataset spec.",
+        "RUN|DATASET",
         also="Or a run, as with --run, unless a dataset has that name.",
-        metavar="RUN|DATASET",
-        argument=True,
         complete="runs_and_datasets",
     )
     _: KW_ONLY
@@ -547,7 +515,7 @@ class LimitOptions(Opening, Displaying):
         None,
         "In place of a dataset: a run, for its own test samples and the images that it takes. The"
         " limit is kept in the run and shown with it.",
-        metavar="RUN",
+        "RUN",
         shell=str,
         complete="runs",
     )
@@ -555,16 +523,14 @@ class LimitOptions(Opening, Displaying):
         None,
         "Where the samples are drawn from: the test part, as for runs and if left out, or the whole"
         " prior, over which no method has smaller errors on average.",
-        metavar="test|all",
+        "test|all",
     )
-    seed: int | None = option(
-        None, "Random seed of the samples, as of a run; 0 if left out.", metavar="N"
-    )
+    seed: int | None = option(None, "Random seed of the samples, as of a run; 0 if left out.", "N")
     samples: int | None = option(
         None,
         "Number of samples; 1,000 if left out. A run with that seed and as many test samples has"
         " these.",
-        metavar="N",
+        "N",
     )
     on_sample: Counted = python_only(
         uncounted, "Takes the number of samples that are done, and of all; a bar if left out"
@@ -598,10 +564,10 @@ class LimitOptions(Opening, Displaying):
 class SimulateOptions(InWorkspace, Displaying):
     """Options of `qexp data simulate`."""
 
-    dataset: str = option(
-        ..., "Name or path of the spec of a simulated dataset.", argument=True, complete="datasets"
+    dataset: str = argument(
+        ..., "Name or path of the spec of a simulated dataset.", complete="datasets"
     )
-    count: int = option(..., "Number of simulations.", metavar="N")
+    count: int = option(..., "Number of simulations.", "N")
     _: KW_ONLY
     seed: int = option(
         0, "Random seed, of the parameters and of a simulator that is random itself."
@@ -610,11 +576,7 @@ class SimulateOptions(InWorkspace, Displaying):
         None, "Name of the new dataset and of its file; DATASET_simulated if left out."
     )
     jobs: int = option(
-        1,
-        "Number of processes, or on a cluster of jobs, that share the work.",
-        "-j",
-        "--jobs",
-        metavar="N",
+        1, "Number of processes, or on a cluster of jobs, that share the work.", "-j --jobs N"
     )
     watch: Watch = python_only(
         unwatched,
@@ -642,7 +604,7 @@ class DrawingOptions:
     _: KW_ONLY
     formats: Sequence[str] = figure_formats()
     style: str | Path | None = option(
-        None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle"
+        None, "A matplotlib style file: fonts, sizes, lines.", "FILE.mplstyle"
     )
     width: str | None = print_width()
 
@@ -661,22 +623,20 @@ class FiguresOptions(DrawingOptions):
         (),
         "Draw only the figure with this name; of files of draws the sample, the first one if left"
         " out.",
-        also="Repeat for more.",
-        metavar="NAME",
-        shell=list[str],
+        "NAME ...",
         complete="figures",
     )
     evaluation: str | None = option(
         None,
         "Use the evaluation of this name instead of the runs' own results.",
-        metavar="NAME",
+        "NAME",
         complete="evaluations",
     )
     to: str | Path | None = option(
         None,
         "Folder for the pictures, with one for each run; in the run if left out, in place of"
         " earlier ones.",
-        metavar="DIR",
+        "DIR",
     )
     warn: Report = python_only(as_warning, "Receives why a figure is left out")
 
@@ -685,26 +645,25 @@ class FiguresOptions(DrawingOptions):
 class SampleOptions(InWorkspace):
     """Samples of a dataset."""
 
-    dataset: str | None = option(
+    dataset: str | None = argument(
         None,
         "Name or path of a dataset spec; may be left out with `experience`.",
-        metavar="[DATASET]",
-        argument=True,
+        "[DATASET]",
         complete="datasets",
     )
     part: str | None = option(
         None,
         "Part to show: train, validation, test, all, or a fold; train if left out, or all of"
         " undivided data.",
-        metavar="NAME",
+        "NAME",
     )
-    count: int = option(9, "Number of samples.", metavar="N")
+    count: int = option(9, "Number of samples.", "N")
     seed: int = option(0, "Random seed: of a run whose split is shown, and of the samples.")
     _: KW_ONLY
     experience: str | None = option(
         None,
         "Show the parts into which this experience divides its dataset.",
-        metavar="NAME",
+        "NAME",
         complete="experiences",
     )
 
@@ -713,14 +672,12 @@ class SampleOptions(InWorkspace):
 class ImageOptions(InWorkspace):
     """Images of a simulated dataset at chosen values."""
 
-    dataset: str = option(..., "Name or path of a dataset spec.", argument=True)
+    dataset: str = argument(..., "Name or path of a dataset spec.")
     at: Mapping[str, float] = option(
         {},
         "Draw the image of a simulated source with these values, without noise.",
-        also="Repeat for more.",
+        "VARIABLE=VALUE,... ...",
         example='{"depth": 2}',
-        metavar="VARIABLE=VALUE,...",
-        shell=list[str],
         read=lambda name, texts: read_values(
             name, [text for several in texts for text in several.split(",")]
         ),
@@ -728,10 +685,9 @@ class ImageOptions(InWorkspace):
     over: Mapping[str, tuple[float, float, int]] = option(
         {},
         "Draw a grid of images over this variable.",
+        "VARIABLE=LOW:HIGH:CELLS",
         also="Repeat for a second one.",
         example='{"depth": (1, 4, 3)}',
-        metavar="VARIABLE=LOW:HIGH:CELLS",
-        shell=list[str],
         read=read_axes,
     )
     _: KW_ONLY
@@ -745,9 +701,7 @@ class PictureOptions(DrawingOptions):
 
     _: KW_ONLY
     out: str | Path | None = option(
-        None,
-        "Folder of the figures; figures/DATASET in the workspace if left out.",
-        metavar="FOLDER",
+        None, "Folder of the figures; figures/DATASET in the workspace if left out.", "FOLDER"
     )
 
 

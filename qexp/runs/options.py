@@ -16,6 +16,7 @@ from qexp.base.options import (
     Opening,
     Report,
     Trusting,
+    argument,
     as_warning,
     ignore,
     option,
@@ -33,36 +34,26 @@ class ListOptions(InWorkspace):
         None,
         'Only runs that fulfil a condition on columns, such as "seed < 5 and test.depth.mae < 0.1'
         ' and learning_rate == 1e-3 and code.commit != null".',
-        metavar="EXPRESSION",
+        "EXPRESSION",
         complete="columns",
     )
     _: KW_ONLY
     status: str | None = option(None, "Only runs in this state.", complete="states")
     tags: Iterable[str] = option(
-        (),
-        "Only runs with this tag.",
-        "--tag",
-        also="Repeat to require several.",
-        metavar="TAG",
-        shell=list[str],
+        (), "Only runs with this tag.", "--tag TAG", also="Repeat to require several."
     )
     launch: str | None = option(
         None,
         "Only runs that were started together, by the id of their launch, or 'last'.",
-        metavar="ID",
+        "ID",
         complete="launches",
     )
     sort: str | None = option(
-        None,
-        "Order by a field, such as created or test.depth.mae.",
-        metavar="FIELD",
-        complete="columns",
+        None, "Order by a field, such as created or test.depth.mae.", "FIELD", complete="columns"
     )
     reverse: bool = option(False, "Reverse the order.")
     remote: str | None = option(
-        None,
-        "List the runs of a remote: a URL, a folder, or a name in qexp.toml.",
-        metavar="REMOTE",
+        None, "List the runs of a remote: a URL, a folder, or a name in qexp.toml.", "REMOTE"
     )
     warn: Report = python_only(ignore, "Receives a line for each run that cannot be read")
 
@@ -74,16 +65,14 @@ class MoreRuns(InWorkspace):
     tags: Iterable[str] = option(
         (),
         "Also the runs with this tag, besides those named.",
-        "--tag",
+        "--tag TAG",
         also="Repeat to require several.",
-        metavar="TAG",
-        shell=list[str],
     )
     launch: str | None = option(
         None,
         "Also the runs of a launch, or 'last', besides those named; with `tags` those that"
         " have it.",
-        metavar="ID",
+        "ID",
         complete="launches",
     )
 
@@ -95,35 +84,22 @@ class ComparisonOptions(MoreRuns):
     evaluation: str | None = option(
         None,
         "Use the evaluation of this name instead of the runs' own results.",
-        metavar="NAME",
+        "NAME",
         complete="evaluations",
     )
     part: str | None = option(
         None,
         "The part of the data whose results are compared: validation to choose by, test to report.",
-        metavar="test|validation|train",
+        "test|validation|train",
         complete="parts",
     )
     width: str | None = option(
-        None, "Width of the figures for print, see qexp figures.", metavar="single|double"
+        None, "Width of the figures for print, see qexp figures.", "single|double"
     )
     metrics: str | Sequence[str] = option(
-        (),
-        "Only this metric, such as rmse.",
-        "--metric",
-        also="Repeat for more.",
-        metavar="METRIC",
-        shell=list[str],
-        complete="metrics",
+        (), "Only this metric, such as rmse.", "--metric METRIC ...", complete="metrics"
     )
-    outputs: str | Sequence[str] = option(
-        (),
-        "Only this output.",
-        "--output",
-        also="Repeat for more.",
-        metavar="OUTPUT",
-        shell=list[str],
-    )
+    outputs: str | Sequence[str] = option((), "Only this output.", "--output OUTPUT ...")
     figures: bool = python_only(True, "Draw pictures into `comparisons/` in the workspace.")
     warn: Report = python_only(as_warning, "Receives a line for each run that cannot be read.")
 
@@ -136,18 +112,15 @@ class ReportFile:
         None,
         "The file to write; if left out, named after the run or the comparison, in the current"
         " folder.",
-        metavar="FILE.html",
-        shell=Path,
+        "FILE.html",
     )
     _: KW_ONLY
-    title: str = option(
-        "", "Title; the name of the run, or the experiences, if left out.", metavar="TEXT"
-    )
+    title: str = option("", "Title; the name of the run, or the experiences, if left out.", "TEXT")
     text: str | Path = option(
         "",
         "Your words at the top, plain or in Markdown (tables, no pictures): a file, or the text"
         " itself.",
-        metavar="FILE|TEXT",
+        "FILE|TEXT",
         shell=str,
     )
     full: bool = option(False, "Show paths, the machine and its settings, too.")
@@ -168,13 +141,12 @@ class ExportOptions(Opening):
     to: str | Path = option(
         ...,
         "For the run: a new file .zip, or MLflow's database. For its network: a folder.",
-        metavar="FILE|DIR",
-        shell=Path,
+        "FILE|DIR",
     )
     format: str | None = option(
         None,
         "Format of the network, onnx if left out; or mlflow.",
-        metavar="onnx|torchscript|keras|mlflow",
+        "onnx|torchscript|keras|mlflow",
         complete="formats",
     )
     _: KW_ONLY
@@ -201,7 +173,7 @@ class VerifyOptions(Displaying):
     """Options of `qexp verify`."""
 
     keep: str | Path | None = option(
-        None, "New or empty folder in which the repeated run is kept.", metavar="DIR", shell=Path
+        None, "New or empty folder in which the repeated run is kept.", "DIR"
     )
     device: str | None = option(
         None, "Compute device: auto, cpu or cuda; that of the run if left out.", complete="devices"
@@ -212,17 +184,15 @@ class VerifyOptions(Displaying):
 class SharingOptions(InWorkspace, Displaying):
     """Options of `qexp push` and `qexp pull`."""
 
-    runs: Iterable[str] = option(
+    runs: Iterable[str] = argument(
         (),
         "Runs: names, unique prefixes, or quoted patterns such as 'mogi_*'; all if left out.",
-        metavar="[RUN...]",
-        shell=list[str],
-        argument=True,
+        "[RUN...]",
     )
     _: KW_ONLY
     name: str | None = option(None, "Name that a single run gets there; its own if left out.")
     launch: str | None = option(
-        None, "Runs that were started together, by the id of their launch, or 'last'.", metavar="ID"
+        None, "Runs that were started together, by the id of their launch, or 'last'.", "ID"
     )
     count: Counted = python_only(
         uncounted, "Takes the number of runs that are done, and of all; a bar if left out"
@@ -265,9 +235,8 @@ class PurgeOptions(InWorkspace):
     older_than: timedelta | None = option(
         None,
         "Only what was removed, or last used, longer ago than this: 30d, 12h, 90m, 2w.",
+        "AGE",
         example="timedelta(days=30)",
-        metavar="AGE",
-        shell=str,
         read=read_age,
     )
     _: KW_ONLY
@@ -284,20 +253,15 @@ class ServeOptions(InWorkspace):
 
     listening: Callable[[str], None] = python_only(print, "Receives the address to open")
     _: KW_ONLY
-    port: int = option(8700, "The port, up to 65535; 0 for any that is free.", metavar="N")
+    port: int = option(8700, "The port, up to 65535; 0 for any that is free.", "N")
     host: str = option(
         "127.0.0.1",
         "The address to listen on; 0.0.0.0 for all. Other machines need the token that is shown.",
-        metavar="ADDRESS",
+        "ADDRESS",
     )
-    prefix: str = option("", "The path below which a proxy shows the pages.", metavar="/PATH")
+    prefix: str = option("", "The path below which a proxy shows the pages.", "/PATH")
     names: Iterable[str] = option(
-        (),
-        "Also answer requests for this host, as behind a proxy.",
-        "--allow-host",
-        also="Repeat for more.",
-        metavar="NAME",
-        shell=list[str],
+        (), "Also answer requests for this host, as behind a proxy.", "--allow-host NAME ..."
     )
     allow_changes: bool = option(False, "Let pages tag, annotate, stop, remove and restore runs.")
 

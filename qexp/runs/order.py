@@ -17,9 +17,11 @@ from qexp.base.options import (
     OnDevice,
     Report,
     Trusting,
+    argument,
     default_of,
     ignore,
     option,
+    part_of,
     print_width,
     python_only,
 )
@@ -252,18 +254,14 @@ class NewRuns:
     overrides: Mapping[str, Any] = option(
         {},
         "Override a value of the spec, by its dotted key.",
-        "--set",
+        "--set KEY.PATH=VALUE",
         also="For example epochs=20; repeat for more.",
         example='{"epochs": 20}',
-        metavar="KEY.PATH=VALUE",
-        shell=list[str],
         read=read_overrides,
         complete="keys",
     )
-    tags: Sequence[str] = option(
-        (), "Tag each new run.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str]
-    )
-    note: str = option("", "Note of each new run.", metavar="TEXT")
+    tags: Sequence[str] = option((), "Tag each new run.", "--tag TAG ...")
+    note: str = option("", "Note of each new run.", "TEXT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +269,7 @@ class StoredRuns(NewRuns):
     """New runs, perhaps on another disk."""
 
     storage_path: str | Path | None = option(
-        None, "Folder for the run directories; runs/ gets links to them.", metavar="DIR"
+        None, "Folder for the run directories; runs/ gets links to them.", "DIR"
     )
 
     @property
@@ -286,7 +284,7 @@ class Training(StoredRuns, Trusting, OnDevice):
         None,
         "Start from the best weights of this run; {seed} in its name stands for the seed of each"
         " run, as in 'mogi_{seed}'. The experience says which operations take them.",
-        metavar="RUN",
+        "RUN",
         complete="runs",
     )
     allow_leak: bool = option(
@@ -313,35 +311,21 @@ class Order(Training, LaunchOptions):
     """Runs to be trained: each experience with each combination of grid values, and each seed."""
 
     panels: ClassVar = {
-        "What is trained": (
-            "seed",
-            "seeds",
-            "overrides",
-            "grid",
-            "points",
-            "pretrain",
-            "allow_leak",
-        ),
-        "Names and notes": ("name", "tags", "note", "storage_path"),
-        "Where": ("device", "jobs", "stack", "launcher", "options", "profile", "detach"),
-        "Which of the runs": ("resume", "only_failed", "dry_run", "yes"),
+        "What is trained": "seed seeds overrides grid points pretrain allow_leak",
+        "Names and notes": "name tags note storage_path",
+        "Where": "device jobs stack launcher options profile detach",
+        "Which of the runs": "resume only_failed dry_run yes",
     }
 
-    experiences: str | Path | Sequence[str | Path] = option(
-        ...,
-        "Names or paths of experience specs.",
-        metavar="EXPERIENCE...",
-        shell=list[str],
-        argument=True,
-        complete="experiences",
+    experiences: str | Path | Sequence[str | Path] = argument(
+        ..., "Names or paths of experience specs.", "EXPERIENCE...", complete="experiences"
     )
     seeds: Sequence[int] = option(
         USUAL_SEEDS,
         "Train one run per seed.",
+        "A:B",
         also="0:10 for 0 to 9, or 0,2,5.",
         example="range(10)",
-        metavar="A:B",
-        shell=str,
         read=read_seeds,
     )
     grid: Mapping[str, Sequence[Any]] = option(
@@ -349,13 +333,10 @@ class Order(Training, LaunchOptions):
         "Train one run per value of a dotted key, such as learning_rate; several keys give all"
         " combinations. Keys with + between them get the same value, keys with commas between them"
         " a value each.",
-        also=(
-            "Write A,B or log:1e-4:1e-2:5 or lin:0:1:5, and a.b,c.d=1:2,3:4 for keys that change"
-            " together; repeat for more."
-        ),
+        "KEY.PATH=A,B",
+        also="Write A,B or log:1e-4:1e-2:5 or lin:0:1:5, and a.b,c.d=1:2,3:4 for keys that change"
+        " together; repeat for more.",
         example='{"learning_rate": [1e-3, 3e-3], "a,b": [(1, 3), (2, 4)]}',
-        metavar="KEY.PATH=A,B",
-        shell=list[str],
         read=read_grid,
         complete="keys",
     )
@@ -367,9 +348,7 @@ class Order(Training, LaunchOptions):
         None,
         "Maximum number of runs at a time; if left out 1 on this machine, and no limit on a"
         " cluster.",
-        "-j",
-        "--jobs",
-        metavar="N",
+        "-j --jobs N",
     )
 
     stack: int | None = option(
@@ -377,7 +356,7 @@ class Order(Training, LaunchOptions):
         "Number of runs that one process trains side by side, of those that differ in seed or in"
         " numbers that change no shape; 1: each by itself. If left out as many as are faster so on"
         " this machine.",
-        metavar="N",
+        "N",
     )
 
     def __post_init__(self) -> None:
@@ -425,8 +404,8 @@ class Watched(InWorkspace, Displaying):
 class SweepOptions(Order, Watched):
     """Options of `qexp.sweep`: those of an order, or an order instead of the experiences."""
 
-    experiences: str | Path | Sequence[str | Path] | Order = option(  # type: ignore[assignment]  # wider
-        ..., "Names or paths of experience specs, or an `Order`.", argument=True
+    experiences: str | Path | Sequence[str | Path] | Order = argument(  # type: ignore[assignment]  # wider
+        ..., "Names or paths of experience specs, or an `Order`."
     )
 
     @property
@@ -434,7 +413,7 @@ class SweepOptions(Order, Watched):
         """What is ordered. Raises QexpError for an order with options besides."""
         whole = self.experiences
         if not isinstance(whole, Order):
-            return Order(**{field.name: getattr(self, field.name) for field in fields(Order)})
+            return Order(**part_of(self, Order))
         of_order = {field.name for field in fields(Order)} - {"experiences"}
         for one in fields(self):
             if one.name in of_order and getattr(self, one.name) != default_of(one):
@@ -512,14 +491,14 @@ class StudyOptions(Watched):
     metric: str | None = option(
         None,
         "The metric to draw, such as toc.rmse; mae of the first output if left out.",
-        metavar="OUTPUT.METRIC",
+        "OUTPUT.METRIC",
     )
     out: str | Path | None = option(
         None,
         "Folder for study.csv, table.csv and study.png; studies/<experience>_<keys>, with the"
         " metric if it is not the usual one, and a digest if `overrides` change the spec, if left"
         " out.",
-        metavar="FOLDER",
+        "FOLDER",
     )
     width: str | None = print_width()
     tell: Report = python_only(ignore, "Receives what is trained now and what is done already")
@@ -545,25 +524,22 @@ def read_files(option: str, texts: Sequence[str]) -> dict[str, Path]:
 class WeightsOrder(StoredRuns, InWorkspace):
     """A file of weights, the name of the run that gets them, and what that run is made of."""
 
-    file: str | Path = option(
-        ...,
-        "Weights: .pth, .pt, .ckpt, .bin, .safetensors, .h5, .hdf5 or .keras.",
-        metavar="FILE",
-        argument=True,
+    file: str | Path = argument(
+        ..., "Weights: .pth, .pt, .ckpt, .bin, .safetensors, .h5, .hdf5 or .keras.", "FILE"
     )
-    to: str = option(..., "Name of the new run.", metavar="NAME")
+    to: str = option(..., "Name of the new run.", "NAME")
     _: KW_ONLY
     model: str | None = option(
         None,
         "The model that the weights are for; alone, the experience that has it gives dataset and"
         " transforms, or the only dataset that fits it, without transforms.",
-        metavar="MODEL",
+        "MODEL",
         complete="models",
     )
     experience: str | Path | None = option(
         None,
         "The experience whose model, dataset and transforms the run gets.",
-        metavar="EXPERIENCE",
+        "EXPERIENCE",
         shell=str,
         complete="experiences",
     )
@@ -571,7 +547,7 @@ class WeightsOrder(StoredRuns, InWorkspace):
         None,
         "The dataset, instead of the experience's; without an experience the run has no"
         " transforms.",
-        metavar="DATASET",
+        "DATASET",
         shell=str,
         complete="datasets",
     )
@@ -579,18 +555,16 @@ class WeightsOrder(StoredRuns, InWorkspace):
         None,
         "Rules that rename the tensors: a name, such as dl_im, dle, max or vdi, or a file,"
         " RULES.json; those that fit if left out.",
-        "--map",
-        metavar="RULES",
+        "--map RULES",
         complete="weight_rules",
     )
     also: Mapping[str, str | Path] = option(
         {},
         "A further tensor, or a file of several, which are then called `name.tensor`; .npy is read,"
         " too.",
+        "NAME=FILE",
         also="For example target_mean=target_mean.pth; repeat for more.",
         example='{"target_mean": "mean.pth"}',
-        metavar="NAME=FILE",
-        shell=list[str],
         read=read_files,
     )
     seed: int = option(
