@@ -129,7 +129,7 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
           errors
     """
     from qexp.figures.canvas import save
-    from qexp.trust.matrix_figures import side_by_side
+    from qexp.kinds.matrix_figures import side_by_side
 
     of_data: dict[str, dict[str, dict[str, dict[int, tuple[Path, dict[str, Any]]]]]] = {}
     for title, of_seeds in runs.items():

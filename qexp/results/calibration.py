@@ -437,7 +437,6 @@ class Calibrations(Results):
     """
 
     section = "Calibration"
-    drawn_by = "qexp.web.drawings:calibration_drawings"
     folded = "how sure its posteriors may be"
 
     @cached_property

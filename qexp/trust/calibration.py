@@ -28,6 +28,7 @@ from qexp.inference.density import Prior, of_training
 from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
+from qexp.kinds.calibration_figures import CALIBRATION_FIGURES
 from qexp.kinds.evaluation import ALL, TRAIN
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.recalibration import recalibrated
@@ -76,7 +77,6 @@ from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
 from qexp.store.directory import RunDirectory
 from qexp.store.record import now
-from qexp.trust.figures import CALIBRATION_FIGURES
 from qexp.trust.limit import exact_likelihoods
 from qexp.trust.tested import PURPOSE, Asked, Batch, asked
 

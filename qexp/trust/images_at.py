@@ -23,11 +23,11 @@ from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import Side, image_grid
 from qexp.kinds.images.preview import dimensions
+from qexp.kinds.matrix_figures import outer_edges
 from qexp.kinds.options import ImageOptions
 from qexp.kinds.preview import Array, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.trust.matrix import constant_values
-from qexp.trust.matrix_figures import outer_edges
 
 if TYPE_CHECKING:
     import xarray

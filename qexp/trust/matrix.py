@@ -39,6 +39,7 @@ from qexp.kinds import azimuths
 from qexp.kinds.ensembles import require_seeds, stem
 from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.images.experiment import generated_of, require_variables_of
+from qexp.kinds.matrix_figures import absolute_errors, matrix_of, numbers_of
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import data_kind, device_of, threads_to_predict
 from qexp.kinds.options import MatrixOptions
@@ -48,7 +49,6 @@ from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
-from qexp.trust.matrix_figures import absolute_errors, matrix_of, numbers_of
 
 if TYPE_CHECKING:
     import torch

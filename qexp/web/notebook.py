@@ -21,13 +21,13 @@ from qexp.base.text import Table
 from qexp.comparison.study import VALUES, Study
 from qexp.errors import QexpError
 from qexp.export.network import Exported
+from qexp.kinds.matrix_figures import absolute_errors, matrix_of
 from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
 from qexp.results.errors import independence_in_words
 from qexp.runs.evaluate import Evaluation
 from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
-from qexp.trust.matrix_figures import absolute_errors, matrix_of
 from qexp.tuning.results import Tuned
 from qexp.web.html import Shown, Titled, View, drawn, html, picture
 from qexp.web.run_page import drawings_of_all
