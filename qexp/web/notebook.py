@@ -199,11 +199,11 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
                    than too low: the posterior has seen the observation.
         Raises QexpError for a simulator that fails or shows something of another shape.
         """
-        from qexp.spec.kinds import kind_named
+        from qexp.spec.kinds import stage_anywhere
 
         every = np.stack([*self.stacked(sample).values()], axis=1)
         chosen = every[np.linspace(0, len(every) - 1, min(draws, len(every))).round().astype(int)]
-        predicted_of = kind_named("simulated").load("new").predicted_of
+        predicted_of = stage_anywhere("arrays").predicted_of
         predicted, seen = predicted_of(simulator, chosen), np.asarray(observed, float).ravel()
         if predicted.shape[1] != seen.size:
             raise QexpError(
