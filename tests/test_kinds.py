@@ -41,7 +41,7 @@ def test_what_a_kind_names_is_there(name):
     ] == []
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name in KINDS if kind_named(name).new])
 def test_first_specs_have_one_contract(name):
     new = kind_named(name).load("new")
     own = [
@@ -105,7 +105,10 @@ def questions(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
     of kinds, or for a kind by its name.
     """
     for node in nodes:
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "kind_named":
+            if any(names_of(argument) & KINDS.keys() for argument in node.args):
+                yield node
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
             "isinstance",
             "issubclass",
             "type",
@@ -125,9 +128,6 @@ def questions(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
                 yield node
         elif isinstance(node, ast.MatchValue) and names_of(node) & KINDS.keys():
             yield node.value
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("kind_named"):
-            if any(names_of(argument) & KINDS.keys() for argument in node.args):
-                yield node
 
 
 @reads_all_modules

@@ -340,7 +340,7 @@ def _in_pieces(
 def _attempt(
     simulator: Callable[[Any], Any], theta: Any, *purpose: int
 ) -> dict[str, Values] | Exception | SystemExit:
-    """What is made of parameters, (simulation, ...), with a purpose's random numbers, or an error."""
+    """What is made of parameters, (simulation, ...), by a purpose's random numbers; or an error."""
     try:
         with Seeds(0).globally(SIMULATOR, *purpose):
             # which it may change
