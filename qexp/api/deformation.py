@@ -105,7 +105,7 @@ def invert(
                     options.warn(
                         f"rows of the images that {name} learned count as running northwards"
                     )
-                tables = emulator.among(tables, name, options.centre is not None)
+                tables = emulator.as_generator(tables, name, options.centre is not None)
             estimates = by_least_squares(data, asked, tables)
         else:
             from qexp.deformation.by_network import by_network
