@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -37,6 +38,22 @@ NEVER = {
 }
 """What a part does not import although the layers would let it."""
 
+NAMED_BY_LOWER = {("spec.kinds", "kinds")}
+"""Modules that name parts above them in texts: the table of the kinds of datasets."""
+
+
+def named_in_texts(module: str) -> set[str]:
+    """The modules that a module names in texts, as "qexp.room.module:name", to load them later."""
+    named = set()
+    for node in nodes_of(module):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and re.fullmatch(r"qexp(\.\w+)+(:\w+)?", text):
+            name = text.partition(":")[0].removeprefix("qexp.")
+            # "qexp.room.module.name" is meant, too
+            named |= {name, name.rpartition(".")[0]} & MODULES.keys()
+    return named
+
+
 GEODESY = {"physics", "simulation", "observations", "inference", "deformation"}
 SEEN_BY_GEODESY = {"rows", "metrics", "figures", "base", "errors"}
 """The deformation of the surface knows nothing of specs, networks and runs: it could be a
@@ -57,6 +74,18 @@ def test_modules_import_from_their_own_layers_and_from_lower_ones_only():
     assert [
         (one, other) for one, other in arrows if part(other) in NEVER.get(part(one), set())
     ] == []
+
+
+@reads_all_modules
+def test_modules_name_lower_ones_alone_also_in_texts():
+    assert "kinds.images.evaluation" in named_in_texts("kinds.images")
+    higher = {
+        (module, part(named))
+        for module in MODULES
+        for named in named_in_texts(module)
+        if RANK[part(named)] < RANK[part(module)]
+    }
+    assert higher == NAMED_BY_LOWER
 
 
 @reads_all_modules

@@ -41,6 +41,16 @@ def test_what_a_kind_names_is_there(name):
     ] == []
 
 
+@pytest.mark.parametrize("name", [name for name in KINDS if kind_named(name).new])
+def test_first_specs_have_one_contract(name):
+    new = kind_named(name).load("new")
+    own = [
+        value for value in vars(new).values() if getattr(value, "__module__", "") == new.__name__
+    ]
+    public = [value.__name__ for value in own if not value.__name__.startswith("_")]
+    assert public == ["takes", "dataset", "experience"]
+
+
 def test_a_stage_that_a_kind_lacks_is_refused_in_words(monkeypatch):
     for stage, words in WITHOUT.items():
         monkeypatch.setitem(KINDS.own, "bare", replace(kind_named("tabular"), **{stage: None}))
@@ -91,11 +101,14 @@ def names_of(node: ast.AST) -> set[str]:
 
 
 def questions(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
-    """Expressions that ask of which kind a dataset is: by its class, by its type, or by a
-    dictionary of kinds.
+    """Expressions that ask of which kind a dataset is: by its class, by its type, by a dictionary
+    of kinds, or for a kind by its name.
     """
     for node in nodes:
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "kind_named":
+            if any(names_of(argument) & KINDS.keys() for argument in node.args):
+                yield node
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
             "isinstance",
             "issubclass",
             "type",
@@ -137,6 +150,7 @@ def test_only_the_modules_of_kinds_ask_of_which_kind_a_dataset_is():
         "dataset.get('type') in known",
         "'spectra' == kind",
         "{'tabular': rows, 'gridded': fields}[kind]",
+        "kind_named('simulated').load('new')",
     ],
 )
 def test_such_questions_are_found(question):

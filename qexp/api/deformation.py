@@ -127,7 +127,7 @@ def invert(
                 if emulator.presumes_north:
                     images = f"rows of the images that {name} learned"
                     options.warn(f"{images} count as running northwards")
-                tables = emulator.among(tables, name, options.centre is not None)
+                tables = emulator.as_generator(tables, name, options.centre is not None)
             estimates = by_least_squares(data, asked, tables)
         else:
             from qexp.deformation.by_network import by_network

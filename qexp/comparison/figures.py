@@ -122,7 +122,7 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
           errors
     """
     from qexp.figures.canvas import save
-    from qexp.trust.matrix_figures import side_by_side
+    from qexp.kinds.matrix_figures import side_by_side
 
     data_sets: dict[str, dict[str, dict[str, Panel]]] = {}
     for title, group in runs.items():

@@ -117,12 +117,6 @@ class LocalCoverage(Part):
     most: CellShare | None = None
     """The one in which the most do."""
 
-    @property
-    def wrong_in_words(self) -> list[str]:
-        """`too narrow in 2`, `too wide in 1`: the numbers of cells that are wrong."""
-        counts = {"narrow": self.narrow, "wide": self.wide}
-        return [f"too {kind} in {count}" for kind, count in counts.items() if count]
-
 
 @dataclass(frozen=True, kw_only=True)
 class WidthRatio(Part):
@@ -181,21 +175,11 @@ class OutputCalibration(Part):
     computed.
     """
 
-    def width_fault(self, observations: int) -> str:
-        """`narrow` or `wide` if the mean square of positions says so, whose standard error is
-        known; or nothing.
-        """
-        spread = self.spread - 1
-        if abs(spread) <= CLEAR_ERRORS * math.sqrt(0.8 / observations):
-            return ""
-        return "narrow" if spread > 0 else "wide"
-
-    def median_fault(self, observations: int) -> str:
-        """`low` or `high` if the mean position says that of medians; or nothing."""
-        shift = self.mean_position - 0.5
-        if abs(shift) <= CLEAR_ERRORS / math.sqrt(12 * observations):
-            return ""
-        return "low" if shift > 0 else "high"
+    @property
+    def ratios(self) -> dict[str, WidthRatio | BoundRatio]:
+        """Key of `RATIOS` → the ratio, of those that are known."""
+        known = {"width_ratio": self.width_ratio, "bound_ratio": self.bound_ratio}
+        return {name: ratio for name, ratio in known.items() if ratio is not None}
 
     @property
     def coverage_of_interval(self) -> CoverageShare:
@@ -206,25 +190,6 @@ class OutputCalibration(Part):
     def width_in_words(self) -> str:
         """The median width of 90 % intervals with its unit."""
         return number_with_unit(number(self.width), self.unit)
-
-    def verdict(self, calibration: Calibration) -> str:
-        """Whether the output is calibrated, in some words."""
-        observations, least = calibration.observations, calibration.least
-        if self.p_value < least:
-            slightly = (
-                "slightly "
-                if abs(self.coverage_of_interval.share - INTERVAL) < SLIGHT_DIFFERENCE
-                else ""
-            )
-            width, median = self.width_fault(observations), self.median_fault(observations)
-            faults = [f"{slightly}too {width}"] if width else []
-            faults += [f"medians too {median}"] if median else []
-            return " and ".join(faults) or "posteriors of a wrong shape"
-        if self.local.p_value < least:
-            wrong = ", ".join(self.local.wrong_in_words)
-            in_cells = f" ({wrong} of {self.local.cells} cells)" if wrong else ""
-            return f"calibrated on average, not everywhere{in_cells}"
-        return "calibrated" if calibration.notices_narrow >= TELLING_RATIO else "no fault seen"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,11 +205,6 @@ class Regions(Part):
     def worst(self) -> CoverageShare:
         """That which differs most from what it should hold."""
         return min(self.coverage, key=lambda share: share.p_value)
-
-    @property
-    def fault(self) -> str:
-        """How often they hold the truth, where that is wrong."""
-        return "more often" if self.worst.share > self.worst.probability else "less often"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,7 +295,9 @@ class Calibration(Part):
 
     @property
     def _posteriors(self) -> str:
-        return REFINED if self.refined else RECALIBRATED if self.recalibrated else HEAD
+        if self.refined:
+            return REFINED
+        return RECALIBRATED if self.recalibrated else HEAD
 
     @property
     def part_in_words(self) -> str:
@@ -343,12 +305,9 @@ class Calibration(Part):
 
     @property
     def kind_in_words(self) -> str:
-        """`head`, `refined`, `head, training part`: whose posteriors, and where they were
-        tested.
-        """
-        return (
-            self._posteriors if self.part == WHOLE else f"{self._posteriors}, {self.part_in_words}"
-        )
+        """`head`, `head, training part`: whose posteriors, and where they were tested."""
+        part = "" if self.part == WHOLE else f", {self.part_in_words}"
+        return self._posteriors + part
 
     @property
     def regions(self) -> dict[str, Regions]:
@@ -359,24 +318,19 @@ class Calibration(Part):
         return {name: region for name, region in regions.items() if region is not None}
 
     @property
-    def p_values(self) -> list[float]:
-        """Of all tests: of the ranks and of the places of each output, and of regions of all."""
-        of_outputs = [
-            p_value
-            for output in self.outputs.values()
-            for p_value in (output.p_value, output.local.p_value)
-        ]
-        return [*of_outputs, *(region.p_value for region in self.regions.values())]
+    def tests(self) -> int:
+        """How many there are: of the ranks and the places of each output, and of regions of all."""
+        return 2 * len(self.outputs) + len(self.regions)
 
     @property
     def least(self) -> float:
         """The p-value below which a test finds a fault."""
-        return SIGNIFICANT_P / len(self.p_values)
+        return SIGNIFICANT_P / self.tests
 
     @property
     def faults(self) -> int:
         """The number of tests that find one."""
-        return sum(p_value < self.least for p_value in self.p_values)
+        return sum(test.faulty for test in verdicts_of(self))
 
 
 REGIONS = {"density": "regions of highest density", "balls": "balls around random points (TARP)"}
@@ -393,18 +347,14 @@ PARTS = {
 
 
 def with_verdict(calibration: Calibration) -> Calibration:
-    """A calibration that says in a line what its tests find: `depth: slightly too wide; 2,000
-    observations`.
-    """
-    words = [
-        f"{in_words(name)}: {output.verdict(calibration)}"
-        for name, output in calibration.outputs.items()
-    ]
-    words += [
-        f"{REGIONS[name]} hold the truth {region.fault} than they should"
-        for name, region in calibration.regions.items()
-        if region.p_value < calibration.least
-    ]
+    """A calibration that says in a line what its tests find: `depth: slightly too wide; ...`."""
+    verdicts = verdicts_of(calibration)
+    sound = "calibrated" if calibration.notices_narrow >= TELLING_RATIO else "no fault seen"
+    words = []
+    for name in calibration.outputs:
+        faults = [test.words for test in verdicts if test.subject == name and test.faulty]
+        words.append(f"{in_words(name)}: {faults[0] if faults else sound}")
+    words += [test.words for test in verdicts if test.name == REGION and test.faulty]
     part = {WHOLE: "", GIVEN: " that were given"}.get(
         calibration.part, f" of the part '{calibration.part}'"
     )
@@ -412,13 +362,11 @@ def with_verdict(calibration: Calibration) -> Calibration:
     if calibration.doubted:
         words.append(f"{calibration.doubted:,} of them with samples that are not to be trusted")
     head = not (calibration.refined or calibration.recalibrated or calibration.caution)
-    wrong = [of for of in calibration.outputs.values() if of.p_value < calibration.least]
+    wrong = [test.words for test in verdicts if test.name == RANKS and test.faulty]
     if head and wrong:
         # Longer training makes narrow posteriors narrower.
-        narrow = any(of.width_fault(calibration.observations) == "narrow" for of in wrong)
-        words.append(
-            f"{'' if narrow else 'longer training, '}more simulations or a recalibration may help"
-        )
+        longer = "" if any("too narrow" in fault for fault in wrong) else "longer training, "
+        words.append(f"{longer}more simulations or a recalibration may help")
     words += ["see the caution"] if calibration.caution else []
     return replace(calibration, verdict="; ".join(words))
 
@@ -489,7 +437,6 @@ class Calibrations(Results):
     """
 
     section = "Calibration"
-    drawn_by = "qexp.web.drawings:calibration_drawings"
     folded = "how sure its posteriors may be"
 
     @cached_property
@@ -526,23 +473,20 @@ class Calibrations(Results):
 
     def compared(self) -> Columns:
         names = [_column(kind, name) for kind in COLUMN_KINDS for name in COMPARED]
-        return {
-            output: {name: numbers[name] for name in names if name in numbers}
-            for output, numbers in self.columns().items()
-        }
+        columns = self.columns()
+        for output, numbers in columns.items():
+            columns[output] = {name: numbers[name] for name in names if name in numbers}
+        return columns
 
     @staticmethod
     def possible_columns(units: Mapping[str, str]) -> dict[str, str]:
-        outputs = [
-            *((output, unit, OF_OUTPUT) for output, unit in units.items()),
-            (JOINT, "", OF_ALL),
-        ]
-        return {
-            f"calibration.{output}.{_column(kind, name)}": unit if name == WIDTH else ""
-            for output, unit, names in outputs
-            for name in names
-            for kind in COLUMN_KINDS
-        }
+        columns = {}
+        for output, unit in [*units.items(), (JOINT, "")]:
+            for name in ON_ALL if output is JOINT else ON_OUTPUT:
+                for kind in COLUMN_KINDS:
+                    column = f"calibration.{output}.{_column(kind, name)}"
+                    columns[column] = unit if name == WIDTH else ""
+        return columns
 
 
 # Columns of listings.
@@ -553,7 +497,7 @@ class Calibrations(Results):
 
 WIDTH = "width"
 
-OF_OUTPUT = (
+ON_OUTPUT = (
     *(f"coverage_{percent}" for percent in (50, 68, 90, 95)),
     "p_value",
     WIDTH,
@@ -562,7 +506,7 @@ OF_OUTPUT = (
 )
 """Last steps of columns on one output."""
 
-OF_ALL = ("passed", "density_p_value", "balls_p_value", "c2st")
+ON_ALL = ("passed", "density_p_value", "balls_p_value", "c2st")
 """Last steps of columns on all outputs together."""
 
 JOINT = "joint"
@@ -584,142 +528,158 @@ def _column(kind: str, name: str) -> str:
 def _columns_of(calibration: Calibration) -> Columns:
     columns: Columns = {}
     for name, output in calibration.outputs.items():
-        numbers = {
-            f"coverage_{100 * coverage.probability:.0f}": coverage.share
-            for coverage in output.coverage
-        }
-        ratios = {"width_ratio": output.width_ratio, "bound_ratio": output.bound_ratio}
-        medians = {key: ratio.median for key, ratio in ratios.items() if ratio is not None}
-        columns[name] = {**numbers, "p_value": output.p_value, WIDTH: output.width, **medians}
+        numbers = {f"coverage_{100 * one.probability:.0f}": one.share for one in output.coverage}
+        numbers |= {"p_value": output.p_value, WIDTH: output.width}
+        columns[name] = numbers | {key: one.median for key, one in output.ratios.items()}
     joint = {PASSED: float(calibration.faults == 0)}
-    for name, regions in (("density", calibration.density), ("balls", calibration.balls)):
-        if regions is not None:
-            joint[f"{name}_p_value"] = regions.p_value
+    if calibration.density is not None:
+        joint["density_p_value"] = calibration.density.p_value
+    joint["balls_p_value"] = calibration.balls.p_value
     if calibration.exact is not None:
         joint["c2st"] = calibration.exact.accuracy
     return {**columns, JOINT: joint}
 
 
-# Calibrations for readers: a table, and verdicts in sentences.
+# Verdicts: what each test says, in some words and in sentences.
 #
 # Among the tests of a calibration the least p-value is small by chance: what is called a fault has
-# a probability of at most `SIGNIFICANT_P` for all tests together (Bonferroni).
+# a probability of at most `SIGNIFICANT_P` for all tests together (Bonferroni). What the table of
+# numbers shows without a fault is not said again.
+
+RANKS, PLACES, REGION = "ranks", "places", "region"
+"""Tests: of the ranks of an output's true values, of the places where its intervals are wrong, and
+of regions of all outputs.
+"""
 
 
-def calibration_tables(calibrations: Collection[Calibration]) -> Parts:
-    """All that is said of the calibrations of a run: verdicts, one table, and each in turn; nothing
-    without any.
+@dataclass(frozen=True)
+class Verdict:
+    """What one test finds.
+
+    name       one of `RANKS`, `PLACES` and `REGION`
+    subject    the output, or the regions in words
+    faulty     whether it finds a fault
+    words      the fault in some words, such as `too narrow`
+    sentences  what is said of it beside the table, also without a fault
     """
-    several = len(calibrations) > 1
-    for calibration in calibrations:
-        yield (
-            f"{calibration.kind_in_words}: {calibration.verdict}"
-            if several
-            else calibration.verdict
+
+    name: str
+    subject: str
+    faulty: bool
+    words: str
+    sentences: tuple[str, ...]
+
+
+def verdicts_of(calibration: Calibration) -> list[Verdict]:
+    """What all tests find: those of an output one after the other, then those of regions."""
+    verdicts = []
+    for name, output in calibration.outputs.items():
+        verdicts.append(_verdict_on_ranks(name, output, calibration))
+        verdicts.append(_verdict_on_places(name, output.local, calibration))
+    for name, region in calibration.regions.items():
+        subject = REGIONS[name]
+        often = "more" if region.worst.share > region.worst.probability else "less"
+        words = f"{subject} hold the truth {often} often than they should"
+        share, probability = 100 * region.worst.share, 100 * region.worst.probability
+        sentence = (
+            f"{words} ({equals(region.p_value)}): those of {probability:g} % in {share:.1f} % of"
+            " observations"
         )
-    if calibrations:
-        yield _table_of_kinds(calibrations)
-    for calibration in calibrations:
-        yield from _sentences(calibration)
+        faulty = region.p_value < calibration.least
+        verdicts.append(Verdict(REGION, subject, faulty, words, (sentence,) if faulty else ()))
+    return verdicts
 
 
-def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
-    """A line for each run: its 90 % intervals, and whether a test finds a fault."""
-    names = list(
-        dict.fromkeys(name for calibration in calibrations.values() for name in calibration.outputs)
+def _verdict_on_ranks(name: str, output: OutputCalibration, calibration: Calibration) -> Verdict:
+    """Whether an output's posteriors are too narrow or wide, or their medians too low or high."""
+    coverage, faulty, sentences = (
+        output.coverage_of_interval,
+        output.p_value < calibration.least,
+        [],
     )
-    ratios = _ratios(calibrations.values())
-    exact = any(calibration.exact for calibration in calibrations.values())
-    columns = ["run", "tests"]
-    for name in names:
-        columns += [
-            f"{name} in {100 * INTERVAL:g} %",
-            f"{name} width",
-            *(f"{name} / {ratio}" for ratio in ratios),
-        ]
-    columns += ["C2ST"] if exact else []
-    rows = []
-    for run, calibration in calibrations.items():
-        cells = []
-        for name in names:
-            if (output := calibration.outputs.get(name)) is None:
-                cells += [NONE] * (2 + len(ratios))
-            else:
-                share = f"{100 * output.coverage_of_interval.share:.1f} %"
-                cells += [share, output.width_in_words, *_widths_beside(output, ratios)]
-        if exact:
-            cells.append(
-                NONE if calibration.exact is None else f"{100 * calibration.exact.accuracy:.1f} %"
-            )
-        faults, tests = calibration.faults, len(calibration.p_values)
-        rows.append([run, f"{faults} of {tests} find a fault" if faults else "passed", *cells])
-    kinds = dict.fromkeys(calibration.kind_in_words for calibration in calibrations.values())
-    return Table(f"calibration: {', '.join(kinds)}", columns, rows, frozenset(columns[2:]))
+    low, high = coverage.expected
+    if not low <= coverage.share <= high:
+        # What one test of several shows now and then is no fault.
+        doubt, rest = ("", "") if faulty else ("perhaps ", ", but the ranks do not show it")
+        sentences.append(
+            f"the {100 * coverage.probability:g} % intervals of {in_words(name)} hold the truth in"
+            f" {100 * coverage.share:.1f} %: {doubt}too"
+            f" {'narrow' if coverage.share < low else 'wide'}{rest}"
+        )
+    slightly = "slightly " if abs(coverage.share - INTERVAL) < SLIGHT_DIFFERENCE else ""
+    words, faults = [], []
+    shift, spread = output.mean_position - 0.5, output.spread - 1
+    if abs(spread) > CLEAR_ERRORS * math.sqrt(0.8 / calibration.observations):
+        width = "narrow" if spread > 0 else "wide"
+        words.append(f"{slightly}too {width}")
+        faults.append(f"posteriors tend to be too {width}")
+    if abs(shift) > CLEAR_ERRORS / math.sqrt(12 * calibration.observations):
+        median = "low" if shift > 0 else "high"
+        words.append(f"medians too {median}")
+        lower = f"{100 * output.mean_position:.1f} % of the draws are below the truth"
+        faults.insert(0, f"medians tend to be too {median}, as {lower}")
+    if faulty:
+        sentences.append(
+            f"the ranks of the true {in_words(name)} among the draws are not uniform"
+            f" ({equals(output.p_value)}):"
+            f" {'; '.join(faults) or 'the shape of the posteriors is wrong'}"
+        )
+    in_short = " and ".join(words) or "posteriors of a wrong shape"
+    return Verdict(RANKS, name, faulty, in_short, tuple(sentences))
 
 
-def _ratios(calibrations: Iterable[Calibration]) -> list[str]:
-    """What widths of any of the calibrations are compared with."""
-    outputs = [output for calibration in calibrations for output in calibration.outputs.values()]
-    exact = any(output.width_ratio for output in outputs)
-    bound = any(output.bound_ratio for output in outputs)
-    return [*(["exact"] if exact else []), *(["bound"] if bound else [])]
+def _verdict_on_places(name: str, local: LocalCoverage, calibration: Calibration) -> Verdict:
+    """Whether an output's intervals are wrong in some places, by where the estimates lie."""
+    intervals = f"the 90 % intervals of {in_words(name)}"
+    faulty = local.p_value < calibration.least
+    counts = {"narrow": local.narrow, "wide": local.wide}
+    wrong = [f"too {kind} in {count}" for kind, count in counts.items() if count]
+    words = "calibrated on average, not everywhere"
+    if wrong:
+        words += f" ({', '.join(wrong)} of {local.cells} cells)"
+    axes = " and ".join(in_words(axis) for axis in local.axes)
+    where = f"{' and '.join(wrong)} of {local.cells} cells of estimated {axes}"
+    sentence = ""
+    if not local.cells:
+        sentence = f"where {intervals} are wrong is unknown: no cell has enough observations"
+    elif faulty:
+        sentence = (
+            f"{intervals} hold the truth more often in some places than in others"
+            f" ({equals(local.p_value)})"
+        )
+        sentence += f"; they are {where}" if wrong else ""
+        if local.fewest is not None and local.most is not None:
+            fewest, most = (_cell(cell, calibration) for cell in (local.fewest, local.most))
+            sentence += f": in single cells from {fewest} to {most}"
+    elif wrong:
+        sentence = f"{intervals} are {where}"
+    return Verdict(PLACES, name, faulty, words, (sentence,) if sentence else ())
 
 
-def _widths_beside(output: OutputCalibration, ratios: Sequence[str]) -> list[str]:
-    known = {"exact": output.width_ratio, "bound": output.bound_ratio}
-    return [NONE if (ratio := known[name]) is None else f"{ratio.median:.3g}" for name in ratios]
-
-
-def _table_of_kinds(calibrations: Collection[Calibration]) -> Table:
-    """A row per output and kind of calibration, then one for each kind of region of all outputs."""
-    several, ratios = len(calibrations) > 1, _ratios(calibrations)
-    shares = [
-        f"in {100 * coverage.probability:g} %"
-        for coverage in next(iter(calibrations)).balls.coverage
-    ]
-    texts = ["of", *(["posteriors"] if several else [])]
-    columns = [*texts, *shares, "p", "median width", *(f"width / {name}" for name in ratios)]
-    rows = []
-    for name in dict.fromkeys(name for calibration in calibrations for name in calibration.outputs):
-        for calibration in calibrations:
-            if (output := calibration.outputs.get(name)) is not None:
-                kind = [calibration.kind_in_words] if several else []
-                cells = [*_percents(output.coverage), chance(output.p_value), output.width_in_words]
-                rows.append(
-                    [
-                        f"intervals of {in_words(name)}",
-                        *kind,
-                        *cells,
-                        *_widths_beside(output, ratios),
-                    ]
-                )
-    for name, words in REGIONS.items():
-        for calibration in calibrations:
-            if (region := calibration.regions.get(name)) is not None:
-                kind = [calibration.kind_in_words] if several else []
-                cells = [*_percents(region.coverage), chance(region.p_value)]
-                rows.append([words, *kind, *cells, *[NONE] * (1 + len(ratios))])
-    title = "true values in intervals and regions (%), by their probability"
-    return Table(title, columns, rows, frozenset(columns[len(texts) :]))
-
-
-def _percents(coverage: Iterable[CoverageShare]) -> list[str]:
-    return [f"{100 * share.share:.1f}" for share in coverage]
+def _cell(cell: CellShare, calibration: Calibration) -> str:
+    """`84 % (of 51 with depth 1.2 to 1.4 km, volume change 0.3 to 0.5 × 10⁶ m³)`."""
+    ends = []
+    for name, (low, high) in cell.between.items():
+        values = number_with_unit(f"{low:.3g} to {high:.3g}", calibration.outputs[name].unit)
+        ends.append(f"{in_words(name)} {values}")
+    return f"{100 * cell.share:.0f} % (of {cell.observations:,} with {', '.join(ends)})"
 
 
 def _sentences(calibration: Calibration) -> Iterator[str]:
-    by = (
-        "the likelihood, from the network's estimates"
-        if calibration.refined
-        else "the network's posterior head"
-    )
+    """What was tested, what each test says of it, and how wide the intervals are."""
+    method = "the network's posterior head"
+    if calibration.refined:
+        method = "the likelihood, from the network's estimates"
     if calibration.recalibrated:
-        by += f", recalibrated by the {PARTS[calibration.recalibrated]}"
+        method += f", recalibrated by the {PARTS[calibration.recalibrated]}"
     drawn = "given" if calibration.part == GIVEN else f"drawn from the {calibration.part_in_words}"
+    coverage = next(iter(calibration.outputs.values())).coverage_of_interval
+    low, high = (100 * end for end in coverage.expected)
     yield (
         f"calibration: {calibration.observations:,} observations of {calibration.dataset}, {drawn}"
         f" (seed {calibration.seed}), {calibration.draws:,} draws from the posterior of each, by"
-        f" {by}; {_expected(calibration)}"
+        f" {method}; right {100 * coverage.probability:g} % intervals hold {low:.1f} to"
+        f" {high:.1f} % of so many"
     )
     if calibration.caution:
         yield calibration.caution
@@ -728,147 +688,47 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
             f"of {calibration.doubted:,} observations the samples are not to be trusted, by the"
             " diagnostics of their method"
         )
+    verdicts = verdicts_of(calibration)
     for name, output in calibration.outputs.items():
-        yield from _of_intervals(name, output, calibration)
-        yield from _of_ranks(name, output, calibration)
-        yield from _of_cells(name, output.local, calibration)
-        yield from _of_widths(name, output)
-    if any(output.bound_ratio for output in calibration.outputs.values()):
+        for test in verdicts:
+            yield from test.sentences if test.subject == name else ()
+        yield from _sentence_on_widths(name, output)
+    if any("bound_ratio" in output.ratios for output in calibration.outputs.values()):
         yield "this bound is asymptotic and knows no prior: ratios below one are possible"
-    yield from _jointly(
-        {REGIONS[name]: region for name, region in calibration.regions.items()}, calibration.least
-    )
+    for test in verdicts:
+        yield from test.sentences if test.name == REGION else ()
     if (exact := calibration.exact) is not None:
-        share, error, most = (
-            100 * accuracy for accuracy in (exact.accuracy, exact.standard_error, exact.largest)
-        )
+        share, error = 100 * exact.accuracy, 100 * exact.standard_error
         yield (
             f"a classifier distinguishes the draws of {exact.observations} posteriors from those of"
             f" exact ones in {share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal;"
-            f" for the worst {most:.0f} %; {exact.classifier})"
+            f" for the worst {100 * exact.largest:.0f} %; {exact.classifier})"
         )
     yield what_would_be_noticed(calibration)
 
 
-def _expected(calibration: Calibration) -> str:
-    coverage = next(iter(calibration.outputs.values())).coverage_of_interval
-    low, high = (100 * end for end in coverage.expected)
-    return (
-        f"right {100 * coverage.probability:g} % intervals hold {low:.1f} to {high:.1f} % of so"
-        " many"
-    )
-
-
-# What the table shows without a fault is not said again.
-
-
-def _of_intervals(name: str, output: OutputCalibration, calibration: Calibration) -> Iterator[str]:
-    coverage = output.coverage_of_interval
-    if coverage.expected[0] <= coverage.share <= coverage.expected[1]:
-        return
-    fault = "narrow" if coverage.share < coverage.expected[0] else "wide"
-    # What one test of several shows now and then is no fault.
-    doubt = "perhaps " if output.p_value >= calibration.least else ""
-    rest = ", but the ranks do not show it" if doubt else ""
-    yield (
-        f"the {100 * coverage.probability:g} % intervals of {in_words(name)} hold the truth in "
-        f"{100 * coverage.share:.1f} %: {doubt}too {fault}{rest}"
-    )
-
-
-def _of_ranks(name: str, output: OutputCalibration, calibration: Calibration) -> Iterator[str]:
-    words = f"the ranks of the true {in_words(name)} among the draws"
-    equal = equals(output.p_value, calibration.least)
-    if output.p_value >= calibration.least:
-        return
-    faults = []
-    if fault := output.median_fault(calibration.observations):
-        below = f"{100 * output.mean_position:.1f} % of the draws are below the truth"
-        faults.append(f"medians tend to be too {fault}, as {below}")
-    if fault := output.width_fault(calibration.observations):
-        faults.append(f"posteriors tend to be too {fault}")
-    yield (
-        f"{words} are not uniform ({equal}):"
-        f" {'; '.join(faults) or 'the shape of the posteriors is wrong'}"
-    )
-
-
-def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> Iterator[str]:
-    """Where an output's intervals are wrong, by where the estimates lie."""
-    words = f"the 90 % intervals of {in_words(name)}"
-    if not local.cells:
-        yield f"where {words} are wrong is unknown: no cell has enough observations"
-        return
-    cells = (
-        f"{local.cells} cells of estimated {' and '.join(in_words(axis) for axis in local.axes)}"
-    )
-    wrong = " and ".join(local.wrong_in_words)
-    clearly = f"; they are {wrong} of {cells}" if wrong else ""
-    if local.p_value >= calibration.least:
-        if wrong:
-            yield f"{words} are {wrong} of {cells}"
-        return
-    chances = equals(local.p_value, calibration.least)
-    depends = (
-        f"{words} hold the truth more often in some places than in others ({chances}){clearly}"
-    )
-    if local.fewest is None or local.most is None:
-        yield depends
-        return
-    yield (
-        f"{depends}: in single cells from {_cell(local.fewest, calibration)} to"
-        f" {_cell(local.most, calibration)}"
-    )
-
-
-def _cell(cell: CellShare, calibration: Calibration) -> str:
-    """`84 % (of 51 with depth 1.2 to 1.4 km, volume change 0.3 to 0.5 × 10⁶ m³)`."""
-    ends = ", ".join(
-        f"{in_words(name)}"
-        f" {number_with_unit(f'{low:.3g} to {high:.3g}', calibration.outputs[name].unit)}"
-        for name, (low, high) in cell.between.items()
-    )
-    return f"{100 * cell.share:.0f} % (of {cell.observations:,} with {ends})"
-
-
-def _of_widths(name: str, output: OutputCalibration) -> Iterator[str]:
-    """Widths beside those of exact posteriors, and beside the bound."""
-    if (exact := output.width_ratio) is not None:
-        low, high = exact.interval
-        yield (
-            f"the 90 % intervals of {in_words(name)} are {_ratio(exact.median)} times as wide as"
-            f" those of exact posteriors (median, with 95 % interval {_ratio(low)} to"
-            f" {_ratio(high)})"
+def _sentence_on_widths(name: str, output: OutputCalibration) -> Iterator[str]:
+    """Widths beside those of exact posteriors, or beside the bound."""
+    for ratio in output.ratios.values():
+        median, low, high = (
+            f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+            for value in (ratio.median, *ratio.interval)
         )
-    if (bound := output.bound_ratio) is not None:
-        low, high = bound.interval
+        others, counted = "those of exact posteriors", ""
+        if isinstance(ratio, BoundRatio):
+            others = "3.29 standard deviations of the Cramér–Rao bound"
+            counted = (
+                f" of the {ratio.observations:,} of {ratio.of:,} observations with a"
+                f" signal-to-noise ratio above {WELL_ABOVE:g},"
+            )
         yield (
-            f"the 90 % intervals of {in_words(name)} are {_ratio(bound.median)} times as wide as"
-            " 3.29 standard deviations of the Cramér–Rao bound (median of the"
-            f" {bound.observations:,} of {bound.of:,} observations with a signal-to-noise ratio"
-            f" above {WELL_ABOVE:g}, with 95 % interval {_ratio(low)} to {_ratio(high)})"
-        )
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
-
-
-def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
-    """What is wrong with all outputs together although, or because, something is with one."""
-    wrong = {words: region for words, region in regions.items() if region.p_value < least}
-    for words, region in wrong.items():
-        yield (
-            f"{words} hold the truth {region.fault} than they should"
-            f" ({equals(region.p_value, least)}): those of {100 * region.worst.probability:g} % in"
-            f" {100 * region.worst.share:.1f} % of observations"
+            f"the 90 % intervals of {in_words(name)} are {median} times as wide as {others}"
+            f" (median{counted or ','} with 95 % interval {low} to {high})"
         )
 
 
 def what_would_be_noticed(calibration: Calibration) -> str:
-    """Which faults this number of observations would show, so that nobody takes silence for
-    soundness.
-    """
+    """Which faults so many observations would show, so that nobody takes silence for soundness."""
     observations = f"{calibration.observations:,} observations"
     if not calibration.notices_narrow or calibration.notices_shift is None:
         return (
@@ -889,13 +749,97 @@ def chance(p_value: float) -> str:
     return f"{p_value:.1g}" if p_value < 0.01 else f"{p_value:.2f}"
 
 
-def equals(p_value: float, least: float) -> str:
-    """`p = 0.42`; of a small one that is no fault, why it is none.
-
-    least  the p-value below which something is called a fault
-    """
+def equals(p_value: float) -> str:
+    """`p = 0.42`, `p < 0.001`."""
     words = chance(p_value)
-    equal = f"p {words}" if words.startswith("<") else f"p = {words}"
-    if p_value < least or p_value >= SIGNIFICANT_P:
-        return equal
-    return f"{equal}, as among {SIGNIFICANT_P / least:.0f} tests by chance"
+    return f"p {words}" if words.startswith("<") else f"p = {words}"
+
+
+# Tables of calibrations.
+
+RATIOS = {"width_ratio": "exact", "bound_ratio": "bound"}
+"""Ratio of widths of intervals → what they are compared with."""
+
+
+def calibration_tables(calibrations: Collection[Calibration]) -> Parts:
+    """All that is said of a run's calibrations: verdicts, one table, and sentences on each."""
+    for calibration in calibrations:
+        kind = f"{calibration.kind_in_words}: " if len(calibrations) > 1 else ""
+        yield f"{kind}{calibration.verdict}"
+    if calibrations:
+        yield _table_of_kinds(calibrations)
+    for calibration in calibrations:
+        yield from _sentences(calibration)
+
+
+def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
+    """A line for each run: its 90 % intervals, and whether a test finds a fault."""
+    names, ratios = _outputs_and_ratios(calibrations.values())
+    exact = ["C2ST"] if any(calibration.exact for calibration in calibrations.values()) else []
+    columns = ["run", "tests"]
+    for name in names:
+        columns += [f"{name} in {100 * INTERVAL:g} %", f"{name} width"]
+        columns += [f"{name} / {RATIOS[ratio]}" for ratio in ratios]
+    rows = []
+    for run, calibration in calibrations.items():
+        faults = calibration.faults
+        tests = f"{faults} of {calibration.tests} find a fault" if faults else "passed"
+        cells = [run, tests]
+        for name in names:
+            output = calibration.outputs.get(name)
+            if output is None:
+                cells += [NONE] * (2 + len(ratios))
+                continue
+            cells += [f"{100 * output.coverage_of_interval.share:.1f} %", output.width_in_words]
+            cells += _ratios_in_words(output, ratios)
+        if exact:
+            distinguished = calibration.exact
+            cells += [f"{100 * distinguished.accuracy:.1f} %" if distinguished else NONE]
+        rows.append(cells)
+    kinds = dict.fromkeys(calibration.kind_in_words for calibration in calibrations.values())
+    columns += exact
+    return Table(f"calibration: {', '.join(kinds)}", columns, rows, frozenset(columns[2:]))
+
+
+def _table_of_kinds(calibrations: Collection[Calibration]) -> Table:
+    """A row per output and kind of calibration, then one for each kind of region of all outputs."""
+    names, ratios = _outputs_and_ratios(calibrations)
+    texts = ["of", "posteriors"] if len(calibrations) > 1 else ["of"]
+    probabilities = [share.probability for share in next(iter(calibrations)).balls.coverage]
+    columns = [*texts, *(f"in {100 * probability:g} %" for probability in probabilities)]
+    columns += ["p", "median width", *(f"width / {RATIOS[ratio]}" for ratio in ratios)]
+    rows = []
+
+    def add(words: str, tested: OutputCalibration | Regions | None, kind: str) -> None:
+        if tested is None:
+            return
+        shares = [f"{100 * share.share:.1f}" for share in tested.coverage]
+        widths = [NONE] * (1 + len(ratios))
+        if isinstance(tested, OutputCalibration):
+            widths = [tested.width_in_words, *_ratios_in_words(tested, ratios)]
+        rows.append([*[words, kind][: len(texts)], *shares, chance(tested.p_value), *widths])
+
+    for name in names:
+        for calibration in calibrations:
+            words, tested = f"intervals of {in_words(name)}", calibration.outputs.get(name)
+            add(words, tested, calibration.kind_in_words)
+    for name, words in REGIONS.items():
+        for calibration in calibrations:
+            add(words, calibration.regions.get(name), calibration.kind_in_words)
+    title = "true values in intervals and regions (%), by their probability"
+    return Table(title, columns, rows, frozenset(columns[len(texts) :]))
+
+
+def _outputs_and_ratios(calibrations: Iterable[Calibration]) -> tuple[list[str], list[str]]:
+    """The outputs of any of the calibrations, and what widths of any of them are compared with."""
+    outputs: dict[str, set[str]] = {}
+    for calibration in calibrations:
+        for name, output in calibration.outputs.items():
+            outputs.setdefault(name, set()).update(output.ratios)
+    known = set().union(*outputs.values())
+    return [*outputs], [ratio for ratio in RATIOS if ratio in known]
+
+
+def _ratios_in_words(output: OutputCalibration, ratios: Sequence[str]) -> list[str]:
+    known = {name: f"{ratio.median:.3g}" for name, ratio in output.ratios.items()}
+    return [known.get(name, NONE) for name in ratios]

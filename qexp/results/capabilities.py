@@ -49,10 +49,6 @@ class Results:
 
     section: ClassVar[str] = "Results"
     """Title of the section of a page; neighbours in the table with the same title share it."""
-    drawn_by: ClassVar[str] = ""
-    """What draws it for pages and notebooks, as "module:function" of the directory; `figures` are
-    shown if empty.
-    """
     folded: ClassVar[str] = ""
     """Title under which a notebook folds what is drawn; it is seen at once if empty."""
 

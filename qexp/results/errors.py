@@ -35,8 +35,6 @@ MOST_FILES = 40
 
 
 class Errors(Results):
-    drawn_by = "qexp.web.run_page:baselines_drawn"
-
     def tables(self) -> Parts:
         evaluation = (
             self.directory.evaluation() if isinstance(self.directory, EvaluationDirectory) else None

@@ -71,6 +71,8 @@ class Kind:
     """Writes first specs for files: a module with `takes`, `dataset` and `experience`, as
     `qexp.kinds.rows.new`.
     """
+    arrays: Any = None
+    """Makes a dataset of simulations in memory: a module, as `qexp.kinds.simulations.arrays`."""
     look: Any = None
     """The class of the view of one part of a dataset."""
     figures: Any = None
@@ -244,6 +246,7 @@ WITHOUT = {
     "distil": "have no ensembles that one network could replace, as tabular ones do",
     "simulate": "have no simulator, whose samples could be kept",
     "new": 'get no experience of their own; extend a shipped one, with "extends"',
+    "arrays": "are not made of arrays in memory",
     "look": "have no view",
     "figures": "have no figures",
 }
@@ -256,6 +259,12 @@ def load_stage(dataset: Mapping[str, Any], stage: str) -> Any:
     if implementation is None:
         raise QexpError(f"datasets of the type '{dataset['type']}' {WITHOUT[stage]}")
     return implementation
+
+
+def stage_anywhere(stage: str) -> Any:
+    """What does the work of a stage that only one of the kinds has."""
+    kinds = map(kind_named, KINDS)
+    return next(kind for kind in kinds if getattr(kind, stage) is not None).load(stage)
 
 
 def documents_of(dataset: Mapping[str, Any]) -> KindDocuments:

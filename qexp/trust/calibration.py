@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from qexp.inference.density import Prior, of_training
 from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
+from qexp.kinds.calibration_figures import CALIBRATION_FIGURES
 from qexp.kinds.evaluation import ALL, TRAIN
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.recalibration import recalibrated
@@ -76,7 +77,6 @@ from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
 from qexp.store.directory import RunDirectory
 from qexp.store.record import now
-from qexp.trust.figures import CALIBRATION_FIGURES
 from qexp.trust.limit import exact_likelihoods
 from qexp.trust.tested import PURPOSE, Asked, Batch, asked
 
@@ -112,9 +112,7 @@ class ObservationDraws:
 
 @dataclass(frozen=True)
 class TruthPositions:
-    """Where the true values of observations lie; the first axis of all arrays is the
-    observation.
-    """
+    """Where the true values of observations lie; these are the first axis of all arrays."""
 
     truth: Array
     """(observation, output), in the outputs' units."""
@@ -123,21 +121,16 @@ class TruthPositions:
     quantiles: Array
     """(observation, output, probability), in the outputs' units."""
     balls: Array
-    """(observation,), posterior probability of the ball around a random point that reaches to the
-    truth.
-    """
+    """(observation,), posterior probability of a random point's ball that reaches to the truth."""
     density: Array
-    """(observation,), posterior probability of where the density is higher; (0,) where densities
-    are unknown.
-    """
+    """(observation,), posterior probability of where the density is higher; (0,) if unknown."""
 
 
 def shares_below(prior: Prior, values: Array) -> Array:
     """The share of the prior below values, (..., output)."""
-    columns = [
-        ndtr(marginal.score(values[..., column])) for column, marginal in enumerate(prior.marginals)
-    ]
-    return np.stack(columns, axis=-1)
+    columns = enumerate(prior.marginals)
+    shares = [ndtr(marginal.score(values[..., column])) for column, marginal in columns]
+    return np.stack(shares, axis=-1)
 
 
 def values_above(prior: Prior, output: int, shares: Array) -> Array:
@@ -148,19 +141,17 @@ def values_above(prior: Prior, output: int, shares: Array) -> Array:
 def locate(
     truth: Array, draws: ObservationDraws, prior: Prior, random: np.random.Generator
 ) -> TruthPositions:
-    """Locate true values, (observation, output), among draws. Raises QexpError for draws that are
-    not finite.
-    """
+    """Locate true values, (observation, output), among draws. QexpError for infinite ones."""
     values, count = draws.values, draws.values.shape[2]
-    if wrong := int(np.sum(~np.isfinite(values).all(axis=(1, 2)))):
+    wrong = int(np.sum(~np.isfinite(values).all(axis=(1, 2))))
+    if wrong:
         raise QexpError(
             f"the posteriors of {wrong:,} of {len(values):,} observations have draws that are not"
             " finite"
         )
-    columns = [
-        positions(truth[:, output], values[:, :, output], random, draws.effective)
-        for output in range(count)
-    ]
+    columns = []
+    for output in range(count):
+        columns.append(positions(truth[:, output], values[:, :, output], random, draws.effective))
     shares = shares_below(prior, truth), shares_below(prior, values)
     balls = reference_levels(*shares, random.random(truth.shape), random, draws.effective)
     density = np.zeros(0)
@@ -172,10 +163,10 @@ def locate(
 
 def concatenate(parts: Sequence[TruthPositions]) -> TruthPositions:
     """Observations one after the other."""
-    names = [field.name for field in fields(TruthPositions)]
-    return TruthPositions(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    )
+    arrays = {}
+    for field in fields(TruthPositions):
+        arrays[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
+    return TruthPositions(**arrays)
 
 
 # The posteriors of a run that are tested: those of its network's head, or those after the
@@ -203,9 +194,7 @@ class HeadPosteriors:
             )
 
     def caution(self, part: str) -> str:
-        """Why draws from a part of the distributions are not from the prior of training; empty if
-        they are.
-        """
+        """Why draws from a part are not from the prior of training; empty if they are."""
         if not self.held_out or part == TRAIN:
             return ""
         return (
@@ -260,7 +249,7 @@ class LikelihoodPosteriors:
         self.names = self._likelihoods.names
 
     def caution(self, part: str) -> str:
-        """Likewise; their prior is the whole distribution of each variable."""
+        """Why draws from a part are not from the prior, which is the whole; empty if they are."""
         if not self.held_out or part == ALL:
             return ""
         return (
@@ -271,12 +260,11 @@ class LikelihoodPosteriors:
     def draws(
         self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: Callable[[int], None]
     ) -> ObservationDraws:
-        """The same, resampled by their weights, or of chains."""
-        start = {
-            name: estimates[:, 0].double().cpu().numpy()
-            for name, estimates in self.model.estimate(batch.samples).items()
-            if name in self.names
-        }
+        """`count` draws for each observation, resampled by their weights, or of chains."""
+        start = {}
+        for name, estimates in self.model.estimate(batch.samples).items():
+            if name in self.names:
+                start[name] = estimates[:, 0].double().cpu().numpy()
         samples = {name: images.cpu() for name, images in batch.samples.items()}
         seed = seeds.number(PURPOSE, "draws", batch.number)
         draws = posteriors(
@@ -307,34 +295,30 @@ class Statistics:
 
     @cached_property
     def local(self) -> list[Local]:
-        """In cells of each output's estimates and of those of the output that its coverage depends
-        on most.
-        """
+        """In cells of an output's estimates and of those that its coverage depends on most."""
         local, outputs = [], range(len(self.names))
         for output in outputs:
-            inside = self.central(output) <= INTERVAL
-            pairs = {
-                other: trend(inside, self.estimates[:, [output, other]])
-                for other in outputs
-                if other != output
-            }
-            axes = sorted([output, *([min(pairs, key=pairs.__getitem__)] if pairs else [])])
-            number = cells_along(len(inside), len(axes), INTERVAL)
-            by_estimates = cells(inside, self.estimates[:, axes], number, INTERVAL)
-            by_truth = cells(inside, self.truth[:, axes], number, INTERVAL)
-            local.append(Local(axes, by_estimates, by_truth, trend(inside, self.estimates)))
+            covered, trends = self.central(output) <= INTERVAL, {}
+            for other in outputs:
+                if other != output:
+                    trends[other] = trend(covered, self.estimates[:, [output, other]])
+            axes = [output]
+            if trends:
+                axes = sorted([output, min(trends, key=trends.__getitem__)])
+            number = cells_along(len(covered), len(axes), INTERVAL)
+            by_estimates = cells(covered, self.estimates[:, axes], number, INTERVAL)
+            by_truth = cells(covered, self.truth[:, axes], number, INTERVAL)
+            local.append(Local(axes, by_estimates, by_truth, trend(covered, self.estimates)))
         return local
 
     @cached_property
     def regions(self) -> dict[str, Uniformity]:
         """`balls`, and `density` where densities are known."""
         levels = {"density": self.located.density, "balls": self.located.balls}
-        return {name: uniformity(of_region) for name, of_region in levels.items() if len(of_region)}
+        return {name: uniformity(region) for name, region in levels.items() if len(region)}
 
     def central(self, output: int) -> Array:
-        """The probability in the smallest central interval of an output that holds the truth,
-        (observation,).
-        """
+        """The probability in an output's smallest central interval that holds the truth."""
         return central_levels(self.located.positions[:, output])
 
     def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
@@ -352,14 +336,11 @@ class Statistics:
         )
 
     def recorded(self, region: str) -> Regions | None:
-        """What is recorded of regions of all outputs, `balls` or `density`; None where that is
-        unknown.
-        """
+        """What is recorded of regions of all outputs, `balls` or `density`, where it is known."""
         if region not in self.regions:
             return None
-        return Regions(
-            p_value=self.regions[region].p_value, coverage=_shares(getattr(self.located, region))
-        )
+        shares = _shares(getattr(self.located, region))
+        return Regions(p_value=self.regions[region].p_value, coverage=shares)
 
     def _coverage(self, local: Local) -> LocalCoverage:
         wrong, shares = local.by_estimates.wrong, local.by_estimates.share
@@ -378,12 +359,12 @@ class Statistics:
         """A cell by its number among all, in rows."""
         by_estimates = local.by_estimates
         cell = np.unravel_index(number, by_estimates.count.shape)
-        between = {}
+        ends = {}
         for output, index, size in zip(local.axes, cell, by_estimates.count.shape, strict=True):
             low, high = values_above(self.prior, output, np.array([index, index + 1]) / size)
-            between[self.names[output]] = float(low), float(high)
+            ends[self.names[output]] = float(low), float(high)
         share, observations = float(by_estimates.share[cell]), int(by_estimates.count[cell])
-        return CellShare(share=share, observations=observations, between=between)
+        return CellShare(share=share, observations=observations, between=ends)
 
 
 @dataclass(frozen=True)
@@ -403,7 +384,7 @@ class Local:
 
 
 def _shares(levels: Array) -> tuple[CoverageShare, ...]:
-    return tuple(CoverageShare(**vars(of)) for of in coverages(levels))
+    return tuple(CoverageShare(**vars(share)) for share in coverages(levels))
 
 
 # Posteriors beside the exact ones of the same observations: their widths, and whether draws can be
@@ -463,11 +444,10 @@ class ExactReference:
 
     def ratios(self, seeds: Seeds) -> list[Ratios]:
         """Of each output."""
-        pairs = _ratios(self.names, self._widths, self._exact_widths, seeds, "widths")
-        return [
-            {"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)}
-            for ratio in pairs
-        ]
+        ratios: list[Ratios] = []
+        for ratio in _ratios(self.names, self._widths, self._exact_widths, seeds, "widths"):
+            ratios.append({"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)})
+        return ratios
 
     def recorded(self) -> ExactComparison:
         """The accuracy of the classifier, over observations."""
@@ -484,9 +464,8 @@ class ExactReference:
 
 def _widths(draws: Array) -> Array:
     """(observation, output)"""
-    return np.stack(
-        [widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])], axis=1
-    )
+    columns = [widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])]
+    return np.stack(columns, axis=1)
 
 
 def _ratios(
@@ -497,11 +476,12 @@ def _ratios(
     purpose: str,
 ) -> list[RelativeWidth]:
     """Of the widths of each output to the right ones; each (observation, output) of a batch."""
-    pairs = zip(names, np.concatenate(widths).T, np.concatenate(right).T, strict=True)
-    return [
-        relative_width(first, second, seeds.numpy(PURPOSE, purpose, name))
-        for name, first, second in pairs
-    ]
+    ratios = []
+    for name, first, second in zip(
+        names, np.concatenate(widths).T, np.concatenate(right).T, strict=True
+    ):
+        ratios.append(relative_width(first, second, seeds.numpy(PURPOSE, purpose, name)))
+    return ratios
 
 
 # Widths of intervals beside the Cramér–Rao bound, where exact posteriors are not computed.
@@ -510,9 +490,7 @@ MOST_OBSERVATIONS = 200
 """Observations whose bounds are computed."""
 
 MOST_FACTORED = 30
-"""As many of a batch if more than that many have noise of their own, whose covariance is then
-factored for each.
-"""
+"""Observations of a batch whose bounds are computed, if each has a covariance of its own."""
 
 DEVIATIONS = 2 * norm.ppf((1 + INTERVAL) / 2)
 """Width of the interval of a normal density, in its standard deviations: 3.29 of 90 %."""
@@ -552,11 +530,9 @@ class BoundReference:
     def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
         """Compare the observations of a batch, as far as they are among the first."""
         count = min(max(MOST_OBSERVATIONS - batch.start, 0), len(draws.values))
-        if (
-            not count
-            or self._likelihood is None
-            or not {*self._given, *self._unknown} <= {*batch.values}
-        ):
+        if not count or self._likelihood is None:
+            return
+        if not {*self._given, *self._unknown} <= {*batch.values}:
             return
         try:
             bounds = self._bounds_of(self._likelihood, batch, count)
@@ -572,10 +548,8 @@ class BoundReference:
     def _bounds_of(self, likelihood: Refinement, batch: Batch, count: int) -> Bounds:
         """Of the first observations of a batch."""
         samples = {name: images[:count].cpu() for name, images in batch.samples.items()}
-        given, truth = (
-            {name: batch.values[name][:count] for name in names}
-            for names in (self._given, self._unknown)
-        )
+        given = {name: batch.values[name][:count] for name in self._given}
+        truth = {name: batch.values[name][:count] for name in self._unknown}
         if count > MOST_FACTORED and len(list(likelihood.alike(samples, given))) > MOST_FACTORED:
             return self._bounds_of(likelihood, batch, MOST_FACTORED)
         return bounds_of_samples(likelihood, samples, given, truth)
@@ -584,12 +558,16 @@ class BoundReference:
         """Of each output; empty without an observation to compare."""
         if self._likelihood is None or not sum(map(len, self._widths)):
             return [{} for _ in self.names]
-        pairs, of = _ratios(self.names, self._widths, self._bounds, seeds, "bounds"), self.compared
-        ratios = [
-            BoundRatio(median=pair.median, interval=pair.interval, observations=pair.count, of=of)
-            for pair in pairs
-        ]
-        return [{"bound_ratio": ratio} for ratio in ratios]
+        ratios: list[Ratios] = []
+        for ratio in _ratios(self.names, self._widths, self._bounds, seeds, "bounds"):
+            bound = BoundRatio(
+                median=ratio.median,
+                interval=ratio.interval,
+                observations=ratio.count,
+                of=self.compared,
+            )
+            ratios.append({"bound_ratio": bound})
+        return ratios
 
 
 # `calibration.nc`: what the figures of a calibration are drawn from, and every observation's own
@@ -601,9 +579,7 @@ OBSERVATION, QUANTILE, POINT = "observation", "quantile", "point"
 def number_table(
     statistics: Statistics, quantities: Quantities, attributes: Mapping[str, Any]
 ) -> xarray.Dataset:
-    """True values, positions and quantiles of every observation; distribution functions with their
-    band; cells.
-    """
+    """True values, positions and quantiles of observations; distribution functions; cells."""
     import xarray
 
     located = statistics.located
@@ -611,24 +587,17 @@ def number_table(
     if len(located.density):
         variables["density_level"] = (OBSERVATION, located.density, {"long_name": _DENSITY})
     for output, name in enumerate(statistics.names):
-        of_output = quantity(name, quantities)
-        in_unit = {"units": of_output.unit, "long_name": of_output.description}
+        described = quantity(name, quantities)
+        in_unit = {"units": described.unit, "long_name": described.description}
+        quantiles, positions = located.quantiles[:, output], located.positions[:, output]
         variables[name] = (OBSERVATION, located.truth[:, output], in_unit)
-        variables[f"{name}_quantile"] = (
-            (OBSERVATION, QUANTILE),
-            located.quantiles[:, output],
-            in_unit,
-        )
-        variables[f"{name}_position"] = (
-            OBSERVATION,
-            located.positions[:, output],
-            {"long_name": _POSITION},
-        )
+        variables[f"{name}_quantile"] = ((OBSERVATION, QUANTILE), quantiles, in_unit)
+        variables[f"{name}_position"] = (OBSERVATION, positions, {"long_name": _POSITION})
         variables |= _distribution(f"{name}_position", statistics.ranks[output])
         variables |= _distribution(f"{name}_level", uniformity(statistics.central(output)))
         variables |= _cells(name, statistics, statistics.local[output])
-    for region, of_region in statistics.regions.items():
-        variables |= _distribution(f"{'ball' if region == 'balls' else region}_level", of_region)
+    for region, levels in statistics.regions.items():
+        variables |= _distribution(f"{'ball' if region == 'balls' else region}_level", levels)
     band = statistics.ranks[0]
     variables |= {"lower": (POINT, band.lower), "upper": (POINT, band.upper)}
     coordinates = {QUANTILE: list(QUANTILES), POINT: band.points}
@@ -656,9 +625,7 @@ def _distribution(name: str, levels: Uniformity) -> dict[str, Any]:
 
 
 def _cells(name: str, statistics: Statistics, local: Local) -> dict[str, Any]:
-    """Numbers of observations in cells, of those whose interval holds the truth, and where that is
-    beyond chance.
-    """
+    """Observations in cells, those whose interval holds the truth, and where that is no chance."""
     axes = [statistics.names[output] for output in local.axes]
     dims = [f"{name}_cell_{axis}" for axis in axes]
     variables: dict[str, Any] = {}
@@ -669,19 +636,15 @@ def _cells(name: str, statistics: Statistics, local: Local) -> dict[str, Any]:
     for output, axis, dim in zip(local.axes, axes, dims, strict=True):
         shares = np.linspace(0, 1, local.by_estimates.count.shape[0] + 1)
         edges = values_above(statistics.prior, output, shares)
-        variables[f"{dim}_edge"] = (
-            f"{dim}_edge_number",
-            edges,
-            {"long_name": f"edges of the cells of {axis}"},
-        )
+        words = {"long_name": f"edges of the cells of {axis}"}
+        variables[f"{dim}_edge"] = (f"{dim}_edge_number", edges, words)
     return variables
 
 
 def calibrate(
     directory: RunDirectory, workspace: Workspace, options: CalibrateOptions
 ) -> Calibration:
-    """Simulate observations, take their posteriors from the run, test these, and keep what is seen
-    in the run.
+    """Test the posteriors of a run on simulated observations, and keep what is seen in the run.
 
     Raises QexpError for a run without posteriors.
     """
@@ -727,36 +690,34 @@ def calibrate(
         )
     options = replace(options, observations=tested.count)
     with threads(threads_to_predict(spec, tables, device)):
-        if fixed := [name for name in posteriors.names if name not in dataset.test]:
+        fixed = [name for name in posteriors.names if name not in dataset.test]
+        if fixed:
             raise QexpError(
                 f"'{fixed[0]}' does not vary in the dataset, so that its posterior cannot be tested"
             )
-        marginals = [
-            of_training(name, dataset.distributions[name], 1.0) for name in posteriors.names
-        ]
+        known_prior = dataset.distributions
+        marginals = [of_training(name, known_prior[name], 1.0) for name in posteriors.names]
         prior = Prior(posteriors.names, marginals, {})
         for batch in tested.batches:
             truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
-            on_done = partial(
-                lambda start, done: options.on_observation(start + done, options.observations),
-                batch.start,
-            )
+
+            def on_done(done: int, start: int = batch.start) -> None:
+                options.on_observation(start + done, options.observations)
+
             draws = posteriors.draws(batch, truth, options.draws, seeds, on_done)
-            located.append(
-                locate(truth, draws, prior, seeds.numpy(PURPOSE, "positions", batch.number))
-            )
+            random = seeds.numpy(PURPOSE, "positions", batch.number)
+            located.append(locate(truth, draws, prior, random))
             doubted += draws.doubted
             reference.add(batch, draws, prior, seeds)
         statistics = Statistics(posteriors.names, concatenate(located), prior)
     calibration = _calibration(statistics, dataset.quantities, tested, options, reference, doubted)
-    table = number_table(
-        statistics, dataset.quantities, {"run": directory.name, "created": calibration.created}
-    )
+    about = {"run": directory.name, "created": calibration.created}
+    table = number_table(statistics, dataset.quantities, about)
     table = table.assign({RECORD: formats.json_bytes(calibration.document()).decode()})
     keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
     if canvas.draws_at_once():
-        to = directory.results if len(directory.members) > 1 else None
-        figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn, to=to)
+        folder = directory.results if len(directory.members) > 1 else None
+        figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn, to=folder)
     return calibration
 
 
@@ -796,6 +757,9 @@ def _calibration(
     noticed, balls = power(options.observations), statistics.recorded("balls")
     assert balls is not None
     ratios = reference.ratios(Seeds(options.seed))
+    outputs = {}
+    for output, name in enumerate(statistics.names):
+        outputs[name] = statistics.output(output, quantity(name, quantities).unit, ratios[output])
     calibration = Calibration(
         dataset=tested.dataset,
         refined=options.refined,
@@ -809,10 +773,7 @@ def _calibration(
         created=now(),
         notices_narrow=noticed.narrow,
         notices_shift=noticed.shift if np.isfinite(noticed.shift) else None,
-        outputs={
-            name: statistics.output(output, quantity(name, quantities).unit, ratios[output])
-            for output, name in enumerate(statistics.names)
-        },
+        outputs=outputs,
         density=statistics.recorded("density"),
         balls=balls,
         exact=reference.recorded() if isinstance(reference, ExactReference) else None,

@@ -23,11 +23,11 @@ from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import Side, image_grid
 from qexp.kinds.images.preview import dimensions
+from qexp.kinds.matrix_figures import outer_edges
 from qexp.kinds.options import ImageOptions
 from qexp.kinds.preview import Array, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.trust.matrix import constant_values
-from qexp.trust.matrix_figures import outer_edges
 
 if TYPE_CHECKING:
     import xarray
@@ -43,16 +43,17 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     """Images at chosen values; see `qexp.images`."""
     import xarray
 
-    at, over, noise = options.at, options.over, options.noise
+    chosen, varied, noise = options.at, options.over, options.noise
     cache = spec_cache(workspace)
     name, document, _ = open_dataset(options.dataset, cache)
     source = generated_of(document, cache.tables, workspace)
-    grid = axes_of(over, "over")
-    quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
-    fixed = constant_values(source, grid, {**quiet, **at}, ("over", "at"))
+    grid = axes_of(varied, "over")
+    quiet = {} if noise or NOISE not in source.variables or NOISE in varied else {NOISE: 0.0}
+    fixed = constant_values(source, grid, {**quiet, **chosen}, ("over", "at"))
     shapes = {image: source.shapes()[image] for image in source.images}
     cells = math.prod(axis.cells for axis in grid)
-    if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
+    numbers = cells * max(math.prod(shape) for shape in shapes.values())
+    if numbers > MOST_NUMBERS:
         raise QexpError(
             f"`over`: images of {numbers:,} pixels together are too many; the limit is"
             f" {MOST_NUMBERS:,}"
@@ -60,23 +61,24 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     simulated = _simulated(source, grid, fixed, shapes, noise, options.seed)
     sides = [axis.variable for axis in grid]
     variables: dict[str, Any] = {}
-    coordinates: dict[str, Any] = {
-        axis.variable: (axis.variable, axis.centres, _about(source, axis.variable)) for axis in grid
-    }
+    coordinates: dict[str, Any] = {}
+    for axis in grid:
+        coordinates[axis.variable] = axis.variable, axis.centres, _about(source, axis.variable)
     for image, values in simulated.items():
-        dims = dimensions(source, image)
+        dims, attributes = dimensions(source, image), _about(source, image)
+        view = name_of_view(image, source.view_names)
+        if view:
+            attributes["view"] = view
         array = values.reshape([*(axis.cells for axis in grid), *dims.values()])
-        of_view = {"view": view} if (view := name_of_view(image, source.view_names)) else {}
-        variables[image] = ([*sides, *dims], array, {**_about(source, image), **of_view})
-        coordinates |= _coordinates(source, image, fixed, over, [*dims])
-    words = [
-        value_in_words(
-            in_words(key, source.view_names), value, quantity(key, source.quantities).unit
-        )
-        # what was chosen comes first
-        for key, value in sorted(fixed.items(), key=lambda item: item[0] not in at)
-        if (noise or key != NOISE) and (key in at or base_name(key) not in OF_VIEWS)
-    ]
+        variables[image] = [*sides, *dims], array, attributes
+        coordinates |= _coordinates(source, image, fixed, varied, [*dims])
+    words = []
+    # what was chosen comes first
+    for key, value in sorted(fixed.items(), key=lambda item: item[0] not in chosen):
+        told = key in chosen or base_name(key) not in OF_VIEWS
+        if told and (noise or key != NOISE):
+            named, unit = in_words(key, source.view_names), quantity(key, source.quantities).unit
+            words.append(value_in_words(named, value, unit))
     about = {
         "title": f"{name}: {', '.join(words)}",
         **{f"fixed_{key}": value for key, value in fixed.items()},
@@ -102,14 +104,13 @@ def _simulated(
     }
     random = Seeds(seed).torch(torch.device("cpu"), "images")
     axes = [axis.variable for axis in grid]
-    source = source.with_only_fixed(
-        {name: value for name, value in fixed.items() if name not in axes}
-    )
+    constants = {name: value for name, value in fixed.items() if name not in axes}
+    source = source.with_only_fixed(constants)
     for numbers, values, _ in possible_cells(source, grid):
         samples = source.observe(values, random) if noise else source.signals(values)
         for name, images in every.items():
-            pixels = samples[name].numpy()
-            if (mask := mask_of(name)) in samples:
+            pixels, mask = samples[name].numpy(), mask_of(name)
+            if mask in samples:
                 pixels = np.where(samples[mask].numpy() > 0, pixels, np.nan)
             images[numbers] = pixels
     if all(np.isnan(images).all() for images in every.values()):
@@ -128,37 +129,26 @@ def _coordinates(
     source: GeneratedDataset,
     image: str,
     fixed: Mapping[str, float],
-    over: Mapping[str, Any],
+    varied: Mapping[str, Any],
     dims: Sequence[str],
 ) -> dict[str, Any]:
-    """x and y of the pixels [km], unless their size is an axis; of scattered points x and y by
-    point.
-    """
+    """x and y [km] of the pixels, unless their size is an axis; or those of scattered points."""
     view = source.view(image)
     if view.points is not None:
         x, y = view.points.numpy().T / 1000
         suffix = dims[-1].removeprefix("point")
-        return {
-            f"{side}{suffix}": (dims[-1], values, {"units": "km"})
-            for side, values in (("x", x), ("y", y))
-        }
-    if any(name.startswith(("x_res", "y_res")) for name in over):
+        in_km = {"units": "km"}
+        return {f"x{suffix}": (dims[-1], x, in_km), f"y{suffix}": (dims[-1], y, in_km)}
+    if any(name.startswith(("x_res", "y_res")) for name in varied):
         return {}
     sizes = source.with_only_fixed(fixed).pixel_sizes(image, {})
     width, height = (float(size[0]) / 1000 for size in sizes)
     _, rows, columns = source.shapes()[image]
     *_, y, x = dims
+    east, north = (np.arange(columns) - columns / 2) * width, (np.arange(rows) - rows / 2) * height
     return {
-        x: (
-            x,
-            (np.arange(columns) - columns / 2) * width,
-            {"units": "km", "long_name": "east of the centre"},
-        ),
-        y: (
-            y,
-            (np.arange(rows) - rows / 2) * height,
-            {"units": "km", "long_name": "north of the centre"},
-        ),
+        x: (x, east, {"units": "km", "long_name": "east of the centre"}),
+        y: (y, north, {"units": "km", "long_name": "north of the centre"}),
     }
 
 
@@ -168,8 +158,7 @@ def draw_images(
     formats: Sequence[str],
     style: tuple[Path | None, str | None],
 ) -> list[Path]:
-    """Draw images on a grid into `at_IMAGE.FORMAT`: over the first two variables, at the middle of
-    the others.
+    """Draw images into `at_IMAGE.FORMAT`, over two variables, at the middle of the others.
 
     Raises QexpError if there is no image on a grid, or for more images than a figure can show.
     """
@@ -190,28 +179,27 @@ def draw_images(
             " and stations"
         )
     paths: list[Path] = []
-    others = [
-        value_in_words(in_words(name), float(middle[name]), str(middle[name].attrs["units"]))
-        for name in sides[2:]
-    ]
+    others = []
+    for name in sides[2:]:
+        unit = str(middle[name].attrs["units"])
+        others.append(value_in_words(in_words(name), float(middle[name]), unit))
+    panels = []
+    for side in sides[:2]:
+        unit = str(table[side].attrs["units"])
+        panels.append(Side(in_words(side), table[side].values, unit))
     with use_style(*style):
         for name in drawn:
             values = middle[name].transpose(*sides[:2], ...)
             y, x = map(str, values.dims[-2:])
-            edges = (
-                (*outer_edges(values[x].values), *outer_edges(values[y].values))
-                if x in values.coords
-                else None
-            )
+            edges = None
+            if x in values.coords:
+                edges = *outer_edges(values[x].values), *outer_edges(values[y].values)
             view = values.attrs.get("view")
             # `descending displacement`
             called = f"{view} {in_words(base_name(name))}" if view else in_words(name)
             figure = image_grid(
-                values.values.reshape([*([1] * (2 - len(sides[:2]))), *values.shape]),
-                [
-                    Side(in_words(side), table[side].values, str(table[side].attrs["units"]))
-                    for side in sides[:2]
-                ],
+                values.values.reshape([*([1] * (2 - len(panels))), *values.shape]),
+                panels,
                 edges,
                 f"{called} ({values.attrs['units']})",
                 ", ".join([str(table.attrs["title"]), *others]),

@@ -129,10 +129,9 @@ def _limit(
         draws = posteriors(
             likelihoods, samples, count=DRAWS, on_observation=lambda done: on_sample(done, count)
         )
-        of_names, doubted = [periods.get(name) for name in draws.names], len(draws.doubts)
-        fine, half = (
-            _of_draws(values, of_names) for values in (draws.values, draws.values[:, ::2])
-        )
+        of_draws, doubted = [periods.get(name) for name in draws.names], len(draws.doubts)
+        fine = _of_draws(draws.values, of_draws)
+        half = _of_draws(draws.values[:, ::2], of_draws)
     else:
         fine, half = by_integration(
             likelihoods, periods, samples, lambda done: on_sample(done, count)
@@ -168,9 +167,7 @@ def _limit(
 def exact_likelihoods(
     dataset: GeneratedDataset, images: Sequence[str], known: Collection[str]
 ) -> Likelihoods:
-    """Those of all that varies and is not known; of pixels, not of means of blocks of them, if it
-    is integrated.
-    """
+    """Likelihoods of all unknowns; those that are integrated are of pixels, not of their means."""
     unknown = [name for name in dataset.test if name not in known]
     return Likelihoods(dataset, images, known, averaging=len(unknown) > integration.MOST_UNKNOWNS)
 
@@ -181,10 +178,8 @@ def _of_draws(draws: Array, periods: Sequence[float | None]) -> Array:
     weights = np.ones(draws.shape[1])
     for column, period in enumerate(periods):
         if period is not None:
-            pairs = [
-                circular_moments(angles, weights, period)[:2] for angles in draws[:, :, column]
-            ]
-            moments[..., column] = np.array(pairs).T
+            for sample, angles in enumerate(draws[:, :, column]):
+                moments[:, sample, column] = circular_moments(angles, weights, period)[:2]
     return moments
 
 
@@ -194,16 +189,14 @@ def by_integration(
     samples: Mapping[str, Tensor],
     on_sample: Callable[[int], None] = lambda done: None,
 ) -> tuple[Array, Array]:
-    """Posterior means and medians, (2, sample, variable); and those by grids that are half as
-    fine.
-    """
+    """Posterior means and medians, (2, sample, variable); and those by grids half as fine."""
     names = likelihoods.names
     moments = np.zeros((2, 2, len(samples[likelihoods.images[0]]), len(names)))
     each = approximated(likelihoods, samples, np.random.default_rng(0), tabulating=True)
     for done, posterior in enumerate(each, 1):
         order = posterior.likelihood.names
         unknowns = [Unknown(partial(posterior.value, name), periods.get(name)) for name in order]
-        of_sample = np.array(integration.moments(posterior.density, posterior.proposal, unknowns))
-        moments[:, :, posterior.observation] = of_sample[..., [order.index(name) for name in names]]
+        found = np.array(integration.moments(posterior.density, posterior.proposal, unknowns))
+        moments[:, :, posterior.observation] = found[..., [order.index(name) for name in names]]
         on_sample(done)
     return moments[0], moments[1]

@@ -39,6 +39,7 @@ from qexp.kinds import azimuths
 from qexp.kinds.ensembles import require_seeds, stem
 from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.images.experiment import generated_of, require_variables_of
+from qexp.kinds.matrix_figures import absolute_errors, matrix_of, numbers_of
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import data_kind, device_of, threads_to_predict
 from qexp.kinds.options import MatrixOptions
@@ -48,7 +49,6 @@ from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
-from qexp.trust.matrix_figures import absolute_errors, matrix_of, numbers_of
 
 if TYPE_CHECKING:
     import torch
@@ -108,10 +108,10 @@ def matrix_table(
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
-        of_refined = (
-            {} if output.refined is None else _kinds(name, output.truth, output.refined, described)
-        )
-        for kind, (values, attributes) in of_refined.items():
+        if output.refined is None:
+            continue
+        refined = _kinds(name, output.truth, output.refined, described)
+        for kind, (values, attributes) in refined.items():
             attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
             end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
             variables[f"{name}{end}"] = (dimensions, values.reshape(shape), attributes)
@@ -133,90 +133,69 @@ def _kinds(
     truth      (cell,)
     estimates  (repeat, cell)
     """
-    unit = described.unit
-    near = nearest(estimates, truth, described.period)
-    mean, errors = near.mean(0), near - truth
-    over = f"over {len(estimates)} noise realisations"
-    error = "error" if len(estimates) == 1 else f"mean error {over}"
+    unit, period = described.unit, described.period
+    values = nearest(estimates, truth, period)
+    mean, errors = values.mean(0), values - truth
+    repeats = f"over {len(estimates)} noise realisations"
+    error = "error" if len(estimates) == 1 else f"mean error {repeats}"
     kinds = {
         "estimate": (mean, "estimate of ", unit),
         "error": (mean - truth, f"{error} of ", unit),
     }
-    if described.period is not None:
-        kinds["relative_error"] = (
-            (mean - truth) / (described.period / 2),
-            f"{error} over half a period of ",
-            "1",
-        )
+    if period is not None:
+        relative = (mean - truth) / (period / 2)
+        kinds["relative_error"] = relative, f"{error} over half a period of ", "1"
     elif described.natural_zero:  # not such as of a position
         with np.errstate(divide="ignore", invalid="ignore"):
-            kinds["relative_error"] = (
-                (mean - truth) / np.abs(truth),
-                f"{error} over true value of ",
-                "1",
-            )
+            relative = (mean - truth) / np.abs(truth)
+        kinds["relative_error"] = relative, f"{error} over true value of ", "1"
     if len(estimates) > 1:
+        absolute, deviation = np.abs(errors).mean(0), values.std(0, ddof=1)
+        words = f"standard deviation {repeats} of the estimate of "
         kinds |= {
-            "absolute_error": (np.abs(errors).mean(0), f"mean absolute error {over} of ", unit),
-            "mean": (mean, f"mean {over} of the estimate of ", unit),
+            "absolute_error": (absolute, f"mean absolute error {repeats} of ", unit),
+            "mean": (mean, f"mean {repeats} of the estimate of ", unit),
             "bias": (errors.mean(0), f"{error} of ", unit),
-            "standard_deviation": (
-                near.std(0, ddof=1),
-                f"standard deviation {over} of the estimate of ",
-                unit,
-            ),
+            "standard_deviation": (deviation, words, unit),
         }
-    turn = {} if described.period is None else {PERIOD: described.period}
-    return {
-        kind: (
-            values,
-            {
-                "long_name": words + in_words(name),
-                "units": of_kind,
-                "comment": described.description,
-                **turn,
-            },
-        )
-        for kind, (values, words, of_kind) in kinds.items()
-    }
+    found: dict[str, tuple[Array, dict[str, Any]]] = {}
+    for kind, (numbers, words, its_unit) in kinds.items():
+        about: dict[str, Any] = {
+            "long_name": words + in_words(name),
+            "units": its_unit,
+            "comment": described.description,
+        }
+        found[kind] = numbers, about if period is None else about | {PERIOD: period}
+    return found
 
 
 def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> dict[str, Any]:
-    """The Cramér–Rao bound of each output, and standard deviations over it where the source is
-    seen.
-    """
+    """The Cramér–Rao bound of each output, and deviations over it where the source is seen."""
     shape = tuple(table.sizes[name] for name in axes)
-    visible = bounds.seen.reshape(shape)
+    visible, signal = bounds.seen.reshape(shape), bounds.signal.reshape(shape)
+    shown = {"long_name": "1 where the data show the source", "units": "1"}
     variables: dict[str, Any] = {
-        SIGNAL: (
-            axes,
-            bounds.signal.reshape(shape),
-            {"long_name": "signal-to-noise ratio", "units": "1"},
-        ),
-        SEEN: (axes, visible, {"long_name": "1 where the data show the source", "units": "1"}),
+        SIGNAL: (axes, signal, {"long_name": "signal-to-noise ratio", "units": "1"}),
+        SEEN: (axes, visible, shown),
     }
-    for name, of_output in bounds.deviations.items():
-        least = of_output.reshape(shape)
-        about = table[estimate_of(name)].attrs
-        words = about["long_name"].replace(
-            "estimate of", "Cramér–Rao bound on the standard deviation of"
-        )
+    for name, deviations in bounds.deviations.items():
+        least, about = deviations.reshape(shape), table[estimate_of(name)].attrs
+        bound = "Cramér–Rao bound on the standard deviation of"
+        words = about["long_name"].replace("estimate of", bound)
         variables[f"{name}_bound"] = (axes, least, {"long_name": words, "units": about["units"]})
         for start in ("", REFINED.removeprefix("_") + "_"):
             spread = f"{name}_{start}standard_deviation"
-            if spread in table:
-                ratio = np.where(
-                    (visible == 1) & np.isfinite(least), table[spread].values / least, np.nan
-                )
-                over = (
-                    f"{table[spread].attrs['long_name']}, over its bound; where the data show the"
-                    " source"
-                )
-                variables[f"{name}_{start}over_bound"] = (
-                    axes,
-                    ratio,
-                    {"long_name": over, "units": "1"},
-                )
+            if spread not in table:
+                continue
+            usable = (visible == 1) & np.isfinite(least)
+            ratio = np.where(usable, table[spread].values / least, np.nan)
+            words = table[spread].attrs["long_name"]
+            words += ", over its bound; where the data show the source"
+            variables[f"{name}_{start}over_bound"] = (
+                axes,
+                ratio,
+                {"long_name": words, "units": "1"},
+            )
     return variables
 
 
@@ -224,18 +203,14 @@ def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> di
 
 
 def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
-    """Mean and median of the absolute errors of each output, also of refined ones; and of ratios to
-    the bound.
+    """Mean and median of the absolute errors of outputs, refined too, and of ratios to the bound.
 
     An error of a cell is the mean of the absolute errors over noise realisations.
     """
     numbers: dict[str, Any] = {}
     for end in ("", REFINED):
-        errors = {
-            name: absolute_errors(table, f"{name}{end}")
-            for name in outputs
-            if f"{name}{end}_error" in table
-        }
+        there = [name for name in outputs if f"{name}{end}_error" in table]
+        errors = {name: absolute_errors(table, f"{name}{end}") for name in there}
         for word, average in (("mean", np.nanmean), ("median", np.nanmedian)):
             if errors:
                 key = f"{end}_{word}_absolute_error".removeprefix("_")
@@ -243,13 +218,11 @@ def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
     if SEEN in table:
         numbers["unseen"] = int((table[SEEN] == 0).sum())
         for kind in ("over_bound", "refined_over_bound"):
-            ratios = {
-                name: table[key].values for name in outputs if (key := f"{name}_{kind}") in table
-            }
+            there = [name for name in outputs if f"{name}_{kind}" in table]
+            ratios = {name: table[f"{name}_{kind}"].values for name in there}
             if any(np.isfinite(ratio).any() for ratio in ratios.values()):
-                numbers[f"median_{kind}"] = {
-                    name: float(np.nanmedian(ratio)) for name, ratio in ratios.items()
-                }
+                medians = {name: float(np.nanmedian(ratio)) for name, ratio in ratios.items()}
+                numbers[f"median_{kind}"] = medians
     return numbers
 
 
@@ -268,18 +241,18 @@ SETTINGS = {
 
 
 def matrix_exists(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the matrix with the digest of a record. Raises QexpError if it holds
-    another one.
-    """
+    """Whether a folder holds the matrix of a record. Raises QexpError if it holds another one."""
     try:
         earlier = formats.read_json(folder / MATRIX_RECORD)
     except FileNotFoundError:
         return False
     if earlier.get("digest") == record["digest"]:
         return (folder / MATRIX).is_file()
-    if words := [
-        word for key, word in SETTINGS.items() if key in earlier and earlier[key] != record[key]
-    ]:
+    words = []
+    for key, word in SETTINGS.items():
+        if key in earlier and earlier[key] != record[key]:
+            words.append(word)
+    if words:
         difference = f"with other settings ({', '.join(words)})"
     elif "digest" not in earlier:
         difference = "of an earlier version of qexp, which did not record all that it was made from"
@@ -294,8 +267,7 @@ def matrix_exists(folder: Path, record: Mapping[str, Any]) -> bool:
 def store_matrix(
     folder: Path, table: xarray.Dataset, record: Mapping[str, Any], force: bool, npy: bool = False
 ) -> bool:
-    """Write a matrix in a draft, and give that its name; False if another process has meanwhile
-    stored the same one.
+    """Write a matrix in a draft, and name it; False if another process has stored the same one.
 
     npy  whether VDI's arrays are written, too
     Raises QexpError if there is another matrix of that name, unless it is to be replaced.
@@ -403,19 +375,16 @@ def _digest(directory: RunDirectory, document: Mapping[str, Any], record: Mappin
     """Of all that a matrix depends on: the run's weights, the data, the cells and the settings."""
     # its axes are those of the record
     of_data = {key: value for key, value in document.items() if key != "matrix"}
-    settings = {
-        key: value for key, value in record.items() if key not in ("run", "dataset", "created")
-    }
+    settings = {**record}
+    for key in ("run", "dataset", "created"):
+        settings.pop(key, None)
     weights = fingerprint(directory.best_weights).sha256
-    return digest(
-        {"dataset": of_data, "settings": settings, "weights": weights}, directory.record().digest
-    )
+    whole = {"dataset": of_data, "settings": settings, "weights": weights}
+    return digest(whole, directory.record().digest)
 
 
 def _complete(folder: Path, npy: bool) -> Path:
-    """Add to a matrix what it may lack: its picture, and VDI's arrays if they are asked for.
-    Returns the folder.
-    """
+    """Add to a matrix what it may lack: its picture, and VDI's arrays if they are asked for."""
     picture = (folder / MATRIX).with_suffix(".png")
     if draws_at_once() and not picture.exists():
         save(matrix_of(folder), picture)
@@ -455,8 +424,7 @@ def _left_out(
 def _of_refinement(
     refinement: Refinement | None, estimates: Mapping[str, Estimated]
 ) -> dict[str, Any]:
-    """For the record: images of which means of blocks were refined, and how many cells show too
-    little for it.
+    """For the record: images whose means of blocks were refined, and cells that show too little.
 
     Raises QexpError if no cell could be refined.
     """
@@ -470,7 +438,8 @@ def _of_refinement(
         raise QexpError(
             "no cell shows enough pixels to be refined; leave `refine` out, or hide fewer pixels"
         )
-    if (lacking := np.isfinite(output.network) & np.isnan(output.refined)).any():
+    lacking = np.isfinite(output.network) & np.isnan(output.refined)
+    if lacking.any():
         entries["not_refined"] = int(lacking.any(axis=0).sum())
     return entries
 
@@ -485,27 +454,20 @@ def _for_figure(
     own dataset holds out for the test part, the fixed values that it has not fixed so, units, and
     names of views, if any.
     """
-    held_out = {
-        name: [
-            trained.distributions[name].quantile(np.asarray(interval)).tolist()
-            for interval in intervals
-        ]
-        for name, intervals in trained.held_out.items()
-    }
-    given = [
-        name
-        for name, value in constants.items()
-        if name in held_out or trained.fixed.get(name, value) != value
-    ]
+    held_out, given = {}, []
+    for name, shares in trained.held_out.items():
+        quantile = trained.distributions[name].quantile
+        held_out[name] = [quantile(np.asarray(ends)).tolist() for ends in shares]
+    for name, value in constants.items():
+        if name in held_out or trained.fixed.get(name, value) != value:
+            given.append(name)
     units = {name: quantity(name, source.quantities).unit for name in (*variables, *given)}
     views = {"views": source.view_names} if any(source.view_names) else {}
     return {"held_out": held_out, "given": given, "units": units, **views}
 
 
 SHARE_BEYOND = 1e-4
-"""Share of the training data beyond each end of what is called their range, where a distribution
-has no end there.
-"""
+"""Share of the training data beyond each end of their range, where a distribution has none."""
 
 
 def _outside(
@@ -514,17 +476,13 @@ def _outside(
     constants: Mapping[str, float],
     units: Mapping[str, str],
 ) -> Iterator[str]:
-    """Sentences on axes and fixed values that the run's own dataset does not have, such as those in
-    another unit.
-    """
-    values = {axis.variable: axis.centres for axis in grid} | {
-        name: np.array([one]) for name, one in constants.items()
-    }
-    for name, of_variable in values.items():
+    """Sentences on axes and values that the run's dataset lacks, such as those in another unit."""
+    every = {axis.variable: axis.centres for axis in grid}
+    every |= {name: np.array([one]) for name, one in constants.items()}
+    shares = np.array([0.0, SHARE_BEYOND, 1 - SHARE_BEYOND, 1.0])
+    for name, values in every.items():
         if name in trained.distributions:
-            ends = trained.distributions[name].quantile(
-                np.array([0.0, SHARE_BEYOND, 1 - SHARE_BEYOND, 1.0])
-            )
+            ends = trained.distributions[name].quantile(shares)
             low = ends[0] if np.isfinite(ends[0]) else ends[1]
             high = ends[3] if np.isfinite(ends[3]) else ends[2]
             has = f"{low:.4g} to {high:.4g}"
@@ -533,17 +491,16 @@ def _outside(
             has = f"{low:g}"
         else:
             continue
-        if wrong := int(((of_variable < low) | (of_variable > high)).sum()):
-            which = f"{wrong} of {len(of_variable)} values of the axis {name} are"
+        wrong = int(((values < low) | (values > high)).sum())
+        if wrong:
+            which = f"{wrong} of {len(values)} values of the axis {name} are"
             if name in constants:
-                which = f"{name}={of_variable[0]:g} is"
+                which = f"{name}={values[0]:g} is"
             yield f"{which} outside the training data: {has} {units.get(name, '')}".rstrip()
 
 
 def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
-    """The axes of a dataset's `matrix`, or VDI's if it has none and they vary: depth and volume
-    change from 0 to 4.
-    """
+    """The axes of a dataset's `matrix`, or VDI's if it has none and their variables vary."""
     described = document.get("matrix")
     if described is None:
         if not set(VDI_AXES) <= document["varyings"].keys():
@@ -553,13 +510,11 @@ def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
             )
         return [MatrixAxis(variable, *ends) for variable, ends in VDI_AXES.items()]
     cells = int(described["resolution"])
-    return [
-        check_axis(
-            MatrixAxis(variable, float(low), float(high), cells),
-            f"{name} at $.matrix.axes.{variable}",
-        )
-        for variable, (low, high) in described["axes"].items()
-    ]
+    axes = []
+    for variable, (low, high) in described["axes"].items():
+        axis = MatrixAxis(variable, float(low), float(high), cells)
+        axes.append(check_axis(axis, f"{name} at $.matrix.axes.{variable}"))
+    return axes
 
 
 def constant_values(
@@ -590,29 +545,26 @@ def constant_values(
             raise QexpError(f"`{fix}[{variable}]`: it is an axis")
         if not isinstance(number, Real):
             raise QexpError(f"`{fix}[{variable}]`: must be a number, but is {number!r}")
-        if violation := quantity(variable, source.quantities).violation(number):
+        violation = quantity(variable, source.quantities).violation(number)
+        if violation:
             raise QexpError(f"`{fix}[{variable}]`: {violation}")
     for grid_axis in grid:
         for centre in (grid_axis.centres[0], grid_axis.centres[-1]):
-            if violation := quantity(grid_axis.variable, source.quantities).violation(
-                float(centre)
-            ):
+            described = quantity(grid_axis.variable, source.quantities)
+            violation = described.violation(float(centre))
+            if violation:
                 raise QexpError(
                     f"`{axis}[{grid_axis.variable}]`: {violation}, but a cell lies at {centre:g}"
                 )
-    constants = {
-        name: number for name, number in source.fixed.items() if name not in on_axes
-    } | fixed
-    if missing := [
-        name for name in source.variables if name not in constants and name not in on_axes
-    ]:
+    constants = {name: value for name, value in source.fixed.items() if name not in on_axes} | fixed
+    known = {*constants, *on_axes}
+    missing = [name for name in source.variables if name not in known]
+    if missing:
         values = {name: float(f"{median:.4g}") for name, median in source.medians(missing).items()}
-        which, single = ", ".join(f"'{name}'" for name in missing), len(missing) == 1
-        words = (
-            "varies but is not an axis; give it a value"
-            if single
-            else "vary but are not axes; give them values"
-        )
+        which = ", ".join(f"'{name}'" for name in missing)
+        words = "vary but are not axes; give them values"
+        if len(missing) == 1:
+            words = "varies but is not an axis; give it a value"
         raise QexpError(f"{which} {words}, for example the median: `{fix}={values}`")
     cells = int(np.prod([grid_axis.cells for grid_axis in grid], dtype=np.float64))
     if cells > MOST_CELLS:
@@ -645,9 +597,9 @@ def estimate_cells(
     outputs = model.network.outputs
     true = {name: np.full(cells, np.nan) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
-    refined = (
-        {} if refinement is None else {name: column.copy() for name, column in estimates.items()}
-    )
+    refined = {}
+    if refinement is not None:
+        refined = {name: column.copy() for name, column in estimates.items()}
     source = source.with_only_fixed(constants)
     done = 0
 
@@ -661,17 +613,16 @@ def estimate_cells(
         for numbers, values, impossible in possible_cells(source, grid):
             samples = source.observe(values, random)
             done += impossible
-            network_estimates = {
-                name: column[:, 0].cpu().numpy() for name, column in model.estimate(samples).items()
-            }
+            network_estimates = {}
+            for name, column in model.estimate(samples).items():
+                network_estimates[name] = column[:, 0].cpu().numpy()
             for name in outputs:
                 true[name][numbers] = values[name] if name in values else constants[name]
                 estimates[name][repeat, numbers] = network_estimates[name]
             if refinement is not None:
-                for name, better in refinement(
-                    samples, values, network_estimates, refined_cells
-                ).items():
-                    refined[name][repeat, numbers] = better
+                better = refinement(samples, values, network_estimates, refined_cells)
+                for name, column in better.items():
+                    refined[name][repeat, numbers] = column
     return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}
 
 
@@ -683,9 +634,7 @@ MATRICES_OVER_SEEDS = Path("comparisons/matrices")
 """Folder in the workspace with a folder for each matrix over several runs."""
 
 OF_ONE = "mean_absolute_error_of_one"
-"""In the record: what to expect of one network, beside the smaller error of the mean of the
-networks' estimates.
-"""
+"""In the record: what to expect of one network, whose error is larger than that of their mean."""
 
 SHARED = (
     "dataset",
@@ -712,8 +661,7 @@ def matrices(
     make: Callable[[RunDirectory], Path],
     force: bool,
 ) -> tuple[Path, bool]:
-    """Make a matrix of each of several runs, and write their statistics over the seeds into a
-    folder of the workspace.
+    """Make a matrix of each of several runs, and write their statistics over the seeds.
 
     make   makes the matrix of a run, unless it exists, and returns its folder
     force  replace statistics of the same name that were made otherwise
@@ -745,14 +693,14 @@ def matrices(
     )
     outputs = outputs_among(table.data_vars)
     record |= summary(table, outputs)
-    of_runs = {name: [one["mean_absolute_error"][name] for one in records] for name in outputs}
-    record[OF_ONE] = {name: float(np.mean(errors)) for name, errors in of_runs.items()}
+    record[OF_ONE] = {}
+    for name in outputs:
+        record[OF_ONE][name] = float(np.mean([one["mean_absolute_error"][name] for one in records]))
     return folder, store_matrix(folder, table, record, force)
 
 
 def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
-    """Per output the mean of the estimates of several runs, its error, and the standard deviation
-    over the runs.
+    """Per output the mean of several runs' estimates, its error, and their standard deviation.
 
     Estimates by least squares likewise, if all runs have them. The errors of angles that repeat are
     taken the shorter way round.
@@ -775,19 +723,18 @@ def _output_over_seeds(
 ) -> dict[str, Any]:
     first, error, relative = tables[0], f"{output}{end}_error", f"{output}{end}_relative_error"
 
-    def over(key: str, words: str, statistic: Callable[..., Any]) -> Any:
+    def statistic(key: str, words: str, calculate: Callable[..., Any]) -> Any:
         values = np.stack([table[key].values for table in tables])
         words = f"{words} over {len(tables)} seeds, {first[key].attrs['long_name']}"
-        return first[key].dims, statistic(values, axis=0), {**first[key].attrs, "long_name": words}
+        return first[key].dims, calculate(values, axis=0), {**first[key].attrs, "long_name": words}
 
-    mean, bias = over(estimate, "mean", np.mean), over(error, "mean", np.mean)
-    return {
-        estimate: mean,
-        error: bias,
-        **({relative: over(relative, "mean", np.mean)} if relative in first else {}),
+    mean, bias = statistic(estimate, "mean", np.mean), statistic(error, "mean", np.mean)
+    deviation = statistic(estimate, "standard deviation", partial(np.std, ddof=1))
+    variables = {estimate: mean, error: bias}
+    if relative in first:
+        variables[relative] = statistic(relative, "mean", np.mean)
+    return variables | {
         f"{output}{end}_mean": mean,
         f"{output}{end}_bias": bias,
-        f"{output}{end}_standard_deviation": over(
-            estimate, "standard deviation", partial(np.std, ddof=1)
-        ),
+        f"{output}{end}_standard_deviation": deviation,
     }

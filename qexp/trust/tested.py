@@ -51,8 +51,7 @@ def batches(
     seeds: Seeds,
     device: torch.device,
 ) -> Iterator[Batch]:
-    """`count` observations of a part of the distributions, in batches; the same ones, whatever the
-    size of a batch.
+    """`count` observations of a part of the distributions, in batches; the same for any size.
 
     size  of a batch, a multiple of `SIMULATED_TOGETHER`
     """
@@ -63,13 +62,11 @@ def batches(
             end = min(first + SIMULATED_TOGETHER, start + size)
             few = {name: column[first:end] for name, column in values.items()}
             simulated.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
-        samples = {name: torch.cat([few[name] for few in simulated]) for name in simulated[0]}
-        yield Batch(
-            number,
-            start,
-            {name: column[start : start + size] for name, column in values.items()},
-            samples,
-        )
+        samples = {}
+        for name in simulated[0]:
+            samples[name] = torch.cat([few[name] for few in simulated])
+        columns = {name: column[start : start + size] for name, column in values.items()}
+        yield Batch(number, start, columns, samples)
 
 
 def given_batches(
@@ -78,10 +75,9 @@ def given_batches(
     """The first `count` of observations that are there, of these values, in batches."""
     for number, start in enumerate(range(0, count, size)):
         some = slice(start, min(start + size, count))
-        columns = {name: of_all[some] for name, of_all in values.items()}
-        yield Batch(
-            number, start, columns, {name: of_all[some] for name, of_all in samples.items()}
-        )
+        columns = {name: column[some] for name, column in values.items()}
+        images = {name: image[some] for name, image in samples.items()}
+        yield Batch(number, start, columns, images)
 
 
 @dataclass(frozen=True)

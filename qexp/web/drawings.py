@@ -33,6 +33,7 @@ from qexp.base.quantities import (
     quantity,
 )
 from qexp.figures.curves import Lines, middle_half, over_epochs, positions
+from qexp.kinds.calibration_figures import CALIBRATION_DRAWINGS, content_of
 from qexp.kinds.figures import (
     MissingNumbersError,
     fold_curves_of,
@@ -42,6 +43,13 @@ from qexp.kinds.figures import (
     truth_and_estimate,
     unit,
 )
+from qexp.kinds.matrix_figures import (
+    around_one,
+    half_width,
+    held_out_of,
+    numbers_of as matrix_numbers,
+    span,
+)
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC, number, printed
@@ -49,14 +57,6 @@ from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
 from qexp.store.record import meaning_of
-from qexp.trust.figures import CALIBRATION_DRAWINGS, content_of
-from qexp.trust.matrix_figures import (
-    around_one,
-    half_width,
-    held_out_of,
-    numbers_of as matrix_numbers,
-    span,
-)
 from qexp.web.html import Drawn, drawn
 
 if TYPE_CHECKING:

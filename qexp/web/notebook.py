@@ -19,13 +19,13 @@ from qexp.base.text import Table
 from qexp.comparison.study import VALUES, Study
 from qexp.errors import QexpError
 from qexp.export.network import Exported
+from qexp.kinds.matrix_figures import absolute_errors, matrix_of
 from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
 from qexp.results.errors import independence_in_words
 from qexp.runs.evaluate import Evaluation
 from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
-from qexp.trust.matrix_figures import absolute_errors, matrix_of
 from qexp.tuning.results import Tuned
 from qexp.web.html import Drawn, Shown, Titled, View, drawn, html, picture, pictures
 from qexp.web.run_page import drawings_of_all
@@ -182,11 +182,11 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
                    than too low: the posterior has seen the observation.
         Raises QexpError for a simulator that fails or shows something of another shape.
         """
-        from qexp.spec.kinds import kind_named
+        from qexp.spec.kinds import stage_anywhere
 
         every = np.stack([*self.stacked(sample).values()], axis=1)
         chosen = every[np.linspace(0, len(every) - 1, min(draws, len(every))).round().astype(int)]
-        predicted_of = kind_named("simulated").load("new").predicted_of
+        predicted_of = stage_anywhere("arrays").predicted_of
         predicted = predicted_of(simulator, chosen)
         seen = np.asarray(observed, float).ravel()
         if predicted.shape[1] != seen.size:

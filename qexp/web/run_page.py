@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -30,13 +29,16 @@ from qexp.metrics.meaning import (
     tells_nothing,
     with_interval,
 )
+from qexp.results.calibration import Calibrations
 from qexp.results.capabilities import Results, Section, sections_of, sections_of_evaluations
+from qexp.results.errors import Errors
 from qexp.runs.facts import facts
 from qexp.spec.experiences import ABSENT, differences, type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, evaluations_of
 from qexp.store.record import meaning_of
 from qexp.web.drawings import (
+    calibration_drawings,
     curves,
     fields,
     lines_of,
@@ -338,9 +340,10 @@ def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, An
 
 
 def drawings_of(results: Results) -> list[Drawn]:
-    """Drawings of the results of a capability, by its own function; else the kept pictures."""
-    if results.drawn_by:
-        return list(resolve_name(results.drawn_by)(results.directory))
+    """What is drawn of the results of a capability, else the pictures that are kept in the run."""
+    draw = DRAWINGS.get(type(results))
+    if draw is not None:
+        return draw(results.directory)
     return pictures(results.figures())
 
 
@@ -376,6 +379,13 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
         draw = partial(values_in_rows, values, axis, NETWORK)
         drawings.append(drawn(title, draw, "; ".join(words)))
     return drawings
+
+
+DRAWINGS: Mapping[type[Results], Callable[[RunDirectory], list[Drawn]]] = {
+    Errors: baselines_drawn,
+    Calibrations: calibration_drawings,
+}
+"""Results → what is drawn of them in place of the pictures that are kept in the run."""
 
 
 # A run at a glance, for notebooks and terminals: what its page shows, without what takes a mouse.

@@ -687,7 +687,11 @@ async def show_workspace(request: Request) -> Response:
     values: dict[str, Any] = {
         "root": str(workspace.root),
         "removed": [
-            {"name": entry.name, "entry": entry.path.name, "since": f"{entry.removed:%Y-%m-%d %H:%M}"}
+            {
+                "name": entry.name,
+                "entry": entry.path.name,
+                "since": f"{entry.removed:%Y-%m-%d %H:%M}",
+            }
             for entry in reversed(entries)
         ],
         "counts": _counts(states.values()),

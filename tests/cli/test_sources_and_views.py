@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray
 
-from qexp.trust.matrix_figures import matrix_of
+from qexp.kinds.matrix_figures import matrix_of
 from tests.conftest import SOUND, Specs, call
 
 UNIFORM = {"type": "uniform", "parameters": {"a": 1.0, "b": 3.0}}

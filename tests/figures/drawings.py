@@ -17,9 +17,11 @@ from qexp.figures.fields import Extent, Moment, draw_moments
 from qexp.figures.searches import Varied, front, search_panels
 from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels, values_in_rows
 from qexp.inference.density import Prior, of_training
+from qexp.kinds.calibration_figures import coverage, local, ranks
 from qexp.kinds.fields.figures import FieldSample, errors_by_thickness, sample_fields
 from qexp.kinds.figures import coverage_by_group
 from qexp.kinds.images.figures import ImageSample, Side, image_grid, of_estimates, sample_images
+from qexp.kinds.matrix_figures import held_out_of, matrix_panels, side_by_side
 from qexp.kinds.rows.figures import (
     HeldOut,
     draw_map,
@@ -44,8 +46,6 @@ from qexp.results.intervals import Coverage
 from qexp.rows.cell_means import CellMeans
 from qexp.simulation.distributions import log_uniform, uniform
 from qexp.trust.calibration import Statistics, TruthPositions, number_table
-from qexp.trust.figures import coverage, local, ranks
-from qexp.trust.matrix_figures import held_out_of, matrix_panels, side_by_side
 
 VOLUME = {"depth": "km", "delta_volume": "10⁶ m³"}
 

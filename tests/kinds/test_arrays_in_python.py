@@ -15,7 +15,7 @@ from qexp.base.tables import built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds.objects import data_kind
-from qexp.kinds.simulations.new import distributions
+from qexp.kinds.simulations.arrays import distributions
 from qexp.kinds.tables import BUILT_IN
 from qexp.spec.kinds import filled_in
 from tests.conftest import call

@@ -1,5 +1,5 @@
 """Runs that map parameters to images: as sources of an observation, and in place of the simulator
-of matrices.
+of matrices. What they are made of is in `test_parts_of_emulators.py`.
 """
 
 import json
@@ -14,9 +14,7 @@ import xarray
 
 import qexp
 from qexp.errors import QexpError
-from qexp.inference.weighting import Weighting, track_block
-from qexp.kinds.images.emulator import Emulator, between_pixels
-from qexp.networks.transforms import PrincipalComponents
+from qexp.kinds.images.emulator import Emulator
 from qexp.observations.observation import Observation, Track, write_observation
 from qexp.physics.geometry import line_of_sight
 from qexp.physics.point import mogi, mogi_image
@@ -25,7 +23,8 @@ from qexp.store.directory import RunDirectory
 from tests.conftest import call, copied, prepare_with, shared_folder
 from tests.inference.tracks import track
 
-pytestmark = pytest.mark.xdist_group("emulators")  # no other worker waits for what this one trains
+# no other worker waits for what this one trains
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("emulators")]
 
 SIDE, STEP, COUNT = 32, 400.0, 900
 """Pixels of an image, their size [m], and simulations."""
@@ -495,7 +494,6 @@ def test_matrices_of_simulations_in_files_are_made_through_an_emulator(workspace
 AT = "--axis", "depth=1.5:4:2", "--axis", "delta_volume=2:8:2"
 
 
-@pytest.mark.heavy
 def test_a_removed_emulator_is_named_with_what_takes_images_from_it_and_other_commands_do_without(
     workspace,
 ):
@@ -590,7 +588,6 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("key", ["found_emulator", "emulator", "lineage", "pulled"])
 def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_names(
     workspace, tmp_path, key
@@ -643,44 +640,3 @@ def test_no_command_executes_the_code_of_a_folder_that_a_pulled_run_or_a_spec_na
         assert (
             "if you trust it, remove the run, and pull or import it again with --trust-code" in said
         )
-
-
-# What it is made of.
-
-
-def test_values_between_pixels_are_exact_for_polynomials_of_second_degree():
-    row, column = torch.meshgrid(torch.arange(9.0), torch.arange(12.0), indexing="ij")
-    row, column = row.double(), column.double()
-    image = 1 + 2 * column - row + 0.3 * column**2 + 0.1 * column * row - 0.2 * row**2
-    x, y = torch.rand(2, 1, 40).double() * 5 + 2
-    exact = 1 + 2 * x - y + 0.3 * x**2 + 0.1 * x * y - 0.2 * y**2
-    found = between_pixels(image[None, None].expand(3, 2, -1, -1), torch.stack([x, y], dim=-1))
-    assert found == pytest.approx(exact[..., None].expand(3, -1, 2))
-
-
-def test_principal_components_restore_what_they_span_and_keep_the_size_of_errors():
-    random = torch.Generator().manual_seed(0)
-    images = torch.randn(50, 3, generator=random) @ torch.randn(3, 40, generator=random)
-    images = images.view(50, 1, 8, 5) + 7
-    transform = PrincipalComponents(count=3)
-    transform.fit(images)
-    coefficients = transform(images)
-    assert transform.inverse(coefficients) == pytest.approx(images, abs=1e-4)
-    assert coefficients.square().mean() == pytest.approx(1.0, rel=1e-4)
-    moved = transform.inverse(coefficients + torch.tensor([0.1, -0.2, 0.05])) - images
-    again = transform.inverse(coefficients + torch.tensor([-0.2, 0.05, 0.1])) - images
-    assert moved.square().sum() == pytest.approx(again.square().sum(), rel=1e-4)
-    with pytest.raises(ValueError, match="at most 40"):
-        PrincipalComponents(count=60).fit(images)
-
-
-def test_samples_of_errors_add_their_covariance_to_that_of_the_noise():
-    data = observation().tracks[0]
-    errors = torch.from_numpy(np.random.default_rng(0).normal(0, 0.01, (7, data.size)))
-    plain = Weighting([track_block(data, offset=False, ramp=False)])
-    total = np.diag(data.error**2) + (errors.T @ errors).numpy()
-    residual = torch.from_numpy(data.displacement)
-    assert plain.with_errors(errors)(residual).square().sum() == pytest.approx(
-        data.displacement @ np.linalg.solve(total, data.displacement)
-    )
-    assert plain.with_errors(errors).log_determinant == pytest.approx(np.linalg.slogdet(total)[1])

@@ -18,7 +18,8 @@ from qexp.base.options import uncounted
 from qexp.base.workspace import VARIABLE, find
 from qexp.errors import QexpError, SpecError
 from qexp.kinds.options import NewOptions
-from qexp.kinds.simulations.new import NAMES_OBSERVED, OBSERVED, distributions, drawn, simulated
+from qexp.kinds.simulations.arrays import distributions, drawn, simulated
+from qexp.kinds.simulations.new import NAMES_OBSERVED, OBSERVED
 from qexp.runs.new import new_simulations, new_specs
 
 TIMES = np.arange(4.0)
@@ -198,7 +199,7 @@ SLOW = """
             os.kill(os.getpid(), 9)
         size = (len(theta), 3) if at_once else 3
         return (theta if at_once else theta[0]) * np.ones(3) + np.random.normal(size=size)
-    from qexp.kinds.simulations.new import drawn
+    from qexp.kinds.simulations.arrays import drawn
     prior = {"a": scipy.stats.norm()}
     SEEN = drawn(prior, 60)[:, 0]
     print("---")

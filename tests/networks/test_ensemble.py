@@ -1,6 +1,10 @@
+import json
+
 import pytest
 import torch
 
+import qexp
+from qexp.kinds.ensembles import EnsembleDirectory
 from qexp.networks.estimator import (
     CACHED_NUMBERS,
     Ensemble,
@@ -141,3 +145,19 @@ def test_whole_batches_are_computed_together_and_the_rest_as_alone():
     """
     sizes = [len(batch["seen"]) for batch in _batches(network(0), {"seen": SEEN[:700]}, 64, 4)]
     assert sizes == [256, 256, 64, 64, 60]
+
+
+def test_what_any_of_its_runs_was_trained_on_is_inside_the_range_of_an_ensemble(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    runs = []
+    for ends in ({"least": 1.0, "greatest": 4.0}, {"least": 0.5, "greatest": 3.0}, {}):
+        with qexp.track("fit") as run:
+            runs.append(run.directory)
+        record = run.path / "run.json"
+        columns = {"features": [{"column": "seen", **ends}], "targets": [{"column": "tio2"}]}
+        record.write_text(json.dumps(json.loads(record.read_text()) | columns))
+    together = EnsembleDirectory(runs[0].path, False, tuple(runs)).record()
+    assert [(one.least, one.greatest) for one in together.features] == [(0.5, 4.0)]
+    assert [(one.least, one.greatest) for one in together.targets] == [(None, None)]

@@ -296,6 +296,15 @@ def test_a_command_of_the_user_is_notified_of_a_run_that_fails_and_of_the_end_of
     assert "did you mean 'message'" in call("run", "own", "--seed", "2").stderr
 
 
+def test_nobody_is_notified_of_a_run_that_can_be_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("qexp.toml").write_text("notify = \"sh -c 'cat >> notices'\"")
+    for error in (KeyboardInterrupt(), ValueError("too far")):
+        with pytest.raises(type(error)), package.track("fit"):
+            raise error
+    assert Path("notices").read_text() == "fit_1 failed: ValueError: too far\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 
 import numpy
 import pytest
@@ -9,6 +10,7 @@ from qexp.kinds import experiments
 from qexp.runs.launch import check_order, start
 from qexp.runs.order import Order
 from qexp.runs.plan import GridAxis, axes_of, plan_run, sweep
+from qexp.runs.stacks import in_stacks
 
 
 def test_keys_with_a_plus_between_them_get_the_same_value():
@@ -49,6 +51,14 @@ def test_a_grid_axis_without_values_is_refused(values):
 
 def planned(workspace, *, references=("mogi_quick",), seeds=(0,), grid=None, overrides=None):
     return sweep(references, seeds, grid or {}, overrides or {}, Workspace(workspace))
+
+
+def test_there_are_as_many_stacks_as_runs_work_at_a_time(workspace):
+    plans = planned(workspace, seeds=range(4))
+    for jobs, sizes in ((1, [4]), (2, [2, 2]), (3, [2, 1, 1])):
+        placed = in_stacks(plans, "stack", None, "cpu", jobs)
+        counts = Counter(plan.stack.id if plan.stack else plan.name for plan in placed)
+        assert sorted(counts.values(), reverse=True) == sizes
 
 
 @pytest.mark.heavy

@@ -89,6 +89,16 @@ def test_without_results_they_are_the_last_numbers_of_each_name():
     }
 
 
+def test_a_line_of_a_step_covers_a_longer_one_of_it_at_once():
+    with package.track("fit") as run:
+        run.log(1, loss=0.123456789)
+        run.log(1, loss=0.5)
+        kept = run.directory.metrics_file.read_text().splitlines()
+        assert [json.loads(line)["train"]["loss"] for line in kept] == [0.5]
+        run.log(2, loss=0.25)
+    assert lines("fit_0") == [(1, 0.5, None), (2, 0.25, None)]
+
+
 def test_a_step_that_is_given_counts_and_an_epoch_beside_it_is_a_number_like_others():
     with package.track("fit") as run:
         for step in range(10, 70, 10):

@@ -6,8 +6,8 @@ import re
 import pytest
 
 import qexp as package
+from qexp.kinds.images.figures_of_run import FIGURES
 from qexp.spec.kinds import documents_of
-from qexp.trust.figures import FIGURES
 from tests.conftest import SOUND, Specs, call, put, write_dense
 
 SAMPLES = 20

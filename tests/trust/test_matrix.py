@@ -9,9 +9,9 @@ import xarray
 
 import qexp
 from qexp.errors import NotFoundError, QexpError
+from qexp.kinds.matrix_figures import matrix_of
 from qexp.physics.geometry import line_of_sight, pixel_axis
 from qexp.physics.point import mogi_image
-from qexp.trust.matrix_figures import matrix_of
 
 SMALL = {"depth": (0.0, 4.0, 8), "delta_volume": (0.0, 2.0, 4)}
 

@@ -9,9 +9,9 @@ import torch
 import qexp as package
 from qexp.inference.bounds import bounds_of_cells
 from qexp.inference.refinement import MatrixAxis, Refinement
+from qexp.kinds.matrix_figures import held_out_of, matrix_panels
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
-from qexp.trust.matrix_figures import held_out_of, matrix_panels
 from qexp.web.drawings import matrices
 from tests.conftest import call, shared_folder
 

@@ -9,7 +9,7 @@ import xarray
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.trust.matrix_figures import held_out_of, matrix_panels
+from qexp.kinds.matrix_figures import held_out_of, matrix_panels
 from tests.conftest import call, drawing, shared_folder, write_dense
 
 pytestmark = pytest.mark.xdist_group("run_of_a_dike")  # both write into its folder

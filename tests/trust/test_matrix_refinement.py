@@ -14,9 +14,9 @@ import qexp as package
 from qexp.errors import QexpError
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.matrix_figures import matrix_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
-from qexp.trust.matrix_figures import matrix_of
 from tests.conftest import call, write_dense
 from tests.trust.test_matrix_of_sources import DATASET, FIXED, root
 

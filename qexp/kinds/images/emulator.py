@@ -1,11 +1,9 @@
-"""A run that maps parameters to images, in place of the simulator whose images it was trained on:
-an emulator.
-"""
+"""A run that maps parameters to images, in place of the simulator of its images: an emulator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -33,24 +31,16 @@ from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.directory import RunDirectory
 
 MOST_PARAMETERS = 0.001, 0.999
-"""Quantiles of a parameter between which an emulator is used: beyond them lie hardly any training
-samples.
-"""
+"""Quantiles of a parameter between which it is used: hardly any training samples lie beyond."""
 
 NEIGHBOURS = 50
-"""Test samples whose errors tell those of a source, at most: the ones whose images are most like
-its own.
-"""
+"""Test samples whose errors tell those of a source, at most: those with the most similar images."""
 
 WEIGHT_OF_SIZE = 0.3
-"""How much images differ whose sizes differ by a factor of e, where those that are orthogonal
-differ by √2.
-"""
+"""How much images differ whose sizes differ by a factor of e; orthogonal ones differ by √2."""
 
 LARGEST_ALIKE, FEWEST_ALIKE = 0.3, 10
-"""Difference up to which images are alike; and the number of those from which on errors are
-known.
-"""
+"""Difference up to which images are alike; and how many of those make the errors known."""
 
 TINY = torch.finfo(torch.float64).tiny
 
@@ -58,8 +48,7 @@ Images = Mapping[str, Tensor]
 
 
 class Emulator:
-    """The network of a finished run, in double precision, so that differences of its images tell
-    their derivatives.
+    """The network of a finished run, in double precision: images can be differentiated by numbers.
 
     Raises QexpError for a run that does not map numbers to images, or whose images have noise or
     hidden pixels.
@@ -68,58 +57,44 @@ class Emulator:
     def __init__(self, directory: RunDirectory) -> None:
         spec = directory.training_spec()
         require_done(directory)
-        self.directory, self.dataset = (
-            directory,
-            generated_of(spec["dataset"], tables_of(directory)),
-        )
-        document = spec["dataset"]
+        document, name = spec["dataset"], directory.name
+        self.directory, self.dataset = directory, generated_of(document, tables_of(directory))
         self.presumes_north = document.get("middles") == {} and not (
             document.get("rows") or document.get("made_by")
         )
         """Whether neither its files nor its dataset say which way rows of images run."""
         self.parameters, self.images = list(spec["inputs"]), list(spec["outputs"])
-        name = directory.name
-        if not {*self.images} <= {*self.dataset.images} or not {*self.parameters} <= {
-            *self.dataset.test
-        }:
+        of_images = {*self.images} <= {*self.dataset.images}
+        if not of_images or not {*self.parameters} <= {*self.dataset.test}:
             raise QexpError(
                 f"{name} is no emulator: it estimates {some(self.images)} of"
                 f" {some(self.parameters)}, and an emulator images of parameters that vary"
             )
-        if given := [of for of in self.dataset.test if of not in (*self.parameters, NOISE)]:
+        unknown = [known for known in self.dataset.test if known not in (*self.parameters, NOISE)]
+        if unknown:
             raise QexpError(
-                f"{name} does not know {some(given)}, on which its images depend; add it to its"
+                f"{name} does not know {some(unknown)}, on which its images depend; add it to its"
                 " inputs"
             )
-        if noisy := [
-            of
-            for of in self.images
-            if has_noise(self.dataset, of) or self.dataset.view(of).visible is not None
-        ]:
-            raise QexpError(
-                f"'{noisy[0]}' of {name} has noise or hidden pixels, which an emulator would learn;"
-                " train it on the dataset without them"
-            )
-
-        self._stations = [
-            image for image in self.images if self.dataset.view(image).measures == GNSS
-        ]
+        for image in self.images:
+            if has_noise(self.dataset, image) or self.dataset.view(image).visible is not None:
+                raise QexpError(
+                    f"'{image}' of {name} has noise or hidden pixels, which an emulator would"
+                    " learn; train it on the dataset without them"
+                )
+        views = {image: self.dataset.view(image) for image in self.images}
+        self._stations = [image for image, view in views.items() if view.measures == GNSS]
 
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units; in double
-        precision.
-        """
+        """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units."""
+        samples, images, transforms = {}, {}, self.model.transforms
         with torch.no_grad():
-            samples = {
-                of: values[of].double()[:, None] / self.dataset.si_factor(of)
-                for of in self.parameters
-            }
+            for name in self.parameters:
+                samples[name] = values[name].double()[:, None] / self.dataset.si_factor(name)
             outputs = self.model.network(self.model.inputs(samples))
-            transforms = self.model.transforms
-            return {
-                of: transforms[of].inverse(made) if of in transforms else made
-                for of, made in outputs.items()
-            }
+            for image, made in outputs.items():
+                images[image] = transforms[image].inverse(made) if image in transforms else made
+        return images
 
     @cached_property
     def model(self) -> Estimator:
@@ -133,75 +108,42 @@ class Emulator:
     @cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Parameter → the least and the greatest value for which it is used, in SI units."""
-        ends = {
-            of: self.dataset.distributions[of].quantile(np.array(MOST_PARAMETERS))
-            for of in self.dataset.test
-        }
-        return {
-            of: tuple(self.dataset.si_factor(of) * end for end in ends[of])
-            for of in self.parameters
-        }
+        ranges = {}
+        for name in self.parameters:
+            low, high = self.dataset.distributions[name].quantile(np.array(MOST_PARAMETERS))
+            factor = self.dataset.si_factor(name)
+            ranges[name] = factor * low, factor * high
+        return ranges
 
     @cached_property
     def tested(self) -> tuple[Images, Images]:
-        """Test samples' images, (sample, channel, height, width), and what they err. Raises
-        MissingNumbersError.
+        """Test samples' images, (sample, channel, height, width), and their errors.
+
+        Raises MissingNumbersError.
         """
-        kept = table(self.directory.results / TEST_IMAGES)
-        made, true = (
-            {image: torch.from_numpy(kept[name(image)].values).double() for image in self.images}
-            for name in (estimate_of, str)
-        )
-        return made, {image: made[image] - true[image] for image in self.images}
+        kept, made, errors = table(self.directory.results / TEST_IMAGES), {}, {}
+        for image in self.images:
+            made[image] = torch.from_numpy(kept[estimate_of(image)].values).double()
+            errors[image] = made[image] - torch.from_numpy(kept[image].values).double()
+        return made, errors
 
     def errors(self, values: Mapping[str, Tensor]) -> tuple[Images, Images, str]:
-        """What its images err for parameters like these, (1,) each in SI units: the mean, (1,
-        channel, height, width), deviations from it, (sample, channel, height, width), whose sum of
-        squares is the variance, and why they may be larger, if they may.
+        """Errors of its images for parameters like these, (1,) each in SI units.
 
-        Errors on the test samples whose images are most like these count, the more alike the more,
-        in proportion to the signal and where it is: errors of images on a grid are moved by as much
-        as the signals lie apart.
+        returns  mean and deviations, as of `errors_of_similar`, and why errors may be larger
         """
         made, errors = self.tested
-        images = {image: torch.cat([here, made[image]]) for image, here in self(values).items()}
-        size = _root_mean_square(images)
-        # what hardly moves tells nothing in proportion
-        size = size.clamp(min=1e-3 * float(size.max()) + TINY)
-        flat = ((image, of.flatten(1)) for image, of in images.items())
-        # wherever they are
-        alike = [of if image in self._stations else of.sort(dim=1).values for image, of in flat]
-        form, size = torch.cat(alike, dim=1) / size[:, None], size.log()
-        unlike = (
-            (form[1:] - form[0]).square().mean(dim=1)
-            + (WEIGHT_OF_SIZE * (size[1:] - size[0])).square()
-        ).sqrt()
-        near, order = unlike.sort()
-        count = min(NEIGHBOURS, len(near) // 3 + 5)
-        weights = 1 - (near[:count] / (1.05 * near[: count + 1][-1] + TINY)).square()
-        weights, order = weights / weights.sum(), order[:count]
-        few = float(weights.square().sum())  # 1 of a single sample, 0 of many
-        mean, deviations = {}, {}
-        for image, of_all in errors.items():
-            of = (size[0] - size[1:]).exp()[order, None, None, None] * of_all[order]
-            if image not in self._stations:
-                middle = _middle(
-                    torch.cat(
-                        [images[other] for other in images if other not in self._stations], dim=1
-                    )
-                )
-                of = _moved(of, middle[0] - middle[1:][order])
-            mean[image] = (1 - few) * torch.einsum("s,schw->chw", weights, of)[None]
-            deviations[image] = (weights * (1 + 2 * few)).sqrt()[:, None, None, None] * (
-                of - mean[image]
-            )
-        known = int((unlike < LARGEST_ALIKE).sum())
+        images = {image: torch.cat([asked, made[image]]) for image, asked in self(values).items()}
+        mean, deviations, similar = errors_of_similar(images, errors, self._stations)
+        if similar >= FEWEST_ALIKE:
+            return mean, deviations, ""
+        count = len(made[self.images[0]])
         doubt = (
-            f"{known or 'none'} of the {len(unlike)} test samples of {self.directory.name} are like"
+            f"{similar or 'none'} of the {count} test samples of {self.directory.name} are like"
             " this source, so that its errors here are hardly known; simulate more sources like"
             " it, and train again"
         )
-        return mean, deviations, "" if known >= FEWEST_ALIKE else doubt
+        return mean, deviations, doubt
 
     def source(self, fixed: bool) -> Source:
         """The emulator as a source of deformation.
@@ -212,29 +154,26 @@ class Emulator:
         """
         on_grid = [image for image in self.images if image not in self._stations]
         grid = OnGrid(self, on_grid) if on_grid else None
-        of_stations = AtStations(self, self._stations, grid is None) if self._stations else None
+        stations = AtStations(self, self._stations, grid is None) if self._stations else None
         metres = {image: self._metres(image) for image in self.images}
 
         def columns(sources: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-            centres, own = (
-                (torch.zeros_like(sources[:, :2]), sources)
-                if fixed
-                else (sources[:, :2], sources[:, 2:])
-            )
+            centres, own = torch.zeros_like(sources[:, :2]), sources
+            if not fixed:
+                centres, own = sources[:, :2], sources[:, 2:]
             return dict(zip(self.parameters, own.unbind(-1), strict=True)), centres
 
         def displacements(images: Images, points: Tensor) -> Tensor:
-            images = {image: metres[image] * of for image, of in images.items()}
-            found = (
-                grid(images, points)
-                if grid
-                else points.new_zeros(len(images[self.images[0]]), points.shape[1], 3)
-            )
-            return found if of_stations is None else of_stations(images, points, found)
+            images = {image: metres[image] * values for image, values in images.items()}
+            if grid is not None:
+                found = grid(images, points)
+            else:
+                found = points.new_zeros(len(images[self.images[0]]), points.shape[1], 3)
+            return found if stations is None else stations(images, points, found)
 
         def kernel(sources: Tensor, points: Tensor, less: Images) -> Tensor:
             values, centres = columns(sources)
-            images = {image: of - less[image] for image, of in self(values).items()}
+            images = {image: made - less[image] for image, made in self(values).items()}
             return displacements(images, points - centres[:, None])
 
         def corrected(source: Tensor) -> Source:
@@ -254,26 +193,24 @@ class Emulator:
             ranges=self.ranges,
             extent=None if grid is None else grid.extent,
             looks=None if grid is None else grid.directions,
-            places=None if of_stations is None else of_stations.places,
+            places=None if stations is None else stations.places,
             corrected=corrected,
         )
         return plain
 
     def _metres(self, image: str) -> float:
-        """By which its numbers are multiplied to be metres. Raises QexpError for what is no
-        length.
-        """
+        """By which its numbers are multiplied to be metres. Raises QexpError for no length."""
         unit = quantity(image, self.dataset.quantities).unit
-        if (factor := conversion(unit, "m")) is None:
+        factor = conversion(unit, "m")
+        if factor is None:
             raise QexpError(
                 f"'{image}' of {self.directory.name} is in {repr(unit) if unit else 'no unit'}, but"
-                " sources move the "
-                f'ground by lengths; train it on a dataset with "units": {{"{image}": "m"}}, or the'
-                " unit that it has"
+                ' sources move the ground by lengths; train it on a dataset with "units":'
+                f' {{"{image}": "m"}}, or the unit that it has'
             )
         return factor
 
-    def among(self, tables: Tables, name: str, fixed: bool) -> Tables:
+    def as_generator(self, tables: Tables, name: str, fixed: bool) -> Tables:
         """Tables with the emulator among the generators, and its variables among the quantities."""
         source = self.source(fixed)
         if not fixed and ({*POSITIONS} & {*self.parameters} or source.places is not None):
@@ -291,12 +228,9 @@ class Emulator:
         entry = Entry(
             build=lambda: DeformationImages(source), parameters={}, help=self.in_words(), example={}
         )
+        generators = {**tables["generators"], name: entry}
         quantities = {**tables["quantities"], **self.dataset.quantities}
-        return {
-            **tables,
-            "generators": {**tables["generators"], name: entry},
-            "quantities": quantities,
-        }
+        return {**tables, "generators": generators, "quantities": quantities}
 
     def in_words(self) -> str:
         """What it is, and how large its errors are on test samples."""
@@ -308,34 +242,73 @@ class Emulator:
         )
 
 
+def errors_of_similar(
+    images: Images, errors: Images, stations: Collection[str]
+) -> tuple[Images, Images, int]:
+    """Errors of images as of those test samples whose images are most similar.
+
+    images    image → (1 + sample, channel, height, width): the one asked for, then test samples'
+    errors    image → (sample, channel, height, width)
+    stations  images that are no images on a grid, but have a number for each station
+    returns   image → the mean error, (1, channel, height, width); deviations from it, (sample,
+              channel, height, width), whose sum of squares is the variance; and the number of test
+              samples that are alike
+
+    The more similar a sample, the more its errors count, in proportion to the size of the signal
+    and where that is: on a grid they are moved by the distance between the signals.
+    """
+    size = _root_mean_square(images)
+    # what hardly moves tells nothing in proportion
+    size = size.clamp(min=1e-3 * float(size.max()) + TINY)
+    numbers = []
+    for image, values in images.items():
+        flat = values.flatten(1)
+        numbers.append(flat if image in stations else flat.sort(dim=1).values)  # wherever they are
+    form, size = torch.cat(numbers, dim=1) / size[:, None], size.log()
+    difference = (form[1:] - form[0]).square().mean(dim=1)
+    difference = (difference + (WEIGHT_OF_SIZE * (size[1:] - size[0])).square()).sqrt()
+    nearest, order = difference.sort()
+    count = min(NEIGHBOURS, len(nearest) // 3 + 5)
+    weights = 1 - (nearest[:count] / (1.05 * nearest[: count + 1][-1] + TINY)).square()
+    weights, order = weights / weights.sum(), order[:count]
+    few = float(weights.square().sum())  # 1 of a single sample, 0 of many
+    on_grid = [values for image, values in images.items() if image not in stations]
+    middle = _middle(torch.cat(on_grid, dim=1)) if on_grid else None
+    mean, deviations = {}, {}
+    for image, kept in errors.items():
+        moved = (size[0] - size[1:]).exp()[order, None, None, None] * kept[order]
+        if image not in stations and middle is not None:
+            moved = _moved(moved, middle[0] - middle[1:][order])
+        mean[image] = (1 - few) * torch.einsum("s,schw->chw", weights, moved)[None]
+        spread = (weights * (1 + 2 * few)).sqrt()[:, None, None, None]
+        deviations[image] = spread * (moved - mean[image])
+    return mean, deviations, int((difference < LARGEST_ALIKE).sum())
+
+
 def _middle(images: Tensor) -> Tensor:
-    """Column and row around which their signals lie, (sample, 2), of images, (sample, image,
-    height, width).
-    """
-    squares = images.square().sum(dim=1)
-    along = (squares.sum(dim=axis).clamp(min=TINY) for axis in (1, 2))
-    return torch.stack(
-        [of @ torch.arange(of.shape[1]).to(of) / of.sum(dim=1) for of in along], dim=1
-    )
+    """Column and row of their signals, (sample, 2), of images (sample, image, row, column)."""
+    squares, middles = images.square().sum(dim=1), []
+    for axis in (1, 2):
+        signal = squares.sum(dim=axis).clamp(min=TINY)
+        middles.append(signal @ torch.arange(signal.shape[1]).to(signal) / signal.sum(dim=1))
+    return torch.stack(middles, dim=1)
 
 
-def _moved(images: Tensor, by: Tensor) -> Tensor:
-    """Images, (sample, 1, height, width), whose contents are moved by columns and rows, (sample,
-    2).
-    """
+def _moved(images: Tensor, distance: Tensor) -> Tensor:
+    """Images, (sample, 1, row, column), with contents moved by columns and rows, (sample, 2)."""
     height, width = images.shape[-2:]
     places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).flip(1).double()
-    return between_pixels(images, places - by[:, None]).mT.reshape(images.shape)
+    return between_pixels(images, places - distance[:, None]).mT.reshape(images.shape)
 
 
 def _root_mean_square(images: Images) -> Tensor:
     """Over all numbers of a sample, (sample,)."""
-    return torch.cat([of.flatten(1) for of in images.values()], dim=1).square().mean(dim=1).sqrt()
+    numbers = torch.cat([values.flatten(1) for values in images.values()], dim=1)
+    return numbers.square().mean(dim=1).sqrt()
 
 
 class OnGrid:
-    """Displacements between the pixels of an emulator's images: the least ones that they show along
-    their directions.
+    """Displacements between pixels: the least that an emulator's images show along their looks.
 
     directions  (image, 3)  unit vectors east, north, up
     extent      west, east, south and north of the middles of the outermost pixels [m]
@@ -345,16 +318,14 @@ class OnGrid:
     def __init__(self, emulator: Emulator, images: Sequence[str]) -> None:
         self._views = views_of(emulator.dataset, images)
         view = self._views[0]
-        if len({(of.height, of.width, of.pixel, of.middle) for of in self._views}) > 1 or not all(
-            map(math.isfinite, view.pixel)
-        ):
+        grids = {(one.height, one.width, one.pixel, one.middle) for one in self._views}
+        if len(grids) > 1 or not all(map(math.isfinite, view.pixel)):
             name = emulator.directory.name
             raise QexpError(
                 f"the images of {name} need pixels of one size that is known; give 'x_res'"
             )
-        self.directions = torch.from_numpy(
-            np.stack([of.directions.mean(axis=0) for of in self._views])
-        )
+        directions = [one.directions.mean(axis=0) for one in self._views]
+        self.directions = torch.from_numpy(np.stack(directions))
         # of what the images show, the least vector that has it
         self._upwards = torch.linalg.pinv(self.directions)
         size, sides = np.array([view.width, view.height]), np.array(view.pixel)
@@ -364,12 +335,10 @@ class OnGrid:
         self.extent = west, east, south, north
 
     def __call__(self, images: Images, points: Tensor) -> Tensor:
-        """(batch, point, 3), of images, (batch, 1, height, width), and points from their origin,
-        (batch, point, 2).
-        """
+        """(batch, point, 3), of images, (batch, 1, row, column), at points, (batch, point, 2)."""
         stack = torch.cat([images[view.image] for view in self._views], dim=1)
-        along = between_pixels(stack, (points - self._first) / self._sides)
-        found: Tensor = along @ self._upwards.mT
+        seen = between_pixels(stack, (points - self._first) / self._sides)
+        found: Tensor = seen @ self._upwards.mT
         return found
 
 
@@ -382,15 +351,13 @@ class AtStations:
 
     def __init__(self, emulator: Emulator, images: Sequence[str], alone: bool) -> None:
         self._images, self._alone, self._name = images, alone, emulator.directory.name
-        every = [emulator.dataset.view(image).points for image in images]
-        self.places = torch.cat([of.double() for of in every if of is not None])
+        places = [emulator.dataset.view(image).points for image in images]
+        self.places = torch.cat([points.double() for points in places if points is not None])
 
     def __call__(self, images: Images, points: Tensor, elsewhere: Tensor) -> Tensor:
-        """(batch, point, 3), of images, (batch, 3, station, 1), at points, which are the same in
-        the whole batch.
+        """(batch, point, 3), of images, (batch, 3, station, 1), at points of the whole batch.
 
-        elsewhere  at points that are none of the stations. Raises QexpError if nothing is known of
-                   some.
+        elsewhere  at points that are no stations. Raises QexpError if nothing is known of some
         """
         apart, nearest = torch.cdist(points[0], self.places).min(dim=1)
         here = apart <= SAME_PLACE
@@ -403,28 +370,26 @@ class AtStations:
         return torch.where(here[:, None], known[:, nearest], elsewhere)
 
 
-def between_pixels(images: Tensor, at: Tensor) -> Tensor:
+def between_pixels(images: Tensor, positions: Tensor) -> Tensor:
     """Images between the middles of their pixels, (batch, place, image), by cubic convolution.
 
-    images  (batch, image, height, width)
-    at      (batch, place, 2)  column and row, from 0; (1, place, 2) if they are those of all
+    images     (batch, image, height, width)
+    positions  (batch, place, 2)  column and row, from 0; (1, place, 2) if they are those of all
     Keys (1981), IEEE Trans. Acoust. Speech Signal Process. 29, 1153-1160, equation 4 (a = -1/2); at
     edges the outer pixels are repeated.
     """
     height, width = images.shape[-2:]
-    first = at.floor()
-    part = (at - first)[..., None]  # (batch, place, 2, 1)
+    first = positions.floor()
+    part = (positions - first)[..., None]  # (batch, place, 2, 1)
     apart = (part - torch.arange(-1, 3).to(part)).abs()
-    near, far = (1.5 * apart - 2.5) * apart**2 + 1, ((-0.5 * apart + 2.5) * apart - 4) * apart + 2
-    weights = torch.where(apart <= 1, near, far)  # (batch, place, 2, 4)
-    index = first[..., None].long() + torch.arange(-1, 3)
+    inner = (1.5 * apart - 2.5) * apart**2 + 1
+    outer = ((-0.5 * apart + 2.5) * apart - 4) * apart + 2
+    weights = torch.where(apart <= 1, inner, outer).expand(len(images), -1, -1, -1)
+    index = first[..., None].long() + torch.arange(-1, 3)  # (batch, place, 2, 4)
     columns, rows = index[..., 0, :].clamp(0, width - 1), index[..., 1, :].clamp(0, height - 1)
     flat = (rows[..., :, None] * width + columns[..., None, :]).flatten(1)  # (batch, place of 16)
     values = images.flatten(2).gather(2, flat[:, None].expand(len(images), images.shape[1], -1))
-    values = values.unflatten(2, (at.shape[1], 4, 4))
-    found: Tensor = torch.einsum(
-        "bvprc,bpr,bpc->bpv",
-        values,
-        *(of.expand(len(images), -1, -1) for of in (weights[..., 1, :], weights[..., 0, :])),
-    )
+    values = values.unflatten(2, (positions.shape[1], 4, 4))
+    along_x, along_y = weights[..., 0, :], weights[..., 1, :]
+    found: Tensor = torch.einsum("bvprc,bpr,bpc->bpv", values, along_y, along_x)
     return found

@@ -44,7 +44,7 @@ class Recalibration:
     marginals  the distribution of each output in the training data, whose ends no interval crosses
     truth      (observation, output)  true values
     ends       (observation, output, 3)  quantiles of the probabilities `ENDS`
-    beside     of each output the one by whose estimates cells are divided, too
+    others     of each output the one by whose estimates cells are divided, too
 
     All is done in normal scores of the training data. The factor of a cell is a conformal quantile,
     over its observations, of how far the truth lies from the median, in distances of the 90 %
@@ -55,134 +55,124 @@ class Recalibration:
     """
 
     def __init__(
-        self, marginals: Sequence[Marginal], truth: Array, ends: Array, beside: Sequence[int]
+        self, marginals: Sequence[Marginal], truth: Array, ends: Array, others: Sequence[int]
     ) -> None:
         self._marginals = marginals
         low, median, high = self.scores(np.moveaxis(ends, -1, 0))
-        above = self.scores(truth) - median
+        error = self.scores(truth) - median
         with np.errstate(divide="ignore", invalid="ignore"):
-            distances = np.where(above > 0, above / (high - median), above / (low - median))
+            distances = np.where(error > 0, error / (high - median), error / (low - median))
         distances = np.nan_to_num(distances, nan=0.0, posinf=HUGE)
-        self._cells = [Cells(median, (output, other)) for output, other in enumerate(beside)]
-        numbers = [cells.of(median) for cells in self._cells]
-        self._distances = [
-            [column[number == cell] for cell in range(cells.count)]
-            for cells, number, column in zip(self._cells, numbers, distances.T, strict=True)
-        ]
+        self._cells = [Cells(median, (output, other)) for output, other in enumerate(others)]
+        self._distances = []
+        """Of each output, and of each of its cells, (observation,)."""
+        for cells, column in zip(self._cells, distances.T, strict=True):
+            number = cells.numbers(median)
+            self._distances.append([column[number == cell] for cell in range(cells.count)])
         self._factors = cache(self._factors_of)
 
     def scores(self, values: Array) -> Array:
         """Normal scores of values, (..., output)."""
-        columns = [
-            marginal.score(values[..., column]) for column, marginal in enumerate(self._marginals)
-        ]
-        return np.clip(np.stack(columns, axis=-1), -FARTHEST, FARTHEST)
+        columns = enumerate(self._marginals)
+        scores = [marginal.score(values[..., column]) for column, marginal in columns]
+        return np.clip(np.stack(scores, axis=-1), -FARTHEST, FARTHEST)
 
     def values(self, scores: Array) -> Array:
-        columns = [
-            marginal.value(scores[..., column]) for column, marginal in enumerate(self._marginals)
-        ]
-        return np.stack(columns, axis=-1)
+        columns = enumerate(self._marginals)
+        values = [marginal.value(scores[..., column]) for column, marginal in columns]
+        return np.stack(values, axis=-1)
 
     def factors(self, medians: Array, probability: float) -> Array:
-        """By which distances from the medians grow, (sample, output), for intervals of a
-        probability.
+        """By which distances from medians grow for intervals of a probability, (sample, output).
 
         medians  scores, (sample, output). Raises QexpError if there are too few observations for
                  the probability
         """
-        return np.stack(
-            [
-                self._factors(probability)[o][cells.of(medians)]
-                for o, cells in enumerate(self._cells)
-            ],
-            1,
-        )
+        factors = []
+        for cells, of_cells in zip(self._cells, self._factors(probability), strict=True):
+            factors.append(of_cells[cells.numbers(medians)])
+        return np.stack(factors, axis=1)
 
     def _factors_of(self, probability: float) -> list[Array]:
         """Of each output, (cell,)."""
-        with_all = ((cells, np.concatenate(cells)) for cells in self._distances)
-        return [
-            np.array([_conformal(cell, of_all, probability) for cell in cells])
-            for cells, of_all in with_all
-        ]
+        factors = []
+        for cells in self._distances:
+            everywhere = np.concatenate(cells)
+            factors.append(np.array([_conformal(cell, everywhere, probability) for cell in cells]))
+        return factors
 
 
-def _conformal(distances: Array, of_all: Array, probability: float) -> float:
-    """The conformal quantile of a cell, or of all cells if it has too few observations. Raises
-    QexpError.
-    """
-    for some in (distances, of_all):
+def _conformal(distances: Array, everywhere: Array, probability: float) -> float:
+    """The conformal quantile of a cell, or of all if it has too few observations, or QexpError."""
+    for some in (distances, everywhere):
         rank = math.ceil((len(some) + 1) * probability)
         if rank <= len(some):
             return float(np.partition(some, rank - 1)[rank - 1])
     raise QexpError(
-        f"{len(of_all):,} observations cannot promise {100 * probability:g} % intervals; calibrate"
-        " with more of them"
+        f"{len(everywhere):,} observations cannot promise {100 * probability:g} % intervals;"
+        " calibrate with more of them"
     )
 
 
 class Cells:
-    """Cells of estimates, with as many observations in each: along one output, then in each part
-    along another.
+    """Cells of estimates, as many in each: along one output, then in each part along another.
 
     medians  (observation, output)
-    along    the two outputs; the same twice for one alone
+    axes     the two outputs; the same twice for one alone
     """
 
-    def __init__(self, medians: Array, along: tuple[int, int]) -> None:
-        self._first, self._second = along
-        wanted, single = max(len(medians) // OBSERVATIONS_OF_CELL, 1), len({*along}) == 1
+    def __init__(self, medians: Array, axes: tuple[int, int]) -> None:
+        self._first, self._second = axes
+        wanted, single = max(len(medians) // OBSERVATIONS_OF_CELL, 1), len({*axes}) == 1
         parts = wanted if single else math.isqrt(wanted)
         shares = np.arange(1, parts) / parts
         self._edges = np.quantile(medians[:, self._first], shares)
         part = np.searchsorted(self._edges, medians[:, self._first])
         column = medians[:, self._second]
-        within: Sequence[float] | Array = () if single else shares
-        self._edges_within = np.stack(
-            [np.quantile(column[part == number], within) for number in range(parts)]
-        )
-        self.count = parts * (1 + len(within))
+        inner = shares[:0] if single else shares
+        edges = [np.quantile(column[part == number], inner) for number in range(parts)]
+        self._inner_edges = np.stack(edges)
+        self.count = parts * (1 + len(inner))
 
-    def of(self, medians: Array) -> NDArray[np.int64]:
+    def numbers(self, medians: Array) -> NDArray[np.int64]:
         """The number of the cell of each sample, (sample,), of (sample, output)."""
         part = np.searchsorted(self._edges, medians[:, self._first])
-        within = (medians[:, self._second, None] > self._edges_within[part]).sum(axis=1)
-        number: NDArray[np.int64] = part * (1 + self._edges_within.shape[1]) + within
-        return number
+        inner = (medians[:, self._second, None] > self._inner_edges[part]).sum(axis=1)
+        numbers: NDArray[np.int64] = part * (1 + self._inner_edges.shape[1]) + inner
+        return numbers
 
 
 class RecalibratedPosterior(Posterior):
-    """A posterior whose draws and quantiles lie further from its medians by these factors, or less
-    far.
+    """A posterior whose draws and quantiles lie further from its medians, or nearer, by factors.
 
     Draws keep their ranks in each output, and so the correlations; they are as wide as 90 %
     intervals demand.
     """
 
-    def __init__(self, posterior: Posterior, by: Recalibration) -> None:
-        self._posterior, self._by = posterior, by
+    def __init__(self, posterior: Posterior, recalibration: Recalibration) -> None:
+        self._posterior, self._recalibration = posterior, recalibration
         self.names, self.device = posterior.names, posterior.device
         quantiles = posterior.quantiles(ENDS)
         ends = torch.stack([quantiles[name] for name in self.names], dim=1)  # (sample, output, 3)
-        self._low, self._median, self._high = by.scores(
-            np.moveaxis(ends.double().cpu().numpy(), -1, 0)
-        )
+        scores = recalibration.scores(np.moveaxis(ends.double().cpu().numpy(), -1, 0))
+        self._low, self._median, self._high = scores
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         draws = self._posterior.draws(count, random)
-        scores = self._by.scores(draws.double().cpu().numpy())
-        factors = self._by.factors(self._median, INTERVAL)
-        return torch.from_numpy(
-            self._by.values(self._median + factors * (scores - self._median))
-        ).to(draws)
+        scores = self._recalibration.scores(draws.double().cpu().numpy())
+        factors = self._recalibration.factors(self._median, INTERVAL)
+        values = self._recalibration.values(self._median + factors * (scores - self._median))
+        return torch.from_numpy(values).to(draws)
 
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
-        columns = []
+        columns, recalibration = [], self._recalibration
         for share in probabilities:
-            end = self._low if share < 0.5 else self._high
-            factors = self._by.factors(self._median, abs(1 - 2 * share)) if share != 0.5 else 0.0
-            columns.append(self._by.values(self._median + factors * (end - self._median)))
+            scores = self._median
+            if share != 0.5:
+                end = self._low if share < 0.5 else self._high
+                factors = recalibration.factors(self._median, abs(1 - 2 * share))
+                scores = self._median + factors * (end - self._median)
+            columns.append(recalibration.values(scores))
         quantiles = torch.from_numpy(np.stack(columns, axis=-1)).float()
         return {name: quantiles[:, output] for output, name in enumerate(self.names)}
 
@@ -199,9 +189,9 @@ class RecalibratedEnsemble(Ensemble):
     kept  the calibration whose observations tell the factors
     """
 
-    def __init__(self, ensemble: Ensemble, by: Recalibration, kept: Calibration) -> None:
+    def __init__(self, ensemble: Ensemble, recalibration: Recalibration, kept: Calibration) -> None:
         super().__init__(ensemble.models)
-        self._by, self.kept = by, kept
+        self._recalibration, self.kept = recalibration, kept
         observations = (
             f"{kept.observations:,} observations of the {kept.part_in_words} (made {kept.created})"
         )
@@ -212,15 +202,13 @@ class RecalibratedEnsemble(Ensemble):
         )
 
     def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
-        return RecalibratedPosterior(super().posterior(samples), self._by)
+        return RecalibratedPosterior(super().posterior(samples), self._recalibration)
 
 
 def recalibrated(
     ensemble: Ensemble, directory: RunDirectory, dataset: GeneratedDataset, part: str
 ) -> RecalibratedEnsemble:
-    """Networks of a run whose posteriors are recalibrated by its kept calibration on a part. Raises
-    QexpError.
-    """
+    """Networks of a run, recalibrated by its kept calibration on a part. Raises QexpError."""
     if part not in PARTS:
         raise QexpError(f"`recalibrated={part}`: {suggestion(part, PARTS)}")
     if not dataset.simulates and part not in (TEST, GIVEN):
@@ -240,19 +228,19 @@ def recalibrated(
     truth = np.stack([numbers[name].values for name in names], axis=1)
     places = [QUANTILES.index(end) for end in np.round(ENDS, 6)]
     ends = np.stack([numbers[f"{name}_quantile"].values[:, places] for name in names], axis=1)
-    axes = [np.atleast_1d(numbers[f"{name}_estimate_count"].attrs["axes"]) for name in names]
-    others = (
-        next((of for of in axis if of != name), name)
-        for name, axis in zip(names, axes, strict=True)
-    )
+    others = []
+    for output, name in enumerate(names):
+        axes = np.atleast_1d(numbers[f"{name}_estimate_count"].attrs["axes"])
+        indices = [names.index(axis) for axis in axes if axis != name]
+        others.append(indices[0] if indices else output)
     marginals = [of_training(name, dataset.distributions[name], 1.0) for name in names]
-    by = Recalibration(marginals, truth, ends, [names.index(other) for other in others])
-    return RecalibratedEnsemble(ensemble, by, Calibration.read(path.with_suffix(".json")))
+    recalibration = Recalibration(marginals, truth, ends, others)
+    kept = Calibration.read(path.with_suffix(".json"))
+    return RecalibratedEnsemble(ensemble, recalibration, kept)
 
 
 def recalibrated_run(
     directory: RunDirectory, ensemble: Ensemble, part: str
 ) -> RecalibratedEnsemble:
-    """The same, of the dataset that a run was trained on."""
-    dataset = trained_on(directory)
-    return recalibrated(ensemble, directory, dataset, part)
+    """Networks of a run, recalibrated as of the dataset that it was trained on."""
+    return recalibrated(ensemble, directory, trained_on(directory), part)

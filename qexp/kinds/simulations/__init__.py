@@ -12,4 +12,5 @@ KIND = replace(
     data="qexp.kinds.simulations.experiment:DATA",
     simulate=None,
     new="qexp.kinds.simulations.new",
+    arrays="qexp.kinds.simulations.arrays",
 )

@@ -1,6 +1,4 @@
-"""Figures of calibrations: ranks, coverage, and where intervals are too narrow; all figures of runs
-on images.
-"""
+"""Figures of calibrations: ranks, coverage, and where intervals are too narrow."""
 
 from __future__ import annotations
 
@@ -30,11 +28,10 @@ from qexp.kinds.figures import (
     FigureOfRun,
     MissingNumbersError,
     Pictures,
-    learning_curve,
     table,
     unit,
 )
-from qexp.kinds.images.figures import TEST_ESTIMATES, estimates
+from qexp.kinds.matrix_figures import HATCHES
 from qexp.results.calibration import (
     FEW_OBSERVATIONS,
     HEAD,
@@ -43,7 +40,6 @@ from qexp.results.calibration import (
     name_of_file,
 )
 from qexp.store.directory import RunDirectory
-from qexp.trust.matrix_figures import HATCHES, matrix
 
 if TYPE_CHECKING:
     import xarray
@@ -326,12 +322,3 @@ def _of_calibrations(draw: Callable[[str, Sequence[str], xarray.Dataset], Figure
 CALIBRATION_FIGURES: Mapping[str, FigureOfRun] = {
     f"calibration_{draw.__name__}": _of_calibrations(draw) for draw in CALIBRATION_DRAWINGS.values()
 }
-
-
-FIGURES: Mapping[str, FigureOfRun] = {
-    "learning_curve": learning_curve,
-    TEST_ESTIMATES: estimates,
-    **CALIBRATION_FIGURES,
-    "matrix": matrix,
-}
-"""The figures of a run on simulated images, by name."""
