@@ -499,7 +499,7 @@ def _bound(
         return signature.bind(*arguments, **keywords).arguments
     except TypeError as error:
         unknown = next((name for name in keywords if name not in signature.parameters), "")
-        in_the_shell = {}
+        in_the_shell: dict[str, str] = {}
         for field, _ in in_shell(options) if options else ():
             in_the_shell |= {flag.lstrip("-"): field.name for flag in flags_of(field)}
         several = "; give several as one list" if "too many positional" in str(error) else ""
