@@ -28,7 +28,6 @@ from qexp.kinds.networks import load_model
 from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import Estimator
 from qexp.simulation.generators import SAME_PLACE, DeformationImages, Source
-from qexp.simulation.views import GNSS
 from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.directory import RunDirectory
 
@@ -102,7 +101,7 @@ class Emulator:
             )
 
         self._stations = [
-            image for image in self.images if self.dataset.view(image).measures == GNSS
+            image for image in self.images if not self.dataset.view(image).instrument.imaging
         ]
 
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
