@@ -28,7 +28,6 @@ from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import Source
 from qexp.simulation.noise import LinearNoise
-from qexp.simulation.views import GNSS
 
 PROBABILITIES = np.linspace(0.005, 0.995, 9)
 """Quantiles of angles that vary in the training data, between which the directions of a view
@@ -81,7 +80,7 @@ def views_of(dataset: GeneratedDataset, inputs: Collection[str]) -> list[SeenVie
         if image not in inputs:
             continue
         view = dataset.view(image)
-        if view.points is not None or view.measures == GNSS:
+        if view.points is not None or not view.instrument.imaging:
             raise QexpError(
                 f"the run was trained on the points of its own '{image}', which other observations"
                 " do not have; a network for qexp invert --run takes radar images on a grid"
@@ -144,22 +143,22 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     """
     from scipy.optimize import linear_sum_assignment
 
-    radar = [track for track in observation.tracks if track.kind == "radar"]
-    if len(radar) < len(views):
+    images = [track for track in observation.tracks if track.instrument.imaging]
+    if len(images) < len(views):
         raise QexpError(
             f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the"
-            f" observation has {len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run"
+            f" observation has {len(images)} radar track{'' if len(images) == 1 else 's'}; use a run"
             " with as many views, or no `run`"
         )
-    means = [track.where_observed().direction.mean(axis=0) for track in radar]
+    means = [track.where_observed().direction.mean(axis=0) for track in images]
     looks = [mean / np.linalg.norm(mean) for mean in means]
     cosines = np.array([[(view.directions @ look).max() for look in looks] for view in views])
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))  # to the nearest of a view's directions
     assigned = {}
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
-        view, track = views[row], radar[column]
+        view, track = views[row], images[column]
         if angles[row, column] > SIGHT_TOLERANCE:
-            pairs = zip(radar, looks, strict=True)
+            pairs = zip(images, looks, strict=True)
             tracks = ", ".join(
                 f"'{other.name}' ({_seen_from(look, other.look)})" for other, look in pairs
             )

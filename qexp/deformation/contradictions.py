@@ -248,20 +248,20 @@ def _turn(angle: float) -> Tensor:
     return torch.tensor([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], dtype=torch.float64)
 
 
-def _of_radar(tracks: Sequence[Track]) -> Iterator[Mistake]:
+def _of_geometry(tracks: Sequence[Track]) -> Iterator[Mistake]:
     """Wrong headings and looks."""
-    radar = {number: track for number, track in enumerate(tracks) if track.kind == "radar"}
-    headings = {
-        number: math.atan2(*track.direction.mean(axis=0)[1::-1]) for number, track in radar.items()
-    }
-    for first, second in combinations(radar, 2):
+    headings = {}
+    for number, track in enumerate(tracks):
+        if track.instrument.line_of_sight:
+            headings[number] = math.atan2(*track.direction.mean(axis=0)[1::-1])
+    for first, second in combinations(headings, 2):
         angle = headings[second] - headings[first]
         words = f"with the headings of '{tracks[first].name}' and '{tracks[second].name}' exchanged"
         yield Mistake(words, {first: _turn(angle), second: _turn(-angle)})
-    for number, track in radar.items():
+    for number in headings:
         words = (
-            f"with '{track.name}' seen from the other side (its look, or its heading turned by"
-            " 180°)"
+            f"with '{tracks[number].name}' seen from the other side (its look, or its heading"
+            " turned by 180°)"
         )
         yield Mistake(words, {number: _turn(math.pi)})
 
@@ -299,7 +299,7 @@ def _common_motion(problem: Problem, fit: Fit, track: Track, number: int) -> Mis
     names = [COMPONENTS[axis] for axis in axes]
 
     def motions(problem: Problem) -> Tensor:
-        return problem.model.in_middles().direction[problem.weighting.slices[number]][:, axes].mT
+        return problem.model.shifts[problem.weighting.slices[number]][:, axes].mT
 
     def words(problem: Problem, fit: Fit) -> str:
         amounts = ", ".join(f"{fit.nuisances[number].amounts[name]:.3g} m {name}" for name in names)
@@ -433,7 +433,7 @@ def _explained(
         return ""
     least = UNCERTAIN if any(map(_is_estimated, tracks)) else 1.0
     linear = (
-        (_step if track.kind == "radar" else _common_motion)(problem, fit, track, number)
+        (_step if track.instrument.imaging else _common_motion)(problem, fit, track, number)
         for number, track in enumerate(tracks)
     )
     mistakes = [mistake for mistake in linear if mistake is not None]
@@ -483,7 +483,7 @@ def _between(
     """Mistakes of one track beside the others."""
     # they are known from all sides
     if all(source.looks is None for source in problem.model.sources):
-        yield from _of_radar(tracks)
+        yield from _of_geometry(tracks)
     blocks = problem.weighting.blocks
     for number, (track, where) in enumerate(zip(tracks, problem.weighting.slices, strict=True)):
         if problem.degrees <= where.stop - where.start:  # the others determine nothing

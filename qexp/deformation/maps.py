@@ -512,11 +512,10 @@ def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:
     from matplotlib.colors import LightSource
     from scipy.interpolate import griddata
 
-    radar = [track for track in tracks if track.kind == "radar" and track.elevation is not None]
-    known = [
-        track.select(np.isfinite(track.x + track.y + np.asarray(track.elevation)))
-        for track in radar
-    ]
+    known = list[Track]()
+    for track in tracks:
+        if track.instrument.imaging and track.elevation is not None:
+            known.append(track.select(np.isfinite(track.x + track.y + track.elevation)))
     best = max(known, key=lambda track: len(track.x), default=None)
     if best is None or len(best.x) < FEWEST_HEIGHTS:
         return None
@@ -650,8 +649,8 @@ class Maps:
 
     @property
     def stations(self) -> bool:
-        """Whether they are components of GNSS stations, which are drawn as arrows."""
-        return self.track.kind == "gnss"
+        """Whether they are components of stations, which are drawn as arrows."""
+        return self.track.instrument.symbol == "arrows"
 
 
 NOWHERE = Observation(())

@@ -426,11 +426,11 @@ def with_noises(
             semivariogram
     Raises QexpError.
     """
-    radar = [track for track in observation.tracks if track.kind == "radar"]
-    _require_use(options, radar)
-    words = options.noises if len(options.noises) != 1 else [*options.noises] * len(radar)
-    wanted = {track.name: word for track, word in zip(radar, words, strict=False)}
-    unknown = [track for track in radar if wanted.get(track.name) == ESTIMATE]
+    images = [track for track in observation.tracks if track.instrument.imaging]
+    _require_use(options, images)
+    words = options.noises if len(options.noises) != 1 else [*options.noises] * len(images)
+    wanted = {track.name: word for track, word in zip(images, words, strict=False)}
+    unknown = [track for track in images if wanted.get(track.name) == ESTIMATE]
     if any(track.count is not None for track in unknown):
         drawn = points()
         for track in unknown:
@@ -459,14 +459,14 @@ def with_noises(
     return replace(observation, tracks=tuple(tracks)), estimates
 
 
-def _require_use(options: ObserveOptions, radar: Sequence[Track]) -> None:
+def _require_use(options: ObserveOptions, images: Sequence[Track]) -> None:
     """Raises QexpError for options that contradict each other, or that nothing uses."""
-    if options.noises and not radar:
+    if options.noises and not images:
         raise QexpError("`noise`: there is no satellite track; stations have errors of their own")
-    if len(options.noises) > 1 and len(options.noises) != len(radar):
+    if len(options.noises) > 1 and len(options.noises) != len(images):
         raise QexpError(
             f"`noise` is given {len(options.noises)} times; give it once for all, or once for each"
-            f" of the {len(radar)} satellite tracks: {', '.join(track.name for track in radar)}"
+            f" of the {len(images)} satellite tracks: {', '.join(track.name for track in images)}"
         )
     if options.noise_area is not None and options.noise_mask is not None:
         raise QexpError(
@@ -563,7 +563,7 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
     observed = track.where_observed()
     averaged = None if observed.count is None else round(float(observed.count.sum()))
     incidence = heading = true_heading = None
-    if track.kind == "radar":
+    if track.instrument.line_of_sight:
         mean = observed.direction.mean(axis=0, keepdims=True)
         incidence, heading = (float(angle[0]) for angle in angles_of(mean, track.look))
         turn = (

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured, printed
 from qexp.observations.observation import Observation, Track, as_table, encoded
 from qexp.observations.projection import geographic
+from qexp.physics.instruments import INSTRUMENTS
 from qexp.rows.geotiff import encoded as encoded_raster
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def require_raster_library(observation: Observation, spacing: float | None) -> N
 
 def _sides_of_cells(track: Track, spacing: float | None) -> tuple[float, float] | None:
     """Lengths of a raster's cells; None for a track that has none, see `geotiff`."""
-    if track.kind != "radar":
+    if not track.instrument.imaging:
         return None
     located = np.isfinite(track.x) & np.isfinite(track.y)
     return _steps(track.x[located], track.y[located]) or (
@@ -257,7 +258,6 @@ PLACES = "result.kml"
 MAPS = "maps"
 COMPARISON = "comparison.csv"
 RESIDUALS = "residuals"
-STATIONS = "stations.csv"
 
 FORMAT = "qexp inversion 1"
 
@@ -274,19 +274,10 @@ COLUMNS = (
 )
 
 OF_STATIONS = (
-    "track",
-    "station",
-    "x (m)",
-    "y (m)",
-    "along_x",
-    "along_y",
-    "up",
-    "displacement (m)",
-    "error (m)",
-    "model (m)",
-    "residual (m)",
-)
-"""The components' directions are along the axes of x and y, and up."""
+    "track", "station", "x (m)", "y (m)", "along_x", "along_y", "up",
+    "displacement (unit)", "error (unit)", "model (unit)", "residual (unit)",
+)  # fmt: skip
+"""Directions of the components are along the axes of x and y, and up."""
 
 DIGITS = 10
 """Decimal places of these lengths and directions, so that 0.0131 is not 0.013100000000000002."""
@@ -372,8 +363,9 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
         if draws_at_once():
             figure = corner_of(posterior, f"Posterior of {inversion.source}", fitted_of(inversion))
             contents |= _pictures(PICTURE, figure, options.formats)
-    if any(track.kind == "gnss" for track in inversion.observation.tracks):
-        contents[STATIONS] = formats.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
+    for kind in dict.fromkeys(track.kind for track in inversion.observation.tracks):
+        if table := INSTRUMENTS[kind].table:
+            contents[table] = _table_of_stations(inversion, kind)
     for track in inversion.observation.tracks:
         raster = geotiff(
             track, inversion.tracks[track.name], inversion.observation.crs, options.spacing
@@ -423,25 +415,18 @@ def detailed(inversion: Inversion) -> dict[str, Any]:
     }
 
 
-def _of_stations(inversion: Inversion) -> Iterator[list[Any]]:
-    """The components of all stations that are observed."""
-    for track in inversion.observation.tracks:
-        if track.kind == "gnss":
-            points = track.where_observed()
-            result = inversion.tracks[track.name]
-            where = track.observed
-            names = [""] * points.size if points.station is None else points.station.tolist()
-            modelled = result.model[where], result.residual[where]
-            numbers = (
-                points.x,
-                points.y,
-                *points.direction.T,
-                points.displacement,
-                points.error,
-                *modelled,
-            )
-            for name, *row in zip(names, *(values.tolist() for values in numbers), strict=True):
-                yield [track.name, name, *(round(value, DIGITS) for value in row)]
+def _table_of_stations(inversion: Inversion, kind: str) -> bytes:
+    """The components of all stations of an instrument that are observed."""
+    rows = list[list[Any]]()
+    for track in (track for track in inversion.observation.tracks if track.kind == kind):
+        points, result = track.where_observed(), inversion.tracks[track.name]
+        names = [""] * points.size if points.station is None else points.station.tolist()
+        data = points.x, points.y, *points.direction.T, points.displacement, points.error
+        model, residual = result.model[track.observed], result.residual[track.observed]
+        for name, *row in zip(names, *data, model, residual, strict=True):
+            rows.append([track.name, name, *(round(float(value), DIGITS) for value in row)])
+    header = [name.replace("(unit)", f"({INSTRUMENTS[kind].unit})") for name in OF_STATIONS]
+    return formats.csv_text(header, rows).encode()
 
 
 def _netcdf(inversion: Inversion, history: str) -> bytes:

@@ -10,6 +10,7 @@ from qexp.base.quantities import number_with_unit
 from qexp.base.text import Table
 from qexp.errors import some
 from qexp.metrics.meaning import measured, number
+from qexp.physics.instruments import INSTRUMENTS
 
 if TYPE_CHECKING:
     from qexp.deformation.estimate import Estimate, Inversion
@@ -22,12 +23,12 @@ SAID = 0.05
 
 def track_words(track: TrackSummary) -> str:
     """A track in a line."""
-    names = "" if track.stations is None else f" {some(track.stations, 8)}"
-    counted = (
-        f"point{'s' * (track.points != 1)}"
-        if track.kind == "radar"
-        else f"components of GNSS stations{names}"
-    )
+    instrument = INSTRUMENTS[track.kind]
+    counted = instrument.data
+    if instrument.imaging and track.points == 1:
+        counted = "point"
+    if track.stations is not None:
+        counted += f" {some(track.stations, 8)}"
     if track.averaged is not None:
         counted = f"means of {track.averaged:,} points"
     masked = f", {track.masked:,} masked" if track.masked else ""
@@ -39,26 +40,19 @@ def track_words(track: TrackSummary) -> str:
         if abs(track.heading - track.true_heading) >= SAID:
             view += f" from grid north ({track.true_heading:.1f}° from true north)"
         view += {"left": ", looking left", None: " if it looks right"}.get(track.look, "")
-    return (
-        f"{track.points:,} {counted}{masked}, {extent}{view}, RMS {track.rms:.4g} m, error"
-        f" {track.error:.3g} m"
-    )
+    unit = instrument.unit
+    errors = f"RMS {track.rms:.4g} {unit}, error {track.error:.3g} {unit}"
+    return f"{track.points:,} {counted}{masked}, {extent}{view}, {errors}"
 
 
 def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
     """The tracks of an observation, and the correlated noise of those that have some."""
     columns = [
-        "track",
-        "points",
-        "east (km)",
-        "north (km)",
-        "incidence (°)",
-        "heading (°)",
-        "RMS (m)",
+        "track", "points", "east (km)", "north (km)", "incidence (°)", "heading (°)", "RMS (m)",
         "error (m)",
-    ]
+    ]  # fmt: skip
     # Of lines of sight alone the heading is known if the satellite looks right, as nearly all do.
-    unknown = any(track.kind == "radar" and track.look is None for track in tracks)
+    unknown = any(track.incidence is not None and track.look is None for track in tracks)
     title = (
         "Headings are from true"
         f" north{', where nothing tells the look of a satellite that looks right' * unknown}."
@@ -68,21 +62,12 @@ def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
         sides = [
             f"{low / 1000:,.1f} to {high / 1000:,.1f}" for low, high in (track.east, track.north)
         ]
-        angles = [
-            "" if angle is None else f"{angle:.1f}"
-            for angle in (track.incidence, track.true_heading)
-        ]
-        angles[1] += ", looks left" if track.look == "left" else ""
-        rows.append(
-            [
-                track.name,
-                f"{track.points:,}",
-                *sides,
-                *angles,
-                f"{track.rms:.3g}",
-                f"{track.error:.3g}",
-            ]
-        )
+        incidence = "" if track.incidence is None else f"{track.incidence:.1f}"
+        heading = "" if track.true_heading is None else f"{track.true_heading:.1f}"
+        heading += ", looks left" if track.look == "left" else ""
+        unit = INSTRUMENTS[track.kind].unit
+        errors = _in_metres(track.rms, unit), _in_metres(track.error, unit)
+        rows.append([track.name, f"{track.points:,}", *sides, incidence, heading, *errors])
         if (noise := track.noise) is not None:
             numbers = [noise.sill, noise.range / 1000, noise.nugget]
             noises.append([track.name, noise.type, *(f"{part:.3g}" for part in numbers)])
@@ -90,6 +75,11 @@ def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
     if noises:
         columns = ["noise", "type", "sill (m²)", "range (km)", "nugget (m²)"]
         yield Table("", columns, noises, frozenset(columns[2:]))
+
+
+def _in_metres(value: float, unit: str) -> str:
+    """A number of a column in metres, with its unit if that is another."""
+    return f"{value:.3g}" if unit == "m" else f"{value:.3g} {unit}"
 
 
 # An inversion.
@@ -110,7 +100,9 @@ def tables(inversion: Inversion) -> Iterator[Table]:
     for name, track in inversion.tracks.items():
         offset = "" if track.offset_error is None else measured(track.offset, track.offset_error)
         factor = "" if track.factor is None else measured(*track.factor)
-        row = [name, f"{track.n:,}", f"{track.rms:.3g}", f"{track.error:.3g}", offset]
+        unit = inversion.observation.track(name).instrument.unit
+        errors = _in_metres(track.rms, unit), _in_metres(track.error, unit)
+        row = [name, f"{track.n:,}", *errors, offset]
         rows.append([*row, factor] if several else row)
     columns += ["factor"] * several  # of the source's displacement, 1 for right data
     yield Table("", columns, rows, frozenset(columns[1:]))
@@ -119,15 +111,9 @@ def tables(inversion: Inversion) -> Iterator[Table]:
     if inversion.rivals:
         columns, rows = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"], []
         for rival in inversion.rivals:
+            size = str(rival["unknowns"]), number(rival["chi2_reduced"])
             differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
-            rows.append(
-                [
-                    rival["source"],
-                    str(rival["unknowns"]),
-                    number(rival["chi2_reduced"]),
-                    *differences,
-                ]
-            )
+            rows.append([rival["source"], *size, *differences])
         yield Table("", columns, rows, frozenset(columns[1:]))
 
 
@@ -150,19 +136,14 @@ def values_in_words(inversion: Inversion) -> Iterator[str]:
     """Each parameter with its error and unit."""
     for name, estimate in inversion.parameters.items():
         value, error = _value(estimate), digits(estimate.scaled_error, estimate.scaled_error)
-        yield (
-            f"{name}"
-            f" {number_with_unit(f'{value} ± {error}' if estimate.has_error else value, estimate.unit)}"
-        )
+        value += f" ± {error}" if estimate.has_error else ""
+        yield f"{name} {number_with_unit(value, estimate.unit)}"
 
 
 def fit_words(inversion: Inversion) -> str:
     """How well the sources explain the data, and how they were found."""
-    searched = (
-        f"{inversion.agreeing} of {inversion.starts} starts ended there, "
-        if inversion.starts > 1
-        else ""
-    )
+    searched = f"{inversion.agreeing} of {inversion.starts} starts ended there, "
+    searched *= inversion.starts > 1
     whole = sum(rival["seconds"] for rival in inversion.rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if inversion.rivals else ""
     return (
@@ -190,16 +171,16 @@ def _interval(estimate: Estimate) -> str:
     if estimate.interval95 is None:
         return ""
     low, high = estimate.interval95
-    width, near, far = (high - low) / 4, *sorted((abs(low), abs(high)))
-    spans = low * high > 0 and far > 10 * near  # several magnitudes
-    ends = [
-        digits(end, min(width, abs(end) / 10 or width) if spans else width) for end in (low, high)
-    ]
+    widths = [(high - low) / 4] * 2
+    smaller, larger = sorted((abs(low), abs(high)))
+    if low * high > 0 and larger > 10 * smaller:  # several magnitudes
+        widths = [min(width, abs(end) / 10) for width, end in zip(widths, (low, high), strict=True)]
     if all(estimate.open_ends):
         return "not determined"
+    least, most = digits(low, widths[0]), digits(high, widths[1])
     if any(estimate.open_ends):
-        return f"at most {ends[1]}" if estimate.open_ends[0] else f"at least {ends[0]}"
-    return f"{ends[0]} to {ends[1]}"
+        return f"at most {most}" if estimate.open_ends[0] else f"at least {least}"
+    return f"{least} to {most}"
 
 
 def table_of_posterior(posterior: SourcePosterior) -> Table:
@@ -208,10 +189,8 @@ def table_of_posterior(posterior: SourcePosterior) -> Table:
         low, high = parameter.interval95
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
-        prior = (
-            f"{parameter.prior}, {_end(parameter.least, parameter)} to"
-            f" {_end(parameter.largest, parameter)}"
-        )
+        least, largest = _end(parameter.least, parameter), _end(parameter.largest, parameter)
+        prior = f"{parameter.prior}, {least} to {largest}"
         prior += f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""
         rows.append([name, parameter.unit, digits(parameter.median, width), ends, prior])
     return Table("", columns, rows, frozenset(columns[2:3]))
@@ -247,12 +226,9 @@ def digits(value: float | None, error: float | None) -> str:
         return ""
     if error is None and LONG <= abs(value) < UNDETERMINED:  # a position, by a network
         return f"{value:,.0f}"
-    if (
-        error is None
-        or not math.isfinite(error)
-        or error <= 0
-        or max(abs(value), error) >= UNDETERMINED
-    ):
-        return f"{value:.6g}" if error is None or error <= 0 else f"{value:.3g}"
+    if error is None or error <= 0:
+        return f"{value:.6g}"
+    if not math.isfinite(error) or max(abs(value), error) >= UNDETERMINED:
+        return f"{value:.3g}"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:,.{decimals}f}" if decimals < 12 else f"{value:.6g}"

@@ -37,11 +37,12 @@ from qexp.observations.noise import declared
 from qexp.observations.observation import convergence, turned
 from qexp.observations.projection import crs_of
 from qexp.observations.reading import direction_toward, in_metres
+from qexp.physics.instruments import GNSS
 from qexp.rows.geotiff import encoded
 from qexp.simulation.generators import DeformationImages
 from qexp.simulation.noise import Decorrelation, Grid, Noise
 from qexp.simulation.noise_models import NOISES
-from qexp.simulation.views import DISPLACEMENT, GNSS, View
+from qexp.simulation.views import DISPLACEMENT, View
 
 # of the images: a zone of UTM, east and north of their middle
 CRS, CENTRE = "EPSG:32633", (426_000.0, 4_519_000.0)

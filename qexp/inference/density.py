@@ -220,7 +220,7 @@ class Model(Protocol):
     def possible(self, values: Tensor, /) -> Tensor:
         """Whether there can be such sources, (source,)."""
 
-    def at(self, points: Tensor, /) -> Model:
+    def select(self, points: Tensor, /) -> Model:
         """The same at some of the points."""
 
 
@@ -311,7 +311,9 @@ class Signals:
         turn = torch.linalg.pinv(basis[:, points]) @ triangle.mT
         data = self.data @ vectors
         rest = (self.data.square().sum(dim=1) - data.square().sum(dim=1)).clamp(min=0)
-        few = Signals(self.model.at(points), lambda displacements: displacements @ turn, data, rest)
+        few = Signals(
+            self.model.select(points), lambda displacements: displacements @ turn, data, rest
+        )
         accurate = tested is None or self._are_those(
             lambda values: few(values) @ vectors.mT, tested, tolerance
         )
@@ -362,7 +364,7 @@ class Tabulated:
     def __call__(self, values: Tensor) -> Tensor:
         return torch.from_numpy(self._spline(self._places(values.numpy())))
 
-    def at(self, points: Tensor) -> Model:
+    def select(self, points: Tensor) -> Model:
         some = copy(self)
         some.points, some._spline = len(points), copy(self._spline)
         some._spline.c = self._spline.c[..., points.numpy()]

@@ -518,8 +518,8 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
     The estimate is linear in the data to first order, with the weights K = (JᵀC⁻¹J)⁻¹ JᵀC⁻¹
     (offsets and ramps included), so that K Ĉ Kᵀ is its covariance for noise of any covariance Ĉ:
     here nugget and exponential that fit the semivariogram of the track's residuals (the "sandwich"
-    of White 1980, Econometrica 48, 817-838). Components of GNSS stations count as independent, with
-    the variance of their residuals. None for a track of more than MOST_CORRELATED points, or
+    of White 1980, Econometrica 48, 817-838). Components of stations count as independent, with the
+    variance of their residuals. None for a track of more than MOST_CORRELATED points, or
     without enough points for a semivariogram.
     """
     weighting = problem.weighting
@@ -528,7 +528,7 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
     middle = torch.zeros(len(weights), len(weights), dtype=weights.dtype)
     for track, residual, where in zip(tracks, fit.residual, weighting.slices, strict=True):
         of_track = weights[:, where]
-        if track.kind == "gnss":
+        if not track.instrument.imaging:
             middle += float(np.mean(residual**2)) * of_track @ of_track.mT
             continue
         if len(residual) > MOST_CORRELATED:

@@ -36,7 +36,6 @@ from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, al
 from qexp.inference.weighting import Weighting
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import DeformationImages
-from qexp.simulation.views import GNSS
 
 Numbers = NDArray[np.intp]
 
@@ -109,7 +108,7 @@ def usual_level(dataset: GeneratedDataset, images: Sequence[str]) -> float:
     for image in images:
         added = dataset.noise.added(image)
         if (
-            dataset.view(image).measures == GNSS
+            not dataset.view(image).instrument.imaging
             or not added
             or not all(noise.of_unit_variance for noise in added)
         ):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -32,6 +32,8 @@ SIGHT_TOLERANCE = 5.0
 """Largest angle between the line of sight of a track and those along which a source is known
 [degrees].
 """
+WEIGHT_TOLERANCE = 1e-6
+"""Deviation from 1 of the sum of the weights of places, up to which their sum is a mean."""
 GRADIENT_TOLERANCE = 1e-9
 """A problem has converged if the cosine between the residuals and each column of the Jacobian is
 below this.
@@ -254,11 +256,15 @@ def _damped_step(
 
 
 def deformation_of(
-    sources: Sequence[Source], tracks: Sequence[Track], origin: tuple[float, float]
+    sources: Sequence[Source],
+    tracks: Sequence[Track],
+    origin: tuple[float, float],
+    columns: Columns | None = None,
 ) -> Deformation:
     """The sum of sources as tracks see it, at all of their points in order.
 
-    origin  east, north of the position (0, 0) of sources [m]
+    origin   east, north of the position (0, 0) of sources [m]
+    columns  see `Deformation`
     Raises QexpError for a track along whose direction a source is not known.
     """
     stations = [np.stack([track.x, track.y], axis=1) - np.array(origin) for track in tracks]
@@ -273,13 +279,38 @@ def deformation_of(
     elevation, spread = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))
     places = torch.from_numpy(np.concatenate(stations))
     heights = None if elevation is None else torch.from_numpy(elevation)
-    if spread is None:
-        return Deformation(sources, places, direction, heights)
+    if spread is None and all(track.instrument.combination is None for track in tracks):
+        return Deformation(sources, places, direction, heights, columns=columns)
+    spread = np.zeros((len(places), 2)) if spread is None else spread
     count = where_known(tracks, "count", 1.0)
     number = torch.ones(len(places)) if count is None else torch.from_numpy(count)
-    away, means = places_in_cells(torch.from_numpy(spread), number)
+    shift, means = places_in_cells(torch.from_numpy(spread), number)
+    shift, direction, means = _combined(tracks, shift, direction[means.owner], means)
     heights = None if heights is None else heights[means.owner]
-    return Deformation(sources, places[means.owner] + away, direction[means.owner], heights, means)
+    return Deformation(sources, places[means.owner] + shift, direction, heights, means, columns)
+
+
+def _combined(
+    tracks: Sequence[Track], shift: Tensor, direction: Tensor, means: Means
+) -> tuple[Tensor, Tensor, Means]:
+    """Shifts from points to their places, directions there, and means, with the places of tracks
+    whose instruments combine displacements of several in place of single ones.
+    """
+    first = 0
+    for track in tracks:
+        points = torch.arange(first, first + len(track.x))
+        first += len(track.x)
+        if track.instrument.combination is None:
+            continue
+        combination = track.instrument.combination(track.direction)
+        parts = (torch.from_numpy(np.array(part)) for part in combination)
+        shifts, directions, weights = (part.flatten(0, 1) for part in parts)
+        others = ~torch.isin(means.owner, points)
+        shift = torch.cat([shift[others], shifts])
+        direction = torch.cat([direction[others], directions])
+        owner = torch.cat([means.owner[others], points.repeat(len(weights) // len(points))])
+        means = Means(owner, torch.cat([means.weight[others], weights]), means.points)
+    return shift, direction, means
 
 
 def angle_beside(source: Source, track: Track, origin: tuple[float, float]) -> float:
@@ -298,13 +329,13 @@ def _sines_beside(source: Source, points: Tensor, direction: Tensor) -> Tensor:
     """
     if source.looks is None:
         return torch.zeros(len(points), dtype=torch.float64)
-    across = direction - direction @ torch.linalg.pinv(source.looks) @ source.looks
-    return torch.where(source.elsewhere(points), across.norm(dim=1), 0.0)
+    unseen = direction - direction @ torch.linalg.pinv(source.looks) @ source.looks
+    return torch.where(source.elsewhere(points), unseen.norm(dim=1), 0.0)
 
 
 class Means(NamedTuple):
-    """Means over places: of each place the number of its mean, counted from 0, and its weight in
-    it, (place,).
+    """Weighted sums over places, means of cells or differences: of each place the number of its
+    sum, counted from 0, and its weight in it, (place,).
     """
 
     owner: Tensor
@@ -318,11 +349,21 @@ class Means(NamedTuple):
         return cls(group, 1 / counts.double()[group], len(counts))
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(..., mean) of (..., place)"""
+        """(..., sum) of (..., place)"""
         weighted = values * self.weight
-        return weighted.new_zeros(*values.shape[:-1], self.points).index_add_(
-            -1, self.owner, weighted
-        )
+        sums = weighted.new_zeros(*values.shape[:-1], self.points)
+        return sums.index_add_(-1, self.owner, weighted)
+
+    def are_averages(self) -> Tensor:
+        """Whether the weights of each sum add up to 1, (sum,), as those of no difference do."""
+        return (self(torch.ones_like(self.weight)) - 1).abs() < WEIGHT_TOLERANCE
+
+    def middles(self) -> Means:
+        """The means of places, whatever the sign of their weights: where each sum is measured."""
+        size = self._replace(weight=torch.ones_like(self.weight))(self.weight.abs())
+        weight = self.weight.abs() / size[self.owner]
+        weight = torch.where(self.are_averages()[self.owner], self.weight, weight)
+        return self._replace(weight=weight)
 
 
 def places_in_cells(spread: Tensor, count: Tensor) -> tuple[Tensor, Means]:
@@ -340,12 +381,24 @@ def places_in_cells(spread: Tensor, count: Tensor) -> tuple[Tensor, Means]:
     outer = torch.where((spread == 0).all(dim=1), 0.0, 0.5 / kurtosis)
     weights = torch.stack([outer, 1 - 2 * outer, outer])
     nodes = torch.stack([-kurtosis.sqrt(), torch.zeros_like(outer), kurtosis.sqrt()])
-    away = (
-        torch.stack(torch.broadcast_tensors(nodes[:, None], nodes), dim=-1).flatten(0, 1) * spread
-    )
+    nodes = torch.stack(torch.broadcast_tensors(nodes[:, None], nodes), dim=-1).flatten(0, 1)
     weight = (weights[:, None] * weights).flatten(0, 1)
     used = weight > 1e-9
-    return away[used], Means(torch.arange(len(count)).expand(9, -1)[used], weight[used], len(count))
+    owner = torch.arange(len(count)).expand(9, -1)[used]
+    return (nodes * spread)[used], Means(owner, weight[used], len(count))
+
+
+class Columns(NamedTuple):
+    """Parameters of sources that differ from part to part of the points, such as between dates.
+
+    names  of all parameters
+    part   (point,)  number of the part to which each point belongs
+    own    numbers of the parameters in each part, in the order of the columns of the sources
+    """
+
+    names: Sequence[str]
+    part: Tensor
+    own: Sequence[Sequence[int]]
 
 
 class Deformation:
@@ -356,7 +409,9 @@ class Deformation:
     direction  (place, 3)           unit vectors east, north, up
     elevation  (place,)             above the level from which depths count [m], or None; see
                                     `physics.geometry`
-    means      of places, if points are that; else each point is a place
+    means      sums of places, if points are that; else each point is a place
+    columns    of parameters that differ between points; None: they are the columns of the sources.
+               Sources that are approximations know none
     """
 
     def __init__(
@@ -366,131 +421,158 @@ class Deformation:
         direction: Tensor,
         elevation: Tensor | None = None,
         means: Means | None = None,
+        columns: Columns | None = None,
     ) -> None:
         self.sources = tuple(sources)
         self.points = len(stations) if means is None else means.points
-        self.stations, self.direction, self.elevation, self._means = (
-            stations,
-            direction,
-            elevation,
-            means,
-        )
-        self.names = [name for source in sources for name in source.columns]
+        self.stations, self.direction, self.elevation = stations, direction, elevation
+        self._means, self._columns = means, columns
+        own = [name for source in sources for name in source.columns]
+        self.names = own if columns is None else columns.names
         self._widths = [len(source.columns) for source in sources]
         self._lowest = 0.0 if elevation is None else float(elevation.min())
 
     @property
     def positions(self) -> Tensor:
-        """East and north of each point, (point, 2) [m]; of means, of their middle."""
-        return self.stations if self._means is None else self._means(self.stations.mT).mT
+        """East and north of each point, (point, 2) [m]; of sums, the middle of their places."""
+        return self.stations if self._means is None else self._means.middles()(self.stations.mT).mT
+
+    @property
+    def shifts(self) -> Tensor:
+        """The data of all points if the ground moves by 1 m east, north and up, (point, 3)."""
+        return self.direction if self._means is None else self._means(self.direction.mT).mT
 
     def in_middles(self) -> Deformation:
-        """The same in the middle of each mean's places, which is quicker, and enough to tell minima
-        apart.
+        """The deformation in the middle of each mean's places, which is quicker, and enough to tell
+        minima apart; differences keep their places.
         """
-        if (means := self._means) is None:
+        means = self._means
+        if means is None:
             return self
-        some = copy(self)
-        some._means, some.stations, some.direction = (
-            None,
-            self.positions,
-            means(self.direction.mT).mT,
-        )
-        some.elevation = None if self.elevation is None else means(self.elevation)
+        averages = means.are_averages()
+        points, kept, some = averages.nonzero()[:, 0], ~averages[means.owner], copy(self)
+
+        def middle(values: Tensor) -> Tensor:
+            return torch.cat([means(values.mT).mT[points], values[kept]])
+
+        some.stations, some.direction = middle(self.stations), middle(self.direction)
+        if self.elevation is not None:
+            some.elevation = middle(self.elevation[:, None])[:, 0]
+        owner = torch.cat([points, means.owner[kept]])
+        weight = torch.cat([means.weight.new_ones(len(points)), means.weight[kept]])
+        some._means = Means(owner, weight, means.points) if kept.any() else None
         return some
 
     def places(self) -> tuple[Deformation, Callable[[Tensor], Tensor]]:
-        """The same with each place as a point; and the means over places, (..., place) → (...,
+        """The deformation with each place as a point; and the sums of places, (..., place) → (...,
         point).
         """
-        some = copy(self)
+        some, means = copy(self), self._means
         some.points, some._means = len(self.stations), None
-        if self._means is None:
+        if means is None:
             return some, lambda values: values
-        return some, self._means.__call__
+        if self._columns is not None:
+            some._columns = self._columns._replace(part=self._columns.part[means.owner])
+        return some, means.__call__
 
     def turned(self, points: slice, matrix: Tensor) -> Deformation:
-        """The same with the directions of some points multiplied by a matrix, (3, 3)."""
+        """The deformation with directions of some points multiplied by a matrix, (3, 3)."""
         owner = torch.arange(self.points) if self._means is None else self._means.owner
-        some, of = copy(self), (owner >= points.start) & (owner < points.stop)
-        some.direction = torch.where(of[:, None], self.direction @ matrix.mT, self.direction)
+        some, there = copy(self), (owner >= points.start) & (owner < points.stop)
+        some.direction = torch.where(there[:, None], self.direction @ matrix.mT, self.direction)
         return some
 
-    def at(self, points: Tensor) -> Deformation:
-        """The same at some of the points."""
-        some, rows = copy(self), points
+    def select(self, points: Tensor) -> Deformation:
+        """The deformation of some of the points."""
+        some, rows, means = copy(self), points, self._means
         some.points = len(points)
-        if self._means is not None:
+        if means is not None:
             number = torch.full((self.points,), -1).index_put_((points,), torch.arange(len(points)))
-            rows = torch.isin(self._means.owner, points).nonzero()[:, 0]
-            some._means = Means(
-                number[self._means.owner[rows]], self._means.weight[rows], len(points)
-            )
+            rows = torch.isin(means.owner, points).nonzero()[:, 0]
+            some._means = Means(number[means.owner[rows]], means.weight[rows], len(points))
         some.stations, some.direction = self.stations[rows], self.direction[rows]
         some.elevation = None if self.elevation is None else self.elevation[rows]
+        if self._columns is not None:
+            some._columns = self._columns._replace(part=self._columns.part[points])
         return some
 
     def __call__(self, parameters: Tensor) -> Tensor:
         """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem,
         parameter), SI units.
         """
-        each = zip(self.sources, parameters.split(self._widths, dim=1), strict=True)
-        moved = [
-            source.displacements(columns, self.stations[None], self.elevation)
-            for source, columns in each
-        ]
-        along: Tensor = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
-        return along if self._means is None else self._means(along)
+        if self._columns is None:
+            moved = self._moved(parameters, 0, slice(None))
+        else:
+            moved = parameters.new_empty(len(parameters), len(self.stations), 3)
+            owner = slice(None) if self._means is None else self._means.owner
+            for part in range(len(self._columns.own)):
+                places = (self._columns.part[owner] == part).nonzero()[:, 0]
+                moved[:, places] = self._moved(parameters, part, places)
+        seen = (moved * self.direction).sum(dim=-1)
+        return seen if self._means is None else self._means(seen)
+
+    def _moved(self, parameters: Tensor, part: int, places: Tensor | slice) -> Tensor:
+        """Displacement of some places of a part, (problem, place, 3) [m]."""
+        stations = self.stations[places][None]
+        elevation = None if self.elevation is None else self.elevation[places]
+        each = self._each(parameters, part)
+        moved = [source.displacements(columns, stations, elevation) for source, columns in each]
+        total: Tensor = sum(moved[1:], moved[0])
+        return total
 
     def corrected(self, values: Tensor) -> Deformation:
-        """The same, but sources whose kernels are approximations less what they err near such
-        values, (parameter,).
+        """The deformation by the same sources, but those whose kernels are approximations less what
+        they err near such values, (parameter,).
         """
-        some, each = copy(self), zip(self.sources, values.split(self._widths), strict=True)
-        some.sources = tuple(
-            source if source.corrected is None else source.corrected(columns).with_name(source.name)
-            for source, columns in each
-        )
+        some, sources = copy(self), list[Source]()
+        for source, columns in self._each(values):
+            if source.corrected is not None:
+                source = source.corrected(columns).with_name(source.name)
+            sources.append(source)
+        some.sources = tuple(sources)
         return some
+
+    def _each(self, values: Tensor, part: int = 0) -> Iterator[tuple[Source, Tensor]]:
+        """Each source with its columns of values, (..., parameter), in a part of the points."""
+        own = slice(None) if self._columns is None else self._columns.own[part]
+        return zip(self.sources, values[..., own].split(self._widths, dim=-1), strict=True)
 
     def errors(self, values: Tensor) -> Tensor:
         """What sources that were corrected near such values, (parameter,), may still err: (sample,
         point) [m], whose sum of squares is their variance. No samples if none is an approximation.
         """
         samples = [self.stations.new_zeros(0, len(self.stations))]
-        for source, columns in zip(self.sources, values.split(self._widths), strict=True):
+        for source, columns in self._each(values):
             if source.errors is not None:
                 samples.append((source.errors(self.stations[None]) * self.direction).sum(dim=-1))
             if source.looks is not None:
                 samples.append(self._unseen(source, columns))
-        along = torch.cat(samples)
-        return along if self._means is None else self._means(along)
+        seen = torch.cat(samples)
+        return seen if self._means is None else self._means(seen)
 
     def _unseen(self, source: Source, columns: Tensor) -> Tensor:
         """What a source may move points across the directions along which it is known, as far as
         they are seen from beside these, (3, place) [m]: as much as along them, and outwards from a
         point below the middle.
         """
-        moved = source.displacements(columns[None], self.stations[None], self.elevation)[0].norm(
-            dim=1
-        )
+        moved = source.displacements(columns[None], self.stations[None], self.elevation)[0]
+        moved = moved.norm(dim=1)
         weights = moved.square() + torch.finfo(moved.dtype).tiny
         away = self.stations - weights @ self.stations / weights.sum()
         depth = (weights @ away.square().sum(dim=1) / weights.sum()).sqrt().clamp(min=1.0)
         outwards = torch.column_stack([away, depth.expand(len(away))])
-        across: Tensor = (
-            moved * _sines_beside(source, self.stations, self.direction) / outwards.norm(dim=1)
-        )
-        return across * outwards.mT
+        sines = _sines_beside(source, self.stations, self.direction)
+        unseen: Tensor = moved * sines / outwards.norm(dim=1) * outwards.mT
+        return unseen
 
     def possible(self, parameters: Tensor) -> Tensor:
         """Whether the sources of each problem lie below the ground and are else as the model
         requires, (problem,).
         """
         possible = torch.isfinite(parameters).all(dim=-1)
-        for source, columns in zip(
-            self.sources, parameters.detach().split(self._widths, dim=1), strict=True
-        ):
+        parts = range(1 if self._columns is None else len(self._columns.own))
+        every = chain.from_iterable(self._each(parameters.detach(), part) for part in parts)
+        for source, columns in every:
             values = dict(zip(source.variables, columns.numpy().T, strict=True))
             depth = values.get("depth", np.ones(len(columns)))
             if not source.ranges:  # else it is known on the ground, whatever its form
@@ -590,7 +672,7 @@ class Problem:
             [some - where.start for some, where in zip(chosen, slices, strict=True)]
         )
         points = torch.from_numpy(np.concatenate(chosen))
-        model = self.model.in_middles().at(points)
+        model = self.model.in_middles().select(points)
         search = Problem(model, weighting, self.data[:, points], self.coordinates, one_sided=True)
         self._searches[seed] = search
         return search

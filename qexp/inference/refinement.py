@@ -25,7 +25,7 @@ from qexp.inference.parameters import Coordinates, Search, searches
 from qexp.inference.simulated_images import Averages, Mask, Pixels, Weights, alike, blocks_of
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
-from qexp.simulation.views import GNSS, SIZED
+from qexp.simulation.views import SIZED
 
 BLOCK = 512
 """Number of cells that are simulated at a time."""
@@ -367,7 +367,7 @@ class Refinement:
         heights = (
             torch.zeros(len(positions)) if view.elevation is None else view.elevation.flatten()
         )
-        if view.measures != GNSS:
+        if view.instrument.line_of_sight:
             direction = self._generator.direction(image, geometry)
             return positions, direction.expand(len(positions), -1), heights.double()
         axes = torch.eye(3, dtype=torch.float64).repeat_interleave(len(positions), dim=0)

@@ -21,7 +21,7 @@ from qexp.inference.weighting import Block, Weighting
 from qexp.observations.noise import MOST_CORRELATED
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.noise import MOST_TO_FACTOR, Blocks, Grid, Noise, WhiteNoise
-from qexp.simulation.views import GNSS, SIZED
+from qexp.simulation.views import SIZED
 
 Mask = NDArray[np.bool_]
 
@@ -153,7 +153,7 @@ class SimulatedImages:
         self.dataset, self.names, self.pixels, self.numbers = dataset, tuple(names), pixels, numbers
         self.points = len(numbers)
 
-    def at(self, points: Tensor) -> SimulatedImages:
+    def select(self, points: Tensor) -> SimulatedImages:
         return SimulatedImages(self.dataset, self.names, self.pixels, self.numbers[points])
 
     def possible(self, values: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ class Weights:
             noise for noise in added_to(image, self._source) if level or not noise.of_unit_variance
         ]
         white = [noise for noise in added if isinstance(noise, WhiteNoise)]
-        if view.measures == GNSS:
+        if not view.instrument.imaging:
             if view.errors is not None:
                 error = view.errors.T.flatten().double().numpy()[self._available[image]][mask]
         elif added and len(white) == len(added):
@@ -291,7 +291,7 @@ class Weights:
 
 def added_to(image: str, source: GeneratedDataset) -> list[Noise]:
     """What the noise adds to an image; nothing to stations, which have errors of their own."""
-    return [] if source.view(image).measures == GNSS else source.noise.added(image)
+    return source.noise.added(image) if source.view(image).instrument.imaging else []
 
 
 def _all_white(noises: Sequence[Noise]) -> bool:

@@ -203,25 +203,27 @@ class Weighting:
 
 
 def track_block(track: Track, offset: bool, ramp: bool) -> Block:
-    """The block of a track whose points all count; GNSS stations have neither offset nor ramp.
+    """The block of a track whose points all count, with the nuisances that its instrument has.
 
     The ramp is in metres per kilometre east and north of the mean of the points.
     """
-    columns, words = [], []
-    if offset and track.kind == "radar":
-        columns, words = [np.ones(len(track.x))], ["offset"]
-    if ramp and track.kind == "radar":
-        columns += [(along - along.mean()) / 1e3 for along in (track.x, track.y)]
-        words += ["ramp_east", "ramp_north"]
-    nuisances = np.stack(columns, axis=1) if columns else np.zeros((len(track.x), 0))
+    columns = dict[str, Array]()
+    if offset and "offset" in track.instrument.nuisances:
+        columns["offset"] = np.ones(len(track.x))
+    if ramp and "ramp" in track.instrument.nuisances:
+        columns["ramp_east"] = (track.x - track.x.mean()) / 1e3
+        columns["ramp_north"] = (track.y - track.y.mean()) / 1e3
+    words, nuisances = tuple(columns), np.zeros((len(track.x), len(columns)))
+    for number, column in enumerate(columns.values()):
+        nuisances[:, number] = column
     if track.noise is None or track.noise.sill == 0:
-        return Block(track.name, track.error, None, nuisances, tuple(words))
+        return Block(track.name, track.error, None, nuisances, words)
     _require_few(track.name, len(track.x))
     covariance = covariance_matrix(track, track.noise)
-    if track.kind != "radar":
+    if not track.instrument.imaging:
         covariance *= track.direction @ track.direction.T
     covariance[np.diag_indices_from(covariance)] += track.error**2
-    return Block(track.name, track.error, covariance, nuisances, tuple(words))
+    return Block(track.name, track.error, covariance, nuisances, words)
 
 
 def _require_few(track: str, points: int) -> None:

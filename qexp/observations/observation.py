@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from qexp.base import files, formats
 from qexp.base.arrays import Array
-from qexp.errors import DamagedError, QexpError, some
+from qexp.errors import DamagedError, QexpError, some, suggestion
+from qexp.physics.instruments import INSTRUMENTS, Instrument
 
 if TYPE_CHECKING:
     import pyproj
     import xarray
 
-Kind = Literal["radar", "gnss"]
 Look = Literal["right", "left"]
 
 UNIT_TOLERANCE = 1e-2
@@ -62,6 +62,7 @@ class CorrelatedNoise:
 class Track:
     """The points of one satellite track, or the components of GNSS stations.
 
+    kind          name of the instrument
     x, y          (point,)    position east and north in the observation's coordinate reference
                               system [m]
     displacement  (point,)    along the direction, positive toward it [m]; not finite where it is
@@ -82,7 +83,7 @@ class Track:
     """
 
     name: str
-    kind: Kind
+    kind: str
     x: Array
     y: Array
     displacement: Array
@@ -100,25 +101,25 @@ class Track:
         return f"<{self.kind} track {self.name}: {self.size:,} points>"
 
     @property
+    def instrument(self) -> Instrument:
+        return INSTRUMENTS[self.kind]
+
+    @property
     def size(self) -> int:
         """Number of points that count."""
         return int(self.observed.sum())
 
     def select(self, points: NDArray[np.bool_] | NDArray[np.int64]) -> Track:
         """The track with these points only, in their order."""
-        of_points = {
-            name: getattr(self, name)[points] for name in ARRAYS if getattr(self, name) is not None
-        }
-        return replace(self, **of_points)
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        known = {name: values for name, values in arrays.items() if values is not None}
+        return replace(self, **{name: values[points] for name, values in known.items()})
 
     def thinned(self, most: int, random: np.random.Generator) -> Track:
         """The track with at most `most` of its points, drawn at random."""
-        count = len(self.x)
-        return (
-            self
-            if count <= most
-            else self.select(np.sort(random.choice(count, most, replace=False)))
-        )
+        if len(self.x) <= most:
+            return self
+        return self.select(np.sort(random.choice(len(self.x), most, replace=False)))
 
     def where_observed(self) -> Track:
         """The track with the points that count."""
@@ -126,17 +127,9 @@ class Track:
 
 
 ARRAYS = (
-    "x",
-    "y",
-    "displacement",
-    "error",
-    "direction",
-    "observed",
-    "elevation",
-    "station",
-    "count",
+    "x", "y", "displacement", "error", "direction", "observed", "elevation", "station", "count",
     "spread",
-)
+)  # fmt: skip
 
 
 def where_known(tracks: Sequence[Track], name: str, otherwise: float | str) -> NDArray[Any] | None:
@@ -145,7 +138,8 @@ def where_known(tracks: Sequence[Track], name: str, otherwise: float | str) -> N
     otherwise  of the points of those that do not
     """
     properties = [getattr(track, name) for track in tracks]
-    if (example := next((values for values in properties if values is not None), None)) is None:
+    example = next((values for values in properties if values is not None), None)
+    if example is None:
         return None
     known = [
         np.full((len(track.x), *example.shape[1:]), otherwise) if values is None else values
@@ -165,10 +159,8 @@ class Observation:
     crs: str | None = None
 
     def __repr__(self) -> str:
-        return (
-            "<observation of"
-            f" {', '.join(f'{track.name}: {track.size:,} points' for track in self.tracks)}>"
-        )
+        tracks = ", ".join(f"{track.name}: {track.size:,} points" for track in self.tracks)
+        return f"<observation of {tracks}>"
 
     @property
     def size(self) -> int:
@@ -196,6 +188,9 @@ def require_sound(observation: Observation, source: str) -> Observation:
 
 
 def _problems_of(track: Track) -> Iterator[str]:
+    if track.kind not in INSTRUMENTS:
+        yield f"no instrument '{track.kind}'; {suggestion(track.kind, INSTRUMENTS)}"
+        return
     if track.size == 0:
         yield f"none of its {len(track.x):,} points is observed; all are masked or missing"
         return
@@ -211,7 +206,8 @@ def _problems_of(track: Track) -> Iterator[str]:
             f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or"
             " its unit"
         )
-    if (exact := points.select(points.error <= 0)).size:
+    exact = points.select(points.error <= 0)
+    if exact.size:
         places = [
             f"{east:.0f} east, {north:.0f} north"
             for east, north in zip(exact.x, exact.y, strict=True)
@@ -229,7 +225,8 @@ def _problems_of(track: Track) -> Iterator[str]:
             f" {np.nanmin(length):g} to {np.nanmax(length):g}, but must be 1; check the order of"
             " the columns"
         )
-    elif track.kind == "radar" and (bad := int((points.direction[:, 2] <= 0).sum())):
+    elif track.instrument.line_of_sight and (points.direction[:, 2] <= 0).any():
+        bad = int((points.direction[:, 2] <= 0).sum())
         yield (
             f"the line of sight points down at {bad:,} points, but must lead from the ground to the"
             " satellite; reverse its sign, and that of the displacements if they are positive away"
@@ -244,10 +241,8 @@ Box = tuple[float, float, float, float]
 
 
 def require_overlap(observation: Observation) -> None:
-    """Raise QexpError if some radar tracks share no area with the others, not even by way of
-    further ones.
-    """
-    seen = [track.where_observed() for track in observation.tracks if track.kind == "radar"]
+    """Raise QexpError if some images share no area with the others, not even by way of others."""
+    seen = [track.where_observed() for track in observation.tracks if track.instrument.imaging]
     boxes = {
         track.name: (track.x.min(), track.x.max(), track.y.min(), track.y.max()) for track in seen
     }
@@ -256,9 +251,8 @@ def require_overlap(observation: Observation) -> None:
     first, *apart = boxes
     together = [first]
     for name in together:  # it grows meanwhile
-        near = [other for other in apart if _meet(boxes[name], boxes[other])]
-        together += near
-        apart = [other for other in apart if other not in near]
+        together += [other for other in apart if _meet(boxes[name], boxes[other])]
+        apart = [other for other in apart if other not in together]
     if apart:
         here, there = _extent(boxes[apart[0]]), _extent(boxes[first])
         raise QexpError(
@@ -290,14 +284,16 @@ def stations_twice(observation: Observation) -> Iterator[str]:
     data twice.
     """
     tracks = [track.where_observed() for track in observation.tracks]
-    for first, second in combinations([track for track in tracks if track.kind == "radar"], 2):
+    for first, second in combinations([track for track in tracks if track.instrument.imaging], 2):
         if first.size == second.size and _alike(first, second):
             raise QexpError(
                 f"the tracks '{first.name}' and '{second.name}' hold the same {first.size:,}"
                 " points, which would count twice; leave one out"
             )
-    stations = [track for track in tracks if track.kind == "gnss"]
-    pairs = list(_pairs_of_entries(stations)) if stations else []
+    stations = [track for track in tracks if not track.instrument.imaging]
+    pairs = list[tuple[str, str, bool]]()
+    for kind in dict.fromkeys(track.kind for track in stations):
+        pairs += _pairs_of_entries([track for track in stations if track.kind == kind])
     alike = Counter((where, name) for where, name, same in pairs if same)
     of_all = Counter((where, name) for where, name, _ in pairs)
     for where in dict.fromkeys(where for where, _ in of_all):
@@ -331,30 +327,21 @@ def _pairs_of_entries(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]
     from scipy.spatial import KDTree
 
     owners = np.repeat([track.name for track in tracks], [track.size for track in tracks])
-    names = np.concatenate(
-        [np.full(track.size, "") if track.station is None else track.station for track in tracks]
-    )
+    stations = where_known(tracks, "station", "")
+    names = np.full(len(owners), "") if stations is None else stations
     places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
     directions = np.concatenate([track.direction for track in tracks])
     displacements = np.concatenate([track.displacement for track in tracks])
     for first, second in sorted(KDTree(places).query_pairs(ONE_STATION_DISTANCE)):
-        near = np.hypot(*(places[first] - places[second])) < ONE_POINT_DISTANCE
+        one_place = np.hypot(*(places[first] - places[second])) < ONE_POINT_DISTANCE
         named = bool(names[first]) and bool(names[second])
-        if np.abs(directions[first] - directions[second]).max() < 1e-2 and (
-            names[first] == names[second] if named else near
-        ):
-            name = (
-                names[first]
-                or names[second]
-                or "at {:.0f} east, {:.0f} north".format(*places[first])
-            )
+        same_station = names[first] == names[second] if named else one_place
+        if same_station and np.abs(directions[first] - directions[second]).max() < 1e-2:
+            place = "at {:.0f} east, {:.0f} north".format(*places[first])
             here, there = owners[first], owners[second]
             where = f"twice in '{here}'" if here == there else f"in '{here}' and in '{there}'"
-            yield (
-                where,
-                str(name),
-                bool(abs(displacements[first] - displacements[second]) < SAME_DISPLACEMENT),
-            )
+            same = abs(displacements[first] - displacements[second]) < SAME_DISPLACEMENT
+            yield where, str(names[first] or names[second] or place), bool(same)
 
 
 NORTHS = ("true", "grid")
@@ -389,9 +376,10 @@ def turned(direction: Array, angle: Array) -> Array:
     angle      (point,)    [rad]
     returns    (point, 3)
     """
-    east, north, up = direction.T
+    east, north, vertical = direction.T
     cosine, sine = np.cos(angle), np.sin(angle)
-    return np.stack([east * cosine - north * sine, east * sine + north * cosine, up], axis=-1)
+    turned = [east * cosine - north * sine, east * sine + north * cosine, vertical]
+    return np.stack(turned, axis=-1)
 
 
 # The observation file: NetCDF by the CF conventions, all points of all tracks one after the other.
@@ -401,11 +389,11 @@ FORMAT = "qexp observation 1"
 
 COMPONENTS = ("east", "north", "up")
 
-WORDS: Mapping[str, tuple[str, str]] = {
-    "x": ("m", "easting"),
-    "y": ("m", "northing"),
-    "displacement": ("m", "displacement along the direction, positive toward it"),
-    "error": ("m", "standard deviation of the noise that is independent from point to point"),
+WORDS: Mapping[str, str] = {
+    "x": "easting",
+    "y": "northing",
+    "displacement": "displacement along the direction, positive toward it",
+    "error": "standard deviation of the noise that is independent from point to point",
 }
 SOME: Mapping[str, tuple[str, str]] = {
     "elevation": ("m", "elevation above the level from which depths count"),
@@ -426,9 +414,8 @@ def write_observation(
     """
     require_sound(observation, str(path))
     table = as_table(observation)
-    table.attrs |= {
-        name: text for name, text in (("history", history), ("comment", comment)) if text
-    }
+    about = {"history": history, "comment": comment}
+    table.attrs |= {name: text for name, text in about.items() if text}
     files.write_bytes(path, encoded(table))
 
 
@@ -436,14 +423,11 @@ def encoded(table: xarray.Dataset) -> bytes:
     """The content of a NetCDF file with numbers along `point` compressed, by which damage is found,
     too.
     """
-    numbers = [
-        name
-        for name, values in table.variables.items()
-        if values.dims[:1] == ("point",) and values.dtype.kind != "O"
-    ]
-    return bytes(
-        table.to_netcdf(engine="h5netcdf", encoding={str(name): {"zlib": True} for name in numbers})
-    )
+    encoding = {}
+    for name, values in table.variables.items():
+        if values.dims[:1] == ("point",) and values.dtype.kind != "O":
+            encoding[str(name)] = {"zlib": True}
+    return bytes(table.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 
 def as_table(observation: Observation) -> xarray.Dataset:
@@ -452,25 +436,19 @@ def as_table(observation: Observation) -> xarray.Dataset:
     """
     import xarray
 
-    tracks = observation.tracks
-    points: dict[str, Any] = {
-        name: (
-            "point",
-            np.concatenate([getattr(track, name) for track in tracks]),
-            {"units": unit, "long_name": words},
-        )
-        for name, (unit, words) in WORDS.items()
-    }
+    tracks, points = observation.tracks, dict[str, Any]()
+    measured = " or ".join(dict.fromkeys(track.instrument.unit for track in tracks))
+    for name, words in WORDS.items():
+        values = np.concatenate([getattr(track, name) for track in tracks])
+        unit = measured if name in ("displacement", "error") else "m"
+        points[name] = ("point", values, {"units": unit, "long_name": words})
     for name, (unit, words) in SOME.items():
         if (values := where_known(tracks, name, np.nan)) is not None:
             dimensions = ("point", "horizontal")[: values.ndim]
             points[name] = (dimensions, values, {"units": unit, "long_name": words})
     if (names := where_known(tracks, "station", "")) is not None:
-        points["station"] = (
-            "point",
-            names.astype(object),
-            {"long_name": "name of the GNSS station"},
-        )
+        about_names = {"long_name": "name of the GNSS station"}
+        points["station"] = ("point", names.astype(object), about_names)
     words = (
         "unit vector along x, y and up: from the ground to the satellite, or a station's component"
     )
@@ -503,19 +481,12 @@ def _noise_variables(tracks: tuple[Track, ...]) -> dict[str, Any]:
     if all(track.noise is None for track in tracks):
         return {}
     noises = [track.noise for track in tracks]
-    variables: dict[str, Any] = {
-        "noise_type": (
-            "track",
-            np.array(["" if noise is None else noise.type for noise in noises], dtype=object),
-        )
-    }
+    types = np.array(["" if noise is None else noise.type for noise in noises], dtype=object)
+    variables: dict[str, Any] = {"noise_type": ("track", types)}
     for name, unit in NOISE_UNITS.items():
         values = np.array([np.nan if noise is None else getattr(noise, name) for noise in noises])
-        variables[f"noise_{name}"] = (
-            "track",
-            values,
-            {"units": unit, "long_name": f"{name} of the correlated noise"},
-        )
+        about = {"units": unit, "long_name": f"{name} of the correlated noise"}
+        variables[f"noise_{name}"] = ("track", values, about)
     estimated = np.array([noise is not None and noise.estimated for noise in noises], dtype=np.int8)
     words = "1 where the noise was estimated from the track itself, 0 where it was declared"
     variables["noise_estimated"] = ("track", estimated, {"long_name": words})
@@ -557,26 +528,20 @@ def read_observation(path: Path) -> Observation:
 
 def _observation(table: xarray.Dataset) -> Observation:
     tracks = []
-    for index, (name, kind) in enumerate(
-        zip(table["track_name"].values, table["track_kind"].values, strict=True)
-    ):
-        if kind not in get_args(Kind):
+    named = zip(table["track_name"].values, table["track_kind"].values, strict=True)
+    for index, (name, kind) in enumerate(named):
+        if kind not in INSTRUMENTS:
             raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
         rows = table["track"].values == index
-        numbers = [variable for variable in (*WORDS, *SOME) if variable in table]
-        arrays = {variable: table[variable].values[rows].astype(np.float64) for variable in numbers}
-        arrays = {
-            name: values
-            for name, values in arrays.items()
-            if name in WORDS or not np.isnan(values).all()
-        }
+        arrays = {}
+        for variable in (*WORDS, *SOME):
+            values = table[variable].values[rows].astype(np.float64) if variable in table else None
+            if values is not None and (variable in WORDS or not np.isnan(values).all()):
+                arrays[variable] = values
         direction = table["direction"].values[rows].astype(np.float64)
         observed = table["mask"].values[rows] == 1
-        station = (
-            table["station"].values[rows].astype(np.str_)
-            if "station" in table
-            else np.zeros(0, np.str_)
-        )
+        named_points = table["station"].values[rows] if "station" in table else np.zeros(0)
+        station = named_points.astype(np.str_)
         # no file of older versions has it
         text = table["track_look"].values[index] if "track_look" in table else ""
         look = next((side for side in get_args(Look) if side == text), None)

@@ -50,6 +50,7 @@ from qexp.observations.scenes import (
     scene_of,
     wavelength_of,
 )
+from qexp.observations.text_files import is_text
 
 LICSAR_PHASE, LICSAR_COHERENCE = ".geo.unw.tif", ".geo.cc.tif"
 LICSAR_COMPONENTS = ("E", "N", "U")
@@ -374,14 +375,14 @@ READERS: OpenTable[Reader] = OpenTable(
             OF_TABLES,
             "tables of GNSS stations",
             stations=True,
-            columns=tables.GNSS,
+            columns=tables.STATIONS,
         ),
         "points": Reader(
-            tables.is_text,
+            is_text,
             tables.read_points,
             (*OF_TABLES, *OF_SIGHT, *REDUCING),
             "text and CSV files of points of a track",
-            columns=tables.RADAR,
+            columns=tables.POINTS,
             sight=tables.sight_in_columns,
         ),
         "licsar": Reader(

@@ -60,7 +60,7 @@ class Reduction:
             )
 
     def in_system(self, crs: str | None) -> Reduction:
-        """The same for points in a coordinate reference system; see `Criterion.in_system`."""
+        """A reduction of points in a coordinate reference system, see `Criterion.in_system`."""
         return replace(self, criterion=self.criterion.in_system(crs))
 
     def sizes(self, shape: tuple[int, int]) -> tuple[int, int]:
@@ -113,16 +113,14 @@ def reduced(
     """
     side, levels = plan.sizes(shape)
     largest = side << levels
-    across = -(-shape[0] // largest), -(-shape[1] // largest)
+    cells = -(-shape[0] // largest), -(-shape[1] // largest)
     if plan.criterion.local:
         several = max(PIECE // largest, 1)
-        base = _Base(side, levels, (min(several, across[0]), min(several, across[1])))
-        parts = [
-            _means(partial(iter, [block]), base, plan, metres)
-            for block in blocks(several * largest)
-        ]
+        base = _Base(side, levels, (min(several, cells[0]), min(several, cells[1])))
+        each = (partial(iter, [block]) for block in blocks(several * largest))
+        parts = [_means(block, base, plan, metres) for block in each]
     else:
-        base = _Base(side, levels, across)
+        base = _Base(side, levels, cells)
         if base.size > MOST_CELLS:
             raise QexpError(
                 f"{shape[0]:,} × {shape[1]:,} pixels are {base.size:,} cells of {side} × {side},"
@@ -140,15 +138,13 @@ def reduced(
 
 
 def reduced_points(track: Track, plan: Reduction) -> Track:
-    """The same for points anywhere; points that do not count are left out.
-
-    Stations stay as they are, and so do points that are means already.
+    """The means of the points of a track that count, wherever they lie; stations stay as they are,
+    and so do points that are means already.
     """
-    if track.kind != "radar" or track.count is not None or not track.size:
+    if not track.instrument.imaging or track.count is not None or not track.size:
         return track
-    return replace(
-        reduced(*_scattered(track), (1.0, 1.0), plan), noise=track.noise, look=track.look
-    )
+    means = reduced(*_scattered(track), (1.0, 1.0), plan)
+    return replace(means, noise=track.noise, look=track.look)
 
 
 @dataclass(frozen=True)
@@ -192,41 +188,32 @@ def _means(
     for block in blocks():
         points = block.where_observed()
         cells = base.cells(points)
-        counts = [
-            np.bincount(base.cells(block), minlength=base.size),
-            np.bincount(cells, minlength=base.size),
+        lines = [
+            np.bincount(base.cells(block), minlength=base.size).astype(np.float64),
+            np.bincount(cells, minlength=base.size).astype(np.float64),
         ]
-        features = [
-            np.bincount(cells, feature, base.size) for feature in plan.criterion.features(points)
-        ]
-        lines = [total.astype(np.float64) for total in (*counts, *features)]
+        features = plan.criterion.features(points)
+        lines += [np.bincount(cells, feature, base.size) for feature in features]
         sums = [total + part for total, part in zip(sums, lines, strict=True)] if sums else lines
     label = _leaves(np.stack(sums).reshape(-1, *base.shape), base.levels, plan, metres).ravel()
     count = int(label.max()) + 1
     if not count:
         return None
-    name, origin, totals = "", np.zeros(2), np.zeros((len(MEANS), count))
+    example, origin, totals = None, np.zeros(2), np.zeros((len(MEANS), count))
     for block in blocks():
         points = block.where_observed()
-        if not name and len(points.row):
-            name, origin = points.track.name, np.array([points.track.x[0], points.track.y[0]])
+        if example is None and len(points.row):
+            example, origin = points.track, np.array([points.track.x[0], points.track.y[0]])
         track, cell = points.track, label[base.cells(points)]
         x, y = track.x - origin[0], track.y - origin[1]  # so that their squares keep their digits
         elevation = np.full(len(x), np.nan) if track.elevation is None else track.elevation
-        parts = (
-            np.ones(len(x)),
-            x,
-            y,
-            x**2,
-            y**2,
-            track.displacement,
-            track.error**2,
-            *track.direction.T,
-            elevation,
-        )
+        positions = (np.ones(len(x)), x, y, x**2, y**2)
+        data = (track.displacement, track.error**2, *track.direction.T)
+        parts = (*positions, *data, elevation)
         for row, weights in enumerate(parts):
             totals[row] += np.bincount(cell[cell >= 0], weights[cell >= 0], count)
-    return _track(name, origin, totals, metres)
+    assert example is not None  # as there is a cell
+    return _track(example, origin, totals, metres)
 
 
 def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, float]) -> Integers:
@@ -235,16 +222,14 @@ def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, floa
     sums  (2 + feature, row, column)  pixels, observed points, and features of these
     """
     pyramid = [sums]
-    for _ in range(levels):
-        pyramid.append(
-            pyramid[-1].reshape(len(sums), sums.shape[1] >> len(pyramid), 2, -1, 2).sum(axis=(2, 4))
-        )
+    for level in range(1, levels + 1):
+        squares = pyramid[-1].reshape(len(sums), sums.shape[1] >> level, 2, -1, 2)
+        pyramid.append(squares.sum(axis=(2, 4)))
     leaf = [np.zeros(level.shape[1:], bool) for level in pyramid]
     leaf[levels] = pyramid[levels][1] > 0
     while True:
-        pixels, counts, *features = np.concatenate(
-            [level[:, mask] for level, mask in zip(pyramid, leaf, strict=True)], axis=1
-        )
+        cells = [level[:, mask] for level, mask in zip(pyramid, leaf, strict=True)]
+        pixels, counts, *features = np.concatenate(cells, axis=1)
         split = counts < plan.share * pixels
         if len(counts):
             split |= plan.criterion.splits(counts, np.reshape(features, (-1, len(counts))), metres)
@@ -255,57 +240,38 @@ def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, floa
             parents = np.zeros_like(leaf[level])
             parents[leaf[level]] = splits[level]
             leaf[level] &= ~parents
-            leaf[level - 1] |= np.repeat(np.repeat(parents, 2, axis=0), 2, axis=1) & (
-                pyramid[level - 1][1] > 0
-            )
+            children = np.repeat(np.repeat(parents, 2, axis=0), 2, axis=1)
+            leaf[level - 1] |= children & (pyramid[level - 1][1] > 0)
     leaf[0] &= sums[1] >= plan.share * sums[0]
     label, first = np.full(sums.shape[1:], -1), 0
     for level, mask in enumerate(leaf):
         numbers = np.full(mask.shape, -1)
         numbers[mask] = first + np.arange(mask.sum())
         first += int(mask.sum())
-        label = np.maximum(
-            label, np.repeat(np.repeat(numbers, 1 << level, axis=0), 1 << level, axis=1)
-        )
+        wide = np.repeat(np.repeat(numbers, 1 << level, axis=0), 1 << level, axis=1)
+        label = np.maximum(label, wide)
     return label
 
 
 MEANS = (
-    "count",
-    "x",
-    "y",
-    "xx",
-    "yy",
-    "displacement",
-    "squared_error",
-    "east",
-    "north",
-    "up",
+    "count", "x", "y", "xx", "yy", "displacement", "squared_error", "east", "north", "up",
     "elevation",
-)
+)  # fmt: skip
 """The sums from which the means of cells are made."""
 
 
-def _track(name: str, origin: Array, totals: Array, metres: tuple[float, float]) -> Track:
+def _track(example: Track, origin: Array, totals: Array, metres: tuple[float, float]) -> Track:
+    """The track of means; its name and instrument are those of the example."""
     number, means = totals[0], dict(zip(MEANS, totals / totals[0], strict=True))
     direction = np.stack([means[name] for name in ("east", "north", "up")], axis=1)
     variance = np.stack([means["xx"] - means["x"] ** 2, means["yy"] - means["y"] ** 2], axis=1)
-    x = means["x"] + origin[0]
-    y = means["y"] + origin[1]
+    x, y = means["x"] + origin[0], means["y"] + origin[1]
     error = np.sqrt(means["squared_error"] / number)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     elevation = None if np.isnan(means["elevation"]).all() else means["elevation"]
-    track = Track(
-        name,
-        "radar",
-        x,
-        y,
-        means["displacement"],
-        error,
-        direction,
-        np.ones(len(number), bool),
-        elevation,
-    )
+    observed = np.ones(len(number), bool)
+    whose, moved = (example.name, example.kind), means["displacement"]
+    track = Track(*whose, x, y, moved, error, direction, observed, elevation)
     return replace(track, count=number, spread=np.sqrt(np.maximum(variance, 0)) * metres)
 
 
@@ -363,10 +329,9 @@ class Quadtree(Criterion):
             raise ValueError
 
     def features(self, pixels: Pixels) -> Iterator[Array]:
+        displacement = pixels.track.displacement
         # About their mean, so that sums of squares keep their digits.
-        value = pixels.track.displacement - (
-            pixels.track.displacement.mean() if len(pixels.row) else 0.0
-        )
+        value = displacement - (displacement.mean() if len(displacement) else 0.0)
         yield from (value, value**2)
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
@@ -433,8 +398,8 @@ class Resolution(Criterion):
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
         x, y, *direction = sums / counts
-        along = np.stack([(x - self.east) * metres[0], (y - self.north) * metres[1]], axis=1)
-        return data_resolution(along, np.stack(direction, axis=1), self.depth) > self.threshold
+        places = np.stack([(x - self.east) * metres[0], (y - self.north) * metres[1]], axis=1)
+        return data_resolution(places, np.stack(direction, axis=1), self.depth) > self.threshold
 
 
 @dataclass(frozen=True)
@@ -480,20 +445,15 @@ def data_resolution(stations: Array, direction: Array, depth: float) -> Array:
 
     from qexp.physics.point import mogi
 
-    source = (
-        torch.tensor([0.0, 0.0, depth, 1.0], dtype=torch.float64)
-        .repeat(len(stations), 1)
-        .requires_grad_()
-    )
-    along_sight = mogi(source, torch.as_tensor(stations)[:, None])[:, 0] * torch.as_tensor(
-        direction
-    )
+    one_source = torch.tensor([0.0, 0.0, depth, 1.0], dtype=torch.float64)
+    source = one_source.repeat(len(stations), 1).requires_grad_()
+    moved = mogi(source, torch.as_tensor(stations)[:, None])[:, 0]
+    along_sight = moved * torch.as_tensor(direction)
     # of each datum, as each has a source of its own
     (derivatives,) = torch.autograd.grad(along_sight.sum(), source)
     design = torch.cat([derivatives, torch.ones_like(derivatives[:, :1])], dim=1)
-    basis, sizes, _ = torch.linalg.svd(
-        design / torch.linalg.norm(design, dim=0), full_matrices=False
-    )
+    scaled = design / torch.linalg.norm(design, dim=0)
+    basis, sizes, _ = torch.linalg.svd(scaled, full_matrices=False)
     return np.asarray(basis[:, sizes > sizes[0] * 1e-12].square().sum(dim=1).numpy())
 
 
@@ -517,7 +477,7 @@ class Pixels:
     column: Integers
 
     def where_observed(self) -> Pixels:
-        """Those that count."""
+        """The points that count."""
         observed = self.track.observed
         if observed.all():
             return self
@@ -536,17 +496,16 @@ def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
 
     points = track.where_observed()
     positions = np.stack([points.x, points.y], axis=1)
-    nearest = (
-        cKDTree(positions).query(positions, k=2)[0][:, 1] if len(positions) > 1 else np.ones(1)
-    )
+    nearest = np.ones(1)
+    if len(positions) > 1:
+        nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]
     apart = nearest[nearest > 0]
     step = float(np.median(apart)) if len(apart) else 1.0
     column, row = np.round((positions - positions.min(axis=0)) / step).astype(np.int64).T
 
     def blocks(side: int) -> Iterator[Pixels]:
-        block = np.unique(np.stack([row // side, column // side]), axis=1, return_inverse=True)[
-            1
-        ].ravel()
+        squares = np.stack([row // side, column // side])
+        block = np.unique(squares, axis=1, return_inverse=True)[1].ravel()
         order = np.argsort(block, kind="stable")
         for some in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
             yield Pixels(points.select(some), row[some], column[some])
@@ -556,9 +515,8 @@ def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
 
 def joined(parts: list[Track]) -> Track:
     """The points of parts of one track, one part after the other."""
-    first = parts[0]
-    names = [name for name in ARRAYS if getattr(first, name) is not None]
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
-    }
-    return replace(first, **arrays)
+    arrays = dict[str, Any]()
+    for name in ARRAYS:
+        if getattr(parts[0], name) is not None:
+            arrays[name] = np.concatenate([getattr(part, name) for part in parts])
+    return replace(parts[0], **arrays)

@@ -31,6 +31,7 @@ from qexp.observations.reading import (
     without,
 )
 from qexp.observations.reduction import Flags, Pixels, joined, reduced
+from qexp.physics.instruments import RADAR
 from qexp.rows.table import usual_codes
 
 MOST_PIXELS = 4_000_000_000
@@ -319,7 +320,7 @@ class Scene:
         observed &= error > 0
         track = Track(
             self.name,
-            "radar",
+            RADAR,
             x,
             y,
             displacement,

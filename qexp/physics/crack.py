@@ -71,8 +71,8 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     east, north = ((stations - source[:, None, :2]) / radius[..., None]).unbind(-1)
     displacement = east.new_empty(*east.shape, 3)
     for members, displaced in _blocks(depth.double() / radius.double(), east):
-        outward, up = displaced(east[members].square() + north[members].square())
-        moved = torch.stack([outward * east[members], outward * north[members], up], dim=-1)
+        outward, upward = displaced(east[members].square() + north[members].square())
+        moved = torch.stack([outward * east[members], outward * north[members], upward], dim=-1)
         displacement.index_copy_(0, members, moved * (strength * radius)[members, :, None])
     return displacement
 
@@ -101,13 +101,13 @@ def _displacement(crack: _Crack, squared_radius: Tensor) -> tuple[Tensor, Tensor
     complex depth c = h - i t. With q = 1 / rho and beta = h (phi + i psi), the displacement is the
     imaginary part of the integral over t of
 
-        up         (phi - psi h / t) q + c beta q^3
+        upward         (phi - psi h / t) q + c beta q^3
         outward/r  beta q^3 + psi / t (1 - (h + i t) q) / (rho + c)
 
     which is nowhere singular, the axis included. Real and imaginary parts are written out, since
     arithmetic with complex tensors takes several times longer.
     """
-    outward, up = torch.zeros_like(squared_radius), torch.zeros_like(squared_radius)
+    outward, upward = torch.zeros_like(squared_radius), torch.zeros_like(squared_radius)
     h, together = crack.depth, max(1, TOGETHER // max(1, squared_radius.numel()))
     for t, phi, psi in zip(*(values.split(together) for values in crack[1:]), strict=True):
         # of rho^2, and minus the one of rho^2
@@ -138,8 +138,8 @@ def _displacement(crack: _Crack, squared_radius: Tensor) -> tuple[Tensor, Tensor
         )
         # always in this order: the same bits
         for first, second, third, fourth, fifth in zip(*terms, strict=True):
-            up, outward = up + first + second - third, outward + fourth + fifth
-    return outward, up
+            upward, outward = upward + first + second - third, outward + fourth + fifth
+    return outward, upward
 
 
 def _require_cracks(depth: Tensor, radius: Tensor) -> None:
@@ -199,14 +199,16 @@ def _between(depth: Tensor, number: int, squared_radius: Tensor) -> tuple[Tensor
     radii.
     """
     table, most, scale = _table(number).to(depth.device), (number + 1) * RANGE, depth.square() + 1
-    near = torch.asinh(math.sinh(most) * (scale - squared_radius) / (scale + squared_radius)) / most
+    closeness = (
+        torch.asinh(math.sinh(most) * (scale - squared_radius) / (scale + squared_radius)) / most
+    )
     deep = torch.stack(
         chebyshev_polynomials(2 * (torch.asinh(1 / depth) / RANGE - number) - 1, table.shape[2])
     )
     coefficients = (table @ deep.flatten(1)).unflatten(2, depth.shape)
-    sums = (coefficients * torch.stack(chebyshev_polynomials(near, table.shape[1]))).sum(1)
-    outward, up = sums / (scale + squared_radius) ** 1.5
-    return outward, up * depth
+    sums = (coefficients * torch.stack(chebyshev_polynomials(closeness, table.shape[1]))).sum(1)
+    outward, upward = sums / (scale + squared_radius) ** 1.5
+    return outward, upward * depth
 
 
 @lru_cache
@@ -225,8 +227,8 @@ def _table(number: int) -> Tensor:
         max(1, 2**18 // count**2)
     ):
         scale = 2 * (h.square() + 1) / (1 + x)
-        outward, up = _displacement(_crack(h, count), scale - h.square() - 1)
-        values.append(torch.stack([outward, up / h]) * scale**1.5)
+        outward, upward = _displacement(_crack(h, count), scale - h.square() - 1)
+        values.append(torch.stack([outward, upward / h]) * scale**1.5)
     by_v, by_y = (chebyshev_analysis(n) for n in degrees)
     return by_y.mT @ torch.cat(values, 1).mT @ by_v
 
@@ -247,16 +249,23 @@ def _crack(depth: Tensor, count: int) -> _Crack:
     points, weights = (values[count:].to(depth.device) for values in gauss_legendre(2 * count))
     h, t, s = depth[:, :, None], points[:, None], points
     difference, total = t - s, t + s
-    near, far = 4 * h**2 + difference**2, 4 * h**2 + total**2
-    openings = _openings(h, near) - _openings(h, far)
+    shorter, longer = 4 * h**2 + difference**2, 4 * h**2 + total**2
+    openings = _openings(h, shorter) - _openings(h, longer)
     crossed = (
-        2 * h**2 * (difference * (16 * h**2 - near) / near**3 + total * (16 * h**2 - far) / far**3)
+        2
+        * h**2
+        * (
+            difference * (16 * h**2 - shorter) / shorter**3
+            + total * (16 * h**2 - longer) / longer**3
+        )
     )
-    crossed = crossed - h**2 / s * ((8 * h**2 - near) / near**2 - (8 * h**2 - far) / far**2)
+    crossed = crossed - h**2 / s * (
+        (8 * h**2 - shorter) / shorter**2 - (8 * h**2 - longer) / longer**2
+    )
     slips = (
-        h / (t * s) * (_slips_by_parts(h, near) - _slips_by_parts(h, far))
-        + _slips(h, near)
-        + _slips(h, far)
+        h / (t * s) * (_slips_by_parts(h, shorter) - _slips_by_parts(h, longer))
+        + _slips(h, shorter)
+        + _slips(h, longer)
     )
     kernel = torch.cat([torch.cat([openings, crossed], 2), torch.cat([crossed.mT, slips], 2)], 1)
     system = torch.eye(

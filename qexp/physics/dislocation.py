@@ -49,13 +49,13 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     negative, or the upper edge lies above the surface.
     Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154; in the form of `qexp.physics.dislocation`.
     """
-    at = _columns(source, stations)
-    _require_planes(source, at)
+    places = _columns(source, stations)
+    _require_planes(source, places)
     planes = _planes(source)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
         return surface_displacement(
-            planes.of(rows), _rows(at, rows), poisson_ratio, source.dtype, steep, level=True
+            planes.select(rows), _rows(places, rows), poisson_ratio, source.dtype, steep, level=True
         )
 
     return _steep_and_others(planes, source.dtype, displacement).mT.to(source.dtype)
@@ -80,31 +80,23 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     Nikkhoo, Walter, Lundgren and Prats-Iraola (2017), Geophys. J. Int. 208, 877-894; in the form of
     `qexp.physics.dislocation`.
     """
-    at = _columns(source, stations)
-    _require_crossed(source, at)
+    places = _columns(source, stations)
+    _require_crossed(source, places)
     crossed = _crossed(source)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
         groups: list[tuple[Rectangles, ...]] = [crossed[:1], crossed[1:]] if steep else [crossed]
         if source.dtype != torch.float64:  # what was simulated before has the same bits
             groups = [(rectangles,) for rectangles in crossed]
-        first, second, third = (
-            moved
-            for group in groups
-            for moved in surface_displacement(
-                Rectangles(
-                    *(
-                        torch.cat([part[rows] for part in parts])
-                        for parts in zip(*group, strict=True)
-                    )
-                ),
-                _rows(at, rows).repeat(len(group) if len(at) > 1 else 1, 1, 1),
-                poisson_ratio,
-                source.dtype,
-                steep and group[0] is not crossed[0],
-            ).chunk(len(group))
-        )
-        return first + second + third
+        moved = list[Tensor]()
+        for group in groups:
+            chosen = [rectangles.select(rows) for rectangles in group]
+            together = Rectangles(*map(torch.cat, zip(*chosen, strict=True)))
+            stations = _rows(places, rows).repeat(len(group) if len(places) > 1 else 1, 1, 1)
+            is_steep = steep and group[0] is not crossed[0]
+            each = surface_displacement(together, stations, poisson_ratio, source.dtype, is_steep)
+            moved += each.chunk(len(group))
+        return moved[0] + moved[1] + moved[2]
 
     return _steep_and_others(crossed[1], source.dtype, displacement).mT.to(source.dtype)
 
@@ -114,8 +106,8 @@ def _around(rectangles: Rectangles) -> Tensor:
     middle = torch.linspace(-1, 1, 5, dtype=torch.float64)
     end = torch.ones_like(middle)
     first, second = torch.cat([middle, middle, end, -end]), torch.cat([end, -end, middle, middle])
-    along = torch.stack([first, second]).to(rectangles.axes.device)
-    reached = (rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]) @ along
+    edge_points = torch.stack([first, second]).to(rectangles.axes.device)
+    reached = (rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]) @ edge_points
     downward = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64, device=reached.device)
     east, north, depth = rectangles.centre.unbind(-1)
     centre = torch.stack([east, north, torch.maximum(depth, rectangles.least_depth)], -1)
@@ -159,24 +151,26 @@ def _steep_and_others(
     return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
-def _rows(at: Tensor, rows: Tensor) -> Tensor:
-    return at if len(at) == 1 else at[rows]
+def _rows(places: Tensor, rows: Tensor) -> Tensor:
+    return places if len(places) == 1 else places[rows]
 
 
-def _require_planes(source: Tensor, at: Tensor | None) -> None:
+def _require_planes(source: Tensor, places: Tensor | None) -> None:
     require_not_negative("length", source[:, 3])
     require_not_negative("width", source[:, 4])
-    require_not_above_ground(_least_depth(source, at), _half_height(source))
+    require_not_above_ground(_least_depth(source, places), _half_height(source))
 
 
-def _require_crossed(source: Tensor, at: Tensor | None) -> None:
+def _require_crossed(source: Tensor, places: Tensor | None) -> None:
     require_not_negative("semi-axes", source[:, 6:9])
-    require_not_above_ground(_least_depth(source, at), _half_height_of_crossed(source))
+    require_not_above_ground(_least_depth(source, places), _half_height_of_crossed(source))
 
 
-def _least_depth(source: Tensor, at: Tensor | None) -> Tensor:
+def _least_depth(source: Tensor, places: Tensor | None) -> Tensor:
     """Depth below the lowest station."""
-    return source[:, 2] if at is None or at.shape[1] == 2 else at[:, 2].amin(-1).to(source)
+    return (
+        source[:, 2] if places is None or places.shape[1] == 2 else places[:, 2].amin(-1).to(source)
+    )
 
 
 def _planes(source: Tensor) -> Rectangles:
@@ -309,12 +303,11 @@ def surface_displacement(
         *(part.split(size) for part in rectangles),
         strict=True,
     )
-    return torch.cat(
-        [
-            _sum(factor, fields_of(Rectangles(*block), at, terms, level))
-            for factor, at, *block in blocks
-        ]
-    )
+    moved = [
+        _sum(factor, fields_of(Rectangles(*block), places, terms, level))
+        for factor, places, *block in blocks
+    ]
+    return torch.cat(moved)
 
 
 def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
@@ -342,13 +335,13 @@ def _factors(rectangles: Rectangles, poisson_ratio: float, terms: int, level: bo
     turned = _turned((axes @ rectangles.burgers[..., None]).squeeze(-1))
     strike = _turned(axes[..., 2])
     for edge in (1,) if level else (1, 0):
-        along, side = axes[..., edge], axes[..., 1 - edge]
+        direction, side = axes[..., edge], axes[..., 1 - edge]
         strength = (2 * poisson_ratio - 1) * (strike.real * side[:, 0] + strike.imag * side[:, 1])
-        weights = _Weights.of(along, turned, strength)
+        weights = _Weights.along_edge(direction, turned, strength)
         factors += (
             _of_steep_edge(weights, axes, terms)
             if terms and edge
-            else _of_edge(weights, along, rectangles)
+            else _of_edge(weights, direction, rectangles)
         )
     return torch.stack(factors, -1)
 
@@ -360,7 +353,7 @@ class _Weights:
     """
 
     logarithm: Tensor
-    up: Tensor
+    vertical: Tensor
     horizontal: Tensor
     tangent: Tensor
     """T, T* and C: (batch, 1)."""
@@ -368,27 +361,27 @@ class _Weights:
     one_and_up: Tensor
 
     @classmethod
-    def of(cls, along: Tensor, turned: Tensor, strength: Tensor) -> _Weights:
+    def along_edge(cls, direction: Tensor, turned: Tensor, strength: Tensor) -> _Weights:
         """Of v·M·b with M the tensor of integrals and b horizontal: v₃ Re(b* P) + (Re(v* b* Q) − Λ
         Re(v* b))/2.
         """
-        east, north, upward = torch.eye(3, dtype=along.dtype, device=along.device)
-        toward = torch.complex(east, -north)
+        east, north, upward = torch.eye(3, dtype=direction.dtype, device=direction.device)
+        horizontal_axes = torch.complex(east, -north)
         turned, strength = turned[:, None], strength[:, None]
         back = torch.complex(turned.real, -turned.imag)
         return cls(
-            logarithm=-strength / 2 * (toward * turned).real,
-            up=strength * upward * back,
-            horizontal=strength / 2 * toward * back,
-            tangent=torch.complex(along[:, 0], along[:, 1])[:, None],
-            mirrored=torch.complex(along[:, 0], -along[:, 1])[:, None],
-            one_and_up=1 + along[:, 2:],
+            logarithm=-strength / 2 * (horizontal_axes * turned).real,
+            vertical=strength * upward * back,
+            horizontal=strength / 2 * horizontal_axes * back,
+            tangent=torch.complex(direction[:, 0], direction[:, 1])[:, None],
+            mirrored=torch.complex(direction[:, 0], -direction[:, 1])[:, None],
+            one_and_up=1 + direction[:, 2:],
         )
 
 
-def _of_edge(weights: _Weights, along: Tensor, rectangles: Rectangles) -> list[Tensor]:
+def _of_edge(weights: _Weights, direction: Tensor, rectangles: Rectangles) -> list[Tensor]:
     tangent, mirrored, one_and_up = weights.tangent, weights.mirrored, weights.one_and_up
-    through = weights.up - 2 * along[:, 2:] / mirrored * weights.horizontal
+    vertical = weights.vertical - 2 * direction[:, 2:] / mirrored * weights.horizontal
     position = -2 / mirrored * weights.horizontal
     first, second = (rectangles.axes[:, :2, :2] * rectangles.semi_axes[:, None, :]).unbind(-1)
     corners = (first + second, first - second, second - first, -first - second)
@@ -396,30 +389,32 @@ def _of_edge(weights: _Weights, along: Tensor, rectangles: Rectangles) -> list[T
     return [
         weights.logarithm
         + (
-            through * (tangent / one_and_up - 1 / mirrored)
+            vertical * (tangent / one_and_up - 1 / mirrored)
             + weights.horizontal * tangent / mirrored
         ).real,
-        (through / mirrored).real,
+        (vertical / mirrored).real,
         *(
             sign * (position * offset[:, None]).real
             for sign, offset in zip((1, -1, -1, 1), offsets, strict=True)
         ),
         position.real,
         -position.imag,
-        2 * (through / mirrored).imag,
+        2 * (vertical / mirrored).imag,
     ]
 
 
 def _of_steep_edge(weights: _Weights, axes: Tensor, terms: int) -> list[Tensor]:
     tilt, first = weights.tangent / weights.one_and_up, upended(axes, 0)
     slope = -weights.mirrored * first
-    up = -2 * first * (weights.up + 2 * tilt * weights.horizontal)
+    vertical = -2 * first * (weights.vertical + 2 * tilt * weights.horizontal)
     horizontal = 4 * first * first * weights.horizontal
-    factors = [weights.logarithm + (weights.up * tilt + weights.horizontal * tilt * tilt).real]
-    before, now = torch.zeros_like(slope), torch.ones_like(slope)
+    factors = [
+        weights.logarithm + (weights.vertical * tilt + weights.horizontal * tilt * tilt).real
+    ]
+    previous, current = torch.zeros_like(slope), torch.ones_like(slope)
     for power in range(terms + 2):
-        factor = (-1) ** power / (power + 1) * (up * now + power * horizontal * before)
-        before, now = now, now * slope
+        factor = (-1) ** power / (power + 1) * (vertical * current + power * horizontal * previous)
+        previous, current = current, current * slope
         factors += [factor.real, -factor.imag]
     return factors
 
@@ -454,11 +449,11 @@ class Rectangles(NamedTuple):
     burgers: Tensor
     """Along the axes: (batch, 3) [m]."""
 
-    def of(self, rows: Tensor) -> Rectangles:
+    def select(self, rows: Tensor) -> Rectangles:
         return Rectangles(*(part[rows] for part in self))
 
     def with_edges_upward(self) -> Rectangles:
-        """The same rectangles, their edges turned so that none points down; the normal stays."""
+        """Rectangles with edges that are turned so that none points down; the normal stays."""
         downward = (self.axes[:, 2] < 0) & torch.tensor(
             [True, True, False], device=self.axes.device
         )
@@ -470,42 +465,44 @@ def fields_of(
     rectangles: Rectangles, stations: Tensor, terms: int, level: bool
 ) -> Iterator[Tensor]:
     """What depends on the stations, summed over the corners: (batch, 1, station) each."""
-    corners = _Corners.of(rectangles, stations, level)
+    corners = _Corners.measured(rectangles, stations, level)
     (first, other_first), (second, other_second) = corners.first, corners.second
-    across, square = corners.across, corners.across.square()
-    beyond = [
-        distance + corners.second[index % 2] for index, distance in enumerate(corners.distance)
-    ]
+    off_plane, square = corners.off_plane, corners.off_plane.square()
+    sums = [distance + corners.second[index % 2] for index, distance in enumerate(corners.distance)]
     yield _half_solid_angle(
-        [far + corners.first[index // 2] for index, far in enumerate(beyond)], across, square
+        [total + corners.first[index // 2] for index, total in enumerate(sums)],
+        off_plane,
+        square,
     )
     # The difference of 1/(R (R + l)) at the ends of an edge, for both edges of a direction.
-    products = [distance * far for distance, far in zip(corners.distance, beyond, strict=True)]
-    near, far = ((products[k + 1] - products[k]) / (products[k] * products[k + 1]) for k in (0, 2))
-    yield across * torch.addcmul(first * near, other_first, far, value=-1)
-    yield square * (near - far)
+    products = [distance * total for distance, total in zip(corners.distance, sums, strict=True)]
+    first_edge, other_edge = (
+        (products[k + 1] - products[k]) / (products[k] * products[k + 1]) for k in (0, 2)
+    )
+    yield off_plane * torch.addcmul(first * first_edge, other_first, other_edge, value=-1)
+    yield square * (first_edge - other_edge)
     # Along the first edges R + l may vanish: 1/(R (R + l)) is (1 − l/R)/(R² − l²), of which the 1
     # cancels.
     inverse = [distance.reciprocal() for distance in corners.distance]
-    yield across * _mixed_difference(inverse)
-    near, far = (
+    yield off_plane * _mixed_difference(inverse)
+    first_edge, other_edge = (
         torch.addcmul(other_first * inverse[k + 2], first, inverse[k], value=-1)
-        / torch.addcmul(square, along, along)
-        for k, along in enumerate(corners.second)
+        / torch.addcmul(square, coordinate, coordinate)
+        for k, coordinate in enumerate(corners.second)
     )
-    yield across * torch.addcmul(second * near, other_second, far, value=-1)
-    yield square * (near - far)
-    del products, inverse, near, far
+    yield off_plane * torch.addcmul(second * first_edge, other_second, other_edge, value=-1)
+    yield square * (first_edge - other_edge)
+    del products, inverse, first_edge, other_edge
     if terms:
-        yield _logarithm_of_ratio(beyond)
-        yield from _powers(corners, beyond, terms + 2)
+        yield _logarithm_of_ratio(sums)
+        yield from _powers(corners, sums, terms + 2)
     else:
-        yield from _along_edges(corners, beyond, 1)
+        yield from _along_edges(corners, sums, 1)
     if not level:
-        beyond = [
+        sums = [
             distance + corners.first[index // 2] for index, distance in enumerate(corners.distance)
         ]
-        yield from _along_edges(corners, [far.clamp(min=LEAST_SUM) for far in beyond], 0)
+        yield from _along_edges(corners, [total.clamp(min=LEAST_SUM) for total in sums], 0)
 
 
 class _Corners(NamedTuple):
@@ -519,17 +516,17 @@ class _Corners(NamedTuple):
     axes: Tensor
     """As those of the rectangles: (batch, 3, 3, 1, 1)."""
     east: Tensor
-    """From the centre, like north and across."""
+    """From the centre, like north and off the plane."""
     north: Tensor
     first: list[Tensor]
     second: list[Tensor]
-    across: Tensor
+    off_plane: Tensor
     height: list[Tensor]
     """Of the stations above the corner."""
     distance: list[Tensor]
 
     @classmethod
-    def of(cls, rectangles: Rectangles, stations: Tensor, level: bool) -> _Corners:
+    def measured(cls, rectangles: Rectangles, stations: Tensor, level: bool) -> _Corners:
         centre_east, centre_north, depth = rectangles.centre[:, :, None, None].unbind(1)
         east, north = stations[:, :1] - centre_east, stations[:, 1:2] - centre_north
         depth = torch.maximum(
@@ -537,7 +534,7 @@ class _Corners(NamedTuple):
             rectangles.least_depth[:, None, None],
         )
         axes = rectangles.axes[..., None, None]
-        along_first, along_second, across = (
+        along_first, along_second, off_plane = (
             torch.addcmul(
                 torch.addcmul(axes[:, 2, axis] * depth, axes[:, 0, axis], east),
                 axes[:, 1, axis],
@@ -548,8 +545,8 @@ class _Corners(NamedTuple):
         semi_first, semi_second = rectangles.semi_axes[..., None, None].unbind(1)
         first = [along_first + semi_first, along_first - semi_first]
         second = [along_second + semi_second, along_second - semi_second]
-        square = across.square()
-        from_first = [torch.addcmul(square, along, along) for along in second]
+        square = off_plane.square()
+        from_first = [torch.addcmul(square, end, end) for end in second]
         rise_first, rise_second = semi_first * axes[:, 2, 0], semi_second * axes[:, 2, 1]
         tops = [depth] * 2 if level else [depth + rise_first, depth - rise_first]
         heights = [height for top in tops for height in (top + rise_second, top - rise_second)]
@@ -559,92 +556,99 @@ class _Corners(NamedTuple):
             north=north,
             first=first,
             second=second,
-            across=across,
+            off_plane=off_plane,
             height=heights,
             distance=[
-                torch.addcmul(other, along, along).sqrt() for along in first for other in from_first
+                torch.addcmul(other, end, end).sqrt() for end in first for other in from_first
             ],
         )
 
 
-def _half_solid_angle(beyond: list[Tensor], across: Tensor, square: Tensor) -> Tensor:
+def _half_solid_angle(sums: list[Tensor], off_plane: Tensor, square: Tensor) -> Tensor:
     """Ω/2, the sum of arg(R + a + b + i h): less than π, so that one arctangent of the product
     gives it.
     """
-    a, b, c, d = beyond
-    along, other_along = torch.addcmul(-square, a, d), torch.addcmul(-square, b, c)
+    a, b, c, d = sums
+    level, other_level = torch.addcmul(-square, a, d), torch.addcmul(-square, b, c)
     aside, other_aside = a + d, b + c
-    opposite = across * torch.addcmul(aside * other_along, along, other_aside, value=-1)
-    adjacent = torch.addcmul(along * other_along, square, aside * other_aside)
+    opposite = off_plane * torch.addcmul(aside * other_level, level, other_aside, value=-1)
+    adjacent = torch.addcmul(level * other_level, square, aside * other_aside)
     return torch.atan2(opposite, adjacent)
 
 
-def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator[Tensor]:
+def _along_edges(corners: _Corners, sums: list[Tensor], edge: int) -> Iterator[Tensor]:
     """The parts of Λ, P and Q of edges that are not steep."""
-    yield _logarithm_of_ratio(beyond)
-    past_top = [
+    yield _logarithm_of_ratio(sums)
+    tops = [
         distance + height for distance, height in zip(corners.distance, corners.height, strict=True)
     ]
-    yield _logarithm_of_ratio(past_top)
-    inverse = [far.reciprocal() for far in past_top]
+    yield _logarithm_of_ratio(tops)
+    inverse = [total.reciprocal() for total in tops]
     yield from inverse
     depths = _mixed_difference(inverse)
     yield corners.east * depths
     yield corners.north * depths
-    del past_top, inverse, depths
+    del tops, inverse, depths
     direction, side, normal = (corners.axes[:, :, axis] for axis in (edge, 1 - edge, 2))
     shrunk = 1 / (1 + direction[:, 2])
     sideways = (direction[:, 0] * side[:, 1] - direction[:, 1] * side[:, 0]) * shrunk
     skew = (direction[:, 0] * normal[:, 1] - direction[:, 1] * normal[:, 0]) * shrunk
-    along, beside = (corners.second, corners.first) if edge else (corners.first, corners.second)
+    lengthwise, sideward = (
+        (corners.second, corners.first) if edge else (corners.first, corners.second)
+    )
     ends = (0, 1, 2, 3) if edge else (0, 2, 1, 3)
     lean = [
         corners.distance[index]
-        + torch.addcmul(corners.height[index] * shrunk, along[end % 2], shrunk)
+        + torch.addcmul(corners.height[index] * shrunk, lengthwise[end % 2], shrunk)
         for end, index in enumerate(ends)
     ]
-    across = skew * corners.across
+    skewed = skew * corners.off_plane
     # The sum of −arg(1 + x), less than π; two ends of one edge, two of the other.
     a, b, c, d = lean
-    first, second = (torch.addcmul(across, position, sideways) for position in beside)
-    near, other_near = torch.addcmul(a * b, first, first), torch.addcmul(c * d, second, second)
+    first, second = (torch.addcmul(skewed, position, sideways) for position in sideward)
+    level, other_level = torch.addcmul(a * b, first, first), torch.addcmul(c * d, second, second)
     aside, other_aside = first * (b - a), second * (d - c)
     yield torch.atan2(
-        torch.addcmul(aside * other_near, near, other_aside, value=-1),
-        torch.addcmul(near * other_near, aside, other_aside),
+        torch.addcmul(aside * other_level, level, other_aside, value=-1),
+        torch.addcmul(level * other_level, aside, other_aside),
     )
 
 
-def _powers(corners: _Corners, beyond: list[Tensor], highest: int) -> Iterator[Tensor]:
+def _powers(corners: _Corners, sums: list[Tensor], highest: int) -> Iterator[Tensor]:
     """The powers 1, 2, … of (a + i h)/(C (R + l)): real and imaginary parts, with h as it is to the
     left of a.
     """
     axes = corners.axes[..., 0, 0]
     first, normal = upended(axes, 0), upended(axes, 2)
     handedness = (normal.imag * first.real - normal.real * first.imag).sign()[..., None]
-    across, one_and_up = handedness * corners.across, 1 + corners.axes[:, 2, 1]
-    inverse = [(far * one_and_up).reciprocal() for far in beyond]
+    off_plane, one_and_up = handedness * corners.off_plane, 1 + corners.axes[:, 2, 1]
+    inverse = [(total * one_and_up).reciprocal() for total in sums]
     reals = [corners.first[index // 2] * scale for index, scale in enumerate(inverse)]
-    imaginaries = [across * scale for scale in inverse]
+    imaginaries = [off_plane * scale for scale in inverse]
     # z² = 2 Re(z) z − |z|²
     squares = [
         torch.addcmul(real.square(), imaginary, imaginary)
         for real, imaginary in zip(reals, imaginaries, strict=True)
     ]
     twice = [2 * real for real in reals]
-    before = ([torch.ones_like(real) for real in reals], [torch.zeros_like(real) for real in reals])
-    now = (reals, imaginaries)
+    previous = (
+        [torch.ones_like(real) for real in reals],
+        [torch.zeros_like(real) for real in reals],
+    )
+    current = (reals, imaginaries)
     for power in range(highest):
-        yield from (_mixed_difference(part) for part in now)
+        yield from (_mixed_difference(part) for part in current)
         if power < highest - 1:
-            later = tuple(
-                [
-                    torch.addcmul(a * b, c, d, value=-1)
-                    for a, b, c, d in zip(twice, part, squares, last, strict=True)
-                ]
-                for part, last in zip(now, before, strict=True)
-            )
-            before, now = now, (later[0], later[1])
+            pairs = zip(current, previous, strict=True)
+            following = [_next_power(twice, part, squares, last) for part, last in pairs]
+            previous, current = current, (following[0], following[1])
+
+
+def _next_power(
+    twice: list[Tensor], part: list[Tensor], squares: list[Tensor], last: list[Tensor]
+) -> list[Tensor]:
+    each = zip(twice, part, squares, last, strict=True)
+    return [torch.addcmul(a * b, c, d, value=-1) for a, b, c, d in each]
 
 
 def _mixed_difference(values: list[Tensor]) -> Tensor:

@@ -122,12 +122,17 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     x, y = east * cos - north * sin, east * sin + north * cos
     displacement = x.new_empty(*x.shape, 3)
     for members, line in _blocks(_spheroids(lowest.double(), poisson_ratio), x.dtype, x.shape[1]):
-        across, along, up = _displacement(
+        sideways, lengthwise, upward = _displacement(
             x[members], y[members], line._replace(depth=depth[members].to(x.dtype))
         )
         to_east, to_north = cos[members], sin[members]
         moved = torch.stack(
-            [across * to_east + along * to_north, along * to_east - across * to_north, up], dim=-1
+            [
+                sideways * to_east + lengthwise * to_north,
+                lengthwise * to_east - sideways * to_north,
+                upward,
+            ],
+            dim=-1,
         )
         displacement.index_copy_(0, members, moved)
     return displacement
@@ -161,9 +166,9 @@ def yang_image(
             x = (column * cos[rows] - row * sin[rows]).flatten(1)
             y = (column * sin[rows] + row * cos[rows]).flatten(1)
             toward_across, toward_along, toward_up = look[rows].unbind(1)
-            across, along, up = _displacement(x, y, line)
+            sideways, lengthwise, upward = _displacement(x, y, line)
             displacement = torch.addcmul(
-                torch.addcmul(toward_across * across, toward_along, along), toward_up, up
+                torch.addcmul(toward_across * sideways, toward_along, lengthwise), toward_up, upward
             )
             image = image.index_copy_(0, block, displacement)
         return image.view(len(members), north.shape[1], east.shape[1])
@@ -181,8 +186,8 @@ def _focal_points(source: Tensor) -> Tensor:
         [horizontal * torch.sin(strike), horizontal * torch.cos(strike), torch.sin(plunge)], dim=-1
     )
     focus = ((semi_major - semi_minor) * (semi_major + semi_minor)).sqrt()
-    along = torch.linspace(-1, 1, 3, dtype=source.dtype, device=source.device)
-    return source[:, None, :3] + (focus[:, None] * along)[..., None] * axis[:, None, :]
+    shares = torch.linspace(-1, 1, 3, dtype=source.dtype, device=source.device)
+    return source[:, None, :3] + (focus[:, None] * shares)[..., None] * axis[:, None, :]
 
 
 def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Tensor]:
@@ -203,18 +208,20 @@ def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Te
     ]
     if len(parts) == 1:
         return parts[0]
-    across, along, up = (torch.cat(components, dim=1) for components in zip(*parts, strict=True))
-    return across, along, up
+    sideways, lengthwise, upward = (
+        torch.cat(components, dim=1) for components in zip(*parts, strict=True)
+    )
+    return sideways, lengthwise, upward
 
 
 def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for at most BLOCK stations."""
+    """Displacement of at most BLOCK stations, see `_displacement`."""
     horizontal, downward = line.horizontal, line.downward
-    beside = x.square()
+    squared_x = x.square()
     foot = y * horizontal - line.depth * downward
     off_axis = y * downward + line.depth * horizontal
-    off_axis = torch.addcmul(beside, off_axis, off_axis)
-    both = firsts = turning = up = torch.zeros_like(x)
+    off_axis = torch.addcmul(squared_x, off_axis, off_axis)
+    both = firsts = turning = upward = torch.zeros_like(x)
     # Several nodes of few stations together in double precision; sums in their order.
     together = max(1, TOGETHER // max(1, x.numel())) if x.dtype == torch.float64 else 1
     of_nodes = (values.mT[..., None].split(together) for values in line[3:])
@@ -232,8 +239,8 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
         # and L - B, where A = x^2 K (1 / R^2 + 2 / (R T)) and B = x^2 L (1 / R^2 + 1 / (R T)).
         shrink = torch.addcmul(depth, squared_distance, inverse).reciprocal()
         longer = inverse * shrink
-        other = beside * longer
-        rest = 1 - torch.addcmul(other, beside, inverse_square)
+        other = squared_x * longer
+        rest = 1 - torch.addcmul(other, squared_x, inverse_square)
         pull = sheared * longer
         first = pull * shrink
         sideways = torch.addcmul(radial, first, rest - other)
@@ -242,8 +249,8 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
         ):
             both, firsts = both + aside, firsts + once
             turning = torch.addcmul(turning, some, aside)
-            up = torch.addcmul(torch.addcmul(up, deep, outward), drawn, left)
-    return x * (both + 2 * firsts), y * both - horizontal * turning, up
+            upward = torch.addcmul(torch.addcmul(upward, deep, outward), drawn, left)
+    return x * (both + 2 * firsts), y * both - horizontal * turning, upward
 
 
 def _require_spheroids(source: Tensor) -> None:

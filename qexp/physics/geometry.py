@@ -184,9 +184,7 @@ def require_below_ground(depth: Tensor, half_height: Tensor) -> None:
 
 
 def require_not_above_ground(depth: Tensor, half_height: Tensor) -> None:
-    """The same for sources that may touch the surface, which their highest point misses by some
-    last digits.
-    """
+    """Raise ValueError if a source lies above the surface, which it may touch by rounding."""
     require_positive("depth", depth, "in metres downwards")
     rounding = 16 * torch.finfo(depth.dtype).eps
     _require(depth >= half_height * (1 - rounding), depth, half_height, "at least")

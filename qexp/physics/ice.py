@@ -115,12 +115,15 @@ def step(
     proportion, and melt is limited to the ice present. Nothing flows through the edge of the grid.
     """
     surface = bed + thickness
-    across, along = surface[..., 1:] - surface[..., :-1], surface[..., 1:, :] - surface[..., :-1, :]
+    rise_east, rise_north = (
+        surface[..., 1:] - surface[..., :-1],
+        surface[..., 1:, :] - surface[..., :-1, :],
+    )
     pairs = thickness[..., 1:] + thickness[..., :-1]
     corner = (pairs[..., 1:, :] + pairs[..., :-1, :]) / 4
     drop = (
-        (across[..., 1:, :] + across[..., :-1, :]).square()
-        + (along[..., 1:] + along[..., :-1]).square()
+        (rise_east[..., 1:, :] + rise_east[..., :-1, :]).square()
+        + (rise_north[..., 1:] + rise_north[..., :-1]).square()
     ) / 4
     weight = (DENSITY * GRAVITY) ** EXPONENT / spacing**2
     shearing = (weight * 2 / (EXPONENT + 2) * arrhenius)[:, None, None]
@@ -135,8 +138,8 @@ def step(
     in_rows = pad(diffusivity, (0, 0, 1, 1), "replicate")
     in_columns = pad(diffusivity, (1, 1), "replicate")
     # Thickness to move through a side, positive towards greater x and y.
-    east = -share * (in_rows[..., 1:, :] + in_rows[..., :-1, :]) * across
-    north = -share * (in_columns[..., 1:] + in_columns[..., :-1]) * along
+    east = -share * (in_rows[..., 1:, :] + in_rows[..., :-1, :]) * rise_east
+    north = -share * (in_columns[..., 1:] + in_columns[..., :-1]) * rise_north
     east, north = _affordable(east, north, thickness)
     inflow = (
         pad(east, (1, 0)) - pad(east, (0, 1)) + pad(north, (0, 0, 1, 0)) - pad(north, (0, 0, 0, 1))

@@ -61,21 +61,26 @@ def smooth_image(
     """
     batch, height, width = len(singular), north.shape[-1], east.shape[-1]
     east, north = east.expand(batch, -1), north.expand(batch, -1)
-    across, along = (
+    east_stretching, north_stretching = (
         _stretching(positions, singular[..., axis], singular[..., 2])
         for axis, positions in enumerate((east, north))
     )
-    stretched_east, stretched_north = _stretched(east, across), _stretched(north, along)
-    beside = _beside(stretched_east) | _beside(stretched_north)
-    error = torch.where(beside, ERROR_BESIDE, 1.0).clamp(
+    stretched_east, stretched_north = (
+        _stretched(east, east_stretching),
+        _stretched(north, north_stretching),
+    )
+    is_beside = _beside(stretched_east) | _beside(stretched_north)
+    error = torch.where(is_beside, ERROR_BESIDE, 1.0).clamp(
         max=ERROR.get(east.dtype, ERROR[torch.float32])
     )
-    counts = _counts(torch.minimum(across.rate, along.rate), error, order, max(height, width))
+    counts = _counts(
+        torch.minimum(east_stretching.rate, north_stretching.rate), error, order, max(height, width)
+    )
     image = east.new_empty(batch, height, width)
     for count in counts.unique().tolist():
         members = (counts == count).nonzero().squeeze(1)
-        columns, to_columns = _points(east, stretched_east, across, members, count)
-        rows, to_rows = _points(north, stretched_north, along, members, count)
+        columns, to_columns = _points(east, stretched_east, east_stretching, members, count)
+        rows, to_rows = _points(north, stretched_north, north_stretching, members, count)
         values = _in_blocks(evaluate, members, columns, rows)
         if to_columns is None and to_rows is None:
             image.index_copy_(0, members, values)
@@ -101,14 +106,11 @@ def _in_blocks(evaluate: Evaluate, members: Tensor, east: Tensor, north: Tensor)
     rows = max(min(MOST_POINTS // width, height), 1)
     images = max(MOST_POINTS // (rows * width), 1)
     parts = zip(members.split(images), east.split(images), north.split(images), strict=True)
-    return torch.cat(
-        [
-            torch.cat(
-                [evaluate(some, columns, block) for block in all_rows.split(rows, dim=1)], dim=1
-            )
-            for some, columns, all_rows in parts
-        ]
-    )
+    made = list[Tensor]()
+    for some, columns, all_rows in parts:
+        blocks = all_rows.split(rows, dim=1)
+        made.append(torch.cat([evaluate(some, columns, block) for block in blocks], dim=1))
+    return torch.cat(made)
 
 
 @dataclass(frozen=True)

@@ -133,14 +133,14 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     turned = torch.stack([-normals[:, 1], normals[:, 0]], 1)  # ẑ × n, horizontal: (batch, 2, 3)
     horizontal = offset[..., :2]
     spread = turned * potency[:, None, :] @ turned.mT
-    along = horizontal @ spread
+    pulled = horizontal @ spread
     trace = torch.diagonal(spread, dim1=-2, dim2=-1).sum(-1)[:, None]
-    squared = (along * horizontal).sum(-1)
-    beyond = distance + depth
-    sideways = (trace[..., None] * horizontal + 2 * along) / (distance * beyond.square())[..., None]
-    outward = squared * (3 * distance + depth) / (distance * beyond) ** 3
-    upward = (trace - squared * (2 * distance + depth) / (squared_distance * beyond)) / (
-        distance * beyond
+    squared = (pulled * horizontal).sum(-1)
+    total = distance + depth
+    sideways = (trace[..., None] * horizontal + 2 * pulled) / (distance * total.square())[..., None]
+    outward = squared * (3 * distance + depth) / (distance * total) ** 3
+    upward = (trace - squared * (2 * distance + depth) / (squared_distance * total)) / (
+        distance * total
     )
     surface = torch.cat([sideways - outward[..., None] * horizontal, upward[..., None]], -1)
     return (whole_space - (1 - 2 * poisson_ratio) * surface) / (2 * torch.pi)

@@ -392,13 +392,11 @@ class VonKarmanFactors:
     mean_deviation: float
     """Standard deviation of the generalised mean."""
 
-    def to(self, device: torch.device) -> VonKarmanFactors:
-        rows, torus = (
-            None if part is None else part.to(device) for part in (self.rows, self.torus)
-        )
-        return VonKarmanFactors(
-            rows, torus, self.plane.to(device), self.weights.to(device), self.mean_deviation
-        )
+    def on_device(self, device: torch.device) -> VonKarmanFactors:
+        rows = None if self.rows is None else self.rows.to(device)
+        torus = None if self.torus is None else self.torus.to(device)
+        plane, weights = self.plane.to(device), self.weights.to(device)
+        return VonKarmanFactors(rows, torus, plane, weights, self.mean_deviation)
 
 
 def von_karman_factors(
@@ -604,8 +602,10 @@ def factors_along(count: int, spacing: Tensor, of_range: float) -> Tensor:
             * torch.cat([torch.ones_like(powers[..., :1]), powers], -1)
         ).float()
     of_lags = gaussian(scaled - scaled[:, :1], 1.0, 1.0)
-    between = of_lags[:, (steps[:, None] - steps).abs().long()]
-    between.diagonal(dim1=1, dim2=2).add_(1e-11)  # they are nearly singular where the range is long
-    lower = torch.linalg.cholesky(between).float()
+    covariance = of_lags[:, (steps[:, None] - steps).abs().long()]
+    covariance.diagonal(dim1=1, dim2=2).add_(
+        1e-11
+    )  # they are nearly singular where the range is long
+    lower = torch.linalg.cholesky(covariance).float()
     factors: Tensor = lower.where(lower.abs() > NEGLIGIBLE_FACTOR, 0.0)
     return factors

@@ -371,9 +371,9 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
     size = 2 * detector.channels
     sums = np.fft.irfft(np.square(np.fft.rfft(share, size)), size)[:, : detector.channels + 1]
     # Channels k and l have the energy of channel k + l and this much more.
-    beyond = detector.offset / detector.gain + 0.5
-    channels = int(np.floor(beyond))
-    part = beyond - channels
+    excess = detector.offset / detector.gain + 0.5
+    channels = int(np.floor(excess))
+    part = excess - channels
     shifted = (1 - part) * _shifted(sums, channels) + part * _shifted(sums, channels + 1)
     counts = total / (1 + double)
     # Rounding in the transform makes some zeros slightly negative.
@@ -382,10 +382,10 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
     )
 
 
-def _shifted(values: Array, by: int) -> Array:
+def _shifted(values: Array, channels: int) -> Array:
     """Values shifted by some channels, up or down; without wrapping around."""
-    up, down = max(by, 0), max(-by, 0)
-    return np.pad(values, ((0, 0), (up, down)))[:, down : down + values.shape[1]]
+    padding, first = max(channels, 0), max(-channels, 0)
+    return np.pad(values, ((0, 0), (padding, first)))[:, first : first + values.shape[1]]
 
 
 # Interaction of X-rays with the elements: the tables of xraydb in SI units.

@@ -26,7 +26,7 @@ from qexp.simulation.distributions import (
 from qexp.simulation.generators import Generator, Viewing
 from qexp.simulation.noise import Grid, Layout, Points
 from qexp.simulation.noise_models import NoiseModel
-from qexp.simulation.views import DISPLACEMENT, GNSS, MASK, View
+from qexp.simulation.views import DISPLACEMENT, MASK, View
 
 MOST_DRAWS = 1000
 """Number of times that the values of a sample are drawn if none before were possible."""
@@ -138,7 +138,7 @@ class GeneratedDataset:
         for image in self.images:
             view = self.view(image)
             shapes[image] = view.shape(self.size)
-            if view.visible is not None or (view.measures != GNSS and self.noise.hides(image)):
+            if view.visible is not None or (view.instrument.imaging and self.noise.hides(image)):
                 shapes[mask_of(image)] = (1, *shapes[image][1:])
         return {**shapes, **dict.fromkeys(self.variables, (1,))}
 
@@ -344,7 +344,7 @@ class GeneratedDataset:
         }
         streams = Seeds(_number_from(random.clone_state())) if errors else None
         scattered = {
-            name: image for name, image in images.items() if self.view(name).measures != GNSS
+            name: image for name, image in images.items() if self.view(name).instrument.imaging
         }
         masks = self.noise.add(scattered, lambda image: self.layout(image, si), noise_level, random)
         if streams is not None:
@@ -408,7 +408,7 @@ class GeneratedDataset:
         view = self.view(image)
         if (mask := view.mask(self.size)) is not None:
             signals *= mask
-        if view.measures == GNSS:
+        if not view.instrument.imaging:
             if view.errors is None or not (view.errors > 0).all():
                 return signals, signals
             return signals, signals / view.errors.to(signals).T[:, :, None] ** 2
@@ -444,7 +444,7 @@ class GeneratedDataset:
         return {
             image: self.layout(image, si)
             for image in self.images
-            if self.view(image).measures != GNSS
+            if self.view(image).instrument.imaging
         }
 
     def quantiles(self, *probabilities: float) -> dict[str, Values]:

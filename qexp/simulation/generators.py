@@ -31,7 +31,7 @@ from qexp.physics.geometry import (
     project,
 )
 from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
-from qexp.simulation.views import DISPLACEMENT, GNSS, View
+from qexp.simulation.views import DISPLACEMENT, View
 
 
 class Generator(Protocol):
@@ -302,7 +302,7 @@ class DeformationImages:
             moved = self._displacements(
                 view, values, batch, view.points.to(next(iter(values.values())))[None]
             )
-            if view.measures == GNSS:
+            if not view.instrument.line_of_sight:
                 return moved.transpose(1, 2)[..., None]
             return project(moved, self.direction(DISPLACEMENT + suffix, values))[..., None]
         height, width = size

@@ -477,7 +477,9 @@ def _row_factors(key: GridKey) -> Tensor:
 
 @lru_cache(CACHED_LAYOUTS)
 def _von_karman_factors(key: GridKey) -> random_fields.VonKarmanFactors:
-    return random_fields.von_karman_factors(*key[:4], *key.correlation.parameters).to(key.device)
+    return random_fields.von_karman_factors(*key[:4], *key.correlation.parameters).on_device(
+        key.device
+    )
 
 
 @lru_cache(CACHED_LAYOUTS)

@@ -14,12 +14,10 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.base.formats import BROKEN_NUMPY
 from qexp.physics.geometry import RIGHT
+from qexp.physics.instruments import INSTRUMENTS, RADAR, Instrument
 from qexp.rows.arrays import open_dataset
 from qexp.rows.geotiff import northwards, open_raster, read_bands
 from qexp.rows.table import TableError
-
-RADAR, GNSS = "radar", "gnss"
-"""What a view measures: the displacement along a line of sight, or its three components."""
 
 DISPLACEMENT, MASK = "displacement", "mask"
 """Names of a view's data and of its mask, without the suffix of the view."""
@@ -33,7 +31,7 @@ class View:
     """The parts of a view that are no numbers.
 
     name        by which noise components name it
-    measures    RADAR or GNSS
+    measures    name of the instrument
     look        side of its path to which the satellite looks, if its direction is given by its
                 heading
     size        (height, width) of its image; the dataset's if None
@@ -52,35 +50,37 @@ class View:
     visible: Tensor | None = None
     errors: Tensor | None = None
 
+    @property
+    def instrument(self) -> Instrument:
+        return INSTRUMENTS[self.measures]
+
     def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(channel, height, width) of its data; scattered points are rows of one pixel.
 
         size  of the dataset's images
         """
-        channels = 3 if self.measures == GNSS else 1
-        return (
-            (channels, *(self.size or size))
-            if self.points is None
-            else (channels, len(self.points), 1)
-        )
+        height, width = self.size or size
+        if self.points is not None:
+            height, width = len(self.points), 1
+        return len(self.instrument.components), height, width
 
     def required(self, suffix: str, mentioned: Sequence[str]) -> list[str]:
         """The variables that must have a value, given those that a dataset mentions."""
-        direction = (
-            "heading"
-            if "heading" + suffix in mentioned and "azimuth" + suffix not in mentioned
-            else "azimuth"
-        )
-        needed = [] if self.measures == GNSS else [direction, "incidence"]
-        return [name + suffix for name in [*needed, *(SIZED if self.points is None else ())]]
+        needed = list[str]()
+        if self.instrument.line_of_sight:
+            by_heading = "heading" + suffix in mentioned and "azimuth" + suffix not in mentioned
+            needed += ["heading" if by_heading else "azimuth", "incidence"]
+        if self.points is None:
+            needed += SIZED
+        return [name + suffix for name in needed]
 
     def mask(self, size: tuple[int, int]) -> Tensor | None:
         """(1, height, width), 1 where there are data and else 0; None if there are data
         everywhere.
         """
-        return (
-            None if self.visible is None else self.visible.float().reshape(1, *self.shape(size)[1:])
-        )
+        if self.visible is None:
+            return None
+        return self.visible.float().reshape(1, *self.shape(size)[1:])
 
 
 # Files of views: masks and elevations on a grid, scattered points, and elevations of points.
@@ -143,9 +143,8 @@ def _from_netcdf(path: Path, name: str) -> Array:
                 " variable"
             )
         variable = dataset[name if name in flat else flat[0]]
-        return variable.sortby(
-            [dimension for dimension in variable.dims if dimension in variable.coords]
-        ).values
+        sorted_along = [name for name in variable.dims if name in variable.coords]
+        return variable.sortby(sorted_along).values
 
 
 def _from_geotiff(path: Path, name: str) -> Array:
@@ -156,9 +155,7 @@ def _from_geotiff(path: Path, name: str) -> Array:
 
 def _from_text(path: Path, name: str) -> Array:
     text = path.read_text(encoding="utf-8-sig")
-    lines = [
-        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
-    ]
+    lines = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
     if not lines:
         raise TableError(f"{path} is empty; it must hold a row per point")
     separator = "," if "," in lines[0] else None
@@ -175,8 +172,6 @@ GRIDS: Mapping[str, Callable[[Path, str], Array]] = {
 """Ending → reader of values on a grid."""
 
 LISTS: Mapping[str, Callable[[Path, str], Array]] = {
-    ".csv": _from_text,
-    ".txt": _from_text,
-    ".npy": _from_numpy,
-}
+    ".csv": _from_text, ".txt": _from_text, ".npy": _from_numpy
+}  # fmt: skip
 """Ending → reader of points."""

@@ -440,7 +440,7 @@ def test_tracks_of_means_and_of_points_are_seen_together():
     np.testing.assert_allclose(
         seen[64:], cells.displacement, atol=1e-5 * np.abs(cells.displacement).max()
     )
-    some = model.at(torch.tensor([70, 3]))(torch.tensor([SOURCE], dtype=torch.float64))[0]
+    some = model.select(torch.tensor([70, 3]))(torch.tensor([SOURCE], dtype=torch.float64))[0]
     np.testing.assert_allclose(some, seen[[70, 3]], rtol=1e-12)
     np.testing.assert_allclose(
         model.positions[64:], np.stack([cells.x, cells.y], axis=1), rtol=1e-9

@@ -8,7 +8,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import NotFoundError, QexpError
-from qexp.observations import tables
+from qexp.observations import text_files
 from qexp.observations.observation import read_observation
 
 UTM = "EPSG:32633"
@@ -896,7 +896,7 @@ def test_an_observation_file_is_replaced_only_if_asked(written, tmp_path, qexp):
 
 def test_a_file_is_read_in_parts_that_give_the_same_points_and_lines(written, monkeypatch):
     at_once = the_track(written(standard()))
-    monkeypatch.setattr(tables, "ROWS_AT_A_TIME", 3)
+    monkeypatch.setattr(text_files, "ROWS_AT_A_TIME", 3)
     parts = the_track(written(standard()))
     np.testing.assert_array_equal(parts.displacement, at_once.displacement)
     np.testing.assert_array_equal(parts.x, at_once.x)

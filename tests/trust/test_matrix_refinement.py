@@ -212,7 +212,7 @@ def test_of_an_image_with_too_many_pixels_means_of_whole_blocks_are_fitted_that_
     np.testing.assert_allclose(problem.data[0], [*expected, *second], rtol=1e-12)
     start = refinement.starts(problem, {"dike.depth": np.array([2.5])})
     some = torch.tensor([0, 7, len(expected) - 1, len(expected) + 3])
-    torch.testing.assert_close(problem.model.at(some)(start), problem.model(start)[:, some])
+    torch.testing.assert_close(problem.model.select(some)(start), problem.model(start)[:, some])
     found = refinement(samples, {}, {"dike.depth": np.full(2, 2.4)})["dike.depth"]
     np.testing.assert_allclose(found, [2.0, 3.0], rtol=0.01)
 

@@ -26,7 +26,6 @@ from qexp.kinds.networks import load_model
 from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import Estimator
 from qexp.simulation.generators import SAME_PLACE, DeformationImages, Source
-from qexp.simulation.views import GNSS
 from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.directory import RunDirectory
 
@@ -83,7 +82,7 @@ class Emulator:
                     " learn; train it on the dataset without them"
                 )
         views = {image: self.dataset.view(image) for image in self.images}
-        self._stations = [image for image, view in views.items() if view.measures == GNSS]
+        self._stations = [name for name, view in views.items() if not view.instrument.imaging]
 
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units."""

@@ -52,6 +52,7 @@ from qexp.networks.network import Network
 from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Data, DrawnData
 from qexp.physics.geometry import RIGHT, grid
+from qexp.physics.instruments import INSTRUMENTS, RADAR, Instrument
 from qexp.rows.table import TableError
 from qexp.simulation import distributions
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Part, Values
@@ -65,7 +66,7 @@ from qexp.simulation.generators import (
 )
 from qexp.simulation.noise import Noise
 from qexp.simulation.noise_models import Component, NoiseModel
-from qexp.simulation.views import DISPLACEMENT, GNSS, RADAR, View, read_grid, read_points
+from qexp.simulation.views import DISPLACEMENT, View, read_grid, read_points
 from qexp.spec.kinds import filled_in, load_stage
 from qexp.spec.reading import Document, Finding, Where
 from qexp.store.directory import RunDirectory
@@ -163,7 +164,10 @@ def _in_views(
             yield path, f"no view '{view}'; {suggestion(view, [name for name in names if name])}"
         elif isinstance(view, int) and view >= len(images):
             yield path, f"no view {view}; the dataset has {len(images)}, numbered from 0"
-        elif document.get("views") and document["views"][_number(view, names)].get("type") == GNSS:
+        elif (
+            document.get("views")
+            and not _instrument(document["views"][_number(view, names)]).imaging
+        ):
             yield path, "is a view of GNSS stations, which have 'errors' of their own"
 
 
@@ -249,8 +253,12 @@ def _view(
         points,
         read("elevation", lambda name: _elevation(files.find(name), size, count)),
         mask,
-        read("errors", lambda value: _errors(value, count)) if view.get("type") == GNSS else None,
+        None if _instrument(view).imaging else read("errors", lambda value: _errors(value, count)),
     )
+
+
+def _instrument(view: Document) -> Instrument:
+    return INSTRUMENTS[view.get("type", RADAR)]
 
 
 def _points(value: str | list[list[float]], files: ViewFiles) -> Tensor:

@@ -63,7 +63,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
             " observation"
         )
     observation = read_observation(path)
-    tracks = [track.where_observed() for track in observation.tracks if track.kind == "radar"]
+    tracks = [track.where_observed() for track in observation.tracks if track.instrument.imaging]
     if not tracks:
         raise QexpError(
             f"{path} has GNSS stations alone, and networks take radar tracks; without one: qexp"

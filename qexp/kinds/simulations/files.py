@@ -42,6 +42,7 @@ from qexp.kinds.images.files import (
 from qexp.kinds.simulations.axes import axes_of
 from qexp.networks.shapes import AXES
 from qexp.observations.reading import codes_among
+from qexp.physics.instruments import INSTRUMENTS, RADAR
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.arrays import open_dataset
@@ -51,7 +52,7 @@ from qexp.rows.table import HUGE_NUMBER, Table, TableError, codes, unit_in_title
 from qexp.rows.unmeasured import found_in, in_words
 from qexp.rows.zarr_stores import open_store
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
-from qexp.simulation.views import GNSS, View
+from qexp.simulation.views import View
 from qexp.spec.reading import Document, Finding, Where
 
 VERSION = 2
@@ -474,7 +475,7 @@ class SimulationFiles:
 
         channels  how many it has, as far as that is known; else 0
         """
-        stations = view.get("type") == GNSS
+        stations = not INSTRUMENTS[view.get("type", RADAR)].imaging
         try:
             axes, said = axes_of(
                 variable, name, self._document.get("axes", {}).get(name, ()), stations, channels
