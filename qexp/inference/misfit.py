@@ -79,9 +79,8 @@ class ImageMisfit:
             if not refinement.enough(mask):
                 continue
             problem = refinement.problem(data[group], shared, mask)
-            starts = refinement.starts(
-                problem, {name: np.asarray(values)[group] for name, values in estimates.items()}
-            )
+            some = {name: np.asarray(values)[group] for name, values in estimates.items()}
+            starts = refinement.starts(problem, some)
             scale = refinement.weights.scale(shared)
             p_values[group] = _p_values(problem, problem.minimum(starts).coordinates, scale)
             for row in np.flatnonzero(p_values[group] < DOUBTFUL_P):

@@ -114,9 +114,8 @@ def observed_posterior(
     ) -> Draws:
         """In coordinates in which amplitudes are standardised."""
         coordinates = StandardisedAmplitudes(density, amplitudes, weight)
-        draws = METHODS[method](
-            coordinates, coordinates.transform(proposal), count, random, on_drawn=on_drawn
-        )
+        proposal = coordinates.transform(proposal)
+        draws = METHODS[method](coordinates, proposal, count, random, on_drawn=on_drawn)
         return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
 
     draws, density = draws_of(density, proposal, sample, count, random)
@@ -137,16 +136,14 @@ def around_modes(
     found = 0
     for _ in range(MODE_ROUNDS):
         weight = density.weight(chi2)
-        proposal = laplace(
-            density, modes(PenalisedSquares(density.signals, density.prior, weight), starts)
-        )
-        around = [
-            proposal.wider(spread).draws(STARTS_AROUND, random) for spread in SPREADS_OF_STARTS
-        ]
-        starts = np.concatenate([proposal.centres, *around])
+        squares = PenalisedSquares(density.signals, density.prior, weight)
+        proposal = laplace(density, modes(squares, starts))
+        wider = [proposal.wider(spread) for spread in SPREADS_OF_STARTS]
+        drawn = [one.draws(STARTS_AROUND, random) for one in wider]
+        starts = np.concatenate([proposal.centres, *drawn])
         possible = density.signals.model.possible(density.values(starts)).numpy()
-        before, chi2 = chi2, min(chi2, float(density.chi2(proposal.centres).min()))
-        if chi2 > SAME_NOISE * before and (possible.all() or len(proposal.shares) == found):
+        former, chi2 = chi2, min(chi2, float(density.chi2(proposal.centres).min()))
+        if chi2 > SAME_NOISE * former and (possible.all() or len(proposal.shares) == found):
             break
         starts, found = starts[possible], len(proposal.shares)
     return proposal, weight
@@ -179,15 +176,15 @@ def draws_of(
     """
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
     for _ in range(MOST_BASES):
-        if (signals := exact.signals.reduced(exact.values(scores))) is None:
+        signals = exact.signals.reduced(exact.values(scores))
+        if signals is None:
             return sample(exact, proposal, count, random), exact
         density = replace(exact, signals=signals)
         draws = sample(density, proposal, count, random)
         if error_of(exact, density, draws.all, random) <= CLOSE_LOG_DENSITY:
             return draws, density
-        more, some, first, second = (
-            random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4)
-        )
+        chosen = [random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4)]
+        more, some, first, second = chosen
         # Some are moved along the differences of others, so that they reach a little farther.
         scores = np.concatenate([scores, more, some + 0.3 * (first - second)])
     return _corrected(draws, exact, density, random), density
@@ -307,9 +304,8 @@ def _with_level(minima: Minima, sources: PosteriorDensity, level: Level) -> Mini
     """Modes with the likeliest level of each as the last coordinate."""
     chi2 = np.nan_to_num(sources.chi2(minima.coordinates.numpy()), nan=np.inf)
     scores = [level.likeliest(squares) for squares in chi2]
-    coordinates = torch.cat(
-        [minima.coordinates, torch.tensor(scores, dtype=torch.float64)[:, None]], dim=1
-    )
+    column = torch.tensor(scores, dtype=torch.float64)[:, None]
+    coordinates = torch.cat([minima.coordinates, column], dim=1)
     count, free = minima.coordinates.shape
     information = torch.zeros(count, free + 1, free + 1, dtype=torch.float64)
     information[:, :free, :free] = minima.information

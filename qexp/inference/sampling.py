@@ -48,14 +48,13 @@ class Mixture:
         """(draw, coordinate), with the components in proportion to their shares."""
         components = len(self.shares)
         shares = np.append(self.shares, self.of_prior)
-        at = (np.arange(count) + random.random()) / count
-        chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), at), components)
+        steps = (np.arange(count) + random.random()) / count
+        chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), steps), components)
         normal = random.standard_normal((count, self.centres.shape[1]))
         stretch = np.sqrt(T_DEGREES / random.chisquare(T_DEGREES, count))
         component = np.minimum(chosen, components - 1)
-        moved = self.centres[component] + stretch[:, None] * np.einsum(
-            "nij,nj->ni", self.roots[component], normal
-        )
+        offset = np.einsum("nij,nj->ni", self.roots[component], normal)
+        moved = self.centres[component] + stretch[:, None] * offset
         return np.where((chosen < components)[:, None], moved, normal)
 
     def wider(self, factor: float) -> Mixture:
@@ -79,12 +78,11 @@ class Mixture:
         Peel and McLachlan (2000), Stat. Comput. 10, 339-348; with weights, Cappé, Douc, Guillin,
         Marin and Robert (2008), Stat. Comput. 18, 447-459.
         """
-        now, size, count = self, draws.shape[1], weights.sum() ** 2 / np.square(weights).sum()
+        now, size, count = self, draws.shape[1], effective(weights)
         for _ in range(EM_ROUNDS):
             parts, distances = now._parts(draws)
-            belongs = (
-                np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
-            )
+            logs = parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)
+            belongs = np.exp(logs) * weights[:, None]
             # The least share of the prior keeps weights bounded wherever the likelihood is.
             belongs, of_prior = belongs[:, :-1], max(OF_PRIOR, float(belongs[:, -1].sum()))
             shares = belongs.sum(axis=0)
@@ -118,8 +116,8 @@ class Mixture:
 
     @cached_property
     def _prepared(self) -> tuple[Array, Array, Array]:
-        """The inverses of all roots, one below the other; these times the centres; and logarithms
-        of share times density at the centres.
+        """The inverses of all roots, stacked; these times the centres; and logarithms of share
+        times density at the centres.
         """
         size = self.centres.shape[1]
         inverse: Array = np.asarray(np.linalg.inv(self.roots), dtype=np.float64)
@@ -227,9 +225,8 @@ def draw_weighted(
 
 def _with_weights(proposal: Mixture, scores: Array, values: Array) -> Weighted:
     weights, shape = smooth_weights(values - proposal.log_density(scores))
-    return Weighted(
-        proposal, scores, weights, shape, effective(weights) if math.isfinite(shape) else 0.0
-    )
+    ess = effective(weights) if math.isfinite(shape) else 0.0
+    return Weighted(proposal, scores, weights, shape, ess)
 
 
 def smooth_weights(logarithms: Array) -> tuple[Array, float]:
@@ -242,7 +239,8 @@ def smooth_weights(logarithms: Array) -> tuple[Array, float]:
     with extra("posterior"):
         from arviz_stats.base import array_stats  # loads xarray and pandas where they are installed
 
-    if np.isfinite(highest := logarithms.max()):
+    highest = logarithms.max()
+    if np.isfinite(highest):
         # Refused where all but one of the largest are zero.
         with suppress(ValueError), np.errstate(all="ignore"):
             # of negatives
@@ -282,10 +280,8 @@ def adapt(
         values = np.concatenate([values, of_new])
         used = [*used, proposal]
         shares = np.log([1 + round // 2 for round in range(len(used))])
-        pairs = zip(shares, used, strict=True)
-        mean = np.logaddexp.reduce(
-            [share + proposed.log_density(scores) for share, proposed in pairs]
-        )
+        logs = [proposed.log_density(scores) for proposed in used]
+        mean = np.logaddexp.reduce(shares[:, None] + logs)
         with np.errstate(invalid="ignore"):
             weights = np.exp(values - mean - (values - mean).max())
         if not np.isfinite(weights).all():
@@ -293,11 +289,10 @@ def adapt(
         weights = np.minimum(weights, weights.mean() * math.sqrt(len(weights)))  # Ionides (2008)
         weights /= weights.sum()
         # At least five effective draws for each coordinate of a component.
-        components = max(
-            1, min(COMPONENTS_PER_ROUND * len(used), int(effective(weights) / (5 * size)))
-        )
-        centres, around = scores[resample(weights, components, random)], scores - weights @ scores
-        spread = (weights[:, None] * around).T @ around / components ** (2 / size)
+        enough = int(effective(weights) / (5 * size))
+        components = max(1, min(COMPONENTS_PER_ROUND * len(used), enough))
+        centres, apart = scores[resample(weights, components, random)], scores - weights @ scores
+        spread = (weights[:, None] * apart).T @ apart / components ** (2 / size)
         even = mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
         proposal = even.fitted(scores, weights)
     on_drawn(sum(counts), sum(counts))
@@ -312,9 +307,9 @@ def resample(weights: Array, count: int, random: np.random.Generator) -> NDArray
     """Numbers of draws in proportion to their weights, systematically, in random order (Kitagawa
     1996).
     """
-    at = (np.arange(count) + random.random()) / count
-    chosen = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), at), len(weights) - 1)
-    return np.asarray(random.permutation(chosen))
+    steps = (np.arange(count) + random.random()) / count
+    chosen = np.searchsorted(np.cumsum(weights / weights.sum()), steps)
+    return np.asarray(random.permutation(np.minimum(chosen, len(weights) - 1)))
 
 
 # Coordinates in which amplitudes are nearly independent of the other parameters of sources, and
@@ -388,12 +383,13 @@ class StandardisedAmplitudes:
         values = ((mean + moved) * self._size).numpy()
         stretch = -triangle.diagonal(dim1=-2, dim2=-1).log().sum(dim=1).numpy()
         for column, (index, marginal) in enumerate(zip(self._linear, self._marginals, strict=True)):
-            inside = (values[:, column] > marginal.low) & (values[:, column] < marginal.high)
-            score = marginal.score(np.where(inside, values[:, column], float(self._mean[column])))
+            value = values[:, column]
+            possible = (value > marginal.low) & (value < marginal.high)
+            score = marginal.score(np.where(possible, value, float(self._mean[column])))
             rise = marginal.value(score + SCORE_STEP) - marginal.value(score - SCORE_STEP)
             slope = rise / (2 * SCORE_STEP * float(self._size[column]))
             with np.errstate(divide="ignore"):
-                stretch = np.where(inside, stretch - np.log(slope), np.nan)
+                stretch = np.where(possible, stretch - np.log(slope), np.nan)
             scores[:, index] = score
         return scores, stretch
 
@@ -405,14 +401,14 @@ class StandardisedAmplitudes:
         prior, signals = self.posterior.prior, self.posterior.signals
         values = prior.values(coordinates)
         values[:, self._columns] = 0.0
-        without = signals(values)
+        base = signals(values)
         changes = []
         for column, size in zip(self._columns, self._size.tolist(), strict=True):
             with_one = values.clone()
             with_one[:, column] = size
-            changes.append(signals(with_one) - without)
+            changes.append(signals(with_one) - base)
         slopes = self.weight * torch.stack(changes, dim=1).nan_to_num()
-        residuals = self.weight * (signals.data - without).nan_to_num()
+        residuals = self.weight * (signals.data - base).nan_to_num()
         precision = slopes @ slopes.mT + torch.eye(len(self._columns), dtype=torch.float64)
         pull = (slopes @ residuals[..., None])[..., 0] + self._mean / self._size
         triangle = torch.linalg.cholesky(precision)
@@ -478,8 +474,8 @@ def walk(
     chosen = random.choice(len(starts), walkers, replace=len(starts) < walkers)
     spread = starts.std(axis=0) + 1e-9
     begin = starts[chosen] + 1e-3 * spread * random.standard_normal((walkers, size))
-    outside = ~np.isfinite(density(begin))
-    begin[outside] = starts[chosen][outside]
+    impossible = ~np.isfinite(density(begin))
+    begin[impossible] = starts[chosen][impossible]
     moves = [
         (_independent(proposal), 0.5),
         (emcee.moves.DEMove(), 0.3),
@@ -517,15 +513,13 @@ def _judge_chains(scores: Array) -> Draws:
     with extra("posterior"):
         from arviz_stats.base import array_stats
 
-    each = [scores[..., index] for index in range(scores.shape[2])]
-    groups = [
-        draws.reshape(WALKER_GROUPS, -1, draws.shape[1]).swapaxes(1, 2).reshape(WALKER_GROUPS, -1)
-        for draws in each
-    ]
-    r_hat = max(float(array_stats.rhat(group)) for group in groups)
-    bulk = min(float(array_stats.ess(draws, method="bulk")) for draws in each)
-    tails = min(float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))) for draws in each)
-    ess, doubts = min(bulk, tails), list[str]()
+    r_hats, bulks, tails, doubts = [], [], [], list[str]()
+    for draws in np.moveaxis(scores, -1, 0):
+        groups = draws.reshape(WALKER_GROUPS, -1, draws.shape[1]).swapaxes(1, 2)
+        r_hats.append(float(array_stats.rhat(groups.reshape(WALKER_GROUPS, -1))))
+        bulks.append(float(array_stats.ess(draws, method="bulk")))
+        tails.append(float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))))
+    r_hat, ess = max(r_hats), min(*bulks, *tails)
     if not r_hat <= MIXED_R_HAT:
         doubts = [f"the chains did not mix: R̂ is {r_hat:.3f}, and should be at most {MIXED_R_HAT}"]
     elif not ess >= ENOUGH_DRAWS:
@@ -563,7 +557,7 @@ class Draws:
 
     @property
     def all(self) -> Array:
-        """Those of all chains, (draw, coordinate)."""
+        """The draws of all chains, (draw, coordinate)."""
         return self.scores.reshape(-1, self.scores.shape[-1])
 
 
@@ -610,18 +604,11 @@ def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:
     """Why weights are not to be trusted."""
     # Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72
     limit = min(1 - 1 / math.log10(draws), 0.7)
+    doubt = ""
     if not pareto_k <= limit:
-        return (
-            (
-                f"the largest weights are too unequal: Pareto k̂ is {pareto_k:.2f}, and should be"
-                f" at most {limit:.2f}"
-            ),
-        )
-    if ess < FEW_EFFECTIVE_DRAWS:
-        return (
-            (
-                f"the weights leave {ess:.0f} effective draws, and should leave"
-                f" {FEW_EFFECTIVE_DRAWS:.0f}"
-            ),
-        )
-    return ()
+        shape = f"Pareto k̂ is {pareto_k:.2f}, and should be at most {limit:.2f}"
+        doubt = f"the largest weights are too unequal: {shape}"
+    elif ess < FEW_EFFECTIVE_DRAWS:
+        wanted = f"{FEW_EFFECTIVE_DRAWS:.0f}"
+        doubt = f"the weights leave {ess:.0f} effective draws, and should leave {wanted}"
+    return (doubt,) if doubt else ()
