@@ -41,7 +41,9 @@ def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
     random      as it makes the first realisations of the matrix
     Raises QexpError where there is no noise.
     """
-    grid, constants, outputs = likelihood.grid, likelihood.constants, likelihood.outputs
+    grid = likelihood.grid
+    constants = likelihood.constants
+    outputs = likelihood.outputs
     if quiet := likelihood.weights.quiet:
         alone = "has no noise, which alone makes a bound; leave `bound` out"
         raise QexpError(f"`bound`: {some(quiet)} {alone}")
@@ -80,7 +82,8 @@ def bounds_of_samples(
     """
     data = likelihood.pixels.numbers_of(samples)
     deviations = {name: np.full(len(data), np.nan) for name in truth}
-    signal, seen = np.full(len(data), np.nan), np.full(len(data), np.nan)
+    signal = np.full(len(data), np.nan)
+    seen = np.full(len(data), np.nan)
     for group, shared, mask in likelihood.alike(samples, given):
         scale = likelihood.weights.scale(shared)
         if not likelihood.enough(mask) or not scale:

@@ -108,7 +108,8 @@ def moments(
     for first, unknown in enumerate(unknowns):
         for nodes in NODES_OF_AXIS:
             grid = grid_of(density, proposal, first, nodes)
-            fine, half = grid.moments(unknown), grid.moments(unknown, every=2)
+            fine = grid.moments(unknown)
+            half = grid.moments(unknown, every=2)
             change = nearest(half[:2], fine[:2], unknown.period) - fine[:2]
             if (np.abs(change) <= SETTLED_CHANGE * fine[2]).all():
                 break
@@ -175,7 +176,8 @@ def circular_moments(values: Array, weights: Array, period: float) -> tuple[floa
     order = np.argsort(turned, kind="stable")
     count, share = len(order), weights[order] / weights.sum()
     # Two turns; the sums of powers from the beginning of the first to before each value.
-    line, shares = np.concatenate([turned[order], turned[order] + period]), np.tile(share, 2)
+    line = np.concatenate([turned[order], turned[order] + period])
+    shares = np.tile(share, 2)
     sums = [np.concatenate([[0.0], np.cumsum(shares * line**power)]) for power in (0, 1, 2)]
     zeroth, first, second = sums
     starts = np.arange(count)

@@ -76,7 +76,8 @@ def searches(
                 turn = meaning.period * meaning.si_factor
                 search = Search(Parameter(name, period=turn), 0.0, turn)
             elif meaning.at_most is not None and meaning.least is not None:
-                low, high = meaning.si_factor * meaning.least, meaning.si_factor * meaning.at_most
+                low = meaning.si_factor * meaning.least
+                high = meaning.si_factor * meaning.at_most
                 search = Search(Parameter(name, low, high), low, high)
             elif conversion(meaning.unit, "m") is not None:
                 search = _length(name, meaning, extent)
@@ -195,7 +196,8 @@ def _trial_value(meaning: Quantity, random: np.random.Generator) -> float:
 
 
 def _amplitude(name: str, meaning: Quantity, source: Source) -> Search:
-    variable, prefix = name.rpartition(".")[2], name[: name.rfind(".") + 1]
+    variable = name.rpartition(".")[2]
+    prefix = name[: name.rfind(".") + 1]
     low = -math.inf if meaning.least is None else meaning.si_factor * meaning.least
     high = math.inf if meaning.at_most is None else meaning.si_factor * meaning.at_most
     powers = {}
@@ -273,7 +275,8 @@ class Parameter:
     @property
     def ends(self) -> tuple[float, float]:
         """The bounds as coordinates."""
-        low, high = self.coordinate(self.low), self.coordinate(self.high)
+        low = self.coordinate(self.low)
+        high = self.coordinate(self.high)
         return min(low, high), max(low, high)
 
 
@@ -463,7 +466,8 @@ def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, T
     """
     limited, signs = coordinates.clone(), torch.ones_like(coordinates)
     for tilt in tilts:
-        angle, strike = limited[:, tilt.angle], limited[:, tilt.strike]  # views, changed in place
+        angle = limited[:, tilt.angle]
+        strike = limited[:, tilt.strike]  # views, changed in place
         angle.copy_(angle.remainder(2 * math.pi))
         dip_slip = [] if tilt.dip_slip is None else [tilt.dip_slip]
         slips = dip_slip if tilt.strike_slip is None else [tilt.strike_slip, *dip_slip]
@@ -649,11 +653,14 @@ def require_near(usual: Search, option: str, low: float, high: float, units: Uni
 
     Sizes may be as small as one likes: such sources are points.
     """
-    least, largest, column = usual.parameter.low, usual.parameter.high, usual.parameter.name
+    least = usual.parameter.low
+    largest = usual.parameter.high
+    column = usual.parameter.name
     if not math.isfinite(largest - least):
         return
     name, unit = display_name(column), units.unit_of(column)
-    first, last = units.from_si(column, least), units.from_si(column, largest)
+    first = units.from_si(column, least)
+    last = units.from_si(column, largest)
     if usual.closed and (low < least or high > largest):
         known = f"{first:.6g} to {last:.6g} {unit}".rstrip()
         raise QexpError(

@@ -93,7 +93,7 @@ def observed_posterior(
     unknown_level  whether the size of the noise is unknown, by a factor that all errors share
     """
     random = np.random.default_rng(seed)
-    prior = prior.around(fit.values[None])
+    prior = prior.cut_opposite(fit.values[None])
     degrees = problem.model.points - problem.weighting.nuisances
     density = PosteriorDensity(
         whole_signals(problem), prior, degrees=degrees if unknown_level else None
@@ -142,7 +142,8 @@ def around_modes(
         drawn = [one.draws(STARTS_AROUND, random) for one in wider]
         starts = np.concatenate([proposal.centres, *drawn])
         possible = density.signals.model.possible(density.values(starts)).numpy()
-        former, chi2 = chi2, min(chi2, float(density.chi2(proposal.centres).min()))
+        former = chi2
+        chi2 = min(chi2, float(density.chi2(proposal.centres).min()))
         if chi2 > SAME_NOISE * former and (possible.all() or len(proposal.shares) == found):
             break
         starts, found = starts[possible], len(proposal.shares)
@@ -206,7 +207,8 @@ def _corrected(
     with np.errstate(invalid="ignore"):
         logarithms = np.nan_to_num(exact(scores) - density(scores), nan=-np.inf)
     weights, pareto_k = smooth_weights(logarithms)
-    chosen, ess = scores[resample(weights, len(scores), random)], effective(weights)
+    chosen = scores[resample(weights, len(scores), random)]
+    ess = effective(weights)
     doubts = (*draws.doubts, *doubts_of(pareto_k, ess, len(scores)))
     return replace(
         draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts
@@ -240,10 +242,13 @@ def laplace(density: Density, minima: Minima) -> Mixture:
 
     The covariance is the inverse of the Gauss-Newton approximation of the curvature.
     """
-    centres, curvature = minima.coordinates.numpy(), minima.information.numpy()
+    centres = minima.coordinates.numpy()
+    curvature = minima.information.numpy()
     values = density(centres)
     distinct = _distinct(centres, curvature, values)
-    centres, curvature, values = centres[distinct], curvature[distinct], values[distinct]
+    centres = centres[distinct]
+    curvature = curvature[distinct]
+    values = values[distinct]
     log_shares = values - 0.5 * np.linalg.slogdet(curvature)[1]
     some = log_shares > log_shares.max() - UNLIKELY_LOG_SHARE
     return mixture(log_shares[some], centres[some], np.linalg.inv(curvature[some]), OF_PRIOR)
@@ -284,16 +289,18 @@ def search_modes(
     values, best = prior.values(starts), [0]
     # each with the angles of the modes, and the noise level of the best one, before
     for turn in range(4):
-        prior = prior.around(values[best].numpy())
+        prior = prior.cut_opposite(values[best].numpy())
         if turn == 1:
             values = torch.cat([values, torch.from_numpy(prior.turned(values[best[0]].numpy()))])
-        sources, scores = PosteriorDensity(signals, prior), prior.scores(values.numpy())
+        sources = PosteriorDensity(signals, prior)
+        scores = prior.scores(values.numpy())
         weight = 1.0
         if level is not None:
             chi2 = float(sources.chi2(scores[best[:1]])[0])
             weight = 1 / float(level.relative(np.asarray(level.likeliest(chi2))))
         minima = modes(PenalisedSquares(signals, prior, weight), scores)
-        values, best = prior.values(minima.coordinates.numpy()), likely(minima, len(scores)) or best
+        values = prior.values(minima.coordinates.numpy())
+        best = likely(minima, len(scores)) or best
     if level is None:
         return sources, laplace(sources, minima)
     density = replace(sources, level=level)

@@ -127,7 +127,8 @@ def with_intervals(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> t
 
 def edges(problem: Problem, fit: Fit) -> list[str]:
     """The parameters of which hardly less or hardly more is an impossible source, bounds apart."""
-    coordinates, estimate = problem.coordinates, torch.from_numpy(fit.at)
+    coordinates = problem.coordinates
+    estimate = torch.from_numpy(fit.at)
     steps = EDGE_STEP * torch.eye(len(estimate), dtype=torch.float64)
     neighbours = torch.cat([estimate + steps, estimate - steps])
     sources = coordinates.values(neighbours.clamp(coordinates.low, coordinates.high))
@@ -192,7 +193,9 @@ class _Ends:
     def __init__(
         self, searches: list[_Search], whole: Problem, on_end: Counted = uncounted
     ) -> None:
-        self.searches, self.whole, self.on_end = searches, whole, on_end
+        self.searches = searches
+        self.whole = whole
+        self.on_end = on_end
         self.threshold = searches[0].threshold
         self.ends = [end for search in searches for end in search.ends]
         self.lowest: tuple[float, Tensor] | None = None
@@ -220,7 +223,8 @@ class _Ends:
 
     def profile(self, fit: Fit) -> Profile:
         count = len(fit.coordinates.free)
-        (low, high), (open_low, open_high) = np.empty((2, count)), np.zeros((2, count), np.bool_)
+        (low, high) = np.empty((2, count))
+        (open_low, open_high) = np.zeros((2, count), np.bool_)
         for end in self.ends:
             (low if end.is_low else high)[end.column] = end.value
             (open_low if end.is_low else open_high)[end.column] = end.open
@@ -256,7 +260,8 @@ class _Ends:
 
         met  (source, parameter) in SI units
         """
-        doubtful, most = self.ends, (1 - 2 * CLOSE_SHARE) * self.threshold
+        doubtful = self.ends
+        most = (1 - 2 * CLOSE_SHARE) * self.threshold
         for _ in range(MOST_MINIMA):
             starts = dict[_End, _Start]()
             for end in doubtful:
@@ -291,7 +296,8 @@ class _Ends:
         # All rows are numbers of these ends.
         ends, roots = list(starts), dict[_End, float]()
         distances = [start.distance for start in starts.values()]
-        columns, repeated = torch.tensor([end.column for end in ends]), torch.zeros(len(ends))
+        columns = torch.tensor([end.column for end in ends])
+        repeated = torch.zeros(len(ends))
         low = torch.stack([end.search.low for end in ends])
         high = torch.stack([end.search.high for end in ends])
         tolerance = CHI2_TOLERANCE / max(1.0, *(end.search.chi2 for end in ends))
@@ -314,7 +320,8 @@ class _Ends:
             right, sought = ~wrong, dict[int, _End]()
             each = zip(ended[right].tolist(), increases[right].tolist(), found[right], strict=True)
             for row, root, coordinates in each:
-                end, place = ends[row], _Place(distances[row], root, coordinates)
+                end = ends[row]
+                place = _Place(distances[row], root, coordinates)
                 if end in roots:
                     end.path.append(place)
                 elif root <= most:
@@ -360,7 +367,8 @@ class _Ends:
         """Where to seek ends that are not found yet."""
         if not ends:
             return []
-        ways, problem = [end.ways() for end in ends], self.searches[0].problem
+        ways = [end.ways() for end in ends]
+        problem = self.searches[0].problem
         sources = [
             end.sources(coordinates) for end, (_, coordinates) in zip(ends, ways, strict=True)
         ]
@@ -439,7 +447,8 @@ class _End:
     @property
     def farthest(self) -> float:
         """The distance to the bound, or half around of an angle."""
-        search, coordinates = self.search, self.search.problem.coordinates
+        search = self.search
+        coordinates = self.search.problem.coordinates
         parameter = coordinates.parameters[coordinates.free[self.column]]
         bound = search.low if self.side < 0 else search.high
         distance = float((bound - search.start).abs()[self.column])
@@ -468,7 +477,10 @@ class _End:
         """
         most = self.search.threshold
         path = [one for one in self.path if one.distance < place.distance and one.root <= most]
-        self.path, self.distance, self.open, self.tries = [*path, place], math.nan, False, 0
+        self.path = [*path, place]
+        self.distance = math.nan
+        self.open = False
+        self.tries = 0
 
     def best_of(self, sources: Tensor) -> Tensor | None:
         """The coordinates of the best of some sources, (source, parameter) in SI units, with the
@@ -495,7 +507,9 @@ class _End:
         """Distances that may be tried, (way,), the best first, and coordinates from which others
         are followed there.
         """
-        distance, inner, outer = self._next_distance(), self.inner, self.outer
+        distance = self._next_distance()
+        inner = self.inner
+        outer = self.outer
         # The whole way where nothing farther was tried, whatever lies between: there may be another
         # maximum.
         blind = outer is not None and outer.root > PROMISING_ROOTS * self.search.threshold
@@ -517,7 +531,9 @@ class _End:
 
     def _next_distance(self) -> float:
         """The distance to try."""
-        threshold, inner, outer = self.search.threshold, self.inner, self.outer
+        threshold = self.search.threshold
+        inner = self.inner
+        outer = self.outer
         if outer is not None:
             share = SHARE_OF_WAY
             if math.isfinite(outer.root):
@@ -551,7 +567,9 @@ class _End:
     def settled(self) -> bool:
         """Whether an end is found, or was sought often enough; if so, where it is."""
         self.tries, last = self.tries + 1, self.path[-1]
-        threshold, inner, outer = self.search.threshold, self.inner, self.outer
+        threshold = self.search.threshold
+        inner = self.inner
+        outer = self.outer
         if abs(last.root - threshold) <= CLOSE_SHARE * threshold:
             other = outer if last.root <= threshold else inner
             if other is None or math.isinf(other.root):
@@ -565,11 +583,13 @@ class _End:
         elif outer is None and inner.distance >= self.farthest:
             self.distance, self.open = inner.distance, True
         elif outer is not None and outer.distance - inner.distance <= NARROW_SHARE * outer.distance:
-            self.distance, self.open = inner.distance, math.isinf(outer.root)
+            self.distance = inner.distance
+            self.open = math.isinf(outer.root)
         elif self.tries >= MOST_STEPS:
             # Without a limit the likelihood hardly falls, however far one goes.
             endless = outer is None and math.isinf(self.farthest)
-            self.distance, self.open = math.inf if endless else inner.distance, outer is None
+            self.distance = math.inf if endless else inner.distance
+            self.open = outer is None
         return not math.isnan(self.distance)
 
 

@@ -98,11 +98,8 @@ def possible_cells(
         possible = source.possible(values, len(block))
         impossible += int((~possible).sum())
         if possible.any():
-            yield (
-                block[possible],
-                {name: column[possible] for name, column in values.items()},
-                impossible,
-            )
+            values = {name: column[possible] for name, column in values.items()}
+            yield block[possible], values, impossible
             impossible = 0
 
 
@@ -167,12 +164,8 @@ class Refinement:
                 "`refine`, `bound`: they need sources whose formula is known, which images by an"
                 " emulator or by a generator of your own do not have; leave them out"
             )
-        self.source, self.outputs, self._generator, self.grid = (
-            source,
-            list(outputs),
-            generator,
-            list(grid),
-        )
+        self.source, self._generator = source, generator
+        self.outputs, self.grid = list(outputs), list(grid)
         self._columns = [name for kernel in generator.sources for name in kernel.columns]
         if others := [name for name in outputs if name not in self._columns]:
             raise QexpError(
@@ -190,14 +183,9 @@ class Refinement:
         correlated noise.
         """
         self._averages = Averages(self.pixels.available, self.blocks) if self.blocks else None
-        weighted = {
-            name: (
-                np.ones(math.prod(self.blocks[name].shape), np.bool_)
-                if name in self.blocks
-                else available.numpy()
-            )
-            for name, available in self.pixels.available.items()
-        }
+        weighted = {name: mask.numpy() for name, mask in self.pixels.available.items()}
+        for name, of_image in self.blocks.items():
+            weighted[name] = np.ones(math.prod(of_image.shape), np.bool_)
         self.weights = Weights(source, weighted, self.blocks)
         self._workers = torch.get_num_threads()
         self._scenes = lru_cache(KEPT_SCENES)(self._scene)
@@ -222,15 +210,12 @@ class Refinement:
 
         def refine(cells: NDArray[np.intp], shared: Mapping[str, float], mask: Mask) -> int:
             problem = self.problem(data[cells], shared, mask)
-            minima = problem.minimum(
-                self.starts(problem, {name: values[cells] for name, values in estimates.items()})
-            )
-            parameters = problem.coordinates.values(minima.coordinates)
+            some = {name: values[cells] for name, values in estimates.items()}
+            minima = problem.minimum(self.starts(problem, some))
+            parameters = problem.coordinates.values(minima.coordinates).numpy()
             for column, name in enumerate(self._columns):
                 if name in refined:
-                    refined[name][cells] = (
-                        parameters[:, column] / self.source.si_factor(name)
-                    ).numpy()
+                    refined[name][cells] = parameters[:, column] / self.source.si_factor(name)
             return len(cells)
 
         threads = torch.get_num_threads()
@@ -301,7 +286,7 @@ class Refinement:
         return Problem(model, self.weights(shared, complete), data, Coordinates(parameters, fixed))
 
     def searches(self) -> Sequence[Search]:
-        """Those of the parameters of the sources, in the geometry of the values that are held."""
+        """The searches of the sources' parameters, in the geometry of the values that are held."""
         return self._scenes(tuple(self._in_si[name] for name in self._geometry)).searches
 
     def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
@@ -315,45 +300,41 @@ class Refinement:
             if parameter.name in problem.coordinates.fixed:
                 start[:, column] = problem.coordinates.fixed[parameter.name]
             else:
-                estimated = estimates[parameter.name] * self.source.si_factor(parameter.name)
-                start[:, column] = (
-                    torch.from_numpy(estimated).nan_to_num().clamp(parameter.low, parameter.high)
-                )
-        fixed = problem.coordinates.fixed
-        depths = torch.tensor(
-            [base_name(name) == "depth" and name not in fixed for name in self._columns]
-        )
+                in_si = estimates[parameter.name] * self.source.si_factor(parameter.name)
+                estimated = torch.from_numpy(in_si).nan_to_num()
+                start[:, column] = estimated.clamp(parameter.low, parameter.high)
+        free = [name not in problem.coordinates.fixed for name in self._columns]
+        depths = [base_name(name) == "depth" for name in self._columns]
+        deepened = torch.tensor(free) & torch.tensor(depths)
         for _ in range(MOST_DEEPER):
             wrong = ~problem.model.possible(start)
             if not wrong.any():
                 break
-            start[wrong[:, None] & depths] *= DEEPER_FACTOR
+            start[wrong[:, None] & deepened] *= DEEPER_FACTOR
         return start
 
     def _scene(self, values: tuple[float, ...]) -> Scene:
         """The scene of the values of the geometry's variables, in SI units."""
-        geometry = dict(
-            zip(self._geometry, torch.tensor(values, dtype=torch.float64)[:, None], strict=True)
-        )
-        parts = [self._stations(name, geometry) for name in self.source.images]
-        stations, direction, elevation = (
-            torch.cat(part)[self.pixels.numbers] for part in zip(*parts, strict=True)
-        )
+        rows = torch.tensor(values, dtype=torch.float64)[:, None]
+        geometry = dict(zip(self._geometry, rows, strict=True))
+        images = [self._stations(name, geometry) for name in self.source.images]
+        parts = [torch.cat(part)[self.pixels.numbers] for part in zip(*images, strict=True)]
+        stations, direction, elevation = parts
         heights = elevation if bool((elevation != 0).any()) else None
         of_parameters = self._generator.sources, stations.numpy(), self.source.quantities
         usual = {search.parameter.name: search.parameter for search in searches(*of_parameters, {})}
         wider = {}  # bounds where an axis reaches beyond the usual ones
         for axis in self.grid:
-            if (parameter := usual.get(axis.variable)) is not None:
-                least, most = (
-                    float(axis.centres[end]) * self.source.si_factor(axis.variable)
-                    for end in (0, -1)
-                )
-                if least < parameter.low or most > parameter.high:
-                    wider[axis.variable] = (
-                        min(parameter.low, least / 2),
-                        max(parameter.high, 2 * most),
-                    )
+            if axis.variable not in usual:
+                continue
+            parameter = usual[axis.variable]
+            factor = self.source.si_factor(axis.variable)
+            least = float(axis.centres[0]) * factor
+            most = float(axis.centres[-1]) * factor
+            if least < parameter.low or most > parameter.high:
+                low = min(parameter.low, least / 2)
+                high = max(parameter.high, 2 * most)
+                wider[axis.variable] = low, high
         return Scene(stations, direction, heights, searches(*of_parameters, wider))
 
     def _stations(

@@ -265,7 +265,9 @@ def adapt(
     """
     best, highest = proposal, -1.0  # share of effective draws
     size = proposal.centres.shape[1]
-    scores, values, used = np.zeros((0, size)), np.zeros(0), list[Mixture]()
+    scores = np.zeros((0, size))
+    values = np.zeros(0)
+    used = list[Mixture]()
     counts = [DRAWS_PER_COORDINATE * size * (1 + again // 2) for again in range(MOST_ROUNDS)]
     for again, count in enumerate(counts):
         on_drawn(sum(counts[:again]), sum(counts))
@@ -291,7 +293,8 @@ def adapt(
         # At least five effective draws for each coordinate of a component.
         enough = int(effective(weights) / (5 * size))
         components = max(1, min(COMPONENTS_PER_ROUND * len(used), enough))
-        centres, apart = scores[resample(weights, components, random)], scores - weights @ scores
+        centres = scores[resample(weights, components, random)]
+        apart = scores - weights @ scores
         spread = (weights[:, None] * apart).T @ apart / components ** (2 / size)
         even = mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
         proposal = even.fitted(scores, weights)
