@@ -166,8 +166,9 @@ class Likelihoods:
     def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Numbers, Likelihood]]:
         """Numbers of observations, as the dataset makes them, and their likelihood."""
         given = {name: samples[name][:, 0].double().numpy() for name in self.given}
-        by_one_of_both = self._of_sources if self._by_sources else self._of_images
-        return by_one_of_both(samples, given)
+        if self._by_sources:
+            return self._of_sources(samples, given)
+        return self._of_images(samples, given)
 
     def _refinement_of(self, axes: tuple[tuple[str, float, float], ...]) -> Refinement:
         """The least squares of the sources; axes: given variable, least and largest value."""
@@ -403,10 +404,11 @@ def approximated(
         if start is not None:
             estimates = {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
-        alone = likelihood.level is not None or any(
-            one.period is not None for one in prior.marginals
-        )
-        pairs = (_one_by_one if alone else _together)(likelihood, signals, starts)
+        periodic = any(marginal.period is not None for marginal in prior.marginals)
+        if periodic or likelihood.level is not None:
+            pairs = _one_by_one(likelihood, signals, starts)
+        else:
+            pairs = _together(likelihood, signals, starts)
         for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
             yield Approximated(observation, likelihood, density, proposal, fewer is not None)
 

@@ -466,8 +466,8 @@ def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, T
     """
     limited, signs = coordinates.clone(), torch.ones_like(coordinates)
     for tilt in tilts:
-        angle = limited[:, tilt.angle]
-        strike = limited[:, tilt.strike]  # views, changed in place
+        # views, which are changed in place
+        angle, strike = limited[:, tilt.angle], limited[:, tilt.strike]
         angle.copy_(angle.remainder(2 * math.pi))
         dip_slip = [] if tilt.dip_slip is None else [tilt.dip_slip]
         slips = dip_slip if tilt.strike_slip is None else [tilt.strike_slip, *dip_slip]

@@ -448,7 +448,7 @@ class _End:
     def farthest(self) -> float:
         """The distance to the bound, or half around of an angle."""
         search = self.search
-        coordinates = self.search.problem.coordinates
+        coordinates = search.problem.coordinates
         parameter = coordinates.parameters[coordinates.free[self.column]]
         bound = search.low if self.side < 0 else search.high
         distance = float((bound - search.start).abs()[self.column])
@@ -508,8 +508,7 @@ class _End:
         are followed there.
         """
         distance = self._next_distance()
-        inner = self.inner
-        outer = self.outer
+        inner, outer = self.inner, self.outer
         # The whole way where nothing farther was tried, whatever lies between: there may be another
         # maximum.
         blind = outer is not None and outer.root > PROMISING_ROOTS * self.search.threshold
@@ -532,8 +531,7 @@ class _End:
     def _next_distance(self) -> float:
         """The distance to try."""
         threshold = self.search.threshold
-        inner = self.inner
-        outer = self.outer
+        inner, outer = self.inner, self.outer
         if outer is not None:
             share = SHARE_OF_WAY
             if math.isfinite(outer.root):
@@ -568,8 +566,7 @@ class _End:
         """Whether an end is found, or was sought often enough; if so, where it is."""
         self.tries, last = self.tries + 1, self.path[-1]
         threshold = self.search.threshold
-        inner = self.inner
-        outer = self.outer
+        inner, outer = self.inner, self.outer
         if abs(last.root - threshold) <= CLOSE_SHARE * threshold:
             other = outer if last.root <= threshold else inner
             if other is None or math.isinf(other.root):

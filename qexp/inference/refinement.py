@@ -210,8 +210,8 @@ class Refinement:
 
         def refine(cells: NDArray[np.intp], shared: Mapping[str, float], mask: Mask) -> int:
             problem = self.problem(data[cells], shared, mask)
-            some = {name: values[cells] for name, values in estimates.items()}
-            minima = problem.minimum(self.starts(problem, some))
+            of_cells = {name: values[cells] for name, values in estimates.items()}
+            minima = problem.minimum(self.starts(problem, of_cells))
             parameters = problem.coordinates.values(minima.coordinates).numpy()
             for column, name in enumerate(self._columns):
                 if name in refined:

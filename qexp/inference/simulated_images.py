@@ -90,7 +90,7 @@ class Pixels:
         for image in images:
             view = source.view(image)
             mask = view.mask(size)
-            (channels, height, width) = view.shape(size)
+            channels, height, width = view.shape(size)
             available = torch.ones(1, height, width) if mask is None else mask
             self.available[image] = available.expand(channels, -1, -1).flatten() > 0
         self.numbers = torch.cat(list(self.available.values()))
@@ -262,23 +262,23 @@ class Weights:
         """Between all numbers of an image that are shown, (number, number) [m²]."""
         columns = torch.tensor(sizes, dtype=torch.float64)[:, None]
         geometry = dict(zip(self._sizes, columns, strict=True))
-        layout = self._source.layout(image, geometry)
-        noise = self._source.noise
+        layout, noise = self._source.layout(image, geometry), self._source.noise
+        available = self._available[image]
         if image in self._blocks:
             assert isinstance(layout, Grid)
             try:
                 covariance = noise.covariance_of_means(image, layout, level, self._blocks[image])
             except ValueError as error:  # a workspace's noise may know no way for many pixels
                 raise QexpError(f"`refine`: {image}: {error}") from error
-        elif len(self._available[image]) > MOST_TO_FACTOR:
+        elif len(available) > MOST_TO_FACTOR:
             raise QexpError(
-                f"'{image}' has {len(self._available[image]):,} pixels with correlated noise, whose covariance matrix"
-                f" can be factored for at most {MOST_TO_FACTOR:,}; make the dataset's images"
+                f"'{image}' has {len(available):,} pixels with correlated noise, whose covariance"
+                f" matrix can be factored for at most {MOST_TO_FACTOR:,}; make the dataset's images"
                 " smaller, with larger pixels"
             )
         else:
             covariance = noise.covariance(image, layout, level)
-        where = torch.from_numpy(np.flatnonzero(self._available[image]))
+        where = torch.from_numpy(np.flatnonzero(available))
         return covariance if len(where) == len(covariance) else covariance[where][:, where]
 
 
