@@ -1,6 +1,4 @@
-"""The Cramér–Rao bound in the cells of a matrix: the least error that unbiased estimates can have
-there.
-"""
+"""The Cramér–Rao bound in the cells of a matrix: the least error of unbiased estimates there."""
 
 from __future__ import annotations
 

@@ -136,9 +136,7 @@ def of_training(
     low: float = -math.inf,
     high: float = math.inf,
 ) -> Marginal:
-    """The distribution of a variable of a dataset, in the unit of which the variable's own is
-    `factor`; cut off at bounds.
-    """
+    """A variable's distribution in the unit of which its own is `factor`; cut off at bounds."""
     least, largest = (factor * end for end in distribution.support())
     low, high = max(low, least), min(high, largest)
     return Marginal(
@@ -173,9 +171,7 @@ class Prior:
         return torch.from_numpy(values)
 
     def turned(self, values: Array) -> Array:
-        """Values of all parameters with each angle turned by half its period in turn, (angle,
-        parameter).
-        """
+        """Values of all parameters, each angle turned by half its period, (angle, parameter)."""
         turned = []
         for column, marginal in self._each:
             if marginal.period is not None:
@@ -189,9 +185,7 @@ class Prior:
         return np.stack(scores, axis=1)
 
     def cut_opposite(self, values: Array) -> Prior:
-        """The prior with the ends of angles far from modes, (mode, parameter), so that none is cut
-        in two.
-        """
+        """The prior with no mode, (mode, parameter), near the ends of an angle."""
         marginals = [marginal.cut_opposite(values[:, column]) for column, marginal in self._each]
         return Prior(self.names, marginals, self.fixed)
 
@@ -239,9 +233,7 @@ class Signals:
         self.rest = data.new_zeros(len(data)) if rest is None else rest
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(source, number) of the values of all parameters, (source, parameter); NaN if
-        impossible.
-        """
+        """(source, number) of values of all parameters, (source, parameter); NaN if impossible."""
         possible = self.model.possible(values)
         signals = self.data.new_full((len(values), self.data.shape[1]), torch.nan)
         if possible.any():
@@ -282,9 +274,7 @@ class Signals:
         return self.in_basis(self.lengthless(spanning), tested, tolerance)
 
     def lengthless(self, values: Tensor) -> Tensor:
-        """What possible sources that are seen move points by, (source, point), over the length of
-        their signals.
-        """
+        """Displacements of possible sources, (source, point), over the length of their signals."""
         moved = self.model(values[self.model.possible(values)])
         lengths: Tensor = self.whiten(moved).norm(dim=1)
         return moved[lengths > 0] / lengths[lengths > 0, None]
@@ -326,9 +316,7 @@ NODES, MOST_TABULATED = 121, 50_000_000
 
 
 class Tabulated:
-    """A model between its values on a grid of one or two unknowns, or of their logarithms, by cubic
-    splines.
-    """
+    """A model by cubic splines on a grid of one or two unknowns, or of their logarithms."""
 
     def __init__(self, model: Model, prior: Prior) -> None:
         # which inversions should not wait for
@@ -379,14 +367,10 @@ def whole_signals(problem: Problem, noise: float = 1.0) -> Signals:
 # The posterior density of sources, in the scores of their prior.
 
 Density = Callable[[Array], Array]
-"""The logarithm of a density but for a constant, (draw,), of (draw, coordinate); −inf where it is
-zero.
-"""
+"""Log of a density but for a constant, (draw,), of (draw, coordinate); −inf where it is zero."""
 
 SCORE_STEP = 1e-4
-"""Of a difference of scores; larger than of other coordinates, as values near the ends of a prior
-change slowly.
-"""
+"""Difference of scores; not smaller, as values near the ends of a prior change slowly."""
 
 
 @dataclass(frozen=True)
@@ -404,9 +388,7 @@ class Level:
     points: int
 
     def log_likelihood(self, chi2: Array, score: Array) -> Array:
-        """Of the level with this score, for the sum of squares by the reference; but for a
-        constant.
-        """
+        """Log-likelihood of the level of a score for χ² by the reference, but for a constant."""
         relative = self.relative(score)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(-0.5 * chi2 / np.square(relative) - self.points * np.log(relative))
@@ -421,9 +403,7 @@ class Level:
         return float(TABLE[np.argmax(np.nan_to_num(log, nan=-np.inf))])
 
     def curvature(self, chi2: float, score: float) -> float:
-        """Of minus the logarithm of the posterior at its mode, with the expected squares of the
-        level's slope.
-        """
+        """Curvature of minus the log posterior at its mode, with the slope's expected square."""
         ends = np.clip(score + SCORE_STEP * np.array([-1.0, 1.0]), -SCORE_SPAN, SCORE_SPAN)
         low, high = np.log(np.maximum(self.relative(ends), np.finfo(float).tiny))
         relative = float(self.relative(np.asarray(score)))
@@ -455,9 +435,7 @@ class PosteriorDensity:
         return np.where(np.isnan(log) | (np.abs(scores) > SCORE_SPAN).any(axis=1), -np.inf, log)
 
     def weight(self, chi2: float) -> float:
-        """Of residuals whose squares add up to χ², see `PenalisedSquares`; 1 unless the size of
-        noise is unknown.
-        """
+        """Weight of residuals with this χ², see `PenalisedSquares`; 1 for noise of known size."""
         return 1.0 if self.degrees is None else math.sqrt(self.degrees / chi2)
 
     def values(self, scores: Array) -> Tensor:

@@ -1,6 +1,4 @@
-"""Equal descriptions of a source: other values of its parameters that give the same
-displacements.
-"""
+"""Equal descriptions of a source: other values of its parameters with the same displacements."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ class Descriptions:
         return chosen
 
     def _strength(self, values: Array, columns: Sequence[int]) -> Array:
-        """The sum of the amplitudes of a source without their signs, each times its powers of the
-        sizes.
-        """
+        """The sum of a source's amplitudes without sign, each times its powers of the sizes."""
         number = {parameter.name: column for column, parameter in enumerate(self.parameters)}
         strength = np.zeros(len(values))
         for column in columns:
@@ -107,9 +103,7 @@ def descriptions_of(
 
 
 def _axes_of(source: Source) -> tuple[str, ...]:
-    """The rotations of a source and the variables that belong to its axes, found by its kernel
-    alone; or nothing.
-    """
+    """The rotations of a source and the variables of its axes, by its kernel; or nothing."""
     along_x = [name for name in source.variables if name.endswith("_x") and name not in ROTATIONS]
     for name in along_x:
         stem = name.removesuffix("_x")

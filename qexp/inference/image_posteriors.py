@@ -73,9 +73,7 @@ class Likelihood:
         return values / self.factors[self.names[column]]
 
     def scores(self, estimates: Mapping[str, Array], otherwise: Array) -> Array:
-        """Scores of estimates, (observation, free parameter), with those of `otherwise` where there
-        is none.
-        """
+        """Scores of estimates, else of `otherwise`, (observation, free parameter)."""
         scores = otherwise.copy()
         for column, marginal in enumerate(self.prior.marginals):
             if marginal.name in estimates:
@@ -87,9 +85,7 @@ class Likelihood:
 
 
 def prior_of(dataset: GeneratedDataset, name: str, factor: float) -> Marginal:
-    """The prior of a variable, in the unit of which its own is `factor`; around the circle for all
-    directions.
-    """
+    """A variable's prior in the unit of which its own is `factor`; a circle for all directions."""
     distribution = dataset.distributions[name]
     period = quantity(name, dataset.quantities).period
     if period is not None:
@@ -101,9 +97,7 @@ def prior_of(dataset: GeneratedDataset, name: str, factor: float) -> Marginal:
 
 
 def usual_level(dataset: GeneratedDataset, images: Sequence[str]) -> float:
-    """The median of the unknown noise level. Raises QexpError if there is noise that it does not
-    scale.
-    """
+    """The median of the unknown noise level. Raises QexpError for noise that it does not scale."""
     for image in images:
         added = dataset.noise.added(image)
         if (
@@ -230,9 +224,7 @@ def _whitened(weighting: Weighting, noise: float, values: Tensor) -> Tensor:
 
 
 def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether all unknowns are parameters of sources of deformation, whose displacements are all
-    seen.
-    """
+    """Whether all unknowns are parameters of sources whose displacements are all seen."""
     generator = dataset.generator
     if not isinstance(generator, DeformationImages) or set(dataset.images) - set(images):
         return False
@@ -243,9 +235,7 @@ def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Seq
 # Posteriors of simulated observations: what a known likelihood says, wherever a network starts.
 
 SPANNING_SOURCES, TESTED_SOURCES, WIDER_SPREAD = 400, 100, 1.3
-"""Sources that span the basis of signals, and those on which it is tested; the first spread wider
-than the prior.
-"""
+"""Sources that span the basis of signals, or test it; how much wider the former spread."""
 
 POOL_SOURCES, STARTS, NEIGHBOURS = 512, 5, 8
 """Sources drawn from the prior; how many of them are the starts for each observation besides what
@@ -254,14 +244,10 @@ several modes.
 """
 
 MOST_POOLS = 200
-"""Such pools that are drawn, one after the other, until there are enough possible sources among
-them.
-"""
+"""Such pools that are drawn at most until there are enough possible sources among them."""
 
 HELD_BACK = 1e-4
-"""At most the share of observations of sources that the prior draws that are taken for ones of
-sources beyond it.
-"""
+"""Largest share of observations of the prior's sources that count as of sources beyond it."""
 
 NEAR_MODE, MISSED_SHARE = 0.01, 0.02
 """Share of a mode's draws that lie farther from it than those that are near; and share of the
@@ -305,7 +291,8 @@ def posteriors(
              taken, as for all without a start
     count    draws for each observation
     """
-    names, random = likelihoods.names, np.random.default_rng(seed)
+    names = likelihoods.names
+    random = np.random.default_rng(seed)
     draws: dict[int, Draws] = {}
     values = np.zeros((len(samples[likelihoods.images[0]]), count, len(names)))
     for posterior in approximated(likelihoods, samples, random, start):
@@ -340,9 +327,7 @@ class Approximated:
         return replace(drawn, doubts=(*drawn.doubts, *self._missed(drawn.all), *self._held_back))
 
     def _missed(self, draws: Array) -> Iterator[str]:
-        """That no draw lies near a mode that holds a share of the posterior, by Laplace's
-        approximation.
-        """
+        """That no draw lies near a mode that holds a share of the posterior by Laplace's method."""
         reached = self.proposal.distances(draws) < chdtri(draws.shape[1], NEAR_MODE)
         missed = float(self.proposal.shares[~reached.any(axis=0)].sum())
         if missed > MISSED_SHARE:
@@ -419,11 +404,10 @@ def _starts(
     start: Mapping[str, Array] | None,
     random: np.random.Generator,
 ) -> Array:
-    """(observation, start, free parameter), scores: the given one, and the likeliest of a pool of
-    draws.
-    """
+    """Scores of given starts and of the likeliest of a pool, (observation, start, parameter)."""
     prior = likelihood.prior
-    pool, of_pool = np.zeros((0, len(prior.free))), signals.data[:0]
+    pool = np.zeros((0, len(prior.free)))
+    of_pool = signals.data[:0]
     for _ in range(MOST_POOLS):
         draws = random.standard_normal((POOL_SOURCES, len(prior.free)))
         of_draws = signals(prior.values(draws))
@@ -527,9 +511,7 @@ class ImagePosteriors:
         return posteriors(self._likelihoods, samples, start, count=count, seed=seed)
 
     def centred(self, draws: PosteriorDraws) -> Array:
-        """The draws, (sample, draw, variable), those of directions moved by whole periods around
-        their mean.
-        """
+        """The draws, (sample, draw, variable), with directions moved by turns around their mean."""
         values = draws.values.copy()
         for column, name in enumerate(draws.names):
             period = self.periods.get(name)

@@ -21,17 +21,13 @@ NODES_OF_AXIS = (41, 81, 161, 321)
 """Along each axis of a grid, the next number where the one before is too coarse."""
 
 SETTLED_CHANGE = 0.001
-"""Largest change of mean and median by grids half as fine, in standard deviations; else the grid is
-too coarse.
-"""
+"""Change of mean and median by half as many nodes, in standard deviations, that is tolerated."""
 
 NEGLIGIBLE_LOG_DENSITY = 14.0
 """Where the logarithm of a density is so far below the largest, it does not matter."""
 
 MOST_GRIDS, FILLED_SHARE = 20, 0.5
-"""Grids that close in one after the other; and the share of the nodes along each axis that matter
-in the last one.
-"""
+"""Grids that close in one after the other; share of nodes of an axis that matter in the last."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,7 @@ class Grid:
         return np.asarray(self.centre + np.stack(steps, axis=1) @ self.root.T)
 
     def moments(self, unknown: Unknown, every: int = 1) -> Array:
-        """Mean, median and standard deviation of the unknown of coordinate `first`, (3,), by nodes
-        or every second.
-        """
+        """Mean, median and deviation of the unknown `first`, (3,), by some of the nodes."""
         axis = self.centre[self.first] + self.root[self.first, 0] * self.axes[0][::every]
         mass = self.mass[::every]
         if mass.ndim > 1:
@@ -174,7 +168,8 @@ def circular_moments(values: Array, weights: Array, period: float) -> tuple[floa
     """
     turned = values % period
     order = np.argsort(turned, kind="stable")
-    count, share = len(order), weights[order] / weights.sum()
+    count = len(order)
+    share = weights[order] / weights.sum()
     # Two turns; the sums of powers from the beginning of the first to before each value.
     line = np.concatenate([turned[order], turned[order] + period])
     shares = np.tile(share, 2)

@@ -1,6 +1,4 @@
-"""Whether images are anything that a simulator could have made, by the residuals that the best
-source leaves.
-"""
+"""Whether a simulator could have made images, by the residuals that the best source leaves."""
 
 from __future__ import annotations
 
@@ -20,14 +18,10 @@ from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
 
 STARTS, SEED = 16, 0
-"""Number of starts over the whole range of sources, and the seed by which they are drawn, where a
-fit is doubtful.
-"""
+"""Starts over the whole range of sources, and the seed of their draws, where a fit is doubtful."""
 
 DOUBTFUL_P = 0.01
-"""p-value below which the search of a source is repeated from more starts: the fit may have missed
-the best one.
-"""
+"""p-value below which a fit may have missed the best source, and is repeated from more starts."""
 
 
 class ImageMisfit:

@@ -1,6 +1,4 @@
-"""The parameters of sources: where they may lie, and the coordinates in which a search for them
-moves.
-"""
+"""The parameters of sources: where they may lie, and the coordinates of a search for them."""
 
 from __future__ import annotations
 
@@ -123,9 +121,7 @@ def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, flo
 
 
 TRIALS, NEGLIGIBLE_BEND = 64, 1e-9
-"""Random sources tried to find the amplitudes among variables; and what counts as no difference of
-displacements.
-"""
+"""Random sources tried to find amplitudes; and share of displacements that is no difference."""
 TRIAL_DEPTH, TRIAL_SIZES = 1e4, (2e2, 2e3)
 """Of these sources [m]."""
 
@@ -158,9 +154,7 @@ def amplitudes(source: Source, quantities: Quantities) -> list[str]:
 
 
 def _trial(source: Source, quantities: Quantities) -> tuple[dict[str, float] | None, Tensor]:
-    """A possible source, variable → value in SI units, or None if none is found; and stations, (1,
-    station, 2).
-    """
+    """A possible source, variable → value in SI units, or None; and stations, (1, station, 2)."""
     random = np.random.default_rng(0)
     stations = torch.from_numpy(random.uniform(-TRIAL_DEPTH, TRIAL_DEPTH, (1, 8, 2)))
     for _ in range(TRIALS):
@@ -314,9 +308,7 @@ class Coordinates:
             [parameter.scale for parameter in self.parameters], dtype=torch.float64
         )
         self._powers: Tensor | None = None
-        """Of sizes that multiply each free parameter, (free, parameter); None if no amplitude is
-        multiplied by any.
-        """
+        """Powers of sizes in free parameters, (free, parameter); None if there are none."""
         if any(parameter.powers for parameter in estimated):
             self._powers = torch.zeros(len(estimated), len(parameters), dtype=torch.float64)
             for row, amplitude in enumerate(estimated):
@@ -341,16 +333,12 @@ class Coordinates:
         return values.index_copy(1, columns, free / self._strengths(values))
 
     def respect_bounds(self, coordinates: Tensor) -> Tensor:
-        """Whether all coordinates lie within their bounds, (problem,); also of values that were
-        rounded at a bound.
-        """
+        """Whether all coordinates are within their bounds, but for rounding, (problem,)."""
         least, most = self.low - ROUNDING, self.high + ROUNDING
         return ((coordinates >= least) & (coordinates <= most)).all(dim=-1)
 
     def from_values(self, values: Tensor) -> Tensor:
-        """Coordinates, (problem, coordinate), of the values of all parameters, (problem,
-        parameter).
-        """
+        """Coordinates, (problem, coordinate), of values of all parameters, (problem, parameter)."""
         free = values[:, self.free].double()
         if self._powers is not None:
             free = free * self._strengths(values.double())
@@ -358,9 +346,7 @@ class Coordinates:
         return torch.where(self.logarithmic, positive.log(), free / self.scale)
 
     def slopes(self, coordinates: Tensor) -> Tensor:
-        """Derivatives of the free parameters by the coordinates, (problem, parameter,
-        coordinate).
-        """
+        """Derivatives of free parameters by coordinates, (problem, parameter, coordinate)."""
         values = self.values(coordinates)
         free = values[:, self.free]
         diagonal = torch.where(self.logarithmic, free, self.scale)
@@ -382,9 +368,7 @@ class Coordinates:
         return torch.where(finite, variance, torch.inf).clamp(min=0).sqrt()
 
     def _strengths(self, values: Tensor) -> Tensor:
-        """What each free parameter is multiplied by, (problem, free parameter); 1 but for
-        amplitudes.
-        """
+        """Factor of each free parameter, (problem, free parameter); 1 but for amplitudes."""
         powers = self._powers
         assert powers is not None
         used = (powers != 0).any(dim=0)
@@ -510,9 +494,7 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
 # Sources by name, and their parameters as users write them.
 
 POSITIONS = {"x": "east", "y": "north"}
-"""Variable of specs → its name in results, where positions are absolute: in metres of the
-observation's system.
-"""
+"""Variable of specs → its name in results, where positions are in the observation's system [m]."""
 
 Bounds = tuple[float, float]
 
@@ -658,7 +640,8 @@ def require_near(usual: Search, option: str, low: float, high: float, units: Uni
     column = usual.parameter.name
     if not math.isfinite(largest - least):
         return
-    name, unit = display_name(column), units.unit_of(column)
+    name = display_name(column)
+    unit = units.unit_of(column)
     first = units.from_si(column, least)
     last = units.from_si(column, largest)
     if usual.closed and (low < least or high > largest):

@@ -1,6 +1,4 @@
-"""Posteriors by a known likelihood: their modes, draws from them, and those of the sources of an
-observation.
-"""
+"""Posteriors by a known likelihood: modes, draws, and the sources of an observation."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
 """A way to draw: density, proposal, number of draws, and randomness → draws."""
 
 SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
-"""Starts of a search for further modes; and how many of these, the highest, are followed with all
-points.
-"""
+"""Starts of a search for more modes; how many of these, the highest, are followed further."""
 
 STARTS_AROUND, SPREADS_OF_STARTS, MODE_ROUNDS, SAME_NOISE = 24, (1.0, 2.0, 8.0), 6, 0.99
 """Starts around modes, for each number of times that they are as wide as the posterior; searches
@@ -172,9 +168,7 @@ def draws_of(
     count: int,
     random: np.random.Generator,
 ) -> tuple[Draws, PosteriorDensity]:
-    """Draws from a posterior by signals at all points, with fewer numbers where these are accurate;
-    and the density that was used.
-    """
+    """Draws from a posterior, by fewer signals where these are accurate; and the density used."""
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
     for _ in range(MOST_BASES):
         signals = exact.signals.reduced(exact.values(scores))

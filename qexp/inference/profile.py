@@ -35,29 +35,19 @@ FIRST_STEPS = 5
 LARGEST_GROWTH = 4.0
 """Largest factor between the distances of two such values from the estimate."""
 SHARES_OF_OTHERS, SHARES_OF_BOTH = (1.0, 0.5, 0.0), tuple(0.5**halvings for halvings in range(1, 7))
-"""Of the ways to what others are predicted to be at a distance, and to that distance, too, that are
-tried.
-"""
+"""Shares of the way to the predicted others at a distance, and to that distance, too."""
 SHARE_OF_WAY = 0.3
 """Of the way to a value that is no possible source."""
 NARROW_SHARE = 1e-3
-"""Share of its distance from the estimate to which an end is found where the model has no values
-beyond it.
-"""
+"""Share of the distance to which an end is found where the model has no values beyond it."""
 MOST_MINIMA = 3
 """Minima, each lower than the one before, whose intervals are sought at most."""
 WIDEST_LOG_DEVIATION = 3.0
-"""Standard deviation of a logarithm that the data do not determine, where the search for its
-interval begins.
-"""
+"""Standard deviation with which a search begins for a logarithm that data do not determine."""
 PROMISING_ROOTS = 3.0
-"""Roots of the increase of χ², in units of the threshold, from which better values of other
-parameters are followed.
-"""
+"""Roots of the increase of χ² over the threshold, from which better sources are followed."""
 DEEPER_STEP, MOST_DEEPER = 0.05, 40
-"""Change of logarithms by which an impossible source is made deeper and smaller until it is
-possible, and how often.
-"""
+"""Steps of logarithms that make an impossible source deeper and smaller, and their number."""
 SPANNING_SOURCES, SPANNED_DEVIATIONS, MOST_HALVINGS = 100, 2.0, 12
 """Sources that span a basis of signals at first, by how many standard deviations they are spread,
 and how often the way to one that is too unlikely is halved.
@@ -67,9 +57,7 @@ BASIS_TOLERANCE, MOST_BASES = 0.005, 4
 points, and how often the basis is widened by the sources where it differs by more before it counts.
 """
 EDGE_STEP = 1e-3
-"""Difference of a coordinate to sources that an estimate should not lie beside if they are
-impossible.
-"""
+"""Difference of a coordinate to the neighbours of an estimate that should be possible."""
 LOWER_CHI2 = 0.01
 """Decrease of χ² from which on another minimum counts as lower than the estimate."""
 
@@ -110,9 +98,7 @@ def profile_likelihood(
 
 
 def with_intervals(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> tuple[Fit, Profile]:
-    """A fit and its intervals; the fit of a lower minimum, where the way to an end of an interval
-    led to one.
-    """
+    """A fit and its intervals; those of a lower minimum if a way to an end led to one."""
     profile = profile_likelihood(problem, fit, threshold(fit), on_end)
     for _ in range(MOST_MINIMA):
         if profile.lower is None:
@@ -199,15 +185,11 @@ class _Ends:
         self.threshold = searches[0].threshold
         self.ends = [end for search in searches for end in search.ends]
         self.lowest: tuple[float, Tensor] | None = None
-        """By how much χ² is lower than at the estimate, and the values of the lowest source that
-        was met, if it is.
-        """
+        """By how much χ² of the lowest source met is below the estimate's, and its values."""
         places, means = whole.model.places()
         self._signals = Signals(places, lambda moved: whole.weighting(means(moved)), whole.weighted)
         self._spanning: Tensor | None = None
-        """Displacements of which those of other sources are combinations; None if that has no
-        advantage.
-        """
+        """Displacements of which others are combinations; None if that has no advantage."""
 
     @classmethod
     def found(cls, problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted) -> _Ends:
@@ -243,9 +225,7 @@ class _Ends:
         return torch.cat(sources)
 
     def span(self, sources: Tensor) -> None:
-        """Reduce signals to a basis of those of these sources, too: see
-        `density.Signals.reduced`.
-        """
+        """Reduce signals to a basis of those of these sources, too: `density.Signals.reduced`."""
         more = self._signals.lengthless(sources)
         self._spanning = more if self._spanning is None else torch.cat([self._spanning, more])
         few = self._signals.in_basis(self._spanning)
@@ -354,7 +334,8 @@ class _Ends:
             increase = (2 * exact - chi2).clamp(min=self.threshold**2)
             # Farther out it is enough to know that it is far.
             differs = 2 * (exact - costs).abs() > BASIS_TOLERANCE * (increase / self.threshold) ** 2
-            costs, wrong = exact, differs & (repeated < MOST_BASES)
+            costs = exact
+            wrong = differs & (repeated < MOST_BASES)
             if wrong.any():
                 self.span(sources[wrong])
         gains = chi2 - 2 * costs
@@ -428,9 +409,7 @@ class _End:
 
     @property
     def is_low(self) -> bool:
-        """Whether it is the lower end: a parameter may become smaller where its coordinate becomes
-        larger.
-        """
+        """Whether it is the lower end: parameters may fall where their coordinates rise."""
         falls = bool(self.search.problem.coordinates.scale[self.column] < 0)
         return (self.side < 0) != falls
 
@@ -472,9 +451,7 @@ class _End:
         return max(places, key=lambda place: place.distance)
 
     def go_on(self, place: _Place) -> None:
-        """Seek the end beyond a place before the threshold; what was met farther or beyond it is
-        forgotten.
-        """
+        """Seek the end beyond a place before the threshold; forget what was met beyond it."""
         most = self.search.threshold
         path = [one for one in self.path if one.distance < place.distance and one.root <= most]
         self.path = [*path, place]
@@ -504,9 +481,7 @@ class _End:
         return _Start(float(distances[farthest]), coordinates[farthest])
 
     def ways(self) -> tuple[Tensor, Tensor]:
-        """Distances that may be tried, (way,), the best first, and coordinates from which others
-        are followed there.
-        """
+        """Distances that may be tried, (way,), the best first, and coordinates to begin from."""
         distance = self._next_distance()
         inner, outer = self.inner, self.outer
         # The whole way where nothing farther was tried, whatever lies between: there may be another
@@ -564,7 +539,8 @@ class _End:
 
     def settled(self) -> bool:
         """Whether an end is found, or was sought often enough; if so, where it is."""
-        self.tries, last = self.tries + 1, self.path[-1]
+        self.tries = self.tries + 1
+        last = self.path[-1]
         threshold = self.search.threshold
         inner, outer = self.inner, self.outer
         if abs(last.root - threshold) <= CLOSE_SHARE * threshold:
@@ -600,7 +576,8 @@ class _Search:
     def __init__(
         self, problem: Problem, fit: Fit, columns: Sequence[int], threshold: float
     ) -> None:
-        self.problem, self.threshold = copy(problem), threshold
+        self.problem = copy(problem)
+        self.threshold = threshold
         coordinates = problem.coordinates
         self.start = coordinates.from_values(torch.from_numpy(fit.values)[None])[0]
         begin = _Place(0.0, 0.0, self.start)
@@ -634,7 +611,8 @@ class _Search:
 
     def reduce(self, whole: Problem, few: Signals | None) -> None:
         """Use signals of a basis, or those of the whole problem."""
-        problem, signals = self.problem, whole if few is None else few
+        problem = self.problem
+        signals = whole if few is None else few
         assert isinstance(signals.model, Deformation)
         problem.model, problem.whiten = signals.model, signals.whiten
         problem.weighted = whole.weighted
@@ -643,9 +621,7 @@ class _Search:
             problem.weighted = torch.cat([few.data, few.rest.sqrt()[:, None]], dim=1)
 
     def made_possible(self, sources: Tensor, held: int) -> Tensor:
-        """These sources, (source, coordinate), deeper and smaller where necessary, with the same
-        value of the held parameter.
-        """
+        """Sources, (source, coordinate), made possible by going deeper, with one value held."""
         model, coordinates, deeper = (
             self.problem.model,
             self.problem.coordinates,
@@ -661,9 +637,7 @@ class _Search:
 
 
 def _likely_sources(search: _Search) -> Tensor:
-    """The estimate and sources around it that are not much less likely, (source, parameter) in SI
-    units.
-    """
+    """The estimate and sources nearly as likely around it, (source, parameter) in SI units."""
     random = torch.Generator().manual_seed(0)
     draws = torch.randn(SPANNING_SOURCES, len(search.start), generator=random, dtype=torch.float64)
     # rounding may leave it without a Cholesky decomposition
@@ -693,7 +667,8 @@ def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
     for column, root in zip(amplitudes, roots, strict=True):
         parameter = coordinates.parameters[coordinates.free[column]]
         value = float(fit.values[coordinates.free[column]])
-        nonzero, error = root > threshold, errors[column]
+        nonzero = root > threshold
+        error = errors[column]
         scale = error if not nonzero and 0 < error < math.inf else parameter.scale
         alone = replace(
             parameter, powers={}, logarithmic=nonzero, negative=nonzero and value < 0, scale=scale

@@ -1,6 +1,4 @@
-"""Least squares of simulated observations: weights by the noise, refined estimates, and their
-bound.
-"""
+"""Least squares of simulated observations: weights by the noise, refined estimates, and bounds."""
 
 from __future__ import annotations
 
@@ -91,7 +89,8 @@ def possible_cells(
     """Of each block with cells that are possible their numbers and true values, (cell,) each; and
     how many cells since the last of these blocks are not.
     """
-    impossible, count = 0, math.prod(axis.cells for axis in grid)
+    impossible = 0
+    count = math.prod(axis.cells for axis in grid)
     for start in range(0, count, BLOCK):
         block = np.arange(start, min(start + BLOCK, count))
         values = values_at(grid, block)
@@ -107,9 +106,7 @@ def possible_cells(
 # observations.
 
 DEEPER_FACTOR, MOST_DEEPER = 1.25, 12
-"""Factor by which, and how often, the depths of a start are increased that would break the
-surface.
-"""
+"""Factor for depths of a start that would break the surface, and how often it is applied."""
 CELLS_TOGETHER = 16
 """Cells that are solved together at most; each core takes some at a time."""
 KEPT_SCENES = 256
@@ -179,9 +176,7 @@ class Refinement:
         self.pixels = Pixels(source, source.images)
         blocks = {name: blocks_of(name, source) for name in source.images} if averaging else {}
         self.blocks = {name: of_image for name, of_image in blocks.items() if of_image is not None}
-        """Image → blocks of pixels whose means are fitted, of those that have too many pixels with
-        correlated noise.
-        """
+        """Image with too many pixels with correlated noise → blocks of which means are fitted."""
         self._averages = Averages(self.pixels.available, self.blocks) if self.blocks else None
         weighted = {name: mask.numpy() for name, mask in self.pixels.available.items()}
         for name, of_image in self.blocks.items():
@@ -250,9 +245,7 @@ class Refinement:
             yield cells, {**self._in_si, **in_si}, mask
 
     def enough(self, mask: Mask) -> bool:
-        """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what
-        `alike` says is.
-        """
+        """Whether at least as many numbers as unknowns are seen, by what `alike` says."""
         return self.fitted(mask) >= len(self.outputs)
 
     def fitted(self, mask: Mask) -> int:
@@ -278,10 +271,12 @@ class Refinement:
         where = torch.from_numpy(used)
         heights = None if scene.elevation is None else scene.elevation[where]
         of_points = self._generator.sources, scene.stations[where], scene.direction[where], heights
-        data, model = data[:, where], Deformation(*of_points)
+        data = data[:, where]
+        model = Deformation(*of_points)
         if self._averages is not None:
             means = Means.of_groups(self._averages.groups(used))
-            data, model = means(data), Deformation(*of_points, means)
+            data = means(data)
+            model = Deformation(*of_points, means)
         parameters = [search.parameter for search in scene.searches]
         return Problem(model, self.weights(shared, complete), data, Coordinates(parameters, fixed))
 
@@ -340,9 +335,7 @@ class Refinement:
     def _stations(
         self, image: str, geometry: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Station, direction and elevation of each number of an image, (number, 2), (number, 3) and
-        (number,).
-        """
+        """An image's stations (number, 2), directions (number, 3) and elevations (number,)."""
         positions = self.source.layout(image, geometry).positions()[0]
         view = self.source.view(image)
         heights = (

@@ -66,9 +66,7 @@ class Mixture:
         return np.asarray(np.logaddexp.reduce(self._parts(draws)[0], axis=1))
 
     def distances(self, draws: Array) -> Array:
-        """Squared distances from the components' centres in units of their scales, (draw,
-        component).
-        """
+        """Squared distances from the components' centres, in their scales, (draw, component)."""
         return self._parts(draws)[1]
 
     def fitted(self, draws: Array, weights: Array) -> Mixture:
@@ -78,7 +76,9 @@ class Mixture:
         Peel and McLachlan (2000), Stat. Comput. 10, 339-348; with weights, Cappé, Douc, Guillin,
         Marin and Robert (2008), Stat. Comput. 18, 447-459.
         """
-        now, size, count = self, draws.shape[1], effective(weights)
+        now = self
+        size = draws.shape[1]
+        count = effective(weights)
         for _ in range(EM_ROUNDS):
             parts, distances = now._parts(draws)
             logs = parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)
@@ -116,9 +116,7 @@ class Mixture:
 
     @cached_property
     def _prepared(self) -> tuple[Array, Array, Array]:
-        """The inverses of all roots, stacked; these times the centres; and logarithms of share
-        times density at the centres.
-        """
+        """All inverse roots, stacked; these times the centres; log of share times density there."""
         size = self.centres.shape[1]
         inverse: Array = np.asarray(np.linalg.inv(self.roots), dtype=np.float64)
         volume = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
@@ -156,9 +154,7 @@ GOOD_EFFECTIVE_SHARE, GOOD_PARETO_K = 0.6, 0.5
 """Share of effective draws from which on, and k̂ up to which a proposal is not adapted further."""
 
 DRAWS_PER_COORDINATE, MOST_ROUNDS = 300, 6
-"""Draws of the first two rounds for each coordinate, of which later ones have more; and most
-rounds.
-"""
+"""Draws of the first two rounds for each coordinate, of which later ones have more; most rounds."""
 
 COMPONENTS_PER_ROUND = 4
 """Of a proposal, times the number of rounds."""
@@ -203,9 +199,7 @@ def sample_weighted(
     draws: int,
     on_drawn: Counted = uncounted,
 ) -> Weighted:
-    """Weighted draws of a density, with the proposal adapted to it, and once more if the weights
-    are not good.
-    """
+    """Weighted draws of a density, once more by a better proposal if the weights are not good."""
     count = max(LEAST_PROPOSALS, math.ceil(PROPOSALS_PER_DRAW * draws))
     close = adapt(density, proposal, random, lambda done, most: on_drawn(done, most + count))
     weights = draw_weighted(density, close, random, count)
@@ -275,7 +269,8 @@ def adapt(
         of_new = density(new)
         drawn = _with_weights(proposal, new, of_new)
         if drawn.ess > highest * len(new):
-            best, highest = proposal, drawn.ess / len(new)
+            best = proposal
+            highest = drawn.ess / len(new)
         if drawn.good:
             break
         scores = np.concatenate([scores, new])
@@ -307,9 +302,7 @@ OF_PRIOR = 0.05
 
 
 def resample(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
-    """Numbers of draws in proportion to their weights, systematically, in random order (Kitagawa
-    1996).
-    """
+    """Numbers of draws in proportion to weights, systematic, in random order (Kitagawa 1996)."""
     steps = (np.arange(count) + random.random()) / count
     chosen = np.searchsorted(np.cumsum(weights / weights.sum()), steps)
     return np.asarray(random.permutation(np.minimum(chosen, len(weights) - 1)))
@@ -363,7 +356,8 @@ class StandardisedAmplitudes:
         """A proposal in these coordinates, with the shapes of one in scores."""
         if not self._linear:
             return proposal
-        centres, roots = proposal.centres.copy(), proposal.roots.copy()
+        centres = proposal.centres.copy()
+        roots = proposal.roots.copy()
         mean, triangle = self._conditional(proposal.centres)
         values = self.posterior.prior.values(proposal.centres)[:, self._columns] / self._size
         amplitudes = (triangle.mT @ (values - mean)[..., None])[..., 0].numpy()
@@ -376,9 +370,7 @@ class StandardisedAmplitudes:
         )
 
     def _with_stretch(self, coordinates: Array) -> tuple[Array, Array]:
-        """Scores, and the logarithm of the volume that a unit of these coordinates has in them,
-        (draw,).
-        """
+        """Scores, and the log of the volume of a unit of these coordinates in them, (draw,)."""
         scores = coordinates.copy()
         mean, triangle = self._conditional(coordinates)
         standardised = torch.from_numpy(coordinates[:, self._linear])[..., None]
@@ -427,27 +419,21 @@ between which R̂ tells a difference, as each walker alone has too few draws.
 """
 
 BURN_IN, STEPS, MOST_STEPS = 100, 200, 1600
-"""Steps that are left out; steps after which chains are tested, each time after twice as many; and
-most steps.
-"""
+"""Steps that are left out; steps after which chains are tested, doubled each time; most steps."""
 
 MIXED_R_HAT, ENOUGH_DRAWS = 1.01, 800.0
 """Largest R̂ and least effective number of draws with which chains end."""
 
 
 def _independent(proposal: Mixture) -> Any:
-    """A move of emcee to draws of a proposal, wherever the walker is: between modes, and wherever
-    the proposal fits.
-    """
+    """A move of emcee to draws of a proposal, wherever the walker is, such as between modes."""
     import emcee
 
     class Independent(emcee.moves.RedBlueMove):  # type: ignore[misc]
         def get_proposal(
             self, s: Array, c: Array, random: np.random.RandomState
         ) -> tuple[Array, Array]:
-            """New positions of the walkers `s`, and the logarithm of the ratio that corrects their
-            acceptance.
-            """
+            """New positions of the walkers `s`, and the log of the ratio for their acceptance."""
             new = proposal.draws(len(s), np.random.default_rng(random.randint(2**31)))
             new = new[random.permutation(len(s))]
             return new, proposal.log_density(s) - proposal.log_density(new)
@@ -572,9 +558,7 @@ def by_sampler(
     weights: Weighted | None = None,
     on_drawn: Counted = uncounted,
 ) -> Draws:
-    """Draws by chains that start where importance sampling found the posterior: from weights, if
-    there are any yet.
-    """
+    """Draws by chains from where importance sampling, or given weights, found the posterior."""
     weights = weights or sample_weighted(density, proposal, random, count, on_drawn)
     starts = weights.scores[resample(weights.weights, STARTS, random)]
     chains = walk(density, weights.proposal, starts, random, on_drawn)

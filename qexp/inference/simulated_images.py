@@ -1,6 +1,4 @@
-"""Simulated images: whether their likelihood is known, samples that share it, and weights by their
-noise.
-"""
+"""Simulated images: whether their likelihood is known, samples that share it, weights by noise."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ Mask = NDArray[np.bool_]
 def troubles(
     dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]
 ) -> Iterator[str]:
-    """Why the likelihood of the images is not known, and what would work; names: of the unknown
-    variables.
-    """
+    """Why the likelihood of images is not known, and what would work; names: of the unknowns."""
     if not dataset.simulates and dataset.model is None:
         yield (
             "its images are simulations in files; an 'emulator' of the dataset would make those of"
@@ -166,9 +162,7 @@ class SimulatedImages:
 # Weights by the covariance of a dataset's noise, between the pixels that a sample shows.
 
 QUIET_DEVIATION = 1e-4
-"""Standard deviation that is taken for the data of views without noise [m]; with any, all of them
-weigh the same.
-"""
+"""Deviation that is taken for data without noise [m]; with any, all of them weigh the same."""
 MOST_KEPT = 1_000_000_000
 """Bytes of covariances and their factors that are kept, because other samples may have the same."""
 
@@ -218,9 +212,7 @@ class Weights:
         return self._kept(sizes, level, mask.tobytes())
 
     def scale(self, values: Mapping[str, float]) -> float:
-        """The standard deviation of the noise over that of the weights; 0 where there is no
-        noise.
-        """
+        """The noise's standard deviation over that of the weights; 0 where there is no noise."""
         return values.get(NOISE, 0.0) if self._proportional else 1.0
 
     @property
@@ -239,8 +231,10 @@ class Weights:
         return Weighting(blocks)
 
     def _block(self, image: str, sizes: tuple[float, ...], level: float, mask: Mask) -> Block:
-        numbers, view = int(mask.sum()), self._source.view(image)
-        error, covariance = np.full(numbers, QUIET_DEVIATION), None
+        numbers = int(mask.sum())
+        view = self._source.view(image)
+        error = np.full(numbers, QUIET_DEVIATION)
+        covariance = None
         added = [
             noise for noise in added_to(image, self._source) if level or not noise.of_unit_variance
         ]
@@ -262,7 +256,8 @@ class Weights:
         """Between all numbers of an image that are shown, (number, number) [m²]."""
         columns = torch.tensor(sizes, dtype=torch.float64)[:, None]
         geometry = dict(zip(self._sizes, columns, strict=True))
-        layout, noise = self._source.layout(image, geometry), self._source.noise
+        layout = self._source.layout(image, geometry)
+        noise = self._source.noise
         available = self._available[image]
         if image in self._blocks:
             assert isinstance(layout, Grid)
