@@ -1,6 +1,4 @@
-"""The Cramér–Rao bound in the cells of a matrix: the least error that unbiased estimates can have
-there.
-"""
+"""The Cramér–Rao bound in the cells of a matrix: the least error of unbiased estimates there."""
 
 from __future__ import annotations
 
@@ -41,20 +39,21 @@ def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
     random      as it makes the first realisations of the matrix
     Raises QexpError where there is no noise.
     """
-    grid, constants, outputs = likelihood.grid, likelihood.constants, likelihood.outputs
+    grid = likelihood.grid
+    constants = likelihood.constants
+    outputs = likelihood.outputs
     if quiet := likelihood.weights.quiet:
-        raise QexpError(
-            f"`bound`: {some(quiet)} has no noise, which alone makes a bound; leave `bound` out"
-        )
+        alone = "has no noise, which alone makes a bound; leave `bound` out"
+        raise QexpError(f"`bound`: {some(quiet)} {alone}")
     cells = int(np.prod([axis.cells for axis in grid]))
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
     source = likelihood.source.with_only_fixed(constants)
     for numbers, values, _ in possible_cells(source, grid):
-        truth = {
-            name: values.get(name, np.full(len(numbers), constants.get(name, np.nan)))
-            for name in outputs
-        }
+        truth = {}
+        for name in outputs:
+            constant = np.full(len(numbers), constants.get(name, np.nan))
+            truth[name] = values.get(name, constant)
         bounds = bounds_of_samples(likelihood, source.observe(values, random), values, truth)
         for name, deviation in bounds.deviations.items():
             deviations[name][numbers] = deviation
@@ -81,25 +80,27 @@ def bounds_of_samples(
     """
     data = likelihood.pixels.numbers_of(samples)
     deviations = {name: np.full(len(data), np.nan) for name in truth}
-    signal, seen = np.full(len(data), np.nan), np.full(len(data), np.nan)
+    signal = np.full(len(data), np.nan)
+    seen = np.full(len(data), np.nan)
     for group, shared, mask in likelihood.alike(samples, given):
         scale = likelihood.weights.scale(shared)
         if not likelihood.enough(mask) or not scale:
             continue
         for part in np.split(group, range(CELLS_TOGETHER, len(group), CELLS_TOGETHER)):
             problem = likelihood.problem(data[part], shared, mask)
-            at = likelihood.starts(problem, {name: values[part] for name, values in truth.items()})
-            least, ratio = least_squares.bounds(problem, at)
+            true = {name: values[part] for name, values in truth.items()}
+            starts = likelihood.starts(problem, true)
+            least, ratio = least_squares.bounds(problem, starts)
             least, ratio = scale * least, ratio / scale
             reached = np.ones(len(part), np.bool_)  # whether a search would begin at the truth
-            for parameter, start in zip(problem.coordinates.parameters, at.numpy().T, strict=True):
-                if parameter.name in truth:
-                    true = likelihood.source.si_factor(parameter.name) * truth[parameter.name][part]
-                    reached &= np.isclose(start, true, rtol=1e-6)
+            names = [parameter.name for parameter in problem.coordinates.parameters]
+            for name, start in zip(names, starts.numpy().T, strict=True):
+                if name in true:
+                    in_si = likelihood.source.si_factor(name) * true[name]
+                    reached &= np.isclose(start, in_si, rtol=1e-6)
             for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
-                deviations[name][part] = np.where(
-                    reached, column.numpy() / likelihood.source.si_factor(name), np.nan
-                )
+                bound = column.numpy() / likelihood.source.si_factor(name)
+                deviations[name][part] = np.where(reached, bound, np.nan)
             signal[part] = np.where(reached, ratio.numpy(), np.nan)
             seen[part] = np.where(reached, would_show_source(problem, ratio).numpy(), np.nan)
     return Bounds(deviations, signal, seen)

@@ -52,34 +52,29 @@ class Marginal:
         """
         if self.share is None:
             return score
-        between = (self.value(score) - self.low) / (self.high - self.low)
-        return np.asarray(np.clip(ndtri(np.clip(between, 0.0, 1.0)), -SCORE_SPAN, SCORE_SPAN))
+        return _score((self.value(score) - self.low) / (self.high - self.low))
 
     def value(self, score: Array) -> Array:
         first, last = self._ends
-        values = self.quantile(
-            first + ndtr(np.clip(score, -SCORE_SPAN, SCORE_SPAN)) * (last - first)
+        share = ndtr(np.clip(score, -SCORE_SPAN, SCORE_SPAN))
+        return np.asarray(
+            np.clip(self.quantile(first + share * (last - first)), self.low, self.high)
         )
-        return np.asarray(np.clip(values, self.low, self.high))
 
     def score(self, value: Array) -> Array:
         """Of a value; of one beyond the ends, the score of the nearer end."""
         value = self.within_turn(value)
         if self.share is not None:
-            return np.asarray(
-                np.clip(
-                    ndtri(np.clip(self.share(np.asarray(value)), 0.0, 1.0)), -SCORE_SPAN, SCORE_SPAN
-                )
-            )
+            return _score(self.share(np.asarray(value)))
         return np.asarray(np.interp(value, self.value(TABLE), TABLE))
 
     def within_turn(self, value: Array) -> Array:
         """An angle moved by whole periods to between the bounds; anything else as it is."""
         return value if self.period is None else self.low + (value - self.low) % self.period
 
-    def around(self, values: Array) -> Marginal:
-        """Of an angle: the same with both ends in the middle of the widest gap between some values,
-        opposite to a single one; of anything else, the same.
+    def cut_opposite(self, values: Array) -> Marginal:
+        """The prior of an angle, with both ends in the middle of the widest gap between some
+        values, opposite to a single one; that of anything else as it is.
         """
         if self.period is None:
             return self
@@ -102,31 +97,36 @@ class Marginal:
         return float(first), float(last)
 
 
+def _score(share: Array) -> Array:
+    """The scores below which such shares of a standard normal distribution lie."""
+    return np.asarray(np.clip(ndtri(np.clip(share, 0.0, 1.0)), -SCORE_SPAN, SCORE_SPAN))
+
+
 def uniform(name: str, low: float, high: float, period: float | None = None) -> Marginal:
     """Every value between two bounds is equally likely."""
     size = high - low
+
+    def quantile(share: Array) -> Array:
+        return low + share * size
+
     return Marginal(
-        name,
-        lambda share: low + share * size,
-        low,
-        high,
-        "uniform",
-        period,
-        lambda value: (value - low) / size,
+        name, quantile, low, high, "uniform", period, lambda value: (value - low) / size
     )
 
 
 def power(name: str, low: float, high: float, exponent: int) -> Marginal:
     """A density in proportion to a power of the value, between positive bounds."""
-    first, last = low ** (exponent + 1), high ** (exponent + 1)
-    return Marginal(
-        name,
-        lambda share: (first + share * (last - first)) ** (1 / (exponent + 1)),
-        low,
-        high,
-        f"∝ value{str(exponent).translate(SUPERSCRIPTS) if exponent != 1 else ''}",
-        share=lambda value: (np.maximum(value, 0.0) ** (exponent + 1) - first) / (last - first),
-    )
+    order = exponent + 1
+    first, last = low**order, high**order
+
+    def quantile(share: Array) -> Array:
+        return np.asarray((first + share * (last - first)) ** (1 / order))
+
+    def share(value: Array) -> Array:
+        return np.asarray((np.maximum(value, 0.0) ** order - first) / (last - first))
+
+    superscript = "" if exponent == 1 else str(exponent).translate(SUPERSCRIPTS)
+    return Marginal(name, quantile, low, high, f"∝ value{superscript}", share=share)
 
 
 def of_training(
@@ -136,9 +136,7 @@ def of_training(
     low: float = -math.inf,
     high: float = math.inf,
 ) -> Marginal:
-    """The distribution of a variable of a dataset, in the unit of which the variable's own is
-    `factor`; cut off at bounds.
-    """
+    """A variable's distribution in the unit of which its own is `factor`; cut off at bounds."""
     least, largest = (factor * end for end in distribution.support())
     low, high = max(low, least), min(high, largest)
     return Marginal(
@@ -157,7 +155,9 @@ class Prior:
     def __init__(
         self, names: Sequence[str], marginals: Sequence[Marginal], fixed: Mapping[str, float]
     ) -> None:
-        self.names, self.marginals, self.fixed = tuple(names), tuple(marginals), dict(fixed)
+        self.names = tuple(names)
+        self.marginals = tuple(marginals)
+        self.fixed = dict(fixed)
         self.free = [marginal.name for marginal in marginals]
         self._each = [(self.names.index(marginal.name), marginal) for marginal in marginals]
         """Column and marginal of each free parameter."""
@@ -171,34 +171,23 @@ class Prior:
         return torch.from_numpy(values)
 
     def turned(self, values: Array) -> Array:
-        """Values of all parameters with each angle turned by half its period in turn, (angle,
-        parameter).
-        """
-        halves = [
-            (column, marginal.period / 2)
-            for column, marginal in self._each
-            if marginal.period is not None
-        ]
-        turned = np.tile(values, (len(halves), 1))
-        for row, (column, half) in zip(turned, halves, strict=True):
-            row[column] += half
-        return turned
+        """Values of all parameters, each angle turned by half its period, (angle, parameter)."""
+        turned = []
+        for column, marginal in self._each:
+            if marginal.period is not None:
+                turned.append(values.copy())
+                turned[-1][column] += marginal.period / 2
+        return np.array(turned).reshape(-1, len(values))
 
     def scores(self, values: Array) -> Array:
         """Scores, (draw, free parameter), of the values of all parameters, (draw, parameter)."""
-        return np.stack(
-            [marginal.score(values[:, column]) for column, marginal in self._each], axis=1
-        )
+        scores = [marginal.score(values[:, column]) for column, marginal in self._each]
+        return np.stack(scores, axis=1)
 
-    def around(self, values: Array) -> Prior:
-        """The same, with the ends of angles far from modes, (mode, parameter), so that none is cut
-        in two.
-        """
-        return Prior(
-            self.names,
-            [marginal.around(values[:, column]) for column, marginal in self._each],
-            self.fixed,
-        )
+    def cut_opposite(self, values: Array) -> Prior:
+        """The prior with no mode, (mode, parameter), near the ends of an angle."""
+        marginals = [marginal.cut_opposite(values[:, column]) for column, marginal in self._each]
+        return Prior(self.names, marginals, self.fixed)
 
 
 # What sources would look like in data whose noise is independent and of variance 1, in as few
@@ -244,9 +233,7 @@ class Signals:
         self.rest = data.new_zeros(len(data)) if rest is None else rest
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(source, number) of the values of all parameters, (source, parameter); NaN if
-        impossible.
-        """
+        """(source, number) of values of all parameters, (source, parameter); NaN if impossible."""
         possible = self.model.possible(values)
         signals = self.data.new_full((len(values), self.data.shape[1]), torch.nan)
         if possible.any():
@@ -255,12 +242,12 @@ class Signals:
         return signals
 
     def of_observation(self, observation: int) -> Signals:
-        """The same with the data of one observation."""
+        """The signals with the data of one observation."""
         row = slice(observation, observation + 1)
         return Signals(self.model, self.whiten, self.data[row], self.rest[row])
 
     def tabulated(self, prior: Prior, tested: Tensor, tolerance: float) -> Signals | None:
-        """The same, of one or two unknowns, by a model that is computed once, on a grid, and
+        """Signals of one or two unknowns by a model that is computed once, on a grid, and
         interpolated; None where that takes too much memory or is not accurate. Arguments as of
         `reduced`.
         """
@@ -287,9 +274,7 @@ class Signals:
         return self.in_basis(self.lengthless(spanning), tested, tolerance)
 
     def lengthless(self, values: Tensor) -> Tensor:
-        """What possible sources that are seen move points by, (source, point), over the length of
-        their signals.
-        """
+        """Displacements of possible sources, (source, point), over the length of their signals."""
         moved = self.model(values[self.model.possible(values)])
         lengths: Tensor = self.whiten(moved).norm(dim=1)
         return moved[lengths > 0] / lengths[lengths > 0, None]
@@ -324,7 +309,8 @@ class Signals:
     ) -> bool:
         possible = tested[self.model.possible(tested)]
         exact = self(possible)
-        return bool(((others(possible) - exact).norm(dim=1) <= tolerance * exact.norm(dim=1)).all())
+        errors = (others(possible) - exact).norm(dim=1)
+        return bool((errors <= tolerance * exact.norm(dim=1)).all())
 
 
 NODES, MOST_TABULATED = 121, 50_000_000
@@ -332,25 +318,24 @@ NODES, MOST_TABULATED = 121, 50_000_000
 
 
 class Tabulated:
-    """A model between its values on a grid of one or two unknowns, or of their logarithms, by cubic
-    splines.
-    """
+    """A model by cubic splines on a grid of one or two unknowns, or of their logarithms."""
 
     def __init__(self, model: Model, prior: Prior) -> None:
         # which inversions should not wait for
         from scipy.interpolate import NdBSpline, make_interp_spline
 
         self.points, self.possible = model.points, model.possible
-        lines = [prior.values(np.outer(TABLE, unit)) for unit in np.eye(len(prior.free))]
-        within = [
-            line[model.possible(line)][[0, -1], column].numpy() for column, line in enumerate(lines)
-        ]
-        self._logarithmic = np.array(within)[:, 0] > 0
-        low, high = self._places(np.stack(within, axis=1))
+        ends = []
+        for column, unit in enumerate(np.eye(len(prior.free))):
+            values = prior.values(np.outer(TABLE, unit))
+            ends.append(values[model.possible(values)][[0, -1], column].numpy())
+        self._logarithmic = np.array(ends)[:, 0] > 0
+        low, high = self._places(np.stack(ends, axis=1))
         axes = np.linspace(low, high, NODES, axis=1)
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
         np.exp(nodes, out=nodes, where=self._logarithmic)
-        table, knots = model(torch.from_numpy(nodes)).numpy().reshape(*[NODES] * len(axes), -1), []
+        table = model(torch.from_numpy(nodes)).numpy().reshape(*[NODES] * len(axes), -1)
+        knots = []
         for axis, places in enumerate(axes):
             spline = make_interp_spline(places, np.moveaxis(table, axis, 0))
             knots.append(spline.t)
@@ -384,14 +369,10 @@ def whole_signals(problem: Problem, noise: float = 1.0) -> Signals:
 # The posterior density of sources, in the scores of their prior.
 
 Density = Callable[[Array], Array]
-"""The logarithm of a density but for a constant, (draw,), of (draw, coordinate); −inf where it is
-zero.
-"""
+"""Log of a density but for a constant, (draw,), of (draw, coordinate); −inf where it is zero."""
 
 SCORE_STEP = 1e-4
-"""Of a difference of scores; larger than of other coordinates, as values near the ends of a prior
-change slowly.
-"""
+"""Difference of scores; not smaller, as values near the ends of a prior change slowly."""
 
 
 @dataclass(frozen=True)
@@ -409,9 +390,7 @@ class Level:
     points: int
 
     def log_likelihood(self, chi2: Array, score: Array) -> Array:
-        """Of the level with this score, for the sum of squares by the reference; but for a
-        constant.
-        """
+        """Log-likelihood of the level of a score for χ² by the reference, but for a constant."""
         relative = self.relative(score)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(-0.5 * chi2 / np.square(relative) - self.points * np.log(relative))
@@ -426,9 +405,7 @@ class Level:
         return float(TABLE[np.argmax(np.nan_to_num(log, nan=-np.inf))])
 
     def curvature(self, chi2: float, score: float) -> float:
-        """Of minus the logarithm of the posterior at its mode, with the expected squares of the
-        level's slope.
-        """
+        """Curvature of minus the log posterior at its mode, with the slope's expected square."""
         ends = np.clip(score + SCORE_STEP * np.array([-1.0, 1.0]), -SCORE_SPAN, SCORE_SPAN)
         low, high = np.log(np.maximum(self.relative(ends), np.finfo(float).tiny))
         relative = float(self.relative(np.asarray(score)))
@@ -460,9 +437,7 @@ class PosteriorDensity:
         return np.where(np.isnan(log) | (np.abs(scores) > SCORE_SPAN).any(axis=1), -np.inf, log)
 
     def weight(self, chi2: float) -> float:
-        """Of residuals whose squares add up to χ², see `PenalisedSquares`; 1 unless the size of
-        noise is unknown.
-        """
+        """Weight of residuals with this χ², see `PenalisedSquares`; 1 for noise of known size."""
         return 1.0 if self.degrees is None else math.sqrt(self.degrees / chi2)
 
     def values(self, scores: Array) -> Tensor:
@@ -493,7 +468,10 @@ class PenalisedSquares:
     def __init__(
         self, signals: Signals, prior: Prior, weight: float = 1.0, which: Tensor | None = None
     ) -> None:
-        self.signals, self.prior, self.weight, self.which = signals, prior, weight, which
+        self.signals = signals
+        self.prior = prior
+        self.weight = weight
+        self.which = which
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         count, free = coordinates.shape
@@ -501,17 +479,16 @@ class PenalisedSquares:
         ends = torch.stack([coordinates[:, None] + steps, coordinates[:, None] - steps], dim=1)
         every = torch.cat([coordinates, ends.reshape(-1, free)])
         signals = self.weight * self.signals(self.prior.values(every.numpy()))
-        middle, after, before = signals[:count], *signals[count:].view(count, 2, free, -1).unbind(1)
+        middle = signals[:count]
+        sides = signals[count:].view(count, 2, free, -1)
         observations = which if self.which is None else self.which[which]
         data = self.signals.data if len(self.signals.data) == 1 else self.signals.data[observations]
         residuals = middle - self.weight * data
-        sides = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
-        after, before = (
-            torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before)
-        )
-        jacobian = (after - before) / (SCORE_STEP * sides.clamp(min=1))
+        finite = torch.isfinite(sides)
+        upper, lower = torch.where(finite, sides, middle[:, None, None]).unbind(1)
+        steps_taken = finite[..., :1].double().sum(dim=1).clamp(min=1)
+        jacobian = (upper - lower) / (SCORE_STEP * steps_taken)
         cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
         gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
-        return of_possible(
-            cost, gradient, jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
-        )
+        information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
+        return of_possible(cost, gradient, information)

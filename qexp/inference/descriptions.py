@@ -1,11 +1,8 @@
-"""Equal descriptions of a source: other values of its parameters that give the same
-displacements.
-"""
+"""Equal descriptions of a source: other values of its parameters with the same displacements."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -51,29 +48,29 @@ class Descriptions:
         return chosen
 
     def _strength(self, values: Array, columns: Sequence[int]) -> Array:
-        """The sum of the amplitudes of a source without their signs, each times its powers of the
-        sizes.
-        """
+        """The sum of a source's amplitudes without sign, each times its powers of the sizes."""
         number = {parameter.name: column for column, parameter in enumerate(self.parameters)}
         strength = np.zeros(len(values))
         for column in columns:
-            if (amplitude := self.parameters[column]).linear:
-                sizes = (
-                    values[:, number[name]] ** power for name, power in amplitude.powers.items()
-                )
-                strength += math.prod(sizes, start=np.abs(values[:, column]))
+            if not self.parameters[column].linear:
+                continue
+            product = np.abs(values[:, column])
+            for name, power in self.parameters[column].powers.items():
+                product = product * values[:, number[name]] ** power
+            strength += product
         return strength
 
     def words(self) -> list[str]:
         """What was chosen among which descriptions."""
         names = [display_name(parameter.name) for parameter in self.parameters]
-        sentences = [
-            f"{' ≥ '.join(names[column] for column in six[3:])} by choice: exchanged together with"
-            " their axes they give 6 equal descriptions of the source, of which this is the one"
-            " with the smallest rotations; where two are equal within their errors, their axes are"
-            " not determined"
-            for six in self.axes
-        ]
+        sentences = []
+        for six in self.axes:
+            sizes = " ≥ ".join(names[column] for column in six[3:])
+            sentences.append(
+                f"{sizes} by choice: exchanged together with their axes they give 6 equal"
+                " descriptions of the source, of which this is the one with the smallest rotations;"
+                " where two are equal within their errors, their axes are not determined"
+            )
         for group in self.alike:
             strongest = names[group[0][0]].rpartition(".")[0]
             sentences.append(
@@ -86,7 +83,7 @@ class Descriptions:
 def descriptions_of(
     sources: Sequence[Source], searches: Sequence[Search], fixed: Collection[str]
 ) -> Descriptions:
-    """Those of sources whose parameters nobody fixed or bounded.
+    """The equal descriptions of sources whose parameters nobody fixed or bounded.
 
     searches  of each column of the sources
     fixed     columns that are not estimated
@@ -106,15 +103,10 @@ def descriptions_of(
 
 
 def _axes_of(source: Source) -> tuple[str, ...]:
-    """The rotations of a source and the variables that belong to its axes, found by its kernel
-    alone; or nothing.
-    """
-    stems = [
-        variable[:-2]
-        for variable in source.variables
-        if variable.endswith("_x") and variable not in ROTATIONS
-    ]
-    for stem in stems if {*ROTATIONS} <= {*source.variables} else ():
+    """The rotations of a source and the variables of its axes, by its kernel; or nothing."""
+    along_x = [name for name in source.variables if name.endswith("_x") and name not in ROTATIONS]
+    for name in along_x:
+        stem = name.removesuffix("_x")
         six = (*ROTATIONS, f"{stem}_x", f"{stem}_y", f"{stem}_z")
         if not {*six} <= {*source.variables}:
             continue
@@ -127,9 +119,8 @@ def _axes_of(source: Source) -> tuple[str, ...]:
             [[[300.0, 500.0], [-800.0, 200.0], [100.0, -900.0]]], dtype=torch.float64
         )
         try:
-            first, second = (
-                source.kernel(torch.from_numpy(each), stations) for each in (values, other)
-            )
+            first = source.kernel(torch.from_numpy(values), stations)
+            second = source.kernel(torch.from_numpy(other), stations)
         except ValueError:  # no such source is possible
             continue
         if bool((first - second).abs().max() <= SAME_DISPLACEMENT * first.abs().max()):

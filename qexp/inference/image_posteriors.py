@@ -45,7 +45,7 @@ SIGNAL_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Likelihood:
-    """That of some observations.
+    """The likelihood of some observations.
 
     signals  of sources, and the observations
     prior    of the unknowns but for the noise level
@@ -72,39 +72,31 @@ class Likelihood:
         return values / self.factors[self.names[column]]
 
     def scores(self, estimates: Mapping[str, Array], otherwise: Array) -> Array:
-        """Scores of estimates, (observation, free parameter), with those of `otherwise` where there
-        is none.
-        """
+        """Scores of estimates, else of `otherwise`, (observation, free parameter)."""
         scores = otherwise.copy()
         for column, marginal in enumerate(self.prior.marginals):
             if marginal.name in estimates:
-                values = (
-                    np.asarray(estimates[marginal.name], dtype=np.float64)
-                    * self.factors[marginal.name]
-                )
-                scores[:, column] = np.where(
-                    np.isfinite(values), marginal.score(values), scores[:, column]
-                )
+                values = np.asarray(estimates[marginal.name], dtype=np.float64)
+                values = values * self.factors[marginal.name]
+                known = np.isfinite(values)
+                scores[:, column] = np.where(known, marginal.score(values), otherwise[:, column])
         return scores
 
 
 def prior_of(dataset: GeneratedDataset, name: str, factor: float) -> Marginal:
-    """The prior of a variable, in the unit of which its own is `factor`; around the circle for all
-    directions.
-    """
-    distribution, period = dataset.distributions[name], quantity(name, dataset.quantities).period
-    low, shares = distribution.support()[0], np.linspace(0.0, 1.0, 9)
-    if period is not None and np.allclose(
-        distribution.quantile(shares), low + shares * period, rtol=1e-6
-    ):
-        return uniform(name, factor * low, factor * low + factor * period, factor * period)
+    """A variable's prior in the unit of which its own is `factor`; a circle for all directions."""
+    distribution = dataset.distributions[name]
+    period = quantity(name, dataset.quantities).period
+    if period is not None:
+        low = distribution.support()[0]
+        shares = np.linspace(0.0, 1.0, 9)
+        if np.allclose(distribution.quantile(shares), low + shares * period, rtol=1e-6):
+            return uniform(name, factor * low, factor * low + factor * period, factor * period)
     return of_training(name, distribution, factor)
 
 
 def usual_level(dataset: GeneratedDataset, images: Sequence[str]) -> float:
-    """The median of the unknown noise level. Raises QexpError if there is noise that it does not
-    scale.
-    """
+    """The median of the unknown noise level. Raises QexpError for noise that it does not scale."""
     for image in images:
         added = dataset.noise.added(image)
         if (
@@ -143,7 +135,9 @@ class Likelihoods:
         *,
         averaging: bool = True,
     ) -> None:
-        self.dataset, self.images, self._averaging = dataset, list(images), averaging
+        self.dataset = dataset
+        self.images = list(images)
+        self._averaging = averaging
         self.given = [name for name in dataset.test if name in known]
         self.names = [name for name in dataset.test if name not in known]
         if trouble := next(troubles(dataset, images, self.names), None):
@@ -156,21 +150,18 @@ class Likelihoods:
         self._source = dataset.with_fixed(level) if level else dataset
         """With the usual noise level, if it is unknown."""
         self._free = [name for name in self.names if name != NOISE]
-        self._each = (
-            self._of_sources if _are_of_sources(dataset, images, self.names) else self._of_images
-        )
+        self._by_sources = _are_of_sources(dataset, images, self.names)
         self._refinement = lru_cache(1)(self._refinement_of)
         self._pixels = Pixels(dataset, images)
-        self._weights = Weights(
-            dataset,
-            {image: available.numpy() for image, available in self._pixels.available.items()},
-        )
+        available = {image: mask.numpy() for image, mask in self._pixels.available.items()}
+        self._weights = Weights(dataset, available)
 
     def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Numbers, Likelihood]]:
         """Numbers of observations, as the dataset makes them, and their likelihood."""
-        return self._each(
-            samples, {name: samples[name][:, 0].double().numpy() for name in self.given}
-        )
+        given = {name: samples[name][:, 0].double().numpy() for name in self.given}
+        if self._by_sources:
+            return self._of_sources(samples, given)
+        return self._of_images(samples, given)
 
     def _refinement_of(self, axes: tuple[tuple[str, float, float], ...]) -> Refinement:
         """The least squares of the sources; axes: given variable, least and largest value."""
@@ -181,35 +172,22 @@ class Likelihoods:
         self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
     ) -> Iterator[tuple[Numbers, Likelihood]]:
         """By displacements of few points."""
-        axes = tuple(
-            (name, float(values.min()), float(values.max())) for name, values in given.items()
-        )
-        refinement = self._refinement(axes)
+        ends = [(name, float(each.min()), float(each.max())) for name, each in given.items()]
+        refinement = self._refinement(tuple(ends))
         data = refinement.pixels.numbers_of(samples)
         factors = {name: self.dataset.si_factor(name) for name in self.dataset.test}
         for group, shared, mask in refinement.alike(samples, given):
             visible = refinement.fitted(mask) > 0
             problem = refinement.problem(data[group], shared, mask if visible else None)
             columns = [parameter.name for parameter in problem.coordinates.parameters]
-            marginals = [
-                prior_of(self.dataset, name, factors[name])
-                for name in columns
-                if name in self._free
-            ]
-            prior = Prior(
-                columns,
-                marginals,
-                {name: shared[name] for name in columns if name not in self._free},
-            )
+            free = [name for name in columns if name in self._free]
+            fixed = {name: shared[name] for name in columns if name not in self._free}
+            marginals = [prior_of(self.dataset, name, factors[name]) for name in free]
             noise = refinement.weights.scale(shared)
             signals = whole_signals(problem, noise if visible else math.inf)
             points = problem.model.points - problem.weighting.nuisances
-            yield (
-                group,
-                Likelihood(
-                    signals, prior, self._level(noise, points if visible else 0, factors), factors
-                ),
-            )
+            level = self._level(noise, points if visible else 0, factors)
+            yield group, Likelihood(signals, Prior(columns, marginals, fixed), level, factors)
 
     def _of_images(
         self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
@@ -223,26 +201,21 @@ class Likelihoods:
             mask = mask if visible else np.ones_like(mask)
             source = self._source.with_fixed(shared)
             numbers = torch.from_numpy(np.flatnonzero(mask))
-            fixed = {
-                name: value * self.dataset.si_factor(name) for name, value in source.fixed.items()
-            }
-            weighting, noise = self._weights(fixed, mask), self._weights.scale(fixed)
-            divisor = noise if visible else math.inf
-            signals = Signals(
-                SimulatedImages(source, self._free, self._pixels, numbers),
-                partial(_whitened, weighting, divisor),
-                _whitened(weighting, divisor, data[group][:, numbers]),
-            )
+            si_factor = self.dataset.si_factor
+            fixed = {name: value * si_factor(name) for name, value in source.fixed.items()}
+            weighting = self._weights(fixed, mask)
+            noise = self._weights.scale(fixed)
+            whiten = partial(_whitened, weighting, noise if visible else math.inf)
+            images = SimulatedImages(source, self._free, self._pixels, numbers)
+            signals = Signals(images, whiten, whiten(data[group][:, numbers]))
             level = self._level(noise, len(numbers) if visible else 0, factors)
             yield group, Likelihood(signals, prior, level, factors)
 
     def _level(self, noise: float, points: int, factors: Mapping[str, float]) -> Level | None:
-        """That of observations whose signals are whitened by this level, if it is unknown."""
-        return (
-            Level(prior_of(self.dataset, NOISE, factors[NOISE]), noise, points)
-            if NOISE in self.names
-            else None
-        )
+        """The level of observations whose signals are whitened by this one, if it is unknown."""
+        if NOISE not in self.names:
+            return None
+        return Level(prior_of(self.dataset, NOISE, factors[NOISE]), noise, points)
 
 
 def _whitened(weighting: Weighting, noise: float, values: Tensor) -> Tensor:
@@ -250,23 +223,18 @@ def _whitened(weighting: Weighting, noise: float, values: Tensor) -> Tensor:
 
 
 def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether all unknowns are parameters of sources of deformation, whose displacements are all
-    seen.
-    """
+    """Whether all unknowns are parameters of sources whose displacements are all seen."""
     generator = dataset.generator
     if not isinstance(generator, DeformationImages) or set(dataset.images) - set(images):
         return False
-    return (
-        not set(names) - {NOISE} - {name for source in generator.sources for name in source.columns}
-    )
+    parameters = {name for source in generator.sources for name in source.columns}
+    return not set(names) - {NOISE} - parameters
 
 
 # Posteriors of simulated observations: what a known likelihood says, wherever a network starts.
 
 SPANNING_SOURCES, TESTED_SOURCES, WIDER_SPREAD = 400, 100, 1.3
-"""Sources that span the basis of signals, and those on which it is tested; the first spread wider
-than the prior.
-"""
+"""Sources that span the basis of signals, or test it; how much wider the former spread."""
 
 POOL_SOURCES, STARTS, NEIGHBOURS = 512, 5, 8
 """Sources drawn from the prior; how many of them are the starts for each observation besides what
@@ -275,14 +243,10 @@ several modes.
 """
 
 MOST_POOLS = 200
-"""Such pools that are drawn, one after the other, until there are enough possible sources among
-them.
-"""
+"""Such pools that are drawn at most until there are enough possible sources among them."""
 
 HELD_BACK = 1e-4
-"""At most the share of observations of sources that the prior draws that are taken for ones of
-sources beyond it.
-"""
+"""Largest share of observations of the prior's sources that count as of sources beyond it."""
 
 NEAR_MODE, MISSED_SHARE = 0.01, 0.02
 """Share of a mode's draws that lie farther from it than those that are near; and share of the
@@ -326,19 +290,17 @@ def posteriors(
              taken, as for all without a start
     count    draws for each observation
     """
-    names, random = likelihoods.names, np.random.default_rng(seed)
+    names = likelihoods.names
+    random = np.random.default_rng(seed)
     draws: dict[int, Draws] = {}
     values = np.zeros((len(samples[likelihoods.images[0]]), count, len(names)))
     for posterior in approximated(likelihoods, samples, random, start):
         draws[posterior.observation] = drawn = posterior.draws(count, random)
         values[posterior.observation] = posterior.values(drawn.all[:count], names)
         on_observation(len(draws))
-    ess = np.array([draws[observation].ess for observation in range(len(values))])
-    doubts = {
-        observation: draws[observation].doubts
-        for observation in sorted(draws)
-        if draws[observation].doubts
-    }
+    ordered = [draws[observation] for observation in range(len(values))]
+    ess = np.array([drawn.ess for drawn in ordered])
+    doubts = {index: drawn.doubts for index, drawn in enumerate(ordered) if drawn.doubts}
     return PosteriorDraws(tuple(names), values, ess, doubts)
 
 
@@ -364,11 +326,10 @@ class Approximated:
         return replace(drawn, doubts=(*drawn.doubts, *self._missed(drawn.all), *self._held_back))
 
     def _missed(self, draws: Array) -> Iterator[str]:
-        """That no draw lies near a mode that holds a share of the posterior, by Laplace's
-        approximation.
-        """
-        near = self.proposal.distances(draws) < chdtri(draws.shape[1], NEAR_MODE)
-        if (missed := float(self.proposal.shares[~near.any(axis=0)].sum())) > MISSED_SHARE:
+        """That no draw lies near a mode that holds a share of the posterior by Laplace's method."""
+        reached = self.proposal.distances(draws) < chdtri(draws.shape[1], NEAR_MODE)
+        missed = float(self.proposal.shares[~reached.any(axis=0)].sum())
+        if missed > MISSED_SHARE:
             yield f"no draw lies near some modes that hold about {missed:.0%} of the posterior"
 
     @property
@@ -382,19 +343,18 @@ class Approximated:
         squares = PenalisedSquares(self.density.signals, self.density.prior, weight)
         scores = torch.from_numpy(mode[:, :free])
         _, slope, curvature = squares.normal_equations(scores, torch.zeros(1, dtype=torch.long))
-        of_data = slope - scores, curvature - torch.eye(free, dtype=torch.float64)
-        gain = float(
-            (of_data[0] @ torch.linalg.pinv(of_data[1][0], hermitian=True) @ of_data[0].mT)[0, 0]
-        )
+        # both by the data alone
+        slope = slope - scores
+        curvature = curvature[0] - torch.eye(free, dtype=torch.float64)
+        gain = float((slope @ torch.linalg.pinv(curvature, hermitian=True) @ slope.mT)[0, 0])
         if gain > chdtri(2 * free, HELD_BACK):
             yield f"a source beyond the prior fits far better: its χ² is less by some {gain:.0f}"
 
     def values(self, scores: Array, names: Sequence[str]) -> Array:
         """Values of draws, (draw, variable) in the variables' units, of scores."""
-        return np.stack(
-            [self.value(name, scores[:, self.likelihood.names.index(name)]) for name in names],
-            axis=1,
-        )
+        columns = [self.likelihood.names.index(name) for name in names]
+        pairs = zip(names, columns, strict=True)
+        return np.stack([self.value(name, scores[:, column]) for name, column in pairs], axis=1)
 
     def value(self, name: str, scores: Array) -> Array:
         """Values of a variable, in its unit, of its scores."""
@@ -424,23 +384,13 @@ def approximated(
         signals = fewer or likelihood.signals
         if tabulating and likelihoods.dataset.model is not None:
             signals = signals.tabulated(prior, prior.values(tested), SIGNAL_TOLERANCE) or signals
-        estimates = (
-            None
-            if start is None
-            else {name: np.asarray(values)[group] for name, values in start.items()}
-        )
+        estimates = None
+        if start is not None:
+            estimates = {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
-        if likelihood.level is not None or any(
-            marginal.period is not None for marginal in prior.marginals
-        ):
-            pairs: Iterator[
-                tuple[PosteriorDensity, Mixture]
-            ] = (  # each with its angles turned, and a noise level
-                search_modes(
-                    signals.of_observation(observation), prior, of_observation, likelihood.level
-                )
-                for observation, of_observation in enumerate(starts)
-            )
+        periodic = any(marginal.period is not None for marginal in prior.marginals)
+        if periodic or likelihood.level is not None:
+            pairs = _one_by_one(likelihood, signals, starts)
         else:
             pairs = _together(likelihood, signals, starts)
         for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
@@ -453,11 +403,10 @@ def _starts(
     start: Mapping[str, Array] | None,
     random: np.random.Generator,
 ) -> Array:
-    """(observation, start, free parameter), scores: the given one, and the likeliest of a pool of
-    draws.
-    """
+    """Scores of given starts and of the likeliest of a pool, (observation, start, parameter)."""
     prior = likelihood.prior
-    pool, of_pool = np.zeros((0, len(prior.free))), signals.data[:0]
+    pool = np.zeros((0, len(prior.free)))
+    of_pool = signals.data[:0]
     for _ in range(MOST_POOLS):
         draws = random.standard_normal((POOL_SOURCES, len(prior.free)))
         of_draws = signals(prior.values(draws))
@@ -482,6 +431,15 @@ def _starts(
     return np.concatenate([estimates[:, None], pool[likeliest]], axis=1)
 
 
+def _one_by_one(
+    likelihood: Likelihood, signals: Signals, starts: Array
+) -> Iterator[tuple[PosteriorDensity, Mixture]]:
+    """The posterior of each observation with its angles turned, and its noise level."""
+    for observation, scores in enumerate(starts):
+        of_one = signals.of_observation(observation)
+        yield search_modes(of_one, likelihood.prior, scores, likelihood.level)
+
+
 def _together(
     likelihood: Likelihood, signals: Signals, starts: Array
 ) -> Iterator[tuple[PosteriorDensity, Mixture]]:
@@ -490,9 +448,8 @@ def _together(
     for first in range(0, len(starts), SEARCHED_TOGETHER):
         some = np.arange(first, min(first + SEARCHED_TOGETHER, len(starts)))
         which = torch.from_numpy(np.repeat(some, each))
-        minima = modes(
-            PenalisedSquares(signals, likelihood.prior, which=which), starts[some].reshape(-1, free)
-        )
+        squares = PenalisedSquares(signals, likelihood.prior, which=which)
+        minima = modes(squares, starts[some].reshape(-1, free))
         for index, observation in enumerate(some.tolist()):
             density = PosteriorDensity(signals.of_observation(observation), likelihood.prior)
             yield density, laplace(density, minima.select(range(index * each, (index + 1) * each)))
@@ -546,28 +503,20 @@ class ImagePosteriors:
         inputs     of the network, (sample, ...) in their units, 0 where a mask hides a pixel
         estimates  output → (sample,), in its unit, from which modes are searched
         """
-        samples = {
-            name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in inputs.items()
-        }
-        start = {
-            name: np.asarray(column, np.float64)
-            for name, column in estimates.items()
-            if name in self.names
-        }
+        arrays = {name: np.ascontiguousarray(values) for name, values in inputs.items()}
+        samples = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        estimated = [name for name in estimates if name in self.names]
+        start = {name: np.asarray(estimates[name], np.float64) for name in estimated}
         return posteriors(self._likelihoods, samples, start, count=count, seed=seed)
 
-    def around(self, draws: PosteriorDraws) -> Array:
-        """The draws, (sample, draw, variable), those of directions moved by whole periods around
-        their mean.
-        """
+    def centred(self, draws: PosteriorDraws) -> Array:
+        """The draws, (sample, draw, variable), with directions moved by turns around their mean."""
         values = draws.values.copy()
         for column, name in enumerate(draws.names):
-            if (period := self.periods.get(name)) is not None:
+            period = self.periods.get(name)
+            if period is not None:
+                angles = values[:, :, column]
                 weights = np.ones(values.shape[1])
-                means = [
-                    circular_moments(angles, weights, period)[0] for angles in values[:, :, column]
-                ]
-                values[:, :, column] = nearest(
-                    values[:, :, column], np.array(means)[:, None], period
-                )
+                means = [circular_moments(each, weights, period)[0] for each in angles]
+                values[:, :, column] = nearest(angles, np.array(means)[:, None], period)
         return values

@@ -21,17 +21,13 @@ NODES_OF_AXIS = (41, 81, 161, 321)
 """Along each axis of a grid, the next number where the one before is too coarse."""
 
 SETTLED_CHANGE = 0.001
-"""Largest change of mean and median by grids half as fine, in standard deviations; else the grid is
-too coarse.
-"""
+"""Change of mean and median by half as many nodes, in standard deviations, that is tolerated."""
 
 NEGLIGIBLE_LOG_DENSITY = 14.0
 """Where the logarithm of a density is so far below the largest, it does not matter."""
 
 MOST_GRIDS, FILLED_SHARE = 20, 0.5
-"""Grids that close in one after the other; and the share of the nodes along each axis that matter
-in the last one.
-"""
+"""Grids that close in one after the other; share of nodes of an axis that matter in the last."""
 
 
 @dataclass(frozen=True)
@@ -65,41 +61,32 @@ class Grid:
     def draws(self, count: int, random: np.random.Generator) -> Array:
         """(draw, coordinate), spread evenly over the cells around nodes."""
         share = np.cumsum(self.mass.ravel())
-        chosen = np.minimum(
-            np.searchsorted(share, random.random(count) * share[-1], side="right"), len(share) - 1
-        )
-        pairs = zip(self.axes, np.unravel_index(chosen, self.mass.shape), strict=True)
-        steps = [
-            axis[cell] + (axis[1] - axis[0]) * random.uniform(-0.5, 0.5, count)
-            for axis, cell in pairs
-        ]
+        chosen = np.searchsorted(share, random.random(count) * share[-1], side="right")
+        chosen = np.minimum(chosen, len(share) - 1)
+        steps = []
+        for axis, cells in zip(self.axes, np.unravel_index(chosen, self.mass.shape), strict=True):
+            offset = random.uniform(-0.5, 0.5, count)
+            steps.append(axis[cells] + (axis[1] - axis[0]) * offset)
         return np.asarray(self.centre + np.stack(steps, axis=1) @ self.root.T)
 
     def moments(self, unknown: Unknown, every: int = 1) -> Array:
-        """Mean, median and standard deviation of the unknown of coordinate `first`, (3,), by nodes
-        or every second.
-        """
+        """Mean, median and deviation of the unknown `first`, (3,), by some of the nodes."""
         axis = self.centre[self.first] + self.root[self.first, 0] * self.axes[0][::every]
-        mass = (
-            self.mass[::every, ...]
-            if self.mass.ndim == 1
-            else self.mass[::every, ::every].sum(axis=1)
-        )
+        mass = self.mass[::every]
+        if mass.ndim > 1:
+            mass = mass[:, ::every].sum(axis=1)
         density = make_interp_spline(axis, mass, k=5)
         if unknown.period is not None:
             points = np.linspace(axis[0], axis[-1], 4001)
-            return np.array(
-                circular_moments(
-                    unknown.value(points), np.maximum(density(points), 0.0), unknown.period
-                )
-            )
+            weights = np.maximum(density(points), 0.0)
+            return np.array(circular_moments(unknown.value(points), weights, unknown.period))
         values = unknown.value(axis)
         mean = mass @ values / mass.sum()
         deviation = np.sqrt(mass @ np.square(values - mean) / mass.sum())
         share = density.antiderivative()
         half = share(axis[-1]) / 2
-        after = int(np.argmax(share(axis) >= half))  # the first point is never after the median
-        median = brentq(lambda at: share(at) - half, axis[after - 1], axis[after])
+        upper = int(np.argmax(share(axis) >= half))  # the first point is never above the median
+        median = brentq(lambda score: share(score) - half, axis[upper - 1], axis[upper])
         return np.array([mean, float(unknown.value(np.asarray(median))), deviation])
 
 
@@ -111,19 +98,18 @@ def moments(
 
     proposal  around all modes of the density
     """
-    pairs = []
+    all_fine, all_half = [], []
     for first, unknown in enumerate(unknowns):
         for nodes in NODES_OF_AXIS:
             grid = grid_of(density, proposal, first, nodes)
-            fine, half = grid.moments(unknown), grid.moments(unknown, every=2)
-            if (
-                np.abs(nearest(half[:2], fine[:2], unknown.period) - fine[:2])
-                <= SETTLED_CHANGE * fine[2]
-            ).all():
+            fine = grid.moments(unknown)
+            half = grid.moments(unknown, every=2)
+            change = nearest(half[:2], fine[:2], unknown.period) - fine[:2]
+            if (np.abs(change) <= SETTLED_CHANGE * fine[2]).all():
                 break
-        pairs.append((fine[:2], half[:2]))
-    fine, half = (np.array(moments).T for moments in zip(*pairs, strict=True))
-    return fine, half
+        all_fine.append(fine[:2])
+        all_half.append(half[:2])
+    return np.array(all_fine).T, np.array(all_half).T
 
 
 def grid_of(
@@ -145,22 +131,23 @@ def grid_of(
     # they tell how far the first grid reaches
     draws = proposal.draws(1000, np.random.default_rng(0))
     log = density(draws)
-    within = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE_LOG_DENSITY]
-    low, high = within.min(axis=1), within.max(axis=1)
+    likely = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE_LOG_DENSITY]
+    low, high = likely.min(axis=1), likely.max(axis=1)
     for _ in range(MOST_GRIDS):
         axes = [np.linspace(*ends, nodes) for ends in zip(low, high, strict=True)]
         meshes = np.meshgrid(*axes, indexing="ij")
-        log = density(
-            centre + np.stack([mesh.ravel() for mesh in meshes], axis=1) @ root.T
-        ).reshape(meshes[0].shape)
-        where = np.nonzero(log > log.max() - NEGLIGIBLE_LOG_DENSITY)
-        start, end = (np.array([edge(axis) for axis in where]) for edge in (np.min, np.max))
-        below, above = start == 0, end == nodes - 1
-        if not below.any() and not above.any() and (end - start >= FILLED_SHARE * nodes).all():
+        points = np.stack([mesh.ravel() for mesh in meshes], axis=1)
+        log = density(centre + points @ root.T).reshape(meshes[0].shape)
+        # numbers of the nodes that matter along each axis
+        matter = np.argwhere(log > log.max() - NEGLIGIBLE_LOG_DENSITY)
+        start, end = matter.min(axis=0), matter.max(axis=0)
+        cut_low, cut_high = start == 0, end == nodes - 1
+        filled = (end - start >= FILLED_SHARE * nodes).all()
+        if filled and not (cut_low | cut_high).any():
             break
         step, size = (high - low) / (nodes - 1), high - low
-        high = low + end * step + np.where(above, 0.5 * size, 2 * step)
-        low = low + start * step - np.where(below, 0.5 * size, 2 * step)
+        high = low + end * step + np.where(cut_high, 0.5 * size, 2 * step)
+        low = low + start * step - np.where(cut_low, 0.5 * size, 2 * step)
     return Grid(first, centre, root, tuple(axes), np.exp(log - log.max()))
 
 
@@ -181,21 +168,24 @@ def circular_moments(values: Array, weights: Array, period: float) -> tuple[floa
     """
     turned = values % period
     order = np.argsort(turned, kind="stable")
-    count, share = len(order), weights[order] / weights.sum()
-    line, of_line = np.concatenate([turned[order], turned[order] + period]), np.tile(share, 2)
-    below, first, second = (
-        np.concatenate([[0.0], np.cumsum(of_line * line**power)]) for power in (0, 1, 2)
-    )
-    cuts = np.arange(count)
-    means = first[cuts + count] - first[cuts]
-    variances = second[cuts + count] - second[cuts] - means**2
-    middle = np.clip(np.searchsorted(below, below[cuts] + 0.5) - 1, cuts, cuts + count - 1)
-    from_median = (first[cuts + count] - 2 * first[middle] + first[cuts]) - line[middle] * (
-        below[cuts + count] - 2 * below[middle] + below[cuts]
-    )
-    of_mean, of_median = int(np.argmin(variances)), int(np.argmin(from_median))
-    inside = slice(of_median, of_median + count)
-    median = float(np.interp(0.5, np.cumsum(of_line[inside]) - of_line[inside] / 2, line[inside]))
-    around = slice(of_mean, of_mean + count)
-    deviation = np.sqrt(of_line[around] @ np.square(line[around] - means[of_mean]))
-    return float(means[of_mean]) % period, median % period, float(deviation)
+    count = len(order)
+    share = weights[order] / weights.sum()
+    # Two turns; the sums of powers from the beginning of the first to before each value.
+    line = np.concatenate([turned[order], turned[order] + period])
+    shares = np.tile(share, 2)
+    sums = [np.concatenate([[0.0], np.cumsum(shares * line**power)]) for power in (0, 1, 2)]
+    zeroth, first, second = sums
+    starts = np.arange(count)
+    ends = starts + count
+    means = first[ends] - first[starts]
+    variances = second[ends] - second[starts] - means**2
+    middle = np.clip(np.searchsorted(zeroth, zeroth[starts] + 0.5) - 1, starts, ends - 1)
+    right_less_left = zeroth[ends] - 2 * zeroth[middle] + zeroth[starts]
+    from_median = (first[ends] - 2 * first[middle] + first[starts]) - line[middle] * right_less_left
+    cut = int(np.argmin(from_median))
+    turn, of_turn = line[cut : cut + count], shares[cut : cut + count]
+    median = float(np.interp(0.5, np.cumsum(of_turn) - of_turn / 2, turn))
+    cut = int(np.argmin(variances))
+    turn, of_turn = line[cut : cut + count], shares[cut : cut + count]
+    deviation = np.sqrt(of_turn @ np.square(turn - means[cut]))
+    return float(means[cut]) % period, median % period, float(deviation)

@@ -779,7 +779,7 @@ class Problem:
 
         which  the problem of each source
         """
-        return self.coordinates.values(coordinates), self.coordinates.within(coordinates)
+        return self.coordinates.values(coordinates), self.coordinates.respect_bounds(coordinates)
 
     def _displacements(self, coordinates: Tensor, which: Tensor) -> Tensor:
         """The model, (..., point) [m], of (..., coordinate); NaN outside of its domain."""

@@ -1,6 +1,4 @@
-"""Whether images are anything that a simulator could have made, by the residuals that the best
-source leaves.
-"""
+"""Whether a simulator could have made images, by the residuals that the best source leaves."""
 
 from __future__ import annotations
 
@@ -20,14 +18,10 @@ from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
 
 STARTS, SEED = 16, 0
-"""Number of starts over the whole range of sources, and the seed by which they are drawn, where a
-fit is doubtful.
-"""
+"""Starts over the whole range of sources, and the seed of their draws, where a fit is doubtful."""
 
 DOUBTFUL_P = 0.01
-"""p-value below which the search of a source is repeated from more starts: the fit may have missed
-the best one.
-"""
+"""p-value below which a fit may have missed the best source, and is repeated from more starts."""
 
 
 class ImageMisfit:
@@ -79,9 +73,8 @@ class ImageMisfit:
             if not refinement.enough(mask):
                 continue
             problem = refinement.problem(data[group], shared, mask)
-            starts = refinement.starts(
-                problem, {name: np.asarray(values)[group] for name, values in estimates.items()}
-            )
+            some = {name: np.asarray(values)[group] for name, values in estimates.items()}
+            starts = refinement.starts(problem, some)
             scale = refinement.weights.scale(shared)
             p_values[group] = _p_values(problem, problem.minimum(starts).coordinates, scale)
             for row in np.flatnonzero(p_values[group] < DOUBTFUL_P):

@@ -1,6 +1,4 @@
-"""The parameters of sources: where they may lie, and the coordinates in which a search for them
-moves.
-"""
+"""The parameters of sources: where they may lie, and the coordinates of a search for them."""
 
 from __future__ import annotations
 
@@ -68,22 +66,22 @@ def searches(
             if variable in ("x", "y"):
                 axis = ("x", "y").index(variable)
                 low, high = float(lowest[axis]), float(highest[axis])
-                search = Search(
-                    Parameter(name, low - extent, high + extent, scale=extent / 10), low, high
-                )
+                place = Parameter(name, low - extent, high + extent, scale=extent / 10)
+                search = Search(place, low, high)
             elif variable in linear:
                 search = _amplitude(name, meaning, source)
             elif meaning.period is not None:
                 turn = meaning.period * meaning.si_factor
                 search = Search(Parameter(name, period=turn), 0.0, turn)
             elif meaning.at_most is not None and meaning.least is not None:
-                low, high = meaning.si_factor * meaning.least, meaning.si_factor * meaning.at_most
+                low = meaning.si_factor * meaning.least
+                high = meaning.si_factor * meaning.at_most
                 search = Search(Parameter(name, low, high), low, high)
             elif conversion(meaning.unit, "m") is not None:
                 search = _length(name, meaning, extent)
             else:
                 search = Search(Parameter(name, scale=meaning.si_factor), -math.inf, math.inf)
-            ranges.append(_within(search, bounds[name]) if name in bounds else search)
+            ranges.append(_bounded(search, bounds[name]) if name in bounds else search)
     return ranges
 
 
@@ -95,9 +93,8 @@ def _in_range(name: str, ends: tuple[float, float], bounds: tuple[float, float] 
     low, high = bounds or ends
     logarithmic = low > 0 and high > MANY_TIMES * low
     scale = math.sqrt(low * high) if logarithmic else (high - low) / 4
-    return Search(
-        Parameter(name, low, high, scale, logarithmic), low, high, bounds is not None, closed=True
-    )
+    parameter = Parameter(name, low, high, scale, logarithmic)
+    return Search(parameter, low, high, bounds is not None, closed=True)
 
 
 def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, float]]:
@@ -108,10 +105,8 @@ def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, flo
     lowest, highest = points.min(axis=0), points.max(axis=0)
     west, east, south, north = source.extent
     ends = {
-        name: (float(last) - high, float(first) - low)
-        for name, first, last, low, high in zip(
-            ("x", "y"), lowest, highest, (west, south), (east, north), strict=True
-        )
+        "x": (float(highest[0]) - east, float(lowest[0]) - west),
+        "y": (float(highest[1]) - north, float(lowest[1]) - south),
     }
     moves = "x" in source.variables and "x" not in source.ranges
     if any(low > high or not (moves or low <= 0 <= high) for low, high in ends.values()):
@@ -126,9 +121,7 @@ def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, flo
 
 
 TRIALS, NEGLIGIBLE_BEND = 64, 1e-9
-"""Random sources tried to find the amplitudes among variables; and what counts as no difference of
-displacements.
-"""
+"""Random sources tried to find amplitudes; and share of displacements that is no difference."""
 TRIAL_DEPTH, TRIAL_SIZES = 1e4, (2e2, 2e3)
 """Of these sources [m]."""
 
@@ -155,15 +148,13 @@ def amplitudes(source: Source, quantities: Quantities) -> list[str]:
         for other in linear:  # of a product neither bends, but both together do
             change = {other: 2 * values[other]}
             bends.append(moved(steps[0] | change) - moved(change) - twice + middle)
-        if all(bool((bend.abs() <= NEGLIGIBLE_BEND * middle.abs().max()).all()) for bend in bends):
+        if bool((torch.stack(bends).abs() <= NEGLIGIBLE_BEND * middle.abs().max()).all()):
             linear.append(name)
     return linear[::-1]
 
 
 def _trial(source: Source, quantities: Quantities) -> tuple[dict[str, float] | None, Tensor]:
-    """A possible source, variable → value in SI units, or None if none is found; and stations, (1,
-    station, 2).
-    """
+    """A possible source, variable → value in SI units, or None; and stations, (1, station, 2)."""
     random = np.random.default_rng(0)
     stations = torch.from_numpy(random.uniform(-TRIAL_DEPTH, TRIAL_DEPTH, (1, 8, 2)))
     for _ in range(TRIALS):
@@ -199,15 +190,14 @@ def _trial_value(meaning: Quantity, random: np.random.Generator) -> float:
 
 
 def _amplitude(name: str, meaning: Quantity, source: Source) -> Search:
-    variable, prefix = name.rpartition(".")[2], name[: name.rfind(".") + 1]
+    variable = name.rpartition(".")[2]
+    prefix = name[: name.rfind(".") + 1]
     low = -math.inf if meaning.least is None else meaning.si_factor * meaning.least
     high = math.inf if meaning.at_most is None else meaning.si_factor * meaning.at_most
-    unbounded = math.isinf(low) and math.isinf(high)
-    powers = (
-        {prefix + size: power for size, power in source.strengths.get(variable, {}).items()}
-        if unbounded
-        else {}
-    )
+    powers = {}
+    if math.isinf(low) and math.isinf(high):
+        strengths = source.strengths.get(variable, {})
+        powers = {prefix + size: power for size, power in strengths.items()}
     parameter = Parameter(name, low, high, scale=meaning.si_factor, powers=powers, linear=True)
     return Search(parameter, -meaning.si_factor, meaning.si_factor)
 
@@ -218,19 +208,15 @@ def _length(name: str, meaning: Quantity, extent: float) -> Search:
     To both sides of zero if it may be negative.
     """
     if meaning.least is not None and meaning.least < 0:
-        return Search(
-            Parameter(name, -2 * extent, 2 * extent, extent / 10), -extent / 2, extent / 2
-        )
+        parameter = Parameter(name, -2 * extent, 2 * extent, extent / 10)
+        return Search(parameter, -extent / 2, extent / 2)
     low, high = (0.02, 0.5) if base_name(name) == "depth" else (0.01, 0.3)
     scale = math.sqrt(low * high) * extent
-    return Search(
-        Parameter(name, 1e-3 * extent, 2 * extent, scale, logarithmic=True),
-        low * extent,
-        high * extent,
-    )
+    parameter = Parameter(name, 1e-3 * extent, 2 * extent, scale, logarithmic=True)
+    return Search(parameter, low * extent, high * extent)
 
 
-def _within(search: Search, bounds: tuple[float, float]) -> Search:
+def _bounded(search: Search, bounds: tuple[float, float]) -> Search:
     """The search with other bounds, and starts between those that are finite."""
     parameter, (low, high) = search.parameter, bounds
     lowest = 0.0 if parameter.logarithmic else -math.inf  # a logarithm has no finite start there
@@ -283,7 +269,8 @@ class Parameter:
     @property
     def ends(self) -> tuple[float, float]:
         """The bounds as coordinates."""
-        low, high = self.coordinate(self.low), self.coordinate(self.high)
+        low = self.coordinate(self.low)
+        high = self.coordinate(self.high)
         return min(low, high), max(low, high)
 
 
@@ -302,9 +289,9 @@ class Coordinates:
         self.parameters = tuple(parameters)
         self.fixed = dict(fixed)
         self.free = [
-            index for index, parameter in enumerate(parameters) if parameter.name not in fixed
+            column for column, parameter in enumerate(parameters) if parameter.name not in fixed
         ]
-        estimated = [self.parameters[index] for index in self.free]
+        estimated = [self.parameters[column] for column in self.free]
         self.names = [parameter.name for parameter in estimated]
         self.linear = [column for column, parameter in enumerate(estimated) if parameter.linear]
         """Numbers of the free amplitudes."""
@@ -321,15 +308,12 @@ class Coordinates:
             [parameter.scale for parameter in self.parameters], dtype=torch.float64
         )
         self._powers: Tensor | None = None
-        """Of sizes that multiply each free parameter, (free, parameter); None if no amplitude is
-        multiplied by any.
-        """
+        """Powers of sizes in free parameters, (free, parameter); None if there are none."""
         if any(parameter.powers for parameter in estimated):
-            rows = [
-                [float(amplitude.powers.get(size.name, 0)) for size in self.parameters]
-                for amplitude in estimated
-            ]
-            self._powers = torch.tensor(rows, dtype=torch.float64)
+            self._powers = torch.zeros(len(estimated), len(parameters), dtype=torch.float64)
+            for row, amplitude in enumerate(estimated):
+                for column, size in enumerate(parameters):
+                    self._powers[row, column] = amplitude.powers.get(size.name, 0)
         self.tilts = free_tilts(self.names, self.low, self.high, fixed)
         """Those that go past their limits; see `within_limits`."""
         free = [tilt.angle for tilt in self.tilts]
@@ -342,44 +326,34 @@ class Coordinates:
         """Values of all parameters, (problem, parameter), of (problem, coordinate)."""
         exponential = torch.where(self.logarithmic, coordinates, 0.0).exp() * self.scale.sign()
         free = torch.where(self.logarithmic, exponential, coordinates * self.scale)
-        values = self._template.expand(len(coordinates), -1).index_copy(
-            1, torch.tensor(self.free), free
-        )
+        columns = torch.tensor(self.free)
+        values = self._template.expand(len(coordinates), -1).index_copy(1, columns, free)
         if self._powers is None:
             return values
-        return values.index_copy(1, torch.tensor(self.free), free / self._strengths(values))
+        return values.index_copy(1, columns, free / self._strengths(values))
 
-    def within(self, coordinates: Tensor) -> Tensor:
-        """Whether all coordinates lie within their bounds, (problem,); also of values that were
-        rounded at a bound.
-        """
-        return ((coordinates >= self.low - ROUNDING) & (coordinates <= self.high + ROUNDING)).all(
-            dim=-1
-        )
+    def respect_bounds(self, coordinates: Tensor) -> Tensor:
+        """Whether all coordinates are within their bounds, but for rounding, (problem,)."""
+        least, most = self.low - ROUNDING, self.high + ROUNDING
+        return ((coordinates >= least) & (coordinates <= most)).all(dim=-1)
 
     def from_values(self, values: Tensor) -> Tensor:
-        """Coordinates, (problem, coordinate), of the values of all parameters, (problem,
-        parameter).
-        """
+        """Coordinates, (problem, coordinate), of values of all parameters, (problem, parameter)."""
         free = values[:, self.free].double()
         if self._powers is not None:
             free = free * self._strengths(values.double())
-        inside = torch.where(self.logarithmic, free * self.scale.sign(), 1.0)
-        return torch.where(self.logarithmic, inside.log(), free / self.scale)
+        positive = torch.where(self.logarithmic, free * self.scale.sign(), 1.0)
+        return torch.where(self.logarithmic, positive.log(), free / self.scale)
 
     def slopes(self, coordinates: Tensor) -> Tensor:
-        """Derivatives of the free parameters by the coordinates, (problem, parameter,
-        coordinate).
-        """
+        """Derivatives of free parameters by coordinates, (problem, parameter, coordinate)."""
         values = self.values(coordinates)
         free = values[:, self.free]
         diagonal = torch.where(self.logarithmic, free, self.scale)
         if self._powers is None:
             return torch.diag_embed(diagonal)
-        return (
-            torch.diag_embed(diagonal / self._strengths(values))
-            - free[:, :, None] * self._powers[:, self.free]
-        )
+        by_sizes = free[:, :, None] * self._powers[:, self.free]
+        return torch.diag_embed(diagonal / self._strengths(values)) - by_sizes
 
     def deviations(self, coordinates: Tensor, covariance: Tensor) -> Tensor:
         """Standard deviations of the free parameters to first order, (problem, parameter) in SI
@@ -394,9 +368,7 @@ class Coordinates:
         return torch.where(finite, variance, torch.inf).clamp(min=0).sqrt()
 
     def _strengths(self, values: Tensor) -> Tensor:
-        """What each free parameter is multiplied by, (problem, free parameter); 1 but for
-        amplitudes.
-        """
+        """Factor of each free parameter, (problem, free parameter); 1 but for amplitudes."""
         powers = self._powers
         assert powers is not None
         used = (powers != 0).any(dim=0)
@@ -404,14 +376,11 @@ class Coordinates:
 
     def wrapped(self, values: Tensor) -> Tensor:
         """The values of all parameters, angles with a period between 0 and the period."""
-        columns = [
-            (
-                column
-                if parameter.period is None or parameter.name in self.fixed
-                else column.remainder(parameter.period)
-            )
-            for parameter, column in zip(self.parameters, values.unbind(-1), strict=True)
-        ]
+        columns = list(values.unbind(-1))
+        for column in self.free:
+            period = self.parameters[column].period
+            if period is not None:
+                columns[column] = columns[column].remainder(period)
         return torch.stack(columns, dim=-1)
 
 
@@ -460,47 +429,40 @@ def free_tilts(
         if base_name(name) not in ("dip", "plunge") or not natural:
             continue
         source = name.removesuffix(base_name(name))
-        turning = [source + variable for variable in ("strike", "strike_slip", "dip_slip")]
-        within = [
-            numbers[column]
-            for column in turning
-            if column in numbers and torch.isfinite(low + high)[numbers[column]]
-        ]
-        if (
-            turning[0] in numbers
-            and not within
-            and not any(fixed.get(column) for column in turning)
-        ):
-            others = ("strike", "strike_slip", "dip_slip", "length", "width")
-            slips = {
-                variable: numbers[source + variable]
-                for variable in others
-                if source + variable in numbers
-            }
-            tilts.append(Tilt(angle, **slips))
+        others = {}
+        for variable in ("strike", "strike_slip", "dip_slip", "length", "width"):
+            if source + variable in numbers:
+                others[variable] = numbers[source + variable]
+        turning = ("strike", "strike_slip", "dip_slip")
+        free = [others[variable] for variable in turning if variable in others]
+        bounded = bool(torch.isfinite(low + high)[free].any())
+        held = any(fixed.get(source + variable) for variable in turning)
+        if "strike" in others and not bounded and not held:
+            tilts.append(Tilt(angle, **others))
     return tilts
 
 
 def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, Tensor]:
-    """The same sources with all tilts between 0 and 90°.
+    """Sources that look the same, with all tilts between 0 and 90°.
 
     coordinates  (problem, coordinate)
     returns      coordinates, and the factors, 1 or −1, by which derivatives by them change
     """
-    at, signs = coordinates.clone(), torch.ones_like(coordinates)
+    limited, signs = coordinates.clone(), torch.ones_like(coordinates)
     for tilt in tilts:
-        at[:, tilt.angle] = at[:, tilt.angle].remainder(2 * math.pi)
-        strike_slip, dip_slip = (
-            [] if slip is None else [slip] for slip in (tilt.strike_slip, tilt.dip_slip)
-        )
-        for limit, changing in ((math.pi, strike_slip + dip_slip), (RIGHT_ANGLE, dip_slip)):
-            past = at[:, tilt.angle] > limit
-            at[:, tilt.angle] = torch.where(past, 2 * limit - at[:, tilt.angle], at[:, tilt.angle])
-            at[:, tilt.strike] = torch.where(past, at[:, tilt.strike] + math.pi, at[:, tilt.strike])
-            opposite = torch.where(past, -1.0, 1.0)[:, None]
-            at[:, changing] *= opposite
+        # views, which are changed in place
+        angle, strike = limited[:, tilt.angle], limited[:, tilt.strike]
+        angle.copy_(angle.remainder(2 * math.pi))
+        dip_slip = [] if tilt.dip_slip is None else [tilt.dip_slip]
+        slips = dip_slip if tilt.strike_slip is None else [tilt.strike_slip, *dip_slip]
+        for limit, changing in ((math.pi, slips), (RIGHT_ANGLE, dip_slip)):
+            beyond_limit = angle > limit
+            angle.copy_(torch.where(beyond_limit, 2 * limit - angle, angle))
+            strike.copy_(torch.where(beyond_limit, strike + math.pi, strike))
+            opposite = torch.where(beyond_limit, -1.0, 1.0)[:, None]
+            limited[:, changing] *= opposite
             signs[:, [tilt.angle, *changing]] *= opposite
-    return at, signs
+    return limited, signs
 
 
 def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
@@ -523,9 +485,8 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
         other[:, tilt.strike] += RIGHT_ANGLE
         other[:, [tilt.length, tilt.width]] = other[:, [tilt.width, tilt.length]]
         if slips:
-            other[:, slips] = other[:, slips[::-1]] * torch.tensor(
-                [-1.0, 1.0], dtype=other.dtype, device=other.device
-            )
+            signs = torch.tensor([-1.0, 1.0], dtype=other.dtype, device=other.device)
+            other[:, slips] = other[:, slips[::-1]] * signs
         rows.append(other)
     return torch.cat(rows)
 
@@ -533,9 +494,7 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
 # Sources by name, and their parameters as users write them.
 
 POSITIONS = {"x": "east", "y": "north"}
-"""Variable of specs → its name in results, where positions are absolute: in metres of the
-observation's system.
-"""
+"""Variable of specs → its name in results, where positions are in the observation's system [m]."""
 
 Bounds = tuple[float, float]
 
@@ -561,9 +520,9 @@ class Units:
 
     def factor(self, column: str) -> float:
         """One unit in SI units."""
-        return (
-            1.0 if base_name(column) in POSITIONS else quantity(column, self.quantities).si_factor
-        )
+        if base_name(column) in POSITIONS:
+            return 1.0
+        return quantity(column, self.quantities).si_factor
 
     def from_si(self, column: str, value: float) -> float:
         return value / self.factor(column) + self._zero(column)
@@ -572,11 +531,9 @@ class Units:
         return (value - self._zero(column)) * self.factor(column)
 
     def violation(self, column: str, value: float) -> str | None:
-        return (
-            None
-            if base_name(column) in POSITIONS
-            else quantity(column, self.quantities).violation(value)
-        )
+        if base_name(column) in POSITIONS:
+            return None
+        return quantity(column, self.quantities).violation(value)
 
     def hint(self, column: str) -> str:
         """The end of an error on a value beyond the limits of an angle in radians."""
@@ -598,10 +555,8 @@ def sources_named(text: str, generators: Table) -> list[Source]:
     sources = []
     for index, word in enumerate(types):
         if word not in generators:
-            raise QexpError(
-                f"`source={text}`: no source '{word}';"
-                f" {hint(word, generators, '') or _known(generators)}"
-            )
+            known = hint(word, generators, "") or _known(generators)
+            raise QexpError(f"`source={text}`: no source '{word}'; {known}")
         generator = generators[word].build()
         if not isinstance(generator, DeformationImages):
             raise QexpError(
@@ -616,11 +571,10 @@ def sources_named(text: str, generators: Table) -> list[Source]:
 
 def _known(generators: Table) -> str:
     """The sources with what they are, without their variables."""
-    lines = [
-        f"  {name}: {entry.help.rpartition(': ')[0] or entry.help}"
-        for name, entry in generators.items()
-    ]
-    return "\n".join(["known:", *lines])
+    lines = ["known:"]
+    for name, entry in generators.items():
+        lines.append(f"  {name}: {entry.help.rpartition(': ')[0] or entry.help}")
+    return "\n".join(lines)
 
 
 def in_columns(
@@ -655,7 +609,8 @@ def bounds_in_si(column: str, bounds: Bounds, units: Units, name: str) -> Bounds
     """Raises QexpError for bounds beyond the limits of the quantity."""
     low, high = bounds
     for value in (low or high, high):  # a depth may have no limit but 0
-        if math.isfinite(value) and (violation := units.violation(column, value)):
+        violation = units.violation(column, value) if math.isfinite(value) else None
+        if violation:
             raise QexpError(
                 f"`bounds[{name}]`: {violation}, but a bound is {value:g}{units.hint(column)}"
             )
@@ -680,29 +635,34 @@ def require_near(usual: Search, option: str, low: float, high: float, units: Uni
 
     Sizes may be as small as one likes: such sources are points.
     """
-    least, largest, column = usual.parameter.low, usual.parameter.high, usual.parameter.name
+    least = usual.parameter.low
+    largest = usual.parameter.high
+    column = usual.parameter.name
     if not math.isfinite(largest - least):
         return
-    name, unit = display_name(column), units.unit_of(column)
-    ends, goes = (
-        [units.from_si(column, end) for end in pair] for pair in ((low, high), (least, largest))
-    )
+    name = display_name(column)
+    unit = units.unit_of(column)
+    first = units.from_si(column, least)
+    last = units.from_si(column, largest)
     if usual.closed and (low < least or high > largest):
-        known = f"{goes[0]:.6g} to {goes[1]:.6g} {unit}".rstrip()
+        known = f"{first:.6g} to {last:.6g} {unit}".rstrip()
         raise QexpError(
             f"`{option}[{name}]`: the source is known only for {name} from {known}; stay within"
             " that"
         )
     reach = (FARTHEST_RATIO - 1) / 2 * (largest - least)
-    beyond = low > (FARTHEST_RATIO * largest if usual.parameter.logarithmic else largest + reach)
-    if not beyond and (usual.parameter.logarithmic or high >= least - reach):
+    if usual.parameter.logarithmic:
+        far = low > FARTHEST_RATIO * largest
+    else:
+        far = low > largest + reach or high < least - reach
+    if not far:
         return
+    given = [units.from_si(column, value) for value in (low, high)]
     question = ""
-    if unit == "km" and all(least <= end / 1e3 <= largest for end in (low, high)):
-        question = (
-            f"; did you mean {name}={':'.join(f'{end / 1e3:.6g}' for end in dict.fromkeys(ends))}?"
-        )
+    if unit == "km" and all(least <= value / 1e3 <= largest for value in (low, high)):
+        meant = ":".join(f"{value / 1e3:.6g}" for value in dict.fromkeys(given))
+        question = f"; did you mean {name}={meant}?"
     raise QexpError(
-        f"`{option}[{name}]`: {name} is in {unit}, and {ends[0]:,.6g} {unit} is far beyond what the"
-        f" data reach; a search goes from {goes[0]:,.6g} to {goes[1]:,.6g} {unit}{question}"
+        f"`{option}[{name}]`: {name} is in {unit}, and {given[0]:,.6g} {unit} is far beyond what"
+        f" the data reach; a search goes from {first:,.6g} to {last:,.6g} {unit}{question}"
     )

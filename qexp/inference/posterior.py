@@ -1,6 +1,4 @@
-"""Posteriors by a known likelihood: their modes, draws from them, and those of the sources of an
-observation.
-"""
+"""Posteriors by a known likelihood: modes, draws, and the sources of an observation."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
 """A way to draw: density, proposal, number of draws, and randomness → draws."""
 
 SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
-"""Starts of a search for further modes; and how many of these, the highest, are followed with all
-points.
-"""
+"""Starts of a search for more modes; how many of these, the highest, are followed further."""
 
 STARTS_AROUND, SPREADS_OF_STARTS, MODE_ROUNDS, SAME_NOISE = 24, (1.0, 2.0, 8.0), 6, 0.99
 """Starts around modes, for each number of times that they are as wide as the posterior; searches
@@ -93,7 +89,7 @@ def observed_posterior(
     unknown_level  whether the size of the noise is unknown, by a factor that all errors share
     """
     random = np.random.default_rng(seed)
-    prior = prior.around(fit.values[None])
+    prior = prior.cut_opposite(fit.values[None])
     degrees = problem.model.points - problem.weighting.nuisances
     density = PosteriorDensity(
         whole_signals(problem), prior, degrees=degrees if unknown_level else None
@@ -114,9 +110,8 @@ def observed_posterior(
     ) -> Draws:
         """In coordinates in which amplitudes are standardised."""
         coordinates = StandardisedAmplitudes(density, amplitudes, weight)
-        draws = METHODS[method](
-            coordinates, coordinates.transform(proposal), count, random, on_drawn=on_drawn
-        )
+        proposal = coordinates.transform(proposal)
+        draws = METHODS[method](coordinates, proposal, count, random, on_drawn=on_drawn)
         return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
 
     draws, density = draws_of(density, proposal, sample, count, random)
@@ -137,16 +132,15 @@ def around_modes(
     found = 0
     for _ in range(MODE_ROUNDS):
         weight = density.weight(chi2)
-        proposal = laplace(
-            density, modes(PenalisedSquares(density.signals, density.prior, weight), starts)
-        )
-        around = [
-            proposal.wider(spread).draws(STARTS_AROUND, random) for spread in SPREADS_OF_STARTS
-        ]
-        starts = np.concatenate([proposal.centres, *around])
+        squares = PenalisedSquares(density.signals, density.prior, weight)
+        proposal = laplace(density, modes(squares, starts))
+        wider = [proposal.wider(spread) for spread in SPREADS_OF_STARTS]
+        drawn = [one.draws(STARTS_AROUND, random) for one in wider]
+        starts = np.concatenate([proposal.centres, *drawn])
         possible = density.signals.model.possible(density.values(starts)).numpy()
-        before, chi2 = chi2, min(chi2, float(density.chi2(proposal.centres).min()))
-        if chi2 > SAME_NOISE * before and (possible.all() or len(proposal.shares) == found):
+        former = chi2
+        chi2 = min(chi2, float(density.chi2(proposal.centres).min()))
+        if chi2 > SAME_NOISE * former and (possible.all() or len(proposal.shares) == found):
             break
         starts, found = starts[possible], len(proposal.shares)
     return proposal, weight
@@ -174,20 +168,18 @@ def draws_of(
     count: int,
     random: np.random.Generator,
 ) -> tuple[Draws, PosteriorDensity]:
-    """Draws from a posterior by signals at all points, with fewer numbers where these are accurate;
-    and the density that was used.
-    """
+    """Draws from a posterior, by fewer signals where these are accurate; and the density used."""
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
     for _ in range(MOST_BASES):
-        if (signals := exact.signals.reduced(exact.values(scores))) is None:
+        signals = exact.signals.reduced(exact.values(scores))
+        if signals is None:
             return sample(exact, proposal, count, random), exact
         density = replace(exact, signals=signals)
         draws = sample(density, proposal, count, random)
         if error_of(exact, density, draws.all, random) <= CLOSE_LOG_DENSITY:
             return draws, density
-        more, some, first, second = (
-            random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4)
-        )
+        chosen = [random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4)]
+        more, some, first, second = chosen
         # Some are moved along the differences of others, so that they reach a little farther.
         scores = np.concatenate([scores, more, some + 0.3 * (first - second)])
     return _corrected(draws, exact, density, random), density
@@ -209,7 +201,8 @@ def _corrected(
     with np.errstate(invalid="ignore"):
         logarithms = np.nan_to_num(exact(scores) - density(scores), nan=-np.inf)
     weights, pareto_k = smooth_weights(logarithms)
-    chosen, ess = scores[resample(weights, len(scores), random)], effective(weights)
+    chosen = scores[resample(weights, len(scores), random)]
+    ess = effective(weights)
     doubts = (*draws.doubts, *doubts_of(pareto_k, ess, len(scores)))
     return replace(
         draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts
@@ -243,10 +236,13 @@ def laplace(density: Density, minima: Minima) -> Mixture:
 
     The covariance is the inverse of the Gauss-Newton approximation of the curvature.
     """
-    centres, curvature = minima.coordinates.numpy(), minima.information.numpy()
+    centres = minima.coordinates.numpy()
+    curvature = minima.information.numpy()
     values = density(centres)
     distinct = _distinct(centres, curvature, values)
-    centres, curvature, values = centres[distinct], curvature[distinct], values[distinct]
+    centres = centres[distinct]
+    curvature = curvature[distinct]
+    values = values[distinct]
     log_shares = values - 0.5 * np.linalg.slogdet(curvature)[1]
     some = log_shares > log_shares.max() - UNLIKELY_LOG_SHARE
     return mixture(log_shares[some], centres[some], np.linalg.inv(curvature[some]), OF_PRIOR)
@@ -287,16 +283,18 @@ def search_modes(
     values, best = prior.values(starts), [0]
     # each with the angles of the modes, and the noise level of the best one, before
     for turn in range(4):
-        prior = prior.around(values[best].numpy())
+        prior = prior.cut_opposite(values[best].numpy())
         if turn == 1:
             values = torch.cat([values, torch.from_numpy(prior.turned(values[best[0]].numpy()))])
-        sources, scores = PosteriorDensity(signals, prior), prior.scores(values.numpy())
+        sources = PosteriorDensity(signals, prior)
+        scores = prior.scores(values.numpy())
         weight = 1.0
         if level is not None:
             chi2 = float(sources.chi2(scores[best[:1]])[0])
             weight = 1 / float(level.relative(np.asarray(level.likeliest(chi2))))
         minima = modes(PenalisedSquares(signals, prior, weight), scores)
-        values, best = prior.values(minima.coordinates.numpy()), likely(minima, len(scores)) or best
+        values = prior.values(minima.coordinates.numpy())
+        best = likely(minima, len(scores)) or best
     if level is None:
         return sources, laplace(sources, minima)
     density = replace(sources, level=level)
@@ -307,9 +305,8 @@ def _with_level(minima: Minima, sources: PosteriorDensity, level: Level) -> Mini
     """Modes with the likeliest level of each as the last coordinate."""
     chi2 = np.nan_to_num(sources.chi2(minima.coordinates.numpy()), nan=np.inf)
     scores = [level.likeliest(squares) for squares in chi2]
-    coordinates = torch.cat(
-        [minima.coordinates, torch.tensor(scores, dtype=torch.float64)[:, None]], dim=1
-    )
+    column = torch.tensor(scores, dtype=torch.float64)[:, None]
+    coordinates = torch.cat([minima.coordinates, column], dim=1)
     count, free = minima.coordinates.shape
     information = torch.zeros(count, free + 1, free + 1, dtype=torch.float64)
     information[:, :free, :free] = minima.information

@@ -1,6 +1,4 @@
-"""Least squares of simulated observations: weights by the noise, refined estimates, and their
-bound.
-"""
+"""Least squares of simulated observations: weights by the noise, refined estimates, and bounds."""
 
 from __future__ import annotations
 
@@ -91,18 +89,16 @@ def possible_cells(
     """Of each block with cells that are possible their numbers and true values, (cell,) each; and
     how many cells since the last of these blocks are not.
     """
-    impossible, count = 0, math.prod(axis.cells for axis in grid)
+    impossible = 0
+    count = math.prod(axis.cells for axis in grid)
     for start in range(0, count, BLOCK):
         block = np.arange(start, min(start + BLOCK, count))
         values = values_at(grid, block)
         possible = source.possible(values, len(block))
         impossible += int((~possible).sum())
         if possible.any():
-            yield (
-                block[possible],
-                {name: column[possible] for name, column in values.items()},
-                impossible,
-            )
+            values = {name: column[possible] for name, column in values.items()}
+            yield block[possible], values, impossible
             impossible = 0
 
 
@@ -110,9 +106,7 @@ def possible_cells(
 # observations.
 
 DEEPER_FACTOR, MOST_DEEPER = 1.25, 12
-"""Factor by which, and how often, the depths of a start are increased that would break the
-surface.
-"""
+"""Factor for depths of a start that would break the surface, and how often it is applied."""
 CELLS_TOGETHER = 16
 """Cells that are solved together at most; each core takes some at a time."""
 KEPT_SCENES = 256
@@ -167,12 +161,8 @@ class Refinement:
                 "`refine`, `bound`: they need sources whose formula is known, which images by an"
                 " emulator or by a generator of your own do not have; leave them out"
             )
-        self.source, self.outputs, self._generator, self.grid = (
-            source,
-            list(outputs),
-            generator,
-            list(grid),
-        )
+        self.source, self._generator = source, generator
+        self.outputs, self.grid = list(outputs), list(grid)
         self._columns = [name for kernel in generator.sources for name in kernel.columns]
         if others := [name for name in outputs if name not in self._columns]:
             raise QexpError(
@@ -186,18 +176,11 @@ class Refinement:
         self.pixels = Pixels(source, source.images)
         blocks = {name: blocks_of(name, source) for name in source.images} if averaging else {}
         self.blocks = {name: of_image for name, of_image in blocks.items() if of_image is not None}
-        """Image → blocks of pixels whose means are fitted, of those that have too many pixels with
-        correlated noise.
-        """
+        """Image with too many pixels with correlated noise → blocks of which means are fitted."""
         self._averages = Averages(self.pixels.available, self.blocks) if self.blocks else None
-        weighted = {
-            name: (
-                np.ones(math.prod(self.blocks[name].shape), np.bool_)
-                if name in self.blocks
-                else available.numpy()
-            )
-            for name, available in self.pixels.available.items()
-        }
+        weighted = {name: mask.numpy() for name, mask in self.pixels.available.items()}
+        for name, of_image in self.blocks.items():
+            weighted[name] = np.ones(math.prod(of_image.shape), np.bool_)
         self.weights = Weights(source, weighted, self.blocks)
         self._workers = torch.get_num_threads()
         self._scenes = lru_cache(KEPT_SCENES)(self._scene)
@@ -222,15 +205,12 @@ class Refinement:
 
         def refine(cells: NDArray[np.intp], shared: Mapping[str, float], mask: Mask) -> int:
             problem = self.problem(data[cells], shared, mask)
-            minima = problem.minimum(
-                self.starts(problem, {name: values[cells] for name, values in estimates.items()})
-            )
-            parameters = problem.coordinates.values(minima.coordinates)
+            of_cells = {name: values[cells] for name, values in estimates.items()}
+            minima = problem.minimum(self.starts(problem, of_cells))
+            parameters = problem.coordinates.values(minima.coordinates).numpy()
             for column, name in enumerate(self._columns):
                 if name in refined:
-                    refined[name][cells] = (
-                        parameters[:, column] / self.source.si_factor(name)
-                    ).numpy()
+                    refined[name][cells] = parameters[:, column] / self.source.si_factor(name)
             return len(cells)
 
         threads = torch.get_num_threads()
@@ -265,9 +245,7 @@ class Refinement:
             yield cells, {**self._in_si, **in_si}, mask
 
     def enough(self, mask: Mask) -> bool:
-        """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what
-        `alike` says is.
-        """
+        """Whether at least as many numbers as unknowns are seen, by what `alike` says."""
         return self.fitted(mask) >= len(self.outputs)
 
     def fitted(self, mask: Mask) -> int:
@@ -293,15 +271,17 @@ class Refinement:
         where = torch.from_numpy(used)
         heights = None if scene.elevation is None else scene.elevation[where]
         of_points = self._generator.sources, scene.stations[where], scene.direction[where], heights
-        data, model = data[:, where], Deformation(*of_points)
+        data = data[:, where]
+        model = Deformation(*of_points)
         if self._averages is not None:
             means = Means.of_groups(self._averages.groups(used))
-            data, model = means(data), Deformation(*of_points, means)
+            data = means(data)
+            model = Deformation(*of_points, means)
         parameters = [search.parameter for search in scene.searches]
         return Problem(model, self.weights(shared, complete), data, Coordinates(parameters, fixed))
 
     def searches(self) -> Sequence[Search]:
-        """Those of the parameters of the sources, in the geometry of the values that are held."""
+        """The searches of the sources' parameters, in the geometry of the values that are held."""
         return self._scenes(tuple(self._in_si[name] for name in self._geometry)).searches
 
     def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
@@ -315,53 +295,47 @@ class Refinement:
             if parameter.name in problem.coordinates.fixed:
                 start[:, column] = problem.coordinates.fixed[parameter.name]
             else:
-                estimated = estimates[parameter.name] * self.source.si_factor(parameter.name)
-                start[:, column] = (
-                    torch.from_numpy(estimated).nan_to_num().clamp(parameter.low, parameter.high)
-                )
-        fixed = problem.coordinates.fixed
-        depths = torch.tensor(
-            [base_name(name) == "depth" and name not in fixed for name in self._columns]
-        )
+                in_si = estimates[parameter.name] * self.source.si_factor(parameter.name)
+                estimated = torch.from_numpy(in_si).nan_to_num()
+                start[:, column] = estimated.clamp(parameter.low, parameter.high)
+        free = [name not in problem.coordinates.fixed for name in self._columns]
+        depths = [base_name(name) == "depth" for name in self._columns]
+        deepened = torch.tensor(free) & torch.tensor(depths)
         for _ in range(MOST_DEEPER):
             wrong = ~problem.model.possible(start)
             if not wrong.any():
                 break
-            start[wrong[:, None] & depths] *= DEEPER_FACTOR
+            start[wrong[:, None] & deepened] *= DEEPER_FACTOR
         return start
 
     def _scene(self, values: tuple[float, ...]) -> Scene:
         """The scene of the values of the geometry's variables, in SI units."""
-        geometry = dict(
-            zip(self._geometry, torch.tensor(values, dtype=torch.float64)[:, None], strict=True)
-        )
-        parts = [self._stations(name, geometry) for name in self.source.images]
-        stations, direction, elevation = (
-            torch.cat(part)[self.pixels.numbers] for part in zip(*parts, strict=True)
-        )
+        rows = torch.tensor(values, dtype=torch.float64)[:, None]
+        geometry = dict(zip(self._geometry, rows, strict=True))
+        images = [self._stations(name, geometry) for name in self.source.images]
+        parts = [torch.cat(part)[self.pixels.numbers] for part in zip(*images, strict=True)]
+        stations, direction, elevation = parts
         heights = elevation if bool((elevation != 0).any()) else None
         of_parameters = self._generator.sources, stations.numpy(), self.source.quantities
         usual = {search.parameter.name: search.parameter for search in searches(*of_parameters, {})}
         wider = {}  # bounds where an axis reaches beyond the usual ones
         for axis in self.grid:
-            if (parameter := usual.get(axis.variable)) is not None:
-                least, most = (
-                    float(axis.centres[end]) * self.source.si_factor(axis.variable)
-                    for end in (0, -1)
-                )
-                if least < parameter.low or most > parameter.high:
-                    wider[axis.variable] = (
-                        min(parameter.low, least / 2),
-                        max(parameter.high, 2 * most),
-                    )
+            if axis.variable not in usual:
+                continue
+            parameter = usual[axis.variable]
+            factor = self.source.si_factor(axis.variable)
+            least = float(axis.centres[0]) * factor
+            most = float(axis.centres[-1]) * factor
+            if least < parameter.low or most > parameter.high:
+                low = min(parameter.low, least / 2)
+                high = max(parameter.high, 2 * most)
+                wider[axis.variable] = low, high
         return Scene(stations, direction, heights, searches(*of_parameters, wider))
 
     def _stations(
         self, image: str, geometry: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Station, direction and elevation of each number of an image, (number, 2), (number, 3) and
-        (number,).
-        """
+        """An image's stations (number, 2), directions (number, 3) and elevations (number,)."""
         positions = self.source.layout(image, geometry).positions()[0]
         view = self.source.view(image)
         heights = (

@@ -48,14 +48,13 @@ class Mixture:
         """(draw, coordinate), with the components in proportion to their shares."""
         components = len(self.shares)
         shares = np.append(self.shares, self.of_prior)
-        at = (np.arange(count) + random.random()) / count
-        chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), at), components)
+        steps = (np.arange(count) + random.random()) / count
+        chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), steps), components)
         normal = random.standard_normal((count, self.centres.shape[1]))
         stretch = np.sqrt(T_DEGREES / random.chisquare(T_DEGREES, count))
         component = np.minimum(chosen, components - 1)
-        moved = self.centres[component] + stretch[:, None] * np.einsum(
-            "nij,nj->ni", self.roots[component], normal
-        )
+        offset = np.einsum("nij,nj->ni", self.roots[component], normal)
+        moved = self.centres[component] + stretch[:, None] * offset
         return np.where((chosen < components)[:, None], moved, normal)
 
     def wider(self, factor: float) -> Mixture:
@@ -67,9 +66,7 @@ class Mixture:
         return np.asarray(np.logaddexp.reduce(self._parts(draws)[0], axis=1))
 
     def distances(self, draws: Array) -> Array:
-        """Squared distances from the components' centres in units of their scales, (draw,
-        component).
-        """
+        """Squared distances from the components' centres, in their scales, (draw, component)."""
         return self._parts(draws)[1]
 
     def fitted(self, draws: Array, weights: Array) -> Mixture:
@@ -79,12 +76,13 @@ class Mixture:
         Peel and McLachlan (2000), Stat. Comput. 10, 339-348; with weights, Cappé, Douc, Guillin,
         Marin and Robert (2008), Stat. Comput. 18, 447-459.
         """
-        now, size, count = self, draws.shape[1], weights.sum() ** 2 / np.square(weights).sum()
+        now = self
+        size = draws.shape[1]
+        count = effective(weights)
         for _ in range(EM_ROUNDS):
             parts, distances = now._parts(draws)
-            belongs = (
-                np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
-            )
+            logs = parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)
+            belongs = np.exp(logs) * weights[:, None]
             # The least share of the prior keeps weights bounded wherever the likelihood is.
             belongs, of_prior = belongs[:, :-1], max(OF_PRIOR, float(belongs[:, -1].sum()))
             shares = belongs.sum(axis=0)
@@ -118,9 +116,7 @@ class Mixture:
 
     @cached_property
     def _prepared(self) -> tuple[Array, Array, Array]:
-        """The inverses of all roots, one below the other; these times the centres; and logarithms
-        of share times density at the centres.
-        """
+        """All inverse roots, stacked; these times the centres; log of share times density there."""
         size = self.centres.shape[1]
         inverse: Array = np.asarray(np.linalg.inv(self.roots), dtype=np.float64)
         volume = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
@@ -158,9 +154,7 @@ GOOD_EFFECTIVE_SHARE, GOOD_PARETO_K = 0.6, 0.5
 """Share of effective draws from which on, and k̂ up to which a proposal is not adapted further."""
 
 DRAWS_PER_COORDINATE, MOST_ROUNDS = 300, 6
-"""Draws of the first two rounds for each coordinate, of which later ones have more; and most
-rounds.
-"""
+"""Draws of the first two rounds for each coordinate, of which later ones have more; most rounds."""
 
 COMPONENTS_PER_ROUND = 4
 """Of a proposal, times the number of rounds."""
@@ -205,9 +199,7 @@ def sample_weighted(
     draws: int,
     on_drawn: Counted = uncounted,
 ) -> Weighted:
-    """Weighted draws of a density, with the proposal adapted to it, and once more if the weights
-    are not good.
-    """
+    """Weighted draws of a density, once more by a better proposal if the weights are not good."""
     count = max(LEAST_PROPOSALS, math.ceil(PROPOSALS_PER_DRAW * draws))
     close = adapt(density, proposal, random, lambda done, most: on_drawn(done, most + count))
     weights = draw_weighted(density, close, random, count)
@@ -227,9 +219,8 @@ def draw_weighted(
 
 def _with_weights(proposal: Mixture, scores: Array, values: Array) -> Weighted:
     weights, shape = smooth_weights(values - proposal.log_density(scores))
-    return Weighted(
-        proposal, scores, weights, shape, effective(weights) if math.isfinite(shape) else 0.0
-    )
+    ess = effective(weights) if math.isfinite(shape) else 0.0
+    return Weighted(proposal, scores, weights, shape, ess)
 
 
 def smooth_weights(logarithms: Array) -> tuple[Array, float]:
@@ -242,7 +233,8 @@ def smooth_weights(logarithms: Array) -> tuple[Array, float]:
     with extra("posterior"):
         from arviz_stats.base import array_stats  # loads xarray and pandas where they are installed
 
-    if np.isfinite(highest := logarithms.max()):
+    highest = logarithms.max()
+    if np.isfinite(highest):
         # Refused where all but one of the largest are zero.
         with suppress(ValueError), np.errstate(all="ignore"):
             # of negatives
@@ -267,7 +259,9 @@ def adapt(
     """
     best, highest = proposal, -1.0  # share of effective draws
     size = proposal.centres.shape[1]
-    scores, values, used = np.zeros((0, size)), np.zeros(0), list[Mixture]()
+    scores = np.zeros((0, size))
+    values = np.zeros(0)
+    used = list[Mixture]()
     counts = [DRAWS_PER_COORDINATE * size * (1 + again // 2) for again in range(MOST_ROUNDS)]
     for again, count in enumerate(counts):
         on_drawn(sum(counts[:again]), sum(counts))
@@ -275,17 +269,16 @@ def adapt(
         of_new = density(new)
         drawn = _with_weights(proposal, new, of_new)
         if drawn.ess > highest * len(new):
-            best, highest = proposal, drawn.ess / len(new)
+            best = proposal
+            highest = drawn.ess / len(new)
         if drawn.good:
             break
         scores = np.concatenate([scores, new])
         values = np.concatenate([values, of_new])
         used = [*used, proposal]
         shares = np.log([1 + round // 2 for round in range(len(used))])
-        pairs = zip(shares, used, strict=True)
-        mean = np.logaddexp.reduce(
-            [share + proposed.log_density(scores) for share, proposed in pairs]
-        )
+        logs = [proposed.log_density(scores) for proposed in used]
+        mean = np.logaddexp.reduce(shares[:, None] + logs)
         with np.errstate(invalid="ignore"):
             weights = np.exp(values - mean - (values - mean).max())
         if not np.isfinite(weights).all():
@@ -293,11 +286,11 @@ def adapt(
         weights = np.minimum(weights, weights.mean() * math.sqrt(len(weights)))  # Ionides (2008)
         weights /= weights.sum()
         # At least five effective draws for each coordinate of a component.
-        components = max(
-            1, min(COMPONENTS_PER_ROUND * len(used), int(effective(weights) / (5 * size)))
-        )
-        centres, around = scores[resample(weights, components, random)], scores - weights @ scores
-        spread = (weights[:, None] * around).T @ around / components ** (2 / size)
+        enough = int(effective(weights) / (5 * size))
+        components = max(1, min(COMPONENTS_PER_ROUND * len(used), enough))
+        centres = scores[resample(weights, components, random)]
+        apart = scores - weights @ scores
+        spread = (weights[:, None] * apart).T @ apart / components ** (2 / size)
         even = mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
         proposal = even.fitted(scores, weights)
     on_drawn(sum(counts), sum(counts))
@@ -309,12 +302,10 @@ OF_PRIOR = 0.05
 
 
 def resample(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
-    """Numbers of draws in proportion to their weights, systematically, in random order (Kitagawa
-    1996).
-    """
-    at = (np.arange(count) + random.random()) / count
-    chosen = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), at), len(weights) - 1)
-    return np.asarray(random.permutation(chosen))
+    """Numbers of draws in proportion to weights, systematic, in random order (Kitagawa 1996)."""
+    steps = (np.arange(count) + random.random()) / count
+    chosen = np.searchsorted(np.cumsum(weights / weights.sum()), steps)
+    return np.asarray(random.permutation(np.minimum(chosen, len(weights) - 1)))
 
 
 # Coordinates in which amplitudes are nearly independent of the other parameters of sources, and
@@ -365,7 +356,8 @@ class StandardisedAmplitudes:
         """A proposal in these coordinates, with the shapes of one in scores."""
         if not self._linear:
             return proposal
-        centres, roots = proposal.centres.copy(), proposal.roots.copy()
+        centres = proposal.centres.copy()
+        roots = proposal.roots.copy()
         mean, triangle = self._conditional(proposal.centres)
         values = self.posterior.prior.values(proposal.centres)[:, self._columns] / self._size
         amplitudes = (triangle.mT @ (values - mean)[..., None])[..., 0].numpy()
@@ -378,9 +370,7 @@ class StandardisedAmplitudes:
         )
 
     def _with_stretch(self, coordinates: Array) -> tuple[Array, Array]:
-        """Scores, and the logarithm of the volume that a unit of these coordinates has in them,
-        (draw,).
-        """
+        """Scores, and the log of the volume of a unit of these coordinates in them, (draw,)."""
         scores = coordinates.copy()
         mean, triangle = self._conditional(coordinates)
         standardised = torch.from_numpy(coordinates[:, self._linear])[..., None]
@@ -388,12 +378,13 @@ class StandardisedAmplitudes:
         values = ((mean + moved) * self._size).numpy()
         stretch = -triangle.diagonal(dim1=-2, dim2=-1).log().sum(dim=1).numpy()
         for column, (index, marginal) in enumerate(zip(self._linear, self._marginals, strict=True)):
-            inside = (values[:, column] > marginal.low) & (values[:, column] < marginal.high)
-            score = marginal.score(np.where(inside, values[:, column], float(self._mean[column])))
+            value = values[:, column]
+            possible = (value > marginal.low) & (value < marginal.high)
+            score = marginal.score(np.where(possible, value, float(self._mean[column])))
             rise = marginal.value(score + SCORE_STEP) - marginal.value(score - SCORE_STEP)
             slope = rise / (2 * SCORE_STEP * float(self._size[column]))
             with np.errstate(divide="ignore"):
-                stretch = np.where(inside, stretch - np.log(slope), np.nan)
+                stretch = np.where(possible, stretch - np.log(slope), np.nan)
             scores[:, index] = score
         return scores, stretch
 
@@ -405,14 +396,14 @@ class StandardisedAmplitudes:
         prior, signals = self.posterior.prior, self.posterior.signals
         values = prior.values(coordinates)
         values[:, self._columns] = 0.0
-        without = signals(values)
+        base = signals(values)
         changes = []
         for column, size in zip(self._columns, self._size.tolist(), strict=True):
             with_one = values.clone()
             with_one[:, column] = size
-            changes.append(signals(with_one) - without)
+            changes.append(signals(with_one) - base)
         slopes = self.weight * torch.stack(changes, dim=1).nan_to_num()
-        residuals = self.weight * (signals.data - without).nan_to_num()
+        residuals = self.weight * (signals.data - base).nan_to_num()
         precision = slopes @ slopes.mT + torch.eye(len(self._columns), dtype=torch.float64)
         pull = (slopes @ residuals[..., None])[..., 0] + self._mean / self._size
         triangle = torch.linalg.cholesky(precision)
@@ -428,27 +419,21 @@ between which R̂ tells a difference, as each walker alone has too few draws.
 """
 
 BURN_IN, STEPS, MOST_STEPS = 100, 200, 1600
-"""Steps that are left out; steps after which chains are tested, each time after twice as many; and
-most steps.
-"""
+"""Steps that are left out; steps after which chains are tested, doubled each time; most steps."""
 
 MIXED_R_HAT, ENOUGH_DRAWS = 1.01, 800.0
 """Largest R̂ and least effective number of draws with which chains end."""
 
 
 def _independent(proposal: Mixture) -> Any:
-    """A move of emcee to draws of a proposal, wherever the walker is: between modes, and wherever
-    the proposal fits.
-    """
+    """A move of emcee to draws of a proposal, wherever the walker is, such as between modes."""
     import emcee
 
     class Independent(emcee.moves.RedBlueMove):  # type: ignore[misc]
         def get_proposal(
             self, s: Array, c: Array, random: np.random.RandomState
         ) -> tuple[Array, Array]:
-            """New positions of the walkers `s`, and the logarithm of the ratio that corrects their
-            acceptance.
-            """
+            """New positions of the walkers `s`, and the log of the ratio for their acceptance."""
             new = proposal.draws(len(s), np.random.default_rng(random.randint(2**31)))
             new = new[random.permutation(len(s))]
             return new, proposal.log_density(s) - proposal.log_density(new)
@@ -478,8 +463,8 @@ def walk(
     chosen = random.choice(len(starts), walkers, replace=len(starts) < walkers)
     spread = starts.std(axis=0) + 1e-9
     begin = starts[chosen] + 1e-3 * spread * random.standard_normal((walkers, size))
-    outside = ~np.isfinite(density(begin))
-    begin[outside] = starts[chosen][outside]
+    impossible = ~np.isfinite(density(begin))
+    begin[impossible] = starts[chosen][impossible]
     moves = [
         (_independent(proposal), 0.5),
         (emcee.moves.DEMove(), 0.3),
@@ -517,15 +502,13 @@ def _judge_chains(scores: Array) -> Draws:
     with extra("posterior"):
         from arviz_stats.base import array_stats
 
-    each = [scores[..., index] for index in range(scores.shape[2])]
-    groups = [
-        draws.reshape(WALKER_GROUPS, -1, draws.shape[1]).swapaxes(1, 2).reshape(WALKER_GROUPS, -1)
-        for draws in each
-    ]
-    r_hat = max(float(array_stats.rhat(group)) for group in groups)
-    bulk = min(float(array_stats.ess(draws, method="bulk")) for draws in each)
-    tails = min(float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))) for draws in each)
-    ess, doubts = min(bulk, tails), list[str]()
+    r_hats, bulks, tails, doubts = [], [], [], list[str]()
+    for draws in np.moveaxis(scores, -1, 0):
+        groups = draws.reshape(WALKER_GROUPS, -1, draws.shape[1]).swapaxes(1, 2)
+        r_hats.append(float(array_stats.rhat(groups.reshape(WALKER_GROUPS, -1))))
+        bulks.append(float(array_stats.ess(draws, method="bulk")))
+        tails.append(float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))))
+    r_hat, ess = max(r_hats), min(*bulks, *tails)
     if not r_hat <= MIXED_R_HAT:
         doubts = [f"the chains did not mix: R̂ is {r_hat:.3f}, and should be at most {MIXED_R_HAT}"]
     elif not ess >= ENOUGH_DRAWS:
@@ -563,7 +546,7 @@ class Draws:
 
     @property
     def all(self) -> Array:
-        """Those of all chains, (draw, coordinate)."""
+        """The draws of all chains, (draw, coordinate)."""
         return self.scores.reshape(-1, self.scores.shape[-1])
 
 
@@ -575,9 +558,7 @@ def by_sampler(
     weights: Weighted | None = None,
     on_drawn: Counted = uncounted,
 ) -> Draws:
-    """Draws by chains that start where importance sampling found the posterior: from weights, if
-    there are any yet.
-    """
+    """Draws by chains from where importance sampling, or given weights, found the posterior."""
     weights = weights or sample_weighted(density, proposal, random, count, on_drawn)
     starts = weights.scores[resample(weights.weights, STARTS, random)]
     chains = walk(density, weights.proposal, starts, random, on_drawn)
@@ -610,18 +591,11 @@ def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:
     """Why weights are not to be trusted."""
     # Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72
     limit = min(1 - 1 / math.log10(draws), 0.7)
+    doubt = ""
     if not pareto_k <= limit:
-        return (
-            (
-                f"the largest weights are too unequal: Pareto k̂ is {pareto_k:.2f}, and should be"
-                f" at most {limit:.2f}"
-            ),
-        )
-    if ess < FEW_EFFECTIVE_DRAWS:
-        return (
-            (
-                f"the weights leave {ess:.0f} effective draws, and should leave"
-                f" {FEW_EFFECTIVE_DRAWS:.0f}"
-            ),
-        )
-    return ()
+        shape = f"Pareto k̂ is {pareto_k:.2f}, and should be at most {limit:.2f}"
+        doubt = f"the largest weights are too unequal: {shape}"
+    elif ess < FEW_EFFECTIVE_DRAWS:
+        wanted = f"{FEW_EFFECTIVE_DRAWS:.0f}"
+        doubt = f"the weights leave {ess:.0f} effective draws, and should leave {wanted}"
+    return (doubt,) if doubt else ()

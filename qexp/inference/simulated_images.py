@@ -1,13 +1,10 @@
-"""Simulated images: whether their likelihood is known, samples that share it, and weights by their
-noise.
-"""
+"""Simulated images: whether their likelihood is known, samples that share it, weights by noise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import count
 
 import numpy as np
 import torch
@@ -29,9 +26,7 @@ Mask = NDArray[np.bool_]
 def troubles(
     dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]
 ) -> Iterator[str]:
-    """Why the likelihood of the images is not known, and what would work; names: of the unknown
-    variables.
-    """
+    """Why the likelihood of images is not known, and what would work; names: of the unknowns."""
     if not dataset.simulates and dataset.model is None:
         yield (
             "its images are simulations in files; an 'emulator' of the dataset would make those of"
@@ -50,16 +45,13 @@ def troubles(
             " estimated"
         )
     sized = [name for name in names if base_name(name) in SIZED]
-    if sized and any(
-        not isinstance(noise, WhiteNoise)
-        for image in images
-        for noise in dataset.noise.added(image)
-    ):
+    if sized and not all(_all_white(dataset.noise.added(image)) for image in images):
         yield (
             f"'{sized[0]}' varies and is not given, and with it the covariance of correlated noise;"
             " put it into 'fixed' in a copy of the dataset"
         )
-    if silent := [name for name in images if not has_noise(dataset, name)]:
+    silent = [name for name in images if not has_noise(dataset, name)]
+    if silent:
         yield (
             f"'{silent[0]}' has no noise, so that estimates could be exact; declare noise in the"
             " dataset"
@@ -93,30 +85,27 @@ class Pixels:
         size, self.available = source.size, {}
         for image in images:
             view = source.view(image)
-            mask, (channels, height, width) = view.mask(size), view.shape(size)
+            mask = view.mask(size)
+            channels, height, width = view.shape(size)
             available = torch.ones(1, height, width) if mask is None else mask
             self.available[image] = available.expand(channels, -1, -1).flatten() > 0
         self.numbers = torch.cat(list(self.available.values()))
 
     def numbers_of(self, images: Mapping[str, Tensor]) -> Tensor:
         """(sample, number), of (sample, ...) of each image."""
-        return (
-            torch.cat([images[image].flatten(1) for image in self.available], dim=1)
-            .cpu()
-            .double()[:, self.numbers]
-        )
+        every = torch.cat([images[image].flatten(1) for image in self.available], dim=1)
+        return every.cpu().double()[:, self.numbers]
 
     def masks(self, samples: Mapping[str, Tensor]) -> Mask:
         """Which of the numbers each sample shows, (sample, number)."""
         parts = []
         for name in self.available:
-            image, mask_image = samples[name], samples.get(mask_of(name))
-            everywhere = torch.ones(image.shape, dtype=torch.bool)
-            parts.append(
-                (
-                    everywhere if mask_image is None else (mask_image.cpu() > 0).expand(image.shape)
-                ).flatten(1)
-            )
+            shape = samples[name].shape
+            mask = samples.get(mask_of(name))
+            seen = torch.ones(shape, dtype=torch.bool)
+            if mask is not None:
+                seen = (mask.cpu() > 0).expand(shape)
+            parts.append(seen.flatten(1))
         return torch.cat(parts, dim=1)[:, self.numbers].numpy()
 
 
@@ -131,10 +120,9 @@ def alike(
     """
     rows = np.stack(list(given.values()), axis=1) if given else np.zeros((len(masks), 0))
     groups: dict[tuple[tuple[float, ...], bytes], list[int]] = {}
-    for sample, (row, mask) in enumerate(
-        zip(rows.tolist(), np.packbits(masks, axis=1), strict=True)
-    ):
-        groups.setdefault((tuple(row), mask.tobytes()), []).append(sample)
+    packed = np.packbits(masks, axis=1)
+    for sample, row in enumerate(rows.tolist()):
+        groups.setdefault((tuple(row), packed[sample].tobytes()), []).append(sample)
     for (row, _), samples in sorted(groups.items()):
         yield np.array(samples), dict(zip(given, row, strict=True)), masks[samples[0]]
 
@@ -150,7 +138,10 @@ class SimulatedImages:
     def __init__(
         self, dataset: GeneratedDataset, names: Sequence[str], pixels: Pixels, numbers: Tensor
     ) -> None:
-        self.dataset, self.names, self.pixels, self.numbers = dataset, tuple(names), pixels, numbers
+        self.dataset = dataset
+        self.names = tuple(names)
+        self.pixels = pixels
+        self.numbers = numbers
         self.points = len(numbers)
 
     def select(self, points: Tensor) -> SimulatedImages:
@@ -171,9 +162,7 @@ class SimulatedImages:
 # Weights by the covariance of a dataset's noise, between the pixels that a sample shows.
 
 QUIET_DEVIATION = 1e-4
-"""Standard deviation that is taken for the data of views without noise [m]; with any, all of them
-weigh the same.
-"""
+"""Deviation that is taken for data without noise [m]; with any, all of them weigh the same."""
 MOST_KEPT = 1_000_000_000
 """Bytes of covariances and their factors that are kept, because other samples may have the same."""
 
@@ -193,12 +182,14 @@ class Weights:
         available: Mapping[str, Mask],
         blocks: Mapping[str, Blocks] | None = None,
     ) -> None:
-        self._source, self._available, self._blocks = source, dict(available), dict(blocks or {})
+        self._source = source
+        self._available = dict(available)
+        self._blocks = dict(blocks or {})
         self._sizes = [name for name in source.variables if base_name(name) in SIZED]
         added = {image: added_to(image, source) for image in available}
-        self._proportional = all(
-            noises and all(noise.of_unit_variance for noise in noises) for noises in added.values()
-        )
+        every = [noise for noises in added.values() for noise in noises]
+        scaled = all(noise.of_unit_variance for noise in every)
+        self._proportional = scaled and all(added.values())
         correlated = [image for image, noises in added.items() if not _all_white(noises)]
         size = sum(8 * len(available[image]) ** 2 for image in correlated)
         # a covariance, and what was taken from it, and its factor
@@ -217,14 +208,11 @@ class Weights:
         level = values.get(NOISE, 0.0)
         if level and self._proportional:
             level = 1.0  # the minimum is the same for every level, and so the factors can be
-        return self._kept(
-            tuple(values.get(name, math.nan) for name in self._sizes), level, mask.tobytes()
-        )
+        sizes = tuple(values.get(name, math.nan) for name in self._sizes)
+        return self._kept(sizes, level, mask.tobytes())
 
     def scale(self, values: Mapping[str, float]) -> float:
-        """The standard deviation of the noise over that of the weights; 0 where there is no
-        noise.
-        """
+        """The noise's standard deviation over that of the weights; 0 where there is no noise."""
         return values.get(NOISE, 0.0) if self._proportional else 1.0
 
     @property
@@ -243,8 +231,10 @@ class Weights:
         return Weighting(blocks)
 
     def _block(self, image: str, sizes: tuple[float, ...], level: float, mask: Mask) -> Block:
-        numbers, view = int(mask.sum()), self._source.view(image)
-        error, covariance = np.full(numbers, QUIET_DEVIATION), None
+        numbers = int(mask.sum())
+        view = self._source.view(image)
+        error = np.full(numbers, QUIET_DEVIATION)
+        covariance = None
         added = [
             noise for noise in added_to(image, self._source) if level or not noise.of_unit_variance
         ]
@@ -264,28 +254,26 @@ class Weights:
 
     def _covariance(self, image: str, sizes: tuple[float, ...], level: float) -> Tensor:
         """Between all numbers of an image that are shown, (number, number) [m²]."""
-        geometry = {
-            name: torch.tensor([size], dtype=torch.float64)
-            for name, size in zip(self._sizes, sizes, strict=True)
-        }
-        layout, noise = self._source.layout(image, geometry), self._source.noise
+        columns = torch.tensor(sizes, dtype=torch.float64)[:, None]
+        geometry = dict(zip(self._sizes, columns, strict=True))
+        layout = self._source.layout(image, geometry)
+        noise = self._source.noise
+        available = self._available[image]
         if image in self._blocks:
             assert isinstance(layout, Grid)
             try:
                 covariance = noise.covariance_of_means(image, layout, level, self._blocks[image])
-            except (
-                ValueError
-            ) as error:  # of noise from a workspace, which knows no way for many pixels
+            except ValueError as error:  # a workspace's noise may know no way for many pixels
                 raise QexpError(f"`refine`: {image}: {error}") from error
-        elif (pixels := len(self._available[image])) > MOST_TO_FACTOR:
+        elif len(available) > MOST_TO_FACTOR:
             raise QexpError(
-                f"'{image}' has {pixels:,} pixels with correlated noise, whose covariance matrix"
-                f" can be factored for at most {MOST_TO_FACTOR:,}; make the dataset's images"
+                f"'{image}' has {len(available):,} pixels with correlated noise, whose covariance"
+                f" matrix can be factored for at most {MOST_TO_FACTOR:,}; make the dataset's images"
                 " smaller, with larger pixels"
             )
         else:
             covariance = noise.covariance(image, layout, level)
-        where = torch.from_numpy(np.flatnonzero(self._available[image]))
+        where = torch.from_numpy(np.flatnonzero(available))
         return covariance if len(where) == len(covariance) else covariance[where][:, where]
 
 
@@ -316,9 +304,9 @@ def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
             f"`refine`, `bound`: {image} has {height:,} points with correlated noise, and their"
             f" full covariance is used up to {MOST_CORRELATED:,}: take fewer points, or white noise"
         )
-    size = next(
-        size for size in count(2) if math.prod(Blocks(height, width, size).shape) <= MOST_CORRELATED
-    )
+    size = 2
+    while math.prod(Blocks(height, width, size).shape) > MOST_CORRELATED:
+        size += 1
     return Blocks(height, width, size)
 
 
@@ -334,12 +322,15 @@ class Averages:
         counts: list[Tensor] = []
         for image, of_image in available.items():
             size = int(of_image.sum())
-            numbers, pixels = torch.arange(size), torch.ones(size, dtype=torch.long)
+            numbers = torch.arange(size)
+            pixels = torch.ones(size, dtype=torch.long)
             if image in blocks:
-                numbers, pixels = blocks[image].numbers()[of_image], blocks[image].counts()
+                numbers = blocks[image].numbers()[of_image]
+                pixels = blocks[image].counts()
             groups.append(numbers + sum(len(means) for means in counts))
             counts.append(pixels)
-        self._group, self._counts = torch.cat(groups), torch.cat(counts)
+        self._group = torch.cat(groups)
+        self._counts = torch.cat(counts)
 
     def complete(self, mask: Mask) -> tuple[Mask, Mask]:
         """The numbers, (number,), and the means, (mean,), of blocks whose pixels are all seen."""

@@ -369,10 +369,10 @@ def test_bounds_cut_a_distribution_off_and_angles_end_far_from_the_modes():
     np.testing.assert_allclose(
         log_normal.score(log_normal.value(np.array([-1.2, 0.4]))), [-1.2, 0.4], atol=1e-5
     )
-    strike = uniform("strike", 0.0, 2 * math.pi, 2 * math.pi).around(np.array([0.1]))
+    strike = uniform("strike", 0.0, 2 * math.pi, 2 * math.pi).cut_opposite(np.array([0.1]))
     np.testing.assert_allclose(strike.score(np.array([0.1, 0.1 + 2 * math.pi])), 0.0, atol=1e-9)
     assert strike.low == pytest.approx(0.1 - math.pi)
-    opposite = strike.around(np.array([6.0, 6.0 - math.pi, 6.1]))
+    opposite = strike.cut_opposite(np.array([6.0, 6.0 - math.pi, 6.1]))
     for mode in (6.0, 6.0 - math.pi, 6.1):
         turn = opposite.within_turn(mode)
         assert min(turn - opposite.low, opposite.high - turn) > 1.5

@@ -116,8 +116,8 @@ def test_the_interval_of_a_slip_that_is_not_there_holds_zero_and_that_of_the_ope
     assert found.low[slip] < 0 < found.high[slip]
     assert 0 < found.low[opening] < 1.0 < found.high[opening]
     search, linear = profile._searches(problem, fit, threshold(fit))[0], fit.coordinates.linear
-    assert profile._without(search, linear[::-1]) == pytest.approx(
-        profile._without(search, linear)[::-1], rel=0.05
+    assert profile._roots_without(search, linear[::-1]) == pytest.approx(
+        profile._roots_without(search, linear)[::-1], rel=0.05
     )
 
 

@@ -683,7 +683,7 @@ class Refined:
                 Seeds(0).number("refined", first),
             )
             low, high = ends_of(self.coverage)
-            values = self.images.around(sampled)
+            values = self.images.centred(sampled)
             quantiles = np.quantile(values, [low, 0.5, high], axis=1)
             for number, name in enumerate(names):
                 if name in self.outputs:
