@@ -312,16 +312,18 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
                 options += [key, placeholder]
             else:
                 arguments.append(f"{{parameters.{key}}}")
-        values = [{_parameter(key): value for key, value in point.items()} for point in points]
+        values = list[dict[str, Any]]()
+        for point in points:
+            values.append({_parameter(key): value for key, value in point.items()})
         documents[workspace.specs / f"experiences/{experience}.json"] = {
             **common,
             "command": [*words, *arguments, *options, "--storage_path", "{run}"],
             "parameters": values[0],
         }
         if len(values) > 1:
-            documents[workspace.specs / f"points/{experience}.json"] = [
-                {f"parameters.{key}": value for key, value in point.items()} for point in values
-            ]
+            table = documents[workspace.specs / f"points/{experience}.json"] = []
+            for point in values:
+                table.append({f"parameters.{key}": value for key, value in point.items()})
     for path in documents:
         if path.exists():
             raise QexpError(f"{workspace.shown(path)} exists already; rename or remove it first")

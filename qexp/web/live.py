@@ -436,7 +436,7 @@ class RunTable:
             return self._kept(listing, question)
 
     def _answer(self, listing: Listing, question: Question) -> Answer:
-        self._columns = columns = self._columns.over(listing.runs)
+        self._columns = columns = self._columns.for_runs(listing.runs)
         names = set[str]() if question.launch else None
         if question.launch:
             with suppress(NotFoundError):
@@ -445,7 +445,7 @@ class RunTable:
         conditions = ListOptions(question.where or None, status=question.status or None, tags=tags)
         runs = choose(columns, conditions, names)
         runs = [run for run in runs if all(word in _text(run) for word in words)] if words else runs
-        self._columns = columns = columns.over(runs)
+        self._columns = columns = columns.for_runs(runs)
         states, shared = dict(Counter(run["state"] for run in runs).most_common()), list[str]()
         if question.group:
             titles, rows, total = _grouped(runs, question.group, columns)
@@ -458,7 +458,7 @@ class RunTable:
                 question.descending
             ):  # the summaries are sorted by name, with numbers by their value
                 runs = runs[::-1]
-            self._columns = columns = columns.over(runs)
+            self._columns = columns = columns.for_runs(runs)
             if len(runs) > 1 and not question.columns:
                 first, *others = changes(runs).values()
                 shared = [change for change in first if all(change in of_run for of_run in others)]
