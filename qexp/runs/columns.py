@@ -338,7 +338,7 @@ def changed_columns(runs: Sequence[Summary]) -> list[str]:
 
 
 def _fields_with(word: str, paths: Collection[str]) -> list[str]:
-    """The last fields of a path that have a word in it, the errors on test data first."""
+    """The innermost fields with a word in their path, the errors on test data first."""
     parents = {path.rpartition(".")[0] for path in paths}
     found = list[tuple[bool, bool, int, str]]()
     for path in paths:
