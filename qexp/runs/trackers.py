@@ -282,11 +282,7 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     try:
         name, executable = _name(declared["name"]), declared["executable"]
         home = workspace.root / declared.get("path", file.absolute().parent)
-        actions = dict[str, str]()
-        for entry in declared.get("actions", []):
-            for action in entry.values():
-                words = [*_words(action), "--storage_path", "{run.path}"]
-                actions[action["name"]] = shlex.join(words)
+        actions = _commands(declared.get("actions", []))
         common = {
             "type": "command",
             "description": declared.get("description", ""),
@@ -340,6 +336,16 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     written = settings.read_bytes() if settings.is_file() else b""
     files.write_bytes(settings, written + tables.encode())
     return [*documents, settings]
+
+
+def _commands(declared: list[dict[str, Any]]) -> dict[str, str]:
+    """Name of an action → its command."""
+    commands = dict[str, str]()
+    for entry in declared:
+        for action in entry.values():
+            words = [*_words(action), "--storage_path", "{run.path}"]
+            commands[action["name"]] = shlex.join(words)
+    return commands
 
 
 def _points_in(home: Path, name: str) -> dict[str, list[dict[str, Any]]]:
