@@ -74,7 +74,7 @@ class RemoteError(QexpError):
 
 @contextmanager
 def reported(remote: str) -> Iterator[None]:
-    """Errors of a file system become those of the remote, but what exists or not."""
+    """Errors of a file system become the remote's, except that a file exists or does not."""
     try:
         yield
     except (

@@ -236,7 +236,7 @@ class Transfer:
     def run_all(
         self, names: Collection[str], job: Callable[[str], bool], options: SharingOptions
     ) -> bool:
-        """Transfer runs by a function, which returns if there was need. Returns if all are done."""
+        """Transfer runs by a function that tells if there was need. Returns if all are done."""
         if options.name is not None and len(names) != 1:
             raise QexpError(
                 f"`name={options.name}` is for a single run, and {len(names)} are named"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import statistics
@@ -81,12 +82,12 @@ def ordered(
 ) -> list[Summary]:
     """The runs sorted by a field with these values, without it last. Raises QexpError."""
     values = [compared(field, value) for value in values]
-    having, without = list[tuple[Any, Summary]](), list[Summary]()
+    having, lacking = list[tuple[Any, Summary]](), list[Summary]()
     for value, run in zip(values, summaries, strict=True):
         if isinstance(value, int | float | str):
             having.append((value, run))
         else:
-            without.append(run)
+            lacking.append(run)
     mixed = len({isinstance(value, str) for value, _ in having}) > 1
     if mixed or (not having and any(value is not None for value in values)):
         raise QexpError(
@@ -94,7 +95,7 @@ def ordered(
             "name a field inside, as in results.test.depth.mae"
         )
     having.sort(key=lambda pair: pair[0], reverse=reverse)
-    return [run for _, run in having] + without
+    return [run for _, run in having] + lacking
 
 
 PARTS = ("test", "validation", "train")
@@ -139,7 +140,7 @@ class Columns:
 
         self._results = cache(results)
 
-    def over(self, runs: Sequence[Summary]) -> Columns:
+    def for_runs(self, runs: Sequence[Summary]) -> Columns:
         """The columns of other runs, which share the values of specs that have been read."""
         columns = Columns(runs)
         columns._of_specs = self._of_specs
@@ -319,9 +320,12 @@ def _loss_of_best(directory: RunDirectory) -> Any:
 
 def changed_keys(runs: Sequence[Summary]) -> list[str]:
     """The keys that some of the runs override, and not all of them alike."""
-    by_run = [dict(text.partition("=")[::2] for text in texts) for texts in changes(runs).values()]
-    keys = dict.fromkeys(key for of_run in by_run for key in of_run)
-    return [key for key in keys if len({of_run.get(key) for of_run in by_run}) > 1]
+    values: dict[str, list[str]] = {}
+    by_run = changes(runs).values()
+    for text in itertools.chain(*by_run):
+        key, _, value = text.partition("=")
+        values.setdefault(key, []).append(value)
+    return [key for key, found in values.items() if found != found[:1] * len(by_run)]
 
 
 def changed_columns(runs: Sequence[Summary]) -> list[str]:
@@ -334,7 +338,7 @@ def changed_columns(runs: Sequence[Summary]) -> list[str]:
 
 
 def _fields_with(word: str, paths: Collection[str]) -> list[str]:
-    """The last fields of a path that have a word in it, the errors on test data first."""
+    """The innermost fields with a word in their path, the errors on test data first."""
     parents = {path.rpartition(".")[0] for path in paths}
     found = list[tuple[bool, bool, int, str]]()
     for path in paths:
@@ -399,16 +403,16 @@ def changes(runs: Sequence[Summary]) -> dict[str, list[str]]:
     return {name: list(of_spec.values()) for name, of_spec in by_run.items()}
 
 
-def usual_columns(runs: Sequence[Summary], without: Collection[str] = ()) -> list[Column]:
+def usual_columns(runs: Sequence[Summary], left_out: Collection[str] = ()) -> list[Column]:
     """Name and changes, state and progress, the main metric of each output on the validation part,
     which runs are chosen by, with that on the test part beside it, and labels if a run has any.
 
-    without  changes that are not shown
+    left_out  changes that are not shown
     """
     changed = changes(runs) if any(run["overrides"] for run in runs) else {}
 
     def set_in(run: Summary) -> str:
-        return str(in_csv([change for change in changed[run["name"]] if change not in without]))
+        return str(in_csv([change for change in changed[run["name"]] if change not in left_out]))
 
     def seed(run: Summary) -> str:
         return NONE if run["seed"] is None else str(run["seed"])
@@ -558,7 +562,7 @@ def _shown_mean(mean: Mapping[str, Any] | None) -> str:
 
 def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
     """Each part, output and main metric, of an output both parts beside each other."""
-    return _main_metrics([{part: group[part] for part in SHOWN_PARTS} for group in groups])
+    return _main_metrics(groups)
 
 
 def _main_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:

@@ -282,11 +282,7 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     try:
         name, executable = _name(declared["name"]), declared["executable"]
         home = workspace.root / declared.get("path", file.absolute().parent)
-        actions = dict[str, str]()
-        for entry in declared.get("actions", []):
-            for action in entry.values():
-                words = [*_words(action), "--storage_path", "{run.path}"]
-                actions[action["name"]] = shlex.join(words)
+        actions = _commands(declared.get("actions", []))
         common = {
             "type": "command",
             "description": declared.get("description", ""),
@@ -312,16 +308,18 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
                 options += [key, placeholder]
             else:
                 arguments.append(f"{{parameters.{key}}}")
-        values = [{_parameter(key): value for key, value in point.items()} for point in points]
+        values = list[dict[str, Any]]()
+        for point in points:
+            values.append({_parameter(key): value for key, value in point.items()})
         documents[workspace.specs / f"experiences/{experience}.json"] = {
             **common,
             "command": [*words, *arguments, *options, "--storage_path", "{run}"],
             "parameters": values[0],
         }
         if len(values) > 1:
-            documents[workspace.specs / f"points/{experience}.json"] = [
-                {f"parameters.{key}": value for key, value in point.items()} for point in values
-            ]
+            table = documents[workspace.specs / f"points/{experience}.json"] = []
+            for point in values:
+                table.append({f"parameters.{key}": value for key, value in point.items()})
     for path in documents:
         if path.exists():
             raise QexpError(f"{workspace.shown(path)} exists already; rename or remove it first")
@@ -338,6 +336,16 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     written = settings.read_bytes() if settings.is_file() else b""
     files.write_bytes(settings, written + tables.encode())
     return [*documents, settings]
+
+
+def _commands(declared: list[dict[str, Any]]) -> dict[str, str]:
+    """Name of an action → its command."""
+    commands = dict[str, str]()
+    for entry in declared:
+        for action in entry.values():
+            words = [*_words(action), "--storage_path", "{run.path}"]
+            commands[action["name"]] = shlex.join(words)
+    return commands
 
 
 def _points_in(home: Path, name: str) -> dict[str, list[dict[str, Any]]]:

@@ -300,7 +300,7 @@ _LIMITS = {
 def _in_keys_of_dataset_types(
     document: Document, schema: Document, dataset_type: str
 ) -> Iterator[Finding]:
-    """Keys of an experience that its type of dataset lacks, or that others alone have."""
+    """Keys that an experience lacks for its type of dataset, or has for other types only."""
     split = document.get("split")
     for key, of_key in schema["properties"].items():
         belongs = belongs_to(of_key, dataset_type)

@@ -111,7 +111,7 @@ def add_annotations(folder: Path, tags: Iterable[str], note: str) -> None:
 
 
 def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
-    """Add and remove tags. Raises QexpError for no valid tag, or one in both lists."""
+    """Add and remove tags. Raises QexpError for an invalid tag, or one in both lists."""
     added, removed = list(dict.fromkeys(map(_tag, add))), {_tag(word) for word in remove}
     for word in added:
         if word in removed:

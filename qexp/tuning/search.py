@@ -260,7 +260,7 @@ class Combinations(optuna.samplers.GridSampler):
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Optuna fails where no combination is left to end its own loop; see `Search`."""
+        """Optuna would end its own loop after the last combination, and fail; see `Search`."""
 
 
 def _pruner(name: str, epochs: int) -> BasePruner:

@@ -429,7 +429,7 @@ class RunTable:
             return self._kept(listing, question)
 
     def _answer(self, listing: Listing, question: Question) -> Answer:
-        self._columns = columns = self._columns.over(listing.runs)
+        self._columns = columns = self._columns.for_runs(listing.runs)
         names = set[str]() if question.launch else None
         if question.launch:
             with suppress(NotFoundError):
@@ -439,7 +439,7 @@ class RunTable:
         runs = choose(columns, conditions, names)
         for word in question.search.lower().split():
             runs = [run for run in runs if word in _text(run)]
-        self._columns = columns = columns.over(runs)
+        self._columns = columns = columns.for_runs(runs)
         states = dict(Counter(run["state"] for run in runs).most_common())
         shared = list[str]()
         if question.group:
@@ -450,7 +450,7 @@ class RunTable:
                 runs = filters.ordered(runs, question.sort, question.descending, keys)
             elif question.descending:  # summaries are sorted by name, with numbers by their value
                 runs = runs[::-1]
-            self._columns = columns = columns.over(runs)
+            self._columns = columns = columns.for_runs(runs)
             if len(runs) > 1 and not question.columns:
                 first, *others = map(list, changes(runs).values())
                 shared = first
