@@ -225,16 +225,15 @@ def _holding_out(
         raise SplitError(None, f"{len(rows)} rows cannot be divided; at least two are needed")
     names = names or [f"{number:03d}" for number in range(1, len(parts) + 1)]
     ascending = np.sort(rows).astype(np.int64)
-    return [
-        Fold(name, ascending[~np.isin(ascending, part)], ascending[np.isin(ascending, part)])
-        for name, part in zip(names, parts, strict=True)
-    ]
+    folds = []
+    for name, part in zip(names, parts, strict=True):
+        tested = np.isin(ascending, part)
+        folds.append(Fold(name, ascending[~tested], ascending[tested]))
+    return folds
 
 
 def _folder_names(groups: Sequence[str]) -> list[str]:
-    """The groups' names as names of folders, distinct even where upper and lower case are the
-    same.
-    """
+    """The groups' names as names of folders, distinct also where upper and lower case are equal."""
     names: list[str] = []
     for group in groups:
         plain = re.sub(r"[^\w.+-]+", "_", group).strip("._-")[:60] or "unnamed"
@@ -367,21 +366,17 @@ MOST_VALUES = 10**7
 
 @dataclass(frozen=True)
 class Copies:
-    """The rows of a table in sets of copies, (row,): numbers of the sets of equal rows, and of
-    nearly equal ones.
-    """
+    """The rows of a table in sets of copies, (row,): of equal rows, and of nearly equal ones."""
 
     equal: Numbers
     alike: Numbers
 
     def among(self, some: Numbers, others: Numbers) -> tuple[Numbers, Numbers]:
-        """Those of some rows that are equal to one of the others, and those that are only nearly
-        so.
-        """
-        equal, alike = (
-            np.bincount(sets[others], minlength=len(sets))[sets[some]] > 0
-            for sets in (self.equal, self.alike)
-        )
+        """Some rows that are equal to one of the others, and some that are nearly so."""
+        shared = []
+        for sets in (self.equal, self.alike):
+            shared.append(np.bincount(sets[others], minlength=len(sets))[sets[some]] > 0)
+        equal, alike = shared
         return some[equal], some[alike & ~equal]
 
 
@@ -418,9 +413,7 @@ def chance(some: Array, others: Array) -> int:
 
 
 def _distinct(numbers: Array) -> tuple[Numbers, Numbers]:
-    """The first row of each set of rows that are equal in single precision, and the set of each
-    row.
-    """
+    """The first row of each set that is equal in single precision, and the set of each row."""
     single = np.ascontiguousarray(numbers, dtype=np.float32) + np.float32(0)  # -0 is 0
     rows = single.view(np.dtype((np.void, single.dtype.itemsize * single.shape[1])))[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
@@ -446,22 +439,19 @@ def _joined(rows: Array) -> Numbers:
     distance, index = tree.query(
         tree.data, min(NEIGHBOURS + 1, count), p=np.inf, distance_upper_bound=farthest
     )
-    for within in NEAR_DEVIATIONS:
+    for radius in NEAR_DEVIATIONS:
         # rows that may have more than these neighbours
-        crowded = distance[:, -1] <= WIDER_FACTOR * within
-        near, farther = (
-            int((distance[~crowded] <= reach).sum())
-            + int(
-                tree.query_ball_point(tree.data[crowded], reach, p=np.inf, return_length=True).sum()
-            )
-            - count  # a row is its own nearest
-            for reach in (within, WIDER_FACTOR * within)
-        )
-        most = (farther - near) / (WIDER_FACTOR - 1)  # pairs that lie near by chance
-        if near - most > near / 4 + 4 * most**0.5:
-            row, neighbour = np.nonzero(distance <= within)
-            pairs = coo_array(
-                (np.ones(len(row), dtype=bool), (row, index[row, neighbour])), shape=(count, count)
-            )
-            return np.asarray(connected_components(pairs, directed=False)[1], dtype=np.int64)
+        crowded = distance[:, -1] <= WIDER_FACTOR * radius
+        counts = []
+        for reach in (radius, WIDER_FACTOR * radius):
+            dense = tree.query_ball_point(tree.data[crowded], reach, p=np.inf, return_length=True)
+            pairs = int((distance[~crowded] <= reach).sum()) + int(dense.sum())
+            counts.append(pairs - count)  # a row is its own nearest
+        close, farther = counts
+        most = (farther - close) / (WIDER_FACTOR - 1)  # pairs that lie near by chance
+        if close - most > close / 4 + 4 * most**0.5:
+            row, neighbour = np.nonzero(distance <= radius)
+            places = np.ones(len(row), dtype=bool), (row, index[row, neighbour])
+            graph = coo_array(places, shape=(count, count))
+            return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
     return np.arange(count)

@@ -724,9 +724,7 @@ def calibrate(
 def _model(
     directory: RunDirectory, dataset: GeneratedDataset, options: CalibrateOptions
 ) -> Ensemble:
-    """The networks whose posteriors are tested. Raises QexpError for observations by which they
-    were recalibrated.
-    """
+    """The networks that are tested. Raises QexpError for what they were recalibrated by."""
     model = Ensemble(load_models(directory, device_of(options.device)))
     if options.recalibrated is None:
         return model

@@ -1,6 +1,4 @@
-"""Images of a simulated dataset at values that the user chooses: one, or a grid of them over one
-variable or two.
-"""
+"""Images of a simulated dataset at chosen values: one, or a grid over one variable or two."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Inference matrices: a trained model's estimates over a grid of true parameter values; of one run,
-and over seeds.
-"""
+"""Inference matrices: a run's estimates over a grid of true parameters, and over seeds."""
 
 from __future__ import annotations
 
@@ -284,9 +282,7 @@ def store_matrix(
 
 
 VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
-"""Kind of value → the end of the name of VDI's array of it; the last only where zero is no
-convention.
-"""
+"""Kind of value → end of the name of VDI's array; the last only where zero is no convention."""
 
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Estimator always makes."""

@@ -1,6 +1,4 @@
-"""The observations that test posteriors, beside the values that made them: of a part, another
-dataset, or arrays.
-"""
+"""The observations that test posteriors: of a part, another dataset, or arrays."""
 
 from __future__ import annotations
 
@@ -151,9 +149,7 @@ def asked(
 def _seen(
     dataset: GeneratedDataset, values: Mapping[str, Array], parts: Callable[[], Mapping[str, Part]]
 ) -> str:
-    """A caution if simulations were trained or validated on, as far as that is known; empty if none
-    was.
-    """
+    """A caution if simulations were trained or validated on, if that is known; else empty."""
     if dataset.simulates or set(dataset.test) - {*values}:
         return ""
     try:
