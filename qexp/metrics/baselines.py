@@ -151,7 +151,8 @@ def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
             fitted = PLSRegression(max(wanted), scale=False).fit(inputs, target)
         # The first components do not depend on the later ones: one fit gives the estimates for all
         # choices.
-        scores, loadings = fitted.transform(others), fitted.y_loadings_[0]
+        scores = fitted.transform(others)
+        loadings = fitted.y_loadings_[0]
         return np.asarray(
             target.mean() + np.stack([scores[:, :number] @ loadings[:number] for number in wanted])
         )
@@ -363,11 +364,13 @@ def cross_validated(
     folds.
     Raises ValueError for values that are not finite, and for inner folds outside the training rows.
     """
-    features, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    features = np.asarray(inputs, dtype=np.float64)
+    true = np.asarray(targets, dtype=np.float64)
     outputs, filled = [], None if baseline.takes_gaps else completed
     for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True):
         outputs.append(_Output(baseline, features, target, transform, seed, filled))
-    total, times = np.zeros_like(true), np.zeros(len(true), dtype=np.int64)
+    total = np.zeros_like(true)
+    times = np.zeros(len(true), dtype=np.int64)
     for train, test in folds:
         choices = [output.choose(train, inner) for output in outputs]
         pairs = zip(outputs, choices, strict=True)
@@ -482,7 +485,8 @@ def compared_estimators(
     true = np.asarray(truth, dtype=np.float64)
     estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
     held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
-    group, rows = None if groups is None else np.asarray(groups)[held_out], list[dict[str, Any]]()
+    group = None if groups is None else np.asarray(groups)[held_out]
+    rows = list[dict[str, Any]]()
     notes, periods = notes or {}, periods or {}
     for column, (output, unit) in enumerate(units.items()):
         metrics = with_period(

@@ -102,9 +102,11 @@ class Cells:
         Statistics 6, 65-70.
         """
         signs = np.zeros(self.count.shape, dtype=np.int64)
-        cells, chances = [tuple(cell) for cell in np.argwhere(~self.few)], []
+        cells = [tuple(cell) for cell in np.argwhere(~self.few)]
+        chances = []
         for cell in cells:
-            hits, count = int(self.inside[cell]), int(self.count[cell])
+            hits = int(self.inside[cell])
+            count = int(self.count[cell])
             chances.append(binomtest(hits, count, self.probability).pvalue)
         for done, index in enumerate(np.argsort(chances, kind="stable")):
             if chances[index] > SIGNIFICANT_P / (len(cells) - done):
@@ -226,8 +228,10 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
     conservative by that.
     """
     squares = np.square(whitened)
-    degrees, sums = max(whitened.shape[1] - unknowns, 1), squares.sum(axis=1)
-    total, log_total = chdtrc(degrees, sums), log_chdtrc(degrees, sums)
+    degrees = max(whitened.shape[1] - unknowns, 1)
+    sums = squares.sum(axis=1)
+    total = chdtrc(degrees, sums)
+    log_total = log_chdtrc(degrees, sums)
     counts = np.bincount(blocks)
     used = np.flatnonzero(counts >= FEWEST_POINTS)
     if not len(used):
@@ -235,8 +239,10 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
         return Misfit(total, ones, ones, np.stack([log_total, 0 * ones, 0 * ones]))
     membership = (blocks[:, None] == used).astype(np.float64)
     sizes = counts[used].astype(np.float64)
-    means, block_sums = whitened @ membership / np.sqrt(sizes), squares @ membership
-    largest, smooth = chdtrc(sizes, block_sums).min(axis=1), np.square(means).sum(axis=1)
+    means = whitened @ membership / np.sqrt(sizes)
+    block_sums = squares @ membership
+    largest = chdtrc(sizes, block_sums).min(axis=1)
+    smooth = np.square(means).sum(axis=1)
     log_local = np.log(len(used)) + log_chdtrc(sizes, block_sums).min(axis=1)
     return Misfit(
         total=total,
@@ -250,7 +256,8 @@ def log_chdtrc(degrees: Array | int, chi2: Array | float) -> Array:
     """The logarithm of the probability of a larger χ², also where the probability is too small for
     a number.
     """
-    a, x = np.asarray(degrees) / 2, np.maximum(np.asarray(chi2) / 2, 1e-300)
+    a = np.asarray(degrees) / 2
+    x = np.maximum(np.asarray(chi2) / 2, 1e-300)
     far = a * np.log(x) - x - gammaln(a) - np.log(np.maximum(x - a + 1, 1))
     probability = chdtrc(degrees, chi2)
     # Where it is 0, by the first term of a continued fraction.
@@ -416,7 +423,8 @@ def uniformity(values: Array) -> Uniformity:
     count = len(values)
     points = points_for(count)
     lower_count = np.searchsorted(np.sort(values), points, side="right")
-    left, right = binom.cdf(lower_count, count, points), binom.sf(lower_count - 1, count, points)
+    left = binom.cdf(lower_count, count, points)
+    right = binom.sf(lower_count - 1, count, points)
     tails = np.minimum(left, right)
     least = float(2 * tails.min() * (1 + ROUNDING))
     lower, upper = band(count)
@@ -441,7 +449,8 @@ def points_for(count: int) -> Array:
 def band(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Least and greatest numbers of `count` below each of `points_for(count)`, simultaneously."""
     points = points_for(count)
-    low, high = (1 - CONFIDENCE) / (2 * len(points) + 2), 1 - CONFIDENCE
+    low = (1 - CONFIDENCE) / (2 * len(points) + 2)
+    high = 1 - CONFIDENCE
     # Bisection, as the probability is a step function of the pointwise one.
     while high - low > 1e-3 * low:
         middle = (low * high) ** 0.5

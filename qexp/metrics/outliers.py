@@ -77,7 +77,8 @@ class TrainingVectors:
         # counts have not shown all that is possible
         self._step = float((known == np.round(known)).all())
         self._middle, self._spread = _scale(known, self._step)
-        of_references, of_others = self._scaled(references), self._scaled(others)
+        of_references = self._scaled(references)
+        of_others = self._scaled(others)
         margin = 1 + 1 / np.sqrt(len(others))
         low, high = self._limits(references)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -90,7 +91,8 @@ class TrainingVectors:
         unknown = (low == high) & (low_of_all != high_of_all)
         self._low = np.where(unknown, -np.inf, factor * low_of_all)
         self._high = np.where(unknown, np.inf, factor * high_of_all)
-        self._references, self._centre = of_references, of_references.mean(axis=0)
+        self._references = of_references
+        self._centre = of_references.mean(axis=0)
         self._basis, self._weights, self._rest = _whitening(
             of_references - self._centre, self._step / self._spread
         )
@@ -123,9 +125,12 @@ class TrainingVectors:
 
     def _limits(self, vectors: Array) -> tuple[Array, Array]:
         """Scaled, of each number."""
-        scaled, share = self._scaled(vectors), SHARE / (2 * vectors.shape[1])
-        least, greatest = vectors.min(axis=0) - self._step, vectors.max(axis=0) + self._step
-        low, high = -_exceeded_by(-scaled, share), _exceeded_by(scaled, share)
+        scaled = self._scaled(vectors)
+        share = SHARE / (2 * vectors.shape[1])
+        least = vectors.min(axis=0) - self._step
+        greatest = vectors.max(axis=0) + self._step
+        low = -_exceeded_by(-scaled, share)
+        high = _exceeded_by(scaled, share)
         return np.minimum(low, self._scaled(least)), np.maximum(high, self._scaled(greatest))
 
     def _coordinates(self, scaled: Array) -> Array:

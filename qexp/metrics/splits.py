@@ -66,7 +66,9 @@ class KFold:
             raise SplitError(
                 "repeats", "without 'shuffle' all repeats are the same; leave out one of them"
             )
-        self._folds, self._shuffle, self._repeats = folds, shuffle, repeats
+        self._folds = folds
+        self._shuffle = shuffle
+        self._repeats = repeats
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         if self._folds > len(rows):
@@ -112,7 +114,8 @@ class GroupKFold:
         # rows so far.
         # so that the seed decides between groups of equal size
         shuffled = random.permutation(len(groups))
-        owner, sizes = np.empty(len(groups), dtype=np.int64), np.zeros(self._folds, dtype=np.int64)
+        owner = np.empty(len(groups), dtype=np.int64)
+        sizes = np.zeros(self._folds, dtype=np.int64)
         for index in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
             owner[index] = np.argmin(sizes)
             sizes[owner[index]] += counts[index]
@@ -430,7 +433,8 @@ def _joined(rows: Array) -> Numbers:
     # The standard deviation of each column; where a few values are far off, as of the half of the
     # values between.
     quarter, three_quarters = np.quantile(rows, [0.25, 0.75], axis=0)
-    deviation, of_half = rows.std(axis=0), (three_quarters - quarter) / 1.349
+    deviation = rows.std(axis=0)
+    of_half = (three_quarters - quarter) / 1.349
     scale = np.where(of_half > 0, np.minimum(deviation, of_half), deviation)
     if not (scale > 0).any():
         return np.arange(count)

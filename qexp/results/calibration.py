@@ -556,7 +556,8 @@ def verdicts_of(calibration: Calibration) -> list[Verdict]:
         subject = REGIONS[name]
         often = "more" if region.worst.share > region.worst.probability else "less"
         words = f"{subject} hold the truth {often} often than they should"
-        share, probability = 100 * region.worst.share, 100 * region.worst.probability
+        share = 100 * region.worst.share
+        probability = 100 * region.worst.probability
         sentence = (
             f"{words} ({equals(region.p_value)}): those of {probability:g} % in {share:.1f} % of"
             " observations"
@@ -583,8 +584,10 @@ def _verdict_on_ranks(name: str, output: OutputCalibration, calibration: Calibra
             f" {'narrow' if coverage.share < low else 'wide'}{rest}"
         )
     slightly = "slightly " if abs(coverage.share - INTERVAL) < SLIGHT_DIFFERENCE else ""
-    words, faults = [], []
-    shift, spread = output.mean_position - 0.5, output.spread - 1
+    words = []
+    faults = []
+    shift = output.mean_position - 0.5
+    spread = output.spread - 1
     if abs(spread) > CLEAR_ERRORS * math.sqrt(0.8 / calibration.observations):
         width = "narrow" if spread > 0 else "wide"
         words.append(f"{slightly}too {width}")
@@ -674,7 +677,8 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     for test in verdicts:
         yield from test.sentences if test.name == REGION else ()
     if (exact := calibration.exact) is not None:
-        share, error = 100 * exact.accuracy, 100 * exact.standard_error
+        share = 100 * exact.accuracy
+        error = 100 * exact.standard_error
         yield (
             f"a classifier distinguishes the draws of {exact.observations} posteriors from those of"
             f" exact ones in {share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal;"
@@ -690,7 +694,8 @@ def _sentence_on_widths(name: str, output: OutputCalibration) -> Iterator[str]:
             f"{value:.2f}" if value < 100 else f"{value:,.0f}"
             for value in (ratio.median, *ratio.interval)
         )
-        others, counted = "those of exact posteriors", ""
+        others = "those of exact posteriors"
+        counted = ""
         if isinstance(ratio, BoundRatio):
             others = "3.29 standard deviations of the Cramér–Rao bound"
             counted = (
@@ -797,7 +802,8 @@ def _table_of_kinds(calibrations: Collection[Calibration]) -> Table:
 
     for name in names:
         for calibration in calibrations:
-            words, tested = f"intervals of {in_words(name)}", calibration.outputs.get(name)
+            words = f"intervals of {in_words(name)}"
+            tested = calibration.outputs.get(name)
             add(words, tested, calibration.kind_in_words)
     for name, words in REGIONS.items():
         for calibration in calibrations:

@@ -123,7 +123,8 @@ def choices_in_words(
         others = counts.total() - sum(count for _, count in shown)
         if others:
             words += f", others in {others}"
-        lists, ends = [], []
+        lists = []
+        ends = []
         for value in values:
             lists.append(value if isinstance(value, list) else [value])
         if "," not in key and all(type(number) in (int, float) for number in chain(*lists)):
@@ -135,7 +136,8 @@ def choices_in_words(
 
 def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
     """Which numbers of held-out intervals look worse than they are, and where that is explained."""
-    dataset, tested = directory.spec().get("dataset"), record.results.get("test", {})
+    dataset = directory.spec().get("dataset")
+    tested = record.results.get("test", {})
     if not isinstance(dataset, dict) or not any(dataset.get("varyings", {}).values()):
         return
     narrow = [name for name, metrics in tested.items() if (metrics.get("r2") or 0) < 0]
@@ -157,7 +159,8 @@ def results_with_intervals(record: Record) -> Parts:
         for output, metrics in outputs.items():
             intervals = record.intervals.get(part, {}).get(output, {})
             for metric, value in metrics.items():
-                meaning, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
+                meaning = meaning_of(metric, [record.metrics])
+                ends = intervals.get(metric)
                 unit = meaning.in_unit(record.units.get(output, ""))
                 text = shown(output, metric, value, meaning)
                 texts = (NONE, NONE)
@@ -242,7 +245,8 @@ def _of_metrics(
             if all(text.startswith(">") for text in numbers):
                 del meanings[name]
     units = [record.units.get(output, "") for _, output, _ in rows]
-    in_titles, titles = len(set(units)) == 1, []
+    in_titles = len(set(units)) == 1
+    titles = []
     for name, meaning in meanings.items():
         unit = meaning.in_unit(units[0]) if in_titles or OUTPUT not in meaning.unit else ""
         titles.append(with_unit(name, unit))
@@ -365,7 +369,8 @@ def _with_interval(row: Row, name: str) -> str:
 
 
 def _texts(row: Row, name: str) -> tuple[str, str]:
-    value, ends = row[name], row[f"{name}_interval"]
+    value = row[name]
+    ends = row[f"{name}_interval"]
     if value is None:
         return NONE, NONE
     # wide by floating-point errors

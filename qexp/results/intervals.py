@@ -159,7 +159,8 @@ def interval_tables(
     groups = [group for group in intervals.coverages if group.of != OVERALL]
     groups = [group for group in groups if group.interval == USUAL_COVERAGE]
     if groups:
-        columns, rows = [groups[0].of, "output", "n", "covered", width], []
+        columns = [groups[0].of, "output", "n", "covered", width]
+        rows = []
         for group in groups[:MOST_GROUPS]:
             counts = f"{group.n:,}", f"{group.covered:,}"
             rows.append([group.name, group.output, *counts, _width(group, units)])

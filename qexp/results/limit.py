@@ -153,7 +153,8 @@ class LimitBeside(Results):
             if least is None:
                 continue
             for metric in ("mae", "rmse"):
-                value, limit = metrics.get(metric), getattr(least, metric)
+                value = metrics.get(metric)
+                limit = getattr(least, metric)
                 ratio = NONE if value is None else f"{value / limit:.2f}"
                 rows.append([output, metric, number(value), number(limit), ratio, least.unit])
         columns = ["output", "metric", "value", "limit", "ratio", "unit"]

@@ -109,7 +109,8 @@ def asked(
     caution_of  why posteriors would not be calibrated on a part of the distributions
     together    observations of a batch
     """
-    spec, record = directory.training_spec(), directory.record()
+    spec = directory.training_spec()
+    record = directory.record()
     parts = partial(parts_of, dataset, spec["split"], record.seed)
     if options.theta is not None:
         count = min(len(next(iter(options.theta.values()))), options.observations)
@@ -122,7 +123,8 @@ def asked(
     if options.dataset is not None:
         tables = tables_of(directory)
         name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
-        source, of_part = generated_of(document, tables, workspace), GIVEN
+        source = generated_of(document, tables, workspace)
+        of_part = GIVEN
         require_variables_of(spec, source, tables, directory.name, f"'{name}'")
         part = parts_of(source, spec["split"], record.seed)[ALL]
     elif of_part not in PARTS:
