@@ -77,18 +77,14 @@ REGIONS = {
 
 
 def ranks(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Distribution functions of the ranks of true values, minus that of uniform ones: a panel per
-    output.
-    """
+    """Distribution functions of ranks, minus that of uniform ones: a panel per output."""
     lines = {in_words(name): {"": numbers[f"{name}_position_share"].values} for name in names}
     words = "rank: share of samples\nbelow the truth", "share of ranks − uniform"
     return _differences(lines, numbers, title, words)
 
 
 def coverage(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Shares of true values inside intervals of each output, and inside regions of all, minus their
-    probability.
-    """
+    """Shares in intervals of each output and in regions of all, minus their probability."""
     levels = {
         f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values}
         for name in names
@@ -155,9 +151,7 @@ def _differences(
 
 
 def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row
-    per output.
-    """
+    """Shares in 90 % intervals, in cells of estimates and of true values: a row per output."""
     probability = float(numbers.attrs["interval"])
     units = {name: unit(numbers, name) for name in names}
     explained: dict[str, bool] = {}
@@ -215,9 +209,7 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
 
 
 Edges = list[tuple[list[str], Array]]
-"""How each axis is called, at length and in short, and the edges of its cells in its unit, drawn at
-equal distances.
-"""
+"""What an axis is called, long and short, and its cells' edges, drawn at equal distances."""
 
 
 def _plane(
@@ -270,9 +262,7 @@ def _line(
 
 
 def _tick(axis: XAxis | YAxis, edges: Array) -> None:
-    """Values at the edges of cells, at every second if there are many; the outer ones are ends of
-    the prior.
-    """
+    """Values at edges of cells, at every second if many; outer ones are ends of the prior."""
     inner = range(len(edges))[1 : -1 : 1 if len(edges) <= MOST_TICKS else 2]
     axis.set_ticks(inner, [f"{edges[edge]:.2g}".replace("-", "\N{MINUS SIGN}") for edge in inner])
 
@@ -304,9 +294,7 @@ CALIBRATION_DRAWINGS = {
 
 
 def _of_calibrations(draw: Callable[[str, Sequence[str], xarray.Dataset], Figure]) -> FigureOfRun:
-    """A picture per calibration: `calibration_ranks`, of another kind than the head
-    `calibration_refined_ranks`.
-    """
+    """A picture per calibration: `calibration_ranks`, `calibration_refined_ranks`."""
 
     def pictures(directory: RunDirectory) -> Pictures:
         for calibration in calibrations_of(directory).values():

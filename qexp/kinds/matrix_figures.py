@@ -90,9 +90,7 @@ def _from_zero(values: Array) -> tuple[float, float]:
 
 
 def around_one(values: Array) -> tuple[float, float]:
-    """The ends of a logarithmic colour scale of ratios, as far below one as above: a factor of 2 to
-    10.
-    """
+    """The ends of a logarithmic scale of ratios, as far below one as above: by 2 to 10."""
     most = float(np.clip(np.exp(half_width(np.log(values[values > 0]))), 2, 10))
     return 1 / most, most
 
@@ -275,9 +273,7 @@ def _draw_plane(
 def _hatch(
     axis: Axes, values: Array, unseen: NDArray[np.bool_], ends: Sequence[tuple[float, float]]
 ) -> Array:
-    """Hatches what is not seen, and returns the values without those; cells without values stay
-    white.
-    """
+    """Hatches what is not seen; returns the values without it. Empty cells stay white."""
     if len(ends) == 2:
         axis.patch.set(hatch="////", edgecolor=HATCHES)
         blank = np.where(np.isnan(values) & ~unseen, 1.0, np.nan)
@@ -406,9 +402,7 @@ def span(values: Array) -> tuple[float, float]:
 
 
 Matrices = Mapping[str, Sequence[Any]]
-"""Title → matrices of runs that differ by their seed, or of one run (each an xarray.Dataset), over
-the same axes.
-"""
+"""Title → matrices of runs that differ by seed, or of one (xarray.Dataset), over the same axes."""
 
 
 def side_by_side(
@@ -525,9 +519,7 @@ def held_out_of(
 
 
 def _averaged(matrices: Matrices) -> bool:
-    """Whether one stands for several seeds: their errors would cancel each other, unlike those of
-    one network.
-    """
+    """Whether one stands for several seeds, whose errors would cancel each other."""
     return any(len(of_title) > 1 for of_title in matrices.values())
 
 
@@ -567,9 +559,7 @@ def _compared(
 
 
 def _absolute(cells: xarray.Dataset, output: str, errors: Array) -> Array:
-    """The absolute value of errors, relative ones or not, as means over noise realisations where
-    there are several.
-    """
+    """The absolute value of errors, relative or not, averaged over noise where it is repeated."""
     if f"{output}_absolute_error" not in cells:
         return np.asarray(np.abs(errors))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -664,9 +654,7 @@ def matrix(directory: RunDirectory) -> Pictures:
 
 
 def matrix_of(folder: Path) -> Figure:
-    """The values of each output over the first two axes of a matrix, at the middle of the
-    others.
-    """
+    """The values of each output over the first two axes, at the middle of the others."""
     record, cells = numbers_of(folder)
     if "held_out" not in record:
         raise missing(
@@ -704,9 +692,7 @@ def matrix_of(folder: Path) -> Figure:
 
 
 def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
-    """The record and the table of a matrix. Raises DamagedError if one of them lacks what every
-    matrix has.
-    """
+    """The record and the table of a matrix. Raises DamagedError if one of them lacks something."""
     record, cells = formats.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
     _require(folder / MATRIX_RECORD, record, ("run", "dataset", "axes", "fixed"))
     outputs = outputs_among(cells.data_vars)

@@ -41,21 +41,20 @@ def names(baselines: Sequence[Description], table: Table) -> list[str]:
     names = []
     for kind, baseline in zip(types, baselines, strict=True):
         defaults = table[kind].defaults
-        changes = [
-            f"{name} {_in_words(value)}"
-            for name, value in baseline["parameters"].items()
-            if name not in defaults or _in_words(value) != _in_words(defaults[name])
-        ]
-        names.append(
-            f"{kind} ({'; '.join(changes)})" if types.count(kind) > 1 and changes else kind
-        )
+        changes = []
+        for name, value in baseline["parameters"].items():
+            if name not in defaults or _in_words(value) != _in_words(defaults[name]):
+                changes.append(f"{name} {_in_words(value)}")
+        several = types.count(kind) > 1 and changes
+        names.append(f"{kind} ({'; '.join(changes)})" if several else kind)
     return names
 
 
 def repeated(baselines: Sequence[Description]) -> Iterator[tuple[int, int]]:
     """Duplicate baselines: the position of each, and that of its first occurrence."""
     for position, baseline in enumerate(baselines):
-        if (first := list(baselines).index(baseline)) < position:
+        first = list(baselines).index(baseline)
+        if first < position:
             yield position, first
 
 
@@ -152,7 +151,8 @@ def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
             fitted = PLSRegression(max(wanted), scale=False).fit(inputs, target)
         # The first components do not depend on the later ones: one fit gives the estimates for all
         # choices.
-        scores, loadings = fitted.transform(others), fitted.y_loadings_[0]
+        scores = fitted.transform(others)
+        loadings = fitted.y_loadings_[0]
         return np.asarray(
             target.mean() + np.stack([scores[:, :number] @ loadings[:number] for number in wanted])
         )
@@ -170,29 +170,24 @@ def svr(
     ) -> Array:
         from sklearn.svm import SVR
 
-        machines = [
-            SVR(C=choice["cost"], gamma=choice["gamma"], epsilon=choice["epsilon"])
-            for choice in choices
-        ]
-        return np.stack([machine.fit(inputs, target).predict(others) for machine in machines])
+        estimates = []
+        for choice in choices:
+            machine = SVR(C=choice["cost"], gamma=choice["gamma"], epsilon=choice["epsilon"])
+            estimates.append(machine.fit(inputs, target).predict(others))
+        return np.stack(estimates)
 
-    choices = [
-        {"cost": cost, "gamma": gamma, "epsilon": epsilon}
-        for cost, gamma, epsilon in product(costs, gammas, epsilons)
-    ]
+    names = "cost", "gamma", "epsilon"
+    combinations = product(costs, gammas, epsilons)
+    choices = [dict(zip(names, values, strict=True)) for values in combinations]
     return Baseline(choices, estimate)
 
 
 MOST_ROWS = 5000
-"""Limit for a Gaussian process, whose time grows with the cube of the rows, and its memory with
-their square.
-"""
+"""Limit for a Gaussian process: time grows with the cube of the rows, memory with the square."""
 
 
 def gaussian_process(restarts: int = 1) -> Baseline:
-    """Gaussian process regression. Its estimates raise ValueError for more than `MOST_ROWS`
-    rows.
-    """
+    """Gaussian process regression. ValueError for estimates from more than `MOST_ROWS` rows."""
 
     def estimate(
         inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
@@ -341,9 +336,7 @@ InnerSplits = Callable[[Rows], Sequence[Split]]
 """A function that splits row numbers into training and test rows."""
 
 BaselineTransform = tuple[Callable[[Array], Array], Callable[[Array], Array]]
-"""A transform of the target and its inverse. Linear ones have no effect, since targets are
-standardized.
-"""
+"""A transform of the target and its inverse; linear ones do nothing to a standardized target."""
 
 
 def cross_validated(
@@ -371,20 +364,17 @@ def cross_validated(
     folds.
     Raises ValueError for values that are not finite, and for inner folds outside the training rows.
     """
-    features, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    outputs = [
-        _Output(
-            baseline, features, target, transform, seed, None if baseline.takes_gaps else completed
-        )
-        for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True)
-    ]
-    total, times = np.zeros_like(true), np.zeros(len(true), dtype=np.int64)
+    features = np.asarray(inputs, dtype=np.float64)
+    true = np.asarray(targets, dtype=np.float64)
+    outputs, filled = [], None if baseline.takes_gaps else completed
+    for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True):
+        outputs.append(_Output(baseline, features, target, transform, seed, filled))
+    total = np.zeros_like(true)
+    times = np.zeros(len(true), dtype=np.int64)
     for train, test in folds:
         choices = [output.choose(train, inner) for output in outputs]
-        columns = [
-            output.estimate(train, test, [choice])[0]
-            for output, choice in zip(outputs, choices, strict=True)
-        ]
+        pairs = zip(outputs, choices, strict=True)
+        columns = [output.estimate(train, test, [choice])[0] for output, choice in pairs]
         total[test] += np.stack(columns, axis=1)
         times[test] += 1
     values = np.full_like(true, np.nan)
@@ -415,9 +405,7 @@ class _Output:
         return choices[int(np.argmin(np.where(np.isfinite(squared), squared, np.inf)))]
 
     def estimate(self, train: Rows, test: Rows, choices: Sequence[Choice]) -> Array:
-        """Estimates of the test rows, (choice, test row), in the target's own unit, fitted to the
-        training rows.
-        """
+        """Estimates of test rows, (choice, test row), in the target's unit, fitted to training."""
         forward, inverse = (
             self.transform
             if self.transform and self.baseline.transformed
@@ -497,7 +485,8 @@ def compared_estimators(
     true = np.asarray(truth, dtype=np.float64)
     estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
     held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
-    group, rows = None if groups is None else np.asarray(groups)[held_out], list[dict[str, Any]]()
+    group = None if groups is None else np.asarray(groups)[held_out]
+    rows = list[dict[str, Any]]()
     notes, periods = notes or {}, periods or {}
     for column, (output, unit) in enumerate(units.items()):
         metrics = with_period(

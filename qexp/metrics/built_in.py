@@ -131,9 +131,7 @@ METRICS: dict[str, Entry] = {
 
 
 def metric_in_words(key: str) -> str:
-    """A metric for readers: `R²` for `r2`; of an extension, and of other columns, the key in
-    words.
-    """
+    """A metric for readers: `R²` for `r2`; of an extension, and of other columns, in words."""
     name = METRICS[key].build().name if key in METRICS else ""
     return name or key.replace("_", " ").replace(".", ", ")
 
@@ -143,7 +141,5 @@ ALWAYS = ("mae", "rmse", "bias", "r2", "mre")
 
 
 def asked_for(names: Iterable[str]) -> list[str]:
-    """The names of the metrics to report for an output: those of `ALWAYS`, and those of the
-    experience.
-    """
+    """The metrics to report for an output: those of `ALWAYS`, and those of the experience."""
     return list(dict.fromkeys([*ALWAYS, *names]))

@@ -5,7 +5,7 @@ noise.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
@@ -34,23 +34,19 @@ class IntervalShare:
     expected: tuple[float, float]
     """Where the share lies for calibrated intervals, with probability `RANGE_LEVEL`."""
     p_value: float
-    """Probability of a number as far from the expected one, for calibrated intervals (exact,
-    two-sided).
-    """
+    """Probability of a number as far from the expected one if calibrated (exact, two-sided)."""
 
 
-def coverage(inside: NDArray[np.bool_], probability: float) -> IntervalShare:
-    """Count true values inside their intervals, (observation,), beside what the binomial
-    distribution expects.
-    """
-    count, hits = len(inside), int(inside.sum())
+def coverage(covered: NDArray[np.bool_], probability: float) -> IntervalShare:
+    """True values inside their intervals, (observation,), beside the binomial distribution."""
+    count, hits = len(covered), int(covered.sum())
     low, high = expected(count, probability)
     p_value = float(binomtest(hits, count, probability).pvalue)
     return IntervalShare(probability, hits / count, (low / count, high / count), p_value)
 
 
 def coverages(levels: Array) -> list[IntervalShare]:
-    """Of the intervals or regions that hold each of `PROBABILITIES`.
+    """Shares in the intervals or regions that hold each of `PROBABILITIES`.
 
     levels  (observation,), the probability in the smallest interval that holds the true value
     """
@@ -58,11 +54,9 @@ def coverages(levels: Array) -> list[IntervalShare]:
 
 
 def expected(count: int, probability: float) -> tuple[int, int]:
-    """How many of `count` calibrated intervals hold their true value: a range of probability
-    `RANGE_LEVEL` or more.
-    """
-    outside = (1 - RANGE_LEVEL) / 2
-    return int(binom.ppf(outside, count, probability)), int(binom.isf(outside, count, probability))
+    """How many of `count` intervals hold their true value: a range of probability `RANGE_LEVEL`."""
+    tail = (1 - RANGE_LEVEL) / 2
+    return int(binom.ppf(tail, count, probability)), int(binom.isf(tail, count, probability))
 
 
 # Where intervals are too narrow: how many true values they hold in cells, and how that depends on
@@ -102,45 +96,41 @@ class Cells:
 
     @property
     def wrong(self) -> NDArray[np.int64]:
-        """-1 where intervals are too narrow, 1 where they are too wide, beyond chance in that many
-        cells; else 0.
+        """-1 where intervals are too narrow, 1 where too wide, beyond chance in so many cells.
 
         Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian J. of
         Statistics 6, 65-70.
         """
         signs = np.zeros(self.count.shape, dtype=np.int64)
         cells = [tuple(cell) for cell in np.argwhere(~self.few)]
-        chances = [
-            binomtest(int(self.inside[cell]), int(self.count[cell]), self.probability).pvalue
-            for cell in cells
-        ]
-        for remaining, index in zip(
-            range(len(cells), 0, -1), np.argsort(chances, kind="stable"), strict=True
-        ):
-            if chances[index] > SIGNIFICANT_P / remaining:
+        chances = []
+        for cell in cells:
+            hits = int(self.inside[cell])
+            count = int(self.count[cell])
+            chances.append(binomtest(hits, count, self.probability).pvalue)
+        for done, index in enumerate(np.argsort(chances, kind="stable")):
+            if chances[index] > SIGNIFICANT_P / (len(cells) - done):
                 break
             cell = cells[index]
             signs[cell] = 1 if self.inside[cell] > self.probability * self.count[cell] else -1
         return signs
 
 
-def cells(inside: NDArray[np.bool_], coordinates: Array, number: int, probability: float) -> Cells:
+def cells(covered: NDArray[np.bool_], coordinates: Array, number: int, probability: float) -> Cells:
     """Count in cells of equal size.
 
-    inside       (observation,), whether the interval holds the true value
+    covered      (observation,), whether the interval holds the true value
     coordinates  (observation, axis), between 0 and 1: shares of the prior below a value
     number       of cells along each axis
     """
     edges = [np.linspace(0, 1, number + 1)] * coordinates.shape[1]
     count, _ = np.histogramdd(coordinates, edges)
-    hits, _ = np.histogramdd(coordinates[inside], edges)
+    hits, _ = np.histogramdd(coordinates[covered], edges)
     return Cells(probability, count.astype(np.int64), hits.astype(np.int64))
 
 
 def cells_along(count: int, axes: int, probability: float) -> int:
-    """The number of cells along each axis: as many as show it where the coverage in one of them is
-    lower by 0.1.
-    """
+    """The number of cells along each axis that shows a coverage that is lower by 0.1 in one."""
     for number in range(10, 2, -1):
         in_each = count // number**axes
         if in_each and probability - expected(in_each, probability)[0] / in_each <= 0.1:
@@ -149,15 +139,13 @@ def cells_along(count: int, axes: int, probability: float) -> int:
 
 
 PERMUTATIONS, FEW_PERMUTATIONS = 1000, 10
-"""Number of permutations of a test; if fewer than so many are as extreme, their tail is that of a
-distribution.
-"""
+"""Permutations of a test; if fewer are as extreme, their tail is that of a distribution."""
 
 OBSERVATIONS_PER_TERM = 10
 """Least number of them for each term of a regression with products of coordinates."""
 
 
-def trend(inside: NDArray[np.bool_], coordinates: Array) -> float:
+def trend(covered: NDArray[np.bool_], coordinates: Array) -> float:
     """p-value of the hypothesis that whether intervals hold the truth, (observation,), does not
     depend on coordinates, (observation, axis), between 0 and 1: of the sum of squares that a
     quadratic regression explains, or one without products for few observations. Where the share is
@@ -173,12 +161,11 @@ def trend(inside: NDArray[np.bool_], coordinates: Array) -> float:
     pairs = list(combinations_with_replacement(axes, 2))
     if len(centred) < OBSERVATIONS_PER_TERM * (len(axes) + len(pairs)):
         pairs = [(axis, axis) for axis in axes]
-    terms = np.column_stack(
-        [centred, *(centred[:, first] * centred[:, second] for first, second in pairs)]
-    )
+    products = [centred[:, first] * centred[:, second] for first, second in pairs]
+    terms = np.column_stack([centred, *products])
     basis, sizes, _ = np.linalg.svd(terms - terms.mean(axis=0), full_matrices=False)
     basis = basis[:, sizes > ROUNDING * max(sizes.max(), 1.0)]
-    values = inside - inside.mean()
+    values = covered - covered.mean()
     found = float(np.square(values @ basis).sum())
     chance = np.square(values[_permutations(len(values))] @ basis).sum(axis=1)
     extreme = int((chance >= found * (1 - ROUNDING)).sum())
@@ -241,8 +228,10 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
     conservative by that.
     """
     squares = np.square(whitened)
-    degrees, sums = max(whitened.shape[1] - unknowns, 1), squares.sum(axis=1)
-    total, log_total = chdtrc(degrees, sums), log_chdtrc(degrees, sums)
+    degrees = max(whitened.shape[1] - unknowns, 1)
+    sums = squares.sum(axis=1)
+    total = chdtrc(degrees, sums)
+    log_total = log_chdtrc(degrees, sums)
     counts = np.bincount(blocks)
     used = np.flatnonzero(counts >= FEWEST_POINTS)
     if not len(used):
@@ -250,13 +239,15 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
         return Misfit(total, ones, ones, np.stack([log_total, 0 * ones, 0 * ones]))
     membership = (blocks[:, None] == used).astype(np.float64)
     sizes = counts[used].astype(np.float64)
-    means, within = whitened @ membership / np.sqrt(sizes), squares @ membership
-    beyond, smooth = chdtrc(sizes, within).min(axis=1), np.square(means).sum(axis=1)
-    log_local = np.log(len(used)) + log_chdtrc(sizes, within).min(axis=1)
+    means = whitened @ membership / np.sqrt(sizes)
+    block_sums = squares @ membership
+    largest = chdtrc(sizes, block_sums).min(axis=1)
+    smooth = np.square(means).sum(axis=1)
+    log_local = np.log(len(used)) + log_chdtrc(sizes, block_sums).min(axis=1)
     return Misfit(
         total=total,
         smooth=chdtrc(len(used), smooth),
-        local=-np.expm1(len(used) * np.log1p(-np.minimum(beyond, 1 - 1e-16))),
+        local=-np.expm1(len(used) * np.log1p(-np.minimum(largest, 1 - 1e-16))),
         logs=np.stack([log_total, log_chdtrc(len(used), smooth), log_local]),
     )
 
@@ -265,7 +256,8 @@ def log_chdtrc(degrees: Array | int, chi2: Array | float) -> Array:
     """The logarithm of the probability of a larger χ², also where the probability is too small for
     a number.
     """
-    a, x = np.asarray(degrees) / 2, np.maximum(np.asarray(chi2) / 2, 1e-300)
+    a = np.asarray(degrees) / 2
+    x = np.maximum(np.asarray(chi2) / 2, 1e-300)
     far = a * np.log(x) - x - gammaln(a) - np.log(np.maximum(x - a + 1, 1))
     probability = chdtrc(degrees, chi2)
     # Where it is 0, by the first term of a continued fraction.
@@ -288,9 +280,9 @@ def blocks_of_tracks(positions: Array, tracks: Sequence[slice]) -> NDArray[np.in
 def blocks_of(x: Array, y: Array) -> NDArray[np.intp]:
     """The block of each point, (point,), of BLOCKS x BLOCKS over the area in which they lie."""
     numbers = []
-    for along in (x, y):
-        low, high = float(along.min()), float(along.max())
-        share = (along - low) / (high - low or 1.0)
+    for coordinate in (x, y):
+        low, high = float(coordinate.min()), float(coordinate.max())
+        share = (coordinate - low) / (high - low or 1.0)
         numbers.append(np.minimum((share * BLOCKS).astype(np.intp), BLOCKS - 1))
     return numbers[0] * BLOCKS + numbers[1]
 
@@ -319,9 +311,9 @@ def positions(
         count = draws.shape[1]
         every = np.ceil(count / np.clip(effective, 1, count)).astype(int)
         used = np.arange(count) % every[:, None] == 0
-    below = np.sum((draws < truth[:, None]) & used, axis=1)
+    lower = np.sum((draws < truth[:, None]) & used, axis=1)
     equal = np.sum((draws == truth[:, None]) & used, axis=1)
-    return np.asarray((below + random.random(len(truth)) * (equal + 1)) / (used.sum(axis=1) + 1))
+    return np.asarray((lower + random.random(len(truth)) * (equal + 1)) / (used.sum(axis=1) + 1))
 
 
 def density_levels(
@@ -346,8 +338,7 @@ def reference_levels(
     random: np.random.Generator,
     effective: Array | None = None,
 ) -> Array:
-    """The posterior probability of the ball around a reference point on whose surface the true
-    values lie.
+    """The posterior probability of a reference point's ball on whose surface the truth lies.
 
     truth       (observation, variable), in coordinates in which distances have a meaning
     draws       (observation, draw, variable)
@@ -361,9 +352,7 @@ def reference_levels(
 
 
 def central_levels(of_truth: Array) -> Array:
-    """The probability in the smallest central interval that holds each true value, from its
-    position.
-    """
+    """The probability in the smallest central interval that holds a true value, by its position."""
     return np.abs(2 * of_truth - 1)
 
 
@@ -374,9 +363,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class RelativeWidth:
-    """The median ratio of the widths of intervals, with its 95 % interval over observations by
-    bootstrap.
-    """
+    """The median ratio of widths of intervals, with its 95 % interval by bootstrap."""
 
     count: int
     median: float
@@ -384,9 +371,7 @@ class RelativeWidth:
 
 
 def relative_width(widths: Array, exact: Array, random: np.random.Generator) -> RelativeWidth:
-    """Compare widths of intervals, (observation,), with those of the exact posteriors of the same
-    observations.
-    """
+    """Compare widths of intervals, (observation,), with those of the exact posteriors."""
     ratios = widths / exact
     chosen = random.integers(len(ratios), size=(RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(ratios[chosen], axis=1), (0.025, 0.975))
@@ -414,9 +399,7 @@ NOTICED_POWER = 0.9
 
 @dataclass(frozen=True)
 class Uniformity:
-    """The empirical distribution function of numbers that should be uniform, and its simultaneous
-    band.
-    """
+    """The distribution function of numbers that should be uniform, with its simultaneous band."""
 
     count: int
     points: Array
@@ -439,13 +422,20 @@ def uniformity(values: Array) -> Uniformity:
     """
     count = len(values)
     points = points_for(count)
-    below = np.searchsorted(np.sort(values), points, side="right")
-    tails = np.minimum(binom.cdf(below, count, points), binom.sf(below - 1, count, points))
+    lower_count = np.searchsorted(np.sort(values), points, side="right")
+    left = binom.cdf(lower_count, count, points)
+    right = binom.sf(lower_count - 1, count, points)
+    tails = np.minimum(left, right)
     least = float(2 * tails.min() * (1 + ROUNDING))
     lower, upper = band(count)
-    p_value = 1.0 if least >= 1 else 1 - inside(*_counts(count, least), points, count)
+    p_value = 1.0 if least >= 1 else 1 - probability_inside(*_counts(count, least), points, count)
     return Uniformity(
-        count, points, below / count, lower / count, upper / count, float(np.clip(p_value, 0, 1))
+        count,
+        points,
+        lower_count / count,
+        lower / count,
+        upper / count,
+        float(np.clip(p_value, 0, 1)),
     )
 
 
@@ -457,34 +447,32 @@ def points_for(count: int) -> Array:
 
 @lru_cache(maxsize=32)
 def band(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Least and greatest numbers of `count` uniform ones below each of `points_for(count)`,
-    simultaneously.
-    """
+    """Least and greatest numbers of `count` below each of `points_for(count)`, simultaneously."""
     points = points_for(count)
-    low, high = (1 - CONFIDENCE) / (2 * len(points) + 2), 1 - CONFIDENCE
+    low = (1 - CONFIDENCE) / (2 * len(points) + 2)
+    high = 1 - CONFIDENCE
     # Bisection, as the probability is a step function of the pointwise one.
     while high - low > 1e-3 * low:
         middle = (low * high) ** 0.5
-        if inside(*_counts(count, middle), points, count) >= CONFIDENCE:
+        if probability_inside(*_counts(count, middle), points, count) >= CONFIDENCE:
             low = middle
         else:
             high = middle
     return _counts(count, low)
 
 
-def _counts(count: int, outside: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers below each point such that fewer, and more, have probability of at most `outside` /
-    2.
-    """
-    points, half = points_for(count), outside / 2
+def _counts(count: int, excluded: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers below points such that fewer, or more, have probability `excluded` / 2 at most."""
+    points, half = points_for(count), excluded / 2
     lower = binom.ppf(half, count, points)
     lower += binom.cdf(lower, count, points) <= half
     return lower.astype(np.int64), binom.isf(half, count, points).astype(np.int64)
 
 
-def inside(lower: NDArray[np.int64], upper: NDArray[np.int64], shares: Array, count: int) -> float:
-    """The probability that of `count` independent numbers between `lower` and `upper` lie below
-    each of some points.
+def probability_inside(
+    lower: NDArray[np.int64], upper: NDArray[np.int64], shares: Array, count: int
+) -> float:
+    """The probability that `lower` to `upper` of `count` numbers lie below each of some points.
 
     shares  the probability that a number lies below each point
     The numbers are a Poisson process under the condition that it has `count` events, which makes
@@ -503,33 +491,29 @@ def inside(lower: NDArray[np.int64], upper: NDArray[np.int64], shares: Array, co
 
 @dataclass(frozen=True)
 class Power:
-    """Which faults of posteriors a number of observations shows, with probability
-    `NOTICED_POWER`.
-    """
+    """Faults that a number of observations shows, with probability `NOTICED_POWER`."""
 
     narrow: float
-    """Ratio of the widths of intervals that are too narrow to the right ones, at which that is
-    noticed.
-    """
+    """Ratio of the widths of too narrow intervals to the right ones, at which that is noticed."""
     shift: float
     """Shift of the medians that is noticed, in standard deviations of the posteriors."""
 
 
 @lru_cache(maxsize=32)
 def power(count: int) -> Power:
-    """What positions of `count` true values can show, for normal posteriors. Zero and infinity
-    where nothing would.
-    """
+    """What positions of `count` true values can show of normal posteriors; 0 and ∞ for nothing."""
     points, bounds = points_for(count), band(count)
-    at = norm.ppf(points)
+    scores = norm.ppf(points)
 
-    def lacking(shares: Callable[[float], Array]) -> Callable[[float], float]:
-        return lambda size: NOTICED_POWER - (1 - inside(*bounds, shares(size), count))
+    def narrow(ratio: float) -> float:
+        """The power that is lacking."""
+        stays = probability_inside(*bounds, norm.cdf(ratio * scores), count)
+        return NOTICED_POWER - (1 - stays)
 
-    narrow, shifted = (
-        lacking(lambda ratio: norm.cdf(ratio * at)),
-        lacking(lambda shift: norm.cdf(at + shift)),
-    )
+    def shifted(shift: float) -> float:
+        stays = probability_inside(*bounds, norm.cdf(scores + shift), count)
+        return NOTICED_POWER - (1 - stays)
+
     least, most = 1e-3, 10.0
     return Power(
         float(brentq(narrow, least, 1.0, xtol=1e-4)) if narrow(least) < 0 else 0.0,
@@ -543,8 +527,7 @@ CLASSIFIER = "scikit-learn's MLPClassifier, two hidden layers of ten units per v
 
 
 def distinguished(first: Array, second: Array, seed: int) -> float:
-    """The share of draws of two distributions whose origin the classifier finds, cross-validated;
-    0.5 if alike.
+    """The share of draws whose origin the classifier finds, cross-validated; 0.5 if alike.
 
     first, second  (draw, variable), as many each
     Lopez-Paz and Oquab (2017), Revisiting classifier two-sample tests, ICLR; with the classifier,

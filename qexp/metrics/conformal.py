@@ -121,9 +121,7 @@ def cross_interval(
 
 
 def uncrossed(low: Array, high: Array) -> tuple[Array, Array]:
-    """Intervals; those whose ends have passed each other, by negative scores, are the point in
-    between.
-    """
+    """Intervals; where negative scores let the ends pass each other, the point in between."""
     crossed = low > high
     middle = np.where(crossed, low, 0) / 2 + np.where(crossed, high, 0) / 2
     return np.where(crossed, middle, low), np.where(crossed, middle, high)
@@ -155,10 +153,8 @@ def thinned(
         parts.append(
             (scores[rows[ends]], np.full(len(ends), number), np.diff(total[ends], prepend=0.0))
         )
-    fewer_scores, of_folds, fewer_weights = (
-        np.concatenate(values) for values in zip(*parts, strict=True)
-    )
-    return fewer_scores, of_folds, fewer_weights
+    fewer, folds, weights = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return fewer, folds, weights
 
 
 # The scale on which an output's errors are compared and its intervals are symmetrical.
@@ -195,8 +191,8 @@ class Scale:
         )
         with np.errstate(invalid="ignore", divide="ignore"):
             scaled = self.forward(true)
-            outside = np.maximum(lower - scaled, scaled - upper)
-        return np.where(np.isnan(outside), np.inf, outside)
+            distance = np.maximum(lower - scaled, scaled - upper)
+        return np.where(np.isnan(distance), np.inf, distance)
 
     def forwarded(self, low: ArrayLike, high: ArrayLike) -> tuple[Array, Array]:
         """The ends of intervals in the output's own unit on this scale, the lower one first."""
@@ -205,9 +201,7 @@ class Scale:
         return np.minimum(*ends), np.maximum(*ends)
 
     def ends(self, low: Array, high: Array) -> tuple[Array, Array]:
-        """An interval on this scale in the output's own unit, within its limits; of a decreasing
-        scale turned round.
-        """
+        """An interval on this scale in the output's own unit, within its limits, ends in order."""
         with np.errstate(over="ignore", invalid="ignore"):
             ends = self.inverse(low), self.inverse(high)
         lower, upper = np.minimum(*ends), np.maximum(*ends)
@@ -216,8 +210,6 @@ class Scale:
         return np.clip(lower, self.low, self.high), np.clip(upper, self.low, self.high)
 
     def around(self, low: ArrayLike, high: ArrayLike, radius: Array) -> tuple[Array, Array]:
-        """Intervals that are moved outwards by radii on this scale, (row,); inwards by negative
-        ones.
-        """
+        """Intervals whose ends move outwards by radii on this scale, (row,), if not negative."""
         lower, upper = self.forwarded(low, high)
         return self.ends(*uncrossed(lower - radius, upper + radius))

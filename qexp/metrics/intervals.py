@@ -25,9 +25,7 @@ class Estimate:
     n: int
     mean: float
     standard_deviation: float | None
-    """Sample standard deviation, with n − 1; None for a single value, and for a difference of two
-    means.
-    """
+    """Sample standard deviation, with n − 1; None for one value, or a difference of two means."""
     interval: tuple[float, float] | None
     """Confidence interval of the mean, at `LEVEL`; None for a single value."""
     least: float
@@ -152,11 +150,8 @@ def intervals(
     metrics: Metrics, estimate: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
 ) -> dict[str, Interval | None]:
     """Metric → its interval, for all additive ones."""
-    return {
-        name: interval(metric, estimate, truth, groups)
-        for name, metric in metrics.items()
-        if metric.additive is not None
-    }
+    additive = {name: metric for name, metric in metrics.items() if metric.additive is not None}
+    return {name: interval(metric, estimate, truth, groups) for name, metric in additive.items()}
 
 
 def intervals_over_pieces(pieces: Sequence[Sums]) -> dict[str, Interval | None]:
@@ -182,18 +177,13 @@ def difference(
     truth: ArrayLike,
     groups: ArrayLike | None = None,
 ) -> tuple[float, Interval | None]:
-    """The metric of the first estimator minus that of the second, over the same rows, with its
-    interval.
-    """
+    """The metric of the first estimator minus that of the second, on the same rows."""
     additive = _additive(metric)
     size, totals = _of_groups(
         [additive.centred(estimate, truth) for estimate in (first, second)], groups
     )
-    (value, without), (other_value, other_without) = (
-        _values(additive, sums, size) for sums in totals
-    )
-    apart = value - other_value
-    return apart, _ends(apart, without - other_without, size, PLAIN)
+    (value, left), (other, other_left) = (_values(additive, sums, size) for sums in totals)
+    return value - other, _ends(value - other, left - other_left, size, PLAIN)
 
 
 def _additive(metric: Metric) -> Additive:
@@ -213,52 +203,49 @@ def _of_groups(
     rows = np.arange(len(estimators[0][0]))
     group = rows if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     size = np.bincount(group).astype(np.float64)
-    return size, [
-        [np.bincount(group, weights=term).astype(np.float64) for term in terms]
-        for terms in estimators
-    ]
+    totals = []
+    for terms in estimators:
+        totals.append([np.bincount(group, weights=term).astype(np.float64) for term in terms])
+    return size, totals
 
 
 def _values(additive: Additive, sums: Sequence[Array], size: Array) -> tuple[float, Array]:
     """The metric of all groups, and of all but each, (group,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        without = additive.value([total.sum() - total for total in sums], size.sum() - size)
-    return additive.of_sums(int(size.sum()), [total.sum() for total in sums]), np.asarray(
-        without, dtype=np.float64
-    )
+        left = additive.value([total.sum() - total for total in sums], size.sum() - size)
+    value = additive.of_sums(int(size.sum()), [total.sum() for total in sums])
+    return value, np.asarray(left, dtype=np.float64)
 
 
 def _interval(metric: Metric, sums: Sequence[Array], size: Array) -> Interval | None:
-    value, without = _values(_additive(metric), sums, size)
-    values = np.append(without, value)
+    value, left = _values(_additive(metric), sums, size)
+    values = np.append(left, value)
     least, greatest = metric.meaning.limits(values.tolist())
     scale = PLAIN
     if least == 0 and values.all():
         scale = LOGARITHMIC
     elif greatest == 1 and (values < 1).all():
         scale = BELOW_ONE
-    ends = _ends(value, without, size, scale)
+    ends = _ends(value, left, size, scale)
     return None if ends is None else (max(ends[0], least), min(ends[1], greatest))
 
 
-def _ends(value: float, without: Array, size: Array, scale: Scale) -> Interval | None:
+def _ends(value: float, left: Array, size: Array, scale: Scale) -> Interval | None:
     """The interval of a number, given those that are left without each of the groups, (group,).
 
     Groups of n rows each count as (Σ n)² / Σ n² of equal size (Kish 1965, Survey Sampling).
     """
-    groups = len(without)
-    if groups < 2 or not (np.isfinite(without).all() and math.isfinite(value)):
+    groups = len(left)
+    if groups < 2 or not (np.isfinite(left).all() and math.isfinite(value)):
         return None
-    if np.ptp(without) <= 1e-12 * abs(value):
+    if np.ptp(left) <= 1e-12 * abs(value):
         return value, value
-    scaled = scale.forward(without)
+    scaled = scale.forward(left)
     centre = groups * scale.forward(np.array([value]))[0] - (groups - 1) * scaled.mean()
     error = math.sqrt((groups - 1) / groups * np.square(scaled - scaled.mean()).sum())
     freedom = max(1.0, float(size.sum() ** 2 / np.square(size).sum()) - 1)
     half_width = quantile((1 + LEVEL) / 2, freedom) * error
     with np.errstate(over="ignore"):
-        low, high = sorted(
-            float(end)
-            for end in scale.inverse(np.array([centre - half_width, centre + half_width]))
-        )
+        ends = scale.inverse(np.array([centre - half_width, centre + half_width]))
+        low, high = sorted(map(float, ends))
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None

@@ -19,9 +19,7 @@ BEST = (LOWEST, HIGHEST, ZERO)
 """Which values are better; `zero`: those closest to zero, from either side."""
 
 MAIN_METRIC = "mae"
-"""The metric by which listings, curves and comparisons show an output at a glance: every run
-reports it.
-"""
+"""The metric by which listings, curves and comparisons show an output: every run reports it."""
 
 NETWORK = "network"
 """The estimator that the others are compared with."""
@@ -71,9 +69,7 @@ UNKNOWN = Meaning()
 
 
 def main_metric(metrics: Iterable[str]) -> str | None:
-    """The metric of an output that is shown at a glance: `MAIN_METRIC`, or the first one of
-    others.
-    """
+    """The metric of an output at a glance: `MAIN_METRIC`, or the first one of others."""
     names = list(metrics)
     return MAIN_METRIC if MAIN_METRIC in names else next(iter(names), None)
 
@@ -88,9 +84,7 @@ NONE = "-"
 
 
 class Numbers(str):
-    """A text for readers with the numbers it was made of: one, or a mean and its deviation, or two
-    ends.
-    """
+    """A text for readers with the numbers it was made of, such as a mean and its deviation."""
 
     values: tuple[float, ...]
 
@@ -120,9 +114,7 @@ def number(value: float | None, meaning: Meaning = UNKNOWN) -> str:
 
 @dataclass(frozen=True)
 class Rounding:
-    """A rounding to a number of decimals; very small and very large numbers get a power of ten as a
-    factor.
-    """
+    """A rounding to decimals; very small and very large numbers get a power of ten as a factor."""
 
     decimals: int
     exponent: int = 0
@@ -157,27 +149,22 @@ def rounding(value: float, uncertainty: float) -> Rounding:
 
 
 SKEWED_SHARE = 20
-"""Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may
-be nothing.
-"""
+"""Least share of an interval's width by which numbers are rounded: a side of it may be nothing."""
 
 FINEST_RATIO = 100
 """Largest ratio of an interval around zero to the uncertainty by which its number is rounded."""
 
 TELLING_RATIO = 100
-"""Largest ratio of an interval's ends, from a tenth to ten times the value, that says something of
-its size.
-"""
+"""Largest ratio of an interval's ends, 0.1 to 10 times the value, that tells its size."""
 
 
 def with_interval(
-    value: float, ends: Sequence[float] | None, meaning: Meaning = UNKNOWN, over: str = ""
+    value: float, ends: Sequence[float] | None, meaning: Meaning = UNKNOWN, counted: str = ""
 ) -> tuple[str, str]:
-    """A number and its interval for readers: the number with three digits at least, unless it may
-    be zero.
+    """A number and its interval for readers: three digits at least, unless it may be zero.
 
-    over  what the interval is over, such as `2 groups`: if it tells nothing, that these are too few
-          is said instead
+    counted  what the interval is over, such as `2 groups`: if it tells nothing, that these are too
+             few is said instead
     """
     text = number(value, meaning)
     if ends is None:
@@ -190,14 +177,12 @@ def with_interval(
         least = max(abs(value) / 10, (high - low) / FINEST_RATIO if low < 0 < high else 0.0)
         text = rounding(value, min(side, least)).number(value)
     if tells_nothing(ends, meaning):
-        return text, f"{over} are too few" if over else "too few to tell"
+        return text, f"{counted} are too few" if counted else "too few to tell"
     return text, rounding(value, side).interval(low, high)
 
 
 def tells_nothing(ends: Sequence[float] | None, meaning: Meaning) -> bool:
-    """Whether an interval leaves open even the order of magnitude, of errors or of what is missing
-    to an R² of 1.
-    """
+    """Whether an interval leaves even the order of magnitude open, or that of 1 − R²."""
     if ends is None:
         return False
     low, high = (1 - ends[1], 1 - ends[0]) if meaning.is_share else ends
@@ -205,9 +190,7 @@ def tells_nothing(ends: Sequence[float] | None, meaning: Meaning) -> bool:
 
 
 DIGITS_KEPT = 1e-12
-"""Half an interval, as a share of its value, at which it is that of rounding in double
-precision.
-"""
+"""Half an interval, as a share of its value, at which it is rounding in double precision."""
 
 
 def rounding_of_interval(
@@ -226,16 +209,12 @@ def rounding_of_interval(
 
 
 def _order(value: float) -> int:
-    """Exponent of the first significant digit after rounding to two: 0 for 1.0 to 9.9, 1 for 9.96,
-    which becomes 10.
-    """
+    """Exponent of the first digit after rounding to two: 0 for 9.9, 1 for 9.96, which is 10."""
     return int(f"{value:.1e}".partition("e")[2])
 
 
 def measured(mean: float, deviation: float | None) -> str:
-    """A value with its deviation, such as `0.00972 ± 0.00040`; four significant digits if that is
-    missing or zero.
-    """
+    """A value with its deviation, `0.00972 ± 0.00040`; four digits if there is no deviation."""
     if deviation is None:
         return number(mean)
     if deviation == 0 or not math.isfinite(deviation):
@@ -254,9 +233,7 @@ FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 """As wide as a digit, and as a decimal point."""
 
 ALIKE_RATIO = 100
-"""Ratio of the largest to the smallest number of a column up to which all have the same number of
-decimals.
-"""
+"""Ratio of the largest to the smallest number up to which a column has the same decimals."""
 
 
 def printed(text: str) -> str:
@@ -281,23 +258,20 @@ def aligned(cells: Sequence[str]) -> list[str]:
     ends = [None if _POWER.search(text) else _DECIMALS.search(text) for text in texts]
     decimals = [end and len(end[1] or "") for end in ends]
     most = max((count for count in decimals if count is not None), default=0)
-    return [
-        printed(text)
-        + (
-            FIGURE_SPACE * (most - count) + POINT_SPACE * (not count and most > 0)
-            if count is not None
-            else ""
-        )
-        for text, count in zip(texts, decimals, strict=True)
-    ]
+    aligned = []
+    for text, count in zip(texts, decimals, strict=True):
+        text = printed(text)
+        if count is not None:
+            text += FIGURE_SPACE * (most - count) + POINT_SPACE * (not count and most > 0)
+        aligned.append(text)
+    return aligned
 
 
 def _with_equal_decimals(cells: Sequence[str]) -> list[str]:
-    single: dict[str, float] = {
-        cell: cell.values[0]
-        for cell in cells
-        if isinstance(cell, Numbers) and len(cell.values) == 1
-    }
+    single: dict[str, float] = {}
+    for cell in cells:
+        if isinstance(cell, Numbers) and len(cell.values) == 1:
+            single[cell] = cell.values[0]
     sizes = [abs(value) for value in single.values() if value]
     decimals = max((len(cell.partition(".")[2]) for cell in single), default=0)
     plain = all(_DECIMALS.search(cell) and "e" not in cell and ">" not in cell for cell in single)

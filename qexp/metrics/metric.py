@@ -36,9 +36,7 @@ class Additive:
     depend on it.
     """
     value: Callable[[Sequence[Any], Any], Any]
-    """Sums of the terms, number of samples → the metric, NaN if it is undefined; for numbers and
-    for arrays.
-    """
+    """Sums of the terms, number of samples → the metric, NaN if undefined; also for arrays."""
 
     def __call__(self, estimate: ArrayLike, truth: ArrayLike) -> float:
         """The metric of all samples."""
@@ -54,9 +52,8 @@ class Additive:
         """The terms of some of the samples."""
         estimated, true = (np.asarray(values, dtype=np.float64) for values in (estimate, truth))
         with np.errstate(divide="ignore", invalid="ignore"):
-            terms = [
-                np.asarray(term, dtype=np.float64) for term in self.terms(estimated, true, centre)
-            ]
+            found = self.terms(estimated, true, centre)
+            terms = [np.asarray(term, dtype=np.float64) for term in found]
         if any(term.shape != terms[0].shape or term.shape[:1] != true.shape[:1] for term in terms):
             shapes = ", ".join(str(term.shape) for term in terms)
             raise QexpError(
@@ -95,11 +92,9 @@ class Metric:
 
     def __post_init__(self) -> None:
         if self.best not in BEST:
-            problem = (
-                "does not say"
-                if self.best == _UNSAID
-                else f"says {self.best!r}, which is no word for"
-            )
+            problem = f"says {self.best!r}, which is no word for"
+            if self.best == _UNSAID:
+                problem = "does not say"
             raise ValueError(
                 f'a metric {problem} which values are better; write best="lowest", "highest" or'
                 ' "zero"'
@@ -131,10 +126,11 @@ def with_training_mean(metrics: Metrics, mean: ArrayLike) -> dict[str, Metric]:
 
     mean  a number, or one per sample, (sample,), for samples that belong to several networks
     """
-    return {
-        name: metric if metric.against is None else replace(metric, compute=metric.against(mean))
-        for name, metric in metrics.items()
-    }
+    compared = dict(metrics)
+    for name, metric in metrics.items():
+        if metric.against is not None:
+            compared[name] = replace(metric, compute=metric.against(mean))
+    return compared
 
 
 def needs_training_mean(metrics: Metrics) -> bool:
@@ -176,23 +172,21 @@ class Sums:
         totals = dict(self.totals or other.totals)
         if self.totals and other.totals:
             for name, (count, sums) in other.totals.items():
-                before, totals_before = totals[name]
-                totals[name] = before + count, tuple(map(operator.add, totals_before, sums))
+                first, first_sums = totals[name]
+                totals[name] = first + count, tuple(map(operator.add, first_sums, sums))
         return Sums(self.metrics, self.samples + other.samples, totals)
 
     def values(self) -> dict[str, float]:
         """The metrics of all chunks together; NaN before the first."""
-        return {
-            name: additive.of_sums(*self.totals[name]) if name in self.totals else float("nan")
-            for name, additive in self._additive()
-        }
+        values = {}
+        for name, additive in self._additive():
+            known = name in self.totals
+            values[name] = additive.of_sums(*self.totals[name]) if known else float("nan")
+        return values
 
     def _additive(self) -> list[tuple[str, Additive]]:
-        return [
-            (name, metric.additive)
-            for name, metric in self.metrics.items()
-            if metric.additive is not None
-        ]
+        every = [(name, metric.additive) for name, metric in self.metrics.items()]
+        return [(name, additive) for name, additive in every if additive is not None]
 
 
 # Quantities that repeat with a period, such as a strike of 0° and 360°: errors by the shorter way
@@ -216,7 +210,8 @@ def _periodic(metric: Metric, period: float) -> Metric:
             nearest(estimate, truth, period), truth, *centre
         )
 
-    against = (
-        None if (of_mean := metric.against) is None else lambda mean: of_nearest(of_mean(mean))
-    )
-    return replace(metric, compute=of_nearest(metric.compute), against=against)
+    moved = replace(metric, compute=of_nearest(metric.compute))
+    of_mean = metric.against
+    if of_mean is None:
+        return moved
+    return replace(moved, against=lambda mean: of_nearest(of_mean(mean)))

@@ -24,9 +24,7 @@ class TrainedRange:
     period: float | None = None
 
     def moved(self, values: Any) -> NDArray[Any]:
-        """Values, those that repeat moved by whole periods to within half a period of the middle of
-        the range.
-        """
+        """Values that repeat, moved by whole periods to half a period around the middle."""
         return nearest(values, (self.low + self.high) / 2, self.period)
 
     def beyond(self, values: Any) -> NDArray[np.bool_]:
@@ -38,14 +36,10 @@ class TrainedRange:
 # Vectors: each of their numbers by itself, and all of them together.
 
 SHARE = 1 / 600
-"""Of fresh vectors like those of training that each of three rules finds outside: together some 0.5
-%.
-"""
+"""Share of fresh vectors that each of three rules finds outside: together some 0.5 %."""
 
 MOST_REFERENCES, FEWEST_VECTORS = 1024, 4
-"""Vectors that others are compared with, at most; and how many there must be, at least, to say
-anything.
-"""
+"""Vectors that others are compared with, at most; and at least, to say anything."""
 
 TOP_SHARE, MOST_TOP = 1 / 20, 20
 """Share of values, and their largest number, whose exponential tail is continued beyond the
@@ -83,7 +77,8 @@ class TrainingVectors:
         # counts have not shown all that is possible
         self._step = float((known == np.round(known)).all())
         self._middle, self._spread = _scale(known, self._step)
-        of_references, of_others = self._scaled(references), self._scaled(others)
+        of_references = self._scaled(references)
+        of_others = self._scaled(others)
         margin = 1 + 1 / np.sqrt(len(others))
         low, high = self._limits(references)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -96,7 +91,8 @@ class TrainingVectors:
         unknown = (low == high) & (low_of_all != high_of_all)
         self._low = np.where(unknown, -np.inf, factor * low_of_all)
         self._high = np.where(unknown, np.inf, factor * high_of_all)
-        self._references, self._centre = of_references, of_references.mean(axis=0)
+        self._references = of_references
+        self._centre = of_references.mean(axis=0)
         self._basis, self._weights, self._rest = _whitening(
             of_references - self._centre, self._step / self._spread
         )
@@ -108,29 +104,20 @@ class TrainingVectors:
     def limits(self) -> tuple[Array, Array]:
         """The least and the greatest value of each number that is not outside."""
         with np.errstate(over="ignore"):
-            low, high = (
-                self._middle + self._spread * np.sinh(end) for end in (self._low, self._high)
-            )
+            low = self._middle + self._spread * np.sinh(self._low)
+            high = self._middle + self._spread * np.sinh(self._high)
         return low, high
 
     def outside(self, vectors: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Whether each number is, (vector, number), and whether all together are, (vector,); none
-        that is NaN is.
-        """
+        """Whether numbers are, (vector, number), and all together, (vector,); NaN never is."""
         scaled = self._scaled(np.asarray(vectors, np.float64))
         each = (scaled < self._low - ROUNDING) | (scaled > self._high + ROUNDING)
-        together = [
-            np.any(
-                [
-                    far > end * (1 + ROUNDING)
-                    for far, end in zip(distances, self._farthest, strict=True)
-                ],
-                axis=0,
-            )
-            for distances in map(
-                self._distances, np.array_split(scaled, 1 + len(scaled) // COMPARED_TOGETHER)
-            )
-        ]
+        together = []
+        for some in np.array_split(scaled, 1 + len(scaled) // COMPARED_TOGETHER):
+            far = np.zeros(len(some), dtype=bool)
+            for distances, end in zip(self._distances(some), self._farthest, strict=True):
+                far |= distances > end * (1 + ROUNDING)
+            together.append(far)
         return each, np.concatenate(together)
 
     def _scaled(self, vectors: Array) -> Array:
@@ -138,30 +125,27 @@ class TrainingVectors:
 
     def _limits(self, vectors: Array) -> tuple[Array, Array]:
         """Scaled, of each number."""
-        scaled, share = self._scaled(vectors), SHARE / (2 * vectors.shape[1])
-        least, greatest = vectors.min(axis=0) - self._step, vectors.max(axis=0) + self._step
-        low, high = -_exceeded_by(-scaled, share), _exceeded_by(scaled, share)
+        scaled = self._scaled(vectors)
+        share = SHARE / (2 * vectors.shape[1])
+        least = vectors.min(axis=0) - self._step
+        greatest = vectors.max(axis=0) + self._step
+        low = -_exceeded_by(-scaled, share)
+        high = _exceeded_by(scaled, share)
         return np.minimum(low, self._scaled(least)), np.maximum(high, self._scaled(greatest))
 
     def _coordinates(self, scaled: Array) -> Array:
-        """Along the directions in which references differ, each with their standard deviation as
-        its unit.
-        """
+        """Along directions in which references differ, in units of their standard deviation."""
         return np.asarray((scaled - self._centre) @ self._basis.T * self._weights)
 
     def _distances(self, scaled: Array) -> tuple[Array, Array]:
-        """To the nearest reference: of the numbers as they are, and in units of their covariance;
-        (vector,) each.
-        """
+        """To the nearest reference, (vector,): of numbers, and in units of their covariance."""
         centred = scaled - self._centre
         with np.errstate(invalid="ignore", over="ignore"):
-            besides = np.square(centred).sum(axis=1) - np.square(centred @ self._basis.T).sum(
-                axis=1
-            )
+            rest = np.square(centred).sum(axis=1)
+            rest = rest - np.square(centred @ self._basis.T).sum(axis=1)
             whitened = np.square(_nearest(self._coordinates(scaled), self._whitened))
-            return _nearest(scaled, self._references), np.sqrt(
-                whitened + besides.clip(min=0) / self._rest
-            )
+            by_covariance = np.sqrt(whitened + rest.clip(min=0) / self._rest)
+            return _nearest(scaled, self._references), by_covariance
 
 
 def _scale(vectors: Array, step: float) -> tuple[Array, Array]:
@@ -174,9 +158,7 @@ def _scale(vectors: Array, step: float) -> tuple[Array, Array]:
 
 
 def _exceeded_by(values: Array, share: float) -> Array:
-    """What a share of further values, of the same distribution as these along the first axis,
-    exceeds.
-    """
+    """What a share of further values, distributed as these along the first axis, exceeds."""
     count = len(values)
     most = max(1, min(max(int(TOP_SHARE * count), 2), MOST_TOP, count - 1))
     ordered = -np.sort(-values, axis=0)

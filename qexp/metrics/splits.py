@@ -66,7 +66,9 @@ class KFold:
             raise SplitError(
                 "repeats", "without 'shuffle' all repeats are the same; leave out one of them"
             )
-        self._folds, self._shuffle, self._repeats = folds, shuffle, repeats
+        self._folds = folds
+        self._shuffle = shuffle
+        self._repeats = repeats
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         if self._folds > len(rows):
@@ -112,7 +114,8 @@ class GroupKFold:
         # rows so far.
         # so that the seed decides between groups of equal size
         shuffled = random.permutation(len(groups))
-        owner, sizes = np.empty(len(groups), dtype=np.int64), np.zeros(self._folds, dtype=np.int64)
+        owner = np.empty(len(groups), dtype=np.int64)
+        sizes = np.zeros(self._folds, dtype=np.int64)
         for index in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
             owner[index] = np.argmin(sizes)
             sizes[owner[index]] += counts[index]
@@ -225,16 +228,15 @@ def _holding_out(
         raise SplitError(None, f"{len(rows)} rows cannot be divided; at least two are needed")
     names = names or [f"{number:03d}" for number in range(1, len(parts) + 1)]
     ascending = np.sort(rows).astype(np.int64)
-    return [
-        Fold(name, ascending[~np.isin(ascending, part)], ascending[np.isin(ascending, part)])
-        for name, part in zip(names, parts, strict=True)
-    ]
+    folds = []
+    for name, part in zip(names, parts, strict=True):
+        tested = np.isin(ascending, part)
+        folds.append(Fold(name, ascending[~tested], ascending[tested]))
+    return folds
 
 
 def _folder_names(groups: Sequence[str]) -> list[str]:
-    """The groups' names as names of folders, distinct even where upper and lower case are the
-    same.
-    """
+    """The groups' names as names of folders, distinct also where upper and lower case are equal."""
     names: list[str] = []
     for group in groups:
         plain = re.sub(r"[^\w.+-]+", "_", group).strip("._-")[:60] or "unnamed"
@@ -367,21 +369,17 @@ MOST_VALUES = 10**7
 
 @dataclass(frozen=True)
 class Copies:
-    """The rows of a table in sets of copies, (row,): numbers of the sets of equal rows, and of
-    nearly equal ones.
-    """
+    """The rows of a table in sets of copies, (row,): of equal rows, and of nearly equal ones."""
 
     equal: Numbers
     alike: Numbers
 
     def among(self, some: Numbers, others: Numbers) -> tuple[Numbers, Numbers]:
-        """Those of some rows that are equal to one of the others, and those that are only nearly
-        so.
-        """
-        equal, alike = (
-            np.bincount(sets[others], minlength=len(sets))[sets[some]] > 0
-            for sets in (self.equal, self.alike)
-        )
+        """Some rows that are equal to one of the others, and some that are nearly so."""
+        shared = []
+        for sets in (self.equal, self.alike):
+            shared.append(np.bincount(sets[others], minlength=len(sets))[sets[some]] > 0)
+        equal, alike = shared
         return some[equal], some[alike & ~equal]
 
 
@@ -418,9 +416,7 @@ def chance(some: Array, others: Array) -> int:
 
 
 def _distinct(numbers: Array) -> tuple[Numbers, Numbers]:
-    """The first row of each set of rows that are equal in single precision, and the set of each
-    row.
-    """
+    """The first row of each set that is equal in single precision, and the set of each row."""
     single = np.ascontiguousarray(numbers, dtype=np.float32) + np.float32(0)  # -0 is 0
     rows = single.view(np.dtype((np.void, single.dtype.itemsize * single.shape[1])))[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
@@ -437,7 +433,8 @@ def _joined(rows: Array) -> Numbers:
     # The standard deviation of each column; where a few values are far off, as of the half of the
     # values between.
     quarter, three_quarters = np.quantile(rows, [0.25, 0.75], axis=0)
-    deviation, of_half = rows.std(axis=0), (three_quarters - quarter) / 1.349
+    deviation = rows.std(axis=0)
+    of_half = (three_quarters - quarter) / 1.349
     scale = np.where(of_half > 0, np.minimum(deviation, of_half), deviation)
     if not (scale > 0).any():
         return np.arange(count)
@@ -446,22 +443,19 @@ def _joined(rows: Array) -> Numbers:
     distance, index = tree.query(
         tree.data, min(NEIGHBOURS + 1, count), p=np.inf, distance_upper_bound=farthest
     )
-    for within in NEAR_DEVIATIONS:
+    for radius in NEAR_DEVIATIONS:
         # rows that may have more than these neighbours
-        crowded = distance[:, -1] <= WIDER_FACTOR * within
-        near, farther = (
-            int((distance[~crowded] <= reach).sum())
-            + int(
-                tree.query_ball_point(tree.data[crowded], reach, p=np.inf, return_length=True).sum()
-            )
-            - count  # a row is its own nearest
-            for reach in (within, WIDER_FACTOR * within)
-        )
-        most = (farther - near) / (WIDER_FACTOR - 1)  # pairs that lie near by chance
-        if near - most > near / 4 + 4 * most**0.5:
-            row, neighbour = np.nonzero(distance <= within)
-            pairs = coo_array(
-                (np.ones(len(row), dtype=bool), (row, index[row, neighbour])), shape=(count, count)
-            )
-            return np.asarray(connected_components(pairs, directed=False)[1], dtype=np.int64)
+        crowded = distance[:, -1] <= WIDER_FACTOR * radius
+        counts = []
+        for reach in (radius, WIDER_FACTOR * radius):
+            dense = tree.query_ball_point(tree.data[crowded], reach, p=np.inf, return_length=True)
+            pairs = int((distance[~crowded] <= reach).sum()) + int(dense.sum())
+            counts.append(pairs - count)  # a row is its own nearest
+        close, farther = counts
+        most = (farther - close) / (WIDER_FACTOR - 1)  # pairs that lie near by chance
+        if close - most > close / 4 + 4 * most**0.5:
+            row, neighbour = np.nonzero(distance <= radius)
+            places = np.ones(len(row), dtype=bool), (row, index[row, neighbour])
+            graph = coo_array(places, shape=(count, count))
+            return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
     return np.arange(count)

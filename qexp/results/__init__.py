@@ -1,3 +1,1 @@
-"""What commands find out about a finished run: kept in its directory, and shown everywhere in the
-same way.
-"""
+"""What commands find out about a finished run: kept in its directory, shown alike everywhere."""

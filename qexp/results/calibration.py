@@ -25,8 +25,8 @@ from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
 
 HEAD, REFINED, RECALIBRATED = "head", "refined", "recalibrated"
-"""Whose posteriors are tested: the network head's, those of the likelihood, found from the
-network's estimates, or the head's as an earlier calibration widens them.
+"""Whose posteriors are tested: the head's, the likelihood's, or the head's as an earlier
+calibration widens them.
 """
 KINDS = HEAD, REFINED, RECALIBRATED
 
@@ -40,9 +40,7 @@ FEW_OBSERVATIONS = 20
 """Observations in a cell below which nothing is said of it."""
 
 INTERVAL = 0.9
-"""Probability of the intervals whose widths are reported, and whose coverage is looked at in
-cells.
-"""
+"""Probability of the intervals whose widths are reported, and whose coverage is tested in cells."""
 
 WELL_ABOVE = 10.0
 """Signal-to-noise ratio from which widths are compared with the Cramér–Rao bound."""
@@ -51,19 +49,13 @@ CLEAR_ERRORS = 3.0
 """Standard errors from where a mean is called too high or too low."""
 
 TELLING_RATIO = 0.85
-"""Ratio of widths that so many observations must show before silence is called calibrated: about
-500 do.
-"""
+"""Ratio of widths that observations must show before silence is called calibrated: some 500 do."""
 
 SLIGHT_DIFFERENCE = 0.03
-"""Difference of the share of truths in 90 % intervals from 0.9 below which their width is called
-slightly wrong.
-"""
+"""Difference from 0.9 of the share in 90 % intervals below which they are slightly wrong."""
 
 SIGNIFICANT_P = 0.05
-"""Probability with which the tests of a calibration together find any fault in calibrated
-posteriors (Bonferroni).
-"""
+"""Probability with which any test finds a fault in calibrated posteriors (Bonferroni)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,9 +270,7 @@ class Calibration(Part):
 
     @classmethod
     def from_document(cls, document: Any) -> Self:
-        """Read a document, also one of the time when `observations` were called `draws`, and
-        `draws` `samples`.
-        """
+        """Read a document; in old ones `observations` are called `draws`, and `draws` `samples`."""
         if isinstance(document, dict) and "samples" in document:
             today = {"draws": "observations", "samples": "draws"}
             document = {today.get(key, key): value for key, value in document.items()}
@@ -288,9 +278,7 @@ class Calibration(Part):
 
     @property
     def kind(self) -> str:
-        """`head`, `refined` or `recalibrated`; with the part, if values are not from the whole
-        prior: `head_train`.
-        """
+        """Whose posteriors, with the part if it is not the whole prior: `head`, `refined_train`."""
         return self._posteriors if self.part == WHOLE else f"{self._posteriors}_{self.part}"
 
     @property
@@ -311,9 +299,7 @@ class Calibration(Part):
 
     @property
     def regions(self) -> dict[str, Regions]:
-        """Regions of all outputs together, by name; none for a single output, of which the ranks
-        say all.
-        """
+        """Regions of all outputs together, by name; none for one output, of which ranks say all."""
         regions = {"density": self.density, "balls": self.balls} if len(self.outputs) > 1 else {}
         return {name: region for name, region in regions.items() if region is not None}
 
@@ -372,9 +358,7 @@ def with_verdict(calibration: Calibration) -> Calibration:
 
 
 def name_of_file(kind: str, ending: str) -> str:
-    """The file, in a run's `results`, of a kind of calibration: of what is recorded (json), or of
-    its numbers (nc).
-    """
+    """The file in a run's `results` of a kind of calibration: record (json) or numbers (nc)."""
     return f"calibration.{ending}" if kind == HEAD else f"calibration_{kind}.{ending}"
 
 
@@ -395,9 +379,7 @@ RECORD = "record"
 
 
 def record_to_restore(numbers: Path) -> bytes | None:
-    """What is recorded of numbers whose calibration was killed before it was written; None where it
-    was, and b"" where it is unknown.
-    """
+    """The record of numbers that a killed process did not write; None if it did, b"" if unknown."""
     import h5py
 
     record = numbers.with_suffix(".json")
@@ -415,9 +397,7 @@ def record_to_restore(numbers: Path) -> bytes | None:
 
 
 def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
-    """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of
-    a NetCDF file.
-    """
+    """Write a calibration into a run, in place of the one of its kind; `numbers`: a NetCDF file."""
     files.make_folder(directory.results)
     document = formats.json_bytes(calibration.document())
     record, table = (
@@ -432,9 +412,7 @@ def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers:
 
 
 class Calibrations(Results):
-    """All kinds of calibration of a run; its columns also have how often the intervals of held-out
-    rows hold them.
-    """
+    """All kinds of calibration of a run; its columns also have the coverage of held-out rows."""
 
     section = "Calibration"
     folded = "how sure its posteriors may be"
@@ -547,9 +525,7 @@ def _columns_of(calibration: Calibration) -> Columns:
 # numbers shows without a fault is not said again.
 
 RANKS, PLACES, REGION = "ranks", "places", "region"
-"""Tests: of the ranks of an output's true values, of the places where its intervals are wrong, and
-of regions of all outputs.
-"""
+"""Tests: of the ranks of an output, of where its intervals are wrong, and of regions of all."""
 
 
 @dataclass(frozen=True)
@@ -580,7 +556,8 @@ def verdicts_of(calibration: Calibration) -> list[Verdict]:
         subject = REGIONS[name]
         often = "more" if region.worst.share > region.worst.probability else "less"
         words = f"{subject} hold the truth {often} often than they should"
-        share, probability = 100 * region.worst.share, 100 * region.worst.probability
+        share = 100 * region.worst.share
+        probability = 100 * region.worst.probability
         sentence = (
             f"{words} ({equals(region.p_value)}): those of {probability:g} % in {share:.1f} % of"
             " observations"
@@ -607,8 +584,10 @@ def _verdict_on_ranks(name: str, output: OutputCalibration, calibration: Calibra
             f" {'narrow' if coverage.share < low else 'wide'}{rest}"
         )
     slightly = "slightly " if abs(coverage.share - INTERVAL) < SLIGHT_DIFFERENCE else ""
-    words, faults = [], []
-    shift, spread = output.mean_position - 0.5, output.spread - 1
+    words = []
+    faults = []
+    shift = output.mean_position - 0.5
+    spread = output.spread - 1
     if abs(spread) > CLEAR_ERRORS * math.sqrt(0.8 / calibration.observations):
         width = "narrow" if spread > 0 else "wide"
         words.append(f"{slightly}too {width}")
@@ -698,7 +677,8 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     for test in verdicts:
         yield from test.sentences if test.name == REGION else ()
     if (exact := calibration.exact) is not None:
-        share, error = 100 * exact.accuracy, 100 * exact.standard_error
+        share = 100 * exact.accuracy
+        error = 100 * exact.standard_error
         yield (
             f"a classifier distinguishes the draws of {exact.observations} posteriors from those of"
             f" exact ones in {share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal;"
@@ -714,7 +694,8 @@ def _sentence_on_widths(name: str, output: OutputCalibration) -> Iterator[str]:
             f"{value:.2f}" if value < 100 else f"{value:,.0f}"
             for value in (ratio.median, *ratio.interval)
         )
-        others, counted = "those of exact posteriors", ""
+        others = "those of exact posteriors"
+        counted = ""
         if isinstance(ratio, BoundRatio):
             others = "3.29 standard deviations of the Cramér–Rao bound"
             counted = (
@@ -821,7 +802,8 @@ def _table_of_kinds(calibrations: Collection[Calibration]) -> Table:
 
     for name in names:
         for calibration in calibrations:
-            words, tested = f"intervals of {in_words(name)}", calibration.outputs.get(name)
+            words = f"intervals of {in_words(name)}"
+            tested = calibration.outputs.get(name)
             add(words, tested, calibration.kind_in_words)
     for name, words in REGIONS.items():
         for calibration in calibrations:

@@ -1,6 +1,4 @@
-"""What each capability hands over to be shown of a run, by `show`, `ls`, `compare`, pages, reports
-and notebooks.
-"""
+"""What each capability shows of a run, in `show`, `ls`, `compare`, pages, reports and notebooks."""
 
 from __future__ import annotations
 
@@ -34,18 +32,14 @@ MOST_GROUPS = 40
 """Most lines of numbers by group."""
 
 Parts = Iterator[Table | str]
-"""Tables with their titles and units, and the sentences that belong to them, in the order in which
-they are read.
-"""
+"""Tables with titles and units, and the sentences that belong to them, in the order of reading."""
 
 Columns = dict[str, dict[str, float]]
 """Output → the rest of a column's name → number."""
 
 
 class Results:
-    """What a run, or an evaluation of it, has of one capability. Methods that are left out have
-    nothing to show.
-    """
+    """What a run or an evaluation has of one capability; methods left out have nothing to show."""
 
     section: ClassVar[str] = "Results"
     """Title of the section of a page; neighbours in the table with the same title share it."""
@@ -103,29 +97,24 @@ def results_of(directory: RunDirectory, record: Record | None = None) -> list[Re
 
 def documents_of(directory: RunDirectory) -> dict[str, Any]:
     """All keys that `qexp show RUN --json` adds to a record for its results."""
-    evaluations = {
-        evaluation.name: evaluation.evaluation().document()
-        for evaluation in evaluations_of(directory)
-    }
-    documents = {
-        key: value for results in results_of(directory) for key, value in results.document().items()
-    }
-    return {"evaluations": evaluations, **documents}
+    documents: dict[str, Any] = {"evaluations": {}}
+    for evaluation in evaluations_of(directory):
+        documents["evaluations"][evaluation.name] = evaluation.evaluation().document()
+    for results in results_of(directory):
+        documents |= results.document()
+    return documents
 
 
 def possible_columns(units: Mapping[str, str]) -> dict[str, str]:
     """All columns of capabilities that runs can have → unit. `units`: output → unit."""
-    return {
-        column: unit
-        for name in CAPABILITIES
-        for column, unit in class_of(name).possible_columns(units).items()
-    }
+    columns = {}
+    for name in CAPABILITIES:
+        columns |= class_of(name).possible_columns(units)
+    return columns
 
 
 def compared_columns(directory: RunDirectory) -> Columns:
-    """Output → a column's name without the output, as in `calibration.width` → number: by which
-    runs are compared.
-    """
+    """Output → column without it, such as `calibration.width` → number, to compare runs by."""
     columns: Columns = {}
     for capability, results in zip(CAPABILITIES, results_of(directory), strict=True):
         for output, numbers in results.compared().items():

@@ -1,6 +1,4 @@
-"""The errors of a run, or of an evaluation on other data: by metric, beside baselines, on whole
-frames, by group.
-"""
+"""The errors of a run or an evaluation: by metric, beside baselines, on whole frames, by group."""
 
 from __future__ import annotations
 
@@ -36,11 +34,9 @@ MOST_FILES = 40
 
 class Errors(Results):
     def tables(self) -> Parts:
-        evaluation = (
-            self.directory.evaluation() if isinstance(self.directory, EvaluationDirectory) else None
-        )
-        if evaluation is None:
+        if not isinstance(self.directory, EvaluationDirectory):
             return chain(own_results(self.directory, self.record), self._further())
+        evaluation = self.directory.evaluation()
         words = (
             f"evaluation {evaluation.name}: {evaluation_in_words(evaluation)}",
             independence_in_words(evaluation),
@@ -69,39 +65,31 @@ class Errors(Results):
 
 
 def own_results(directory: RunDirectory, record: Record) -> Parts:
-    """The numbers of a run; of a program that gave none the files that it wrote; nothing before
-    there are any.
-    """
+    """The numbers of a run; of a program without any the files that it wrote; or nothing yet."""
     if record.results:
-        of_all = [
-            # What the experience asks for has no room last: a terminal leaves out the columns on
-            # the right.
-            (
-                [part, output],
-                output,
-                {name: metrics[name] for name in sorted(metrics, key=ALWAYS.__contains__)},
-            )
-            for part, outputs in record.results.items()
-            for output, metrics in outputs.items()
-        ]
-        yield _of_metrics(["part", "output"], of_all, record)
+        lines = []
+        for part, outputs in record.results.items():
+            for output, metrics in outputs.items():
+                # What the experience asks for has no room last: a terminal leaves out the columns
+                # on the right.
+                names = sorted(metrics, key=ALWAYS.__contains__)
+                lines.append(([part, output], output, {name: metrics[name] for name in names}))
+        yield _of_metrics(["part", "output"], lines, record)
         if record.caution:
             yield record.caution
-        if select := directory.spec().get("select"):
+        select = directory.spec().get("select")
+        if select:
             folds = [fold.record().fold for fold in directory.all_folds()]
-            yield from choices_in_words(
-                select, [fold.chosen for fold in folds if fold and fold.chosen]
-            )
+            chosen = [fold.chosen for fold in folds if fold and fold.chosen]
+            yield from choices_in_words(select, chosen)
         yield from _hard_to_read(directory, record)
     elif (written := directory.written_by_program()) is not None:
-        rows = [
-            [name, files.in_bytes(file["bytes"]), file["sha256"][:16]]
-            for name, file in written.items()
-        ]
+        rows = []
+        for name, file in written.items():
+            rows.append([name, files.in_bytes(file["bytes"]), file["sha256"][:16]])
         if rows:
-            yield Table(
-                "", ["file", "size", "sha256"], rows[:MOST_FILES], frozenset(("size", "sha256"))
-            )
+            columns = ["file", "size", "sha256"]
+            yield Table("", columns, rows[:MOST_FILES], frozenset(columns[1:]))
             if len(rows) > MOST_FILES:
                 yield f"and {len(rows) - MOST_FILES:,} more files"
         else:
@@ -127,20 +115,20 @@ def choices_in_words(
     chosen  per fold key → value
     """
     for key, values in select.items():
-        counts = Counter(json.dumps(of_fold[key]) for of_fold in chosen if key in of_fold)
+        counts = Counter(json.dumps(fold[key]) for fold in chosen if key in fold)
         if len(values) < 2 or not counts:
             continue
         shown = counts.most_common(MOST_CHOICES)
         words = ", ".join(f"{value} in {count} fold{'s' * (count != 1)}" for value, count in shown)
-        if others := counts.total() - sum(count for _, count in shown):
+        others = counts.total() - sum(count for _, count in shown)
+        if others:
             words += f", others in {others}"
-        lists = [value if isinstance(value, list) else [value] for value in values]
-        numbers = "," not in key and all(
-            type(number) in (int, float) for one in lists for number in one
-        )
-        ends = (
-            [json.dumps(values[lists.index(end(lists))]) for end in (min, max)] if numbers else []
-        )
+        lists = []
+        ends = []
+        for value in values:
+            lists.append(value if isinstance(value, list) else [value])
+        if "," not in key and all(type(number) in (int, float) for number in chain(*lists)):
+            ends = [json.dumps(values[lists.index(end(lists))]) for end in (min, max)]
         most = counts.most_common(1)[0][0]
         hint = f"; {most} ends the list, and values beyond it may be better" if most in ends else ""
         yield f"{key}, chosen on inner folds: {words}{hint}"
@@ -148,11 +136,12 @@ def choices_in_words(
 
 def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
     """Which numbers of held-out intervals look worse than they are, and where that is explained."""
-    spec, of_test = directory.spec(), record.results.get("test", {})
-    dataset = spec.get("dataset")
+    dataset = directory.spec().get("dataset")
+    tested = record.results.get("test", {})
     if not isinstance(dataset, dict) or not any(dataset.get("varyings", {}).values()):
         return
-    if narrow := [name for name, metrics in of_test.items() if (metrics.get("r2") or 0) < 0]:
+    narrow = [name for name, metrics in tested.items() if (metrics.get("r2") or 0) < 0]
+    if narrow:
         words = (
             f"R² of {some(narrow)} may be below 0 with small errors, as held-out intervals are"
             " narrow"
@@ -165,17 +154,18 @@ def results_with_intervals(record: Record) -> Parts:
     rows = []
     # rows of a file are single ones
     groups = {(group.of, group.name) for group in record.groups if group.of != "file"}
-    over = _groups(len(groups)) if groups else ""
+    few = _groups(len(groups)) if groups else ""
     for part, outputs in record.results.items():
         for output, metrics in outputs.items():
             intervals = record.intervals.get(part, {}).get(output, {})
             for metric, value in metrics.items():
-                meaning, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
+                meaning = meaning_of(metric, [record.metrics])
+                ends = intervals.get(metric)
                 unit = meaning.in_unit(record.units.get(output, ""))
                 text = shown(output, metric, value, meaning)
                 texts = (NONE, NONE)
                 if text != NONE and value is not None:
-                    texts = with_interval(value, ends, meaning, over)
+                    texts = with_interval(value, ends, meaning, few)
                 cells = [output, metric, unit, *map(str, texts)]
                 rows.append([part, *cells] if len(record.results) > 1 else cells)
     columns = ["output", "metric", "unit", "value", "95 % interval"]
@@ -190,11 +180,9 @@ RELATIVE = ("mre", "median_relative_error")
 
 def shown(output: str, metric: str, value: float | None, meaning: Meaning) -> str:
     """A metric of an output for readers."""
-    return (
-        NONE
-        if metric in RELATIVE and not quantity(output, QUANTITIES).natural_zero
-        else number(value, meaning)
-    )
+    if metric in RELATIVE and not quantity(output, QUANTITIES).natural_zero:
+        return NONE
+    return number(value, meaning)
 
 
 def _groups(count: int) -> str:
@@ -209,11 +197,9 @@ def field_errors(record: Record) -> Parts:
     rows = []
     for vector, values in errors.vectors.items():
         unit = record.units.get(vector.partition(", ")[0], "")
-        lengths = [
-            number_with_unit(number(value), unit)
-            for value in (values.mean_error, values.mean_speed)
-        ]
-        rows.append([f"({vector})", *lengths, f"{number(values.percent)} %"])
+        error = number_with_unit(number(values.mean_error), unit)
+        speed = number_with_unit(number(values.mean_speed), unit)
+        rows.append([f"({vector})", error, speed, f"{number(values.percent)} %"])
     if rows:
         columns = ["vector", "mean error", "mean speed", "error / speed"]
         yield Table("", columns, rows, frozenset(columns[1:]))
@@ -231,11 +217,11 @@ def group_errors(record: Record) -> Parts:
     """Errors by core, folder or group of rows, a line for each."""
     for kind in dict.fromkeys(group.of for group in record.groups):
         groups = [group for group in record.groups if group.of == kind]
-        of_all = [
-            ([group.name, f"{group.n:,}", group.output], group.output, group.metrics)
-            for group in groups[:MOST_GROUPS]
-        ]
-        yield _of_metrics([kind, "n", "output"], of_all, record)
+        lines = []
+        for group in groups[:MOST_GROUPS]:
+            cells = [group.name, f"{group.n:,}", group.output]
+            lines.append((cells, group.output, group.metrics))
+        yield _of_metrics([kind, "n", "output"], lines, record)
         if len(groups) > MOST_GROUPS:
             yield f"and {len(groups) - MOST_GROUPS:,} more in results/errors.csv"
 
@@ -251,33 +237,29 @@ def _of_metrics(
     words  titles of the columns before the metrics
     rows   their cells, an output, and its metrics
     """
-    meanings = {
-        name: meaning_of(name, [record.metrics])
-        for name in dict.fromkeys(key for row in rows for key in row[2])
-    }
+    names = dict.fromkeys(chain.from_iterable(metrics for _, _, metrics in rows))
+    meanings = {name: meaning_of(name, [record.metrics]) for name in names}
     for name in RELATIVE:  # left out where all come from true values near zero
-        if name in meanings and all(
-            number(row[2].get(name), meanings[name]).startswith(">") for row in rows
-        ):
-            del meanings[name]
+        if name in meanings:
+            numbers = [number(metrics.get(name), meanings[name]) for _, _, metrics in rows]
+            if all(text.startswith(">") for text in numbers):
+                del meanings[name]
     units = [record.units.get(output, "") for _, output, _ in rows]
-    in_titles, titles = len(set(units)) == 1, []
+    in_titles = len(set(units)) == 1
+    titles = []
     for name, meaning in meanings.items():
         unit = meaning.in_unit(units[0]) if in_titles or OUTPUT not in meaning.unit else ""
         titles.append(with_unit(name, unit))
     cells = []
-    for (before, output, metrics), unit in zip(rows, units, strict=True):
+    for (first, output, metrics), unit in zip(rows, units, strict=True):
         numbers = []
         for name, meaning in meanings.items():
             text = shown(output, name, metrics.get(name), meaning)
-            own = (
-                OUTPUT in meaning.unit
-                and meaning.unit != OUTPUT
-                and not in_titles
-                and metrics.get(name) is not None
-            )
-            numbers.append(f"{text} {meaning.in_unit(unit)}" if own else text)
-        cells.append([*before, *([] if in_titles else [unit]), *numbers])
+            own = OUTPUT in meaning.unit and meaning.unit != OUTPUT and not in_titles
+            if own and metrics.get(name) is not None:
+                text = f"{text} {meaning.in_unit(unit)}"
+            numbers.append(text)
+        cells.append([*first, *([] if in_titles else [unit]), *numbers])
     columns = [*words, *([] if in_titles else ["unit"]), *titles]
     return Table("", columns, cells, frozenset([*titles, *({"n"} & {*words})]))
 
@@ -334,13 +316,12 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     texts = [f"{', '.join(names)}: {note}" for note, names in estimators_by_note.items() if note]
     if any(row["rmse_interval"] for row in rows):
         counts = sorted({row["groups"] for row in rows if row["groups"]})
-        units = (
-            f"{' or '.join(map(str, counts))} groups of held-out rows"
-            if counts
-            else "held-out rows"
-        )
+        units = "held-out rows"
+        if counts:
+            units = f"{' or '.join(map(str, counts))} groups of held-out rows"
         texts.append(f"in brackets: 95 % intervals over {units}, by the jackknife")
-        if unclear := dict.fromkeys(row["estimator"] for row in rows if _unclear(row, "rmse")):
+        unclear = dict.fromkeys(row["estimator"] for row in rows if _unclear(row, "rmse"))
+        if unclear:
             texts.append(
                 f"{', '.join(unclear)}: too few {'groups' if counts else 'rows'} for an interval of"
                 " the RMSE"
@@ -388,7 +369,8 @@ def _with_interval(row: Row, name: str) -> str:
 
 
 def _texts(row: Row, name: str) -> tuple[str, str]:
-    value, ends = row[name], row[f"{name}_interval"]
+    value = row[name]
+    ends = row[f"{name}_interval"]
     if value is None:
         return NONE, NONE
     # wide by floating-point errors

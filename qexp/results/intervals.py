@@ -78,12 +78,8 @@ class HeldOutIntervals(Part):
 
     @property
     def promise(self) -> float:
-        """By what the intervals of rows are named: `USUAL_COVERAGE`, or as much as the number of
-        units allows.
-        """
-        usual = [
-            coverage.promised for coverage in self.overall if coverage.interval == USUAL_COVERAGE
-        ]
+        """By what intervals are named: `USUAL_COVERAGE`, or what the number of units allows."""
+        usual = [one.promised for one in self.overall if one.interval == USUAL_COVERAGE]
         return min(usual, default=USUAL_COVERAGE)
 
     @property
@@ -93,17 +89,13 @@ class HeldOutIntervals(Part):
 
 
 def intervals_of(directory: RunDirectory) -> HeldOutIntervals | None:
-    """The intervals that are kept in a run or in an evaluation, if they are. Raises
-    DamagedError.
-    """
+    """The intervals that a run or an evaluation has, if it does. Raises DamagedError."""
     file = directory.results / INTERVALS
     return HeldOutIntervals.read(file) if file.is_file() else None
 
 
 class IntervalsOfRows(Results):
-    """Of held-out rows; in an evaluation, of its rows, whose intervals are those that predictions
-    have.
-    """
+    """Intervals of held-out rows; or of the rows of an evaluation, as predictions have them."""
 
     folded = "how many rows lie in their intervals"
 
@@ -158,29 +150,22 @@ def interval_tables(
         )
     if held_out:
         yield _meaning(intervals)
-    if short := [
-        coverage for coverage in intervals.overall if coverage.promised < coverage.interval
-    ]:
+    short = [coverage for coverage in intervals.overall if coverage.promised < coverage.interval]
+    if short:
         yield (
             f"{others} can promise only {percent(short[0].promised)}: these intervals are as wide"
             " as the largest error"
         )
-    if groups := [
-        group
-        for group in intervals.coverages
-        if group.of != OVERALL and group.interval == USUAL_COVERAGE
-    ]:
+    groups = [group for group in intervals.coverages if group.of != OVERALL]
+    groups = [group for group in groups if group.interval == USUAL_COVERAGE]
+    if groups:
         columns = [groups[0].of, "output", "n", "covered", width]
-        rows = [
-            [group.name, group.output, f"{group.n:,}", f"{group.covered:,}", _width(group, units)]
-            for group in groups[:MOST_GROUPS]
-        ]
-        yield Table(
-            f"{percent(groups[0].promised)} intervals by {groups[0].of}",
-            columns,
-            rows,
-            frozenset(columns[2:]),
-        )
+        rows = []
+        for group in groups[:MOST_GROUPS]:
+            counts = f"{group.n:,}", f"{group.covered:,}"
+            rows.append([group.name, group.output, *counts, _width(group, units)])
+        title = f"{percent(groups[0].promised)} intervals by {groups[0].of}"
+        yield Table(title, columns, rows, frozenset(columns[2:]))
     if len(groups) > MOST_GROUPS:
         yield f"and {len(groups) - MOST_GROUPS:,} more in results/intervals.json"
 

@@ -71,9 +71,7 @@ class Limit(Part):
 
     @property
     def meaning(self) -> str:
-        """Whether the errors are the least possible, in words, and what is known besides the
-        images.
-        """
+        """Whether errors are the least possible, in words, and what is known besides images."""
         if self.whole:
             least = (
                 "on average over that prior, from which the samples are drawn, no method has"
@@ -87,15 +85,10 @@ class Limit(Part):
         return least + (f"; known of each sample: {', '.join(self.given)}" if self.given else "")
 
     def parts(self) -> Parts:
-        rows = [
-            [
-                name,
-                errors.unit,
-                measured(errors.mae, errors.mae_error),
-                measured(errors.rmse, errors.rmse_error),
-            ]
-            for name, errors in self.variables.items()
-        ]
+        rows = []
+        for name, errors in self.variables.items():
+            mae = measured(errors.mae, errors.mae_error)
+            rows.append([name, errors.unit, mae, measured(errors.rmse, errors.rmse_error)])
         yield Table("", ["variable", "unit", "mae", "rmse"], rows, frozenset(("mae", "rmse")))
         largest = max(errors.difference for errors in self.variables.values())
         prior = "the whole prior" if self.whole else "the test part"
@@ -156,10 +149,12 @@ class LimitBeside(Results):
             return
         rows = []
         for output, metrics in self.record.results.get("test", {}).items():
-            if (least := self.limit.variables.get(output)) is None:
+            least = self.limit.variables.get(output)
+            if least is None:
                 continue
             for metric in ("mae", "rmse"):
-                value, limit = metrics.get(metric), getattr(least, metric)
+                value = metrics.get(metric)
+                limit = getattr(least, metric)
                 ratio = NONE if value is None else f"{value / limit:.2f}"
                 rows.append([output, metric, number(value), number(limit), ratio, least.unit])
         columns = ["output", "metric", "value", "limit", "ratio", "unit"]

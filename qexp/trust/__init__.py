@@ -1,3 +1,1 @@
-"""How far to trust a run on simulated data: matrices, limits, calibrations, and images at chosen
-true values.
-"""
+"""How far to trust a run on simulated data: matrices, limits, calibrations, and chosen images."""

@@ -142,7 +142,8 @@ def locate(
     truth: Array, draws: ObservationDraws, prior: Prior, random: np.random.Generator
 ) -> TruthPositions:
     """Locate true values, (observation, output), among draws. QexpError for infinite ones."""
-    values, count = draws.values, draws.values.shape[2]
+    values = draws.values
+    count = draws.values.shape[2]
     wrong = int(np.sum(~np.isfinite(values).all(axis=(1, 2))))
     if wrong:
         raise QexpError(
@@ -184,7 +185,9 @@ class HeadPosteriors:
     together = 100
 
     def __init__(self, model: Ensemble, held_out: Sequence[str], device: torch.device) -> None:
-        self.model, self.held_out, self.device = model, held_out, device
+        self.model = model
+        self.held_out = held_out
+        self.device = device
         self.names = [name for outputs in model.network.heads.values() for name in outputs]
         if not self.names:
             raise QexpError(
@@ -244,7 +247,8 @@ class LikelihoodPosteriors:
         known: Collection[str],
         held_out: Sequence[str],
     ) -> None:
-        self.model, self.held_out = model, held_out
+        self.model = model
+        self.held_out = held_out
         self._likelihoods = Likelihoods(dataset, images, known)
         self.names = self._likelihoods.names
 
@@ -283,7 +287,9 @@ class Statistics:
     """The statistics of outputs whose true values were located in their posteriors."""
 
     def __init__(self, names: Sequence[str], located: TruthPositions, prior: Prior) -> None:
-        self.names, self.located, self.prior = list(names), located, prior
+        self.names = list(names)
+        self.located = located
+        self.prior = prior
         self.estimates = shares_below(prior, located.quantiles[:, :, MEDIAN])
         """(observation, output), share of the prior below the posterior median."""
         self.truth = shares_below(prior, located.truth)
@@ -296,9 +302,11 @@ class Statistics:
     @cached_property
     def local(self) -> list[Local]:
         """In cells of an output's estimates and of those that its coverage depends on most."""
-        local, outputs = [], range(len(self.names))
+        local = []
+        outputs = range(len(self.names))
         for output in outputs:
-            covered, trends = self.central(output) <= INTERVAL, {}
+            covered = self.central(output) <= INTERVAL
+            trends = {}
             for other in outputs:
                 if other != output:
                     trends[other] = trend(covered, self.estimates[:, [output, other]])
@@ -323,7 +331,8 @@ class Statistics:
 
     def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
         """What is recorded of an output, with the ratios of its widths."""
-        positions, quantiles = self.located.positions[:, output], self.located.quantiles[:, output]
+        positions = self.located.positions[:, output]
+        quantiles = self.located.quantiles[:, output]
         return OutputCalibration(
             unit=unit,
             p_value=self.ranks[output].p_value,
@@ -343,7 +352,8 @@ class Statistics:
         return Regions(p_value=self.regions[region].p_value, coverage=shares)
 
     def _coverage(self, local: Local) -> LocalCoverage:
-        wrong, shares = local.by_estimates.wrong, local.by_estimates.share
+        wrong = local.by_estimates.wrong
+        shares = local.by_estimates.share
         enough = bool(np.isfinite(shares).any())
         return LocalCoverage(
             axes=tuple(self.names[output] for output in local.axes),
@@ -363,7 +373,8 @@ class Statistics:
         for output, index, size in zip(local.axes, cell, by_estimates.count.shape, strict=True):
             low, high = values_above(self.prior, output, np.array([index, index + 1]) / size)
             ends[self.names[output]] = float(low), float(high)
-        share, observations = float(by_estimates.share[cell]), int(by_estimates.count[cell])
+        share = float(by_estimates.share[cell])
+        observations = int(by_estimates.count[cell])
         return CellShare(share=share, observations=observations, between=ends)
 
 
@@ -409,7 +420,8 @@ class ExactReference:
         known: Collection[str],
         count: int,
     ) -> None:
-        self.names, self.count = list(names), count
+        self.names = list(names)
+        self.count = count
         self._likelihoods = exact_likelihoods(dataset, images, known)
         unknown = self._likelihoods.names
         if len(unknown) > integration.MOST_UNKNOWNS:
@@ -428,7 +440,8 @@ class ExactReference:
         if not len(values):
             return
         samples = {name: images[: len(values)].cpu() for name, images in batch.samples.items()}
-        exact, random = np.empty_like(values), seeds.numpy(PURPOSE, "exact", batch.number)
+        exact = np.empty_like(values)
+        random = seeds.numpy(PURPOSE, "exact", batch.number)
         for posterior in approximated(self._likelihoods, samples, random):
             grid = integration.grid_of(posterior.density, posterior.proposal)
             exact[posterior.observation] = posterior.values(
@@ -510,7 +523,8 @@ class BoundReference:
     def __init__(
         self, dataset: GeneratedDataset, names: Sequence[str], known: Collection[str]
     ) -> None:
-        self.names, self.compared = list(names), 0
+        self.names = list(names)
+        self.compared = 0
         self._widths: list[Array] = []
         self._bounds: list[Array] = []
         self._likelihood: Refinement | None = None
@@ -589,7 +603,8 @@ def number_table(
     for output, name in enumerate(statistics.names):
         described = quantity(name, quantities)
         in_unit = {"units": described.unit, "long_name": described.description}
-        quantiles, positions = located.quantiles[:, output], located.positions[:, output]
+        quantiles = located.quantiles[:, output]
+        positions = located.positions[:, output]
         variables[name] = (OBSERVATION, located.truth[:, output], in_unit)
         variables[f"{name}_quantile"] = ((OBSERVATION, QUANTILE), quantiles, in_unit)
         variables[f"{name}_position"] = (OBSERVATION, positions, {"long_name": _POSITION})
@@ -658,7 +673,8 @@ def calibrate(
             f" held-out true values these cover: qexp show {directory.name}"
         )
     dataset = generated_of(spec["dataset"], tables, workspace)
-    model, known = _model(directory, dataset, options), spec["inputs"]
+    model = _model(directory, dataset, options)
+    known = spec["inputs"]
     images = [name for name in dataset.images if name in known]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
     posteriors: HeadPosteriors | LikelihoodPosteriors = (
@@ -671,7 +687,9 @@ def calibrate(
         if options.exact
         else BoundReference(dataset, posteriors.names, known)
     )
-    seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
+    seeds = Seeds(options.seed)
+    located = list[TruthPositions]()
+    doubted = 0
     tested = asked(
         directory,
         dataset,
@@ -724,9 +742,7 @@ def calibrate(
 def _model(
     directory: RunDirectory, dataset: GeneratedDataset, options: CalibrateOptions
 ) -> Ensemble:
-    """The networks whose posteriors are tested. Raises QexpError for observations by which they
-    were recalibrated.
-    """
+    """The networks that are tested. Raises QexpError for what they were recalibrated by."""
     model = Ensemble(load_models(directory, device_of(options.device)))
     if options.recalibrated is None:
         return model
@@ -754,7 +770,8 @@ def _calibration(
     reference: ExactReference | BoundReference,
     doubted: int,
 ) -> Calibration:
-    noticed, balls = power(options.observations), statistics.recorded("balls")
+    noticed = power(options.observations)
+    balls = statistics.recorded("balls")
     assert balls is not None
     ratios = reference.ratios(Seeds(options.seed))
     outputs = {}

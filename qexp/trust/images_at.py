@@ -1,6 +1,4 @@
-"""Images of a simulated dataset at values that the user chooses: one, or a grid of them over one
-variable or two.
-"""
+"""Images of a simulated dataset at chosen values: one, or a grid over one variable or two."""
 
 from __future__ import annotations
 
@@ -43,7 +41,9 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     """Images at chosen values; see `qexp.images`."""
     import xarray
 
-    chosen, varied, noise = options.at, options.over, options.noise
+    chosen = options.at
+    varied = options.over
+    noise = options.noise
     cache = spec_cache(workspace)
     name, document, _ = open_dataset(options.dataset, cache)
     source = generated_of(document, cache.tables, workspace)
@@ -65,7 +65,8 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     for axis in grid:
         coordinates[axis.variable] = axis.variable, axis.centres, _about(source, axis.variable)
     for image, values in simulated.items():
-        dims, attributes = dimensions(source, image), _about(source, image)
+        dims = dimensions(source, image)
+        attributes = _about(source, image)
         view = name_of_view(image, source.view_names)
         if view:
             attributes["view"] = view
@@ -77,7 +78,8 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     for key, value in sorted(fixed.items(), key=lambda item: item[0] not in chosen):
         told = key in chosen or base_name(key) not in OF_VIEWS
         if told and (noise or key != NOISE):
-            named, unit = in_words(key, source.view_names), quantity(key, source.quantities).unit
+            named = in_words(key, source.view_names)
+            unit = quantity(key, source.quantities).unit
             words.append(value_in_words(named, value, unit))
     about = {
         "title": f"{name}: {', '.join(words)}",
@@ -109,7 +111,8 @@ def _simulated(
     for numbers, values, _ in possible_cells(source, grid):
         samples = source.observe(values, random) if noise else source.signals(values)
         for name, images in every.items():
-            pixels, mask = samples[name].numpy(), mask_of(name)
+            pixels = samples[name].numpy()
+            mask = mask_of(name)
             if mask in samples:
                 pixels = np.where(samples[mask].numpy() > 0, pixels, np.nan)
             images[numbers] = pixels
@@ -145,7 +148,8 @@ def _coordinates(
     width, height = (float(size[0]) / 1000 for size in sizes)
     _, rows, columns = source.shapes()[image]
     *_, y, x = dims
-    east, north = (np.arange(columns) - columns / 2) * width, (np.arange(rows) - rows / 2) * height
+    east = (np.arange(columns) - columns / 2) * width
+    north = (np.arange(rows) - rows / 2) * height
     return {
         x: (x, east, {"units": "km", "long_name": "east of the centre"}),
         y: (y, north, {"units": "km", "long_name": "north of the centre"}),

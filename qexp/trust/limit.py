@@ -76,7 +76,8 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     Raises QexpError if the limit cannot be computed, or if the run has no test errors yet.
     """
     canvas.draws_at_once()  # a wrong setting is refused before anything is computed
-    spec, record = directory.training_spec(), directory.record()
+    spec = directory.training_spec()
+    record = directory.record()
     if "test" not in record.results:
         raise QexpError(
             f"{directory.name} has no test errors yet; name its dataset instead: qexp limit"
@@ -87,7 +88,8 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     periods = periods_of_outputs(spec, tables)
     images = [name for name in dataset.images if name in spec["inputs"]]
     samples = sizes_of(spec, dataset, tables, record.seed)[TEST]
-    test, known = parts_of(dataset, spec["split"], record.seed)[TEST], spec["inputs"]
+    test = parts_of(dataset, spec["split"], record.seed)[TEST]
+    known = spec["inputs"]
     limit = _limit(
         dataset,
         test,
@@ -124,12 +126,14 @@ def _limit(
     likelihoods = exact_likelihoods(dataset, images, known)
     periods = {**periods_of(likelihoods.names, dataset.quantities), **periods}
     samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
-    sampled, doubted = len(likelihoods.names) > integration.MOST_UNKNOWNS, 0
+    sampled = len(likelihoods.names) > integration.MOST_UNKNOWNS
+    doubted = 0
     if sampled:  # those by half of the draws tell how exact they are
         draws = posteriors(
             likelihoods, samples, count=DRAWS, on_observation=lambda done: on_sample(done, count)
         )
-        of_draws, doubted = [periods.get(name) for name in draws.names], len(draws.doubts)
+        of_draws = [periods.get(name) for name in draws.names]
+        doubted = len(draws.doubts)
         fine = _of_draws(draws.values, of_draws)
         half = _of_draws(draws.values[:, ::2], of_draws)
     else:
@@ -138,11 +142,14 @@ def _limit(
         )
     variables = {}
     for column, variable in enumerate(likelihoods.names):
-        truth, period = samples[variable][:, 0].double().numpy(), periods.get(variable)
+        truth = samples[variable][:, 0].double().numpy()
+        period = periods.get(variable)
         means, medians = (nearest(values, truth, period) - truth for values in fine[..., column])
         coarser = nearest(half[1, :, column], fine[1, :, column], period)
-        absolute, squared = np.abs(medians), np.square(means)
-        mae, rmse = float(absolute.mean()), float(np.sqrt(squared.mean()))
+        absolute = np.abs(medians)
+        squared = np.square(means)
+        mae = float(absolute.mean())
+        rmse = float(np.sqrt(squared.mean()))
         variables[variable] = LeastErrors(
             unit=quantity(variable, dataset.quantities).unit,
             mae=mae,

@@ -1,6 +1,4 @@
-"""Inference matrices: a trained model's estimates over a grid of true parameter values; of one run,
-and over seeds.
-"""
+"""Inference matrices: a run's estimates over a grid of true parameters, and over seeds."""
 
 from __future__ import annotations
 
@@ -92,7 +90,8 @@ def matrix_table(
     import xarray
 
     limits = limits_of(directory.spec())
-    dimensions, shape = [axis.variable for axis in grid], [axis.cells for axis in grid]
+    dimensions = [axis.variable for axis in grid]
+    shape = [axis.cells for axis in grid]
     coordinates = {}
     for axis in grid:
         described = quantity(axis.variable, quantities)
@@ -133,9 +132,11 @@ def _kinds(
     truth      (cell,)
     estimates  (repeat, cell)
     """
-    unit, period = described.unit, described.period
+    unit = described.unit
+    period = described.period
     values = nearest(estimates, truth, period)
-    mean, errors = values.mean(0), values - truth
+    mean = values.mean(0)
+    errors = values - truth
     repeats = f"over {len(estimates)} noise realisations"
     error = "error" if len(estimates) == 1 else f"mean error {repeats}"
     kinds = {
@@ -150,7 +151,8 @@ def _kinds(
             relative = (mean - truth) / np.abs(truth)
         kinds["relative_error"] = relative, f"{error} over true value of ", "1"
     if len(estimates) > 1:
-        absolute, deviation = np.abs(errors).mean(0), values.std(0, ddof=1)
+        absolute = np.abs(errors).mean(0)
+        deviation = values.std(0, ddof=1)
         words = f"standard deviation {repeats} of the estimate of "
         kinds |= {
             "absolute_error": (absolute, f"mean absolute error {repeats} of ", unit),
@@ -172,14 +174,16 @@ def _kinds(
 def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> dict[str, Any]:
     """The Cramér–Rao bound of each output, and deviations over it where the source is seen."""
     shape = tuple(table.sizes[name] for name in axes)
-    visible, signal = bounds.seen.reshape(shape), bounds.signal.reshape(shape)
+    visible = bounds.seen.reshape(shape)
+    signal = bounds.signal.reshape(shape)
     shown = {"long_name": "1 where the data show the source", "units": "1"}
     variables: dict[str, Any] = {
         SIGNAL: (axes, signal, {"long_name": "signal-to-noise ratio", "units": "1"}),
         SEEN: (axes, visible, shown),
     }
     for name, deviations in bounds.deviations.items():
-        least, about = deviations.reshape(shape), table[estimate_of(name)].attrs
+        least = deviations.reshape(shape)
+        about = table[estimate_of(name)].attrs
         bound = "Cramér–Rao bound on the standard deviation of"
         words = about["long_name"].replace("estimate of", bound)
         variables[f"{name}_bound"] = (axes, least, {"long_name": words, "units": about["units"]})
@@ -284,9 +288,7 @@ def store_matrix(
 
 
 VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
-"""Kind of value → the end of the name of VDI's array of it; the last only where zero is no
-convention.
-"""
+"""Kind of value → end of the name of VDI's array; the last only where zero is no convention."""
 
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Estimator always makes."""
@@ -306,8 +308,10 @@ def matrix(
     torch_device = device_of(options.device)
     model = load_model(directory, torch_device)
     tables = tables_of(directory)
-    spec, turned = directory.training_spec(), ""
-    dataset_name, document = directory.record().dataset, spec["dataset"]
+    spec = directory.training_spec()
+    turned = ""
+    dataset_name = directory.record().dataset
+    document = spec["dataset"]
     if options.dataset is not None:
         dataset_name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
         document, turned = azimuths.as_trained(document, directory.record())
@@ -317,9 +321,11 @@ def matrix(
             f"{name!r} is not a valid name for a matrix; choose another with `name`: {IN_NAMES}"
         )
     folder = directory.matrices / name
-    source, called = generated_of(document, tables, workspace), f"the dataset '{dataset_name}'"
+    source = generated_of(document, tables, workspace)
+    called = f"the dataset '{dataset_name}'"
     require_variables_of(spec, source, tables, directory.name, called)
-    grid, outputs = axes or matrix_axes(document, dataset_name), list(model.network.outputs)
+    grid = axes or matrix_axes(document, dataset_name)
+    outputs = list(model.network.outputs)
     constants = constant_values(source, grid, dict(options.fixed))
     record: dict[str, Any] = {
         "run": directory.name,
@@ -342,7 +348,8 @@ def matrix(
     )
     refinement = likelihood if options.refine else None
     with threads(threads_to_predict(spec, tables, torch_device)):
-        seeds, least = Seeds(options.seed), None
+        seeds = Seeds(options.seed)
+        least = None
         if likelihood and options.bound:
             least = bounds_of_cells(likelihood, seeds.torch(torch_device, "matrix", 0))
         estimates = estimate_cells(
@@ -454,7 +461,8 @@ def _for_figure(
     own dataset holds out for the test part, the fixed values that it has not fixed so, units, and
     names of views, if any.
     """
-    held_out, given = {}, []
+    held_out = {}
+    given = []
     for name, shares in trained.held_out.items():
         quantile = trained.distributions[name].quantile
         held_out[name] = [quantile(np.asarray(ends)).tolist() for ends in shares]
@@ -672,7 +680,8 @@ def matrices(
     require_seeds(directories)
     folders = [make(directory) for directory in directories]
     numbers = [numbers_of(folder) for folder in folders]
-    records, tables = [record for record, _ in numbers], [table for _, table in numbers]
+    records = [record for record, _ in numbers]
+    tables = [table for _, table in numbers]
     common = stem([directory.name for directory in directories])
     folder = workspace.root / MATRICES_OVER_SEEDS / f"{common}_on_{folders[0].name}"[:200]
     record = {
@@ -721,14 +730,17 @@ def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
 def _output_over_seeds(
     tables: Sequence[xarray.Dataset], output: str, end: str, estimate: str
 ) -> dict[str, Any]:
-    first, error, relative = tables[0], f"{output}{end}_error", f"{output}{end}_relative_error"
+    first = tables[0]
+    error = f"{output}{end}_error"
+    relative = f"{output}{end}_relative_error"
 
     def statistic(key: str, words: str, calculate: Callable[..., Any]) -> Any:
         values = np.stack([table[key].values for table in tables])
         words = f"{words} over {len(tables)} seeds, {first[key].attrs['long_name']}"
         return first[key].dims, calculate(values, axis=0), {**first[key].attrs, "long_name": words}
 
-    mean, bias = statistic(estimate, "mean", np.mean), statistic(error, "mean", np.mean)
+    mean = statistic(estimate, "mean", np.mean)
+    bias = statistic(error, "mean", np.mean)
     deviation = statistic(estimate, "standard deviation", partial(np.std, ddof=1))
     variables = {estimate: mean, error: bias}
     if relative in first:

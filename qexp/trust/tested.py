@@ -1,6 +1,4 @@
-"""The observations that test posteriors, beside the values that made them: of a part, another
-dataset, or arrays.
-"""
+"""The observations that test posteriors: of a part, another dataset, or arrays."""
 
 from __future__ import annotations
 
@@ -111,7 +109,8 @@ def asked(
     caution_of  why posteriors would not be calibrated on a part of the distributions
     together    observations of a batch
     """
-    spec, record = directory.training_spec(), directory.record()
+    spec = directory.training_spec()
+    record = directory.record()
     parts = partial(parts_of, dataset, spec["split"], record.seed)
     if options.theta is not None:
         count = min(len(next(iter(options.theta.values()))), options.observations)
@@ -124,7 +123,8 @@ def asked(
     if options.dataset is not None:
         tables = tables_of(directory)
         name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
-        source, of_part = generated_of(document, tables, workspace), GIVEN
+        source = generated_of(document, tables, workspace)
+        of_part = GIVEN
         require_variables_of(spec, source, tables, directory.name, f"'{name}'")
         part = parts_of(source, spec["split"], record.seed)[ALL]
     elif of_part not in PARTS:
@@ -151,9 +151,7 @@ def asked(
 def _seen(
     dataset: GeneratedDataset, values: Mapping[str, Array], parts: Callable[[], Mapping[str, Part]]
 ) -> str:
-    """A caution if simulations were trained or validated on, as far as that is known; empty if none
-    was.
-    """
+    """A caution if simulations were trained or validated on, if that is known; else empty."""
     if dataset.simulates or set(dataset.test) - {*values}:
         return ""
     try:

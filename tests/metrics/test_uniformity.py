@@ -11,9 +11,9 @@ from qexp.metrics.calibration import (
     NOTICED_POWER,
     band,
     distinguished,
-    inside,
     points_for,
     power,
+    probability_inside,
     uniformity,
 )
 
@@ -25,7 +25,7 @@ def test_the_probability_of_staying_inside_is_that_of_all_cases_together():
         below = [sum(cell <= point for cell in cells) for point in range(2)]
         if (lower <= below).all() and (below <= upper).all():
             total += parts[list(cells)].prod()
-    assert inside(lower, upper, shares, 3) == pytest.approx(total)
+    assert probability_inside(lower, upper, shares, 3) == pytest.approx(total)
 
 
 @pytest.mark.parametrize("count", [20, 250, 2000])
@@ -37,7 +37,7 @@ def test_uniform_numbers_leave_the_band_in_five_of_a_hundred_cases(count):
     )
     lower, upper = band(count)
     outside = np.mean(((below < lower) | (below > upper)).any(axis=1))
-    expected = 1 - inside(lower, upper, points_for(count), count)
+    expected = 1 - probability_inside(lower, upper, points_for(count), count)
     assert abs(outside - expected) < 4 * np.sqrt(expected / tried)
     assert 0.8 * (1 - CONFIDENCE) < expected <= 1 - CONFIDENCE
 
@@ -56,7 +56,7 @@ def test_p_values_of_uniform_numbers_are_uniform_and_agree_with_the_band(count):
         assert abs(np.mean(chances <= probability) - probability) < 4 * np.sqrt(
             probability * (1 - probability) / 400
         )
-    edge = 1 - inside(*band(count), points_for(count), count)
+    edge = 1 - probability_inside(*band(count), points_for(count), count)
     clear = [result for result in results if abs(result.p_value - edge) > 1e-3]
     assert all(stays_inside(result) == (result.p_value > edge) for result in clear)
 

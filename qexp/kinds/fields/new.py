@@ -1,6 +1,4 @@
-"""First specs for folders of fields: which are inputs and outputs, their typical values, and a
-small network.
-"""
+"""First specs for folders of fields: inputs and outputs, typical values, and a small network."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ def takes(path: Path) -> bool:
 
 
 def dataset(path: Path, options: NewOptions) -> Document:
-    """The keys of the dataset of a folder; the last field is the output, unless others are
-    named.
-    """
+    """The keys of the dataset of a folder; the last field is the output if none is named."""
     if options.groups:
         raise QexpError("`groups`: fields are held out by their folders; leave it out")
     folders = field_folders(path / "train")

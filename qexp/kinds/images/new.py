@@ -1,6 +1,4 @@
-"""First specs for an observation: simulated tracks like its own, and a network that finds a point
-source in them.
-"""
+"""First specs for an observation: simulated tracks like its own, and a network for a source."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ as the displacement of a deeper source looks like an offset.
 """
 
 OF_SIGNAL, UPLIFT = 2.0, 0.75 / math.pi
-"""Times as strong or weak as the signal a source may be; and the uplift above it, times depth² /
-volume change.
-"""
+"""Times as strong or weak as the signal a source may be; its uplift × depth² / volume change."""
 
 HIDDEN = 0.1, 0.8
 """Share of hidden pixels in training: around a source, images may reach beyond the tracks."""
@@ -129,9 +125,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
 
 
 def experience(document: Document, dataset: GeneratedDataset) -> tuple[Document, Document]:
-    """The keys of a model and of an experience that estimate the posterior of the source from
-    masked images.
-    """
+    """The keys of a model and of an experience for the posterior, from masked images."""
     inputs = [name for image in dataset.images for name in (image, mask_of(image))]
     scale = document["noise_model"][0]["parameters"]["standard_deviation"]
     silu = {"activation": "silu"}

@@ -30,9 +30,7 @@ OBSERVATIONS_OF_CELL = 100
 """So many observations whose estimates are alike say how wide intervals must be there."""
 
 FARTHEST = 4.0
-"""Normal score of a value in the training data beyond which values count as equal: ends of
-distributions are far.
-"""
+"""Normal score beyond which values of the training data count as equal, as ends are far."""
 
 HUGE = 1e6
 """In place of an infinite distance, of a truth beside a posterior without any width."""

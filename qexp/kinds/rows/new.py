@@ -1,6 +1,4 @@
-"""First specs for a table: which columns are inputs and outputs, and an experience that holds rows
-out.
-"""
+"""First specs for a table: columns that are inputs and outputs, and an experience."""
 
 from __future__ import annotations
 

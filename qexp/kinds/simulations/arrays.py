@@ -364,9 +364,7 @@ def _said(error: Any) -> str:
 def dataset_of_arrays(
     path: str, names: Sequence[str], prior: Any, units: Mapping[str, str], quantities: Quantities
 ) -> Document:
-    """The keys of a dataset whose arrays are in a file; prior: as of `parts`, or None. Raises
-    QexpError.
-    """
+    """The keys of a dataset of arrays in a file. prior: as of `parts`, or None."""
     unknown = {*units} - {*names}
     if unknown:
         raise QexpError(
@@ -387,9 +385,7 @@ def dataset_of_arrays(
 
 
 def parts(prior: Any) -> list[Any]:
-    """A distribution for each parameter, or one of several together: a list, the values of a
-    dictionary, or the only one. Raises QexpError for anything else.
-    """
+    """A list of distributions, each of one parameter or several. Raises QexpError for others."""
     if isinstance(prior, Mapping):
         prior = prior.values()
     elif not isinstance(prior, Sequence):
@@ -414,9 +410,7 @@ def of_torch(part: Any) -> bool:
 
 
 def drawn(prior: Any, count: int) -> Any:
-    """Parameters, (simulation, parameter), in the order of the prior, the same at each call; a
-    tensor if all of it is of torch, else an array.
-    """
+    """Parameters, (simulation, parameter), the same at each call; a tensor for torch alone."""
     columns, seeds = [], Seeds(0)
     for index, part in enumerate(parts(prior)):
         with seeds.globally("prior", index):
@@ -433,9 +427,7 @@ def drawn(prior: Any, count: int) -> Any:
 
 
 def distributions(prior: Any, names: Sequence[str]) -> Document:
-    """Parameter → its distribution, where it is one of the table. Raises QexpError for another
-    number of them, and for those that have the same value again and again.
-    """
+    """Parameter → distribution of the table. Raises QexpError for others than these names."""
     prior = [prior[name] for name in names] if {*names_of(prior)} == {*names} else prior
     every = [one for part in parts(prior) for one in _each(part)]
     if len(every) != len(names):

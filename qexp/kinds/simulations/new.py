@@ -1,6 +1,4 @@
-"""First specs for arrays of simulations: a dataset with its prior, and a posterior that is trained
-on it.
-"""
+"""First specs for arrays of simulations: a dataset with its prior, and a posterior."""
 
 from __future__ import annotations
 
@@ -58,17 +56,13 @@ where there are as many numbers as parameters.
 """
 
 NUMBERS_OF_MIXTURE, MOST_COMPONENTS = 168, 10
-"""Weights, means and factors of its components, of which there are more where parameters are
-few.
-"""
+"""Weights, means and factors of its components: the fewer parameters, the more of them."""
 
 SIMULATIONS_OF_NUMBER = 32
 """For each of these numbers: fewer simulations are learned by heart."""
 
 WIDEST = 2
-"""Standard deviation of components, in that of the prior: wider ones would put draws where nothing
-was simulated.
-"""
+"""Standard deviation of components, in the prior's: draws stay where there are simulations."""
 
 EPOCHS, EPOCHS_OVER_DECADES, EPOCHS_OF_IMAGES = 85, 143, 300
 """Over which the learning rate falls, if validation does not end training; images are learned by
@@ -308,9 +302,7 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
 
 
 def _training(count: int, vectors: bool, precise: bool) -> Document:
-    """Keys of an experience on so many simulations: until the validation loss has stopped
-    falling.
-    """
+    """Keys of an experience that trains until the validation loss has stopped falling."""
     split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
     steps_of_epoch = math.ceil(split[0] * count / batch_size)
     epochs, most = (EPOCHS, MOST_PATIENCE) if vectors else (EPOCHS_OF_IMAGES, MOST_OF_IMAGES)
@@ -341,9 +333,7 @@ def _over_decades(dataset: StoredDataset) -> bool:
 
 
 def _require_density(dataset: StoredDataset) -> None:
-    """Raise QexpError for a parameter of few whole numbers, and for some of which one follows from
-    the others.
-    """
+    """Raise QexpError for a parameter of few whole numbers, or one that follows from others."""
     usable = dataset.simulations.usable
     columns = {name: values[usable] for name, values in dataset.simulations.parameters.items()}
     for name, values in columns.items():
