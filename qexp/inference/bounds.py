@@ -39,9 +39,7 @@ def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
     random      as it makes the first realisations of the matrix
     Raises QexpError where there is no noise.
     """
-    grid = likelihood.grid
-    constants = likelihood.constants
-    outputs = likelihood.outputs
+    grid, constants, outputs = likelihood.grid, likelihood.constants, likelihood.outputs
     if quiet := likelihood.weights.quiet:
         alone = "has no noise, which alone makes a bound; leave `bound` out"
         raise QexpError(f"`bound`: {some(quiet)} {alone}")
