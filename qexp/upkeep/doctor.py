@@ -416,10 +416,11 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
     except DamagedError:
         return  # already reported for the spec
     for file in (*weights, evaluation):
-        trouble: str | None = "it is missing"
-        if file.is_file() and file == evaluation:
+        if not file.is_file():
+            trouble: str | None = "it is missing"
+        elif file == evaluation:
             trouble = type_of(spec).trouble_with(spec, file)
-        elif file.is_file():
+        else:
             trouble = _trouble_with_weights(file)
         if trouble:
             weights = []
