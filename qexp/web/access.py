@@ -84,7 +84,8 @@ def require_inside(folder: Path, relative: str) -> Path:
     if all(FOLDER.fullmatch(step) for step in steps):
         # too long, in a circle, or not to be read
         with suppress(OSError, ValueError, RuntimeError):
-            root, path = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
+            root = folder.resolve(strict=True)
+            path = folder.joinpath(*steps).resolve(strict=True)
             if path.is_relative_to(root) and path.is_file():
                 return path
     raise NotFoundError("no such file")

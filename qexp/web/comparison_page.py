@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations, compress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from qexp.web.drawings import (
     matrices_of_runs,
     pictures_of_runs,
 )
-from qexp.web.html import Drawn, Titled, View, drawn, fields_of, picture
+from qexp.web.html import Drawn, Titled, View, drawn, fields_of, pictures
 from qexp.web.run_page import NAMED_RUNS
 
 MOST_DRAWN = 40
@@ -78,56 +78,52 @@ def short_names(comparison: SeedComparison) -> dict[str, str]:
 
 def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
     """Means and intervals of groups, a drawing for each output's MAE or first metric."""
-    names, order = short_names(comparison), list[str]()
-    for output in dict.fromkeys(row.output for row in comparison.results):
-        of_output = [
-            row for row in comparison.results if row.output == output and row.estimate is not None
-        ]
-        metric = main_metric(row.metric for row in of_output)
-        rows = [row for row in of_output if row.metric == metric]
+    names = short_names(comparison)
+    order = list[str]()
+    estimated = [row for row in comparison.results if row.estimate is not None]
+    for output in dict.fromkeys(row.output for row in estimated):
+        rows = [row for row in estimated if row.output == output]
+        metric = main_metric(row.metric for row in rows) or ""
+        rows = [row for row in rows if row.metric == metric]
         if not rows:
             continue
-        if not order:
-            validated = {
-                group.name: group.mean("validation", output, metric or "")
-                for group in comparison.groups
-            }
-            sign = -1 if rows[0].meaning.best == HIGHEST else 1
-            rows.sort(
-                key=lambda row: math.inf if (mean := validated[row.group]) is None else sign * mean
-            )
-            order = [row.group for row in rows]
-        # one in all drawings
+        order = order or _order(comparison, rows)  # one in all drawings
         rows.sort(key=lambda row: order.index(row.group) if row.group in order else len(order))
-        values = {
-            names[row.group]: OfSeeds(
-                list(row.values.values()), row.estimate.mean, row.estimate.interval
-            )
-            for row in rows[:MOST_DRAWN]
-            if row.estimate
-        }
+        values = {}
+        for row in rows[:MOST_DRAWN]:
+            if row.estimate:
+                seeds = list(row.values.values())
+                mean = row.estimate.mean
+                interval = row.estimate.interval
+                values[names[row.group]] = OfSeeds(seeds, mean, interval)
         unit = rows[0].unit
-        best = (
-            f", the best {MOST_DRAWN} of {len(rows)} groups by validation"
-            if len(rows) > MOST_DRAWN
-            else ""
-        )
-        counts = sorted({len(row.values) for row in rows})
-        seeds = (
-            f"{counts[0]} to {counts[-1]} seeds"
-            if len(counts) > 1
-            else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
-        )
-        mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
-        title = (
-            f"{measure(in_words(output), metric or '')} on the {comparison.part} part, {mean}{best}"
-        )
+        title = f"{measure(in_words(output), metric)} on the {comparison.part} part,"
+        title += f" mean and {100 * LEVEL:.0f} % interval over {_seeds_in_words(rows)}"
+        if len(rows) > MOST_DRAWN:
+            title += f", the best {MOST_DRAWN} of {len(rows)} groups by validation"
         words = "; ".join(
-            f"{name} {number_with_unit(printed(number(of_seeds.mean)), unit)}"
-            for name, of_seeds in values.items()
+            f"{name} {number_with_unit(printed(number(group.mean)), unit)}"
+            for name, group in values.items()
         )
-        axis = label(measure(output, metric or ""), typeset(unit))
+        axis = label(measure(output, metric), typeset(unit))
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
+
+
+def _order(comparison: SeedComparison, rows: Sequence[GroupRow]) -> list[str]:
+    """The groups of a metric's rows, the best on the validation part first."""
+    sign = -1 if rows[0].meaning.best == HIGHEST else 1
+    validated = {}
+    for group in comparison.groups:
+        mean = group.mean("validation", rows[0].output, rows[0].metric)
+        validated[group.name] = math.inf if mean is None else sign * mean
+    return sorted((row.group for row in rows), key=validated.__getitem__)
+
+
+def _seeds_in_words(rows: Sequence[GroupRow]) -> str:
+    counts = sorted({len(row.values) for row in rows})
+    if len(counts) > 1:
+        return f"{counts[0]} to {counts[-1]} seeds"
+    return f"{counts[0]} seed{'s' * (counts[0] != 1)}"
 
 
 # The learning curves of a comparison; the page draws each run in the colour of its group, and means
@@ -142,31 +138,27 @@ MOST_FILES = 1200
 
 
 def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
-    folds = {run.name: list(lines_of(run.directory).values()) for run in runs}
-    seconds = {run.name: run.summary["seconds"] for run in runs}
-    epochs = {name: sum(map(len, of_run)) for name, of_run in folds.items()}
-    paces = {
-        name: seconds[name] / count if seconds[name] and count else None
-        for name, count in epochs.items()
-    }
+    folds = {}
+    paces = {}
+    for run in runs:
+        folds[run.name] = list(lines_of(run.directory).values())
+        epochs = sum(map(len, folds[run.name]))
+        seconds = run.summary["seconds"]
+        paces[run.name] = seconds / epochs if seconds and epochs else None
 
     def paced(series: Series, several: bool) -> Series:
-        words = (
-            f"{series.words}, median of {len(folds[series.run])} folds"
-            if series.band
-            else series.words
-        )
-        return replace(
-            series, words=words, band=None if several else series.band, pace=paces[series.run]
-        )
+        words = series.words
+        band = None if several else series.band
+        if series.band:
+            words += f", median of {len(folds[series.run])} folds"
+        return replace(series, words=words, band=band, pace=paces[series.run])
 
     panels = []
     for panel in curves_of_runs(folds, comparison.units, all_metrics=True):
         several = len({series.run for series in panel.series}) > MOST_COLOURS
         validated = [series for series in panel.series if not series.dashed] if several else []
-        panels.append(
-            replace(panel, series=[paced(series, several) for series in validated or panel.series])
-        )
+        series = [paced(each, several) for each in validated or panel.series]
+        panels.append(replace(panel, series=series))
     return panels
 
 
@@ -233,20 +225,8 @@ def paired(comparison: SeedComparison) -> Paired | None:
         rows.setdefault((row.output, row.metric), {})[row.group] = row
     if not rows:
         return None
-    names, samples, at_once = comparison.names, same_samples(comparison.groups), Counter[str]()
-    apart: dict[tuple[str, str], dict[str, Estimate]] = {key: {} for key in rows}
-    for (one, first), (other, second) in combinations(enumerate(comparison.groups), 2):
-        by_seed = len(common_seeds(first, second)) > 1
-        for (output, metric), by_group in rows.items() if samples[one] == samples[other] else ():
-            if first.name not in by_group or second.name not in by_group:
-                continue
-            of_first, of_second = by_group[first.name], by_group[second.name]
-            difference = None if by_seed else unpaired_difference(of_first, of_second)
-            if difference is not None:
-                apart[output, metric][f"{one} {other}"] = difference
-            at_once[metric] += difference is not None or (
-                by_seed and bool(of_first.values.keys() & of_second.values)
-            )
+    samples = same_samples(comparison.groups)
+    unpaired, at_once = _unpaired(rows, comparison, samples)
     most = max(len(group.counted) for group in comparison.groups)
 
     def quantiles(comparisons: int) -> dict[int, float]:
@@ -255,10 +235,9 @@ def paired(comparison: SeedComparison) -> Paired | None:
     metrics = []
     for (output, metric), by_group in rows.items():
         row = next(iter(by_group.values()))
-        intervals = {name: of.estimate.interval for name, of in by_group.items() if of.estimate}
-        lowest = min(
-            (value for of in by_group.values() for value in of.values.values()), default=0.0
-        )
+        estimates = [group and group.estimate for group in map(by_group.get, comparison.names)]
+        values = [group.values if group else {} for group in map(by_group.get, comparison.names)]
+        lowest = min(chain.from_iterable(group.values() for group in values), default=0.0)
         metrics.append(
             PairedMetric(
                 words=measure(in_words(output), metric_in_words(metric)),
@@ -266,31 +245,52 @@ def paired(comparison: SeedComparison) -> Paired | None:
                 best=row.meaning.best,
                 main=metric == main_metric(name for other, name in rows if other == output),
                 metric=metric_in_words(metric),
-                values=[by_group[name].values if name in by_group else {} for name in names],
-                intervals=[intervals.get(name) for name in names],
+                values=values,
+                intervals=[estimate and estimate.interval for estimate in estimates],
                 least=row.meaning.limits([lowest])[0],
                 comparisons=at_once[metric],
                 together=quantiles(max(at_once[metric], 1)),
                 unpaired={
-                    pair: (
-                        difference.mean,
-                        difference.interval,
-                        simultaneous(difference, at_once[metric]).interval,
-                    )
-                    for pair, difference in apart[output, metric].items()
+                    pair: (each.mean, each.interval, simultaneous(each, at_once[metric]).interval)
+                    for pair, each in unpaired[output, metric].items()
                 },
             )
         )
     changes = [len(group.runs[0].summary["overrides"]) for group in comparison.groups]
     base = changes.index(min(changes)) if changes.count(min(changes)) == 1 else None
-    return Paired(
-        list(short_names(comparison).values()),
-        base,
-        samples,
-        metrics,
-        quantiles(1),
-        round(100 * LEVEL),
-    )
+    names = list(short_names(comparison).values())
+    level = round(100 * LEVEL)
+    return Paired(names, base, samples, metrics, quantiles(1), level)
+
+
+def _unpaired(
+    rows: Mapping[tuple[str, str], Mapping[str, GroupRow]],
+    comparison: SeedComparison,
+    samples: Sequence[int],
+) -> tuple[dict[tuple[str, str], dict[str, Estimate]], Counter[str]]:
+    """Output and metric → `FIRST SECOND` → the difference of groups without two common seeds.
+
+    Beside it the number of comparisons of each metric, paired by seed or not.
+    """
+    unpaired: dict[tuple[str, str], dict[str, Estimate]] = {key: {} for key in rows}
+    at_once = Counter[str]()
+    for (one, first), (other, second) in combinations(enumerate(comparison.groups), 2):
+        if samples[one] != samples[other]:
+            continue
+        by_seed = len(common_seeds(first, second)) > 1
+        for (output, metric), by_group in rows.items():
+            row_of_first = by_group.get(first.name)
+            row_of_second = by_group.get(second.name)
+            if row_of_first is None or row_of_second is None:
+                continue
+            if by_seed:
+                at_once[metric] += bool(row_of_first.values.keys() & row_of_second.values)
+                continue
+            difference = unpaired_difference(row_of_first, row_of_second)
+            if difference is not None:
+                unpaired[output, metric][f"{one} {other}"] = difference
+                at_once[metric] += 1
+    return unpaired, at_once
 
 
 # A table of runs with the keys in which they differ and their results, and the same for drawings.
@@ -318,18 +318,14 @@ class Column:
     raw: str = ""
     """Its name as it is typed, if that is not in `words`."""
 
-    def cells(self) -> list[str]:
-        return [
-            number(value, self.meaning) if isinstance(value, float) else value or ""
-            for value in self.values
-        ]
+    def cell(self, index: int) -> str:
+        value = self.values[index]
+        return number(value, self.meaning) if isinstance(value, float) else value or ""
 
 
 def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Column]:
     """Seeds, the keys in which the groups differ, and the results on the compared part."""
-    groups = {
-        run.name: index for index, group in enumerate(comparison.groups) for run in group.runs
-    }
+    groups = _groups_of_runs(comparison)
     columns_of_runs = [Column("seed", [float(run.seed) for run in runs], key=True)]
     specs = compare.differing_specs(comparison)
     for path, *texts in (specs.rows if specs else [])[:MOST_KEYS]:
@@ -337,24 +333,32 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
         numeric = all(isinstance(value, float) for value in values)
         if not numeric:
             values = [text.strip('"') for text in texts]
-        columns_of_runs.append(
-            Column(path, [values[groups[run.name]] for run in runs], key=True, numeric=numeric)
-        )
-    done = [run.numbers if State(run.summary["state"]) is State.DONE else {} for run in runs]
-    for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
-        row = next(
-            row for row in comparison.results if (row.output, row.metric) == (output, metric)
-        )
-        numbers = [of_run.get(output, {}).get(metric) for of_run in done]
-        values = [None if value is None else float(value) for value in numbers]
-        main = metric == main_metric(
-            row.metric for row in comparison.results if row.output == output
-        )
+        values = [values[groups[run.name]] for run in runs]
+        columns_of_runs.append(Column(path, values, key=True, numeric=numeric))
+    rows: dict[tuple[str, str], GroupRow] = {}
+    for row in comparison.results:
+        rows.setdefault((row.output, row.metric), row)
+    for (output, metric), row in rows.items():
+        main = metric == main_metric(name for other, name in rows if other == output)
         words = measure(in_words(output), metric_in_words(metric))
+        values = [_result(run, output, metric) for run in runs]
         columns_of_runs.append(
             Column(words, values, False, row.unit, row.meaning, main, raw=f"{output}.{metric}")
         )
     return columns_of_runs
+
+
+def _result(run: ComparedRun, output: str, metric: str) -> float | None:
+    """A result of a run; None if the run is not done."""
+    if State(run.summary["state"]) is not State.DONE:
+        return None
+    value = run.numbers.get(output, {}).get(metric)
+    return None if value is None else float(value)
+
+
+def _groups_of_runs(comparison: SeedComparison) -> dict[str, int]:
+    """Name of a run → the number of its group."""
+    return {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
 
 
 def _value(text: str) -> Value:
@@ -362,11 +366,7 @@ def _value(text: str) -> Value:
     try:
         read = json.loads(text)
         value = float(read) if is_number(read) else math.nan
-    except (
-        ValueError,
-        OverflowError,
-        RecursionError,
-    ):  # a text may have hundreds of digits, or of brackets
+    except (ValueError, OverflowError, RecursionError):  # hundreds of digits, or of brackets
         return text
     return value if math.isfinite(value) else text
 
@@ -383,16 +383,14 @@ class Grouping:
 def grouping(
     runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]
 ) -> Grouping:
-    at = {run.name: index for index, run in enumerate(runs)}
-    first = [at[group.runs[0].name] for group in comparison.groups]
-    keys = [column for column in of_runs if column.key and column.words != "seed"]
-    return Grouping(
-        names=list(short_names(comparison).values()),
-        runs={
-            run.name: index for index, group in enumerate(comparison.groups) for run in group.runs
-        },
-        keys={column.words: [column.values[index] for index in first] for column in keys},
-    )
+    positions = {run.name: index for index, run in enumerate(runs)}
+    firsts = [positions[group.runs[0].name] for group in comparison.groups]
+    keys = {}
+    for column in of_runs:
+        if column.key and column.words != "seed":
+            keys[column.words] = [column.values[index] for index in firsts]
+    names = list(short_names(comparison).values())
+    return Grouping(names, _groups_of_runs(comparison), keys)
 
 
 @dataclass(frozen=True)
@@ -405,11 +403,7 @@ class Sweep:
 
 
 def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Sweep:
-    varying = [
-        column
-        for column in of_runs
-        if len({value for value in column.values if value is not None}) > 1
-    ]
+    varying = [column for column in of_runs if len({*column.values} - {None}) > 1]
     return Sweep([run.name for run in runs], varying)
 
 
@@ -427,7 +421,10 @@ def comparison_page(
     comparison = (
         compare_across_seeds(groups) if done and len(groups) <= 2 else results_across_seeds(groups)
     )
-    of_runs, drawn_runs = columns(runs, comparison), thinned(runs)
+    of_runs = columns(runs, comparison)
+    drawn_runs = thinned(runs)
+    pairs = [pair for pair in comparison.pairs if pair.rows]
+    in_groups = [(run.directory, i) for i, group in enumerate(groups) for run in group.runs]
     return {
         "title": title,
         "count": len(runs),
@@ -439,20 +436,14 @@ def comparison_page(
         "grouping": grouping(runs, comparison, of_runs),
         "results": compare.results_of_groups(comparison) if comparison.results else None,
         "calibrations": compare.calibrations_of_groups(comparison),
-        "pairs": [
-            compare.differences_of(pair, comparison) for pair in comparison.pairs if pair.rows
-        ],
+        "pairs": [compare.differences_of(pair, comparison) for pair in pairs],
         "remarks": compare.remarks(comparison) if done else [],
         "paired": paired(comparison),
         "sweep": sweep(runs, of_runs),
         "curves": curves_of_groups(drawn_runs, comparison),
         "shown_curves": len(drawn_runs),
-        "matrices": matrices_of_runs(
-            [(run.directory, at) for at, group in enumerate(groups) for run in group.runs]
-        ),
-        "pictures": pictures_of_runs(
-            [run.directory for group in groups for run in group.runs], in_a_file
-        ),
+        "matrices": matrices_of_runs(in_groups),
+        "pictures": pictures_of_runs([directory for directory, _ in in_groups], in_a_file),
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],
     }
@@ -482,54 +473,35 @@ def _specs(comparison: SeedComparison) -> Table | None:
     table = Table(table.title, table.columns, [*keys, *_inside_of_models(comparison)])
     if len(table.rows) >= len(comparison.groups):
         return table
-    across = list(zip(*table.rows, strict=True))
-    rows = [[name, *values] for name, values in zip(comparison.names, across[1:], strict=True)]
-    return Table(table.title, ["group", *across[0]], rows)
+    paths, *values = zip(*table.rows, strict=True)
+    rows = [[name, *texts] for name, texts in zip(comparison.names, values, strict=True)]
+    return Table(table.title, ["group", *paths], rows)
 
 
 def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
     names = [with_unit(column.raw or column.words, column.unit) for column in of_runs]
-    titles = ["run", "state", *names, "caution", "tags", "note"]
-    cells = [column.cells() for column in of_runs]
+    numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
     rows = []
     for index, run in enumerate(runs):
-        remarks_on_run = [
-            run.summary["caution"],
-            ", ".join(run.summary["tags"]),
-            run.summary["note"],
-        ]
-        rows.append(
-            [
-                run.name,
-                State(run.summary["state"]).words,
-                *(of[index] for of in cells),
-                *remarks_on_run,
-            ]
-        )
-    indices = [
-        index for index in range(len(titles)) if index <= 1 or any(row[index] for row in rows)
-    ]
-    numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
-    return Table(
-        "",
-        [titles[index] for index in indices],
-        [[row[index] for index in indices] for row in rows],
-        numeric,
-    )
+        about = run.summary
+        cells = [column.cell(index) for column in of_runs]
+        remarks = [about["caution"], ", ".join(about["tags"]), about["note"]]
+        rows.append([run.name, State(about["state"]).words, *cells, *remarks])
+    filled = [True, True, *(any(column) for column in list(zip(*rows, strict=True))[2:])]
+    titles = compress(["run", "state", *names, "caution", "tags", "note"], filled)
+    return Table("", list(titles), [list(compress(row, filled)) for row in rows], numeric)
 
 
 def _in_words(value: str) -> str:
     """A value of a spec, as JSON, for readers."""
-    return {ABSENT: "not set", "true": "yes", "false": "no", "null": "none"}.get(
-        value, value.strip('"')
-    )
+    words = {ABSENT: "not set", "true": "yes", "false": "no", "null": "none"}
+    return words.get(value, value.strip('"'))
 
 
 def _inside_of_models(comparison: SeedComparison) -> list[list[str]]:
     """The layers of the models and the number of their weights, if they differ between groups."""
     firsts = [group.runs[0].directory for group in comparison.groups]
-    models = [directory.spec().get("model") for directory in firsts]
-    layers = [layers_in_words(model) if isinstance(model, dict) else "" for model in models]
+    layers = [layers_in_words(directory.spec().get("model")) for directory in firsts]
     if len(set(layers)) < 2:
         return []
     weights = [directory.record().weights for directory in firsts]
@@ -537,15 +509,14 @@ def _inside_of_models(comparison: SeedComparison) -> list[list[str]]:
     return [["layers", *layers], ["weights", *counts]]
 
 
-def layers_in_words(model: Mapping[str, Any]) -> str:
+def layers_in_words(model: Any) -> str:
     """The operations of a model with sizes: `convolution (conv 8), dense (denses 128, 64)`."""
     words = []
-    for name, operation in model.get("operations", {}).items():
+    operations = model.get("operations", {}) if isinstance(model, dict) else {}
+    for name, operation in operations.items():
         parameters = operation.get("parameters", {})
-        sizes = next(
-            (parameters[key] for key in ("filters", "units", "pool_size") if parameters.get(key)),
-            "",
-        )
+        known = filter(None, map(parameters.get, ("filters", "units", "pool_size")))
+        sizes = next(known, "")
         written = ", ".join(map(str, sizes)) if isinstance(sizes, list) else str(sizes)
         words.append(f"{name} ({operation.get('module', '')} {written}".rstrip() + ")")
     return ", ".join(words)
@@ -556,10 +527,12 @@ def _command(runs: Sequence[ComparedRun]) -> str:
     words = runs[0].directory.record().command
     seeds = sorted({run.seed for run in runs})
     if len(seeds) > 1 and "--seed" in words:
-        stretches = [text.split("-") for text in compare.ranges(seeds).split(", ")]
-        texts = [f"{ends[0]}:{int(ends[1]) + 1}" if ends[1:] else ends[0] for ends in stretches]
-        at = words.index("--seed")
-        words[at : at + 2] = ["--seeds", ",".join(texts)]
+        texts = []
+        for stretch in compare.ranges(seeds).split(", "):
+            first, _, last = stretch.partition("-")
+            texts.append(f"{first}:{int(last) + 1}" if last else first)
+        position = words.index("--seed")
+        words[position : position + 2] = ["--seeds", ",".join(texts)]
     return shlex.join(words)
 
 
@@ -580,9 +553,8 @@ class ShownComparison(Titled, compare.Comparison):
     def view(self) -> View:
         first, *further = reversed(compare.tables(self))
         parts: list[Table | Drawn | str] = [first, *compare.remarks(self), *further]
-        return View(
-            f"Comparison of {len(self.names)} runs", parts=parts, more=_pictures(self.figures)
-        )
+        title = f"Comparison of {len(self.names)} runs"
+        return View(title, parts=parts, more=_pictures(self.figures))
 
 
 class ShownSeedComparison(Titled, SeedComparison):
@@ -615,8 +587,8 @@ def _as_printed(comparison: compare.Comparison | SeedComparison, doubts: Sequenc
 
 
 def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Table | Drawn | str]]:
-    pictures = [picture(path.stem.replace("_", " "), path) for path in figures if path.is_file()]
-    return {"pictures": pictures} if pictures else {}
+    found = pictures(figures)
+    return {"pictures": found} if found else {}
 
 
 def compared(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,28 +35,19 @@ class ShownObserved(Shown, Observed):
     __str__ = Shown.text
 
     def view(self) -> View:
-        count, observation = len(self.tracks), self.observation
+        count = len(self.tracks)
+        observation = self.observation
         title = f"Observation of {count} track{'s' * (count != 1)}"
-        image = drawn(
-            "map",
-            lambda: draw_tracks(observation, title),
-            f"map of {', '.join(track.name for track in self.tracks)}",
-        )
+        words = f"map of {', '.join(track.name for track in self.tracks)}"
+        image = drawn("map", partial(draw_tracks, observation, title), words)
         written = [f"written: {path}" for path in self.files]
-        estimates = self.estimates
-        noise = [
-            drawn(
-                "semivariograms",
-                lambda: draw_semivariograms(estimates, "Semivariograms without the signal"),
-            )
-        ]
         parts: list[Table | Drawn | str] = [*tables_of_tracks(self.tracks), *written, image]
-        return View(
-            title,
-            cautions=self.warnings,
-            parts=parts,
-            more={"estimated noise": noise} if estimates else {},
-        )
+        more = {}
+        if self.estimates:
+            without = "Semivariograms without the signal"
+            draw = partial(draw_semivariograms, self.estimates, without)
+            more["estimated noise"] = [drawn("semivariograms", draw)]
+        return View(title, cautions=self.warnings, parts=parts, more=more)
 
 
 class ShownPosterior(Shown, SourcePosterior):
@@ -73,22 +65,17 @@ class ShownPosterior(Shown, SourcePosterior):
         from qexp.web.notebook import Posterior
 
         columns = zip(self.parameters.items(), np.moveaxis(self.draws, -1, 0), strict=True)
-        return Posterior(
-            {
-                name: (("chain", "draw"), draws, {"units": about.unit})
-                for (name, about), draws in columns
-            }
-        ).summary(level)
+        variables = {}
+        for (name, about), draws in columns:
+            variables[name] = (("chain", "draw"), draws, {"units": about.unit})
+        return Posterior(variables).summary(level)
 
     def view(self) -> View:
         words = f"draws of {', '.join(self.parameters)}"
         image = drawn("draws", self.corner, words)
         title = f"Posterior: {len(self.all):,} draws"
-        return View(
-            title,
-            cautions=self.remarks,
-            parts=[table_of_posterior(self), sampling_words(self), image],
-        )
+        parts = [table_of_posterior(self), sampling_words(self), image]
+        return View(title, cautions=self.remarks, parts=parts)
 
 
 class ShownInversion(Titled, Inversion):
@@ -108,7 +95,8 @@ class ShownInversion(Titled, Inversion):
 
 
 def shown_inversion(inversion: Inversion) -> ShownInversion:
-    content, posterior = fields_of(inversion), inversion.posterior
+    content = fields_of(inversion)
+    posterior = inversion.posterior
     if posterior is not None:
         content["posterior"] = shown = ShownPosterior(**fields_of(posterior))
         object.__setattr__(shown, "fitted", fitted_of(inversion))  # of a frozen dataclass

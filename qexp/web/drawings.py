@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -67,7 +68,8 @@ BACKGROUND_COLOUR = 7
 
 def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
     """None before the run was calibrated; those whose numbers are gone are left out."""
-    drawings, calibrations = list[Drawn](), calibrations_of(directory).values()
+    drawings = list[Drawn]()
+    calibrations = calibrations_of(directory).values()
     for calibration in calibrations:
         kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
         with suppress(MissingNumbersError):
@@ -83,10 +85,8 @@ def training_drawn(directory: RunDirectory) -> list[Drawn]:
     """The learning curves of a run or of its folds, as pictures; none before the first epoch."""
     if not any(lines_of(directory).values()):
         return []
-    folds = bool(directory.all_folds())
-    return [
-        drawn("learning curves", partial(fold_curves_of if folds else learning_curve_of, directory))
-    ]
+    draw = fold_curves_of if directory.all_folds() else learning_curve_of
+    return [drawn("learning curves", partial(draw, directory))]
 
 
 # Learning curves: losses, and the validation error of each output, over epochs.
@@ -130,9 +130,8 @@ MOST_COLOURS = 8
 
 def lines_of(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:
     """The epochs of a run, or of each of its folds."""
-    return {fold.name: fold.metrics() for fold in directory.all_folds()} or {
-        "": directory.metrics()
-    }
+    folds = {fold.name: fold.metrics() for fold in directory.all_folds()}
+    return folds or {"": directory.metrics()}
 
 
 def curves(
@@ -166,47 +165,39 @@ MOST_NUMBERS = 60_000
 def curves_of_runs(
     of_runs: Folds, units: Mapping[str, str], all_metrics: bool = False
 ) -> list[Panel]:
-    """The same for several runs. Those without an epoch are left out.
+    """A panel for the loss and one for each output of several runs; none of runs without an epoch.
 
     of_runs      name in the legend → the lines of a run, or those of each of its folds, whose
                  median is drawn
     all_metrics  a panel for each metric of each output, as long as they are few numbers; `metric`
                  says which
     """
-    runs = {
-        name: trained
-        for name, folds in of_runs.items()
-        if (trained := [thinned(one) for one in folds if one])
-    }
+    runs: dict[str, list[Lines]] = {}
+    for name, folds in of_runs.items():
+        for lines in filter(None, folds):
+            runs.setdefault(name, []).append(thinned(lines))
     if not runs:
         return []
     all_lines = [lines for folds in runs.values() for lines in folds]
     x = positions(max(all_lines, key=len))
     if any(positions(lines) != x[: len(lines)] for lines in all_lines):
         x = list(range(1, len(x) + 1))  # programs that do not count alike
-    panels = [
-        _panel(
-            "loss",
-            "",
-            x,
-            runs,
-            {"training": ("train", "loss"), "validation": ("validation", "loss")},
-        )
-    ]
+    losses = {"training": ("train", "loss"), "validation": ("validation", "loss")}
+    panels = [_panel("loss", "", x, runs, losses)]
     most = MOST_NUMBERS // (len(runs) * len(x)) if all_metrics else 0
     for (output, metric), part in followed_metrics(runs, most).items():
-        words, words_of_part = metric_in_words(metric), "training" if part == "train" else part
+        words = metric_in_words(metric)
+        words_of_part = "training" if part == "train" else part
         title = f"{in_words(output)}: {words}, {words_of_part}"
         unit_of_panel = meaning_of(metric, ()).in_unit(units.get(output, ""))
-        panels.append(
-            _panel(title, unit_of_panel, x, runs, {words_of_part: (part, output, metric)}, words)
-        )
+        errors = {words_of_part: (part, output, metric)}
+        panels.append(_panel(title, unit_of_panel, x, runs, errors, words))
     return [panel for panel in panels if panel.series]
 
 
 def followed_metrics(runs: Folds, most: int) -> dict[tuple[str, str], str]:
     """Output and metric → the part it was followed on; only main ones if there are too many."""
-    ends = [folds[0][at] for folds in runs.values() for at in (0, -1)]
+    ends = [folds[0][index] for folds in runs.values() for index in (0, -1)]
     followed = {
         (output, metric): part
         for part in ("train", "validation")  # the former of programs of others that have no other
@@ -234,27 +225,28 @@ def _panel(
 
     parts  words → the keys of lines that lead to the values
     """
-    numbers = {
-        (run, words): quartiles
-        for run, folds in runs.items()
-        for words, keys in parts.items()
-        if (quartiles := _over(folds, keys)).size
-    }
-    end = max((quartiles.shape[1] for quartiles in numbers.values()), default=0)
-    validated = any(parts[words][0] != "train" for _, words in numbers)
-    colours = {run: colour for colour, run in enumerate(runs)}
-    series = [
-        Series(
-            words=f"{run} {words}".strip() if len(parts) > 1 else run or words,
-            run=run,
-            colour=colours[run],
-            dashed=validated and parts[words][0] == "train",
-            faint=len(runs) > MOST_COLOURS,
-            values=_plain(middle, end),
-            band=[_plain(low, end), _plain(high, end)] if len(runs[run]) > 1 else None,
+    numbers = []
+    for colour, (run, folds) in enumerate(runs.items()):
+        for words, keys in parts.items():
+            quartiles = _quartiles(folds, keys)
+            if quartiles.size:
+                numbers.append((colour, run, words, quartiles))
+    end = max((quartiles.shape[1] for *_, quartiles in numbers), default=0)
+    validated = any(parts[words][0] != "train" for _, _, words, _ in numbers)
+    series = []
+    for colour, run, words, quartiles in numbers:
+        low, middle, high = (_plain(values, end) for values in quartiles)
+        series.append(
+            Series(
+                words=f"{run} {words}".strip() if len(parts) > 1 else run or words,
+                run=run,
+                colour=colour,
+                dashed=validated and parts[words][0] == "train",
+                faint=len(runs) > MOST_COLOURS,
+                values=middle,
+                band=[low, high] if len(runs[run]) > 1 else None,
+            )
         )
-        for (run, words), (low, middle, high) in numbers.items()
-    ]
     return Panel(title, unit, x[:end], series, metric)
 
 
@@ -264,15 +256,13 @@ MOST_EPOCHS = 5000
 
 def thinned(lines: Lines) -> Lines:
     each = -(-len(lines) // MOST_EPOCHS)
-    at = positions(lines[::each])
-    return (
-        lines
-        if each == 1
-        else [{**lines[i * each], "epoch": i + 1, "step": step} for i, step in enumerate(at)]
-    )
+    if each == 1:
+        return lines
+    steps = positions(lines[::each])
+    return [{**lines[i * each], "epoch": i + 1, "step": step} for i, step in enumerate(steps)]
 
 
-def _over(folds: Sequence[Lines], keys: Sequence[str]) -> Array:
+def _quartiles(folds: Sequence[Lines], keys: Sequence[str]) -> Array:
     """The folds' `middle_half`, (3, epoch), up to the last epoch with a value."""
     quartiles = middle_half(over_epochs(folds, *keys))
     return quartiles[:, : np.flatnonzero(np.isfinite(quartiles[1])).max(initial=-1) + 1]
@@ -280,8 +270,9 @@ def _over(folds: Sequence[Lines], keys: Sequence[str]) -> Array:
 
 def _plain(values: Array, count: int) -> list[float | None]:
     """So many numbers; None after their end."""
-    known = [None if np.isnan(value) else float(f"{value:.7g}") for value in values.tolist()]
-    return known + [None] * (count - len(known))
+    known = [float(f"{value:.7g}") for value in values.tolist()]
+    plain = [None if math.isnan(value) else value for value in known]
+    return plain + [None] * (count - len(plain))
 
 
 # What a run took of its machine, over time.
@@ -303,26 +294,23 @@ TIMES = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 def system_panels(lines: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """A panel for each measured quantity, over the time since the first; none without any."""
-    timed = [(at, line) for line in lines if (at := _moment(line)) is not None]
+    timed = [line for line in lines if _moment(line) is not None]
     timed = timed[:: -(-len(timed) // MOST_EPOCHS) or 1]
     if not timed:
         return []
-    since = np.maximum.accumulate([at - timed[0][0] for at, _ in timed])  # a clock may be set back
-    unit_of_time = _unit_for(since[-1], TIMES)
-    x = [float(f"{at:.7g}") for at in since / TIMES[unit_of_time]]
+    moments = np.array([_moment(line) for line in timed], dtype=float)
+    times = np.maximum.accumulate(moments - moments[0])  # a clock may be set back
+    unit_of_time = _unit_for(times[-1], TIMES)
+    x = [float(f"{moment:.7g}") for moment in times / TIMES[unit_of_time]]
     panels = []
-    for key, (title, unit_of_key) in SYSTEM_CURVES.items():
-        values = np.array([_finite(line.get(key)) for _, line in timed])
+    for key, (title, shown) in SYSTEM_CURVES.items():
+        values = np.array([_finite(line.get(key)) for line in timed])
         if np.isnan(values).all():
             continue
-        shown = (
-            _unit_for(float(np.nanmax(np.abs(values))), BYTES)
-            if unit_of_key == "B"
-            else unit_of_key
-        )
-        series = Series(
-            title, "", 0, False, False, _plain(values / BYTES.get(shown, 1.0), len(x)), None
-        )
+        if shown == "B":
+            shown = _unit_for(float(np.nanmax(np.abs(values))), BYTES)
+            values = values / BYTES[shown]
+        series = Series(title, "", 0, False, False, _plain(values, len(x)), None)
         panels.append(
             Panel(f"{title} ({shown})", shown, x, [series], words=f"wall time ({unit_of_time})")
         )
@@ -363,19 +351,24 @@ class FigureFile:
 
 def figures_of(directory: RunDirectory) -> tuple[dict[str, list[FigureFile]], list[FigureFile]]:
     """The figures of a run with steps, by name and in order, and all others; not torn ones."""
-    series, others = dict[str, list[FigureFile]](), list[FigureFile]()
+    series = dict[str, list[FigureFile]]()
+    others = list[FigureFile]()
     for path in sorted(directory.results.glob("figures/*.png")):
         with suppress(OSError), path.open("rb") as file:
             header = file.read(24)
             if header[12:16] != b"IHDR":
                 continue
-            width, height = (int.from_bytes(header[at : at + 4]) for at in (16, 20))
-            of_step = STEP.fullmatch(path.stem)
-            figure = FigureFile(path.name, width, height, int(of_step["step"]) if of_step else None)
-            (series.setdefault(in_words(of_step["name"]), []) if of_step else others).append(figure)
-    return {
-        name: sorted(of_name, key=lambda one: one.step or 0) for name, of_name in series.items()
-    }, others
+            width = int.from_bytes(header[16:20])
+            height = int.from_bytes(header[20:24])
+            match = STEP.fullmatch(path.stem)
+            if match is None:
+                others.append(FigureFile(path.name, width, height, None))
+                continue
+            figure = FigureFile(path.name, width, height, int(match["step"]))
+            series.setdefault(in_words(match["name"]), []).append(figure)
+    for figures in series.values():
+        figures.sort(key=lambda figure: figure.step or 0)
+    return series, others
 
 
 def last_figures(directory: RunDirectory) -> list[FigureFile]:
@@ -469,11 +462,8 @@ def _points(predictions: xarray.Dataset, output: str, part: str, names: list[str
     truth, estimate = truth_and_estimate(predictions, output)
     each = max(1, -(-len(truth) // MOST_POINTS))
     note = f", {len(truth[::each]):,} of {len(truth):,} samples" if each > 1 else ""
-    spread = (
-        predictions[spread_of(output)].values[::each]
-        if spread_of(output) in predictions
-        else np.array([])
-    )
+    chosen = predictions.isel({predictions[output].dims[0]: slice(None, None, each)})
+    spread = chosen[spread_of(output)].values if spread_of(output) in chosen else np.array([])
     return Points(
         title=f"{in_words(output)}: {part} part{note}",
         words=in_words(output),
@@ -481,9 +471,7 @@ def _points(predictions: xarray.Dataset, output: str, part: str, names: list[str
         truth=truth[::each].astype(float).tolist(),
         estimate=estimate[::each].astype(float).tolist(),
         spread=spread.astype(float).tolist() if np.isfinite(spread).any() else [],
-        samples=_names(
-            predictions.isel({predictions[output].dims[0]: slice(None, None, each)}), output, names
-        ),
+        samples=_names(chosen, output, names),
     )
 
 
@@ -491,26 +479,21 @@ def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list
     """What identifies samples: texts, their number, then what else varies, as depth in a core."""
     (dimension,) = map(str, predictions[output].dims)
     aside = {f"{name}{ending}" for name in outputs for ending in ("", "_estimate", "_spread")}
-    others = {
-        str(name): values.values
-        for name, values in predictions.data_vars.items()
-        if values.dims == (dimension,)
-    }
-    others = {name: values for name, values in others.items() if name not in aside}
-    columns: list[Any] = [
-        values.astype(str) for values in others.values() if values.dtype.kind in "UOST"
-    ]
-    columns.append([f"{dimension} {number}" for number in predictions[dimension].values])
-    for name, values in others.items():
-        if values.dtype.kind == "f" and len(np.unique(values)) > 1:
-            unit_of_column = unit(predictions, name)
-            columns.append(
-                [
-                    f"{in_words(name)} {number_with_unit(printed(number(value)), unit_of_column)}"
-                    for value in values
-                ]
-            )
-    return [", ".join(words) for words in zip(*columns, strict=True)]
+    texts = list[Any]()
+    numbers = list[Any]()
+    for name, variable in predictions.data_vars.items():
+        values = variable.values
+        if variable.dims != (dimension,) or name in aside:
+            continue
+        if values.dtype.kind in "UOST":
+            texts.append(values.astype(str))
+        elif values.dtype.kind == "f" and len(np.unique(values)) > 1:
+            words = in_words(str(name))
+            unit_of_column = unit(predictions, str(name))
+            shown = [number_with_unit(printed(number(value)), unit_of_column) for value in values]
+            numbers.append([f"{words} {text}" for text in shown])
+    samples = [f"{dimension} {number}" for number in predictions[dimension].values]
+    return [", ".join(words) for words in zip(*texts, samples, *numbers, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -574,9 +557,8 @@ def fields(directory: RunDirectory) -> Iterator[Maps]:
         names = outputs(frames)
         most = max(1, MOST_CELLS // (3 * len(names) * frames.sizes["x"] * frames.sizes["y"]))
         if frames.sizes["frame"] > most:
-            frames = frames.isel(
-                frame=np.linspace(0, frames.sizes["frame"] - 1, most).round().astype(int)
-            )
+            chosen = np.linspace(0, frames.sizes["frame"] - 1, most).round().astype(int)
+            frames = frames.isel(frame=chosen)
         layers = [layer for output in names for layer in _layers_of_frames(frames, output)]
         yield Maps(path.stem, list(_axes_of_frames(frames)), layers)
 
@@ -598,24 +580,17 @@ def _layers_of_frames(frames: xarray.Dataset, output: str) -> Iterator[Layer]:
     error = estimate - truth
     ends = _limits(np.concatenate([truth.ravel(), estimate.ravel()]), "sequential")
     of_error = _limits(error, "diverging")
+    name = in_words(output)
+    unit_of_output = unit(frames, output)
     for words, values in {"true": truth, "estimate": estimate, "error": error}.items():
         colours, limits = ("diverging", of_error) if words == "error" else ("sequential", ends)
         packed = _packed(np.transpose(values, (2, 1, 0)), single=True)
-        yield Layer(
-            in_words(output),
-            words,
-            colours,
-            unit(frames, output),
-            limits,
-            single=True,
-            values=packed,
-        )
+        yield Layer(name, words, colours, unit_of_output, limits, single=True, values=packed)
 
 
 def _packed(values: Array, single: bool) -> str:
-    return base64.b64encode(
-        np.ascontiguousarray(values, dtype="<f4" if single else "<f8").tobytes()
-    ).decode()
+    content = np.ascontiguousarray(values, dtype="<f4" if single else "<f8").tobytes()
+    return base64.b64encode(content).decode()
 
 
 # The matrices of a run, as maps that a reader can explore: the numbers of `matrix.nc`, and how to
@@ -676,13 +651,14 @@ def matrices_of_runs(runs: Sequence[tuple[RunDirectory, int]]) -> dict[str, list
             of_data.setdefault(data, []).append(MatrixOfRun(directory.name, name, title, group))
     directories = {directory.name: directory for directory, _ in runs}
     for several in of_data.values():
-        turns = [
-            [matrix.group for matrix in several[:at]].count(own.group)
-            for at, own in enumerate(several)
-        ]
-        for at in sorted(range(len(several)), key=turns.__getitem__)[:MOST_MAPS]:
-            own = several[at]
-            several[at] = replace(own, plane=matrix_plane(directories[own.run], own.name))
+        earlier, turns = Counter[int](), []  # how many of its group come before each
+        for matrix in several:
+            turns.append(earlier[matrix.group])
+            earlier[matrix.group] += 1
+        for index in sorted(range(len(several)), key=turns.__getitem__)[:MOST_MAPS]:
+            matrix = several[index]
+            plane = matrix_plane(directories[matrix.run], matrix.name)
+            several[index] = replace(matrix, plane=plane)
     return dict(sorted(of_data.items()))
 
 
@@ -695,32 +671,33 @@ def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
     quantities = of_dataset(directory.spec()["dataset"], QUANTITIES)
     record, cells = matrix_numbers(directory.matrices / name)
     views = record.get("views", ())
-    axes, names = list(record["axes"]), outputs_among(cells.data_vars)
+    axes = list(record["axes"])
+    names = outputs_among(cells.data_vars)
     if len(axes) > 2 and (plane or cells[estimate_of(names[0])].size > MOST_MATRIX_CELLS):
         cells = cells.isel({other: [cells.sizes[other] // 2] for other in axes[2:]})
     fixed = dict(record["fixed"])
     if plane:
         fixed |= {other: float(cells[other].values[0]) for other in axes[2:]}
         axes = axes[:2]
-    shown = [
-        (axis, cells[axis].values, (record["axes"][axis][0], record["axes"][axis][1]))
-        for axis in axes
-    ]
+    ranges = record["axes"]
+    shown = [(axis, cells[axis].values, (ranges[axis][0], ranges[axis][1])) for axis in axes]
     marks = held_out_of(record, shown, fixed)
     axes_of_maps = []
     for (axis, centres, ends), bands in zip(shown, marks.bands, strict=True):
-        words, unit_of_axis = f"true {in_words(axis, views)}", unit(cells, axis)
+        words = f"true {in_words(axis, views)}"
+        unit_of_axis = unit(cells, axis)
         axes_of_maps.append(
             Axis(words, unit_of_axis, centres.tolist(), ends, bands, turn=unit_of_axis == DEGREE)
         )
+    fixed_in_words = [
+        value_in_words(in_words(key, views), value, quantity(key, quantities).unit)
+        for key, value in fixed.items()
+    ]
     return Maps(
         name=name,
         axes=axes_of_maps,
         layers=[layer for output in names for layer in _layers(cells, output, quantities, plane)],
-        fixed=[
-            value_in_words(in_words(key, views), value, quantity(key, quantities).unit)
-            for key, value in fixed.items()
-        ],
+        fixed=fixed_in_words,
         blank=record.get("why_left_out", ""),
         tested=marks.tested,
         outlined="; ".join(replace(marks, bands=marks.bands[:2]).notes) if len(axes) > 1 else "",
@@ -737,10 +714,11 @@ def _layers(
     """
     layers: list[Layer] = []
     errors = cells[f"{output}_error"]
-    on_axis = errors.dims.index(output) if single and output in errors.dims else None
-    truth = (
-        None if on_axis is None else (cells[output] + 0.0 * errors).transpose(*errors.dims).values
-    )
+    axis = None
+    truth = None
+    if single and output in errors.dims:
+        axis = errors.dims.index(output)
+        truth = (cells[output] + 0.0 * errors).transpose(*errors.dims).values
     for kind, (words, colours) in LAYERS.items():
         variable = f"{output}_{kind}"
         if variable not in cells:
@@ -749,26 +727,23 @@ def _layers(
             words = f"mean {words}"  # over noise realisations
         values = cells[variable].values.astype("<f8")
         follows = None if truth is None else {"estimate": truth + errors.values}.get(kind)
+        unit_of_layer = unit(cells, variable)
         if kind == "relative_error":
-            periodic = PERIOD in cells[variable].attrs
-            if (
-                periodic
-                or not quantity(output, quantities).natural_zero
-                or not np.isfinite(values).any()
-            ):
+            if PERIOD in cells[variable].attrs or not np.isfinite(values).any():
+                continue
+            if not quantity(output, quantities).natural_zero:
                 continue
             values = 100 * values
+            unit_of_layer = "%"
             with np.errstate(divide="ignore", invalid="ignore"):
                 follows = None if truth is None else 100 * errors.values / np.abs(truth)
-        unit_of_layer = "%" if kind == "relative_error" else unit(cells, variable)
         unit_of_layer = "" if unit_of_layer == "1" else unit_of_layer
         # Values before and after refinement are compared on one scale.
         limits = layers[-1].limits if kind.startswith("refined") else _limits(values, colours)
         layer = partial(Layer, in_words(output), words, colours, unit_of_layer, limits, single)
-        if follows is not None and np.allclose(
-            follows, values, rtol=1e-6, atol=1e-9, equal_nan=True
-        ):
-            layers.append(layer(follows=kind, axis=on_axis))
+        close = partial(np.allclose, rtol=1e-6, atol=1e-9, equal_nan=True)
+        if follows is not None and close(follows, values):
+            layers.append(layer(follows=kind, axis=axis))
         else:
             layers.append(layer(values=_packed(values, single)))
     return layers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -91,17 +91,13 @@ _KEY = re.compile(r"\w+(\.\w+)+")
 def heading(title: str) -> str:
     """A column's title for readers: `test depth MAE (km)` for `test.depth.mae (km)`."""
     match = _OF_METRIC.fullmatch(title)
-    if (
-        match is None
-        or match[3] not in METRICS
-        or ".parameters." in title
-        or ".operations." in title
-    ):
+    is_of_model = re.search(r"\.(parameters|operations)\.", title)
+    if match is None or match[3] not in METRICS or is_of_model:
         return key_in_words(title) if _KEY.fullmatch(title) else title
     part, output, metric, unit = match.groups()
-    words = (
-        measure(in_words(output), metric_in_words(metric)) if output else metric_in_words(metric)
-    )
+    words = metric_in_words(metric)
+    if output:
+        words = measure(in_words(output), words)
     return f"{part or ''} {words}{unit or ''}".strip()
 
 
@@ -117,14 +113,16 @@ UNIT = "unit"
 
 def for_readers(table: Table) -> list[ColumnForReaders]:
     """A table's columns: outputs and metrics in words; names of files, runs and keys stay."""
-    columns, titles = [], list(table.columns)
+    columns = []
+    titles = list(table.columns)
     units = [row[titles.index(UNIT)] for row in table.rows] if UNIT in titles else []
     of_metrics = next((title for title in titles if re.search(r"\bmetric\b", title)), None)
     with_unit = of_metrics or OUTPUT
     for index, title in enumerate(titles):
         if title == UNIT and units and with_unit in titles:
             continue
-        cells, numeric = [row[index] for row in table.rows], title in table.right
+        cells = [row[index] for row in table.rows]
+        numeric = title in table.right
         if cells and not any(cells):
             continue  # nobody misses an empty column
         write: Callable[[str], str] = as_it_is
@@ -134,23 +132,17 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
             write = key_in_words
         texts = aligned(cells) if numeric else [write(cell) for cell in cells]
         if title == with_unit and units:
-            texts = [
-                f"{text} ({unit})" if unit else text
-                for text, unit in zip(texts, units, strict=True)
-            ]
-        raw = [
-            " ".join(map(_in_full, cell.values)) if isinstance(cell, Numbers) else cell
-            for cell in cells
-        ]
-        pairs = [
-            Cell(text, "" if other == text else other)
-            for text, other in zip(texts, raw, strict=True)
-        ]
-        words = heading(title)
-        columns.append(
-            ColumnForReaders(Cell(words, title if words != title else ""), numeric, pairs)
-        )
+            ends = [f" ({unit})" if unit else "" for unit in units]
+            texts = [text + end for text, end in zip(texts, ends, strict=True)]
+        pairs = [_cell(text, raw) for text, raw in zip(texts, cells, strict=True)]
+        columns.append(ColumnForReaders(_cell(heading(title), title), numeric, pairs))
     return columns
+
+
+def _cell(text: str, raw: str) -> Cell:
+    if isinstance(raw, Numbers):
+        raw = " ".join(map(_in_full, raw.values))
+    return Cell(text, "" if raw == text else raw)
 
 
 def as_it_is(cell: str) -> str:
@@ -197,6 +189,12 @@ def data(value: Any) -> Markup:
 def picture(title: str, file: Path) -> Drawn:
     """A PNG file."""
     return Drawn(title, lambda: _image(title, file.read_bytes(), "png"))
+
+
+def pictures(paths: Iterable[Path]) -> list[Drawn]:
+    """The PNG files among some files, named by their names."""
+    files = [path for path in paths if path.suffix == ".png" and path.is_file()]
+    return [picture(path.stem.replace("_", " "), path) for path in files]
 
 
 def drawn(title: str, figure: Callable[[], Figure], words: str = "") -> Drawn:
@@ -281,25 +279,25 @@ class Shown:
         return plain_text(self.__rich__(), 200)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        inside = len(getattr(printer, "stack", ())) > 1  # of a list or a dictionary
-        printer.text(repr(self) if inside else self.text())
+        is_element = len(getattr(printer, "stack", ())) > 1  # of a list or a dictionary
+        printer.text(repr(self) if is_element else self.text())
 
     def __rich__(self) -> Group:
         from rich.console import Group
         from rich.text import Text
 
         view = self.text_view()
-        lines: list[RenderableType] = [
-            Text(f"{in_one_line(view.title)}  {view.state}".rstrip(), style="bold")
-        ]
+        title = f"{in_one_line(view.title)}  {view.state}".rstrip()
+        lines: list[RenderableType] = [Text(title, style="bold")]
         lines += [Text(cleaned(text), style="yellow") for text in view.cautions]
         lines += [Text(cleaned(view.error), style="red")] if view.error else []
         for part in view.parts:
             if isinstance(part, str):
                 lines.append(Text(cleaned(part)))
             elif not isinstance(part, Drawn):
-                title = [Text(in_one_line(part.title))] if part.title else []
-                lines += [*([Text("")] if lines[1:] else []), *title, _on_terminal(part)]
+                lines += [Text("")] if lines[1:] else []
+                lines += [Text(in_one_line(part.title))] if part.title else []
+                lines.append(_on_terminal(part))
         return Group(*lines)
 
 
@@ -316,14 +314,9 @@ class Pictures(Titled, list[Path]):
     """Paths of pictures. A notebook shows those that are PNG files."""
 
     def view(self) -> View:
-        pictures = [
-            picture(path.stem.replace("_", " "), path) for path in self if path.suffix == ".png"
-        ]
         title = f"{len(self)} picture{'s' * (len(self) != 1)}"
-        return View(
-            title,
-            parts=[*pictures, Table("", ["file"], [[str(path)] for path in self])] if self else [],
-        )
+        files = Table("", ["file"], [[str(path)] for path in self])
+        return View(title, parts=[*pictures(self), files] if self else [])
 
 
 def fields_of(instance: Any) -> dict[str, Any]:

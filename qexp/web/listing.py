@@ -31,7 +31,8 @@ class Listing(Titled, list[Summary]):
         columns: Callable[[Sequence[Summary]], list[Column]],
     ):
         super().__init__(rows)
-        self._what, self._columns = what, columns
+        self._what = what
+        self._columns = columns
 
     def __repr__(self) -> str:
         names = [row["name"] for row in self if "name" in row]
@@ -64,21 +65,23 @@ class Listing(Titled, list[Summary]):
             from qexp.runs.columns import Columns, changed_columns
 
             values = {key: Columns(rows).one_by_one(key) for key in changed_columns(rows)}
-            rows = [row | {key: value_of(row) for key, value_of in values.items()} for row in rows]
+            for index, row in enumerate(rows):
+                rows[index] = row | {key: value_of(row) for key, value_of in values.items()}
         return pandas.json_normalize(rows)
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it: the first rows."""
-        shown = list(self)[:MOST_SHOWN]
+        title = f"{len(self):,} {self._what}"
         columns = self._columns(self)
-        rows = [[column.text(row) for column in columns] for row in shown]
+        rows = []
+        if not self:
+            return View(title)
+        for row in list(self)[:MOST_SHOWN]:
+            rows.append([column.text(row) for column in columns])
         titles = [column.title for column in columns]
         right = frozenset(column.title for column in columns if column.numeric)
-        more = [f"and {len(self) - len(shown):,} more"] if len(self) > len(shown) else []
-        return View(
-            f"{len(self):,} {self._what}",
-            parts=[Table("", titles, rows, right), *more] if self else [],
-        )
+        more = [f"and {len(self) - len(rows):,} more"] if len(self) > len(rows) else []
+        return View(title, parts=[Table("", titles, rows, right), *more])
 
 
 def epochs_listed(lines: Sequence[Summary]) -> Listing:
@@ -95,9 +98,6 @@ def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
         return str(value) if isinstance(value, int) else number(value)
 
     keys = dict.fromkeys(key for line in lines for key, _ in leaves(line))
-    shown = [
-        key
-        for key in keys
-        if key.rpartition(".")[2] in ("epoch", "learning_rate", "loss", MAIN_METRIC)
-    ]
+    last_steps = ("epoch", "learning_rate", "loss", MAIN_METRIC)
+    shown = [key for key in keys if key.rpartition(".")[2] in last_steps]
     return [Column(key, key, partial(text, key), numeric=True) for key in shown]

@@ -65,16 +65,20 @@ class Kept(Generic[Value]):
         share    largest share of its time that the server spends on finding this
         seconds  least time between two searches
         """
-        self._find, self._share, self._seconds = find, share, seconds
+        self._find = find
+        self._share = share
+        self._seconds = seconds
         self._value: Value | None = None
         self._due = 0.0
         self._one_at_a_time = asyncio.Lock()
 
     async def now(self) -> Value:
-        if (value := self._fresh()) is not None:
+        value = self._fresh()
+        if value is not None:
             return value
         async with self._one_at_a_time:
-            if (value := self._fresh()) is not None:  # somebody else has waited for it
+            value = self._fresh()
+            if value is not None:  # somebody else has waited for it
                 return value
             begun = time.monotonic()
             self._value = value = await asyncio.to_thread(self._find)
@@ -143,19 +147,19 @@ class Feed(Kept[Growth]):
 
     def _look_at_curves(self) -> None:
         begun = time.monotonic()
-        files = [
-            directory.metrics_file for directory in (self.directory, *self.directory.all_folds())
-        ]
-        files += [self.directory.system_file, self.directory.results / "figures"]
-        files.append(self.directory.record_file)  # in which progress is noted that has no epochs
+        run = self.directory
+        files = [directory.metrics_file for directory in (run, *run.all_folds())]
+        files += [run.system_file, run.results / "figures"]
+        files.append(run.record_file)  # in which progress is noted that has no epochs
         stamps = [_stamp(file) for file in files]
         if stamps == self._stamps:
             return
         try:
-            record, lines = self.directory.record(), lines_of(self.directory)
+            record = run.record()
+            lines = lines_of(run)
             drawn = orjson.dumps(curves(lines, record.units), option=orjson.OPT_SERIALIZE_NUMPY)
-            system = orjson.dumps(system_panels(self.directory.system()))
-            figures = orjson.dumps(figures_of(self.directory)[0])
+            system = orjson.dumps(system_panels(run.system()))
+            figures = orjson.dumps(figures_of(run)[0])
         except QexpError:  # it is being replaced or removed; the next look tells
             return
         self._stamps = stamps
@@ -164,7 +168,7 @@ class Feed(Kept[Growth]):
         done = lines[""][-1]["epoch"] if lines.get("") else record.epochs.done
         self._growth = replace(
             self._growth,
-            progress=progress_in_words(self.directory, record, done),
+            progress=progress_in_words(run, record, done),
             curves=drawn,
             system=system,
             figures=figures,
@@ -191,10 +195,8 @@ class LogReader:
         """`place`: the number of an attempt, and the bytes of its log seen, such as 2:1034."""
         attempt, _, seen = place.partition(":")
         self._directory = directory
-        self._attempt, read = (
-            int(text) if text.isdecimal() and len(text) < 16 else 0 for text in (attempt, seen)
-        )
-        self._tail = Tail(log_file(directory, self._attempt), read)
+        self._attempt = _number(attempt)
+        self._tail = Tail(log_file(directory, self._attempt), _number(seen))
 
     @property
     def place(self) -> str:
@@ -207,14 +209,18 @@ class LogReader:
         if anew:
             self._attempt = growth.attempt
             self._tail = Tail(log_file(self._directory, self._attempt))
-        if gap := growth.log_size - MOST_LOG > self._tail.read:
-            self._tail.read = growth.log_size - MOST_LOG
+        start = growth.log_size - MOST_LOG
+        gap = start > self._tail.read
+        self._tail.read = max(start, self._tail.read)
         with suppress(OSError):
-            if growth.log_size > self._tail.read and (
-                text := "".join(self._tail.grown(growth.log_size))
-            ):
-                return {"text": text, "anew": anew or gap}
+            if growth.log_size > self._tail.read:
+                text = "".join(self._tail.grown(growth.log_size))
+                return {"text": text, "anew": anew or gap} if text else None
         return None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 16 else 0
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -257,11 +263,11 @@ class LiveRuns(Kept[Listing]):
     def _look(self) -> Listing:
         self._warnings.clear()
         try:
-            runs, warnings = self._read(), [*self._warnings]
-        except (
-            QexpError
-        ) as error:  # the folder cannot be read for now, such as on a disk that is not mounted
-            runs, warnings = [], [str(error)]
+            runs = self._read()
+            warnings = [*self._warnings]
+        except QexpError as error:  # such as for a folder on a disk that is not mounted
+            runs = []
+            warnings = [str(error)]
         if not self._changes or (runs, warnings) != (self._listing.runs, self._listing.warnings):
             self._changes += 1
             self._listing = Listing(f"{self._start}-{self._changes}", runs, warnings)
@@ -277,12 +283,8 @@ LARGEST_RUNS = 20
 
 def sizes_in(workspace: Workspace) -> dict[str, Any]:
     """`total`: sizes in words, and `largest`: run and size, in words and in bytes."""
-    folders = [
-        path
-        for path in trash.files_in(workspace.runs)
-        if path.is_dir() and not path.name.startswith(".")
-    ]
-    runs = {path.name: size_of(path) for path in folders}
+    paths = [path for path in trash.files_in(workspace.runs) if not path.name.startswith(".")]
+    runs = {path.name: size_of(path) for path in paths if path.is_dir()}
     largest = sorted(runs.items(), key=lambda run: -run[1])[:LARGEST_RUNS]
     total = {
         "runs": sum(runs.values()),
@@ -327,26 +329,24 @@ def completing_words(runs: Sequence[Run]) -> dict[str, Any]:
     for run in list(newest.values())[-MOST_VALUES:]:
         with suppress(QexpError):
             spec = RunDirectory(Path(run["path"])).spec()
-            fields |= dict.fromkeys(
-                _leaves({key: value for key, value in spec.items() if key != "model"})
-            )
-    values = {
-        name: sorted({run[name] for run in runs if run[name]})[:MOST_VALUES]
-        for name in OF_FEW_VALUES
-    }
+            others = {key: value for key, value in spec.items() if key != "model"}
+            fields |= dict.fromkeys(_leaves(others))
+    values = {"state": list(LISTED)}
+    for name in OF_FEW_VALUES:
+        values[name] = sorted({run[name] for run in runs if run[name]})[:MOST_VALUES]
     tags = sorted({tag for run in runs for tag in run["tags"]})
-    return {"fields": list(fields), "values": {"state": list(LISTED), **values}, "tags": tags}
+    return {"fields": list(fields), "values": values, "tags": tags}
 
 
-def _leaves(document: Mapping[str, Any], before: str = "") -> Iterator[str]:
+def _leaves(document: Mapping[str, Any], parent: str = "") -> Iterator[str]:
     """The dotted paths of a document's values, as the where language takes them."""
     for key, value in document.items():
-        after = f".{key}" if key.isidentifier() else f'["{key}"]'
-        step = f"{before}{after}" if before else key
+        step = f".{key}" if key.isidentifier() else f'["{key}"]'
+        path = f"{parent}{step}" if parent else key
         if isinstance(value, Mapping):
-            yield from _leaves(value, step)
+            yield from _leaves(value, path)
         else:
-            yield step
+            yield path
 
 
 # The table of runs: what is asked of it, and its answer, of which clients take rows as they scroll.
@@ -429,82 +429,73 @@ class RunTable:
         if question.launch:
             with suppress(NotFoundError):
                 names = set(launchers.find_launch(question.launch, self._workspace).record().asked)
-        tags, words = [question.tag] if question.tag else [], question.search.lower().split()
+        tags = [question.tag] if question.tag else []
         conditions = ListOptions(question.where or None, status=question.status or None, tags=tags)
         runs = choose(columns, conditions, names)
-        runs = [run for run in runs if all(word in _text(run) for word in words)] if words else runs
+        for word in question.search.lower().split():
+            runs = [run for run in runs if word in _text(run)]
         self._columns = columns = columns.over(runs)
-        states, shared = dict(Counter(run["state"] for run in runs).most_common()), list[str]()
+        states = dict(Counter(run["state"] for run in runs).most_common())
+        shared = list[str]()
         if question.group:
             titles, rows, total = _grouped(runs, question.group, columns)
         else:
             if question.sort != "name":
-                runs = filters.ordered(
-                    runs, question.sort, question.descending, columns.values(question.sort)
-                )
-            elif (
-                question.descending
-            ):  # the summaries are sorted by name, with numbers by their value
+                keys = columns.values(question.sort)
+                runs = filters.ordered(runs, question.sort, question.descending, keys)
+            elif question.descending:  # summaries are sorted by name, with numbers by their value
                 runs = runs[::-1]
             self._columns = columns = columns.over(runs)
             if len(runs) > 1 and not question.columns:
-                first, *others = changes(runs).values()
-                shared = [change for change in first if all(change in of_run for of_run in others)]
+                first, *others = map(list, changes(runs).values())
+                shared = first
+                for changed in others:
+                    shared = [change for change in shared if change in changed]
             (titles, rows), total = _single(runs, question.columns, columns, shared), len(runs)
         return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings], shared)
 
 
 def _text(run: Run) -> str:
     """What a search looks through."""
-    return "\n".join(
-        (*(run[key] or "" for key in SEARCHED), *run["tags"], *run["overrides"])
-    ).lower()
+    texts = [run[key] or "" for key in SEARCHED]
+    return "\n".join((*texts, *run["tags"], *run["overrides"])).lower()
 
 
 def _single(
-    runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]
+    runs: list[Run], fields: Sequence[str], columns: Columns, shared: Sequence[str]
 ) -> tuple[list[Head], Rows]:
     """A row per run, without what is set in all of them; cells are made when they are asked for."""
-    columns_of_table = (
-        [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs, shared)
-    )
+    shown = [column_of(field, columns) for field in fields] or usual_columns(runs, shared)
 
     def rows(first: int, count: int) -> list[dict[str, Any]]:
-        chosen_runs = runs[first : first + count]
-        texts = [[column.text(run) for run in chosen_runs] for column in columns_of_table]
-        of_columns = [
-            aligned(cells) if column.numeric else cells
-            for column, cells in zip(columns_of_table, texts, strict=True)
-        ]
+        chosen = runs[first : first + count]
+        cells: list[list[str]] = [[] for _ in chosen]
+        for column in shown:
+            texts = [column.text(run) for run in chosen]
+            for row, text in zip(cells, aligned(texts) if column.numeric else texts, strict=True):
+                row.append(text)
         return [
-            {
-                "name": run["name"],
-                "state": run["state"],
-                "cells": [cells[index] for cells in of_columns],
-            }
-            for index, run in enumerate(chosen_runs)
+            {"name": run["name"], "state": run["state"], "cells": row}
+            for run, row in zip(chosen, cells, strict=True)
         ]
 
-    return [
-        Head(one.title, heading(one.title), one.numeric, one.field) for one in columns_of_table
-    ], rows
+    return [Head(one.title, heading(one.title), one.numeric, one.field) for one in shown], rows
 
 
 def _grouped(
     runs: list[Run], fields: Sequence[str], columns: Columns
 ) -> tuple[list[Head], Rows, int]:
     """A row per value of the fields, and how many there are."""
-    members = groups(
-        runs, fields, list(zip(*(columns.values(field) for field in fields), strict=True))
-    )
+    values = list(zip(*map(columns.values, fields), strict=True))
+    members = groups(runs, fields, values)
     table = group_table(members, fields, units_of(runs))
-    of_columns = [
-        aligned(cells) if title in table.right else list(map(as_it_is, cells))
-        for title, cells in zip(table.columns, zip(*table.rows, strict=True), strict=False)
-    ]
+    columns_of_cells = []
+    for title, cells in zip(table.columns, zip(*table.rows, strict=True), strict=False):
+        texts = aligned(cells) if title in table.right else list(map(as_it_is, cells))
+        columns_of_cells.append(texts)
     rows = [
         {"where": _condition(fields, group["values"]), "cells": cells}
-        for group, cells in zip(members, zip(*of_columns, strict=True), strict=True)
+        for group, cells in zip(members, zip(*columns_of_cells, strict=True), strict=True)
     ]
     heads = [Head(title, heading(title), title in table.right) for title in table.columns]
     return heads, lambda first, count: rows[first : first + count], len(rows)
@@ -514,10 +505,8 @@ def _condition(fields: Sequence[str], values: Sequence[Any]) -> str | None:
     """The condition of the where language that the runs of a group fulfil; None if it has none."""
     if any(isinstance(value, list | dict) for value in values):
         return None
-    pairs = zip(fields, values, strict=True)
-    return " and ".join(
-        f"{field} == {json_bytes(value).decode().strip()}" for field, value in pairs
-    )
+    texts = [json_bytes(value).decode().strip() for value in values]
+    return " and ".join(f"{field} == {text}" for field, text in zip(fields, texts, strict=True))
 
 
 # What all pages of the server share.
@@ -530,10 +519,12 @@ SHARE_OF_STATE = 0.02
 class Site:
     def __init__(self, workspace: Workspace, secret: str | None = None) -> None:
         """`secret`: what a page sends with a change; None if changes are not allowed."""
-        self.workspace, self.secret = workspace, secret
+        self.workspace = workspace
+        self.secret = secret
         self.closing = asyncio.Event()
         """Set when streams should end."""
-        self.live, self.table = LiveRuns(workspace), RunTable(workspace)
+        self.live = LiveRuns(workspace)
+        self.table = RunTable(workspace)
         self.disk = Kept(lambda: sizes_in(workspace), share=SHARE_OF_STATE)
         self.findings = Kept(lambda: findings_in(workspace), share=SHARE_OF_STATE)
         self._feeds: WeakValueDictionary[Path, Feed] = WeakValueDictionary()
@@ -593,26 +584,28 @@ async def of_run(feed: Feed, place: str) -> AsyncIterator[bytes]:
 
     place  up to where the client has the log; see `LogReader`
     """
-    log, last_state, drawn_version, unfinished = LogReader(feed.directory, place), None, 0, True
+    log = LogReader(feed.directory, place)
+    drawn_version = 0
+    known_state = dict[str, str]()
+    unfinished = True
     while unfinished:
-        growth, news = await feed.now(), list[bytes]()
-        if (state := (growth.state, growth.progress)) != last_state:
-            last_state = state
-            news.append(
-                _event(
-                    "state", orjson.dumps({"state": str(growth.state), "progress": growth.progress})
-                )
-            )
+        growth = await feed.now()
+        news = b""
+        state = {"state": str(growth.state), "progress": growth.progress}
+        if state != known_state:
+            known_state = state
+            news += _event("state", orjson.dumps(state))
         if growth.curves_version != drawn_version:
             drawn_version = growth.curves_version
-            news += [
-                _event(name, getattr(growth, name)) for name in ("curves", "system", "figures")
-            ]
-        if (added := log.grown(growth)) is not None:
-            news.append(_event("log", orjson.dumps(added), log.place))
-        if not (unfinished := growth.state.unfinished):
-            news.append(_event("end", b"{}"))
-        yield b"".join(news)
+            for name in ("curves", "system", "figures"):
+                news += _event(name, getattr(growth, name))
+        added = log.grown(growth)
+        if added is not None:
+            news += _event("log", orjson.dumps(added), log.place)
+        unfinished = growth.state.unfinished
+        if not unfinished:
+            news += _event("end", b"{}")
+        yield news
 
 
 def _event(name: str, data: bytes, place: str = "") -> bytes:

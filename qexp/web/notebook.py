@@ -27,7 +27,7 @@ from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.trust.matrix_figures import absolute_errors, matrix_of
 from qexp.tuning.results import Tuned
-from qexp.web.html import Shown, Titled, View, drawn, html, picture
+from qexp.web.html import Shown, Titled, View, drawn, html, picture, pictures
 from qexp.web.run_page import drawings_of_all
 
 if TYPE_CHECKING:
@@ -61,37 +61,28 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         record = formats.read_json(self.folder / MATRIX_RECORD)
         outputs = outputs_among(self.data_vars)
         cells = " x ".join(f"{in_words(axis)} {self.sizes[axis]}" for axis in record["axes"])
-        file, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
-        image = (
-            picture(title, file) if file.is_file() else drawn(title, lambda: matrix_of(self.folder))
-        )
-        columns = ["output", "mean |error|", "median |error|", "unit"]
+        file = (self.folder / MATRIX).with_suffix(".png")
+        title = "estimates and errors"
+        image = drawn(title, lambda: matrix_of(self.folder))
+        if file.is_file():
+            image = picture(title, file)
+        means_of = ["mean |error|", "median |error|"]
         of_one = record.get("mean_absolute_error_of_one", {})
         if "runs" in record:
             noise = ", over the noise too" if record.get("repeats", 1) > 1 else ""
-            of_mean = [
-                f"{word} |error| of the mean of their estimates{noise}"
-                for word in ("mean", "median")
-            ]
-            columns = [
-                "output",
-                *["mean |error| of one network (mean over seeds)"] * bool(of_one),
-                *of_mean,
-                "unit",
-            ]
+            means_of = [f"{words} of the mean of their estimates{noise}" for words in means_of]
+            if of_one:
+                means_of = ["mean |error| of one network (mean over seeds)", *means_of]
+        columns = ["output", *means_of, "unit"]
         rows = []
         for output in outputs:
             errors = absolute_errors(self, output)
             finite = errors[np.isfinite(errors)]
-            means = [
-                number(float(average(finite))) if finite.size else "none"
-                for average in (np.mean, np.median)
-            ]
+            means = _in_words(finite, np.mean, np.median)
             if output in of_one:
                 means = [number(of_one[output]), *means]
-            rows.append(
-                [in_words(output), *means, str(self[estimate_of(output)].attrs.get("units", ""))]
-            )
+            unit = str(self[estimate_of(output)].attrs.get("units", ""))
+            rows.append([in_words(output), *means, unit])
         table = Table("", columns, rows, frozenset(columns[1:-1]))
         caution = str(self.attrs.get("caution", ""))
         words = f"Matrix of {record['run']} on {record['dataset']}: {cells} cells"
@@ -133,7 +124,8 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
             "median": 0.5,
             f"{50 * (1 + level):g} %": (1 + level) / 2,
         }
-        rows, units = {}, any(of.attrs.get("units") for of in self.values())
+        rows = {}
+        units = any(values.attrs.get("units") for values in self.values())
         for name, values in self.stacked().items():
             for sample, draws in enumerate(values.T) if values.ndim > 1 else [(None, values)]:
                 numbers = {"mean": np.mean(draws), "sd": np.std(draws, ddof=1)}
@@ -145,14 +137,11 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
     def stacked(self, sample: int | None = None) -> dict[str, NDArray[np.float64]]:
         """Parameter → (draw,) over all chains, or (draw, sample); of one sample by number."""
         one = self if sample is None or "sample" not in self.dims else self.isel(sample=sample)
-        return {
-            str(name): (
-                np.asarray(of.transpose("chain", "draw", ...).values, float).reshape(
-                    -1, *of.shape[2:]
-                )
-            )
-            for name, of in one.items()
-        }
+        stacked = {}
+        for name, draws in one.items():
+            values = np.asarray(draws.transpose("chain", "draw", ...).values, float)
+            stacked[str(name)] = values.reshape(-1, *draws.shape[2:])
+        return stacked
 
     def corner(self, sample: int = 0, truth: Mapping[str, float] | None = None) -> Figure:
         """The draws of each parameter, and of each two of them, of one sample.
@@ -161,14 +150,14 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         """
         from qexp.figures.distributions import Drawn, corner
 
-        truth, draws = truth or {}, self.stacked(sample)
+        truth = truth or {}
+        draws = self.stacked(sample)
         parameters = [
             Drawn(name, self[name].attrs.get("units", ""), {"": values}, truth.get(name))
             for name, values in draws.items()
         ]
-        return corner(
-            parameters, f"Posterior: {len(next(iter(draws.values()))):,} draws", "true value"
-        )
+        count = len(next(iter(draws.values())))
+        return corner(parameters, f"Posterior: {count:,} draws", "true value")
 
     def check(
         self,
@@ -198,19 +187,21 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
         every = np.stack([*self.stacked(sample).values()], axis=1)
         chosen = every[np.linspace(0, len(every) - 1, min(draws, len(every))).round().astype(int)]
         predicted_of = kind_named("simulated").load("new").predicted_of
-        predicted, seen = predicted_of(simulator, chosen), np.asarray(observed, float).ravel()
+        predicted = predicted_of(simulator, chosen)
+        seen = np.asarray(observed, float).ravel()
         if predicted.shape[1] != seen.size:
             raise QexpError(
                 f"`observed` has {seen.size:,} values, and the simulator shows"
                 f" {predicted.shape[1]:,}; give what one `sample` shows"
             )
         low, median, high = np.quantile(predicted, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
-        there, spread = np.isfinite(seen), predicted.std(axis=0)
+        there = np.isfinite(seen)
+        spread = predicted.std(axis=0)
         used = there & (spread > 0)
-        centre, scale = predicted.mean(axis=0)[used], spread[used]
-        far, seen_far = (
-            np.square((one[..., used] - centre) / scale).mean(axis=-1) for one in (predicted, seen)
-        )
+        centre = predicted.mean(axis=0)[used]
+        scale = spread[used]
+        far = np.square((predicted[:, used] - centre) / scale).mean(axis=-1)
+        seen_far = np.square((seen[used] - centre) / scale).mean()
         p_value = float((1 + (far >= seen_far).sum()) / (1 + len(far)))
         like = "like" if p_value > UNLIKE else "unlike"
         about = {
@@ -219,10 +210,16 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
             "verdict": f"the observation is {like} what its posterior predicts",
         }
         values = {"observed": seen, "low": low, "median": median, "high": high}
-        variables = {name: ("value", of) for name, of in values.items()}
-        return xarray.Dataset(
-            {"predicted": (("draw", "value"), predicted), **variables}, attrs=about
-        )
+        variables = {name: ("value", numbers) for name, numbers in values.items()}
+        predictions = {"predicted": (("draw", "value"), predicted)}
+        return xarray.Dataset(predictions | variables, attrs=about)
+
+
+def _in_words(values: NDArray[Any], *summaries: Callable[[Any], Any]) -> list[str]:
+    """Numbers that sum up some values, each `none` if there are none."""
+    if not values.size:
+        return ["none"] * len(summaries)
+    return [number(float(summary(values))) for summary in summaries]
 
 
 class Estimates(Shown, dict[str, NDArray[np.float32]]):
@@ -241,13 +238,9 @@ class Estimates(Shown, dict[str, NDArray[np.float32]]):
             array = np.asarray(values, dtype=np.float64)
             finite = array[np.isfinite(array)]
             shape = " x ".join(f"{size:,}" for size in array.shape) or "one"
-            ends = [
-                number(float(end(finite))) if finite.size else "none"
-                for end in (np.min, np.median, np.max)
-            ]
-            rows.append(
-                [name, shape, *ends, f"{array.size - finite.size:,}", self.units.get(name, "")]
-            )
+            ends = _in_words(finite, np.min, np.median, np.max)
+            missing = array.size - finite.size
+            rows.append([name, shape, *ends, f"{missing:,}", self.units.get(name, "")])
         return View("Estimates", parts=[Table("", columns, rows, frozenset(columns[2:6]))])
 
 
@@ -258,9 +251,8 @@ class Predictions(Shown, list[Prediction]):
         rows = []
         for prediction in self:
             texts = ["; ".join(words) for words in (prediction.remarks, prediction.warnings)]
-            rows.append(
-                [str(prediction.target), "made" if prediction.made else "was there", *texts]
-            )
+            made = "made" if prediction.made else "was there"
+            rows.append([str(prediction.target), made, *texts])
         title = f"{len(self)} file{'s' * (len(self) != 1)} estimated"
         return View(title, parts=[Table("", ["file", "", "what was estimated", "warnings"], rows)])
 
@@ -278,11 +270,6 @@ class ShownStudy(Titled, Study):
         return f"<study of {self.output} {self.metric} over {', '.join(self.axes)}>"
 
     def view(self) -> View:
-        pictures = [
-            picture(path.stem, path)
-            for path in self.files
-            if path.suffix == ".png" and path.is_file()
-        ]
         unfinished = [
             f"{name} is {state.words}, and is not counted"
             for name, state in self.unfinished.items()
@@ -294,7 +281,7 @@ class ShownStudy(Titled, Study):
         return View(
             title,
             cautions=unfinished,
-            parts=[*pictures, self.results(), *self.remarks()],
+            parts=[*pictures(self.files), self.results(), *self.remarks()],
             more=more,
         )
 
@@ -305,25 +292,19 @@ class ShownTuned(Titled, Tuned):
     __repr__ = Tuned.__repr__
 
     def view(self) -> View:
-        pictures = [
-            picture(path.stem, path)
-            for path in self.files
-            if path.suffix == ".png" and path.is_file()
-        ]
-        return View(
-            f"Search of {self.experience}", parts=[*pictures, self.results(), *self.remarks()]
-        )
+        parts = [*pictures(self.files), self.results(), *self.remarks()]
+        return View(f"Search of {self.experience}", parts=parts)
 
 
 class ShownEvaluation(Titled, Evaluation):
     """An evaluation of a run, with the tables and figures that are kept of it."""
 
     def view(self) -> View:
-        record, results = self.record, self.results
-        doubts = [
-            *record.warnings,
-            *([] if record.independent else [independence_in_words(record)]),
-        ]
+        record = self.record
+        results = self.results
+        doubts = [*self.record.warnings]
+        if not record.independent:
+            doubts.append(independence_in_words(record))
         sentences = [part for part in results.tables_of_page() if part not in doubts]
         title = f"Evaluation of {self.directory.whole.name}"
         cautions = [text for text in (record.caution, *doubts) if text]
@@ -334,33 +315,27 @@ class ShownExport(Titled, Exported):
     """A network for use without qexp: its files, its inputs and its outputs."""
 
     def view(self) -> View:
-        written = Table(
-            "", ["file", "size"], [[name, in_bytes(size)] for name, size in self.files.items()]
-        )
-        rows = [
-            [kind.removesuffix("s"), one["name"], " x ".join(map(str, one["shape"])), one["unit"]]
-            for kind in ("inputs", "outputs")
-            for one in self.about[kind]
+        sizes = [[name, in_bytes(size)] for name, size in self.files.items()]
+        rows = []
+        for kind in ("inputs", "outputs"):
+            for one in self.about[kind]:
+                shape = " x ".join(map(str, one["shape"]))
+                rows.append([kind.removesuffix("s"), one["name"], shape, one["unit"]])
+        tables = [
+            Table("", ["file", "size"], sizes),
+            Table("", ["", "name", "shape", "unit"], rows),
         ]
-        columns = ["", "name", "shape", "unit"]
-        return View(
-            f"Network of {self.about['run']} in {self.folder}",
-            parts=[written, Table("", columns, rows)],
-        )
+        return View(f"Network of {self.about['run']} in {self.folder}", parts=tables)
 
 
 class ShownLook(Titled, Look):
     """A part of a dataset: the table of its variables, and its pictures."""
 
     def view(self) -> View:
-        pictures = [
-            picture(path.stem.replace("_", " "), path)
-            for path in self.figures
-            if path.suffix == ".png"
-        ]
         cautions = [self.caution] if self.caution else []
+        parts = pictures(self.figures)
         return View(
             f"{self.name}, {self.part}",
             cautions=cautions,
-            parts=[*pictures, self.table(), *self.remarks],
+            parts=[*parts, self.table(), *self.remarks],
         )

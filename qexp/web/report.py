@@ -56,7 +56,8 @@ STYLES = ("uplot/uPlot.min.css", "page.css")
 
 def document(template: str, context: Mapping[str, Any]) -> str:
     """A page of a template: all text is escaped; only its own scripts and styles may run."""
-    scripts, styles = static(SCRIPTS), static(STYLES)
+    scripts = static(SCRIPTS)
+    styles = static(STYLES)
     sources = f"script-src {_hash(scripts)}; style-src {_hash(styles)}"
     policy = f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
     page = environment().get_template(template)
@@ -93,7 +94,7 @@ SECONDS_TO_PRINT = 120
 
 def browser() -> str:
     """The program that prints. Raises QexpError if there is none."""
-    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if found is None:
         raise QexpError(
             "a PDF is printed by Chromium, which is not on the PATH; install it (on Debian and"
@@ -105,18 +106,14 @@ def browser() -> str:
 def print_page(program: str, page: str, target: Path) -> None:
     """Print a page to a file. Raises QexpError if that fails; nothing is left half-written."""
     with tempfile.TemporaryDirectory(prefix="qexp-print-") as folder:
-        source, printed = Path(folder) / "page.html", Path(folder) / "page.pdf"
+        source = Path(folder) / "page.html"
+        printed = Path(folder) / "page.pdf"
         source.write_text(page, encoding="utf-8")
         # Chromium's own sandbox needs another user than root.
         modes = ["--no-sandbox"] if os.geteuid() == 0 else []
         modes += ["--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"]
-        command = [
-            program,
-            *modes,
-            f"--user-data-dir={folder}/profile",
-            f"--print-to-pdf={printed}",
-            source.as_uri(),
-        ]
+        modes += [f"--user-data-dir={folder}/profile", f"--print-to-pdf={printed}"]
+        command = [program, *modes, source.as_uri()]
         try:
             done = subprocess.run(
                 command,
@@ -169,18 +166,15 @@ def readable(
 ) -> tuple[list[ComparedRun], list[str]]:
     """The runs with their present states, and a line for each that was removed or is damaged."""
     states = Watch().states(list(reported))
-    runs = [
-        ComparedRun(
-            directory, {**directory.record().document(), "state": states[directory]}, pattern
-        )
-        for directory, pattern in reported.items()
-        if states[directory].readable
-    ]
-    missing = [
-        f"{run.name} is {state.words}, and is left out"
-        for run, state in states.items()
-        if not state.readable
-    ]
+    runs = []
+    missing = []
+    for directory, pattern in reported.items():
+        state = states[directory]
+        if state.readable:
+            summary = {**directory.record().document(), "state": state}
+            runs.append(ComparedRun(directory, summary, pattern))
+        else:
+            missing.append(f"{directory.name} is {state.words}, and is left out")
     return of_one_part(runs, part), missing
 
 
@@ -196,10 +190,7 @@ def text_of(given: str | Path) -> str:
     try:
         if Path(given).is_file():
             return Path(given).read_text(encoding="utf-8")
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # a long text is no name of a file, and a picture is no text
+    except (OSError, ValueError) as error:  # a long text names no file, and a picture is no text
         if isinstance(error, UnicodeDecodeError):
             raise QexpError(f"{given} is not UTF-8 text") from None
     if isinstance(given, Path) or re.fullmatch(r"\S+\.(md|txt|markdown)", given):
@@ -233,11 +224,9 @@ def _shareable(page: str, full: bool, workspace: Workspace) -> str:
     """A page without the folders of this machine, unless all is to be shown."""
     if full:
         return page
-    for folder, words in (
-        (real_path(workspace.root), "."),
-        (workspace.root, "."),
-        (Path.home(), "~"),
-    ):
+    root = workspace.root
+    home = Path.home()
+    for folder, words in ((real_path(root), "."), (root, "."), (home, "~")):
         page = page.replace(str(folder), words) if len(folder.parts) > 1 else page
     return page
 
@@ -256,9 +245,8 @@ def report(
         workspace = Workspace(directory.path.parent.parent)
         # A run elsewhere, such as a fold, has no others beside it.
         in_workspace = directory.path.parent == workspace.runs and workspace.specs.is_dir()
-        return page_of_run(
-            directory, Catalog(workspace).runs() if in_workspace else [], options, searches
-        )
+        others = Catalog(workspace).runs() if in_workspace else []
+        return page_of_run(directory, others, options, searches)
 
     return _written(page, target, options.overwrite)
 
@@ -271,12 +259,8 @@ def page_of_run(
 ) -> str:
     """The report of a run; `others` as in `run_page`, `searches` as in `report`."""
     values = run_page(directory, others, private=options.full)
-    headed = _headed(
-        options,
-        searches,
-        directory.record().name,
-        [directory.spec_as_written().get("description", "")],
-    )
+    description = directory.spec_as_written().get("description", "")
+    headed = _headed(options, searches, directory.record().name, [description])
     workspace = Workspace(directory.whole.path.parent.parent)
     return _shareable(document("run.html", values | headed), options.full, workspace)
 
@@ -291,9 +275,8 @@ def report_of_several(
         if not runs:
             raise QexpError(f"{title}: none of its runs can be read: {some(missing)}")
         experiences = {run.summary["experience"]: run.directory for run in runs}
-        texts = [
-            directory.spec_as_written().get("description", "") for directory in experiences.values()
-        ]
+        specs = [directory.spec_as_written() for directory in experiences.values()]
+        texts = [spec.get("description", "") for spec in specs]
         words = some(list(experiences), most=4)
         headed = _headed(options, searches, words, texts)
         page = document("comparison.html", comparison_page(words, runs, missing) | headed)

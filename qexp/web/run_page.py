@@ -45,7 +45,7 @@ from qexp.web.drawings import (
     system_panels,
     training_drawn,
 )
-from qexp.web.html import Drawn, View, drawn, picture
+from qexp.web.html import Drawn, View, drawn, pictures
 
 if TYPE_CHECKING:
     from qexp.store.record import Record
@@ -71,18 +71,15 @@ def siblings(
 
     others  summaries of the other runs of its workspace
     """
-    group = [
-        run
-        for run in others
-        if run["experience"] == record.experience and run["name"] != record.name
-    ]
-    if not group:
-        return []
     by_digest: dict[str, list[Mapping[str, Any]]] = {}
-    for run in group:
-        by_digest.setdefault(run["digest"], []).append(run)
+    for run in others:
+        if run["experience"] == record.experience and run["name"] != record.name:
+            by_digest.setdefault(run["digest"], []).append(run)
+    if not by_digest:
+        return []
     same = [run["name"] for run in by_digest.pop(record.digest, [])]
-    specs, counts = [], []
+    specs = []
+    counts = []
     for runs in list(by_digest.values())[:MOST_SPECS]:
         with suppress(DamagedError, NotFoundError):
             specs.append(RunDirectory(Path(runs[0]["path"])).spec())
@@ -91,9 +88,9 @@ def siblings(
         [path, _short(values[0]), _of_others(values[1:], counts)]
         for path, values in differences([directory.spec(), *specs]).items()
     ]
-    parts: list[Table | str] = (
-        [f"Runs that differ by seed only: {some(same, NAMED_RUNS)}."] if same else []
-    )
+    parts = list[Table | str]()
+    if same:
+        parts.append(f"Runs that differ by seed only: {some(same, NAMED_RUNS)}.")
     if rows:
         number = sum(counts)
         words = f"{number} other run{'s' * (number != 1)} of {record.experience}"
@@ -132,21 +129,14 @@ def lineage(directory: RunDirectory, record: Record, others: Sequence[Mapping[st
 
     others  summaries of the other runs of its workspace
     """
-    return Table(
-        "",
-        ["how", "what", "name", "notes"],
-        [*_origins(record), *_products(directory, record, others)],
-    )
+    rows = [*_origins(record), *_products(directory, record, others)]
+    return Table("", ["how", "what", "name", "notes"], rows)
 
 
 def _origins(record: Record) -> Rows:
     """What the run was made from; of the runs that its weights came from, the nearest first."""
-    yield [
-        "data from",
-        "dataset",
-        record.dataset or "not named",
-        record.caution if "data" in record.caution else "",
-    ]
+    caution = record.caution if "data" in record.caution else ""
+    yield ["data from", "dataset", record.dataset or "not named", caution]
     for ancestor in record.lineage:
         notes = [f"{ancestor.experience}, seed {ancestor.seed}"] if ancestor.experience else []
         notes += [f"trained on {ancestor.dataset}"] if ancestor.dataset else []
@@ -154,40 +144,32 @@ def _origins(record: Record) -> Rows:
         notes += [f"digest {ancestor.digest[:16]}"] if ancestor.digest else []
         yield ["weights from", "run", ancestor.name, "; ".join(notes)]
     if record.code.commit is not None:
-        yield [
-            "code from",
-            "commit",
-            record.code.commit[:12],
-            "with changes" if record.code.dirty else "",
-        ]
+        changed = "with changes" if record.code.dirty else ""
+        yield ["code from", "commit", record.code.commit[:12], changed]
     if record.rerun_of:
         yield ["spec from", "run", record.rerun_of, ""]
     if record.imported is not None:
         yield ["imported from", "archive", record.imported.archive, record.imported.time]
-    if (origin := record.foreign_weights) is not None:
+    origin = record.foreign_weights
+    if origin is not None:
         notes = [origin.format, f"sha256 {origin.file.sha256[:16]}"]
         yield ["weights from", "file of another program", origin.file.name, "; ".join(notes)]
 
 
 def _products(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> Rows:
     if record.folds is not None and record.folds.of:
-        failed = f", {len(record.folds.failed)} failed" if record.folds.failed else ""
-        yield [
-            "holds out",
-            "cross-validation",
-            f"{record.folds.of} folds",
-            f"{record.folds.done} done{failed}",
-        ]
+        notes = f"{record.folds.done} done"
+        notes += f", {len(record.folds.failed)} failed" if record.folds.failed else ""
+        yield ["holds out", "cross-validation", f"{record.folds.of} folds", notes]
     yield from _some([["was made", "matrix", name, ""] for name in directory.matrix_names()])
     evaluations = map(EvaluationDirectory.evaluation, evaluations_of(directory))
     yield from _some([["was made", "evaluation", made.name, made.caution] for made in evaluations])
-    descendants = [run for run in others if record.name in run["parents"]]
-    yield from _some(
-        [
-            ["weights to", "run", run["name"], f"{run['experience']}, seed {run['seed']}"]
-            for run in descendants
-        ]
-    )
+    descendants = [
+        ["weights to", "run", run["name"], f"{run['experience']}, seed {run['seed']}"]
+        for run in others
+        if record.name in run["parents"]
+    ]
+    yield from _some(descendants)
 
 
 def _some(rows: list[list[str]]) -> Rows:
@@ -215,36 +197,35 @@ def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
 
     done  epochs, see `epochs_done`
     """
-    part = next(iter([part for part in ("test", *record.results) if part in record.results]), "")
+    part = "test" if "test" in record.results else next(iter(record.results), "")
     numbers = []
     for output, metrics in list(record.results.get(part, {}).items())[:MOST_KEY_NUMBERS]:
         metric = main_metric(metrics)
         if metric is None:
             continue
-        meaning, unit = meaning_of(metric, [record.metrics]), record.units.get(output, "")
+        meaning = meaning_of(metric, [record.metrics])
+        unit = record.units.get(output, "")
         ends = record.intervals.get(part, {}).get(output, {}).get(metric)
         value = metrics[metric]
         text, interval = (NONE, NONE) if value is None else with_interval(value, ends, meaning)
-        notes = (
-            []
-            if interval == NONE or tells_nothing(ends, meaning)
-            else [f"95 % interval {printed(interval)}"]
-        )
+        notes = []
         share = metrics.get("r2")
-        notes += [f"R² {printed(number(share, meaning_of('r2', [])))}"] if share is not None else []
+        if interval != NONE and not tells_nothing(ends, meaning):
+            notes.append(f"95 % interval {printed(interval)}")
+        if share is not None:
+            notes.append(f"R² {printed(number(share, meaning_of('r2', [])))}")
         words = f"{measure(in_words(output), metric_in_words(metric))}, {part}"
         with_its_unit = number_with_unit(printed(text), meaning.in_unit(unit))
         numbers.append({"words": words, "value": with_its_unit, "notes": ", ".join(notes)})
     if done:
-        best = f"best {record.epochs.best}" if record.epochs.best else ""
-        of = f" of {record.epochs.of}" if record.epochs.of else ""
-        epochs = (
-            f"{done}{of} epochs" if record.epochs.step is None else f"step {record.epochs.step:g}"
-        )
-        head, *others = [in_time(record.seconds), epochs, best] if record.ended else [epochs, best]
-        numbers.append(
-            {"words": "training", "value": head, "notes": ", ".join(filter(None, others))}
-        )
+        epochs = record.epochs
+        words = f"{done} of {epochs.of} epochs" if epochs.of else f"{done} epochs"
+        if epochs.step is not None:
+            words = f"step {epochs.step:g}"
+        texts = [in_time(record.seconds)] if record.ended else []
+        texts += [words, f"best {epochs.best}"] if epochs.best else [words]
+        notes = ", ".join(texts[1:])
+        numbers.append({"words": "training", "value": texts[0], "notes": notes})
     return numbers
 
 
@@ -261,17 +242,17 @@ def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str
 
     done  epochs, by the file that grows with each of them
     """
-    of = record.epochs.of
-    if not (of or done) or record.folds:
+    planned = record.epochs.of
+    if not (planned or done) or record.folds:
         return ""
     if record.epochs.step is not None:
         return f"step {record.epochs.step:g}"
-    words = f"epoch {done} of {of}" if of else f"epoch {done}"
+    words = f"epoch {done} of {planned}" if planned else f"epoch {done}"
     seconds = _seconds_of_epoch(directory, record, done)
     if not seconds:
         return words
     pace = f"{60 / seconds:,.0f} a minute" if seconds <= 30 else f"{in_time(seconds)} each"
-    return f"{words}, {pace}, {in_time((of - done) * seconds)} left"
+    return f"{words}, {pace}, {in_time((planned - done) * seconds)} left"
 
 
 def _seconds_of_epoch(directory: RunDirectory, record: Record, done: int) -> float | None:
@@ -280,9 +261,8 @@ def _seconds_of_epoch(directory: RunDirectory, record: Record, done: int) -> flo
         return None
     with suppress(OSError, ValueError):
         begun = datetime.fromisoformat(record.attempts[-1].started).timestamp()
-        return (
-            record.seconds + max(directory.metrics_file.stat().st_mtime - begun, 0.0)
-        ) / done or None
+        at_work = max(directory.metrics_file.stat().st_mtime - begun, 0.0)
+        return (record.seconds + at_work) / done or None
     return None
 
 
@@ -308,10 +288,13 @@ def run_page(
     pictures_elsewhere  whether the page has the pictures that are kept in the run in another place
     private             whether it shows the machine and its settings, and where the run is
     """
-    record, spec, state = directory.record(), directory.spec(), Watch().state(directory)
+    record = directory.record()
+    spec = directory.spec()
+    state = Watch().state(directory)
     warnings: list[str] = []
     about = facts(directory, record, str(state), warnings.append)
     hidden = IN_HEAD if private else (*IN_HEAD, *PRIVATE)
+    sections = sections_of(directory, record)
     log = ""
     with suppress(NotFoundError):  # it has no attempt yet
         log = "".join(states.read_log(directory))
@@ -331,9 +314,7 @@ def run_page(
         "siblings": [] if directory.is_fold else siblings(directory, record, others),
         "lineage": lineage(directory, record, others),
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
-        "results": [
-            _on_page(section, pictures_elsewhere) for section in sections_of(directory, record)
-        ],
+        "results": [_on_page(section, pictures_elsewhere) for section in sections],
         "evaluations": [_on_page(section) for section in sections_of_evaluations(directory)],
         "curves": curves(lines_of(directory), record.units, all_metrics=True),
         "system": system_panels(directory.system()),
@@ -347,12 +328,12 @@ def run_page(
 
 def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, Any]:
     """A title, and tables, sentences and drawings below it."""
-    drawn_here = [
-        results for results in section.results if not (pictures_elsewhere and results.figures())
-    ]
+    shown = section.results
+    if pictures_elsewhere:
+        shown = [results for results in shown if not results.figures()]
     return {
         "title": section.title,
-        "parts": [*section.tables_of_page(), *drawings_of_all(drawn_here)],
+        "parts": [*section.tables_of_page(), *drawings_of_all(shown)],
     }
 
 
@@ -360,7 +341,7 @@ def drawings_of(results: Results) -> list[Drawn]:
     """Drawings of the results of a capability, by its own function; else the kept pictures."""
     if results.drawn_by:
         return list(resolve_name(results.drawn_by)(results.directory))
-    return [picture(path.stem.replace("_", " "), path) for path in results.figures()]
+    return pictures(results.figures())
 
 
 def drawings_of_all(several: Iterable[Results]) -> list[Drawn]:
@@ -371,33 +352,29 @@ def cautions_of(directory: RunDirectory, record: Record) -> list[str]:
     """All that a reader must know before any number: of the run, and of its evaluations."""
     cautions = [record.caution] if record.caution else []
     for evaluation in map(EvaluationDirectory.evaluation, evaluations_of(directory)):
-        cautions += (
-            [f"evaluation {evaluation.name}: {evaluation.caution}"] if evaluation.caution else []
-        )
+        if evaluation.caution:
+            cautions.append(f"evaluation {evaluation.name}: {evaluation.caution}")
     return cautions
 
 
 def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
     """The network among its baselines: RMSE with its interval, a drawing per output."""
-    comparison, rmse, drawings = directory.record().comparison, meaning_of("rmse", ()), []
-    for output in dict.fromkeys(row.output for row in comparison):
-        rows = [row for row in comparison if row.output == output and row.rmse is not None]
-        rows.sort(key=lambda row: row.rmse or 0.0)
-        telling = {
-            row.estimator: None if tells_nothing(row.rmse_interval, rmse) else row.rmse_interval
-            for row in rows
-        }
-        values = {
-            row.estimator: OfSeeds((), row.rmse or 0.0, telling[row.estimator]) for row in rows
-        }
-        if values:
-            axis = label(f"{output} RMSE", typeset(rows[0].unit))
-            title = f"{in_words(output)}: the network among its baselines, 95 % intervals"
-            words = "; ".join(
-                f"{row.estimator} {number_with_unit(printed(number(row.rmse)), row.unit)}"
-                for row in rows
-            )
-            drawings.append(drawn(title, partial(values_in_rows, values, axis, NETWORK), words))
+    meaning = meaning_of("rmse", ())
+    drawings = []
+    known = [row for row in directory.record().comparison if row.rmse is not None]
+    for output in dict.fromkeys(row.output for row in known):
+        rows = [row for row in known if row.output == output]
+        values = {}
+        words = []
+        for row in sorted(rows, key=lambda row: row.rmse or 0.0):
+            interval = None if tells_nothing(row.rmse_interval, meaning) else row.rmse_interval
+            values[row.estimator] = OfSeeds((), row.rmse or 0.0, interval)
+            error = number_with_unit(printed(number(row.rmse)), row.unit)
+            words.append(f"{row.estimator} {error}")
+        axis = label(f"{output} RMSE", typeset(rows[0].unit))
+        title = f"{in_words(output)}: the network among its baselines, 95 % intervals"
+        draw = partial(values_in_rows, values, axis, NETWORK)
+        drawings.append(drawn(title, draw, "; ".join(words)))
     return drawings
 
 
@@ -406,27 +383,25 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
 
 def run_view(directory: RunDirectory) -> View:
     """Results, baselines, curves; spec, origin and command unfold. Raises DamagedError."""
-    record, state = directory.record(), Watch().state(directory)
+    record = directory.record()
+    state = Watch().state(directory)
     warnings: list[str] = []
-    about = [
-        [key, text]
-        for key, text in facts(directory, record, str(state), warnings.append)
-        if key not in IN_HEAD
-    ]
+    all_facts = facts(directory, record, str(state), warnings.append)
+    about = [[key, text] for key, text in all_facts if key not in IN_HEAD]
     parts: list[Table | Drawn | str] = [record.note] if record.note else []
     folded: dict[str, Sequence[Table | Drawn | str]] = {}
-    for results in (
-        results for section in sections_of(directory, record) for results in section.results
-    ):
-        parts += results.tables_of_page()
-        if results.folded and (drawings := drawings_of(results)):
-            folded[results.folded] = drawings
-        elif not results.folded:
-            parts += drawings_of(results)
-    folded |= {
-        section.title: _on_page(section)["parts"] for section in sections_of_evaluations(directory)
-    }
-    if curve := training_drawn(directory):
+    for section in sections_of(directory, record):
+        for results in section.results:
+            parts += results.tables_of_page()
+            drawings = drawings_of(results)
+            if not results.folded:
+                parts += drawings
+            elif drawings:
+                folded[results.folded] = drawings
+    for section in sections_of_evaluations(directory):
+        folded[section.title] = _on_page(section)["parts"]
+    curve = training_drawn(directory)
+    if curve:
         folded["how training went"] = curve
     asked = type_of(directory.spec()).lines(directory.spec())
     folded["what was asked"] = [Table("", ["", ""], [[key, text] for key, text in asked.items()])]

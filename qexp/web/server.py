@@ -56,7 +56,8 @@ class Guard:
     """Passes on what a page of this server may ask for, refuses all else, and adds headers."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
+        self._app = app
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -88,9 +89,8 @@ class Guard:
                 421,
             )
         if scope["method"] not in METHODS:
-            return PlainTextResponse(
-                "only GET, HEAD and POST\n", 405, {"allow": ", ".join(METHODS)}
-            )
+            allowed = {"allow": ", ".join(METHODS)}
+            return PlainTextResponse("only GET, HEAD and POST\n", 405, allowed)
         if _from_elsewhere(scope["method"], headers):
             return PlainTextResponse(
                 "this request came from a page of another server; nothing was done\n", 403
@@ -113,7 +113,8 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ") or None
         if access.knows(asked.cookies.get(access.cookie)) or access.knows(bearer):
             return None
-        token, rest = asked.query_params.get("token"), asked.url.remove_query_params("token").query
+        token = asked.query_params.get("token")
+        rest = asked.url.remove_query_params("token").query
         if scope["method"] != "GET" or not access.knows(token):
             page = rendered("token.html", scope[PREFIX], scope[NONCE], wrong=token is not None)
             return Response(page, 401, media_type="text/html")
@@ -128,13 +129,13 @@ class Guard:
 
 def _from_elsewhere(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a page of another server asks. A link there may lead here, but nothing more."""
-    if (origin := headers.get("origin")) is not None:
+    origin = headers.get("origin")
+    if origin is not None:
         address = urlsplit(origin)
-        return (
-            address.scheme not in ("http", "https")
-            or address.netloc.lower() != headers.get("host", "").lower()
-        )
-    site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+        host = headers.get("host", "").lower()
+        return address.scheme not in ("http", "https") or address.netloc.lower() != host
+    site = headers.get("sec-fetch-site")
+    mode = headers.get("sec-fetch-mode")
     if site in ("cross-site", "same-site"):  # another port of this machine is the same site
         return method == "POST" or mode != "navigate"
     return False
@@ -188,17 +189,14 @@ def application(site: Site, access: Access) -> ASGIApp:
 async def _static(request: Request, name: str, kind: str) -> Response:
     content, digest = bundle(name)
     # The digest is in the address, so that a new version of qexp has another one.
-    headers = {
-        "cache-control": (
-            "max-age=31536000, immutable" if request.url.query == digest else "no-cache"
-        )
-    }
-    return Response(content, media_type=kind, headers=headers)
+    kept = "max-age=31536000, immutable" if request.url.query == digest else "no-cache"
+    return Response(content, media_type=kind, headers={"cache-control": kept})
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """The page of an error that a user can mend, or its text where a script asked."""
-    status, text = _status(request, error), str(error)
+    status = _status(request, error)
+    text = str(error)
     if isinstance(error, HTTPException):
         text = "there is no such page" if status == 404 else str(error.detail)
     if request.url.path.endswith(".json") or request.method == "POST":
@@ -251,11 +249,11 @@ class Serving:
 
     def __init__(self, workspace: Workspace, settings: ServeOptions) -> None:
         """Raises QexpError if the address or the port cannot be used."""
-        token, prefix = token_for(settings), _check_prefix(settings.prefix)
+        token = token_for(settings)
+        prefix = _check_prefix(settings.prefix)
         site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
-        app = application(
-            site, Access(names_of(settings.host, tuple(settings.names)), prefix, token)
-        )
+        access = Access(names_of(settings.host, tuple(settings.names)), prefix, token)
+        app = application(site, access)
         self._server = _Server(Config(app, **SETTINGS), site)
         self._socket = _listen(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -292,10 +290,8 @@ def token_for(settings: ServeOptions) -> str | None:
 
 def _check_prefix(prefix: str) -> str:
     steps = [step for step in prefix.split("/") if step]
-    if not all(
-        step.replace("-", "").replace("_", "").replace(".", "").isalnum() and step.isascii()
-        for step in steps
-    ):
+    letters = [step.replace("-", "").replace("_", "").replace(".", "") for step in steps]
+    if not all(text.isalnum() and text.isascii() for text in letters):
         raise QexpError(f"`prefix={prefix!r}`: write a path of {IN_NAMES}, such as /qexp")
     return "".join(f"/{step}" for step in steps)
 

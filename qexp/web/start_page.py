@@ -70,8 +70,11 @@ def _views(workspace: Workspace) -> dict[str, Any]:
 
 
 def _at_work(run: Run) -> dict[str, Any]:
-    directory, epochs, words = RunDirectory(Path(run["path"])), run["epochs"] or {}, ""
-    done, planned = int(epochs.get("done") or 0), int(epochs.get("of") or 0)
+    directory = RunDirectory(Path(run["path"]))
+    epochs = run["epochs"] or {}
+    words = ""
+    done = int(epochs.get("done") or 0)
+    planned = int(epochs.get("of") or 0)
     with suppress(DamagedError, NotFoundError):
         record = directory.record()
         done = epochs_done(directory, record)
@@ -97,7 +100,8 @@ def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:
             groups = by_experience.setdefault(run["experience"], {})
             groups.setdefault(run["digest"], []).append(run)
     for experience, groups in list(by_experience.items())[:MOST_EXPERIENCES]:
-        digest, validated = next(iter(groups)), ""
+        digest = next(iter(groups))
+        validated = ""
         output, metrics = next(iter(groups[digest][0]["results"]["test"].items()))
         ranked = _ranked(groups, output, main_metric(metrics) or "")
         if ranked:
@@ -137,7 +141,8 @@ def _values(group: Sequence[Run], part: str, output: str, metric: str) -> list[f
 def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
     """The mean of an output's main metric on a part, with its interval over several seeds."""
     metric = main_metric(group[0]["results"].get(part, {}).get(output, {})) or ""
-    meaning, values = meaning_of(metric, []), _values(group, part, output, metric)
+    meaning = meaning_of(metric, [])
+    values = _values(group, part, output, metric)
     words = f"{part} {measure(in_words(output), metric_in_words(metric))}"
     name = f"{part}.{output}.{metric}"
     if not values:

@@ -21,10 +21,10 @@ class ShownCalibration(Titled, Calibration):
     directory: RunDirectory
 
     def view(self) -> View:
-        title, parts = f"Calibration of {self.directory.name}", [*calibration_tables([self])]
-        return View(
-            title, parts=parts, more={"figures": drawings_of_all([Calibrations(self.directory)])}
-        )
+        title = f"Calibration of {self.directory.name}"
+        parts = [*calibration_tables([self])]
+        figures = drawings_of_all([Calibrations(self.directory)])
+        return View(title, parts=parts, more={"figures": figures})
 
 
 class ShownIntervals(Titled, HeldOutIntervals):
@@ -35,10 +35,8 @@ class ShownIntervals(Titled, HeldOutIntervals):
     def view(self) -> View:
         record = self.directory.record()
         cautions = [record.caution] if record.caution else []
-        parts = [
-            *interval_tables(self, record.units),
-            *drawings_of_all([IntervalsOfRows(self.directory)]),
-        ]
+        figures = drawings_of_all([IntervalsOfRows(self.directory)])
+        parts = [*interval_tables(self, record.units), *figures]
         return View(f"Intervals of {record.name}", cautions=cautions, parts=parts)
 
 
@@ -53,11 +51,8 @@ class ShownLimit(Titled, Limit):
     """The errors of exact posteriors, and what they mean."""
 
     def view(self) -> View:
-        return View(
-            f"Limit of {self.dataset}",
-            cautions=[self.doubts] if self.doubts else [],
-            parts=[*self.parts()],
-        )
+        cautions = [self.doubts] if self.doubts else []
+        return View(f"Limit of {self.dataset}", cautions=cautions, parts=[*self.parts()])
 
 
 class ShownVerification(Titled, Verification):

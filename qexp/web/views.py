@@ -28,9 +28,8 @@ def saved_views(workspace: Workspace) -> dict[str, str]:
         views = formats.read_json(file)
     except FileNotFoundError:
         return {}
-    if not isinstance(views, dict) or not all(
-        isinstance(one, str) and _leads(one) for one in views.values()
-    ):
+    addresses = views.values() if isinstance(views, dict) else [None]
+    if not all(isinstance(one, str) and _leads(one) for one in addresses):
         raise DamagedError(
             f"{workspace.shown(file)} does not hold names and addresses of views; repair or"
             " delete it"
@@ -77,5 +76,6 @@ def _changed(workspace: Workspace) -> Iterator[dict[str, str]]:
     file = file_of(workspace)
     files.make_folder(file.parent)
     with files.writing(file), locked(file):
-        yield (views := saved_views(workspace))
+        views = saved_views(workspace)
+        yield views
         formats.write_json(file, views)

@@ -171,7 +171,8 @@ MOST_CURVES = 150
 
 def losses_of_runs(request: Request) -> Response:
     """Small curves of the losses of the runs that a page shows."""
-    workspace, curves = site_of(request).workspace, {}
+    workspace = site_of(request).workspace
+    curves = {}
     for name in request.query_params.getlist("run")[:MOST_CURVES]:
         with suppress(NotFoundError):
             curves[name] = small_curve(run_at(workspace, name))
@@ -180,7 +181,8 @@ def losses_of_runs(request: Request) -> Response:
 
 async def rows_of_runs(request: Request) -> Response:
     """Rows of the table, as JSON; nothing if the client has those of this version."""
-    site, query = site_of(request), request.query_params
+    site = site_of(request)
+    query = request.query_params
     listing = await site.live.now()
     tag = f'"{listing.version}"'
     if request.headers.get("if-none-match") == tag:
@@ -192,7 +194,8 @@ async def rows_of_runs(request: Request) -> Response:
         group=_fields(query, "group"),
     )
     answer = await asyncio.to_thread(site.table.answer, listing, question)
-    first, count = _number(query, "first", 0), _number(query, "count", ROWS)
+    first = _number(query, "first", 0)
+    count = _number(query, "count", ROWS)
     content = orjson.dumps(answer.document(listing.version, first, count))
     headers = {"etag": tag, "cache-control": "no-cache"}
     return Response(content, media_type="application/json", headers=headers)
@@ -245,7 +248,8 @@ class Wanted(Part):
 
 async def change_runs(request: Request) -> Response:
     """Do it run by run; the answer has the runs that are `done`, and why others are not."""
-    site, kind = site_of(request), request.path_params["kind"]
+    site = site_of(request)
+    kind = request.path_params["kind"]
     if site.secret is None:
         return JSONResponse(
             {"error": "this server only reads; start it with --allow-changes to change runs"}, 403
@@ -270,7 +274,8 @@ async def change_runs(request: Request) -> Response:
 
 
 def _change(site: Site, kind: str, wanted: Wanted) -> dict[str, Any]:
-    done, failed = [], {}
+    done = []
+    failed = {}
     for name in dict.fromkeys(wanted.runs):
         try:
             KINDS[kind](site.workspace, name, wanted)
@@ -318,8 +323,11 @@ async def _body(request: Request) -> bytes:
 
 
 def show_comparison(request: Request) -> Response:
-    workspace, query = site_of(request).workspace, request.query_params
-    names, launch, experience = query.getlist("run"), query.get("launch"), query.get("experience")
+    workspace = site_of(request).workspace
+    query = request.query_params
+    names = query.getlist("run")
+    launch = query.get("launch")
+    experience = query.get("experience")
     if launch:
         names = [*launch_at(workspace, launch).record().asked]
     elif experience:
@@ -331,7 +339,8 @@ def show_comparison(request: Request) -> Response:
         raise QexpError("choose the runs to compare: select them in the table of runs")
     title = f"Launch {launch}" if launch else experience or some(names, most=4)
     values = compared(workspace, title, names, query.get("part"))
-    address, parts = request.url, ("validation", "test")
+    address = request.url
+    parts = ("validation", "test")
     others = {part: address.include_query_params(part=part).query for part in parts}
     return page(request, "comparison.html", section="runs", parts_to_compare=others, **values)
 
@@ -381,7 +390,8 @@ async def show_launches(request: Request) -> Response:
 
 
 async def show_launch(request: Request) -> Response:
-    states, name = await _states(request), request.path_params["launch"]
+    states = await _states(request)
+    name = request.path_params["launch"]
     launch = await asyncio.to_thread(launch_at, site_of(request).workspace, name)
     about = _described(launch, states)
     return page(request, "launch.html", section="launches", launch=launch.id, **about)
@@ -393,7 +403,8 @@ async def _states(request: Request) -> States:
 
 def _all(workspace: Workspace, states: States) -> tuple[list[dict[str, Any]], list[str]]:
     """The newest launches, and what is wrong with those that cannot be read."""
-    launches_in_words, damaged = [], []
+    launches_in_words = []
+    damaged = []
     for launch in launchers.all_launches(workspace)[: -MOST_LAUNCHES - 1 : -1]:
         try:
             launches_in_words.append(_described(launch, states))
@@ -459,7 +470,8 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     place = log_place(directory)  # before the log is read: a line may come twice, but none is lost
     logged, figures = figures_of(directory)
     values = run_page(directory, runs, pictures_elsewhere=bool(logged or figures))
-    begun, record = len(values["curves"]), directory.record()
+    begun = len(values["curves"])
+    record = directory.record()
     unfinished = State(values["state"].replace(" ", "_")).unfinished
     own = {
         "of": request.path_params["run"],
@@ -487,7 +499,8 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
 
 async def run_events(request: Request) -> Response:
     """What grows while the run is at work; a client that returns says where it has the log."""
-    site, directory = site_of(request), await asyncio.to_thread(_directory, request)
+    site = site_of(request)
+    directory = await asyncio.to_thread(_directory, request)
     place = request.headers.get("last-event-id") or request.query_params.get("place", "")
     return stream(site, of_run(site.feed(directory), place))
 
@@ -520,7 +533,8 @@ def run_figure(request: Request) -> Response:
 
 def run_matrix(request: Request) -> Response:
     """The numbers of a matrix, for a page of several runs."""
-    directory, name = _directory(request), request.path_params["matrix"]
+    directory = _directory(request)
+    name = request.path_params["matrix"]
     if name not in directory.matrix_names():
         raise NotFoundError(f"{directory.name} has no matrix '{name}'")
     return Response(orjson.dumps(matrix_plane(directory, name)), media_type="application/json")
@@ -558,9 +572,11 @@ def _study_in_words(folder: Path) -> dict[str, Any]:
 def show_study(request: Request) -> Response:
     workspace = site_of(request).workspace
     folder = study_at(workspace, request.path_params["study"])
-    title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
+    title = f"Study {folder.name}"
+    runs = _lines(folder, STUDY_TABLE)
     names = [line.get("run") or "" for line in runs if line.get("use") != TRIAL]
-    search, lines = search_in(folder), _lines(folder, VALUES)
+    search = search_in(folder)
+    lines = _lines(folder, VALUES)
     best = {str(trial.trial) for trial in search.best} if search else set[str]()
     for line in lines:
         if line.get("trial") in best:
@@ -629,7 +645,8 @@ def _cell(column: str, line: Mapping[str, str]) -> str:
 
 
 async def show_workspace(request: Request) -> Response:
-    workspace, states = site_of(request).workspace, await _states(request)
+    workspace = site_of(request).workspace
+    states = await _states(request)
     entries = await asyncio.to_thread(trash.entries, workspace)
     values = {
         "root": str(workspace.root),
