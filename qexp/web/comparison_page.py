@@ -343,7 +343,15 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
         words = measure(in_words(output), metric_in_words(metric))
         values = [_result(run, output, metric) for run in runs]
         columns_of_runs.append(
-            Column(words, values, False, row.unit, row.meaning, main, raw=f"{output}.{metric}")
+            Column(
+                words,
+                values,
+                False,
+                row.unit,
+                row.meaning,
+                main,
+                raw=f"{output}.{metric}",
+            )
         )
     return columns_of_runs
 

@@ -91,7 +91,12 @@ class ShownInversion(Titled, Inversion):
         maps = drawn("data, model and residuals", lambda: maps_of(self), words)
         more = {"draws of the posterior": self.posterior.view().parts[1:]} if self.posterior else {}
         parts: list[Table | Drawn | str] = [*tables(self), fit_words(self), maps]
-        return View(f"Inversion by {self.source}", cautions=self.remarks, parts=parts, more=more)
+        return View(
+            f"Inversion by {self.source}",
+            cautions=self.remarks,
+            parts=parts,
+            more=more,
+        )
 
 
 def shown_inversion(inversion: Inversion) -> ShownInversion:

@@ -310,7 +310,15 @@ def system_panels(lines: Sequence[Mapping[str, Any]]) -> list[Panel]:
         if shown == "B":
             shown = _unit_for(float(np.nanmax(np.abs(values))), BYTES)
             values = values / BYTES[shown]
-        series = Series(title, "", 0, False, False, _plain(values, len(x)), None)
+        series = Series(
+            title,
+            "",
+            0,
+            False,
+            False,
+            _plain(values, len(x)),
+            None,
+        )
         panels.append(
             Panel(f"{title} ({shown})", shown, x, [series], words=f"wall time ({unit_of_time})")
         )
@@ -585,7 +593,15 @@ def _layers_of_frames(frames: xarray.Dataset, output: str) -> Iterator[Layer]:
     for words, values in {"true": truth, "estimate": estimate, "error": error}.items():
         colours, limits = ("diverging", of_error) if words == "error" else ("sequential", ends)
         packed = _packed(np.transpose(values, (2, 1, 0)), single=True)
-        yield Layer(name, words, colours, unit_of_output, limits, single=True, values=packed)
+        yield Layer(
+            name,
+            words,
+            colours,
+            unit_of_output,
+            limits,
+            single=True,
+            values=packed,
+        )
 
 
 def _packed(values: Array, single: bool) -> str:
@@ -687,7 +703,14 @@ def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
         words = f"true {in_words(axis, views)}"
         unit_of_axis = unit(cells, axis)
         axes_of_maps.append(
-            Axis(words, unit_of_axis, centres.tolist(), ends, bands, turn=unit_of_axis == DEGREE)
+            Axis(
+                words,
+                unit_of_axis,
+                centres.tolist(),
+                ends,
+                bands,
+                turn=unit_of_axis == DEGREE,
+            )
         )
     fixed_in_words = [
         value_in_words(in_words(key, views), value, quantity(key, quantities).unit)
@@ -740,7 +763,15 @@ def _layers(
         unit_of_layer = "" if unit_of_layer == "1" else unit_of_layer
         # Values before and after refinement are compared on one scale.
         limits = layers[-1].limits if kind.startswith("refined") else _limits(values, colours)
-        layer = partial(Layer, in_words(output), words, colours, unit_of_layer, limits, single)
+        layer = partial(
+            Layer,
+            in_words(output),
+            words,
+            colours,
+            unit_of_layer,
+            limits,
+            single,
+        )
         close = partial(np.allclose, rtol=1e-6, atol=1e-9, equal_nan=True)
         if follows is not None and close(follows, values):
             layers.append(layer(follows=kind, axis=axis))

@@ -52,7 +52,12 @@ def environment(*folders: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(data=data, breakable=breakable, for_readers=for_readers, prose=prose)
+    templates.filters.update(
+        data=data,
+        breakable=breakable,
+        for_readers=for_readers,
+        prose=prose,
+    )
     return templates
 
 
@@ -251,7 +256,12 @@ def plain_text(content: RenderableType, width: int) -> str:
     """What rich would print, as text without an end of the last line."""
     from rich.console import Console
 
-    console = Console(width=width, no_color=True, force_terminal=False, force_jupyter=False)
+    console = Console(
+        width=width,
+        no_color=True,
+        force_terminal=False,
+        force_jupyter=False,
+    )
     with console.capture() as printed:
         console.print(content, markup=False, highlight=False)
     return "\n".join(line.rstrip() for line in printed.get().rstrip().splitlines())

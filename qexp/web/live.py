@@ -140,7 +140,12 @@ class Feed(Kept[Growth]):
         state = self._watch.state(self.directory)
         attempt = max(attempts(self.directory), default=0)
         _, size = _stamp(log_file(self.directory, attempt))
-        self._growth = replace(self._growth, state=state, attempt=attempt, log_size=size)
+        self._growth = replace(
+            self._growth,
+            state=state,
+            attempt=attempt,
+            log_size=size,
+        )
         if time.monotonic() >= self._next_curves or not state.unfinished:
             self._look_at_curves()
         return self._growth
@@ -452,7 +457,14 @@ class RunTable:
                 for changed in others:
                     shared = [change for change in shared if change in changed]
             (titles, rows), total = _single(runs, question.columns, columns, shared), len(runs)
-        return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings], shared)
+        return Answer(
+            titles,
+            total,
+            rows,
+            states,
+            [*listing.warnings, *columns.warnings],
+            shared,
+        )
 
 
 def _text(run: Run) -> str:

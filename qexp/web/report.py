@@ -61,7 +61,12 @@ def document(template: str, context: Mapping[str, Any]) -> str:
     sources = f"script-src {_hash(scripts)}; style-src {_hash(styles)}"
     policy = f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
     page = environment().get_template(template)
-    return page.render(**context, policy=policy, scripts=Markup(scripts), styles=Markup(styles))
+    return page.render(
+        **context,
+        policy=policy,
+        scripts=Markup(scripts),
+        styles=Markup(styles),
+    )
 
 
 @cache

@@ -408,4 +408,11 @@ def run_view(directory: RunDirectory) -> View:
     folded["where it came from"] = [lineage(directory, record, ()), Table("", ["", ""], about)]
     folded["how to make it again"] = [shlex.join(record.command)]
     cautions = [*cautions_of(directory, record), *warnings]
-    return View(record.name, state.words, cautions, record.error or "", parts, folded)
+    return View(
+        record.name,
+        state.words,
+        cautions,
+        record.error or "",
+        parts,
+        folded,
+    )

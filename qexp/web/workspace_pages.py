@@ -126,9 +126,21 @@ def bundle(name: str) -> tuple[bytes, str]:
 def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
     """A template with what the head of every page needs."""
     script, style = (f"{name}?{bundle(name)[1]}" for name in ("page.js", "page.css"))
-    values = {"workspace": "", "secret": None, "section": None, "sections": SECTIONS, **context}
+    values = {
+        "workspace": "",
+        "secret": None,
+        "section": None,
+        "sections": SECTIONS,
+        **context,
+    }
     page = environment("server").get_template(template)
-    return page.render(values, prefix=prefix, nonce=nonce, script=script, style=style)
+    return page.render(
+        values,
+        prefix=prefix,
+        nonce=nonce,
+        script=script,
+        style=style,
+    )
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
@@ -342,7 +354,13 @@ def show_comparison(request: Request) -> Response:
     address = request.url
     parts = ("validation", "test")
     others = {part: address.include_query_params(part=part).query for part in parts}
-    return page(request, "comparison.html", section="runs", parts_to_compare=others, **values)
+    return page(
+        request,
+        "comparison.html",
+        section="runs",
+        parts_to_compare=others,
+        **values,
+    )
 
 
 def compared(
@@ -386,7 +404,13 @@ States = Mapping[str, str]
 async def show_launches(request: Request) -> Response:
     states = await _states(request)
     launches, damaged = await asyncio.to_thread(_all, site_of(request).workspace, states)
-    return page(request, "launches.html", section="launches", launches=launches, warnings=damaged)
+    return page(
+        request,
+        "launches.html",
+        section="launches",
+        launches=launches,
+        warnings=damaged,
+    )
 
 
 async def show_launch(request: Request) -> Response:
@@ -394,7 +418,13 @@ async def show_launch(request: Request) -> Response:
     name = request.path_params["launch"]
     launch = await asyncio.to_thread(launch_at, site_of(request).workspace, name)
     about = _described(launch, states)
-    return page(request, "launch.html", section="launches", launch=launch.id, **about)
+    return page(
+        request,
+        "launch.html",
+        section="launches",
+        launch=launch.id,
+        **about,
+    )
 
 
 async def _states(request: Request) -> States:
@@ -589,7 +619,13 @@ def show_study(request: Request) -> Response:
         values = {"title": title, **nothing, "notices": [str(error)]}
     values |= {"runs": _table(runs), "values": _table(lines), "figure": (folder / FIGURE).is_file()}
     values |= {"changed": _time_of_change(folder), "searched": search.remarks() if search else []}
-    return page(request, "study.html", section="studies", name=folder.name, **values)
+    return page(
+        request,
+        "study.html",
+        section="studies",
+        name=folder.name,
+        **values,
+    )
 
 
 def study_figure(request: Request) -> Response:
