@@ -70,13 +70,15 @@ class MetricRow:
         return any(value is not None for value in self.validation)
 
     def document(self) -> dict[str, Any]:
-        about = {
+        return {
             "output": self.output,
             "metric": self.metric,
             "direction": self.meaning.best,
             "unit": self.unit,
+            "values": self.values,
+            "validation": self.validation,
+            "best": self.best,
         }
-        return {**about, "values": self.values, "validation": self.validation, "best": self.best}
 
 
 @dataclass(frozen=True)
@@ -94,17 +96,15 @@ class Comparison:
     """How the samples differ on which the runs were evaluated, in words; None if they do not."""
     part: str = "test"
     """Of which the results are, if not of an evaluation; see `compared_part`."""
-    without: Mapping[str, str] = field(default_factory=dict)
+    not_evaluated: Mapping[str, str] = field(default_factory=dict)
     """Run → its state, of runs that have no results of the compared part."""
 
     @property
     def caveat(self) -> str:
         """Why none of the runs is called the best; empty if nothing speaks against it."""
-        return (
-            f"the runs answer different questions: {self.differing_data}"
-            if self.differing_data
-            else ""
-        )
+        if not self.differing_data:
+            return ""
+        return f"the runs answer different questions: {self.differing_data}"
 
     def document(self) -> dict[str, Any]:
         return {
@@ -145,53 +145,49 @@ def compare(
 
     Raises NotFoundError if a run has no such evaluation.
     """
-    names, evaluation = [directory.name for directory in directories], options.evaluation
+    names = [directory.name for directory in directories]
+    evaluation = options.evaluation
     if len(set(names)) < len(names):
         raise QexpError("the same run is named twice")
-    evaluations = (
-        [find_evaluation(directory, evaluation) for directory in directories] if evaluation else []
-    )
-    contents = {directory.evaluation().content for directory in evaluations}
-    evaluated: Sequence[RunDirectory] = evaluations or directories
-    records = [directory.record() for directory in evaluated]
-    units = {output: unit for record in records for output, unit in record.units.items()}
     specs = [directory.spec() for directory in directories]
     states = Watch().states(directories)
-    part = compared_part(
-        [] if evaluations else [record.results for record in records], options.part
-    )
-    if evaluations:
-        differing = (
-            f"their evaluations '{evaluation}' are of different samples"
-            if len(contents) > 1
-            else None
-        )
+    evaluated: Sequence[RunDirectory] = directories
+    if evaluation:
+        evaluations = [find_evaluation(directory, evaluation) for directory in directories]
+        evaluated = evaluations
+        records = [directory.record() for directory in evaluations]
+        part = compared_part([], options.part)
+        parts = [directory.part for directory in evaluations]
+        contents = {directory.evaluation().content for directory in evaluations}
+        differing = f"their evaluations '{evaluation}' are of different samples"
+        differing_data = differing if len(contents) > 1 else None
     else:
-        differing = differing_parts(specs, part)
-    parts = [directory.part for directory in evaluations] or [part] * len(records)
+        records = [directory.record() for directory in directories]
+        part = compared_part([record.results for record in records], options.part)
+        parts = [part] * len(records)
+        differing_data = differing_parts(specs, part)
     shown = [record.results.get(own, {}) for record, own in zip(records, parts, strict=True)]
-    # An evaluation is no validation, and of different samples none is the best.
-    choice = [
-        {} if evaluations or differing else record.results.get("validation", {})
-        for record in records
-    ]
+    choice: list[Numbers] = [{}] * len(records)
+    if not (evaluation or differing_data):
+        # An evaluation is no validation, and of different samples none is the best.
+        choice = [record.results.get("validation", {}) for record in records]
+    folder = workspace.root / "comparisons" / folder_name(names)
+    units = {output: unit for record in records for output, unit in record.units.items()}
+    with_states = zip(records, shown, states.values(), strict=True)
     return Comparison(
-        [with_caution(record.name, record.caution) for record in records],
-        {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
-        differences(specs),
-        [*_rows(records, shown, choice, part), *_rows_of_capabilities(evaluated, units)],
-        (
-            draw_runs(directories, workspace.root / "comparisons" / folder_name(names))
-            if options.figures
-            else []
-        ),
-        evaluation,
-        differing,
-        PARTS[part],
-        {
-            record.name: state.words
-            for record, numbers, state in zip(records, shown, states.values(), strict=True)
-            if not numbers
+        names=[with_caution(record.name, record.caution) for record in records],
+        specs={
+            "model": [record.model for record in records],
+            "dataset": [record.dataset for record in records],
+        },
+        differences=differences(specs),
+        results=[*_rows(records, shown, choice, part), *_rows_of_capabilities(evaluated, units)],
+        figures=draw_runs(directories, folder) if options.figures else [],
+        evaluation=evaluation,
+        differing_data=differing_data,
+        part=PARTS[part],
+        not_evaluated={
+            record.name: state.words for record, numbers, state in with_states if not numbers
         },
     )
 
@@ -201,13 +197,15 @@ def _rows(
 ) -> Iterator[MetricRow]:
     for output, name in outputs_and_metrics(shown):
         units = [record.units[output] for record in records if output in record.units]
-        values, validation = (
-            [of.get(output, {}).get(name) for of in numbers] for numbers in (shown, choice)
-        )
+        values = [results.get(output, {}).get(name) for results in shown]
+        validation = [results.get(output, {}).get(name) for results in choice]
         meaning = meaning_of(name, [record.metrics for record in records])
-        badness = [None if value is None else meaning.badness(value) for value in validation]
-        known = [value for value in badness if value is not None]
-        best = [at for at, value in enumerate(badness) if len(known) > 1 and value == min(known)]
+        known = {}
+        for index, value in enumerate(validation):
+            badness = None if value is None else meaning.badness(value)
+            if badness is not None:
+                known[index] = badness
+        best = [index for index, badness in known.items() if badness == min(known.values())]
         if part == "validation":
             validation = [None] * len(values)
         yield MetricRow(
@@ -217,7 +215,7 @@ def _rows(
             meaning.in_unit(units[0] if units else ""),
             values,
             validation,
-            best,
+            best if len(known) > 1 else [],
         )
 
 
@@ -227,10 +225,9 @@ def _rows_of_capabilities(
     """Such as coverage and widths of calibrated posteriors; which is better depends on both."""
     columns = [compared_columns(directory) for directory in directories]
     for output, name in outputs_and_metrics(columns):
-        values = [of_run.get(output, {}).get(name) for of_run in columns]
-        yield MetricRow(
-            output, name, UNKNOWN, unit_of(output, name, units), values, [None] * len(values), []
-        )
+        values = [numbers.get(output, {}).get(name) for numbers in columns]
+        unit = unit_of(output, name, units)
+        yield MetricRow(output, name, UNKNOWN, unit, values, [None] * len(values), [])
 
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.
@@ -252,17 +249,15 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
 
     If models or datasets have different names, only the names are listed. Long values are cut.
     """
+    if not comparison.differences:
+        return None
     rows = [[kind, *names] for kind, names in comparison.specs.items() if len(set(names)) > 1]
     for path, values in comparison.differences.items():
         kind = path.partition(".")[0]
         if kind == "model" and len(set(comparison.specs[kind])) > 1:
             continue
         rows.append([path, *(without_end(value, LONGEST_VALUE) for value in values)])
-    return (
-        Table("Differences between the specs", ["spec", *comparison.names], rows)
-        if comparison.differences
-        else None
-    )
+    return Table("Differences between the specs", ["spec", *comparison.names], rows)
 
 
 def results_of_runs(comparison: Comparison) -> Table:
@@ -271,7 +266,7 @@ def results_of_runs(comparison: Comparison) -> Table:
     strong = set[tuple[int, int]]()
     part = comparison.evaluation or comparison.part
     for row in comparison.results:
-        strong |= {(len(rows), 3 + at) for at in row.best}
+        strong |= {(len(rows), 3 + index) for index in row.best}
         if row.is_validated:
             rows.append(_of_part(row, row.validation, "validation"))
         rows.append(_of_part(row, row.values, "" if is_of_capability(row.metric) else part))
@@ -280,34 +275,23 @@ def results_of_runs(comparison: Comparison) -> Table:
 
 
 def _of_part(row: MetricRow, values: Sequence[float | None], part: str) -> list[str]:
-    return [
-        row.output,
-        row.metric,
-        part,
-        *(number(value, row.meaning) for value in values),
-        row.unit,
-    ]
+    texts = [number(value, row.meaning) for value in values]
+    return [row.output, row.metric, part, *texts, row.unit]
 
 
 def groups_of_seeds(comparison: SeedComparison) -> Table:
     rows = []
     for group in comparison.groups:
+        seeds = ranges(group.counted)
         left_out = left_out_words(group.left_out, comparison.missing(group))
-        rows.append(
-            [group.name, str(len(group.counted)), ranges(group.counted) or NONE, left_out or NONE]
-        )
-    return Table(
-        "Runs that differ by seed only",
-        ["group", "n", "seeds", "not counted"],
-        rows,
-        frozenset({"n"}),
-    )
+        rows.append([group.name, str(len(group.counted)), seeds or NONE, left_out or NONE])
+    columns = ["group", "n", "seeds", "not counted"]
+    return Table("Runs that differ by seed only", columns, rows, frozenset({"n"}))
 
 
 def results_of_groups(comparison: SeedComparison) -> Table:
-    return _over_seeds(
-        comparison.results, f"Results {on(comparison)} over seeds", _metric(comparison)
-    )
+    title = f"Results {on_part(comparison)} over seeds"
+    return _over_seeds(comparison.results, title, _metric(comparison))
 
 
 def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
@@ -329,49 +313,42 @@ def cells_of(row: GroupRow) -> list[str]:
         return [*of_mean(None, row.meaning), NONE, NONE]
     if _passed(row.metric):
         return [str(estimate.n), f"{sum(row.values.values()):.0f} of {estimate.n}", *[NONE] * 3]
-    return [
-        *of_mean(estimate, row.meaning),
-        *_rounded(estimate, row.meaning, estimate.least, estimate.greatest),
-    ]
+    ends = [estimate.least, estimate.greatest]
+    if estimate.standard_deviation:  # to the digits that are significant given this
+        form = rounding(estimate.mean, estimate.standard_deviation)
+        return [*of_mean(estimate, row.meaning), *map(form.number, ends)]
+    return [*of_mean(estimate, row.meaning), *(number(value, row.meaning) for value in ends)]
 
 
 def _passed(metric: str) -> bool:
     return is_of_capability(metric) and metric.endswith(f".{PASSED}")
 
 
-def on(comparison: Comparison | SeedComparison) -> str:
-    return (
-        f"on the {comparison.part} part"
-        if comparison.evaluation is None
-        else f"on {comparison.evaluation}"
-    )
+def on_part(comparison: Comparison | SeedComparison) -> str:
+    """`on the test part`, or `on` an evaluation."""
+    if comparison.evaluation is None:
+        return f"on the {comparison.part} part"
+    return f"on {comparison.evaluation}"
 
 
 def _metric(comparison: Comparison | SeedComparison) -> str:
     """Title of the column of metrics."""
-    return (
-        f"{comparison.part} metric" if comparison.evaluation is None else f"metric {on(comparison)}"
-    )
+    if comparison.evaluation is None:
+        return f"{comparison.part} metric"
+    return f"metric {on_part(comparison)}"
 
 
 def differences_of(pair: Pair, comparison: SeedComparison) -> Table:
     """The differences of two groups; the better one is named if the interval excludes 0."""
-    rows = [
-        [row.output, _name(row), *of_mean(row.estimate, row.meaning), row.unit, row.better or NONE]
-        for row in pair.rows
-    ]
+    rows = []
+    for row in pair.rows:
+        numbers = of_mean(row.estimate, row.meaning)
+        rows.append([row.output, compared_name(row), *numbers, row.unit, row.better or NONE])
     how = UNPAIRED if pair.not_paired else f"seed by seed ({ranges(pair.seeds)})"
     title = f"{pair.first} minus {pair.second}, {how}"
-    columns = [
-        "output",
-        _metric(comparison),
-        "n",
-        "difference ± deviation",
-        AT_ONCE,
-        "unit",
-        "better",
-    ]
-    return Table(title, columns, rows, frozenset(columns[2:5]))
+    numeric = ["n", "difference ± deviation", AT_ONCE]
+    columns = ["output", _metric(comparison), *numeric, "unit", "better"]
+    return Table(title, columns, rows, frozenset(numeric))
 
 
 def remarks(
@@ -392,14 +369,9 @@ def remarks(
         for name in unknown
     ]
     if isinstance(comparison, Comparison):
-        return [
-            *([comparison.caveat] if comparison.caveat else []),
-            *sentences,
-            *(
-                f"{name} is {state}, and was not evaluated"
-                for name, state in comparison.without.items()
-            ),
-        ]
+        for name, state in comparison.not_evaluated.items():
+            sentences.append(f"{name} is {state}, and was not evaluated")
+        return [comparison.caveat, *sentences] if comparison.caveat else sentences
     unpaired: dict[str, list[str]] = {}
     for pair in comparison.pairs:
         if pair.not_paired:
@@ -419,50 +391,40 @@ def remarks(
             sentences.append(
                 f"{called[row.group]}: no finite {what} for {seeds}; not counted there"
             )
-    if any(pair.rows for pair in comparison.pairs):
-        shown = {row.metric for pair in comparison.pairs for row in pair.rows}
-        together = max(
-            count for metric, count in comparison.simultaneous.items() if metric in shown
-        )
-        kind = (
-            "difference"
-            if any(pair.rows and pair.not_paired for pair in comparison.pairs)
-            else "paired difference"
-        )
-        family = (
-            f", family-wise over {together} differences of a metric (Bonferroni)"
-            if together > 1
-            else ""
-        )
-        sentences.append(f"better: the {INTERVAL} of the {kind} excludes 0{family}")
+    compared = [pair for pair in comparison.pairs if pair.rows]
+    if compared:
+        shown = {row.metric for pair in compared for row in pair.rows}
+        together = max(comparison.simultaneous[metric] for metric in shown)
+        how = "" if any(pair.not_paired for pair in compared) else "paired "
+        sentence = f"better: the {INTERVAL} of the {how}difference excludes 0"
+        if together > 1:
+            sentence += f", family-wise over {together} differences of a metric (Bonferroni)"
+        sentences.append(sentence)
     return sentences
 
 
 def tables(comparison: Comparison | SeedComparison) -> list[Table]:
     specs = differing_specs(comparison)
-    between = [specs] if specs else []
     if isinstance(comparison, Comparison):
-        return [*between, results_of_runs(comparison)]
-    paired = [differences_of(pair, comparison) for pair in comparison.pairs if pair.rows]
-    calibrated = calibrations_of_groups(comparison)
-    results = [results_of_groups(comparison), *([calibrated] if calibrated else [])]
-    return [groups_of_seeds(comparison), *between, *results, *paired]
+        found = [specs, results_of_runs(comparison)]
+    else:
+        found = [groups_of_seeds(comparison), specs, results_of_groups(comparison)]
+        found.append(calibrations_of_groups(comparison))
+        found += [differences_of(pair, comparison) for pair in comparison.pairs if pair.rows]
+    return [table for table in found if table is not None]
 
 
 def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows for a program, with all digits. Rows with a `minus` are differences."""
     if isinstance(comparison, Comparison):
         rows: list[list[Any]] = []
-        for of_metric in comparison.results:
-            key = [of_metric.output, of_metric.metric]
-            part = (
-                ""
-                if is_of_capability(of_metric.metric)
-                else comparison.evaluation or comparison.part
-            )
-            if of_metric.is_validated:
-                rows.append([*key, "validation", of_metric.unit, *of_metric.validation])
-            rows.append([*key, part, of_metric.unit, *of_metric.values])
+        for each in comparison.results:
+            part = comparison.evaluation or comparison.part
+            if is_of_capability(each.metric):
+                part = ""
+            if each.is_validated:
+                rows.append([each.output, each.metric, "validation", each.unit, *each.validation])
+            rows.append([each.output, each.metric, part, each.unit, *each.values])
         return ["output", "metric", "part", "unit", *comparison.names], rows
     columns = [
         "group",
@@ -496,26 +458,28 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
             rows.append([group.name, *[""] * 4, 0, *[""] * 8, left_out[group.name]])
     for pair in comparison.pairs:
         if not pair.rows:
-            rows.append(
-                [pair.first, pair.second, *[""] * 11, _in_words(pair.seeds), pair.not_paired]
-            )
+            end = [_in_words(pair.seeds), pair.not_paired]
+            rows.append([pair.first, pair.second, *[""] * 11, *end])
         for compared in pair.rows:
-            key = [pair.first, pair.second, compared.output, _name(compared), compared.unit]
-            seeds, how = _in_words(compared.seeds), UNPAIRED if pair.not_paired else ""
+            name = compared_name(compared)
+            key = [pair.first, pair.second, compared.output, name, compared.unit]
+            seeds = _in_words(compared.seeds)
+            how = UNPAIRED if pair.not_paired else ""
             rows.append([*key, *_plain(compared.estimate), compared.better or "", seeds, how])
     return columns, rows
 
 
 def ranges(seeds: Iterable[int]) -> str:
     """Numbers as ranges: `0-4, 7` for 0, 1, 2, 3, 4, 7."""
-    runs = [
-        [seed for _, seed in run]
-        for _, run in groupby(enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0])
-    ]
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    texts = []
+    for _, stretch in groupby(enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0]):
+        (_, first), *others = stretch
+        texts.append(f"{first}-{others[-1][1]}" if others else str(first))
+    return ", ".join(texts)
 
 
-def _name(row: PairRow) -> str:
+def compared_name(row: PairRow) -> str:
+    """A metric, between bars if its absolute values are compared."""
     return f"|{row.metric}|" if row.absolute else row.metric
 
 
@@ -526,12 +490,9 @@ def _in_words(seeds: Iterable[int]) -> str:
 def left_out_words(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
     """`seed 2 failed (sound_2); seeds 3-4 missing`: a bare number would be read as how many."""
     words = [f"seed {run.seed} {run.why} ({run.run})" for run in runs]
-    return "; ".join(
-        [
-            *words,
-            *([f"seed{'s' * (len(missing) != 1)} {ranges(missing)} missing"] if missing else []),
-        ]
-    )
+    if missing:
+        words.append(f"seed{'s' * (len(missing) != 1)} {ranges(missing)} missing")
+    return "; ".join(words)
 
 
 def of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
@@ -543,19 +504,10 @@ def of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
     if estimate.standard_deviation is None:
         return [str(estimate.n), *with_interval(estimate.mean, estimate.interval)]
     form = rounding_of_interval(estimate.interval, estimate.mean, estimate.standard_deviation)
-    interval = (
-        f"[{estimate.mean:.4g}, {estimate.mean:.4g}]"
-        if form is None
-        else form.interval(*estimate.interval)
-    )
+    interval = f"[{estimate.mean:.4g}, {estimate.mean:.4g}]"
+    if form is not None:
+        interval = form.interval(*estimate.interval)
     return [str(estimate.n), measured(estimate.mean, estimate.standard_deviation), interval]
-
-
-def _rounded(estimate: Estimate, meaning: Meaning, *values: float) -> list[str]:
-    """Values rounded to the digits that are significant given their standard deviation."""
-    if not estimate.standard_deviation:
-        return [number(value, meaning) for value in values]
-    return [rounding(estimate.mean, estimate.standard_deviation).number(value) for value in values]
 
 
 def _plain(over_seeds: Estimate | None) -> list[Any]:

@@ -62,11 +62,10 @@ def draw_runs(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
         drawn.append(folder / "learning_curves.png")
         units = {output: unit for record in records for output, unit in record.units.items()}
         save(learning_curves(curves, units), drawn[-1])
-    of_runs = {
-        name: {record.seed: directory}
-        for name, record, directory in zip(names, records, directories, strict=True)
-    }
-    return drawn_anew([*drawn, *draw_matrices(of_runs, folder)], folder)
+    runs = {}
+    for name, record, directory in zip(names, records, directories, strict=True):
+        runs[name] = {record.seed: directory}
+    return drawn_anew([*drawn, *draw_matrices(runs, folder)], folder)
 
 
 ERRORS = "_errors.png"
@@ -81,19 +80,15 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     make_folder(folder)
     curves = {}
     for group in comparison.groups:
-        if lines_of_runs := [
-            lines for run in group.counted.values() if (lines := run.directory.metrics())
-        ]:
-            curves[group.name] = lines_of_runs
+        lines = [run.directory.metrics() for run in group.counted.values()]
+        if any(lines):
+            curves[group.name] = list(filter(None, lines))
     if curves:
-        losses_differ = any(
-            path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences
-        )
-        loss = "each group's own" if losses_differ else OF_WHAT
-        if not losses_differ and any(
-            group.runs[0].summary.get("kind") == "program" for group in comparison.groups
-        ):
-            loss = "as logged"
+        keys = {path.partition(".")[0] for path in comparison.differences}
+        kinds = {group.runs[0].summary.get("kind") for group in comparison.groups}
+        loss = "as logged" if "program" in kinds else OF_WHAT
+        if keys & {"losses", "transforms"}:
+            loss = "each group's own"
         save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
         yield folder / "learning_bands.png"
     errors: dict[str, dict[str, OfSeeds]] = {}
@@ -103,20 +98,20 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             errors.setdefault(row.output, {})[row.group] = of_seeds
     if errors:
         picture = folder / f"{'evaluation' if comparison.evaluation else comparison.part}{ERRORS}"
-        save(
-            errors_of_seeds(errors, comparison.units, comparison.evaluation or comparison.part),
-            picture,
-        )
+        part = comparison.evaluation or comparison.part
+        save(errors_of_seeds(errors, comparison.units, part), picture)
         yield picture
-    directories = {
-        group.name: {seed: run.directory for seed, run in group.counted.items()}
-        for group in comparison.groups
-    }
-    yield from draw_matrices(directories, folder)
+    runs = {}
+    for group in comparison.groups:
+        runs[group.name] = {seed: run.directory for seed, run in group.counted.items()}
+    yield from draw_matrices(runs, folder)
 
 
 MOST_PANELS = 12
 """Matrices in one figure."""
+
+Panel = dict[int, tuple[Path, dict[str, Any]]]
+"""Seed → the file of a matrix, and its record."""
 
 
 def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) -> Iterator[Path]:
@@ -129,51 +124,49 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
     from qexp.figures.canvas import save
     from qexp.trust.matrix_figures import side_by_side
 
-    of_data: dict[str, dict[str, dict[str, dict[int, tuple[Path, dict[str, Any]]]]]] = {}
-    for title, of_seeds in runs.items():
-        for seed, directory in of_seeds.items():
+    data_sets: dict[str, dict[str, dict[str, Panel]]] = {}
+    for title, group in runs.items():
+        for seed, directory in group.items():
             for name in directory.matrix_names():
                 record = read_json(directory.matrices / name / MATRIX_RECORD)
-                cells = json.dumps(
-                    [record["axes"], record["fixed"], list(record["mean_absolute_error"])]
-                )
-                alike = of_data.setdefault(record["dataset"], {}).setdefault(cells, {})
+                outputs = list(record["mean_absolute_error"])
+                cells = json.dumps([record["axes"], record["fixed"], outputs])
+                alike = data_sets.setdefault(record["dataset"], {}).setdefault(cells, {})
                 panel = title if seed not in alike.get(title, {}) else f"{title}: {name}"
                 alike.setdefault(panel, {})[seed] = directory.matrices / name / MATRIX, record
-    for data, figures in of_data.items():
-        parts = [
-            dict(list(alike.items())[first : first + MOST_PANELS])
-            for alike in figures.values()
-            for first in range(0, len(alike), MOST_PANELS)
-        ]
-        for number, part in enumerate(parts if sum(map(len, parts)) > 1 else [], 1):
-            of_several = (
-                f" ({number} of {len(parts)}: over other cells, or of further runs)"
-                if len(parts) > 1
-                else ""
-            )
-            titles = {
-                panel: _of_seeds(panel, list(of_panel), runs) for panel, of_panel in part.items()
-            }
-            tables = {
-                titles[panel]: [read_netcdf(path) for path, _ in part[panel].values()]
-                for panel in part
-            }
-            records = {titles[panel]: next(iter(part[panel].values()))[1] for panel in part}
+    for data, figures in data_sets.items():
+        parts = []
+        for alike in figures.values():
+            for first in range(0, len(alike), MOST_PANELS):
+                parts.append(list(alike.items())[first : first + MOST_PANELS])
+        if sum(map(len, parts)) < 2:
+            continue
+        for number, part in enumerate(parts, 1):
+            title = data
+            file = f"matrix_{data}.png"
+            if len(parts) > 1:
+                title += f" ({number} of {len(parts)}: over other cells, or of further runs)"
+            if number > 1:
+                file = f"matrix_{data}_{number}.png"
+            tables = {}
+            records = {}
+            for name, panel in part:
+                words = _title_of_panel(name, list(panel), runs)
+                tables[words] = [read_netcdf(path) for path, _ in panel.values()]
+                records[words] = next(iter(panel.values()))[1]
             views = next(iter(records.values())).get("views", ())
             make_folder(folder)
-            path = folder / (f"matrix_{data}_{number}.png" if number > 1 else f"matrix_{data}.png")
-            save(side_by_side(tables, f"{data}{of_several}", views, records), path)
-            yield path
+            save(side_by_side(tables, title, views, records), folder / file)
+            yield folder / file
 
 
-def _of_seeds(
+def _title_of_panel(
     panel: str, seeds: Sequence[int], runs: Mapping[str, Mapping[int, RunDirectory]]
 ) -> str:
     """Title of a panel, with the seeds that it stands for if its group has several."""
     count = max(
-        len(of_seeds)
-        for title, of_seeds in runs.items()
+        len(group)
+        for title, group in runs.items()
         if panel == title or panel.startswith(f"{title}: ")
     )
     if len(seeds) == 1:

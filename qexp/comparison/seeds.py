@@ -58,7 +58,8 @@ class ComparedRun:
     @property
     def numbers(self) -> dict[str, dict[str, float | None]]:
         """output → metric → value on the compared part, or in the evaluation."""
-        results, part = self.summary["results"], self.part
+        results = self.summary["results"]
+        part = self.part
         if self.evaluation is not None:
             results = self.summary["evaluations"].get(self.evaluation, {})
             part = results.get("part")
@@ -107,9 +108,8 @@ class SeedGroup:
     @property
     def untested(self) -> bool:
         """Whether all its runs are done without results to compare."""
-        return not self.counted and all(
-            exclusion.why.startswith(WITHOUT) for exclusion in self.left_out
-        )
+        reasons = [exclusion.why for exclusion in self.left_out]
+        return not self.counted and all(why.startswith(WITHOUT) for why in reasons)
 
     @property
     def seeds(self) -> set[int]:
@@ -118,11 +118,12 @@ class SeedGroup:
 
     def mean(self, part: str, output: str, metric: str) -> float | None:
         """A metric on a part of the data, over the runs that count; None where none has it."""
-        results = [
-            run.summary["results"].get(part, {}).get(output, {}) for run in self.counted.values()
-        ]
-        values = [value for of_run in results if (value := of_run.get(metric)) is not None]
-        return fmean(values) if values else None
+        values = []
+        for run in self.counted.values():
+            results = run.summary["results"].get(part, {})
+            values.append(results.get(output, {}).get(metric))
+        known = [value for value in values if value is not None]
+        return fmean(known) if known else None
 
 
 WITHOUT = "done without"
@@ -157,15 +158,14 @@ def runs_to_compare(
     damaged: list[str] = []
     """Errors of damaged runs that match a pattern: left out, with a warning of the catalog."""
     for argument in arguments:
-        before = len(chosen) + len(damaged)
+        known = len(chosen) + len(damaged)
         for run in _named(argument, summaries, catalog):
             if run.summary["state"] == State.DAMAGED:
                 damaged.append(run.summary["error"])
             else:
-                chosen.setdefault(
-                    real_path(run.directory.path), replace(run, evaluation=evaluation)
-                )
-        if len(chosen) + len(damaged) == before:
+                path = real_path(run.directory.path)
+                chosen.setdefault(path, replace(run, evaluation=evaluation))
+        if len(chosen) + len(damaged) == known:
             raise QexpError(
                 f"the same run is named twice: '{argument}' matches only runs that were already"
                 " listed; remove it"
@@ -173,12 +173,11 @@ def runs_to_compare(
     if len(chosen) < 2:
         if damaged:
             raise DamagedError(damaged[0])
-        only = "".join(
-            f", and '{argument}' matches only {run.name}"
-            for run in chosen.values()
-            for argument in arguments
-        )
-        raise QexpError(f"compare needs at least two runs{only}")
+        message = "compare needs at least two runs"
+        for run in chosen.values():
+            for argument in arguments:
+                message += f", and '{argument}' matches only {run.name}"
+        raise QexpError(message)
     return of_one_part(list(chosen.values()), part)
 
 
@@ -191,7 +190,10 @@ def compared_part(results: Sequence[Mapping[str, Numbers]], asked: str | None = 
 
     Raises QexpError for one that does not exist, or of which no run has results.
     """
-    there = [part for part in PARTS if any(of_run.get(part) for of_run in results)]
+    there = []
+    for part in PARTS:
+        if any(numbers.get(part) for numbers in results):
+            there.append(part)
     if asked is None or asked in there:
         return asked or (there or ["test"])[0]
     if asked not in PARTS:
@@ -235,13 +237,13 @@ def runs_of_study(reference: str, catalog: Catalog) -> list[RunDirectory] | None
 
     Raises QexpError for a study whose table names no runs.
     """
-    if (folder := study_folder(reference, catalog.workspace)) is None:
+    folder = study_folder(reference, catalog.workspace)
+    if folder is None:
         return None
     table = folder / STUDY
     lines = lines_of(table)
-    names = dict.fromkeys(
-        Path(line.get("run") or "").name for line in lines if line.get("use") != TRIAL
-    )
+    runs = [line.get("run") or "" for line in lines if line.get("use") != TRIAL]
+    names = dict.fromkeys(Path(run).name for run in runs)
     if lines and not names:
         raise QexpError(
             f"{folder}: the search is not over, so that none of its runs has results on a test part"
@@ -266,10 +268,10 @@ def _named(
     if not is_pattern(argument):
         of_study = runs_of_study(argument, catalog)
         for directory in of_study or ():
-            if (state := Watch().state(directory)).readable:
-                yield ComparedRun(
-                    directory, {**directory.record().document(), "state": state}, argument
-                )
+            state = Watch().state(directory)
+            if state.readable:
+                summary = {**directory.record().document(), "state": state}
+                yield ComparedRun(directory, summary, argument)
         if of_study is not None:
             return
         directory = find_run(argument, catalog, or_all(argument))
@@ -288,10 +290,11 @@ def differ_by_seed(chosen: Sequence[ComparedRun], *, gathered: bool = False) -> 
     gathered  whether the runs are those of a launch or a tag, where seeds of a single spec are a
               group, too
     """
-    seeds = Counter(digest for digest, _ in {(run.digest, run.seed) for run in chosen})
-    return any(run.pattern for run in chosen) or (
-        len(seeds) > 1 - gathered and max(seeds.values()) > 1
-    )
+    if any(run.pattern for run in chosen):
+        return True
+    different = {(run.digest, run.seed) for run in chosen}
+    seeds = Counter(digest for digest, _ in different)
+    return len(seeds) > 1 - gathered and max(seeds.values()) > 1
 
 
 def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
@@ -303,35 +306,25 @@ def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
     for run in chosen:
         by_group.setdefault((run.pattern, run.digest), []).append(run)
     members = list(by_group.values())
-    named = list(
-        dict.fromkeys((runs[0].pattern, runs[0].summary["experience"]) for runs in members)
-    )
-    values = _values_of_changes([runs[0] for runs in members])
+    firsts = [runs[0] for runs in members]
+    named = [(first.pattern, first.summary["experience"]) for first in firsts]
+    values = _values_of_changes(firsts)
 
     def place(index: int) -> tuple[Any, ...]:
-        first = members[index][0]
-        of_group = [natural(value) for value in values[index].values()]
-        return named.index((first.pattern, first.summary["experience"])), of_group
+        numbers = [natural(value) for value in values[index].values()]
+        return named.index(named[index]), numbers
 
     order = sorted(range(len(members)), key=place)
-    changes = _telling_changes(
-        [members[index][0] for index in order], [values[index] for index in order]
-    )
-    choices = [
-        _possible_names(members[index][0], of_group)
-        for index, of_group in zip(order, changes, strict=True)
-    ]
+    firsts = [firsts[index] for index in order]
+    changes = _telling_changes(firsts, [values[index] for index in order])
+    choices = list(map(_possible_names, firsts, changes))
     uses = [Counter(names) for names in zip(*choices, strict=True)]
-    return [
-        SeedGroup(
-            next(
-                (name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1),
-                names[-1],
-            ),
-            members[index],
-        )
-        for names, index in zip(choices, order, strict=True)
-    ]
+    groups = []
+    for names, index in zip(choices, order, strict=True):
+        unique = [name for name, counts in zip(names, uses, strict=True) if counts[name] == 1]
+        name = unique[0] if unique else names[-1]
+        groups.append(SeedGroup(name, members[index]))
+    return groups
 
 
 def with_results(groups: Sequence[SeedGroup]) -> tuple[list[SeedGroup], list[SeedGroup]]:
@@ -340,30 +333,26 @@ def with_results(groups: Sequence[SeedGroup]) -> tuple[list[SeedGroup], list[See
     """
     if not any(group.counted for group in groups):
         return list(groups), []
-    return [group for group in groups if not group.untested], [
-        group for group in groups if group.untested
-    ]
+    untested = [group for group in groups if group.untested]
+    return [group for group in groups if not group.untested], untested
 
 
 def _values_of_changes(firsts: Sequence[ComparedRun]) -> list[dict[str, str]]:
     """Per run the value of every key that one of them changed; else the value in its spec."""
     changed = [_changed(run) for run in firsts]
-    keys = dict.fromkeys(key for of_run in changed for key in of_run)
-    specs = [run.directory.spec() if keys else {} for run in firsts]
-
-    def value(own: Mapping[str, str], spec: Mapping[str, Any], key: str) -> str:
-        written = value_at(spec, steps(key))
-        # A name of a model or a dataset stands for all that is below it.
-        return (
-            own.get(key, ABSENT)
-            if written is NOTHING or isinstance(written, dict)
-            else value_text(written)
-        )
-
-    return [
-        {key: value(own, spec, key) for key in keys}
-        for own, spec in zip(changed, specs, strict=True)
-    ]
+    keys = dict.fromkeys(key for changes in changed for key in changes)
+    values: list[dict[str, str]] = []
+    for run, own in zip(firsts, changed, strict=True):
+        values.append({})
+        spec = run.directory.spec() if keys else {}
+        for key in keys:
+            written = value_at(spec, steps(key))
+            if written is NOTHING or isinstance(written, dict):
+                # A name of a model or a dataset stands for all that is below it.
+                values[-1][key] = own.get(key, ABSENT)
+            else:
+                values[-1][key] = value_text(written)
+    return values
 
 
 def _changed(run: ComparedRun) -> dict[str, str]:
@@ -374,30 +363,31 @@ def _telling_changes(
     firsts: Sequence[ComparedRun], values: Sequence[Mapping[str, str]]
 ) -> Iterator[list[str]]:
     """Per group the changes that tell it from others, its own or those of its experience."""
-    for first, of_group in zip(firsts, values, strict=True):
+    if len(firsts) == 1:
+        yield firsts[0].summary["overrides"]
+        return
+    for first, changes in zip(firsts, values, strict=True):
         own = _changed(first)
-        if len(firsts) == 1:
-            yield first.summary["overrides"]
-            continue
         experience = first.summary["experience"]
         alike = [
             other
             for run, other in zip(firsts, values, strict=True)
             if run.summary["experience"] == experience
         ]
-        yield [
-            f"{key}={value}"
-            for key, value in of_group.items()
-            if value != ABSENT
-            and any(other[key] != value for other in (values if key in own else alike))
-        ]
+        telling = []
+        for key, value in changes.items():
+            others = values if key in own else alike
+            if value != ABSENT and any(other[key] != value for other in others):
+                telling.append(f"{key}={value}")
+        yield telling
 
 
 def _possible_names(first: ComparedRun, changes: Sequence[str]) -> list[str]:
     """Experience and changes that tell it from others, and more for groups where that is equal."""
     words = " ".join(" ".join([first.summary["experience"] or first.name, *changes]).split())
     plain = with_caution(words, first.summary["caution"])
-    pattern, digest = first.pattern or first.name, first.digest[:8]
+    pattern = first.pattern or first.name
+    digest = first.digest[:8]
     return [plain, f"{plain} ({pattern})", f"{plain} ({digest})", f"{plain} ({pattern}, {digest})"]
 
 
@@ -421,6 +411,18 @@ class GroupRow:
     not_finite: list[int]
     """Seeds that count in the group, but whose value is not finite."""
 
+    def document(self) -> dict[str, Any]:
+        return {
+            "group": self.group,
+            "output": self.output,
+            "metric": self.metric,
+            "direction": self.meaning.best,
+            "unit": self.unit,
+            **_numbers(self.estimate),
+            "values": {str(seed): value for seed, value in self.values.items()},
+            "not_finite": self.not_finite,
+        }
+
 
 def units_of_groups(groups: Sequence[SeedGroup]) -> dict[str, str]:
     """Output → its unit in the runs' records."""
@@ -440,33 +442,34 @@ def outputs_and_metrics(runs: Sequence[Numbers]) -> list[tuple[str, str]]:
     """Every output with every metric that one of the runs has of it, in the order of outputs."""
     metrics: dict[str, dict[str, None]] = {}
     for numbers in runs:
-        for output, of_output in numbers.items():
-            metrics.setdefault(output, {}).update(dict.fromkeys(of_output))
+        for output, values in numbers.items():
+            metrics.setdefault(output, {}).update(dict.fromkeys(values))
     return [(output, name) for output, names in metrics.items() for name in names]
 
 
 def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     """Of the compared part, or of an evaluation."""
     runs = [run for group in groups for run in group.counted.values()]
-    recorded, units = [run.directory.record().metrics for run in runs], units_of_groups(groups)
+    recorded = [run.directory.record().metrics for run in runs]
+    units = units_of_groups(groups)
     for output, name in outputs_and_metrics([run.numbers for run in runs]):
         meaning = meaning_of(name, recorded)
         for group in groups:
-            numbers = {
-                seed: run.numbers.get(output, {}).get(name) for seed, run in group.counted.items()
-            }
-            if not any(name in run.numbers.get(output, {}) for run in group.counted.values()):
+            metrics = {seed: run.numbers.get(output, {}) for seed, run in group.counted.items()}
+            if not any(name in known for known in metrics.values()):
                 continue
-            values = {
-                seed: value
-                for seed, value in numbers.items()
-                if value is not None and math.isfinite(value)
-            }
-            mean = (
-                estimate(list(values.values()), meaning.limits(values.values())) if values else None
-            )
+            values = {}
+            not_finite = []
+            for seed, known in metrics.items():
+                value = known.get(name)
+                if value is None or not math.isfinite(value):
+                    not_finite.append(seed)
+                else:
+                    values[seed] = value
+            mean = None
+            if values:
+                mean = estimate(list(values.values()), meaning.limits(values.values()))
             unit = meaning.in_unit(units.get(output, ""))
-            not_finite = [seed for seed in numbers if seed not in values]
             yield GroupRow(group.name, output, name, meaning, unit, mean, values, not_finite)
 
 
@@ -477,27 +480,25 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     Runs without them are no part of the mean. p-values have none.
     """
     units = units_of_groups(groups)
-    columns = {
-        group.name: {
-            seed: compared_columns(
-                find_evaluation(run.directory, run.evaluation) if run.evaluation else run.directory
-            )
-            for seed, run in group.counted.items()
-        }
-        for group in groups
-    }
-    runs = [of_run for of_group in columns.values() for of_run in of_group.values()]
+    columns: dict[str, dict[int, Numbers]] = {}
+    for group in groups:
+        columns[group.name] = {}
+        for seed, run in group.counted.items():
+            directory = run.directory
+            if run.evaluation:
+                directory = find_evaluation(directory, run.evaluation)
+            columns[group.name][seed] = compared_columns(directory)
+    runs = [numbers for seeds in columns.values() for numbers in seeds.values()]
     for output, name in outputs_and_metrics(runs):
         if name.endswith("p_value"):
             continue
-        for group, of_group in columns.items():
-            numbers = {seed: of_run.get(output, {}).get(name) for seed, of_run in of_group.items()}
-            values = {seed: value for seed, value in numbers.items() if value is not None}
+        unit = unit_of(output, name, units)
+        for title, seeds in columns.items():
+            found = {seed: numbers.get(output, {}).get(name) for seed, numbers in seeds.items()}
+            values = {seed: value for seed, value in found.items() if value is not None}
             if values:
                 mean = estimate(list(values.values()))
-                yield GroupRow(
-                    group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, []
-                )
+                yield GroupRow(title, output, name, UNKNOWN, unit, mean, values, [])
 
 
 # Runs with equal seeds have the same test samples. Differences between two groups are therefore
@@ -525,6 +526,18 @@ class PairRow:
         """Whether absolute values are compared, because the metric is best at zero."""
         return self.meaning.best == ZERO
 
+    def document(self) -> dict[str, Any]:
+        return {
+            "output": self.output,
+            "metric": self.metric,
+            "absolute": self.absolute,
+            "unit": self.unit,
+            "seeds": self.seeds,
+            **_numbers(self.estimate),
+            "excludes_zero": self.estimate.excludes_zero,
+            "better": self.better,
+        }
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -535,6 +548,15 @@ class Pair:
     not_paired: str | None
     """Why differences are not paired, or cannot be taken at all; None if they are."""
     rows: list[PairRow]
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "first": self.first,
+            "second": self.second,
+            "seeds": self.seeds,
+            "not_paired": self.not_paired,
+            "differences": [row.document() for row in self.rows],
+        }
 
 
 @dataclass(frozen=True)
@@ -594,40 +616,18 @@ class SeedComparison:
             "groups": [self._group(group) for group in self.groups],
             "specs": self.specs,
             "differences": self.differences,
-            "results": [_document(row) for row in self.results],
-            "calibrations": [_document(row) for row in self.calibrations],
-            "pairs": [
-                {
-                    **{
-                        key: getattr(pair, key)
-                        for key in ("first", "second", "seeds", "not_paired")
-                    },
-                    "differences": [
-                        {
-                            **{
-                                key: getattr(row, key)
-                                for key in ("output", "metric", "absolute", "unit", "seeds")
-                            },
-                            **_numbers(row.estimate),
-                            "excludes_zero": row.estimate.excludes_zero,
-                            "better": row.better,
-                        }
-                        for row in pair.rows
-                    ],
-                }
-                for pair in self.pairs
-            ],
+            "results": [row.document() for row in self.results],
+            "calibrations": [row.document() for row in self.calibrations],
+            "pairs": [pair.document() for pair in self.pairs],
             "figures": [str(path) for path in self.figures],
         }
 
     def _group(self, group: SeedGroup) -> dict[str, Any]:
         summary = group.runs[0].summary
+        keys = ("experience", "dataset", "model", "overrides", "digest")
         return {
             "name": group.name,
-            **{
-                key: summary[key]
-                for key in ("experience", "dataset", "model", "overrides", "digest")
-            },
+            **{key: summary[key] for key in keys},
             "pattern": group.runs[0].pattern,
             "runs": [run.name for run in group.counted.values()],
             "seeds": list(group.counted),
@@ -636,25 +636,14 @@ class SeedComparison:
         }
 
 
-def _document(row: GroupRow) -> dict[str, Any]:
-    return {
-        **{key: getattr(row, key) for key in ("group", "output", "metric")},
-        "direction": row.meaning.best,
-        "unit": row.unit,
-        **_numbers(row.estimate),
-        "values": {str(seed): value for seed, value in row.values.items()},
-        "not_finite": row.not_finite,
-    }
-
-
 def _numbers(over_seeds: Estimate | None) -> dict[str, Any]:
     if over_seeds is None:
         return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
-    spread = {"standard_deviation": over_seeds.standard_deviation, "interval": over_seeds.interval}
     return {
         "n": over_seeds.n,
         "mean": over_seeds.mean,
-        **spread,
+        "standard_deviation": over_seeds.standard_deviation,
+        "interval": over_seeds.interval,
         "min": over_seeds.least,
         "max": over_seeds.greatest,
     }
@@ -663,23 +652,19 @@ def _numbers(over_seeds: Estimate | None) -> dict[str, Any]:
 def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
     """Compare one or more groups of runs, every two of them; without figures."""
     if not any(group.counted for group in groups):
-        states = ", ".join(
-            f"{exclusion.run} is {exclusion.why}"
-            for group in groups
-            for exclusion in group.left_out[:3]
-        )
+        left_out = [exclusion for group in groups for exclusion in group.left_out[:3]]
+        states = ", ".join(f"{exclusion.run} is {exclusion.why}" for exclusion in left_out)
         raise QexpError(f"there is nothing to compare: {states}")
     specs = _specs(groups)
     alone = _each_alone(groups, specs)
     rows = [*alone.results, *alone.calibrations]
-    pairs = [
-        _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), rows)
-        for i, j in combinations(range(len(groups)), 2)
-    ]
+    pairs = []
+    for (first, spec), (second, other_spec) in combinations(zip(groups, specs, strict=True), 2):
+        differing = _differing_data(first, second, spec, other_spec)
+        pairs.append(_pair(first, second, differing, rows))
     together = Counter(row.metric for pair in pairs for row in pair.rows)
-    return replace(
-        alone, pairs=[_simultaneously(pair, together) for pair in pairs], simultaneous=together
-    )
+    pairs = [_simultaneously(pair, together) for pair in pairs]
+    return replace(alone, pairs=pairs, simultaneous=together)
 
 
 def _simultaneously(pair: Pair, together: Mapping[str, int]) -> Pair:
@@ -693,11 +678,8 @@ def _simultaneously(pair: Pair, together: Mapping[str, int]) -> Pair:
         difference = simultaneous(row.estimate, together[row.metric])
         better = None
         if difference.excludes_zero and row.meaning.best is not None:
-            better = (
-                pair.first
-                if (difference.mean > 0) == (row.meaning.best == HIGHEST)
-                else pair.second
-            )
+            first_is_better = (difference.mean > 0) == (row.meaning.best == HIGHEST)
+            better = pair.first if first_is_better else pair.second
         rows.append(replace(row, estimate=difference, better=better))
     return replace(pair, rows=rows)
 
@@ -709,7 +691,8 @@ def results_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
 
 def same_samples(groups: Sequence[SeedGroup]) -> list[int]:
     """For each group, the number of the first one with the same test samples for equal seeds."""
-    specs, firsts = _specs(groups), list[int]()
+    specs = _specs(groups)
+    firsts = list[int]()
     for number, group in enumerate(groups):
         alike = (
             first
@@ -725,11 +708,19 @@ def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
 
 
 def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) -> SeedComparison:
-    kinds = {
-        kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")
-    }
-    results, calibrations = list(rows_of_results(groups)), list(rows_of_capabilities(groups))
-    return SeedComparison(list(groups), kinds, differences(specs), results, calibrations, [], [])
+    firsts = [group.runs[0].summary for group in groups]
+    return SeedComparison(
+        groups=list(groups),
+        specs={
+            "model": [first["model"] for first in firsts],
+            "dataset": [first["dataset"] for first in firsts],
+        },
+        differences=differences(specs),
+        results=list(rows_of_results(groups)),
+        calibrations=list(rows_of_capabilities(groups)),
+        pairs=[],
+        figures=[],
+    )
 
 
 def _differing_data(
@@ -749,11 +740,12 @@ def differing_parts(specs: Sequence[Mapping[str, Any]], part: str) -> str | None
     """How a part of the data differs between runs of equal seeds, in words; None if not."""
     if len({type_name(spec) for spec in specs}) > 1:
         return f"evaluated by different programs, whose {PARTS[part]} samples cannot be compared"
-    dividing = () if part == "test" else DIVIDING
-    deciding = [
-        {**type_of(spec).test_part(dict(spec)), **{key: spec.get(key) for key in dividing}}
-        for spec in specs
-    ]
+    deciding = []
+    for spec in specs:
+        keys = dict(type_of(spec).test_part(dict(spec)))
+        if part != "test":
+            keys |= {key: spec.get(key) for key in DIVIDING}
+        deciding.append(keys)
     paths = list(differences(deciding))
     where = f"evaluated on different {PARTS[part]} parts"
     return f"{where}: {some(paths, 4)} differ{'s' * (len(paths) == 1)}" if paths else None
@@ -771,14 +763,13 @@ def _pair(
 
     differing  how their test samples differ, so that no difference is taken
     """
-    seeds, why = common_seeds(first, second), differing
+    seeds = common_seeds(first, second)
+    why = differing
     if why is None and len(seeds) < 2:
         why = f"only seed {seeds[0]} in common" if seeds else "no seed in common"
-    rows = (
-        []
-        if differing
-        else list(_rows_of_pair(first.name, second.name, results, paired=why is None))
-    )
+    rows = []
+    if not differing:
+        rows = list(_rows_of_pair(first.name, second.name, results, paired=why is None))
     if not (rows or differing):
         why = f"{why}; an interval needs two" if why else "no metric in common"
     return Pair(first.name, second.name, seeds, why, rows)
@@ -792,29 +783,28 @@ def _rows_of_pair(
         other = others.get((row.output, row.metric))
         if row.group != first or other is None:
             continue
-        seeds = [seed for seed in row.values if seed in other.values] if paired else []
-        difference = (
-            _paired_difference(row, other, seeds) if paired else unpaired_difference(row, other)
-        )
+        difference = None
+        seeds = list[int]()
+        if not paired:
+            difference = unpaired_difference(row, other)
+        elif row.values.keys() & other.values:
+            seeds = [seed for seed in row.values if seed in other.values]
+            ours = sizes(row)
+            theirs = sizes(other)
+            difference = estimate([ours[seed] - theirs[seed] for seed in seeds])
         if difference is not None:
             yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
 
 
-def _paired_difference(row: GroupRow, other: GroupRow, seeds: Sequence[int]) -> Estimate | None:
-    first, second = sizes(row), sizes(other)
-    return estimate([first[seed] - second[seed] for seed in seeds]) if seeds else None
-
-
 def sizes(row: GroupRow) -> dict[int, float]:
     """Seed → the value that is compared: without its sign if the metric is best at zero."""
-    return (
-        {seed: abs(value) for seed, value in row.values.items()}
-        if row.meaning.best == ZERO
-        else row.values
-    )
+    if row.meaning.best == ZERO:
+        return {seed: abs(value) for seed, value in row.values.items()}
+    return row.values
 
 
 def unpaired_difference(row: GroupRow, other: GroupRow) -> Estimate | None:
     """The difference of two groups as independent samples; None with fewer than two values each."""
-    first, second = (list(sizes(each).values()) for each in (row, other))
+    first = list(sizes(row).values())
+    second = list(sizes(other).values())
     return difference_of_means(first, second) if min(len(first), len(second)) > 1 else None

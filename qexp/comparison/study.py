@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,7 +98,8 @@ class StudyOrder:
     def fixed(self) -> dict[str, Any]:
         """What is set at all points: key → value, `pretraining.KEY` for pretraining runs."""
         fixed = dict(self.runs.overrides)
-        if (first := self.options.pretraining) is not None:
+        first = self.options.pretraining
+        if first is not None:
             fixed |= {"pretraining": first.experience}
             fixed |= {f"pretraining.{key}": value for key, value in first.overrides.items()}
         return fixed
@@ -105,22 +107,23 @@ class StudyOrder:
     def axes(self) -> list[StudyAxis]:
         """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
         first = self.options.pretraining
-        before = grids.axes_of(first.grid if first else {})
-        axes = [*before, *grids.axes_of(self.runs.grid)]
+        of_pretraining = grids.axes_of(first.grid if first else {})
+        axes = [*of_pretraining, *grids.axes_of(self.runs.grid)]
         if not axes:
             raise QexpError(
                 "a study varies the value of a key; give `grid`, for example `grid={'labelled':"
                 " [10, 100, 'all']}`"
             )
-        steps = [{_LAST_STEP.findall(key)[-1] for key in axis.keys} for axis in axes]
-        names = [
-            min(last) if len(last) == 1 else axis.name
-            for axis, last in zip(axes, steps, strict=True)
-        ]
-        return [
-            StudyAxis(axis, index < len(before), name if names.count(name) == 1 else axis.name)
-            for index, (axis, name) in enumerate(zip(axes, names, strict=True))
-        ]
+        names = []
+        for axis in axes:
+            steps = {_LAST_STEP.findall(key)[-1] for key in axis.keys}
+            names.append(min(steps) if len(steps) == 1 else axis.name)
+        axes_of_study = []
+        for axis, name in zip(axes, names, strict=True):
+            is_first = len(axes_of_study) < len(of_pretraining)
+            name_in_study = name if names.count(name) == 1 else axis.name
+            axes_of_study.append(StudyAxis(axis, is_first, name_in_study))
+        return axes_of_study
 
     def order(
         self, experience: str, seeds: Sequence[int], grid: Grid, overrides: Overrides
@@ -137,11 +140,11 @@ class StudyOrder:
 
     def pretraining_order(self) -> Order | None:
         """The order of pretraining; None without. Raises QexpError for an invalid seed of it."""
-        if (first := self.options.pretraining) is None:
+        first = self.options.pretraining
+        if first is None:
             return None
-        return self.order(
-            first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides
-        )
+        seeds = first.seeds(self.runs.seeds)
+        return self.order(first.experience, seeds, first.grid, first.overrides)
 
 
 @dataclass(frozen=True)
@@ -168,21 +171,20 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
     Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric
     that is not reported, or pretraining that no experience uses.
     """
-    pretraining, runs = study.options.pretraining, study.runs
-    require_few(
-        len(runs.seeds)
-        * len(runs.references)
-        * math.prod(len(axis.of_grid.values) for axis in axes)
-    )
+    pretraining = study.options.pretraining
+    runs = study.runs
+    points_in_grid = math.prod(len(axis.of_grid.values) for axis in axes)
+    require_few(len(runs.seeds) * len(runs.references) * points_in_grid)
     check_seeds(runs.seeds)
-    if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
-        raise QexpError(f"the experience {twice} is named twice; name each once")
+    for name, count in Counter(runs.references).items():
+        if count > 1:
+            raise QexpError(f"the experience {name} is named twice; name each once")
     cache = spec_cache(workspace, memory_of(runs))
     if pretraining is not None:
-        before = [axis.of_grid for axis in axes if axis.of_pretraining]
-        for point in grids.points_of(before):
+        grid = [axis.of_grid for axis in axes if axis.of_pretraining]
+        for point in grids.points_of(grid):
             changes = {**pretraining.overrides, **point}
-            grids.at_point(pretraining.experience, changes, before, point, cache, "pretrain_grid")
+            grids.at_point(pretraining.experience, changes, grid, point, cache, "pretrain_grid")
     documents = {}
     for reference in runs.references:
         own = [axis.of_grid for axis in axes if not axis.of_pretraining]
@@ -190,7 +192,9 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
             experience = grids.at_point(reference, {**runs.overrides, **point}, own, point, cache)
             documents[reference] = experience.document
     measured = _measured(study, documents[runs.references[0]])
-    output, metric, name = measured.output, measured.metric, measured.key
+    output = measured.output
+    metric = measured.metric
+    name = measured.key
     for reference, document in documents.items():
         outputs = type_of(document).outputs(document)
         if outputs is None:
@@ -206,9 +210,8 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
                 f"`metric={name}`: {reference} reports no '{metric}';"
                 f" {suggestion(metric, [*reported, *outputs])}"
             )
-    if pretraining is not None and not any(
-        document.get("pretrain") for document in documents.values()
-    ):
+    used = any(document.get("pretrain") for document in documents.values())
+    if pretraining is not None and not used:
         raise QexpError(
             f"`pretrain={pretraining.experience}`: none of {', '.join(runs.references)} has"
             " 'pretrain' in its spec"
@@ -221,7 +224,8 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
 
     document  of the first experience
     """
-    name, firsts = study.options.metric or MAIN_METRIC, type_of(document).outputs(document)
+    name = study.options.metric or MAIN_METRIC
+    firsts = type_of(document).outputs(document)
     if name.startswith("validation."):
         of_test = name.removeprefix("validation.")
         raise QexpError(
@@ -236,11 +240,8 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
         )
     if not output and firsts:
         output, metric = (metric, MAIN_METRIC) if metric in firsts else (firsts[0], metric)
-    return Measured(
-        output,
-        metric,
-        usual=firsts is not None and [output] == firsts[:1] and metric == MAIN_METRIC,
-    )
+    usual = firsts is not None and [output] == firsts[:1] and metric == MAIN_METRIC
+    return Measured(output, metric, usual)
 
 
 # The runs of a study, and the pretraining run of each.
@@ -263,15 +264,13 @@ def parents_of(study: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequenc
 
     pretrained  plans of the pretraining runs; seeds vary fastest
     """
-    first, seeds = study.options.pretraining, study.runs.seeds
+    first = study.options.pretraining
+    seeds = study.runs.seeds
     assert first is not None
-    seeds_of_pretraining = first.seeds(seeds)
-    starts = itertools.product(
-        points([axis for axis in axes if axis.of_pretraining]), seeds_of_pretraining
-    )
-    names: dict[tuple[Point, int], str] = {
-        start: plan.name for start, plan in zip(starts, pretrained, strict=True)
-    }
+    points_of_pretraining = points([axis for axis in axes if axis.of_pretraining])
+    starts = itertools.product(points_of_pretraining, first.seeds(seeds))
+    runs = [plan.name for plan in pretrained]
+    names: dict[tuple[Point, int], str] = dict(zip(starts, runs, strict=True))
     if first.seed == SAME:
         return names
     return {(point, seed): name for (point, _), name in names.items() for seed in seeds}
@@ -286,16 +285,15 @@ def members_of(
     Raises QexpError if two runs are the same, or for any reason for which a sweep is refused.
     """
     own_axes = [axis for axis in axes if not axis.of_pretraining]
+    independent = (None,) * (len(axes) - len(own_axes))
     members: list[Member] = []
     orders: list[CheckedOrder] = []
-    for before, order in _orders(study, (None,) * (len(axes) - len(own_axes)), parents, workspace):
+    for start, order in _orders(study, independent, parents, workspace):
         checked = launch.check_order(order, workspace)
         orders.append(checked)
         values = (point for point in points(own_axes) for _ in order.seeds)
-        members.extend(
-            Member(order.references[0], (*before, *point), plan)
-            for plan, point in zip(checked.plans, values, strict=True)
-        )
+        for plan, point in zip(checked.plans, values, strict=True):
+            members.append(Member(order.references[0], (*start, *point), plan))
     return members, _merge(orders)
 
 
@@ -307,17 +305,18 @@ def _orders(
 
     independent  the values for an experience without pretraining
     """
-    runs, seeds = study.runs, study.runs.seeds
+    runs = study.runs
+    seeds = study.runs.seeds
     for reference in runs.references:
         key = _pretrain_key(reference, runs.overrides, workspace) if parents else None
         if key is None:
             yield independent, study.order(reference, runs.seeds, runs.grid, runs.overrides)
             continue
-        for before in dict.fromkeys(point for point, _ in parents):
-            for name in dict.fromkeys(parents[before, seed] for seed in seeds):
-                seeds_of_parent = [seed for seed in seeds if parents[before, seed] == name]
+        for start in dict.fromkeys(point for point, _ in parents):
+            for name in dict.fromkeys(parents[start, seed] for seed in seeds):
+                seeds_of_parent = [seed for seed in seeds if parents[start, seed] == name]
                 overrides = {**runs.overrides, key: name}
-                yield before, study.order(reference, seeds_of_parent, runs.grid, overrides)
+                yield start, study.order(reference, seeds_of_parent, runs.grid, overrides)
 
 
 def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) -> str | None:
@@ -331,21 +330,19 @@ def _pretrain_key(reference: str, overrides: Overrides, workspace: Workspace) ->
 
 def _merge(orders: Sequence[CheckedOrder]) -> CheckedOrder:
     """One order from several with equal settings, so that they make one launch."""
-    workloads = [order.workload for order in orders]
     plans = [plan for order in orders for plan in order.plans]
-    names = [plan.name for plan in plans]
-    if len(set(names)) < len(names):
-        name = next(name for name in names if names.count(name) > 1)
-        raise QexpError(
-            f"two runs of the study are the same, {name}; name every experience and value once"
-        )
-    merged = Workload(
-        [plan for workload in workloads for plan in workload.new],
-        [plan for workload in workloads for plan in workload.again],
-        [plan for workload in workloads for plan in workload.done],
-        {name: state for workload in workloads for name, state in workload.left.items()},
-        {name: other for workload in workloads for name, other in workload.same.items()},
-    )
+    for name, count in Counter(plan.name for plan in plans).items():
+        if count > 1:
+            raise QexpError(
+                f"two runs of the study are the same, {name}; name every experience and value once"
+            )
+    merged = Workload([], [], [], {}, {})
+    for order in orders:
+        merged.new.extend(order.workload.new)
+        merged.again.extend(order.workload.again)
+        merged.done.extend(order.workload.done)
+        merged.left.update(order.workload.left)
+        merged.same.update(order.workload.same)
     return replace(orders[0], plans=plans, workload=merged)
 
 
@@ -383,12 +380,18 @@ class Study:
         """`epochs=4, batch_size=32`; empty if nothing is set."""
         return ", ".join(f"{key}={value_text(value)}" for key, value in self.fixed.items())
 
+    @property
+    def _axes_in_words(self) -> list[str]:
+        return [IN_WORDS.get(name, name) for name in self.axes]
+
     def results(self) -> Table:
         """A row per experience and value; axes on which an experience does not depend are empty."""
-        rows, columns, listed = [], [*self.axes], set()
+        rows: list[list[str]] = []
+        columns = [*self.axes]
+        listed = set()
         for compared in self.points:
             table = results_of_groups(compared.comparison)
-            columns = [*(IN_WORDS.get(name, name) for name in self.axes), *table.columns[2:]]
+            columns = [*self._axes_in_words, *table.columns[2:]]
             for row, cells in zip(compared.comparison.results, table.rows, strict=True):
                 point = compared.point_of_group[row.group]
                 if (row.group, point) not in listed:
@@ -402,26 +405,19 @@ class Study:
         rows: dict[str, list[list[str]]] = {}
         columns: list[str] = []
         for compared in self.points:
+            point = [value or NONE for value in compared.point]
             for pair in compared.comparison.pairs:
                 if pair.rows:
                     table = differences_of(pair, compared.comparison)
-                    columns = [
-                        *(IN_WORDS.get(name, name) for name in self.axes),
-                        *table.columns[2:],
-                    ]
-                    cells_of_pair = [
-                        [*(value or NONE for value in compared.point), *cells[2:]]
-                        for cells in table.rows
-                    ]
+                    columns = [*self._axes_in_words, *table.columns[2:]]
                     title = table.title.removesuffix(f" ({ranges(pair.seeds)})")
-                    rows.setdefault(title, []).extend(cells_of_pair)
+                    rows.setdefault(title, []).extend([*point, *row[2:]] for row in table.rows)
         right = frozenset(columns[len(self.axes) : len(self.axes) + 3])
-        return [Table(title, columns, of_pair, right) for title, of_pair in rows.items()]
+        return [Table(title, columns, cells, right) for title, cells in rows.items()]
 
     def remarks(self) -> list[str]:
-        return list(
-            dict.fromkeys(text for compared in self.points for text in remarks(compared.comparison))
-        )
+        texts = [text for compared in self.points for text in remarks(compared.comparison)]
+        return list(dict.fromkeys(texts))
 
     def document(self) -> dict[str, Any]:
         return {
@@ -458,24 +454,24 @@ def compare_points(
         groups: list[SeedGroup] = []
         points_of_groups: dict[str, Point] = {}
         for reference in dict.fromkeys(member.experience for member in members):
-            members_here = [  # those with the point's values on all axes that they depend on
-                member
-                for member in members
-                if member.experience == reference
-                and all(
-                    own in (None, value) for own, value in zip(member.point, point, strict=True)
-                )
-            ]
+            own = [member for member in members if member.experience == reference]
+            members_here = [member for member in own if _is_at(member.point, point)]
             chosen = [runs[member.plan.name] for member in members_here if member.plan.name in runs]
             if chosen:
-                experience, caution = chosen[0].summary["experience"], chosen[0].summary["caution"]
-                groups.append(SeedGroup(with_caution(experience, caution), chosen))
-                points_of_groups[groups[-1].name] = members_here[0].point
+                summary = chosen[0].summary
+                name = with_caution(summary["experience"], summary["caution"])
+                groups.append(SeedGroup(name, chosen))
+                points_of_groups[name] = members_here[0].point
         if any(group.counted for group in groups):
             studied = compare_across_seeds(groups).only(
                 lambda row: (row.output, row.metric) == (output, metric)
             )
             yield PointComparison(point, studied, points_of_groups)
+
+
+def _is_at(own: Point, point: Point) -> bool:
+    """Whether a run has a point's values on all axes that it depends on."""
+    return all(value in (None, other) for value, other in zip(own, point, strict=True))
 
 
 # The folder of a study: a table of its runs, a table of its results per value, and the figure.
@@ -496,21 +492,19 @@ def _run_rows(
     members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
 ) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of the table of runs, with all test metrics."""
-    tests = {
-        name: run.numbers if run.summary["state"] == State.DONE else {}
-        for name, run in runs.items()
-    }
-    metrics = list(
-        dict.fromkeys(
-            (output, name) for test in tests.values() for output in test for name in test[output]
-        )
-    )
+    done = [run for run in runs.values() if run.summary["state"] == State.DONE]
+    tests = {run.name: run.numbers for run in done}
+    metrics: dict[tuple[str, str], None] = {}
+    for test in tests.values():
+        for output in test:
+            metrics |= dict.fromkeys((output, metric) for metric in test[output])
     keys = [axis.of_grid.name for axis in axes]
-    of_metrics = [f"{output}.{name}" for output, name in metrics]
-    columns = ["experience", *keys, "seed", "run", "start", "state", *of_metrics]
+    names = [f"{output}.{metric}" for output, metric in metrics]
+    columns = ["experience", *keys, "seed", "run", "start", "state", *names]
     rows = []
     for member in members:
-        name, parent = member.plan.name, member.plan.parent
+        name = member.plan.name
+        parent = member.plan.parent
         state = runs[name].summary["state"] if name in runs else State.GONE
         cells = [member.plan.seed, name, parent.name if parent else None, state]
         values = [tests.get(name, {}).get(output, {}).get(metric) for output, metric in metrics]
@@ -536,25 +530,21 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
     panels: dict[str, dict[str, Line]] = {}
     for compared in study.points:
         first, *further = compared.point
-        title = ", ".join(
-            f"{axis.label} {value}" for axis, value in zip(axes[1:], further, strict=True)
-        )
+        others = zip(axes[1:], further, strict=True)
+        title = ", ".join(f"{axis.label} {value}" for axis, value in others)
         lines = panels.setdefault(title, {})
         for row in compared.comparison.results:
             if row.estimate is not None:
-                line = lines.setdefault(
-                    row.group, Line({}, constant=compared.point_of_group[row.group][0] is None)
-                )
-                line.spots[first] = OfSeeds(
-                    list(row.values.values()), row.estimate.mean, row.estimate.interval
-                )
+                constant = compared.point_of_group[row.group][0] is None
+                line = lines.setdefault(row.group, Line({}, constant=constant))
+                values = list(row.values.values())
+                line.spots[first] = OfSeeds(values, row.estimate.mean, row.estimate.interval)
     unit = f" ({study.unit})" if study.unit else ""
     words = f"test {metric_in_words(study.metric)} of {in_symbols(study.output)}{unit}"
     floor = -0.5 if study.metric == "r2" else None  # which has no lower bound
-    values = axes[0].of_grid.texts
-    figure = study_panels(
-        panels, axes[0].label, values, words, numbers, floor, study.fixed_in_words
-    )
+    axis = axes[0]
+    fixed = study.fixed_in_words
+    figure = study_panels(panels, axis.label, axis.of_grid.texts, words, numbers, floor, fixed)
     save(figure, study.folder / FIGURE)
 
 
@@ -563,21 +553,18 @@ def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -
     # the first of several seeds
     plans = {member.point[0]: member.plan for member in reversed(members)}
     key = axis.of_grid.keys[0] if len(axis.of_grid.keys) == 1 else ""
-    words = [
-        word
-        for word, plan in plans.items()
-        if word is not None and (data := data_of(plan.spec)) and word == data.all_samples.get(key)
-    ]
-    if not words:
-        return {}
-    plan = plans[words[0]]
-    tables = tables_with(workspace.extensions)
-    try:
-        dataset = dataset_of(plan.spec["dataset"], tables, workspace)
-    except QexpError:  # the data are missing, but the results are still valid
-        return {}
-    size = data_kind(plan.spec["dataset"]).training_size(plan.spec, dataset, tables, plan.seed)
-    return {words[0]: float(size)}
+    for word, plan in plans.items():
+        data = data_of(plan.spec)
+        if word is None or not data or word != data.all_samples.get(key):
+            continue
+        tables = tables_with(workspace.extensions)
+        try:
+            dataset = dataset_of(plan.spec["dataset"], tables, workspace)
+        except QexpError:  # the data are missing, but the results are still valid
+            return {}
+        size = data_kind(plan.spec["dataset"]).training_size(plan.spec, dataset, tables, plan.seed)
+        return {word: float(size)}
+    return {}
 
 
 # Execution of a study: from its options to its folder.
@@ -593,12 +580,12 @@ def run_study(study: StudyOrder, workspace: Workspace, watched: Callable[[], Wat
     """
     axes, measured, out = _checked(study, workspace)
     parents: Parents = {}
-    if (order := study.pretraining_order()) is not None:
+    order = study.pretraining_order()
+    if order is not None:
         pretraining = launch.check_order(order, workspace)
         states = _run(pretraining, workspace, study.options, watched)
-        if unfinished := [
-            (name, state) for name, state in states.items() if state is not State.DONE
-        ]:
+        unfinished = [(name, state) for name, state in states.items() if state is not State.DONE]
+        if unfinished:
             raise RunFailedError(
                 f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs"
             )
@@ -620,7 +607,8 @@ def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], boo
     tell = study.options.tell
     tell(f"{measured.words} would be drawn in {workspace.shown(out)}")
     parents: Parents = {}
-    if (order := study.pretraining_order()) is not None:
+    order = study.pretraining_order()
+    if order is not None:
         pretraining = launch.check_order(order, workspace)
         workload = pretraining.workload
         _tell_of(pretraining, tell)
@@ -639,10 +627,9 @@ def _checked(study: StudyOrder, workspace: Workspace) -> tuple[list[StudyAxis], 
     axes = study.axes()
     measured = check_study(study, axes, workspace)
     out = study.options.out
-    folder = (
-        _folder(study, axes, measured, workspace) if out is None else target_outside_of_runs(out)
-    )
-    return axes, measured, folder
+    if out is None:
+        return axes, measured, _folder(study, axes, measured, workspace)
+    return axes, measured, target_outside_of_runs(out)
 
 
 def _folder(
@@ -660,18 +647,12 @@ def _require_own(
 ) -> None:
     """Raise QexpError if a folder holds a study with other runs or of another metric."""
     ours = {member.plan.name for member in members}
-    others = [
-        name for row in lines_of(folder / RUNS) if (name := row.get("run")) and name not in ours
-    ]
-    metrics = {
-        f"{row['output']} {row['metric']}" for row in lines_of(folder / VALUES) if row.get("metric")
-    }
+    runs = dict.fromkeys(row.get("run") or "" for row in lines_of(folder / RUNS))
+    others = [name for name in runs if name and name not in ours]
+    lines = [row for row in lines_of(folder / VALUES) if row.get("metric")]
+    metrics = {f"{row['output']} {row['metric']}" for row in lines}
     if others or metrics - {measured.words}:
-        what = (
-            f"other runs, {some(list(dict.fromkeys(others)))}"
-            if others
-            else f"{', '.join(sorted(metrics))}"
-        )
+        what = f"other runs, {some(others)}" if others else ", ".join(sorted(metrics))
         raise QexpError(
             f"{workspace.shown(folder)} holds a study of {what}, which would be lost; choose"
             " another folder with `out`, or delete that one"
@@ -686,10 +667,8 @@ def _tell_of(checked: CheckedOrder, tell: Callable[[str], None]) -> None:
     if workload.done:
         tell(f"{len(workload.done)} done already")
     if workload.again:
-        tell(
-            f"{len(workload.again)} begun already, which continue:"
-            f" {some([plan.name for plan in workload.again])}"
-        )
+        names = some([plan.name for plan in workload.again])
+        tell(f"{len(workload.again)} begun already, which continue: {names}")
     for text in workload.left_in_words:
         tell(text)
 
@@ -707,9 +686,8 @@ def _run(
     if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
     directories = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]
-    under_way = [
-        directory for directory, state in Watch().states(directories).items() if state.at_work
-    ]
+    states = Watch().states(directories)
+    under_way = [directory for directory, state in states.items() if state.at_work]
     if under_way:
         tell(f"waiting for {len(under_way)} run{'s' * (len(under_way) != 1)}")
         for _ in endings(under_way):
@@ -731,23 +709,22 @@ def _collect(
     Raises RunFailedError if no run is done.
     """
     states = Watch().states([RunDirectory(workspace.runs / member.plan.name) for member in members])
-    runs = {
-        directory.name: ComparedRun(
-            directory, {**directory.record().document(), "state": state}, None
-        )
-        for directory, state in states.items()
-        if state.readable
-    }
+    runs = {}
+    unfinished = {}
+    for directory, state in states.items():
+        if state.readable:
+            summary = {**directory.record().document(), "state": state}
+            runs[directory.name] = ComparedRun(directory, summary, None)
+        if state is not State.DONE:
+            unfinished[directory.name] = state
     points = list(compare_points(runs, members, axes, measured.output, measured.metric))
-    unfinished = {
-        directory.name: state for directory, state in states.items() if state is not State.DONE
-    }
     if not points:
         raise RunFailedError(
             f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}"
         )
     unit = next((row.unit for compared in points for row in compared.comparison.results), "")
-    names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
+    names = [axis.name for axis in axes]
+    paths = [out / name for name in STUDY_FILES]
     study = Study(
         names, order.fixed, measured.output, measured.metric, unit, points, unfinished, out, paths
     )
