@@ -112,7 +112,8 @@ def columns_of(
     square  whether panels keep their shape, so that the height is that of a panel that is as wide
             as it says
     """
-    scale, room = _scale(), page_width()
+    scale = _scale()
+    room = page_width()
     columns = max(min(count, most, int(room / (SHRUNK_TO * scale * width))), 1)
     while exact() and room >= (columns + 1) * sized(NARROWEST_PANEL):
         high = room / columns * height / width if square else scale * height
@@ -123,9 +124,7 @@ def columns_of(
 
 
 SHRUNK_TO, FLATTENED_TO, GROWN_TO = 0.66, 0.85, 1.25
-"""How much narrower panels become before they get another row, how much less high with that, and
-how much higher as they become wider.
-"""
+"""How much narrower panels get before another row, how much lower then; how much higher if wider."""
 
 PAGE_HEIGHT = 8.4
 """Largest height of the panels of a figure for print, to fit a page with its title [inch]."""
@@ -134,16 +133,12 @@ NARROWEST_PANEL, LOWEST_AXES = 1.9, 1.05
 """Least width of a panel with margins, and height within its axes, to fit a page [inch]."""
 
 STACKED_HEIGHT, ABOVE = 2.0, 0.36
-"""Height of one of several panels below each other in a narrow figure that share their horizontal
-axis, with its title; and of the title, which is all that is between them [inch].
-"""
+"""Height of stacked panels that share their x in a narrow figure; of the title in it [inch]."""
 
 
-def on_a_page(rows: int, height: float, beside: float = 0.0) -> float:
-    """The height of a panel within its axes: lower in print, if so many of them, with what is
-    above, between and below them, are higher than a page [inch].
-    """
-    room = (PAGE_HEIGHT - beside) / rows
+def on_a_page(rows: int, height: float, others: float = 0.0) -> float:
+    """The height of a panel within its axes [inch]: lower in print, if rows are beyond a page."""
+    room = (PAGE_HEIGHT - others) / rows
     return min(height, max(room, sized(LOWEST_AXES))) if exact() else height
 
 
@@ -167,17 +162,19 @@ def subplots(
     count   how many are there, row by row, if not all
     shared  whether they have the same horizontal axis, see `share_below`
     """
-    scale, room, labels = _scale(), page_width(), sized(BOTTOM)
+    scale = _scale()
+    room = page_width()
+    labels = sized(BOTTOM)
     wide = columns * width * scale
     factor = room / wide if exact() or wide > room else 1.0
     high = height * scale * min(max(factor, FLATTENED_TO), GROWN_TO) - labels
     if shared and narrow() and rows > 1:
         high = sized(STACKED_HEIGHT)
-    between = 0.0 if shared else labels
+    gap = 0.0 if shared else labels
     high = on_a_page(
-        rows, high - sized(ABOVE), labels + (rows - 1) * between + rows * sized(ABOVE)
+        rows, high - sized(ABOVE), labels + (rows - 1) * gap + rows * sized(ABOVE)
     ) + sized(ABOVE)
-    figure = blank(wide * factor, rows * high + labels + (rows - 1) * between)
+    figure = blank(wide * factor, rows * high + labels + (rows - 1) * gap)
     figure.set_layout_engine("constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, axis in enumerate(grid.flat):
@@ -206,18 +203,22 @@ def share_below(axes: Sequence[Axes], *, left: bool = False) -> None:
 
     left  whether they share the vertical axis, too, which is left to the first ones of the rows
     """
-    at = {place: axis for axis in axes if (place := axis.get_subplotspec()) is not None}
-    for place, axis in at.items():
-        in_column = [other for other in at if other.colspan.start == place.colspan.start]
-        in_row = [other for other in at if other.rowspan.start == place.rowspan.start]
+    panels = {}
+    for axis in axes:
+        place = axis.get_subplotspec()
+        if place is not None:
+            panels[place] = axis
+    for place, axis in panels.items():
+        in_column = [other for other in panels if other.colspan.start == place.colspan.start]
+        in_row = [other for other in panels if other.rowspan.start == place.rowspan.start]
         lowest = max(in_column, key=lambda other: other.rowspan.start)
         first = min(in_row, key=lambda other: other.colspan.start)
         if lowest is not place:
-            axis.sharex(at[lowest])
+            axis.sharex(panels[lowest])
             axis.set_xlabel("")
             axis.tick_params(labelbottom=False)
         if left and first is not place:
-            axis.sharey(at[first])
+            axis.sharey(panels[first])
             axis.set_ylabel("")
             axis.tick_params(labelleft=False)
 
@@ -260,9 +261,7 @@ def blank(width: float, height: float) -> Figure:
 
 
 LEFT, RIGHT, BOTTOM, TOP, BETWEEN, DOWN = 0.7, 0.15, 0.52, 0.45, 0.75, 0.85
-"""Margins of panels in rows, in inches: room for the labels of an axis with numbers of up to five
-characters. They grow with the texts, see `sized`.
-"""
+"""Margins of panels in rows [inch], for numbers of up to five characters; `sized` by the texts."""
 
 TITLE = 1.0
 """Height of panel titles; without it matplotlib would measure all labels to find it."""
@@ -278,7 +277,7 @@ def panels(
     square: bool = False,
     stretch: tuple[float, float] = (FLATTENED_TO, GROWN_TO),
     shared: bool = False,
-    down: float = DOWN,
+    row_gap: float = DOWN,
 ) -> tuple[Figure, list[Axes]]:
     """Panels in as many rows as the page needs, with fixed margins: a layout by the labels' sizes
     takes longer than drawing.
@@ -289,11 +288,12 @@ def panels(
     square         whether panels keep their shape
     stretch        least and greatest factor of their height, as they become narrower or wider
     shared         whether they have the same horizontal axis, see `share_below`
-    down           distance between panels below each other that do not share it [inch]
+    row_gap        distance between panels below each other that do not share it [inch]
     """
-    down, high = ABOVE if shared else down, height - BOTTOM - top
+    row_gap = ABOVE if shared else row_gap
+    high = height - BOTTOM - top
     wide = width + sized(max(left - LEFT, 0)) / _scale()
-    least = height if square else LOWEST_AXES + down
+    least = height if square else LOWEST_AXES + row_gap
     columns = columns_of(count, wide, height=least, square=square)
     if shared and narrow() and count > columns:
         high = STACKED_HEIGHT - ABOVE
@@ -304,7 +304,7 @@ def panels(
         inner,
         high,
         BETWEEN,
-        down,
+        row_gap,
         left=left,
         top=top,
         square=square,
@@ -323,61 +323,62 @@ def add_title(figure: Figure, text: str, note: str = "", caption: str = "") -> N
     caption  what explains the figure, in small type below all else; legends below the panels must
              be there already
     """
-    width, below, taken = float(figure.get_figwidth()), 0.0, 0.0
-    lines = (
-        [line.removesuffix(" ·") for line in wrap(text, characters(9, width - 0.1)).split("\n")]
-        if text
-        else [""]
-    )
+    width = float(figure.get_figwidth())
+    lower = 0.0
+    taken = 0.0
+    lines = [""]
+    if text:
+        wrapped = wrap(text, characters(9, width - 0.1))
+        lines = [line.removesuffix(" ·") for line in wrapped.split("\n")]
     if caption:
         explained = wrap(caption, characters(inches=width - 0.2))
-        below = sized(0.1 + 0.16 * (explained.count("\n") + 1))
+        lower = sized(0.1 + 0.16 * (explained.count("\n") + 1))
         figure.text(
             0.1, 0.05, explained, va="bottom", fontsize=small(), transform=figure.dpi_scale_trans
         )
         for legend in figure.legends:
             # the layout forgets it then
-            legend.set_bbox_to_anchor((0, below, width, 1), figure.dpi_scale_trans)
+            legend.set_bbox_to_anchor((0, lower, width, 1), figure.dpi_scale_trans)
             taken = sized(0.1) + legend.get_window_extent().height / figure.dpi
-    make_room(figure, sized(LINE_HEIGHT) * (len(lines) - 1), below)
+    make_room(figure, sized(LINE_HEIGHT) * (len(lines) - 1), lower)
     if figure.get_layout_engine() is not None:
         height = float(figure.get_figheight())
-        # which the layout would leave at the lower edge
-        if below and (words := figure.get_supxlabel()):
-            figure.supxlabel(words, y=below / height, fontsize=sized(10))
+        words = figure.get_supxlabel()
+        if lower and words:  # which the layout would leave at the lower edge
+            figure.supxlabel(words, y=lower / height, fontsize=sized(10))
             taken = sized(0.2)
-        share = (below + taken) / height
+        share = (lower + taken) / height
         figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share))
         figure.suptitle("\n".join(lines), fontsize=sized(9))
         return
-    at = 1 - 0.07 / float(figure.get_figheight())
-    figure.text(0.5, at, "\n".join(lines), ha="center", va="top", fontsize=sized(9))
+    y = 1 - 0.07 / float(figure.get_figheight())
+    figure.text(0.5, y, "\n".join(lines), ha="center", va="top", fontsize=sized(9))
     if note:
         add_note(figure, note, sized(0.05 + LINE_HEIGHT * len(lines)))
 
 
-def make_room(figure: Figure, above: float = 0.0, below: float = 0.0) -> None:
+def make_room(figure: Figure, top: float = 0.0, bottom: float = 0.0) -> None:
     """Make a figure higher, whose panels stay as they are [inch]."""
     height = float(figure.get_figheight())
-    higher = height + above + below
-    bottom, top = (
-        (height * share + below) / higher
-        for share in (figure.subplotpars.bottom, figure.subplotpars.top)
-    )
+    higher = height + top + bottom
+    low_share = (height * figure.subplotpars.bottom + bottom) / higher
+    high_share = (height * figure.subplotpars.top + bottom) / higher
     figure.set_figheight(higher)
     if figure.get_layout_engine() is None:
-        figure.subplots_adjust(bottom=bottom, top=top)
+        figure.subplots_adjust(bottom=low_share, top=high_share)
     for axes in figure.axes:
         if axes.get_subplotspec() is None:  # a colour bar at a place of its own
             left, low, wide, high = axes.get_position().bounds
-            axes.set_position((left, (low * height + below) / higher, wide, high * height / higher))
+            axes.set_position(
+                (left, (low * height + bottom) / higher, wide, high * height / higher)
+            )
 
 
-def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
+def add_note(figure: Figure, note: str, distance: float = 0.04) -> None:
     """Write the caution on a figure's numbers in bold, so many inches from the upper edge."""
-    at = 1 - below / figure.get_size_inches()[1]
+    y = 1 - distance / figure.get_size_inches()[1]
     figure.text(
-        0.5, at, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold"
+        0.5, y, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold"
     )
 
 
@@ -387,11 +388,10 @@ def legend_below(figure: Figure, *axes: Axes, shown: int = 2) -> None:
 
     shown  fewest entries of a legend that tells something
     """
-    entries = {
-        label: handle
-        for axis in axes
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
+    entries = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
     if len(entries) < shown:
         return
     room = characters(inches=float(figure.get_figwidth())) - 4
@@ -399,10 +399,8 @@ def legend_below(figure: Figure, *axes: Axes, shown: int = 2) -> None:
     # with the sample of its line
     longest = max(len(line) for label in lines for line in label.split("\n")) + 8
     columns = max(min(len(lines), (room + 4) // longest), 1)
-    lengths = [
-        sum(text.count("\n") + 1 for text in column) for column in np.array_split(lines, columns)
-    ]
-    make_room(figure, below=sized(0.1 + LINE_HEIGHT * max(lengths)))
+    longest = max("\n".join(column).count("\n") + 1 for column in np.array_split(lines, columns))
+    make_room(figure, bottom=sized(0.1 + LINE_HEIGHT * longest))
     place: Any = "lower center" if figure.get_layout_engine() is None else "outside lower center"
     figure.legend(
         list(entries.values()), lines, loc=place, ncols=columns, fontsize=small(), frameon=False
@@ -418,22 +416,17 @@ def plain_numbers(*axes: XAxis | YAxis) -> None:
     for them. Several get the same ticks: as many as there is room for on each. To be called after
     everything is drawn.
     """
-    from matplotlib.ticker import (
-        FuncFormatter,
-        Locator,
-        LogLocator,
-        MaxNLocator,
-        NullLocator,
-        ScalarFormatter,
-    )
+    from matplotlib import ticker
 
     axes[0].axes.autoscale_view()
     low, high = axes[0].get_view_interval()
-    alike, ordinary = high < ALIKE_ENDS * low, low >= 1e-3 and high < 1e4
-    subs = (
-        (1.0,) if high >= 1000 * low else min((_ticks_in_a_decade(axis) for axis in axes), key=len)
-    )
-    subs = (1.0, 2.0, 3.0, 5.0, 7.0) if alike else subs
+    alike = high < ALIKE_ENDS * low
+    ordinary = low >= 1e-3 and high < 1e4
+    subs: tuple[float, ...] = (1.0,)
+    if alike:
+        subs = (1.0, 2.0, 3.0, 5.0, 7.0)
+    elif high < 1000 * low:
+        subs = min(map(_ticks_in_a_decade, axes), key=len)
 
     def label(value: float, _: int | None = None) -> str:
         if ordinary:
@@ -443,11 +436,13 @@ def plain_numbers(*axes: XAxis | YAxis) -> None:
         return _with_power(value)
 
     for axis in axes:
-        even = alike and ordinary
-        locator: Locator = MaxNLocator(4, steps=[1, 2, 5, 10]) if even else LogLocator(subs=subs)
-        axis.set_major_locator(locator)
-        axis.set_major_formatter(ScalarFormatter(useOffset=False) if even else FuncFormatter(label))
-        axis.set_minor_locator(NullLocator())
+        if alike and ordinary:
+            axis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axis.set_major_formatter(ticker.ScalarFormatter(useOffset=False))
+        else:
+            axis.set_major_locator(ticker.LogLocator(subs=subs))
+            axis.set_major_formatter(ticker.FuncFormatter(label))
+        axis.set_minor_locator(ticker.NullLocator())
 
 
 def _with_power(value: float, _: int | None = None) -> str:
@@ -457,11 +452,12 @@ def _with_power(value: float, _: int | None = None) -> str:
 
 def _ticks_in_a_decade(axis: XAxis | YAxis) -> tuple[float, ...]:
     """As many as there is room for: numbers of four characters side by side, or else lines."""
-    box, across = axis.axes.get_window_extent(), axis.axis_name == "x"
+    box = axis.axes.get_window_extent()
+    horizontal = axis.axis_name == "x"
     low, high = axis.get_view_interval()
     decades = max(math.log10(high / low), 0.1)
-    inches = (box.width if across else box.height) / axis.axes.figure.dpi
-    room = inches / decades / sized(0.38 if across else 0.2)
+    inches = (box.width if horizontal else box.height) / axis.axes.figure.dpi
+    room = inches / decades / sized(0.38 if horizontal else 0.2)
     if room >= 3.3:
         return (1.0, 2.0, 5.0)
     return (1.0, 3.0) if room >= 2 or decades < 2 else (1.0,)
@@ -471,9 +467,8 @@ def whole_numbers(axis: XAxis | YAxis) -> None:
     """Label whole numbers only, such as epochs."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(
-        MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1)
-    )
+    steps = [1, 2, 2.5, 5, 10]
+    axis.set_major_locator(MaxNLocator("auto", steps=steps, integer=True, min_n_ticks=1))
 
 
 def extend(values: NDArray[np.floating], least: float, most: float) -> str:
@@ -532,9 +527,8 @@ def compact_svg(figure: Figure) -> bytes:
     """A figure as a small SVG for pages: texts stay, curves are rounded to 0.01 points."""
     import matplotlib
 
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}
-    ):
+    texts: Any = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana"]}
+    with matplotlib.rc_context(texts):
         content = encode(figure, "svg")
     content = re.sub(rb' d="[^"]*"', lambda path: re.sub(rb"(\.\d\d)\d+", rb"\1", path[0]), content)
     return re.sub(rb"\s+", b" ", content[content.index(b"<svg") :])
@@ -543,7 +537,8 @@ def compact_svg(figure: Figure) -> bytes:
 @contextmanager
 def _layout_done(figure: Figure, ending: str) -> Iterator[None]:
     """Lay out a figure for a PNG once; matplotlib would do it again for the file."""
-    engine, dpi = figure.get_layout_engine(), figure.dpi
+    engine = figure.get_layout_engine()
+    dpi = figure.dpi
     if ending != "png" or engine is None:
         fit_numbers(figure)
         yield
@@ -569,14 +564,16 @@ def fit_numbers(figure: Figure) -> None:
     """Lay out a figure without ticks whose numbers touch; fixed margins grow for long numbers."""
     from matplotlib.axes import Axes
 
-    axes, engine = figure.findobj(Axes), figure.get_layout_engine()
+    axes = figure.findobj(Axes)
+    engine = figure.get_layout_engine()
     for _ in range(3):  # panels that keep their shape have moved within their places
         if engine is not None:
             engine.execute(figure)
-        fewer = [
-            _thin_out(axis) for each in axes if _placed(each) for axis in (each.xaxis, each.yaxis)
-        ]
-        if not (any(fewer) if engine is not None else _widen_margins(figure)):
+        fewer = False
+        for each in filter(_placed, axes):
+            fewer |= _thin_out(each.xaxis)
+            fewer |= _thin_out(each.yaxis)
+        if not (fewer if engine is not None else _widen_margins(figure)):
             return
 
 
@@ -600,7 +597,7 @@ def _thin_out(axis: XAxis | YAxis) -> bool:
         shown = _numbers(axis)
     count = len(shown)
     while len(shown) > 2 and _touch(axis, [box for _, box in shown]):
-        axis.set_major_locator(FixedLocator([at for at, _ in shown[::2]]))
+        axis.set_major_locator(FixedLocator([place for place, _ in shown[::2]]))
         shown = _numbers(axis)
     return len(shown) < count
 
@@ -622,43 +619,47 @@ def _touch(axis: XAxis | YAxis, boxes: Sequence[Bbox]) -> bool:
     upright = axis.axis_name == "y"
     ends = sorted((box.y0, box.y1) if upright else (box.x0, box.x1) for box in boxes)
     gap = 0.0 if upright else GAP * small() * axis.axes.figure.dpi / 72
-    return any(after[0] - before[1] < gap for before, after in itertools.pairwise(ends))
+    return any(second[0] - first[1] < gap for first, second in itertools.pairwise(ends))
 
 
 def _widen_margins(figure: Figure) -> bool:
     """Give panels of a grid the room that numbers and labels need. Returns whether they moved."""
-    places = [place for each in figure.axes if (place := each.get_subplotspec()) is not None]
+    found = [axes.get_subplotspec() for axes in figure.axes]
+    places = [place for place in found if place is not None]
     if len(places) < len(figure.axes) or len({id(place.get_gridspec()) for place in places}) != 1:
         return False  # something stands where nothing moves it
     width = figure.bbox.width
     columns = places[0].get_gridspec().ncols
-    left, right, between = 0.0, 0.0, 0.0
+    left = 0.0
+    right = 0.0
+    gap = 0.0
     for axes, place in zip(figure.axes, places, strict=True):
         panel = axes.get_position(original=True)
-        start, end = panel.x0 * width, panel.x1 * width
-        boxes = [
-            box for axis in (axes.xaxis, axes.yaxis) if (box := axis.get_tightbbox()) is not None
-        ]
-        before = start - min((box.x0 for box in boxes), default=start)
+        start = panel.x0 * width
+        end = panel.x1 * width
+        labels = [axes.xaxis.get_tightbbox(), axes.yaxis.get_tightbbox()]
+        boxes = [box for box in labels if box is not None]
+        needed_room = start - min((box.x0 for box in boxes), default=start)
         if place.colspan.start == 0:
-            left = max(left, before)
+            left = max(left, needed_room)
         else:
-            between = max(between, before)
+            gap = max(gap, needed_room)
         if place.colspan.stop == columns:
             right = max(right, max((box.x1 for box in boxes), default=end) - end)
-    edge, parameters = EDGE * figure.dpi, figure.subplotpars
+    edge = EDGE * figure.dpi
+    parameters = figure.subplotpars
     cell = (
         width * (parameters.right - parameters.left) / (columns + (columns - 1) * parameters.wspace)
     )
     margins = width * parameters.left, width * (1 - parameters.right), cell * parameters.wspace
-    left, right, between = (
+    left, right, gap = (
         max(now, needed + edge) if needed > now else now
-        for now, needed in zip(margins, (left, right, between), strict=True)
+        for now, needed in zip(margins, (left, right, gap), strict=True)
     )
-    narrower = (width - left - right - (columns - 1) * between) / columns
-    if (left, right, between) == margins or narrower < SHRUNK_TO * cell:
+    narrower = (width - left - right - (columns - 1) * gap) / columns
+    if (left, right, gap) == margins or narrower < SHRUNK_TO * cell:
         return False
-    figure.subplots_adjust(left=left / width, right=1 - right / width, wspace=between / narrower)
+    figure.subplots_adjust(left=left / width, right=1 - right / width, wspace=gap / narrower)
     return True
 
 
@@ -689,12 +690,12 @@ def wrap(text: str, width: int) -> str:
     text = TOGETHER.sub("\u00a0", text)
     lines = textwrap.wrap(text, width)
     longest = max(map(len, re.split(r"[\n ]", text)))  # spaces that do not break belong to a word
-    while (
-        len(lines) > 1
-        and longest < width
-        and len(narrower := textwrap.wrap(text, width - 1)) == len(lines)
-    ):
-        lines, width = narrower, width - 1
+    while len(lines) > 1 and longest < width:
+        width -= 1
+        narrower = textwrap.wrap(text, width)
+        if len(narrower) != len(lines):
+            break
+        lines = narrower
     return "\n".join(line.replace("$", r"\$").replace("\u00a0", " ") for line in lines)
 
 
@@ -709,8 +710,8 @@ def panel_grid(
     columns: int,
     width: float,
     height: float,
-    across: float,
-    down: float,
+    column_gap: float,
+    row_gap: float,
     *,
     left: float = LEFT,
     right: float = RIGHT,
@@ -724,7 +725,7 @@ def panel_grid(
     `add_title`.
 
     width, height             of a panel within its axes [inch]
-    across, down              distances between neighbouring axes, for their labels [inch]
+    column_gap, row_gap       distances between neighbouring axes, for their labels [inch]
     left, right, top, bottom  margins [inch]
     fold                      whether there are fewer in a row where the page has no room for as
                               many
@@ -732,47 +733,50 @@ def panel_grid(
     stretch                   least and greatest factor of their height, as they become narrower or
                               wider
     """
-    columns, scale, room = min(count, columns), _scale(), page_width()
-    left, right, bottom, top, across, down = map(sized, (left, right, bottom, top, across, down))
-    width, height = width * scale, height * scale
+    columns = min(count, columns)
+    scale = _scale()
+    room = page_width()
+    left, right, bottom, top, column_gap, row_gap = map(
+        sized, (left, right, bottom, top, column_gap, row_gap)
+    )
+    width = width * scale
+    height = height * scale
     if fold:
         least_widths = SHRUNK_TO * width, sized(LOWEST_AXES)
-        fitting, narrowest = (
-            int((room - left - right + across) / (least + across)) for least in least_widths
-        )
-        beside, most = top + bottom - down, columns
-        least = (SHRUNK_TO * height if square else sized(LOWEST_AXES)) + down
+        inner = room - left - right + column_gap
+        fitting, narrowest = (int(inner / (least + column_gap)) for least in least_widths)
+        others = top + bottom - row_gap
+        most = columns
+        least = (SHRUNK_TO * height if square else sized(LOWEST_AXES)) + row_gap
         columns = max(min(columns, fitting), 1)
-        while (
-            exact()
-            and beside + -(-count // columns) * least > PAGE_HEIGHT
-            and columns < min(narrowest, most)
-        ):
+        while exact() and columns < min(narrowest, most):
+            if others + -(-count // columns) * least <= PAGE_HEIGHT:
+                break
             columns += 1
         columns = -(-count // -(-count // columns))
     rows = -(-count // columns)
-    spare = room - (left + columns * width + (columns - 1) * across + right)
+    spare = room - (left + columns * width + (columns - 1) * column_gap + right)
     if spare < 0 or exact():
         factor = 1 + spare / (columns * width)
         if square and factor > GROWN_TO:  # what is left stands beside the panels
-            left, right = (
-                margin + (factor - GROWN_TO) * columns * width / 2 for margin in (left, right)
-            )
+            more = (factor - GROWN_TO) * columns * width / 2
+            left += more
+            right += more
             factor = GROWN_TO
         width = width * factor
         height = height * (factor if square else min(max(factor, stretch[0]), stretch[1]))
     if not square:
-        height = on_a_page(rows, height, top + bottom + (rows - 1) * down)
-    wide = left + columns * width + (columns - 1) * across + right
-    tall = top + rows * height + (rows - 1) * down + bottom
+        height = on_a_page(rows, height, top + bottom + (rows - 1) * row_gap)
+    wide = left + columns * width + (columns - 1) * column_gap + right
+    tall = top + rows * height + (rows - 1) * row_gap + bottom
     figure = blank(wide, tall)
     figure.subplots_adjust(
         left / wide,
         bottom / tall,
         1 - right / wide,
         1 - top / tall,
-        wspace=across / width,
-        hspace=down / height,
+        wspace=column_gap / width,
+        hspace=row_gap / height,
     )
     axes = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
     for axis in axes:
@@ -801,10 +805,8 @@ def row_panels(
     figure, axes = panels(count, width, BOTTOM + top + tall, left, top, stretch=(1.0, 1.0))
     for axis in axes:
         axis.set_ylim(len(labels) - 0.4, -0.6)
-        named = place_of(axis, count)[0]
-        axis.set_yticks(
-            range(len(labels)), labels if named else [""] * len(labels), fontsize=small()
-        )
+        shown = labels if place_of(axis, count)[0] else [""] * len(labels)
+        axis.set_yticks(range(len(labels)), shown, fontsize=small())
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
     return figure, axes
@@ -817,15 +819,8 @@ def wrap_label(text: str) -> str:
 
 # Matplotlib style files: other fonts, sizes and colours of the frame for the same figures.
 
-NOT_OF_FIGURES = (
-    "backend",
-    "backend_fallback",
-    "interactive",
-    "toolbar",
-    "webagg",
-    "savefig.format",
-)
-"""Settings of matplotlib that do not change the look of a figure; a style cannot change them."""
+NOT_OF_FIGURES = ("backend", "interactive", "toolbar", "webagg", "savefig.format")
+"""Beginnings of settings that do not change the look of a figure; a style cannot change them."""
 
 
 def require_width(width: str | None) -> None:
@@ -852,11 +847,11 @@ def use_style(file: Path | None, width: str | None = None) -> Iterator[None]:
     style: Any = {} if file is None else read_style(file)
     settings: Any = PRINT if width else {}
     with matplotlib.rc_context(settings), matplotlib.rc_context(style):
-        before = _width.set(WIDTHS[width] if width else None)
+        token = _width.set(WIDTHS[width] if width else None)
         try:
             yield
         finally:
-            _width.reset(before)
+            _width.reset(token)
 
 
 def read_style(file: Path) -> RcParams:
@@ -868,18 +863,19 @@ def read_style(file: Path) -> RcParams:
     mistakes = _Mistakes()
     log = logging.getLogger("matplotlib")
     log.addHandler(mistakes)
-    before, log.propagate = log.propagate, False
+    propagates = log.propagate
+    log.propagate = False
     try:
         settings = matplotlib.rc_params_from_file(str(file), use_default_template=False)
     except (OSError, UnicodeDecodeError) as error:
         raise QexpError(f"{file} cannot be read: {error}") from None
     finally:
         log.removeHandler(mistakes)
-        log.propagate = before
+        log.propagate = propagates
     if mistakes.messages:
         raise QexpError("\n".join(mistakes.messages))
-    # by which LaTeX writes all texts
-    for program in ("latex", "dvipng") if settings.get("text.usetex") else ():
+    programs = ("latex", "dvipng") if settings.get("text.usetex") else ()  # write all texts then
+    for program in programs:
         if shutil.which(program) is None:
             lack = f"there is no program '{program}'"
             raise QexpError(f"{file}: text.usetex needs LaTeX, and {lack}; leave that line out")

@@ -23,12 +23,11 @@ Lines = Sequence[Mapping[str, Any]]
 
 def outputs_of(line: Mapping[str, Any]) -> list[str]:
     """Those with errors that are drawn, which programs of others need not have."""
-    of_outputs = {
-        name: of_one
-        for name, of_one in line["validation"].items()
-        if name not in ("loss", "losses")
-    }
-    return [name for name, metrics in of_outputs.items() if MAIN_METRIC in metrics]
+    return [
+        name
+        for name, metrics in line["validation"].items()
+        if name not in ("loss", "losses") and MAIN_METRIC in metrics
+    ]
 
 
 def positions(lines: Lines) -> list[float]:
@@ -42,9 +41,8 @@ def over_epochs(runs: Sequence[Lines], *keys: str) -> Array:
 
     NaN after a run's end and for what is missing or not finite.
     """
-    table = np.full(
-        (len(runs), max((line["epoch"] for lines in runs for line in lines), default=0)), np.nan
-    )
+    epochs = max((line["epoch"] for lines in runs for line in lines), default=0)
+    table = np.full((len(runs), epochs), np.nan)
     for row, lines in zip(table, runs, strict=True):
         for line in lines:
             value: Any = line
@@ -73,41 +71,34 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     units  output → its unit
     note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
-    outputs = list(
-        dict.fromkeys(
-            name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)
-        )
-    )
+    firsts = [lines[0] for lines in runs.values() if lines]
+    outputs = list(dict.fromkeys(name for line in firsts for name in outputs_of(line)))
     figure, (losses, *errors) = canvas.panels(
         1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35, shared=True
     )
     for number, (name, lines) in enumerate(runs.items()):
-        colour, prefix = canvas.COLOURS[number % len(canvas.COLOURS)], f"{name}, " * (len(runs) > 1)
+        colour = canvas.COLOURS[number % len(canvas.COLOURS)]
+        prefix = f"{name}, " * (len(runs) > 1)
         _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
         _draw_curve(losses, lines, ("validation", "loss"), colour, f"{prefix}validation")
         for axis, output in zip(errors, outputs, strict=True):
-            _draw_curve(
-                axis, lines, ("validation", output, MAIN_METRIC), colour, f"{prefix}validation"
-            )
+            parts = ["validation"]
             if any(output in line.get("test", {}) for line in lines):
-                _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{prefix}test")
+                parts.append("test")
+            for part in parts:
+                _draw_curve(axis, lines, (part, output, MAIN_METRIC), colour, f"{prefix}{part}")
     for axis in (losses, *errors):
-        _finish(
-            axis,
-            np.concatenate(
-                [np.zeros(0), *(np.asarray(line.get_ydata()) for line in axis.get_lines())]
-            ),
-        )
+        values = [np.asarray(line.get_ydata()) for line in axis.get_lines()]
+        _finish(axis, np.concatenate([np.zeros(0), *values]))
     _describe((losses, *errors), outputs, units, OF_WHAT, (", validation", ""))
     best = [line for lines in runs.values() for line in lines if line["best"]]
     if best and len(runs) == 1:
-        (at,) = positions(best[-1:])
-        losses.axvline(at, color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {at}")
-    canvas.make_room(
-        figure,
-        above=canvas.sized(canvas.LINE_HEIGHT)
-        * max(axis.get_title().count("\n") for axis in (losses, *errors)),
-    )
+        (epoch,) = positions(best[-1:])
+        losses.axvline(
+            epoch, color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {epoch}"
+        )
+    more_lines = max(axis.get_title().count("\n") for axis in (losses, *errors))
+    canvas.make_room(figure, top=canvas.sized(canvas.LINE_HEIGHT) * more_lines)
     canvas.legend_below(figure, losses, *errors)
     if note:
         canvas.add_note(figure, note)
@@ -124,7 +115,8 @@ def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, word
     if not np.isfinite(values).any():  # and the legend names no line that is not there
         return
     if keys[0] == "test":  # which may not be computed after every epoch
-        epochs, values = epochs[np.isfinite(values)], values[np.isfinite(values)]
+        epochs = epochs[np.isfinite(values)]
+        values = values[np.isfinite(values)]
     style, width = LINES[keys[0]]
     axis.plot(
         epochs,
@@ -164,18 +156,14 @@ def _describe(
     axes[0].set_title("loss", fontsize=canvas.sized(10), y=canvas.TITLE)
     for axis, output in zip(axes[1:], outputs, strict=True):
         axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
-        words = [f"{of(output)}{end}" for end in ends for of in (in_words, in_symbols)]
+        names = in_words(output), in_symbols(output)
+        words = [f"{name}{end}" for end in ends for name in names]
         axis.set_title(canvas.fitting(axis, *words), fontsize=canvas.sized(10), y=canvas.TITLE)
     for axis in axes if canvas.scales_differ(*(axis.yaxis for axis in axes)) else ():
         if axis.get_yscale() == "log":
             label = axis.get_ylabel().replace("\n", " ").removesuffix(")")
-            axis.set_ylabel(
-                canvas.fitting(
-                    axis,
-                    f"{label}{', ' if '(' in label else ' ('}{canvas.LOGARITHMIC})",
-                    upright=True,
-                )
-            )
+            label += f"{', ' if '(' in label else ' ('}{canvas.LOGARITHMIC})"
+            axis.set_ylabel(canvas.fitting(axis, label, upright=True))
     canvas.share_below(axes)
 
 
@@ -192,8 +180,8 @@ def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], note: str)
     note    caution on the numbers, may be empty
     """
     tables = {
-        part: over_epochs(folds, key, "loss")
-        for part, key in (("training", "train"), ("validation",) * 2)
+        "training": over_epochs(folds, "train", "loss"),
+        "validation": over_epochs(folds, "validation", "loss"),
     }
     if not np.isfinite(tables["validation"]).any():
         del tables["validation"]  # networks trained on all training rows have no validation loss
@@ -267,25 +255,19 @@ def learning_bands(
     loss    what the losses are of, in the label of their axis
     units   output → its unit
     """
-    runs = [lines for of_group in groups.values() for lines in of_group]
+    runs = [lines for members in groups.values() for lines in members]
     outputs = list(dict.fromkeys(name for lines in runs for name in outputs_of(lines[0])))
     figure, axes = canvas.folded(1 + len(outputs), 4.2, 3.2, shared=True)
-    for axis, keys in zip(
-        axes, (("loss",), *((output, MAIN_METRIC) for output in outputs)), strict=True
-    ):
-        tables = {
-            name: over_epochs(of_group, "validation", *keys) for name, of_group in groups.items()
-        }
+    drawn = [("loss",), *((output, MAIN_METRIC) for output in outputs)]
+    opacity = min(0.2, 0.8 / len(groups))
+    for axis, keys in zip(axes, drawn, strict=True):
+        tables = {}
+        for name, members in groups.items():
+            tables[name] = over_epochs(members, "validation", *keys)
         for index, (name, table) in enumerate(tables.items()):
+            colour = canvas.COLOURS[index % len(canvas.COLOURS)]
             style = STYLES[index // len(canvas.COLOURS) % len(STYLES)]
-            _draw_band(
-                axis,
-                name,
-                table,
-                canvas.COLOURS[index % len(canvas.COLOURS)],
-                style,
-                min(0.2, 0.8 / len(groups)),
-            )
+            _draw_band(axis, name, table, colour, style, opacity)
         _finish(axis, np.concatenate([table.ravel() for table in tables.values()]))
     _describe(axes, outputs, units, loss, ("",))
     canvas.legend_below(figure, axes[0])
@@ -313,7 +295,8 @@ def _draw_band(
         axis.plot([], [], style, color=colour, label=f"{name} (no finite value)")
         return
     middle, lower, upper = middle_and_band(np.where(present, table, np.nan)[:, columns])
-    epochs, marker = columns + 1, _marker(len(columns))
+    epochs = columns + 1
+    marker = _marker(len(columns))
     axis.fill_between(epochs, lower, upper, color=colour, alpha=opacity, linewidth=0)
     axis.plot(epochs, middle, style, color=colour, linewidth=0.8, marker=marker)
     label = f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})"
@@ -323,13 +306,12 @@ def _draw_band(
 
 def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
     sizes = [len(runs) for runs in groups.values()]
-    reach = "the middle half of the seeds"
+    words = "line: median; band: the middle half of the seeds"
     if min(sizes) <= FEW_RUNS:
-        of_many = (
-            f", of more than {FEW_RUNS} seeds the middle half" if max(sizes) > FEW_RUNS else ""
-        )
-        reach = f"range over seeds{of_many}"
-    ended = any(len({lines[-1]["epoch"] for lines in runs}) > 1 for runs in groups.values())
-    return f"line: median; band: {reach}" + (
-        "; thin: only the seeds that continue" if ended else ""
-    )
+        words = "line: median; band: range over seeds"
+        if max(sizes) > FEW_RUNS:
+            words += f", of more than {FEW_RUNS} seeds the middle half"
+    for runs in groups.values():
+        if len({lines[-1]["epoch"] for lines in runs}) > 1:
+            return f"{words}; thin: only the seeds that continue"
+    return words

@@ -79,14 +79,13 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
     """
     width = NARROW_WIDTH if narrow() else PANEL_WIDTH
     figure, axes = panel_grid(
-        len(variables), PANELS_IN_A_ROW, width, PANEL_HEIGHT, across=0.5, down=0.7, top=0.42
+        len(variables), PANELS_IN_A_ROW, width, PANEL_HEIGHT, column_gap=0.5, row_gap=0.7, top=0.42
     )
     parts = list(dict.fromkeys(part for variable in variables for part in variable.values))
+    cut = False
     for axis, variable in zip(axes, variables, strict=True):
         _draw(axis, variable, parts)
-    cut = any(
-        len(values) >= MANY_VALUES for variable in variables for values in variable.values.values()
-    )
+        cut |= max(map(len, variable.values.values()), default=0) >= MANY_VALUES
     for axis in axes:
         if place_of(axis, len(axes))[0]:
             axis.set_ylabel(f"share of {counted} (%)", fontsize=small())
@@ -107,9 +106,9 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
     logarithmic = usual[0] > 0 and not np.allclose(np.diff(usual), usual[1] - usual[0])
     if logarithmic:
         axis.set_xscale("log")
-    along = np.log if logarithmic else np.asarray
-    edges = _with_ends(usual, [end for interval in variable.held_out for end in interval], along)
-    widths = np.diff(along(edges)) / (along(usual[1]) - along(usual[0]))
+    scale = np.log if logarithmic else np.asarray
+    edges = _with_ends(usual, [end for interval in variable.held_out for end in interval], scale)
+    widths = np.diff(scale(edges)) / (scale(usual[1]) - scale(usual[0]))
     for low, high in variable.held_out:
         axis.axvspan(max(low, edges[0]), min(high, edges[-1]), color=SHADE, linewidth=0, zorder=0)
     for part, values in finite.items():
@@ -118,7 +117,8 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
         axis.stairs(shares, edges, color=colour, fill=len(parts) == 1, label=part, linewidth=1.2)
     axis.set_xlim(edges[0], edges[-1])
     axis.set_ylim(bottom=0)
-    words = (with_unit(of(variable.name), typeset(variable.unit)) for of in (in_words, in_symbols))
+    names = (in_words(variable.name), in_symbols(variable.name))
+    words = [with_unit(name, typeset(variable.unit)) for name in names]
     axis.set_xlabel(fitting(axis, *words, size=LEAST_TEXT), fontsize=small())
     axis.tick_params(labelsize=small())
     axis.xaxis.get_offset_text().set_fontsize(small())
@@ -126,15 +126,15 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
         plain_numbers(axis.xaxis)
 
 
-def _with_ends(edges: Array, ends: Sequence[float], along: Callable[[Array], Array]) -> Array:
+def _with_ends(edges: Array, ends: Sequence[float], scale: Callable[[Array], Array]) -> Array:
     """Edges of bins with others among them, which replace edges within half a bin."""
-    inside = np.array([end for end in ends if edges[0] < end < edges[-1]])
-    if not len(inside):
+    inner = np.array([end for end in ends if edges[0] < end < edges[-1]])
+    if not len(inner):
         return edges
-    half = (along(edges[1]) - along(edges[0])) / 2
-    apart = np.abs(along(edges)[:, None] - along(inside)).min(axis=1) > half
+    half = (scale(edges[1]) - scale(edges[0])) / 2
+    apart = np.abs(scale(edges)[:, None] - scale(inner)).min(axis=1) > half
     apart[[0, -1]] = True
-    return np.unique(np.concatenate([edges[apart], inside]))
+    return np.unique(np.concatenate([edges[apart], inner]))
 
 
 def _edges(values: Array) -> Array:
@@ -143,7 +143,8 @@ def _edges(values: Array) -> Array:
         return np.linspace(0.0, 1.0, BINS + 1)
     low, fairly_low, fairly_high, high = np.percentile(values, (0.1, 1, 99, 99.9))
     if len(values) < MANY_VALUES:
-        low, high = values.min(), values.max()
+        low = values.min()
+        high = values.max()
     if low == high:
         return np.linspace(low - 0.5, high + 0.5, BINS + 1)
     count = int(np.clip(np.sqrt(len(values)) * 1.5, 5, BINS))
@@ -173,17 +174,18 @@ def values_by_group(
     groups, parts, values  of the samples, (sample,) each; NaN is left out
     order_of_parts         as they are coloured
     """
-    of_group, of_part = np.asarray(groups, dtype=str), np.asarray(parts, dtype=str)
-    first = {
-        group: order_of_parts.index(of_part[of_group == group][0])
-        for group in dict.fromkeys(of_group.tolist())
-    }
-    order = sorted(first, key=lambda group: (first[group], group))
+    of_group = np.asarray(groups, dtype=str)
+    of_part = np.asarray(parts, dtype=str)
+    order = sorted(
+        dict.fromkeys(of_group.tolist()),
+        key=lambda group: (order_of_parts.index(of_part[of_group == group][0]), group),
+    )
     drawn = order[:MOST_GROUPS]
     colours = {part: COLOURS[row % len(COLOURS)] for row, part in enumerate(order_of_parts)}
-    labels = [
-        f"{wrap(group, 200)[:LONGEST_GROUP]} ({(of_group == group).sum()})" for group in drawn
-    ]
+    labels = []
+    for group in drawn:
+        count = (of_group == group).sum()
+        labels.append(f"{wrap(group, 200)[:LONGEST_GROUP]} ({count})")
     figure, (axis,) = row_panels(1, 5.2, labels, 0.17)
     for line, group in enumerate(drawn):
         for part, colour in colours.items():
@@ -198,9 +200,9 @@ def values_by_group(
                 mew=0,
             )
             if len(points):
-                axis.plot(
-                    [np.median(points)] * 2, [line - 0.4, line + 0.4], color=colour, linewidth=1.6
-                )
+                median = np.median(points)
+                ends = [line - 0.4, line + 0.4]
+                axis.plot([median] * 2, ends, color=colour, linewidth=1.6)
     axis.set_xlabel(label(name, typeset(unit)), fontsize=sized(9))
     axis.tick_params(axis="x", labelsize=small())
     axis.xaxis.get_offset_text().set_fontsize(small())
@@ -208,10 +210,10 @@ def values_by_group(
         for part, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
         legend_below(figure, axis)
-    left_out = (
-        f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(drawn) else ""
-    )
-    add_title(figure, title, caption=f"bars: medians; in brackets: number of points{left_out}")
+    caption = "bars: medians; in brackets: number of points"
+    if len(order) > len(drawn):
+        caption += f"; the first {MOST_GROUPS} of {len(order)} groups"
+    add_title(figure, title, caption=caption)
     return figure
 
 
@@ -276,7 +278,8 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
     intervals, with a legend.
     marked  what the marks are
     """
-    count, parameters = len(parameters), [_offset(parameter) for parameter in parameters]
+    count = len(parameters)
+    parameters = [_offset(parameter) for parameter in parameters]
     several = len(parameters[0].values) > 1
     outer = OUTER_OF_SEVERAL if several else OUTER_SHARE
     margins: dict[str, Any] = {
@@ -291,41 +294,33 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
     ranges = []
     for parameter in parameters:
         shown = [] if parameter.mark is None else [parameter.mark]
-        lows, highs = zip(
-            *(_ends(draws, outer, shown) for draws in parameter.values.values()), strict=True
-        )
-        ranges.append((min(lows), max(highs)))
+        ends = [_ends(draws, outer, shown) for draws in parameter.values.values()]
+        ranges.append((min(low for low, _ in ends), max(high for _, high in ends)))
     for axis, (row, column) in zip(axes, product(range(count), repeat=2), strict=True):
-        across, down = parameters[column], parameters[row]
+        x = parameters[column]
+        y = parameters[row]
         if row < column:
             axis.remove()
             continue
         if row == column:
-            _draw_histogram(axis, across.values, ranges[column])
-            if across.mark is not None:
-                axis.axvline(across.mark, color="black", linewidth=1.0, label=marked)
+            _draw_histogram(axis, x.values, ranges[column])
+            if x.mark is not None:
+                axis.axvline(x.mark, color="black", linewidth=1.0, label=marked)
         else:
-            _draw_pair(axis, across.values, down.values, ranges[column], ranges[row])
-            if across.mark is not None and down.mark is not None:
-                axis.plot(
-                    across.mark,
-                    down.mark,
-                    "+",
-                    color="black",
-                    markersize=sized(8),
-                    markeredgewidth=sized(1.2),
-                )
-        _label(axis, across, down, last=row == count - 1, first=column == 0 and row > 0)
+            _draw_pair(axis, x.values, y.values, ranges[column], ranges[row])
+            if x.mark is not None and y.mark is not None:
+                sizes = {"markersize": sized(8), "markeredgewidth": sized(1.2)}
+                axis.plot(x.mark, y.mark, "+", color="black", **sizes)
+        _label(axis, x, y, last=row == count - 1, first=column == 0 and row > 0)
     legend_below(figure, *axes, shown=1)
     caption = []
-    if narrow():  # labels have no room for what they are from
-        caption += [
-            f"{one.name} from {one.origin:,.12g} {one.unit}" for one in parameters if one.origin
-        ]
+    for parameter in parameters:
+        if narrow() and parameter.origin:  # labels have no room for what they are from
+            origin = f"{parameter.origin:,.12g} {parameter.unit}"
+            caption.append(f"{parameter.name} from {origin}")
     if several and count > 1:
-        caption += [
-            f"lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"
-        ]
+        shares = " and ".join(f"{100 * share:.0f} %" for share in SHARES)
+        caption.append(f"lines around {shares} of the draws")
     add_title(figure, title, caption="; ".join(caption))
     return figure
 
@@ -335,7 +330,8 @@ def _ends(
 ) -> tuple[float, float]:
     """Ends of an axis for all but the outermost draws of a posterior, and other values."""
     inner = [*map(float, np.quantile(values, [outer, 1 - outer])), *shown]
-    low, high = min(inner), max(inner)
+    low = min(inner)
+    high = max(inner)
     margin = 0.08 * (high - low) or 0.5
     return low - margin, high + margin
 
@@ -343,9 +339,7 @@ def _ends(
 def _offset(parameter: Drawn) -> Drawn:
     """A parameter less about its median, where its first digits are the same in all draws."""
     draws = np.concatenate(list(parameter.values.values()))
-    low, median, high = (
-        float(value) for value in np.quantile(draws, [OUTER_SHARE, 0.5, 1 - OUTER_SHARE])
-    )
+    low, median, high = map(float, np.quantile(draws, [OUTER_SHARE, 0.5, 1 - OUTER_SHARE]))
     width = high - low
     if width <= 0 or abs(median) < FAR_MEDIAN * width:
         return parameter
@@ -368,10 +362,9 @@ def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[flo
             continue
         low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
         axis.axvline(median, color=COLOURS[1], linewidth=1.2, label="median")
+        dashed: dict[str, Any] = {"color": COLOURS[1], "linewidth": 0.9, "linestyle": "--"}
         for end in (low, high):
-            axis.axvline(
-                end, color=COLOURS[1], linewidth=0.9, linestyle="--", label="95 % interval"
-            )
+            axis.axvline(end, label="95 % interval", **dashed)
     axis.set_xlim(*ends)
     axis.set_ylim(bottom=0)
     axis.set_yticks([])
@@ -388,10 +381,10 @@ def _line(number: int) -> dict[str, Any]:
 
 
 def _draw_pair(
-    axis: Axes, across: Mapping[str, Array], down: Mapping[str, Array], *ends: tuple[float, float]
+    axis: Axes, x: Mapping[str, Array], y: Mapping[str, Array], *ends: tuple[float, float]
 ) -> None:
-    several = len(across) > 1
-    for number, pair in enumerate(zip(across.values(), down.values(), strict=True)):
+    several = len(x) > 1
+    for number, pair in enumerate(zip(x.values(), y.values(), strict=True)):
         style = _line(number)
         if len(pair[0]) < FEW_DRAWS:
             dots: dict[str, Any] = {
@@ -405,14 +398,8 @@ def _draw_pair(
         *middles, density, heights = _density(*pair)
         fills = [(style["color"], shade) for shade in SHADES]
         if not several:
-            axis.plot(
-                *(draws[::4] for draws in pair),
-                ".",
-                color="0.7",
-                markersize=1.0,
-                rasterized=True,
-                zorder=0,
-            )
+            grey: dict[str, Any] = {"color": "0.7", "markersize": 1.0, "zorder": 0}
+            axis.plot(*(draws[::4] for draws in pair), ".", rasterized=True, **grey)
             for share, fill in zip(sorted(SHARES, reverse=True), fills, strict=True):
                 words = f"around {100 * share:.0f} % of the draws"
                 axis.fill([], [], facecolor=fill, edgecolor=style["color"], label=words)
@@ -424,35 +411,36 @@ def _draw_pair(
     axis.set(xlim=ends[0], ylim=ends[1])
 
 
-def _density(across: Array, down: Array) -> tuple[Array, Array, Array, list[float]]:
+def _density(x: Array, y: Array) -> tuple[Array, Array, Array, list[float]]:
     """The middles of cells on both axes, the smoothed density, and its heights around SHARES."""
     from scipy.ndimage import gaussian_filter
 
     # Cells of its own, as a posterior that is much narrower than another one would be smoothed
     # away; with some more around it, in which lines close.
-    around, ends = round(3 * SMOOTHED_CELLS), [_ends(across), _ends(down)]
-    beyond = [around * (high - low) / CELLS for low, high in ends]
-    own = [(low - more, high + more) for (low, high), more in zip(ends, beyond, strict=True)]
-    counts, first, second = np.histogram2d(across, down, CELLS + 2 * around, own)
+    cells_around = round(3 * SMOOTHED_CELLS)
+    ends = [_ends(x), _ends(y)]
+    margins = [cells_around * (high - low) / CELLS for low, high in ends]
+    own = [(low - more, high + more) for (low, high), more in zip(ends, margins, strict=True)]
+    counts, first, second = np.histogram2d(x, y, CELLS + 2 * cells_around, own)
     density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
     ordered = np.sort(density.ravel())[::-1]
-    inside = np.cumsum(ordered) / ordered.sum()
-    heights = sorted({float(ordered[np.searchsorted(inside, share)]) for share in SHARES})
+    shares = np.cumsum(ordered) / ordered.sum()
+    heights = sorted({float(ordered[np.searchsorted(shares, share)]) for share in SHARES})
     return (first[1:] + first[:-1]) / 2, (second[1:] + second[:-1]) / 2, density, heights
 
 
-def _label(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -> None:
+def _label(axis: Axes, x: Drawn, y: Drawn, *, last: bool, first: bool) -> None:
     """Labels at the lower and the left edge only."""
     size = small()
     inches = axis.get_window_extent().width / axis.figure.dpi
     axis.set_xticks(_inner_ticks(*axis.get_xlim(), inches))
     axis.tick_params(labelsize=size, labelbottom=last, labelleft=first)
     if last:
-        axis.set_xlabel(_words(across, inches), fontsize=size)
-    if across is not down:
+        axis.set_xlabel(_words(x, inches), fontsize=size)
+    if x is not y:
         axis.set_yticks(_inner_ticks(*axis.get_ylim(), inches))
     if first:
-        axis.set_ylabel(_words(down, inches), fontsize=size)
+        axis.set_ylabel(_words(y, inches), fontsize=size)
     axis.ticklabel_format(style="plain", useOffset=False)
 
 
@@ -471,16 +459,12 @@ def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
         inner = [tick for tick in ticks if low + edge <= tick <= high - edge]
         chosen = chosen or inner
         if narrow():  # the outermost two, between whose labels and those of the next panel is room
-            ends = [
-                (tick, sized(0.035 * len(f"{tick:.6g}")) - BETWEEN / 3)
-                for tick in ticks
-                if low < tick < high
-            ]
-            inner = [
-                tick
-                for tick, beyond in ends
-                if beyond <= inches * min(tick - low, high - tick) / (high - low)
-            ]
+            inner = []
+            for tick in ticks:
+                half = sized(0.035 * len(f"{tick:.6g}")) - BETWEEN / 3  # of its label
+                room = inches * min(tick - low, high - tick) / (high - low)
+                if low < tick < high and half <= room:
+                    inner.append(tick)
             inner = inner[:: max(len(inner) - 1, 1)]
         if len(inner) > 1:
             apart = inches * (inner[1] - inner[0]) / (high - low)
@@ -508,7 +492,7 @@ OF_DRAWS = "_posterior.nc"
 def draw_corner(
     paths: Sequence[Path],
     sample: str = "",
-    to: Path | None = None,
+    folder: Path | None = None,
     formats: Sequence[str] = ("png",),
 ) -> list[Path]:
     """Draw the posteriors of one sample: of the parameters that all files have, in the units of the
@@ -516,36 +500,37 @@ def draw_corner(
 
     sample  its name; if empty, the first one with draws in the first file, which is then looked for
             in the others
-    to      folder for the pictures; None: that of the first file
+    folder  for the pictures; None: that of the first file
     Returns the pictures. Raises QexpError.
     """
     require_formats(formats)
     stem = "_and_".join(path.stem for path in paths) + f"_{safe(sample)}" * bool(sample)
     draws: dict[str, dict[str, Array]] = {}
-    units, truth = dict[str, str](), dict[str, float]()
+    units = dict[str, str]()
+    truth = dict[str, float]()
     for path in paths:
         table, whose = _of_sample(path, sample)
         sample = table.attrs["sample"]
-        for name, of in ((str(name), of) for name, of in table.items()):
-            factor = conversion(of.attrs["units"], units.setdefault(name, of.attrs["units"]))
+        for key, values in table.items():
+            name = str(key)
+            about = values.attrs
+            factor = conversion(about["units"], units.setdefault(name, about["units"]))
             if factor is not None:
-                draws.setdefault(name, {})[f"{path.name}: {whose}"] = factor * of.values.ravel()
-                truth |= (
-                    {name: factor * of.attrs["true"]}
-                    if np.isfinite(of.attrs.get("true", np.nan))
-                    else {}
-                )
+                drawn = factor * values.values.ravel()
+                draws.setdefault(name, {})[f"{path.name}: {whose}"] = drawn
+                if np.isfinite(about.get("true", np.nan)):
+                    truth[name] = factor * about["true"]
     shared = [
-        Drawn(name, units[name], of, truth.get(name))
-        for name, of in draws.items()
-        if len(of) == len(paths)
+        Drawn(name, units[name], posteriors, truth.get(name))
+        for name, posteriors in draws.items()
+        if len(posteriors) == len(paths)
     ]
     if not shared:
         raise QexpError(f"{paths[-1]} has no parameter of the others: {some([*draws])}")
     which = f"sample {sample}" if sample else "one observation"
     one = f"{whose}, {which}: {table.sizes['draw']:,} draws"
     figure = corner(shared, f"Posteriors of {which}" if len(paths) > 1 else one, "true value")
-    pictures = [(to or paths[0].parent) / f"{stem}.{ending}" for ending in formats]
+    pictures = [(folder or paths[0].parent) / f"{stem}.{ending}" for ending in formats]
     for picture in pictures:
         make_folder(picture.absolute().parent)
         save(figure, picture)
@@ -559,42 +544,50 @@ def _of_sample(path: Path, sample: str) -> tuple[xarray.Dataset, str]:
     require_file(path)
     require_hdf5(path)
     estimates = path.with_name(f"{path.name.removesuffix(OF_DRAWS)}.nc")
-    beside = (
-        read_netcdf(estimates) if estimates.is_file() and estimates != path else xarray.Dataset()
-    )
+    estimated = xarray.Dataset()
+    if estimates.is_file() and estimates != path:
+        estimated = read_netcdf(estimates)
     try:
         with xarray.open_datatree(path, engine="h5netcdf", decode_times=False) as tree:
-            table, about = tree.children.get("posterior", tree).to_dataset(), tree.attrs
-            table = table[
-                [name for name, of in table.items() if {*of.dims} - {"sample"} == {"chain", "draw"}]
-            ]
+            table = tree.children.get("posterior", tree).to_dataset()
+            about = tree.attrs
+            dimensions = {name: {*values.dims} - {"sample"} for name, values in table.items()}
+            table = table[[name for name in table if dimensions[name] == {"chain", "draw"}]]
+            row = 0
             if "sample" in table.dims:
                 names = [str(name) for name in table["sample"].values]
-                first = next(iter(table.values()))
-                seen = (
-                    name
-                    for at, name in enumerate(names)
-                    if np.isfinite(first.isel(sample=at)).all()
-                )
-                if (sample := sample or next(seen, "")) not in names:
+                sample = sample or _first_with_draws(table, names)
+                if sample not in names:
                     raise QexpError(
                         f"{path} has no draws of a sample '{sample}'; {suggestion(sample, names)}"
                     )
-                table = table.isel(sample=(row := names.index(sample)))
+                row = names.index(sample)
+                table = table.isel(sample=row)
             table.load()
     except BROKEN_NETCDF as error:
         raise QexpError(f"{path} cannot be read as a file of draws: {error}") from error
-    if not table or not all(np.isfinite(of).all() for of in table.values()):
+    if not table or not all(np.isfinite(draws).all() for draws in table.values()):
         raise QexpError(
             f"{path} has no draws of sample '{sample}', as estimates with `draws` have them"
         )
-    for name, of in table.items():
-        of.attrs.setdefault("units", "")
-        if {name, estimate_of(str(name))} <= {*beside} and beside[name].dtype.kind == "f":
-            factor = conversion(beside[name].attrs.get("units", of.units), of.units)
-            of.attrs |= {} if factor is None else {"true": factor * float(beside[name][row])}
+    for name, draws in table.items():
+        draws.attrs.setdefault("units", "")
+        if {name, estimate_of(str(name))} <= {*estimated} and estimated[name].dtype.kind == "f":
+            true = estimated[name]
+            factor = conversion(true.attrs.get("units", draws.units), draws.units)
+            if factor is not None:
+                draws.attrs["true"] = factor * float(true[row])
     whose = [about.get("run") or about.get("title", ""), about.get("caution", "")]
-    whose += ["by the likelihood"] * ("posteriors" in about) + ["recalibrated"] * (
-        "recalibrated" in about
-    )
+    if "posteriors" in about:
+        whose.append("by the likelihood")
+    if "recalibrated" in about:
+        whose.append("recalibrated")
     return table.assign_attrs(sample=sample), ", ".join(filter(None, whose)) or "draws"
+
+
+def _first_with_draws(table: xarray.Dataset, names: Sequence[str]) -> str:
+    first = next(iter(table.values()))
+    for index, name in enumerate(names):
+        if np.isfinite(first.isel(sample=index)).all():
+            return name
+    return ""

@@ -48,8 +48,8 @@ def make_equal(
         limits = low - margin, high + margin
         axis.set(xlim=limits, ylim=limits)
         ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(*limits)
-        inside = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
-        axis.set(xticks=inside, yticks=inside)
+        inner = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
+        axis.set(xticks=inner, yticks=inner)
     axis.plot(limits, limits, color="0.6", linewidth=1, zorder=1)
     axis.set_aspect("equal", adjustable="box")
     return limits
@@ -61,23 +61,19 @@ def write_errors(axis: Axes, measured: Array, estimated: Array, unit: str) -> Te
     if len(measured):
         words += f"\nRMSE = {quantity_in_words(root_mean_squared_error(estimated, measured), unit)}"
         words += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}".replace("-", "−")
-    x, y = (
-        axis.transAxes.inverted()
-        .transform(axis.transData.transform(np.stack([measured, estimated], axis=1)))
-        .T
-    )
-    above, below = ((x < 0.4) & (y > 0.78)).sum(), ((x > 0.6) & (y < 0.22)).sum()
-    corner, horizontal, vertical = (
-        ((0.97, 0.03), "right", "bottom") if below < above else ((0.03, 0.97), "left", "top")
-    )
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+    pixels = axis.transData.transform(np.stack([measured, estimated], axis=1))
+    x, y = axis.transAxes.inverted().transform(pixels).T
+    in_top = ((x < 0.4) & (y > 0.78)).sum()
+    in_bottom = ((x > 0.6) & (y < 0.22)).sum()
     drawn: dict[str, Any] = {
         "transform": axis.transAxes,
         "fontsize": small(),
         "zorder": 4,
-        "bbox": box,
+        "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     }
-    return axis.text(*corner, words, ha=horizontal, va=vertical, **drawn)
+    if in_bottom < in_top:
+        return axis.text(0.97, 0.03, words, ha="right", va="bottom", **drawn)
+    return axis.text(0.03, 0.97, words, ha="left", va="top", **drawn)
 
 
 LONGEST_NAME = 26
@@ -126,19 +122,18 @@ def name_points(
         )
         width, height = text.get_window_extent().size
         candidates: list[tuple[int, float, float, int, Bbox, Array]] = []
-        for distance, across, up in product(DISTANCES, (1, 0, -1), (0, 1, -1)):
-            left = x + across * distance * pixels - width * (1 - across) / 2
-            bottom = y + up * distance * pixels - height * (1 - up) / 2
+        for distance, x_sign, y_sign in product(DISTANCES, (1, 0, -1), (0, 1, -1)):
+            left = x + x_sign * distance * pixels - width * (1 - x_sign) / 2
+            bottom = y + y_sign * distance * pixels - height * (1 - y_sign) / 2
             left = max(min(left, axis.bbox.x1 - width), axis.bbox.x0)
             bottom = max(min(bottom, axis.bbox.y1 - height), axis.bbox.y0)
             box = Bbox.from_bounds(left, bottom, width, height)
-            if (across or up) and not any(map(box.overlaps, boxes)):
+            if (x_sign or y_sign) and not any(map(box.overlaps, boxes)):
                 line = np.linspace((x, y), np.clip((x, y), box.min, box.max), 12)
                 crossed = sum(other.count_contains(line) for other in boxes)
                 covered = box.padded(MARGIN * pixels).count_contains(obstacles)
-                candidates.append(
-                    (crossed, covered + distance / far, distance, len(candidates), box, line)
-                )
+                cost = covered + distance / far
+                candidates.append((crossed, cost, distance, len(candidates), box, line))
         if not candidates:
             text.remove()
             continue

@@ -74,7 +74,8 @@ def extent(x: Sequence[float] | None, y: Sequence[float] | None, size: tuple[int
     """
     if x is None or y is None or min(len(x), len(y)) < 2:
         return Extent(0, size[1], 0, size[0], "cells")
-    half_x, half_y = (0.5 * (values[-1] - values[0]) / (len(values) - 1) for values in (x, y))
+    half_x = 0.5 * (x[-1] - x[0]) / (len(x) - 1)
+    half_y = 0.5 * (y[-1] - y[0]) / (len(y) - 1)
     ends = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
     left, right, bottom, top = (end / 1000 for end in ends)
     return Extent(left, right, bottom, top, "km")
@@ -106,7 +107,8 @@ def draw_moments(
     for index, moment in enumerate(moments):
         heading.set_text(wrap(moment.title, characters(10)))
         for (images, title), row in zip(updates, rows, strict=True):
-            truth, estimate = row.truths[index], row.estimates[index]
+            truth = row.truths[index]
+            estimate = row.estimates[index]
             for image, values in zip(images, (truth, estimate, estimate - truth), strict=True):
                 image.set_data(values)
             sizes = np.abs(_finite([estimate - truth]))
@@ -145,25 +147,20 @@ def _rows(
     moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence[tuple[str, str]]
 ) -> Iterator[_Row]:
     components = {name for pair in vectors for name in pair}
-    both = [moment.truths for moment in moments], [moment.estimates for moment in moments]
     for name in moments[0].truths:
-        truths, estimates = ([outputs[name] for outputs in fields] for fields in both)
+        truths = [moment.truths[name] for moment in moments]
+        estimates = [moment.estimates[name] for moment in moments]
         low, high = np.percentile(_finite(truths), (1, 99)) if len(_finite(truths)) else (0.0, 0.0)
-        yield _Row(
-            name,
-            typeset(units.get(name, "")),
-            truths,
-            estimates,
-            name in components or bool(low < 0 < high),
-        )
+        signed = name in components or bool(low < 0 < high)
+        yield _Row(name, typeset(units.get(name, "")), truths, estimates, signed)
         for x, y in vectors:
             if name == y:
-                truths, estimates = (
-                    [np.hypot(outputs[x], outputs[y]) for outputs in fields] for fields in both
-                )
-                yield _Row(
-                    f"|({x}, {y})|", typeset(units.get(x, "")), truths, estimates, signed=False
-                )
+                lengths = [np.hypot(moment.truths[x], moment.truths[y]) for moment in moments]
+                estimates = [
+                    np.hypot(moment.estimates[x], moment.estimates[y]) for moment in moments
+                ]
+                unit = typeset(units.get(x, ""))
+                yield _Row(f"|({x}, {y})|", unit, lengths, estimates, signed=False)
 
 
 def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
@@ -172,34 +169,44 @@ def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
 
     In a narrow figure the bars are below the panels, else beside them.
     """
-    left, top, bottom, between, down = map(sized, (LEFT, TOP, BOTTOM, BETWEEN, ROWS_BETWEEN))
-    bar, gap, labels, under = map(sized, (BAR, BAR_GAP, BAR_LABELS, BAR_LABELS_UNDER))
-    beside = between + 2 * (gap + bar + labels)
+    left, top, bottom, panel_gap, row_gap = map(sized, (LEFT, TOP, BOTTOM, BETWEEN, ROWS_BETWEEN))
+    bar, gap, labels, labels_under = map(sized, (BAR, BAR_GAP, BAR_LABELS, BAR_LABELS_UNDER))
+    others = panel_gap + 2 * (gap + bar + labels)
     if narrow():
-        beside, down = 2 * between + sized(RIGHT), down + sized(LINES_MORE) + gap + bar + under
-        top, bottom = top + sized(LINES_MORE), bottom + gap + bar + under
+        others = 2 * panel_gap + sized(RIGHT)
+        row_gap = row_gap + sized(LINES_MORE) + gap + bar + labels_under
+        top = top + sized(LINES_MORE)
+        bottom = bottom + gap + bar + labels_under
     ratio = (where.top - where.bottom) / (where.right - where.left)
-    room = (page_width() - left - beside) / 3
+    room = (page_width() - left - others) / 3
     width = min(room, sized(PANEL) / max(ratio, 1.0))
     height = max(width * ratio, sized(LEAST_ABOVE_BARS if narrow() else LEAST_HEIGHT))
-    tall = top + bottom + rows * height + (rows - 1) * down
+    tall = top + bottom + rows * height + (rows - 1) * row_gap
     wide = page_width() - (0 if exact() else 3 * (room - width))
     figure = blank(wide, tall)
 
-    def at(start: float, low: float, across: float, up: float) -> Axes:
-        return figure.add_axes((start / wide, low / tall, across / wide, up / tall))
+    def add_axes(start: float, low: float, length: float, rise: float) -> Axes:
+        return figure.add_axes((start / wide, low / tall, length / wide, rise / tall))
 
     grid = []
     for row in range(rows):
-        low, last = bottom + (rows - 1 - row) * (height + down), row == rows - 1
+        low = bottom + (rows - 1 - row) * (height + row_gap)
+        last = row == rows - 1
         if narrow():
-            starts = [left + number * (width + between) for number in range(3)]
-            below = low - gap - bar - (sized(BOTTOM) - gap if last else 0.0)
-            bars = [at(left, below, 2 * width + between, bar), at(starts[2], below, width, bar)]
+            starts = [left + number * (width + panel_gap) for number in range(3)]
+            bar_bottom = low - gap - bar - (sized(BOTTOM) - gap if last else 0.0)
+            bars = [
+                add_axes(left, bar_bottom, 2 * width + panel_gap, bar),
+                add_axes(starts[2], bar_bottom, width, bar),
+            ]
         else:
-            starts = [left, left + width + between, left + 2 * width + between + gap + bar + labels]
-            bars = [at(start + width + gap, low, bar, height) for start in starts[1:]]
-        truth, estimate, difference = (at(start, low, width, height) for start in starts)
+            starts = [
+                left,
+                left + width + panel_gap,
+                left + 2 * width + panel_gap + gap + bar + labels,
+            ]
+            bars = [add_axes(start + width + gap, low, bar, height) for start in starts[1:]]
+        truth, estimate, difference = (add_axes(start, low, width, height) for start in starts)
         grid.append([truth, estimate, bars[0], difference, bars[1]])
         for axis in (truth, estimate, difference):
             axis.tick_params(labelsize=small(), labelbottom=last, labelleft=axis is truth)
@@ -207,11 +214,8 @@ def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
             if last:
                 axis.set_xlabel(f"x ({where.unit})", fontsize=sized(9))
         truth.set_ylabel(f"y ({where.unit})", fontsize=sized(9))
-    return (
-        figure,
-        figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(10)),
-        grid,
-    )
+    heading = figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(10))
+    return figure, heading, grid
 
 
 def _begin(
@@ -220,9 +224,8 @@ def _begin(
     """The empty images of a row, and its last title, which has the size of the differences."""
     truth, estimate, scale_bar, difference, difference_bar = axes
     values = _finite([*row.truths, *row.estimates])
-    differences = _finite(
-        [estimate - truth for estimate, truth in zip(row.estimates, row.truths, strict=True)]
-    )
+    pairs = zip(row.estimates, row.truths, strict=True)
+    differences = _finite([estimated - true for estimated, true in pairs])
     low, high = limits_of(values, row.signed)
     # The few largest differences may exceed the scale.
     reach = (float(np.percentile(np.abs(differences), 99)) if len(differences) else 1.0) or 1.0
@@ -236,17 +239,16 @@ def _begin(
     }
     empty = np.full_like(row.truths[0], np.nan)
     images = [
-        axis.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings)
-        for axis in (truth, estimate)
+        truth.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings),
+        estimate.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings),
+        difference.imshow(empty, cmap="PuOr_r", vmin=-reach, vmax=reach, **settings),
     ]
-    images.append(difference.imshow(empty, cmap="PuOr_r", vmin=-reach, vmax=reach, **settings))
+    orientation: Any = "horizontal" if narrow() else "vertical"
     for image, bar, pointed in (
         (images[1], scale_bar, extend(values, low, high)),
         (images[2], difference_bar, extend(differences, -reach, reach)),
     ):
-        figure.colorbar(
-            image, cax=bar, extend=pointed, orientation="horizontal" if narrow() else "vertical"
-        )
+        figure.colorbar(image, cax=bar, extend=pointed, orientation=orientation)
         bar.tick_params(labelsize=small())
         (bar.xaxis if narrow() else bar.yaxis).set_label_text(row.unit, fontsize=sized(9))
     for axis in (truth, estimate, difference):

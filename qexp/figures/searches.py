@@ -53,13 +53,14 @@ def search_panels(
     highest   whether the highest values are best
     title     what the errors are of
     """
-    values, given_up = np.asarray(errors, dtype=float), np.asarray(pruned, dtype=bool)
+    values = np.asarray(errors, dtype=float)
+    given_up = np.asarray(pruned, dtype=bool)
     whole = np.where(given_up, np.nan, values)
     best = int((np.nanargmax if highest else np.nanargmin)(whole))
     running = (np.fmax if highest else np.fmin).accumulate(whole)
     positive = np.isfinite(values).any() and np.nanmin(values) > 0
     spread = positive and np.nanmax(values) > 10 * np.nanmin(values)
-    figure, axes, below = _folded(1 + len(keys), 4.2, 3.4, row_below=len(keys) > 1)
+    figure, axes, wide_panels = _folded(1 + len(keys), 4.2, 3.4, row_below=len(keys) > 1)
     numbers = np.arange(len(values))
     _scatter(axes[0], numbers, values, given_up, best)
     axes[0].step(numbers, running, where="post", color=BEST, linewidth=1.2, label="best so far")
@@ -74,12 +75,13 @@ def search_panels(
         for axis in (panel.xaxis, panel.yaxis):
             if axis.get_scale() == "log":
                 canvas.plain_numbers(axis)
-    for wide in below:
+    for wide in wide_panels:
         order = np.argsort(np.where(np.isnan(whole), np.inf, -whole if highest else whole))
         tenth = int(np.isfinite(whole).sum() // 10)
-        strong, label = np.isin(numbers, order[: max(tenth, 1)]), "best tenth" if tenth > 1 else ""
+        strong = np.isin(numbers, order[: max(tenth, 1)])
+        label = "best tenth" if tenth > 1 else ""
         _coordinates(wide, [*keys, Varied(measured, whole, [], bool(spread))], strong, label)
-    canvas.legend_below(figure, axes[0], *below, shown=1)
+    canvas.legend_below(figure, axes[0], *wide_panels, shown=1)
     canvas.add_title(figure, title)
     return figure
 
@@ -94,8 +96,9 @@ def front(
     """The first two errors of all trials against each other, those of which none is better in all,
     and a line through the values and errors of each trial.
     """
-    figure, (panel,), (below,) = _folded(1, 7.0, 3.8, row_below=True)
-    table, strong = np.array(errors, dtype=float), np.array(best)
+    figure, (panel,), (wide,) = _folded(1, 7.0, 3.8, row_below=True)
+    table = np.array(errors, dtype=float)
+    strong = np.array(best)
     panel.plot(table[:, 0], table[:, 1], "o", color=TRIED, markersize=4, alpha=0.6, label="trial")
     chosen = table[strong][np.argsort(table[strong, 0])]
     steps = "-D" if len(labels) == 2 else "D"
@@ -114,7 +117,7 @@ def front(
         Varied(label.split(": ")[-1], table[:, number], [], log=False)
         for number, label in enumerate(labels)
     ]
-    _coordinates(below, [*keys, *measured], strong, "")
+    _coordinates(wide, [*keys, *measured], strong, "")
     canvas.legend_below(figure, panel, shown=1)
     canvas.add_title(figure, title)
     return figure
@@ -126,12 +129,13 @@ def _folded(
     """Panels, and one below them that is as wide as the figure, if there shall be one."""
     columns = canvas.columns_of(count, width, 3)
     figure, grid = canvas.subplots(-(-count // columns) + row_below, columns, width, height, count)
-    below = []
-    if row_below and (place := grid[-1][0].get_subplotspec()):
+    wide_panels = []
+    place = grid[-1][0].get_subplotspec()
+    if row_below and place is not None:
         for panel in grid[-1]:
             panel.remove()
-        below = [figure.add_subplot(place.get_gridspec()[-1, :])]
-    return figure, [panel for row in grid for panel in row][:count], below
+        wide_panels = [figure.add_subplot(place.get_gridspec()[-1, :])]
+    return figure, [panel for row in grid for panel in row][:count], wide_panels
 
 
 def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label: str) -> None:
@@ -143,7 +147,7 @@ def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label:
         panel.axvline(number, color="black", linewidth=0.8)
         lower = 34 if number % 2 and len(axes) > 4 else 6  # names have room for two then
         name = canvas.wrap(_words(axis.name), room * (1 + (len(axes) > 4)) - 1)
-        beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": canvas.small()}
+        style: dict[str, Any] = {"textcoords": "offset points", "fontsize": canvas.small()}
         panel.annotate(
             name,
             (number, 0),
@@ -151,18 +155,18 @@ def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label:
             ("data", "axes fraction"),
             va="top",
             ha="center",
-            **beside,
+            **style,
         )
         aside, side = (-4, "right") if number == 0 else (4, "left")
-        for at, text in ticks:
+        for place, text in ticks:
             panel.annotate(
                 canvas.wrap(text, room),
-                (number, at),
+                (number, place),
                 (aside, 0),
                 va="center",
                 ha=side,
                 bbox=BOX,
-                **beside,
+                **style,
             )
     whole = np.isfinite(lines).all(axis=1)
     panel.plot(lines[whole & ~strong].T, color=TRIED, alpha=0.3, linewidth=0.8)
@@ -179,13 +183,15 @@ def _on_axis(axis: Varied) -> tuple[np.ndarray, list[tuple[float, str]]]:
         where = [places[axis.choices.index(str(value))] for value in axis.values]
         return np.array(where), list(zip(places.tolist(), axis.choices, strict=True))
     numbers = np.array(axis.values, dtype=float)
-    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    low = np.nanmin(numbers)
+    high = np.nanmax(numbers)
     if low == high:
         return np.where(np.isfinite(numbers), 0.5, np.nan), [(0.5, f"{low:.3g}")]
-    scaled, (start, end) = (
-        (np.log(numbers), np.log([low, high])) if axis.log else (numbers, (low, high))
-    )
-    return (scaled - start) / (end - start), [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
+    texts = [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
+    if axis.log:
+        numbers = np.log(numbers)
+        low, high = np.log([low, high])
+    return (numbers - low) / (high - low), texts
 
 
 def _words(name: str) -> str:
@@ -199,10 +205,9 @@ def _against_key(
     """The errors of all trials against the values of a key, with its importance."""
     if key.choices:
         where = np.array([key.choices.index(str(value)) for value in key.values], dtype=float)
-        panel.set_xticks(
-            range(len(key.choices)),
-            [canvas.wrap(name, max(42 // len(key.choices), 5)) for name in key.choices],
-        )
+        room = max(42 // len(key.choices), 5)
+        names = [canvas.wrap(name, room) for name in key.choices]
+        panel.set_xticks(range(len(names)), names)
         panel.set_xlim(-0.5, len(key.choices) - 0.5)
         if None in map(number_in, key.choices):  # numbers beside their tick would be read as others
             # else equal values hide each other
@@ -220,11 +225,9 @@ def _against_key(
 def _scatter(
     panel: Axes, where: np.ndarray, values: np.ndarray, pruned: np.ndarray, best: int
 ) -> None:
-    panel.plot(
-        where[~pruned], values[~pruned], "o", color=TRIED, markersize=4, alpha=0.6, label="trial"
-    )
+    tried: dict[str, Any] = {"color": TRIED, "markersize": 4, "alpha": 0.6, "label": "trial"}
+    panel.plot(where[~pruned], values[~pruned], "o", **tried)
     if pruned.any():
-        panel.plot(
-            where[pruned], values[pruned], "x", color=PRUNED, markersize=4, label="given up early"
-        )
+        given_up: dict[str, Any] = {"color": PRUNED, "markersize": 4, "label": "given up early"}
+        panel.plot(where[pruned], values[pruned], "x", **given_up)
     panel.plot(where[best], values[best], "D", color=BEST, markersize=6, label="best")

@@ -68,18 +68,13 @@ def errors_of_seeds(
         axis.set_title(f"{in_words(output)}, {part}", fontsize=sized(10), y=TITLE)
     told = scales_differ(*(axis.xaxis for axis in axes))
     for axis, output in zip(axes, outputs, strict=True):
-        beside = [
-            typeset(units.get(output, "")),
-            LOGARITHMIC if told and axis.get_xscale() == "log" else "",
-        ]
-        words = (
-            with_unit(of_metric, ", ".join(filter(None, beside)))
-            for of_metric in ("mean absolute error", "MAE")
-        )
+        unit = typeset(units.get(output, ""))
+        if told and axis.get_xscale() == "log":
+            unit = ", ".join(filter(None, [unit, LOGARITHMIC]))
+        words = (with_unit(metric, unit) for metric in ("mean absolute error", "MAE"))
         axis.set_xlabel(fitting(axis, *words))
-    add_title(
-        figure, "", caption="dots: seeds; diamond and line: mean and its 95 % interval (Student)"
-    )
+    caption = "dots: seeds; diamond and line: mean and its 95 % interval (Student)"
+    add_title(figure, "", caption=caption)
     return figure
 
 
@@ -103,9 +98,8 @@ def _draw_rows(
 ) -> None:
     values = np.array([value for row in groups.values() for value in (*row.values, row.mean)])
     values = values[np.isfinite(values)]
-    logarithmic = (
-        len(values) > 0 and values.min() > 0 and values.max() > LOGARITHMIC_ERRORS * values.min()
-    )
+    positive = len(values) > 0 and values.min() > 0
+    logarithmic = positive and values.max() > LOGARITHMIC_ERRORS * values.min()
     if logarithmic:
         axis.set_xscale("log")
     # An interval that reaches zero has no end on a logarithmic axis; an arrow shows that it
@@ -114,7 +108,8 @@ def _draw_rows(
     for row, name in enumerate(names):
         if name not in groups:
             continue
-        group, below = groups[name], 0.15 if groups[name].values else 0.0
+        group = groups[name]
+        shift = 0.15 if groups[name].values else 0.0
         settings: dict[str, Any] = {"color": colours[name], "markersize": 5}
         axis.plot(
             group.values,
@@ -124,14 +119,13 @@ def _draw_rows(
             markeredgewidth=0,
             **settings,
         )
-        axis.plot(group.mean, row + below, "D", **settings)
+        axis.plot(group.mean, row + shift, "D", **settings)
         if group.interval is not None:
             low, high = group.interval
-            axis.plot(
-                [max(low, left), high], [row + below] * 2, "-", color=colours[name], linewidth=1.8
-            )
+            ends = [max(low, left), high]
+            axis.plot(ends, [row + shift] * 2, "-", color=colours[name], linewidth=1.8)
             if low < left:
-                axis.plot(left, row + below, "<", clip_on=False, **settings)
+                axis.plot(left, row + shift, "<", clip_on=False, **settings)
     if logarithmic:
         axis.set_xlim(left, None)
         plain_numbers(axis.xaxis)
@@ -184,12 +178,15 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
     numbers  word → the number that it stands for, such as the size of `all`; other words are placed
              after the largest number, or side by side if there are no numbers
     """
-    number_of = {text: number for text in values if (number := _number(text)) is not None}
-    number_of |= {text: number for text, number in (numbers or {}).items() if text in values}
-    labels = {
-        text: f"{text} ({number_of[text]:g})" if text in (numbers or {}) else text
-        for text in values
-    }
+    number_of: dict[str, float] = {}
+    labels = {text: text for text in values}
+    for text in values:
+        number = _number(text)
+        if text in (numbers or {}):
+            number = (numbers or {})[text]
+            labels[text] = f"{text} ({number:g})"
+        if number is not None:
+            number_of[text] = number
     if not number_of:
         return ValueAxis({text: float(index) for index, text in enumerate(values)}, labels, False)
     ascending = sorted(number_of.values())
@@ -203,8 +200,8 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
     for text in values:
         if text not in number_of:
             scaled = np.append(scaled, scaled[-1] + step)
-        after = float(np.exp(scaled[-1]) if logarithmic else scaled[-1])
-        positions[text] = number_of.get(text, after)
+        next_position = float(np.exp(scaled[-1]) if logarithmic else scaled[-1])
+        positions[text] = number_of.get(text, next_position)
     return ValueAxis(positions, labels, bool(logarithmic))
 
 
@@ -232,22 +229,15 @@ def study_panels(
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
-    low, high, below = floored(panels, floor)
+    low, high, hidden_dots = floored(panels, floor)
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
             panel.set_xscale("log")
         for index, name in enumerate(names):
             if name in lines:
-                beside = index - (len(names) - 1) / 2
-                _draw(
-                    panel,
-                    name,
-                    lines[name],
-                    layout,
-                    COLOURS[index % len(COLOURS)],
-                    beside,
-                    (low, high),
-                )
+                offset = index - (len(names) - 1) / 2
+                colour = COLOURS[index % len(COLOURS)]
+                _draw(panel, name, lines[name], layout, colour, offset, (low, high))
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
@@ -255,23 +245,15 @@ def study_panels(
     share_below(axes)
     legend_below(figure, axes[0])
     title = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else [])])
-    bands = (
-        "; band"
-        if any(line.constant for lines in panels.values() for line in lines.values())
-        else ""
-    )
-    words = f"dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
-    hidden = f"; {below} dot{'s' * (below != 1)} below {floor:g} not shown" if below else ""
-    spots = [
-        spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()
-    ]
-    ends = [end for spot in spots for end in spot.interval or ()]
-    cut = (
-        "; arrows: intervals that go on beyond the frame"
-        if any(not low <= end <= high for end in ends)
-        else ""
-    )
-    add_title(figure, title, caption=words + hidden + cut)
+    all_lines = [line for lines in panels.values() for line in lines.values()]
+    band = "; band" if any(line.constant for line in all_lines) else ""
+    caption = f"dots: seeds; diamond and bar{band}: mean and its 95 % interval (Student)"
+    if hidden_dots:
+        caption += f"; {hidden_dots} dot{'s' * (hidden_dots != 1)} below {floor:g} not shown"
+    ends = [end for spot in _spots(panels) for end in spot.interval or ()]
+    if any(not low <= end <= high for end in ends):
+        caption += "; arrows: intervals that go on beyond the frame"
+    add_title(figure, title, caption=caption)
     return figure
 
 
@@ -281,7 +263,7 @@ def _draw(
     line: Line,
     layout: ValueAxis,
     colour: str,
-    beside: float,
+    offset: float,
     limits: tuple[float, float],
 ) -> None:
     """Dots, means and intervals of an experience; intervals beyond the limits end in arrows."""
@@ -293,44 +275,41 @@ def _draw(
         axis.axhline(spot.mean, color=colour, linewidth=1.4, linestyle="--", label=name)
         if spot.interval is not None:
             axis.axhspan(*spot.interval, color=colour, alpha=0.12, linewidth=0)
-            _mark_ends(
-                axis,
-                spot.interval,
-                limits,
-                0.99,
-                color=colour,
-                transform=axis.get_yaxis_transform(),
-            )
+            place = axis.get_yaxis_transform()
+            _mark_ends(axis, spot.interval, limits, 0.99, color=colour, transform=place)
         return
     where = sorted(line.spots, key=lambda text: layout.positions[text])
     x = [layout.positions[text] for text in where]
     spots = [line.spots[text] for text in where]
     # Means are joined by a thin line for the eye, and have a bar each: a band would suggest data
     # between them.
-    beside_means = axis.transData + ScaledTranslation(
-        DODGE * beside / 72, 0, axis.figure.dpi_scale_trans
-    )
-    drawn: dict[str, Any] = {"color": colour, "transform": beside_means}
+    inches = axis.figure.dpi_scale_trans
+    moved = axis.transData + ScaledTranslation(DODGE * offset / 72, 0, inches)
+    drawn: dict[str, Any] = {"color": colour, "transform": moved}
     axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
     axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
-    for at, (low, high) in zip(x, ends, strict=True):
-        axis.plot([at, at], [low, high], "-", linewidth=1.6, solid_capstyle="butt", **drawn)
-        _mark_ends(axis, (low, high), limits, at, **drawn)
-    moved = axis.transData + ScaledTranslation(
-        (DODGE * beside + ASIDE) / 72, 0, axis.figure.dpi_scale_trans
-    )
+    for position, (low, high) in zip(x, ends, strict=True):
+        axis.plot(
+            [position, position], [low, high], "-", linewidth=1.6, solid_capstyle="butt", **drawn
+        )
+        _mark_ends(axis, (low, high), limits, position, **drawn)
+    moved = axis.transData + ScaledTranslation((DODGE * offset + ASIDE) / 72, 0, inches)
     dots: dict[str, Any] = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
-    for at, spot in zip(x, spots, strict=True):
-        axis.plot([at] * len(spot.values), spot.values, "o", transform=moved, **dots)
+    for position, spot in zip(x, spots, strict=True):
+        axis.plot([position] * len(spot.values), spot.values, "o", transform=moved, **dots)
 
 
 def _mark_ends(
-    axis: Axes, interval: tuple[float, float], limits: tuple[float, float], at: float, **drawn: Any
+    axis: Axes,
+    interval: tuple[float, float],
+    limits: tuple[float, float],
+    position: float,
+    **drawn: Any,
 ) -> None:
     for end, limit, marker in zip(interval, limits, "v^", strict=True):
         if not limits[0] <= end <= limits[1]:
-            axis.plot(at, limit, marker, markersize=6, clip_on=False, **drawn)
+            axis.plot(position, limit, marker, markersize=6, clip_on=False, **drawn)
 
 
 def _label(axis: Axes, layout: ValueAxis, name: str) -> None:
@@ -356,8 +335,8 @@ def _apart(layout: ValueAxis, scaled: NDArray[np.floating]) -> Iterator[str]:
     for index in np.argsort(scaled, kind="stable")[::-1]:
         text = list(layout.positions)[index]
         # Labels are centred; words are wider than numbers.
-        near = NEAR_LABELS * max(1.0, len(layout.labels[text]) / 6)
-        has_room[text] = all(abs(scaled[index] - other) >= near * span for other in written)
+        least = NEAR_LABELS * max(1.0, len(layout.labels[text]) / 6)
+        has_room[text] = all(abs(scaled[index] - other) >= least * span for other in written)
         if has_room[text]:
             written.append(scaled[index])
     for text in layout.positions:
@@ -368,19 +347,26 @@ def floored(
     panels: Mapping[str, Mapping[str, Line]], floor: float | None
 ) -> tuple[float, float, int]:
     """The limits of an axis, cut at a floor if values are below, and the number of these."""
-    spots = [
-        spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()
-    ]
+    spots = _spots(panels)
     values = np.array([value for spot in spots for value in (*spot.values, spot.mean)])
     ends = np.array([end for spot in spots for end in spot.interval or ()])
-    low, high, below = float(values.min()), float(values.max()), 0
+    low = float(values.min())
+    high = float(values.max())
+    hidden = 0
     if floor is not None and low < floor < high:
-        low, below = floor, sum(value < floor for spot in spots for value in spot.values)
+        low = floor
+        hidden = sum(value < floor for spot in spots for value in spot.values)
     elif len(ends):
         reach = CUT * (high - low)
-        low, high = max(min(low, ends.min()), low - reach), min(max(high, ends.max()), high + reach)
+        low = max(min(low, ends.min()), low - reach)
+        high = min(max(high, ends.max()), high + reach)
     room = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
-    return (low if below else low - room), high + room, below
+    return (low if hidden else low - room), high + room, hidden
+
+
+def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:
+    all_lines = [line for lines in panels.values() for line in lines.values()]
+    return [spot for line in all_lines for spot in line.spots.values()]
 
 
 def _number(text: str) -> float | None:

@@ -200,7 +200,7 @@ def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
 
 
 def test_panels_of_a_grid_have_the_size_that_was_asked_for():
-    figure, axes = panel_grid(7, 3, 2.0, 1.5, across=0.4, down=0.6)
+    figure, axes = panel_grid(7, 3, 2.0, 1.5, column_gap=0.4, row_gap=0.6)
     assert len(axes) == 7
     for axis in axes:
         box = axis.get_window_extent().transformed(figure.dpi_scale_trans.inverted())

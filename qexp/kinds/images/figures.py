@@ -415,7 +415,7 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
     names = outputs(predictions)
     more = 0.2 * (narrow() and len(names) > 2)  # for a further line above and below smaller panels
     figure, axes = panels(
-        len(names), 3.9, 4.0 + more, top=0.8 + more, square=True, down=0.95 + more
+        len(names), 3.9, 4.0 + more, top=0.8 + more, square=True, row_gap=0.95 + more
     )
     for axis, name in zip(axes, names, strict=True):
         (truth, estimate), in_unit = truth_and_estimate(predictions, name), unit(predictions, name)
@@ -444,7 +444,7 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
     explained = (
         ["lines: 90 % intervals"] if any(quantile_of(name) in predictions for name in names) else []
     )
-    make_room(figure, below=sized(0.17) * any("\n" in axis.get_xlabel() for axis in axes))
+    make_room(figure, bottom=sized(0.17) * any("\n" in axis.get_xlabel() for axis in axes))
     if scales_differ(*(axis.xaxis for axis in axes)):
         logarithmic = [
             in_words(name)

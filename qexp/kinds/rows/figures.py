@@ -270,8 +270,8 @@ def sample_rows(
             PANELS_IN_A_ROW,
             PANEL_WIDTH,
             PANEL_HEIGHT,
-            across=0.2,
-            down=0.42 + 0.15 * lines,
+            column_gap=0.2,
+            row_gap=0.42 + 0.15 * lines,
             top=0.6 + 0.15 * lines,
             bottom=0.25 + WIDTH_OF_CHARACTER * max(map(len, names)) if upright else 0.5,
         )

@@ -170,7 +170,7 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
 def _make_room_for_list(figure: Figure, cores: int) -> None:
     """Room for the legend of a panel: beside it, or below it in a narrow figure."""
     if narrow():
-        make_room(figure, below=sized(0.19) * (-(-cores // 2) + 2))
+        make_room(figure, bottom=sized(0.19) * (-(-cores // 2) + 2))
         return
     wide, beside = float(figure.get_figwidth()), -(-cores // LISTED_CORES) * sized(WIDTH_OF_LIST)
     left, side = sized(LEFT), figure.axes[0].get_position().width * wide
@@ -200,7 +200,7 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
     high, across = (1.8, 0.42) if narrow() else (2.7, 0.5)
     figure, axes = panel_grid(
-        count, PROFILES_IN_A_ROW, width, high, across=across, down=0.8, stretch=(1.0, 1.0)
+        count, PROFILES_IN_A_ROW, width, high, column_gap=across, row_gap=0.8, stretch=(1.0, 1.0)
     )
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
@@ -359,8 +359,8 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         1 if narrow() else each,
         PANEL_WIDTH,
         PANEL_HEIGHT,
-        across=0.2,
-        down=0.42 + more,
+        column_gap=0.2,
+        row_gap=0.42 + more,
         top=GRID_TOP + more,
         fold=False,
         stretch=(0.75, 0.9),
@@ -419,8 +419,8 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
             PANELS_IN_A_ROW,
             WIDE_SAMPLE,
             PANEL_HEIGHT,
-            across=0.2,
-            down=0.6 + above,
+            column_gap=0.2,
+            row_gap=0.6 + above,
             top=0.85 + above,
         )
         titles = [fitting(axes[0], words, size=LEAST_TEXT) for words, _ in spectra]
@@ -451,7 +451,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     errors  label in the legend → root mean squared error, (channel,) [counts]; NaN where never
             hidden
     """
-    figure, (axis,) = panel_grid(1, 1, *ERRORS_PANEL, across=0, down=0)
+    figure, (axis,) = panel_grid(1, 1, *ERRORS_PANEL, column_gap=0, row_gap=0)
     figure.set_dpi(resolution())
     for (name, values), colour in zip(
         errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False
@@ -483,7 +483,7 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     """
     mean, counts, where = table[saliency_of(output)], table["counts"].values, _energies_in(table)
     figure, (spectrum, axis) = panel_grid(
-        2, 1, WIDE_PANEL, PANEL_HEIGHT, across=0, down=0.15, left=0.85
+        2, 1, WIDE_PANEL, PANEL_HEIGHT, column_gap=0, row_gap=0.15, left=0.85
     )
     figure.set_dpi(resolution())
     x = _positions(where, len(counts))
