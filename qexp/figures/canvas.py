@@ -124,7 +124,7 @@ def columns_of(
 
 
 SHRUNK_TO, FLATTENED_TO, GROWN_TO = 0.66, 0.85, 1.25
-"""How much narrower panels get before another row, how much lower then; how much higher if wider."""
+"""How much narrower panels get before another row, how much lower then; how high if wider."""
 
 PAGE_HEIGHT = 8.4
 """Largest height of the panels of a figure for print, to fit a page with its title [inch]."""

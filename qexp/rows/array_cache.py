@@ -44,7 +44,8 @@ MAPPED_AT_ONCE = 64 * 2**20
 
 def cache_folder() -> Path:
     """The folder of the cache: `QEXP_CACHE`, else qexp/ in the user's cache folder."""
-    if folder := os.environ.get(VARIABLE):
+    folder = os.environ.get(VARIABLE)
+    if folder:
         return Path(folder).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qexp"
 
@@ -52,7 +53,8 @@ def cache_folder() -> Path:
 def content_hash(path: Path) -> str:
     """SHA-256 of a file in hexadecimal, cached until its size, time of change or inode changes."""
     key = ("content", *file_state(path))
-    if (known := note(key)) is not None:
+    known = note(key)
+    if known is not None:
         return str(known["sha256"])
     digest = files.sha256_of(path)
     keep_note(key, {"sha256": digest})
@@ -108,7 +110,9 @@ class CachedArray:
     """A file of the cache with an array in single precision; only accessed parts are read."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.path, self.shape, self._read = path, shape, 0
+        self.path = path
+        self.shape = shape
+        self._read = 0
 
     @cached_property
     def _map(self) -> mmap.mmap:
@@ -144,12 +148,14 @@ def _is_whole(path: Path, size: int | None = None, thoroughly: bool = False) -> 
     """
     if not path.is_file() or (size is not None and path.stat().st_size != size):
         return False
-    about, state = _read_note(_note_of(path)), list(file_state(path)[1:])
-    if about is None or (
-        about["state"] == state and not (thoroughly or os.environ.get(THOROUGHLY))
-    ):
-        return about is not None
-    if (is_whole := files.sha256_of(path) == str(about["sha256"])) and about["state"] != state:
+    about = _read_note(_note_of(path))
+    state = list(file_state(path)[1:])
+    if about is None:
+        return False
+    if about["state"] == state and not (thoroughly or os.environ.get(THOROUGHLY)):
+        return True
+    is_whole = files.sha256_of(path) == str(about["sha256"])
+    if is_whole and about["state"] != state:
         _write_note(_note_of(path), {**about, "state": state})
     return is_whole
 
@@ -178,7 +184,8 @@ def cached_by_content(
     with _room_for(shape) as folder:
         # an abandoned one is purged, too
         handle, name = tempfile.mkstemp(prefix=".", suffix=".f32", dir=folder)
-        draft, digest = Path(name), hashlib.sha256()
+        draft = Path(name)
+        digest = hashlib.sha256()
         try:
             with os.fdopen(handle, "wb") as file:
                 for block in blocks:
@@ -186,13 +193,15 @@ def cached_by_content(
                     file.write(numbers)
                     digest.update(numbers)
                 content_key = key()
-                if array := find(content_key, shape):
+                array = find(content_key, shape)
+                if array is not None:
                     return array
                 file.flush()
                 os.fsync(file.fileno())
             draft.chmod(0o644)
             about = {"sha256": digest.hexdigest(), "state": file_state(draft)[1:]}
-            draft.replace(path := _path(content_key, ARRAY))
+            path = _path(content_key, ARRAY)
+            draft.replace(path)
             _write_note(_note_of(path), about)
         finally:
             draft.unlink(missing_ok=True)
@@ -202,10 +211,12 @@ def cached_by_content(
 @contextlib.contextmanager
 def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
     """The folder of arrays, with room for one of a shape. Raises QexpError if writing fails."""
-    folder, size = cache_folder() / "arrays", 4 * math.prod(shape)
+    folder = cache_folder() / "arrays"
+    size = 4 * math.prod(shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(folder).free) < size:
+        free = shutil.disk_usage(folder).free
+        if free < size:
             raise QexpError(
                 f"prepared data take {size / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB"
                 f" left; make room, or name another folder with {VARIABLE}"
@@ -220,10 +231,11 @@ def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
 
 def unused_for(age: timedelta) -> list[Path]:
     """Arrays and notes that were not used for this long."""
-    before, unused = time.time() - age.total_seconds(), []
+    limit = time.time() - age.total_seconds()
+    unused = []
     for path in sorted((cache_folder() / "arrays").glob("*")):
         with contextlib.suppress(FileNotFoundError):  # deleted by another process
             note_of = _note_of(path)
-            if (note_of if note_of.exists() else path).stat().st_mtime < before:
+            if (note_of if note_of.exists() else path).stat().st_mtime < limit:
                 unused.append(path)
     return unused

@@ -73,13 +73,12 @@ class NetcdfTable(Table):
 
     def no_numbers(self, names: Sequence[str]) -> str | None:
         for name in names:
-            variable, first = self._data.variables[name], self._data.variables[names[0]].dims
+            variable = self._data.variables[name]
+            first = self._data.variables[names[0]].dims
             if not 1 <= variable.ndim <= 2 or set(variable.dims) != set(first):
-                like = (
-                    f", like '{names[0]}' along {_write_dimensions(first)}"
-                    if name != names[0]
-                    else ""
-                )
+                like = ""
+                if name != names[0]:
+                    like = f", like '{names[0]}' along {_write_dimensions(first)}"
                 return (
                     f"{self.path}: variable '{name}': it lies along"
                     f" {_write_dimensions(variable.dims)}; all features must lie along the same one"
@@ -102,35 +101,35 @@ class NetcdfTable(Table):
         """Dimensions of a grid without coordinates (numbered from 0), and variables along them."""
         dimensions = self._dimensions(features[0])
         counted = [name for name in dimensions if len(dimensions) == 2 and name not in self.names]
-        beside = ((name, self._variable(name).dims) for name in super().others(features))
-        return counted + [name for name, dims in beside if dims and {*dims} <= {*dimensions}]
+        for name in super().others(features):
+            dims = self._variable(name).dims
+            if dims and {*dims} <= {*dimensions}:
+                counted.append(name)
+        return counted
 
     def types(self, names: Sequence[str]) -> pa.Schema:
         import pyarrow as pa
 
         kinds = [self._variable(name).dtype for name in names]
-        plain = [
-            pa.from_numpy_dtype(kind) if kind.kind in "iufb" else pa.string() for kind in kinds
-        ]
-        return pa.schema(list(zip(names, plain, strict=True)))
+        numeric = {kind: pa.from_numpy_dtype(kind) for kind in kinds if kind.kind in "iufb"}
+        types = [numeric.get(kind, pa.string()) for kind in kinds]
+        return pa.schema(list(zip(names, types, strict=True)))
 
     def grid(self, features: Sequence[str]) -> Grid | None:
         dimensions = self._dimensions(features[0])
         if len(dimensions) == 1:
             return None
-        along_one = {
-            name: line for name in self.others(features) if (line := self._variable(name)).ndim == 1
-        }
-        coordinates = {
-            name: (str(line.dims[0]), np.asarray(line.values)) for name, line in along_one.items()
-        }
+        coordinates = {}
+        for name in self.others(features):
+            line = self._variable(name)
+            if line.ndim == 1:
+                coordinates[name] = (str(line.dims[0]), np.asarray(line.values))
         return Grid({name: int(self._data.sizes[name]) for name in dimensions}, coordinates)
 
     def _dimensions(self, name: str) -> list[str]:
         """The dimensions whose cells are a variable's rows; a vector extends along one more."""
-        return [str(dimension) for dimension in self._data.variables[name].dims][
-            : 1 if name in self._vectors else None
-        ]
+        dimensions = list(map(str, self._data.variables[name].dims))
+        return dimensions[:1] if name in self._vectors else dimensions
 
     def _variable(self, name: str) -> Any:
         """A variable of the file, or the indices of a dimension without coordinates."""
@@ -145,17 +144,19 @@ class NetcdfTable(Table):
 
         first = next(iter(types))
         sizes = {name: int(self._data.sizes[name]) for name in self._dimensions(first)}
-        (along, total), *across = sizes.items()
-        lines = max(size // max(math.prod(count for _, count in across), 1), 1)
+        dimension, total = next(iter(sizes.items()))
+        rows_of_line = math.prod(list(sizes.values())[1:])
+        lines = max(size // max(rows_of_line, 1), 1)
         chunk = (self._data.variables[first].encoding.get("chunksizes") or (1,))[0]
         # whole compressed chunks of the file, so that none is decompressed twice
         if chunk <= 4 * lines:
             lines = max(lines // chunk, 1) * chunk
         for start in range(0, total, lines):
             stop = min(start + lines, total)
+            sizes[dimension] = stop - start
             try:
                 columns = [
-                    self._column(name, kind, slice(start, stop), {**sizes, along: stop - start})
+                    self._column(name, kind, slice(start, stop), sizes)
                     for name, kind in types.items()
                 ]
             except DAMAGED as error:
@@ -177,11 +178,11 @@ class NetcdfTable(Table):
         values = variable.set_dims(sizes).values.ravel()
         if not pa.types.is_string(kind):
             return pa.array(values)
-        texts = [
-            text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-            for text in values.tolist()
-        ]
-        return pa.array(texts, kind)
+        return pa.array(list(map(_text, values.tolist())), kind)
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 class NetcdfSink:
@@ -193,7 +194,8 @@ class NetcdfSink:
         import h5netcdf.legacyapi
 
         self._file = h5netcdf.legacyapi.Dataset(path, "w")
-        self._written, self._grid = 0, grid
+        self._written = 0
+        self._grid = grid
         sizes: Mapping[str, int | None] = grid.sizes if grid else {ROW: None}
         self._per_line = list(grid.sizes.values())[1] if grid else 1
         coordinates = grid.coordinates if grid else {}
@@ -217,23 +219,22 @@ class NetcdfSink:
             self._describe(variable, field)
 
     def _describe(self, variable: Any, field: pa.Field) -> None:
+        names = {b"unit": "units", b"description": "long_name"}
         for key, text in (field.metadata or {}).items():
-            variable.setncattr(
-                {b"unit": "units", b"description": "long_name"}.get(key, key.decode()),
-                text.decode(),
-            )
+            variable.setncattr(names.get(key, key.decode()), text.decode())
 
     def write(self, rows: pa.Table) -> None:
-        start, stop = self._written, self._written + rows.num_rows
+        start = self._written
+        stop = self._written + rows.num_rows
         lines = slice(start // self._per_line, stop // self._per_line)
         if self._grid is None:
             self._file.resize_dimension(ROW, stop)
         for field in self._fields:
             values = _filled(rows[field.name], field.type)
             variable = self._file.variables[field.name]
-            variable[lines] = (
-                values if len(variable.dimensions) == 1 else values.reshape(-1, self._per_line)
-            )
+            if len(variable.dimensions) > 1:
+                values = values.reshape(-1, self._per_line)
+            variable[lines] = values
         self._written = stop
 
     def close(self) -> None:
@@ -314,7 +315,8 @@ class ParquetTable(Table):
     def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
         import pyarrow as pa
 
-        total, read = self._file.metadata.num_rows, 0
+        total = self._file.metadata.num_rows
+        read = 0
         for batch in self._file.iter_batches(size, columns=list(types)):
             read += batch.num_rows
             columns = [_as(batch[name], kind) for name, kind in types.items()]

@@ -36,17 +36,17 @@ class CellMeans:
     def add(self, x: Array, y: Array, values: Array) -> None:
         """Add rows at positions, (row,), with values, (row, value), except where not finite."""
         finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(values).all(axis=1)
-        points, values = np.stack([x[finite], y[finite]]), values[finite]
+        points = np.stack([x[finite], y[finite]])
+        values = values[finite]
         if not len(values):
             return
         if not self.counts.size:
-            self._unit, self._origin = steps(points), points.min(axis=1)
-        cells = np.floor((points - self._origin[:, None]) / self._unit[:, None] + 0.5).astype(
-            np.int64
-        )
-        columns, rows = (
-            self._placed(along, axis) for axis, along in enumerate(cells >> self._doubled[:, None])
-        )
+            self._unit = steps(points)
+            self._origin = points.min(axis=1)
+        steps_from_origin = (points - self._origin[:, None]) / self._unit[:, None]
+        cells = np.floor(steps_from_origin + 0.5).astype(np.int64) >> self._doubled[:, None]
+        columns = self._placed(cells[0], 0)
+        rows = self._placed(cells[1], 1)
         height, width = self.counts.shape
         flat = rows * width + columns
         self.counts += np.bincount(flat, minlength=height * width).reshape(height, width)
@@ -56,20 +56,16 @@ class CellMeans:
 
     def means(self) -> NDArray[np.float64]:
         """The means, (value, y, x), NaN in cells without rows."""
-        return np.divide(
-            self.sums, self.counts, out=np.full_like(self.sums, np.nan), where=self.counts > 0
-        )
+        empty = np.full_like(self.sums, np.nan)
+        return np.divide(self.sums, self.counts, out=empty, where=self.counts > 0)
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, lower and upper edge of the map."""
         cell = self._unit * 2.0**self._doubled
         low = self._origin - self._unit / 2 + self._first * cell
-        (left, bottom), (right, top) = (
-            low.tolist(),
-            (low + np.array(self.counts.shape[::-1]) * cell).tolist(),
-        )
-        return left, right, bottom, top
+        high = low + np.array(self.counts.shape[::-1]) * cell
+        return float(low[0]), float(high[0]), float(low[1]), float(high[1])
 
     def _placed(self, cells: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
         """The places of cells along x (0) or y (1) in the sums, which get room for them.
@@ -82,17 +78,18 @@ class CellMeans:
         while np.ptp(np.append(own, cells)) >= MOST_CELLS:
             self._doubled[axis] += 1
             cells, (own, pairs) = cells >> 1, np.unique(own >> 1, return_index=True)
-            self.counts, self.sums = (
-                np.add.reduceat(of, pairs, dimension) for of in (self.counts, self.sums)
-            )
+            self.counts = np.add.reduceat(self.counts, pairs, dimension)
+            self.sums = np.add.reduceat(self.sums, pairs, dimension)
         every = np.append(own, cells)
-        low, high = int(every.min()), int(every.max())
+        low = int(every.min())
+        high = int(every.max())
         room = [(0, 0)] * 3  # of (value, y, x)
-        room[dimension] = (
-            (int(own[0]) - low, high - int(own[-1])) if len(own) else (0, high - low + 1)
-        )
+        room[dimension] = (0, high - low + 1)
+        if len(own):
+            room[dimension] = (int(own[0]) - low, high - int(own[-1]))
         if any(room[dimension]):
-            self.counts, self.sums = np.pad(self.counts, room[1:]), np.pad(self.sums, room)
+            self.counts = np.pad(self.counts, room[1:])
+            self.sums = np.pad(self.sums, room)
         self._first[axis] = low
         return np.asarray(cells - low)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -47,12 +49,8 @@ WORDS = {
     ),
 }
 """Error of Python's reader → a clearer message."""
-NULLS = [
-    f"{before}{word}{after}"
-    for word in MISSING
-    for before in ("", " ", "  ")
-    for after in ("", " ", "  ")
-]
+SPACES = ("", " ", "  ")
+NULLS = [f"{first}{word}{last}" for word in MISSING for first in SPACES for last in SPACES]
 NULLS += [" " * width for width in range(5, 40)]
 """Cells without a number: Arrow compares them with their spaces."""
 PROBLEM = re.compile(
@@ -80,7 +78,8 @@ class CsvTable(Table):
                     f"the columns of {self.path} are separated by {word}; save it with commas, and"
                     " with points in its numbers"
                 )
-        self._lines_of_names, self._records_of_names = line, 1
+        self._lines_of_names = line
+        self._records_of_names = 1
 
     def assume_names(self, features: Sequence[str], positions: Sequence[int] | None = None) -> None:
         """Name the index column, and the features if there is no header.
@@ -89,11 +88,10 @@ class CsvTable(Table):
         """
         if all(map(is_number, self.names)) and not set(features) <= set(self.names):
             if positions is not None:
-                names = dict(zip(positions, features, strict=True))
-                self.names = [
-                    names.get(number, f"column {number}")
-                    for number in range(1, 1 + len(self.names))
-                ]
+                self.names = [f"column {number}" for number in range(1, 1 + len(self.names))]
+                for position, feature in zip(positions, features, strict=True):
+                    if 0 < position <= len(self.names):
+                        self.names[position - 1] = feature
             elif len(self.names) != 1 + len(features):
                 expected = ", ".join(features[:20]) + (", …" if len(features) > 20 else "")
                 raise TableError(
@@ -110,10 +108,9 @@ class CsvTable(Table):
         """Row numbers as in an editor: the header is 1; a record of several lines has its last."""
         row_of = dict.fromkeys(numbers, 0)
         first = self._records_of_names
+        end = first + max(numbers, default=-1) + 1
         with _text(self.path) as file:
-            rows = islice(
-                records(file, self.path, strict=False), first, first + max(numbers, default=-1) + 1
-            )
+            rows = islice(records(file, self.path, strict=False), first, end)
             row_of |= {record: row for record, (row, _) in enumerate(rows) if record in row_of}
         return [row_of[record] for record in numbers]
 
@@ -130,7 +127,8 @@ class CsvTable(Table):
         import pyarrow as pa
         from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
-        total, end = self.path.stat().st_size, None
+        total = self.path.stat().st_size
+        end = None
         last = self.names[-1] if self.names[-1] in types else LAST
         columns = {last: pa.binary(), **types}
         try:
@@ -140,8 +138,9 @@ class CsvTable(Table):
                 head = file.read(SMALLEST_BLOCK)
                 file.seek(0)
                 bytes_per_row = len(head) / max(head.count(b"\n"), 1)
+                block_size = int(min(max(size * bytes_per_row, SMALLEST_BLOCK), LARGEST_BLOCK))
                 reading = ReadOptions(
-                    block_size=int(min(max(size * bytes_per_row, SMALLEST_BLOCK), LARGEST_BLOCK)),
+                    block_size=block_size,
                     column_names=[*self.names[:-1], last],
                     skip_rows=self._lines_of_names,
                     use_threads=False,
@@ -149,22 +148,18 @@ class CsvTable(Table):
                 conversion = ConvertOptions(
                     column_types=columns, include_columns=list(columns), null_values=NULLS
                 )
-                for batch in open_csv(
-                    file, reading, ParseOptions(newlines_in_values=True), conversion
-                ):
+                parsing = ParseOptions(newlines_in_values=True)
+                for batch in open_csv(file, reading, parsing, conversion):
                     end = batch[last][-1].as_py() if batch.num_rows else end
                     done = min(file.tell() / total, 1.0)
                     for start in range(0, batch.num_rows, size):
-                        yield (
-                            pa.Table.from_batches([batch.slice(start, size)]).select(list(types)),
-                            done,
-                        )
+                        rows = pa.Table.from_batches([batch.slice(start, size)])
+                        yield rows.select(list(types)), done
         except pa.ArrowInvalid as error:
-            with _text(
-                self.path
-            ) as file:  # what is wrong with quotation marks makes all else wrong
-                rows = sum(1 for _ in records(file, self.path))
-            if rows > self._records_of_names:
+            # What is wrong with quotation marks makes all else wrong.
+            with _text(self.path) as text:
+                count = sum(1 for _ in records(text, self.path))
+            if count > self._records_of_names:
                 raise TableError(f"{self.path}: {self._explained(str(error))}") from None
         end = end.encode() if isinstance(end, str) else end
         if isinstance(end, bytes) and (b"\n" in end or b"\r" in end):
@@ -172,7 +167,8 @@ class CsvTable(Table):
 
     def _explained(self, error: str) -> str:
         """An error of Arrow's reader, with the row as in an editor and the name of the column."""
-        if not (match := PROBLEM.search(error)):
+        match = PROBLEM.search(error)
+        if match is None:
             return error
         (row,) = self.row_numbers([int(match["row"] or match["ragged"]) - self._lines_of_names - 1])
         if match["count"]:
@@ -192,13 +188,15 @@ class CsvTable(Table):
 
     def _require_closed_quotes(self) -> None:
         """Raises TableError if the file ends in a quotation, which Arrow reads as one cell."""
-        end, last = "end", [""]
-        before = row = 0
+        end = "end"
+        rows = deque([0], maxlen=2)  # the last two
+        last = [""]
         with _text(self.path) as file:
-            for line, cells in records(file, self.path, strict=False, more=["\n", end]):
-                before, row, last = row, line, cells
+            for row, cells in records(file, self.path, strict=False, more=["\n", end]):
+                rows.append(row)
+                last = cells
         if last != [end]:
-            raise TableError(f"{self.path}: row {before + 1}: {WORDS['unexpected end of data']}")
+            raise TableError(f"{self.path}: row {rows[0] + 1}: {WORDS['unexpected end of data']}")
 
 
 def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -217,7 +215,8 @@ def records(
     more    lines to read after those of the file
     Raises TableError.
     """
-    reader, row = csv.reader(chain(_lines(file, path), more), strict=strict), 0
+    reader = csv.reader(chain(_lines(file, path), more), strict=strict)
+    row = 0
     try:
         for cells in reader:
             row = reader.line_num
@@ -230,7 +229,7 @@ def records(
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
     """The lines of a file. Raises TableError for lines so long that they would fill the memory."""
     row = 0
-    while line := file.readline(LARGEST_BLOCK):
+    for line in iter(partial(file.readline, LARGEST_BLOCK), ""):
         row += 1
         if len(line) == LARGEST_BLOCK and line[-1] not in "\r\n":
             raise TableError(f"{path}: row {row}: more than {LARGEST_BLOCK:,} characters in a line")
@@ -251,11 +250,8 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
         return pa.string()
     with suppress(pa.ArrowInvalid):
         numbers = texts.cast(pa.int64())
-        return (
-            pa.int64()
-            if pc.all(pc.equal(numbers.cast(pa.string()), texts)).as_py()
-            else pa.string()
-        )
+        same = pc.all(pc.equal(numbers.cast(pa.string()), texts)).as_py()
+        return pa.int64() if same else pa.string()
     with suppress(pa.ArrowInvalid):
         texts.cast(pa.float64())
         return pa.float64()
@@ -280,10 +276,9 @@ class CsvSink:
         import pyarrow.csv
 
         self._titles = [title(field) for field in schema]
-        titled = pa.schema(
-            [field.with_name(own) for field, own in zip(schema, self._titles, strict=True)]
-        )
-        plain = not any(mark in own for own in self._titles for mark in ',"\r\n')
+        pairs = zip(schema, self._titles, strict=True)
+        titled = pa.schema([field.with_name(own) for field, own in pairs])
+        plain = not {*"".join(self._titles)} & {*',"\r\n'}
         options = pyarrow.csv.WriteOptions(quoting_header="none" if plain else "needed")
         self._writer = pyarrow.csv.CSVWriter(str(path), titled, write_options=options)
 

@@ -47,19 +47,15 @@ def require_columns(columns: Columns, features: Sequence[str]) -> None:
                 f"`columns`: {len(columns)} positions, but the run has {len(features)} columns of"
                 f" input: {', '.join(features)}; give the position of each, in this order"
             )
-        if least := [position for position in columns if position < 1]:
-            raise QexpError(f"`columns`: there is no column {least[0]}; the first one is 1")
+        for position in columns:
+            if position < 1:
+                raise QexpError(f"`columns`: there is no column {position}; the first one is 1")
         sources = [str(position) for position in columns]
     for source, count in Counter(sources).items():
         if count > 1:
-            both = [
-                f"'{name}'"
-                for name, column in zip(features, sources, strict=True)
-                if column == source
-            ]
-            raise QexpError(
-                f"`columns`: column {source} of the file is given to {' and '.join(both)}"
-            )
+            pairs = zip(features, sources, strict=True)
+            both = " and ".join(f"'{name}'" for name, column in pairs if column == source)
+            raise QexpError(f"`columns`: column {source} of the file is given to {both}")
 
 
 # Rows in chunks: features as a matrix, and the columns that are kept beside them.
@@ -94,47 +90,45 @@ class Rows:
     ) -> None:
         import pyarrow as pa
 
-        self.path, self.units, self._table, self.features = (
-            table.path,
-            table.units,
-            table,
-            list(features),
-        )
+        self.path = table.path
+        self.units = table.units
+        self.features = list(features)
+        self._table = table
         table.require_numbers(features)
         others = table.others(features) if kept is None else kept.names
         table.require(name for name in dict.fromkeys(others) if name in table.names)
         self.kept: pa.Schema = table.types(others) if kept is None else kept
         self.grid = table.grid(features)
-        self._types = {
-            **dict.fromkeys(features, number or pa.float64()),
-            **dict(zip(others, self.kept.types, strict=True)),
-        }
+        self._types = dict.fromkeys(features, number or pa.float64())
+        self._types |= zip(others, self.kept.types, strict=True)
 
     def chunks(self, size: int) -> Iterator[Chunk]:
         """All rows in order, about `size` at a time; of a grid, whole lines. Raises TableError."""
         for rows, done in self._table.pieces(self._types, size):
-            yield Chunk(
-                feature_matrix([rows[name] for name in self.features]),
-                rows.select(self.kept.names),
-                done,
-            )
+            matrix = feature_matrix([rows[name] for name in self.features])
+            yield Chunk(matrix, rows.select(self.kept.names), done)
 
 
 def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
-    """The same rows in chunks of exactly `size`, except for the last."""
+    """Rows in chunks of exactly `size`, except for the last."""
     import pyarrow as pa
 
     features: list[NDArray[np.float32]] = []
     kept: list[pa.Table] = []
-    waiting, done = 0, 0.0
+    waiting = 0
+    done = 0.0
     for chunk in chunks:
         features.append(chunk.features)
         kept.append(chunk.kept)
-        waiting, done = waiting + len(chunk.features), chunk.done
+        waiting = waiting + len(chunk.features)
+        done = chunk.done
         while waiting >= size:
-            matrix, table = np.concatenate(features), pa.concat_tables(kept)
+            matrix = np.concatenate(features)
+            table = pa.concat_tables(kept)
             yield Chunk(matrix[:size], table.slice(0, size), done)
-            features, kept, waiting = [matrix[size:]], [table.slice(size)], waiting - size
+            features = [matrix[size:]]
+            kept = [table.slice(size)]
+            waiting = waiting - size
     if waiting:
         yield Chunk(np.concatenate(features), pa.concat_tables(kept), done)
 
@@ -144,12 +138,10 @@ def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
     import pyarrow.types as types
 
     if len(columns) == 1 and types.is_fixed_size_list(columns[0].type):
-        return np.asarray(columns[0].combine_chunks().flatten().to_numpy()).reshape(
-            len(columns[0]), -1
-        )
-    matrix = np.empty(
-        (len(columns[0]) if columns else 0, len(columns)), dtype=np.float32, order="F"
-    )
+        values = np.asarray(columns[0].combine_chunks().flatten().to_numpy())
+        return values.reshape(len(columns[0]), -1)
+    count = len(columns[0]) if columns else 0
+    matrix = np.empty((count, len(columns)), dtype=np.float32, order="F")
     # numbers that are too large for single precision become infinite
     with np.errstate(over="ignore"):
         for index, column in enumerate(columns):
@@ -210,23 +202,23 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
     columns  names or positions of the features in the file, where they differ from the features'
              own names
     """
-    if columns is None or isinstance(columns, Mapping):
-        names = [(columns or {}).get(name, name) for name in features]
+    columns = {} if columns is None else columns
+    if isinstance(columns, Mapping):
+        names = [columns.get(name, name) for name in features]
         table = open_table(path, unnamed=names)
         try:
             return Rows(table, names)
         except TableError as error:
-            lacking = [
-                name for name in features if name not in (columns or {}) and name not in table.names
-            ]
+            lacking = [name for name in features if name not in {*columns, *table.names}]
             meant = {name: nearest(name, table.names) for name in lacking}
             if not meant or None in meant.values() or len(set(meant.values())) < len(meant):
                 raise
             raise TableError(
-                f"{error}\nif so, say it: `columns={ {**(columns or {}), **meant} }`"
+                f"{error}\nif so, say it: `columns={ {**columns, **meant} }`"
             ) from None
     table = open_table(path, unnamed=features, positions=columns)
-    if (greatest := max(columns)) > len(table.names):
+    greatest = max(columns)
+    if greatest > len(table.names):
         raise TableError(f"{table.path} has {len(table.names)} columns, and no column {greatest}")
     return Rows(table, [table.names[position - 1] for position in columns])
 

@@ -30,9 +30,8 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             # By its content, GDAL would also open a list of other files.
-            dataset = rasterio.open(
-                path, driver="GTiff" if path.suffix.lower() in (".tif", ".tiff") else None
-            )
+            driver = "GTiff" if path.suffix.lower() in (".tif", ".tiff") else None
+            dataset = rasterio.open(path, driver=driver)
     except rasterio.errors.RasterioError as error:
         raise TableError(f"{path} cannot be read as a raster: {error}") from None
     other = sorted({kind for kind in dataset.dtypes if np.dtype(kind).kind not in "biuf"})
@@ -49,12 +48,9 @@ def beside(path: Path) -> list[Path]:
     """
     if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
         return []
-    names = (
-        path.name + ".aux.xml",
-        path.name + ".msk",
-        *(path.stem + of for of in (".tfw", ".TFW", ".wld")),
-    )
-    there = [file for name in names if (file := path.with_name(name)).is_file()]
+    names = [f"{path.name}.aux.xml", f"{path.name}.msk"]
+    names += [f"{path.stem}{ending}" for ending in (".tfw", ".TFW", ".wld")]
+    there = [file for file in map(path.with_name, names) if file.is_file()]
     if not there:
         return []
     import rasterio
@@ -139,7 +135,8 @@ def read_bands(
         ) from None
     values: Array = stored.astype(np.float64).filled(np.nan)
     for index, band in enumerate(bands):
-        scale, offset = dataset.scales[band - 1], dataset.offsets[band - 1]
+        scale = dataset.scales[band - 1]
+        offset = dataset.offsets[band - 1]
         if (scale, offset) != (1, 0):
             values[index] = values[index] * scale + offset
     return values

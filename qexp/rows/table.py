@@ -46,8 +46,8 @@ NINES = [
     for decimals in range(4)
 ]
 NO_DATA = [
-    *(-of for _, of in NINES),
-    *(of for digits, of in NINES if digits > 2),
+    *(-number for _, number in NINES),
+    *(number for digits, number in NINES if digits > 2),
     -999.25,
     -32768,
     32767,
@@ -89,7 +89,8 @@ def codes(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
     if not usual.any() or usual.all():
         return []
     others = values[~usual]
-    low, high = float(others.min()), float(others.max())
+    low = float(others.min())
+    high = float(others.max())
     far = max(high - low, abs(low), abs(high))
     return [
         code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far
@@ -102,7 +103,8 @@ def usual_codes(values: NDArray[np.floating], factor: float = 1.0) -> NDArray[np
 
     None where neither the least nor the largest is one.
     """
-    double, single = np.array(NO_DATA) * factor, np.array(NO_DATA, np.float32)
+    double = np.array(NO_DATA) * factor
+    single = np.array(NO_DATA, np.float32)
     either = np.concatenate([double, double.astype(np.float32), single * np.float32(factor)])
     ends = np.array([end.reduce(values, axis=None) for end in (np.fmin, np.fmax) if values.size])
     if not (np.isin(ends, either) | (np.abs(ends) >= HUGE_NUMBER)).any():

@@ -73,15 +73,14 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
 
     def values_of(rows: NDArray[np.int64]) -> NDArray[Any]:
         values = read(rows)
-        return (
-            values.reshape(len(rows), -1)
-            if visible is None
-            else values[..., visible].reshape(len(rows), -1)
-        )
+        if visible is not None:
+            values = values[..., visible]
+        return values.reshape(len(rows), -1)
 
     (low, high, share), mark = np.zeros((3, count)), np.zeros(count, np.int64)
     size = values_of(np.arange(1)).shape[1]
-    for start in range(0, count, step := max(1, NUMBERS_TOGETHER // size)):
+    step = max(1, NUMBERS_TOGETHER // size)
+    for start in range(0, count, step):
         some = np.arange(start, min(start + step, count))
         values = values_of(some)
         low[some], high[some] = values.min(axis=1), values.max(axis=1)
@@ -89,9 +88,10 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
             ((values == end[some, None]).sum(axis=1) - 1) / max(size - 1, 1) for end in (low, high)
         ]
         share[some] = np.max([*ends, (values == 0).mean(axis=1)], axis=0)
-        mark[some] = [hash(of.tobytes()) for of in values]
+        mark[some] = [hash(sample.tobytes()) for sample in values]
     constant = (low == high) & ((size > 1) | (low == 0))
-    others, different = (low < high) if size > 1 else (low != 0), len(np.unique(low[constant]))
+    others = (low < high) if size > 1 else (low != 0)
+    different = len(np.unique(low[constant]))
     natural = size == 1 or (different > 1 and size < FEW_VALUES)
     if others.any() and constant.any():
         half = min((1 + share[others].min()) / 2, 1 - 1.5 / size)
@@ -100,18 +100,12 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
     numbers = np.flatnonzero(constant & (others.any() | (different == 1)))
     numbers = _stretch(numbers, count) if natural and len(numbers) else numbers
     value = float(low[numbers[0]]) if len(numbers) and not np.ptp(low[numbers]) else None
-    _, first, of = np.unique(mark, return_index=True, return_inverse=True)
-    repeated = np.flatnonzero(
-        (first[of] != np.arange(count)) & (low < high) & np.isfinite(high - low)
-    )
-    coarse = {
-        row: _coarse(values_of(np.array([row]))[0]) for row in {*first[of[repeated]].tolist()}
-    }
-    copies = [
-        [row, original, coarse[original]]
-        for row in repeated.tolist()
-        for original in [int(first[of[row]])]
-    ]
+    _, firsts, inverse = np.unique(mark, return_index=True, return_inverse=True)
+    first = firsts[inverse]  # sample of the same mark
+    repeated = np.flatnonzero((first != np.arange(count)) & (low < high) & np.isfinite(high - low))
+    originals = {*first[repeated].tolist()}
+    coarse = {row: _coarse(values_of(np.array([row]))[0]) for row in originals}
+    copies = [[row, int(first[row]), coarse[first[row]]] for row in repeated.tolist()]
     copies = [copy for copy in copies if copy[2] is not None]
     return {"constant": numbers.tolist(), "value": value, "natural": natural, "copies": copies}
 
@@ -127,7 +121,8 @@ def in_words(
     parameters  (sample, parameter), on which samples depend
     """
     numbers = np.array(found["constant"], np.int64)
-    numbers, of_all = numbers[usable[numbers]], f"of {int(usable.sum()):,} {samples}"
+    numbers = numbers[usable[numbers]]
+    of_all = f"of {int(usable.sum()):,} {samples}"
     if len(numbers) and not (found["natural"] and _explained(numbers, usable, parameters)):
         constant = "constant" if found["value"] is None else f"{found['value']:g} throughout"
         together = len(numbers) > 1 and np.ptp(numbers) == len(numbers) - 1
@@ -140,7 +135,8 @@ def in_words(
     if parameters.shape[1]:
         differ &= (parameters[rows] != parameters[originals]).any(axis=1)
     if differ.any():
-        row, original = int(rows[differ][0]), int(originals[differ][0])
+        row = int(rows[differ][0])
+        original = int(originals[differ][0])
         which = f"the first: that of {row} is that of {original}"
         although = ", although their parameters differ" if parameters.shape[1] else ""
         yield (
@@ -156,15 +152,13 @@ def targets_among(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -
     """What is said of inputs that are linear in an output, (sample,) each, as copies are."""
     for target, all_wanted in outputs.items():
         for name, column in inputs.items():
-            of, wanted = (values[~np.isnan(column)] for values in (column, all_wanted))
-            if len(of) <= FEWEST or not np.ptp(of) or not np.ptp(wanted):
+            known = column[~np.isnan(column)]
+            wanted = all_wanted[~np.isnan(column)]
+            if len(known) <= FEWEST or not np.ptp(known) or not np.ptp(wanted):
                 continue
-            if 1 - np.corrcoef(of, wanted)[0, 1] ** 2 < LINEAR:
-                what = (
-                    "the output"
-                    if np.allclose(of, wanted, 1e-3)
-                    else "a linear function of the output"
-                )
+            if 1 - np.corrcoef(known, wanted)[0, 1] ** 2 < LINEAR:
+                is_copy = np.allclose(known, wanted, 1e-3)
+                what = "the output" if is_copy else "a linear function of the output"
                 way_out = "leave it out, unless it is known where the output is not"
                 yield f"'{name}' is {what} '{target}', which a network learns to copy: {way_out}"
 
@@ -179,8 +173,10 @@ def _explained(numbers: Numbers, usable: NDArray[np.bool_], parameters: Values) 
 
     rest = usable.copy()
     rest[numbers] = False
-    pairs = [(of[numbers], of[rest]) for of in parameters.T if rest.any()]
-    return any(ks_2samp(some, others).pvalue < EXPLAINED for some, others in pairs)
+    if not rest.any():
+        return False
+    tests = [ks_2samp(parameter[numbers], parameter[rest]) for parameter in parameters.T]
+    return any(test.pvalue < EXPLAINED for test in tests)
 
 
 def _stretch(numbers: Numbers, count: int) -> Numbers:

@@ -34,31 +34,10 @@ TEXTS = "vlen-utf8"
 """The codec without which objects (`|O`) may be anything."""
 
 CODECS = {
-    *(
-        "adler32",
-        "astype",
-        "bitround",
-        "blosc",
-        "bytes",
-        "bz2",
-        "crc32",
-        "crc32c",
-        "delta",
-        "fixedscaleoffset",
-    ),
-    *(
-        "fletcher32",
-        "gzip",
-        "lz4",
-        "lzma",
-        "packbits",
-        "quantize",
-        "sharding_indexed",
-        "shuffle",
-        "transpose",
-    ),
-    *("zlib", "zstd", TEXTS),
-}
+    "adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta",
+    "fixedscaleoffset", "fletcher32", "gzip", "lz4", "lzma", "packbits", "quantize",
+    "sharding_indexed", "shuffle", "transpose", "zlib", "zstd", TEXTS,
+}  # fmt: skip
 """Those that turn bytes into numbers and texts, and do nothing else."""
 
 
@@ -68,16 +47,14 @@ def open_store(path: Path) -> xarray.Dataset:
         import xarray
         import zarr  # noqa: F401 - xarray's own error names no extra
     for library, least in LEAST_VERSIONS.items():
-        there, needed = (
-            [*map(int, re.findall(r"\d+", of))] for of in (metadata.version(library), least)
-        )
-        if there < needed:
+        if _numbers(metadata.version(library)) < _numbers(least):
             raise MissingExtraError(
                 f"{path}: this needs a newer {library}: pip install '{library}>={least}'"
             )
     try:
         for file in path.rglob("*"):
-            if not (stat.S_ISREG(mode := file.lstat().st_mode) or stat.S_ISDIR(mode)):
+            mode = file.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise TableError(
                     f"{file} is a link or no plain file; copy what it stands for into the store"
                 )
@@ -96,43 +73,37 @@ def open_store(path: Path) -> xarray.Dataset:
         raise TableError(f"{path} cannot be read as Zarr: {error}") from None
 
 
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
 def _require_known(file: Path) -> None:
     """Raise TableError for an array whose type or codecs are not known here."""
     document = json.loads(files.read_bytes(file, LARGEST_DESCRIPTION))
     if not isinstance(document, dict) or document.get("node_type") == "group":
         return
-    codecs = {
-        *_codecs(
-            [
-                document.get(key)
-                for key in ("filters", "compressor", "codecs", "storage_transformers")
-            ]
-        )
-    }
-    if unknown := sorted(codecs - CODECS):
+    steps = ("filters", "compressor", "codecs", "storage_transformers")
+    codecs = {*_codecs([document.get(key) for key in steps])}
+    unknown = sorted(codecs - CODECS)
+    if unknown:
         raise TableError(
             f"{file}: codec '{unknown[0]}' is not decoded here; known: {', '.join(sorted(CODECS))}"
         )
     declared = document.get("dtype", document.get("data_type"))
     kind = declared.get("name") if isinstance(declared, dict) else declared
-    if (
-        not isinstance(kind, str)
-        or not TYPES.fullmatch(kind)
-        or (kind == "|O" and TEXTS not in codecs)
-    ):
+    known = isinstance(kind, str) and TYPES.fullmatch(kind)
+    if not known or (kind == "|O" and TEXTS not in codecs):
         raise TableError(
             f"{file}: values of the type {kind} are not decoded here; save numbers, or texts as"
             f" {TEXTS}"
         )
-    grid = (
-        document.get("chunk_grid", {})
-        .get("configuration", {})
-        .get("chunk_shape", document.get("chunks"))
-    )
+    grid = document.get("chunk_grid", {}).get("configuration", {})
+    shape = grid.get("chunk_shape", document.get("chunks"))
     width = re.search(r"[SU](\d+)|length_bytes\D+(\d+)", json.dumps(declared))
-    size = math.prod(grid) * (4 * int(width[1] or width[2]) if width else 8)
+    size = math.prod(shape) * (4 * int(width[1] or width[2]) if width else 8)
+    folder = file.parent
     formats.require_bounded(
-        str(file.parent), size, lambda: sum(of.stat().st_size for of in file.parent.rglob("*"))
+        str(folder), size, lambda: sum(path.stat().st_size for path in folder.rglob("*"))
     )
 
 
@@ -146,6 +117,5 @@ def _codecs(steps: Any) -> Iterator[str]:
     elif isinstance(steps, dict):
         inner = steps.get("configuration")
         others = inner.values() if isinstance(inner, dict) else []
-        yield from _codecs(
-            [steps.get("id"), steps.get("name"), *(of for of in others if not isinstance(of, str))]
-        )
+        nested = [value for value in others if not isinstance(value, str)]
+        yield from _codecs([steps.get("id"), steps.get("name"), *nested])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from qexp.base import files, formats
 from qexp.base.files import locked
@@ -28,8 +29,7 @@ def saved_views(workspace: Workspace) -> dict[str, str]:
         views = formats.read_json(file)
     except FileNotFoundError:
         return {}
-    addresses = views.values() if isinstance(views, dict) else [None]
-    if not all(isinstance(one, str) and _leads(one) for one in addresses):
+    if not isinstance(views, dict) or not all(map(_leads, views.values())):
         raise DamagedError(
             f"{workspace.shown(file)} does not hold names and addresses of views; repair or"
             " delete it"
@@ -63,8 +63,10 @@ def delete_view(workspace: Workspace, name: str) -> None:
             raise NotFoundError(f"there is no view '{name}'")
 
 
-def _leads(address: str) -> bool:
+def _leads(address: Any) -> bool:
     """Whether it is the address of a page of runs of this server."""
+    if not isinstance(address, str):
+        return False
     path = address.partition("?")[0]
     found = path in PAGES or path.startswith(tuple(page for page in PAGES if page.endswith("/")))
     return found and len(address) <= LONGEST_ADDRESS and address.isascii() and address.isprintable()
