@@ -49,10 +49,10 @@ class Rule:
     """The module of the operation with the weight; of the only such one if no pattern names it."""
     variable: str | None = None
     """The variable whose transform has the number; `$output` for the only output."""
-    to: str | None = None
+    weight: str | None = None
     """The weight, by its name in the operation or the transform."""
     equals: str | float | None = None
-    """Instead of `to`: what the tensor must equal; a constant of the operation, or a number."""
+    """Instead of a weight: what the tensor must equal; a constant of the operation, or a number."""
     steps: tuple[Mapping[str, Any], ...] = ()
     """How the tensor is rearranged, in order; see `rearranged`."""
 
@@ -64,7 +64,7 @@ class Rules:
     name: str
     description: str
     document: Mapping[str, Any]
-    within: tuple[str, ...]
+    outer_keys: tuple[str, ...]
     """Keys under which the tensors may stand, such as `state_dict`."""
     tensors: tuple[Rule, ...]
     left_out: tuple[tuple[re.Pattern[str], str], ...]
@@ -96,15 +96,12 @@ def read_rules(file: Path) -> Rules:
 def shipped() -> Mapping[str, Rules]:
     """The rules that come with qexp, by name."""
     folder = files("qexp.foreign") / "rules"
-    names = sorted(
-        file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json")
-    )
-    documents = {
-        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names
-    }
-    return {
-        name: parse_rules(document, name, f"{name}.json") for name, document in documents.items()
-    }
+    rules = {}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        name = file.name.removesuffix(".json")
+        if name != file.name:
+            rules[name] = parse_rules(json.loads(file.read_text(encoding="utf-8")), name, file.name)
+    return rules
 
 
 def find_rules(reference: str) -> Rules:
@@ -124,28 +121,36 @@ def schema() -> Any:
 
 def parse_rules(document: Any, name: str, file: str) -> Rules:
     """The rules of a document; `file` is its name in errors. Raises SpecError with all problems."""
-    problems = [
-        Problem(file, tuple(error.absolute_path), error.message[:200])
-        for error in Draft202012Validator(schema()).iter_errors(document)
-    ] or _in_patterns(document, file)
+    errors = Draft202012Validator(schema()).iter_errors(document)
+    problems = [Problem(file, tuple(error.absolute_path), error.message[:200]) for error in errors]
+    problems = problems or _in_patterns(document, file)
     if problems:
         raise SpecError(problems)
+    left_out = [
+        (re.compile(rule["from"]), rule["because"]) for rule in document.get("left_out", ())
+    ]
     return Rules(
-        name,
-        document["description"],
-        document,
-        tuple(document.get("within", ())),
-        tuple(_rule(rule) for rule in document["tensors"]),
-        tuple((re.compile(rule["from"]), rule["because"]) for rule in document.get("left_out", ())),
-        document.get("deviation") == "population",
-        float(document.get("azimuth", 0.0)),
-        document.get("azimuth_holds_at", {}),
+        name=name,
+        description=document["description"],
+        document=document,
+        outer_keys=tuple(document.get("within", ())),
+        tensors=tuple(map(_rule, document["tensors"])),
+        left_out=tuple(left_out),
+        population=document.get("deviation") == "population",
+        azimuth=float(document.get("azimuth", 0.0)),
+        azimuth_holds_at=document.get("azimuth_holds_at", {}),
     )
 
 
 def _rule(document: Mapping[str, Any]) -> Rule:
-    texts = {key: document.get(key) for key in ("module", "variable", "to", "equals")}
-    return Rule(re.compile(document["from"]), steps=tuple(document.get("steps", ())), **texts)
+    return Rule(
+        pattern=re.compile(document["from"]),
+        module=document.get("module"),
+        variable=document.get("variable"),
+        weight=document.get("to"),
+        equals=document.get("equals"),
+        steps=tuple(document.get("steps", ())),
+    )
 
 
 def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
@@ -155,20 +160,14 @@ def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
             try:
                 groups = set(re.compile(rule["from"]).groupindex)
             except (re.error, RecursionError, OverflowError) as error:
-                problems.append(
-                    Problem(file, (key, index, "from"), f"is not a regular expression: {error}")
-                )
+                message = f"is not a regular expression: {error}"
+                problems.append(Problem(file, (key, index, "from"), message))
                 continue
             groups |= {"last", *(RANKED if "number" in groups else ())}
             needed = {placeholder[2] for placeholder in PLACEHOLDER.finditer(rule.get("to", ""))}
-            problems += [
-                Problem(
-                    file,
-                    (key, index, "to"),
-                    f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there",
-                )
-                for name in sorted(needed - groups)
-            ]
+            for name in sorted(needed - groups):
+                message = f"'{{{name}}}' is not a group of 'from'; write (?P<{name}>…) there"
+                problems.append(Problem(file, (key, index, "to"), message))
     return problems
 
 
@@ -214,10 +213,8 @@ def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target
     account = Account(rules)
     for name in tensors:
         _match(name, account, tensors, target)
-    shapes = {
-        name: tuple(tensor.shape)
-        for name, tensor in target.model.network.state_dict(prefix="network.").items()
-    }
+    weights = target.model.network.state_dict(prefix="network.")
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name, (source, steps) in account.sources.items():
         _check_shape(name, source, steps, tensors[source].shape, account, target, shapes)
     for name, shape in shapes.items():
@@ -232,7 +229,8 @@ def _match(
     name: str, account: Account, tensors: Mapping[str, StoredTensor], target: Target
 ) -> None:
     """Note what the rules say of one tensor."""
-    rules, inner_name = account.rules, _within(name, account.rules.within)
+    rules = account.rules
+    inner_name = _inner_name(name, rules)
     has_rule, lacking = False, list[str]()
     for rule in rules.tensors:
         match = rule.pattern.fullmatch(inner_name)
@@ -246,7 +244,7 @@ def _match(
         if rule.equals is not None:
             account.equal.append((name, prefix, rule))
             continue
-        names = (_within(other, rules.within) for other in tensors)
+        names = [_inner_name(other, rules) for other in tensors]
         weight = f"{prefix}.{_fill(rule, match, names, target, prefix)}"
         if weight in account.sources:
             account.problems.append(
@@ -273,8 +271,8 @@ def _lacking(rule: Rule, match: re.Match[str]) -> str:
     return f"{operation} with the module '{rule.module}'" if rule.module is not None else operation
 
 
-def _within(name: str, keys: Sequence[str]) -> str:
-    for key in keys:
+def _inner_name(name: str, rules: Rules) -> str:
+    for key in rules.outer_keys:
         name = name.removeprefix(f"{key}.")
     return name
 
@@ -300,14 +298,13 @@ def _fill(
     rule: Rule, match: re.Match[str], names: Iterable[str], target: Target, prefix: str
 ) -> str:
     """The name of a weight with the groups of the pattern inserted."""
-    to, groups = rule.to or "", dict(match.groupdict())
+    weight = rule.weight or ""
+    groups = dict(match.groupdict())
     operation = target.model.get_submodule(prefix)
     groups.setdefault("last", str(sum(1 for _ in operation.children()) - 1))
-    if any(placeholder[2] in RANKED for placeholder in PLACEHOLDER.finditer(to)):
-        numbers = {
-            _number(other) for name in names if (other := rule.pattern.fullmatch(name)) is not None
-        }
-        rank = sorted(numbers).index(_number(match))
+    if any(placeholder[2] in RANKED for placeholder in PLACEHOLDER.finditer(weight)):
+        matches = filter(None, map(rule.pattern.fullmatch, names))
+        rank = sorted(set(map(_number, matches))).index(_number(match))
         weighted = [
             name
             for name, layer in operation.named_modules()
@@ -325,7 +322,7 @@ def _fill(
             return value
         return str(int(factor or 1) * int(value) + int(addend or 0)) if value.isdecimal() else value
 
-    return PLACEHOLDER.sub(insert, to)
+    return PLACEHOLDER.sub(insert, weight)
 
 
 def _number(match: re.Match[str]) -> int:
@@ -350,9 +347,8 @@ def _check_shape(
         account.problems.append(f"left over: {source} {list(shape)}, since the model has no {name}")
         return
     try:
-        result = tuple(
-            rearranged(torch.empty(shape, device="meta"), steps, _input_of(name, target)).shape
-        )
+        empty = torch.empty(shape, device="meta")
+        result = tuple(rearranged(empty, steps, _input_of(name, target)).shape)
     except (RuntimeError, IndexError, ValueError) as error:
         first = str(error).splitlines()[0]
         account.problems.append(
@@ -368,15 +364,10 @@ def _check_shape(
 
 def _input_of(name: str, target: Target) -> Shape | None:
     """The shape of the input of the operation that a tensor belongs to."""
-    operations = target.inputs.items()
-    return next(
-        (
-            shape
-            for operation, shape in operations
-            if name.startswith(f"network.operations.{operation}.")
-        ),
-        None,
-    )
+    for operation, shape in target.inputs.items():
+        if name.startswith(f"network.operations.{operation}."):
+            return shape
+    return None
 
 
 def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> Tensor:
@@ -403,9 +394,8 @@ def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> T
             case {"reshape": shape}:
                 tensor = tensor.reshape(shape)
             case {"slice": [axis, first, end]}:
-                tensor = tensor.narrow(
-                    axis, first, (tensor.shape[axis] if end is None else end) - first
-                )
+                end = tensor.shape[axis] if end is None else end
+                tensor = tensor.narrow(axis, first, end - first)
             case {"flattened": _} if of_input is not None and len(of_input) == 3:
                 channels, *sides = of_input
                 tensor = tensor.unflatten(-1, (*sides, channels)).movedim(-1, -3).flatten(-3)
@@ -416,14 +406,14 @@ def values(
     account: Account, tensors: Mapping[str, StoredTensor], target: Target
 ) -> dict[str, Tensor]:
     """The tensors of a model that an account takes from the file."""
-    return {
-        name: (
-            tensors[source].read().flatten().float()
-            if transformed_by(name) is not None
-            else rearranged(tensors[source].read(), steps, _input_of(name, target)).contiguous()
-        )
-        for name, (source, steps) in account.sources.items()
-    }
+    taken = {}
+    for name, (source, steps) in account.sources.items():
+        tensor = tensors[source].read()
+        if transformed_by(name) is not None:
+            taken[name] = tensor.flatten().float()
+        else:
+            taken[name] = rearranged(tensor, steps, _input_of(name, target)).contiguous()
+    return taken
 
 
 def unequal(
@@ -432,23 +422,16 @@ def unequal(
     """Problems of tensors that must equal constants of the model, which has its values by now."""
     for name, prefix, rule in account.equal:
         tensor = rearranged(tensors[name].read(), rule.steps)
-        constant = (
-            getattr(model.get_submodule(prefix), rule.equals)
-            if isinstance(rule.equals, str)
-            else rule.equals
-        )
+        constant: Any = rule.equals
+        if isinstance(rule.equals, str):
+            constant = getattr(model.get_submodule(prefix), rule.equals)
+            what = f"'{rule.equals}' of {prefix}"
+        else:
+            what = f"{rule.equals:g}"
         expected = torch.as_tensor(constant, dtype=tensor.dtype)
         if expected.dim() and expected.shape != tensor.shape:
-            yield (
-                f"{name} is {list(tensor.shape)}, but '{rule.equals}' of {prefix} is"
-                f" {list(expected.shape)}"
-            )
+            yield f"{name} is {list(tensor.shape)}, but {what} is {list(expected.shape)}"
         elif not bool(((tensor - expected).abs() <= LARGEST_DIFFERENCE).all()):
-            what = (
-                f"'{rule.equals}' of {prefix}"
-                if isinstance(rule.equals, str)
-                else f"{rule.equals:g}"
-            )
             yield f"{name} differs from {what}, which is fixed here"
 
 
@@ -460,11 +443,9 @@ def other_settings(
         there = settings.get(source.rpartition("/")[0], {}).get("epsilon")
         owner = model.get_submodule(name.rpartition(".")[0])
         here = getattr(owner, "eps", None)
-        if (
-            isinstance(there, float)
-            and isinstance(here, float)
-            and abs(there - here) > 1e-3 * max(there, here)
-        ):
+        if not isinstance(there, float) or not isinstance(here, float):
+            continue
+        if abs(there - here) > 1e-3 * max(there, here):
             yield (
                 f"{source}: adds epsilon {there:g} to variances, but {name} adds {here:g}; set it"
                 " in the model"

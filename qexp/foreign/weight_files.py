@@ -77,10 +77,7 @@ def open_pytorch(file: Path) -> Iterator[Contents]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsFileError(file, f"cannot be read: {error.strerror or error}") from None
-    except (
-        Exception
-        # whatever bytes that are no pickle of torch, or a hostile one, make its reader raise
-    ) as error:
+    except Exception as error:  # whatever other bytes, or a hostile pickle, make its reader raise
         raise WeightsFileError(file, _why(error)) from None
     yield Contents(dict(_tensors(content, file)))
 
@@ -103,11 +100,9 @@ def _why(error: Exception) -> str:
     message = str(error)
     if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to execute the file
         refused = REFUSED.search(message)
-        what = (
-            f": '{refused[1]}', which would have to be executed to read it, and is not"
-            if refused
-            else ""
-        )
+        what = ""
+        if refused:
+            what = f": '{refused[1]}', which would have to be executed to read it, and is not"
         return (
             f"holds something other than tensors{what}; in the program that wrote it, save the"
             " tensors alone: torch.save(model.state_dict(), FILE)"
@@ -129,19 +124,14 @@ def _tensors(content: Any, file: Path) -> Iterator[tuple[str, StoredTensor]]:
             yield name, _stored_pytorch(value, name, file)
         elif isinstance(value, dict | list | tuple):
             entries = value.items() if isinstance(value, dict) else enumerate(value)
-            waiting += reversed(
-                [(f"{name}.{key}" if name else str(key), entry) for key, entry in entries]
-            )
+            prefix = f"{name}." if name else ""
+            waiting += reversed([(f"{prefix}{key}", entry) for key, entry in entries])
     raise WeightsFileError(file, f"has more than {MOST_ENTRIES:,} entries")
 
 
 def _stored_pytorch(tensor: Tensor, name: str, file: Path) -> StoredTensor:
-    if (
-        tensor.layout != torch.strided
-        or tensor.is_quantized
-        or tensor.is_complex()
-        or tensor.is_meta
-    ):
+    is_other = tensor.is_quantized or tensor.is_complex() or tensor.is_meta
+    if tensor.layout != torch.strided or is_other:
         raise WeightsFileError(
             file, f"'{name}' is not a plain tensor: {tensor.layout}, {tensor.dtype}"
         )
@@ -154,12 +144,8 @@ def _stored_pytorch(tensor: Tensor, name: str, file: Path) -> StoredTensor:
 
 def plain(tensor: Tensor) -> Tensor:
     """A copy in single precision; of whole numbers, the numbers."""
-    return (
-        tensor.detach()
-        .to(torch.float32 if tensor.is_floating_point() else torch.int64)
-        .contiguous()
-        .clone()
-    )
+    kind = torch.float32 if tensor.is_floating_point() else torch.int64
+    return tensor.detach().to(kind).contiguous().clone()
 
 
 # Arrays in an HDF5 file of unknown origin: only what lies in the file itself, as plain numbers, is
@@ -221,13 +207,10 @@ def _stored_hdf5(array: h5py.Dataset, path: str, file: Path) -> StoredTensor:
 
 
 def _from_numpy(array: Any) -> Tensor:
+    kind = np.float32 if array.dtype.kind == "f" else np.int64
     # what is too large for single precision is infinite, which is refused later
     with np.errstate(over="ignore"):
-        return plain(
-            torch.from_numpy(
-                np.asarray(array, dtype=np.float32 if array.dtype.kind == "f" else np.int64)
-            )
-        )
+        return plain(torch.from_numpy(np.asarray(array, dtype=kind)))
 
 
 # Keras' files of weights, `.h5` and `.keras`, without TensorFlow: every weight by its layer,
@@ -280,13 +263,11 @@ def open_keras(file: Path) -> Iterator[Contents]:
     config = _parsed(description, file)
     names = dict(_numbered(config, ""))
     with open_hdf5(io.BytesIO(weights), file) as content:
-        arrays = {
+        arrays = {}
+        for path, array in arrays_in(content, file).items():
             # Early versions of Keras 3 had another name for the folder of the layers.
-            names.get(
-                path.replace("_layer_checkpoint_dependencies", "layers").replace("\\", "/"), path
-            ): array
-            for path, array in arrays_in(content, file).items()
-        }
+            present = path.replace("_layer_checkpoint_dependencies", "layers").replace("\\", "/")
+            arrays[names.get(present, path)] = array
         yield Contents(arrays, _settings(config))
 
 
@@ -297,26 +278,17 @@ def _unpacked(file: Path) -> tuple[bytes, bytes]:
             for name in (CONFIG, WEIGHTS):
                 if name not in sizes:
                     raise WeightsFileError(file, f"has no {name}, as archives of Keras 3 have")
-            if (
-                sum(sizes[name] for name in (CONFIG, WEIGHTS))
-                > LARGEST_GROWTH * file.stat().st_size
-            ):
+            if sizes[CONFIG] + sizes[WEIGHTS] > LARGEST_GROWTH * file.stat().st_size:
                 raise WeightsFileError(file, "would become too large when it is unpacked")
             return archive.read(CONFIG), archive.read(WEIGHTS)
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        NotImplementedError,
-        ValueError,
-        EOFError,
-        RuntimeError,
-    ) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError) as error:
         raise WeightsFileError(file, f"is damaged, or not an archive of Keras 3: {error}") from None
 
 
 def _parsed(description: str | bytes, file: Path) -> dict[str, Any]:
     with suppress(ValueError, RecursionError, TypeError):
-        if isinstance(config := json.loads(description), dict):
+        config = json.loads(description)
+        if isinstance(config, dict):
             return config
     raise WeightsFileError(file, "its description of the network is not a JSON object")
 
@@ -324,16 +296,11 @@ def _parsed(description: str | bytes, file: Path) -> dict[str, Any]:
 def _by_layer(arrays: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """`layer/weight` → array; whole paths if two names are equal, or without a layer."""
     of_model = any(path.startswith(f"{MODEL}/") for path in arrays)
-    paths = [
-        path
-        for path in arrays
-        if (path.startswith(f"{MODEL}/") if of_model else not path.startswith(OPTIMIZER))
-    ]
-    names = {
-        path: "/".join(path.removesuffix(":0").split("/")[-2:])
-        for path in paths
-        if not NUMBERED.fullmatch(path)
-    }
+    names = {}
+    for path in arrays:
+        is_weight = path.startswith(f"{MODEL}/") if of_model else not path.startswith(OPTIMIZER)
+        if is_weight and not NUMBERED.fullmatch(path):
+            names[path] = "/".join(path.removesuffix(":0").split("/")[-2:])
     if len(set(names.values())) < len(names):
         names = {path: path.removeprefix(f"{MODEL}/").removesuffix(":0") for path in names}
     return {names.get(path, path): array for path, array in arrays.items()}
@@ -358,25 +325,22 @@ def _settings(config: Mapping[str, Any], depth: int = 0) -> dict[str, Mapping[st
     return settings
 
 
-def _numbered(config: Mapping[str, Any], before: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+def _numbered(config: Mapping[str, Any], parent: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Path of a layer's numbered weight in the archive → `layer/weight`.
 
     A layer's path is its class, in small letters, with a number from the second one on.
     """
     counts: dict[str, int] = {}
     for kind, name, layer in _layers(config, depth):
-        snake_case = re.sub(
-            r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)
-        ).lower()
+        words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind)
+        snake_case = re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
         number = counts[snake_case] = counts.get(snake_case, -1) + 1
-        path = f"{before}layers/{snake_case}{f'_{number}' if number else ''}"
-        absent = [
-            weight for setting, weight in ABSENT.items() if layer["config"].get(setting) is False
-        ]
+        path = f"{parent}layers/{snake_case}{f'_{number}' if number else ''}"
+        settings = layer["config"]
+        absent = [weight for key, weight in ABSENT.items() if settings.get(key) is False]
         weights = [weight for weight in VARIABLES.get(kind, ()) if weight not in absent]
-        yield from (
-            (f"{path}/vars/{index}", f"{name}/{weight}") for index, weight in enumerate(weights)
-        )
+        for index, weight in enumerate(weights):
+            yield f"{path}/vars/{index}", f"{name}/{weight}"
         yield from _numbered(layer, f"{path}/", depth + 1)
 
 
@@ -412,15 +376,12 @@ def open_safetensors(file: Path) -> Iterator[Contents]:
     """The tensors of a file. Raises WeightsFileError."""
     try:
         with safe_open(file, framework="pt") as content:
-            yield Contents(
-                {
-                    name: StoredTensor(
-                        tuple(content.get_slice(name).get_shape()),
-                        partial(_read_safetensors, content, name, file),
-                    )
-                    for name in content.keys()  # noqa: SIM118 - not a dict
-                }
-            )
+            tensors = {}
+            for name in content.keys():  # noqa: SIM118 - not a dict
+                shape = tuple(content.get_slice(name).get_shape())
+                read = partial(_read_safetensors, content, name, file)
+                tensors[name] = StoredTensor(shape, read)
+            yield Contents(tensors)
     except (SafetensorError, OSError) as error:
         raise WeightsFileError(file, f"is damaged, or not a file of safetensors: {error}") from None
 

@@ -7,7 +7,6 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -229,7 +228,7 @@ def records(
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
     """The lines of a file. Raises TableError for lines so long that they would fill the memory."""
     row = 0
-    for line in iter(partial(file.readline, LARGEST_BLOCK), ""):
+    while line := file.readline(LARGEST_BLOCK):
         row += 1
         if len(line) == LARGEST_BLOCK and line[-1] not in "\r\n":
             raise TableError(f"{path}: row {row}: more than {LARGEST_BLOCK:,} characters in a line")

@@ -54,7 +54,8 @@ def found_in(
     """
     hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
     key = ["unmeasured", VERSION, array.path.name, *which, hidden]
-    if (found := array_cache.note(key)) is None:
+    found = array_cache.note(key)
+    if found is None:
         found = unmeasured(read, array.shape[0], visible)
         array_cache.keep_note(key, found)
     return found
@@ -84,10 +85,11 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
         some = np.arange(start, min(start + step, count))
         values = values_of(some)
         low[some], high[some] = values.min(axis=1), values.max(axis=1)
-        ends = [
-            ((values == end[some, None]).sum(axis=1) - 1) / max(size - 1, 1) for end in (low, high)
-        ]
-        share[some] = np.max([*ends, (values == 0).mean(axis=1)], axis=0)
+        shares = [(values == 0).mean(axis=1)]
+        for end in (low, high):
+            like_it = (values == end[some, None]).sum(axis=1) - 1
+            shares.append(like_it / max(size - 1, 1))
+        share[some] = np.max(shares, axis=0)
         mark[some] = [hash(sample.tobytes()) for sample in values]
     constant = (low == high) & ((size > 1) | (low == 0))
     others = (low < high) if size > 1 else (low != 0)
