@@ -115,21 +115,24 @@ def massif_width(size: int, spacing: float) -> float:
     return min(SHARE_OF_FRAME * size * spacing, LARGEST_MASSIF)
 
 
+# Beds have axes of their own: u runs down the massif, v across it.
+
+
 def landscape(kind: GlacierKind, random: np.random.Generator, size: int, spacing: float) -> Map:
     """A bed on square cells around the middle of the frame, in a random orientation."""
     centred = (np.arange(size) - (size - 1) / 2) * spacing
     x, y = np.meshgrid(centred, centred)
     turn = random.uniform(0, 2 * np.pi)
-    along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
+    u = np.cos(turn) * x + np.sin(turn) * y
+    v = np.cos(turn) * y - np.sin(turn) * x
     massif = massif_width(size, spacing)
-    bed = kind.bed(random, along, across, massif)
+    bed = kind.bed(random, u, v, massif)
     # Towards the frame the land falls more and more, down to a plain, so that ice ends before the
     # frame.
     distance = np.hypot(x, y) / massif
     bed = bed - 0.6 * massif * np.clip(distance - 0.32, 0, None) ** 2
-    bed = -lowest(
-        [-bed, np.full_like(bed, -bed[distance < REACH].min())], rounding=ROUNDING * massif
-    )
+    plain = np.full_like(bed, -bed[distance < REACH].min())
+    bed = -lowest([-bed, plain], rounding=ROUNDING * massif)
     hills = roughness(random, size, spacing, length=random.uniform(0.05, 0.1) * massif)
     return np.asarray(bed + random.uniform(0.0018, 0.004) * massif * hills)
 
@@ -138,13 +141,13 @@ def roughness(random: np.random.Generator, size: int, spacing: float, length: fl
     """Hills and hollows of unit variance, smooth over a length [m]."""
     margin = int(np.ceil(4 * length / spacing))
     smooth = gaussian_filter(random.standard_normal((size + 2 * margin,) * 2), length / spacing)
-    inside = smooth[margin : margin + size, margin : margin + size]
+    cut = smooth[margin : margin + size, margin : margin + size]
     # standard deviation of white noise after the filter
     deviation = spacing / (2 * np.sqrt(np.pi) * length)
-    return np.asarray(inside / deviation)
+    return np.asarray(cut / deviation)
 
 
-def valley(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
+def valley(random: np.random.Generator, u: Map, v: Map, massif: float) -> Map:
     """A trunk that winds down from a cirque, with tributaries that hang above it, all inside one
     crest.
 
@@ -163,45 +166,46 @@ def valley(random: np.random.Generator, along: Map, across: Map, massif: float) 
         return bend * np.sin(2 * np.pi * np.asarray(position) / wave + phase)
 
     def floor(position: Map | float) -> Map:
-        below = np.clip(position, head, None) - head
-        return summit - flat * below - (steep - flat) * fading * (1 - np.exp(-below / fading))
+        distance_down = np.clip(position, head, None) - head
+        return (
+            summit
+            - flat * distance_down
+            - (steep - flat) * fading * (1 - np.exp(-distance_down / fading))
+        )
 
-    distance = np.hypot(np.clip(head - along, 0, None), across - middle(along))
-    inside = [floor(along) + wall * (distance / width) ** 2]
-    outside = [floor(along) + wall - fall * (distance - width)]
+    distance = np.hypot(np.clip(head - u, 0, None), v - middle(u))
+    bowls = [floor(u) + wall * (distance / width) ** 2]
+    flanks = [floor(u) + wall - fall * (distance - width)]
     for _ in range(random.integers(1, 4)):
         junction = random.uniform(0.6 * head, 0.15 * massif)
         side, turn = random.choice([-1, 1]), random.uniform(0.2, 1.1)
         length, narrow = width * random.uniform(0.9, 1.3), width * random.uniform(0.5, 0.7)
         # From the junction up the tributary, which points up the trunk, too, and aside from it.
-        east, north = along - junction, side * (across - middle(junction))
+        east, north = u - junction, side * (v - middle(junction))
         upwards = np.cos(turn) * north - np.sin(turn) * east
         aside = np.cos(turn) * east + np.sin(turn) * north
         position = np.clip(upwards, 0, length)
         distance = np.hypot(aside, upwards - position)
-        hanging = (
-            floor(junction)
-            + random.uniform(0.002, 0.007) * massif
-            + random.uniform(0.12, 0.2) * position
-        )
-        inside.append(hanging + wall * (distance / narrow) ** 2)
-        outside.append(hanging + 0.8 * wall - fall * (distance - narrow))
-    crest = -lowest([-surface for surface in outside], rounding=ROUNDING * massif)
-    return lowest([*inside, crest], rounding=ROUNDING * massif)
+        hanging = floor(junction) + random.uniform(0.002, 0.007) * massif
+        hanging = hanging + random.uniform(0.12, 0.2) * position
+        bowls.append(hanging + wall * (distance / narrow) ** 2)
+        flanks.append(hanging + 0.8 * wall - fall * (distance - narrow))
+    crest = -lowest([-surface for surface in flanks], rounding=ROUNDING * massif)
+    return lowest([*bowls, crest], rounding=ROUNDING * massif)
 
 
-def cap(random: np.random.Generator, along: Map, across: Map, massif: float) -> Map:
+def cap(random: np.random.Generator, u: Map, v: Map, massif: float) -> Map:
     """An upland, flat in the middle, with land falling to all sides and troughs that lead out."""
     stretch = random.uniform(1.0, 1.3)
-    radius = np.hypot(along / stretch, across * stretch)
-    angle = np.arctan2(across * stretch, along / stretch)
+    radius = np.hypot(u / stretch, v * stretch)
+    angle = np.arctan2(v * stretch, u / stretch)
     rim = random.uniform(0.16, 0.26) * massif
     bed = random.uniform(900, 1900) - random.uniform(0.06, 0.16) * (np.hypot(radius, rim) - rim)
     reach = (radius / rim * np.exp(1 - radius / rim)) ** 2
     for _ in range(random.integers(2, 6)):
-        off = np.angle(np.exp(1j * (angle - random.uniform(-np.pi, np.pi))))
+        from_middle = np.angle(np.exp(1j * (angle - random.uniform(-np.pi, np.pi))))
         depth, width = random.uniform(0.0035, 0.013) * massif, random.uniform(0.3, 0.6)
-        bed = bed - depth * reach * np.exp(-((off / width) ** 2) / 2)
+        bed = bed - depth * reach * np.exp(-((from_middle / width) ** 2) / 2)
     return bed
 
 
@@ -270,7 +274,8 @@ def check(options: IceOptions, test: int) -> None:
             f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100",
         ),
     ]
-    if wrong := [message for right, message in sound if not right]:
+    wrong = [message for right, message in sound if not right]
+    if wrong:
         raise QexpError("\n".join(wrong))
 
 
@@ -292,9 +297,8 @@ def grow(
     def balance(surface: Tensor, time: Tensor) -> Tensor:
         passed = time / (YEAR * glacier.duration)
         line = climate.equilibrium_line - climate.descent * 4 * passed * (1 - passed)
-        return (climate.gradient * (surface - line[:, None, None])).clamp(
-            max=climate.greatest
-        ) / YEAR
+        gained = climate.gradient * (surface - line[:, None, None])
+        return gained.clamp(max=climate.greatest) / YEAR
 
     thickness, start = torch.zeros_like(bed), bed.new_zeros(1)
     arrhenius = bed.new_tensor([glacier.arrhenius * ARRHENIUS])
@@ -435,9 +439,8 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
     with new_folder(out, HEADING, options.overwrite) as folder, threads(1):
         for number in range(glaciers):
             part = "test" if number < test else "train"
-            random = glacier(
-                seeds, number, options.size, options.spacing, options.arrhenius, options.sliding
-            )
+            size = options.size, options.spacing
+            random = glacier(seeds, number, *size, options.arrhenius, options.sliding)
             years: list[float] = []
 
             def count(
@@ -452,13 +455,12 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
             started = time.perf_counter()
             states = list(grow(random, options.spacing, options.frames, count))
             seconds = time.perf_counter() - started
-            files.make_folder(folder / part / random.name)
-            files.write_bytes(
-                folder / part / random.name / "ex.nc", _netcdf(random, number, states, options)
-            )
-            written.append(
-                WrittenGlacier(out / part / random.name, options.frames, len(years), seconds)
-            )
+            own_folder = Path(part, random.name)
+            files.make_folder(folder / own_folder)
+            content = _netcdf(random, number, states, options)
+            files.write_bytes(folder / own_folder / "ex.nc", content)
+            steps = len(years)
+            written.append(WrittenGlacier(out / own_folder, options.frames, steps, seconds))
         files.write_bytes(folder / README, _readme(options, test).encode())
     return written
 
@@ -473,10 +475,8 @@ def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOpt
     with h5netcdf.File(content, "w") as file:
         file.attrs.update(_attributes(glacier, number, options))
         file.dimensions = {"time": options.frames, "y": options.size, "x": options.size}
-        for (name, described), values in zip(
-            COORDINATES.items(), (years, centres, centres), strict=True
-        ):
-            _describe(file.create_variable(name, (name,), data=values), described)
+        for name, values in {"time": years, "y": centres, "x": centres}.items():
+            _describe(file.create_variable(name, (name,), data=values), COORDINATES[name])
         for name, described in VARIABLES.items():
             stacked = np.stack([frame[name] for frame in frames])
             packed = {
@@ -485,26 +485,23 @@ def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOpt
                 "compression_opts": 4,
                 "shuffle": True,
             }
-            _describe(
-                file.create_variable(name, tuple(COORDINATES), data=stacked, **packed), described
-            )
+            dimensions = tuple(COORDINATES)
+            _describe(file.create_variable(name, dimensions, data=stacked, **packed), described)
     return content.getvalue()
 
 
 def _describe(variable: Any, described: Variable) -> None:
-    variable.attrs.update(
-        {name: text for name, text in described._asdict().items() if text is not None}
-    )
+    texts = described._asdict().items()
+    variable.attrs.update({name: text for name, text in texts if text is not None})
 
 
 def _attributes(glacier: Glacier, number: int, options: IceOptions) -> dict[str, str | float | int]:
     climate = glacier.climate
+    coupled = "" if options.coupling is None else " " + COUPLED.format(options.coupling)
     return {
         "Conventions": "CF-1.11",
         "title": f"{glacier.name}, a simulated glacier",
-        "source": (
-            PHYSICS + ("" if options.coupling is None else " " + COUPLED.format(options.coupling))
-        ),
+        "source": PHYSICS + coupled,
         "history": f"qexp data ice {options}",
         "number": number,
         "kind": glacier.kind,

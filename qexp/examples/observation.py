@@ -82,12 +82,12 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
     no image. Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot
     be written.
     """
-    values = [(name, getattr(options, name), *ends) for name, ends in LIMITS.items()]
-    if wrong := [
-        f"`{name}={value:g}`: from {a:g} to {b:g}"
-        for name, value, a, b in values
-        if not a <= value <= b
-    ]:
+    wrong = []
+    for name, (low, high) in LIMITS.items():
+        value = getattr(options, name)
+        if not low <= value <= high:
+            wrong.append(f"`{name}={value:g}`: from {low:g} to {high:g}")
+    if wrong:
         raise QexpError("\n".join(wrong))
     out, seeds, unit = Path(options.out), Seeds(options.seed), options.unit
     ground = ground_of(options, seeds)
@@ -104,9 +104,8 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
     content = {"dem.tif": encoded({"elevation": ground.elevation}, corner, pixel, CRS)}
     for name in TRACKS:
         image, tracks[name] = seen(name, moved, ground, options, seeds)
-        content[f"{name}.tif"] = encoded(
-            {"displacement": image / in_metres(unit)}, corner, pixel, CRS, unit
-        )
+        bands = {"displacement": image / in_metres(unit)}
+        content[f"{name}.tif"] = encoded(bands, corner, pixel, CRS, unit)
     content["gnss.csv"] = stations(moved, ground, options, seeds).encode()
     images = " ".join(f"{out}/{name}.tif" for name in TRACKS)
     sight = "--incidence {},{} --heading {},{}".format(*np.transpose([*TRACKS.values()]).ravel())
@@ -134,8 +133,8 @@ class Ground(NamedTuple):
 def ground_of(options: ObservationOptions, seeds: Seeds) -> Ground:
     """A volcano on a coast, with concave flanks and hills, whose summit is in the middle."""
     size, random = options.size, seeds.numpy("observation", "ground")
-    along = np.arange(size) - (size - 1) / 2
-    east, north = np.meshgrid(along / size, -along / size)
+    cells = np.arange(size) - (size - 1) / 2
+    east, north = np.meshgrid(cells / size, -cells / size)
     radius, sea = np.hypot(east, north), random.uniform(0, 2 * np.pi)
     shape = np.exp(-radius / 0.2) - 0.35 * (np.cos(sea) * east + np.sin(sea) * north)
     shape += 0.06 * radius * roughness(random, size, 1.0, 0.04 * size)
@@ -160,36 +159,33 @@ def displacement(
     for source in sources:
         places = np.round(CENTRE + random.uniform(-reach, reach, 2)).tolist()
         values |= zip(source.columns, places, strict=False)  # the first two
-    values |= {
-        column: options.at[name]
-        for column, name in in_columns(options.at, sources, "at", ()).items()
-    }
+    for column, name in in_columns(options.at, sources, "at", ()).items():
+        values[column] = options.at[name]
     wanted = searches(sources, ground.places, units.quantities, {})
-    if missing := [
-        display_name(column) for each in wanted if (column := each.parameter.name) not in values
-    ]:
+    columns = [each.parameter.name for each in wanted]
+    missing = [display_name(column) for column in columns if column not in values]
+    if missing:
         raise QexpError(
             f"`source={options.source}`: give the value of {some(missing, 12)} with `at`"
         )
-    in_si = {
-        name: fixed_in_si(name, value, units, display_name(name), "at")
-        for name, value in values.items()
-    }
+    in_si = {}
+    for name, value in values.items():
+        in_si[name] = fixed_in_si(name, value, units, display_name(name), "at")
     for each in wanted:
-        require_near(each, "at", in_si[each.parameter.name], in_si[each.parameter.name], units)
+        value = in_si[each.parameter.name]
+        require_near(each, "at", value, value, units)
     heights = torch.from_numpy(ground.elevation.ravel()) if options.summit else None
     view = View(measures=GNSS, points=torch.from_numpy(ground.places), elevation=heights)
     generator = DeformationImages(*sources, views=[view])
     arrays = {name: np.array([value]) for name, value in in_si.items()}
-    if unmet := [words for words, holds in generator.unmet(arrays).items() if holds.any()]:
+    unmet = [words for words, holds in generator.unmet(arrays).items() if holds.any()]
+    if unmet:
         raise QexpError("\n".join(f"`at`: {words}" for words in unmet))
-    moved = generator.simulate(
-        {name: torch.from_numpy(value) for name, value in arrays.items()}, 0, 0
-    )[DISPLACEMENT]
-    parameters = {
-        display_name(name): {"value": value, "unit": units.unit_of(name)}
-        for name, value in values.items()
-    }
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    moved = generator.simulate(tensors, 0, 0)[DISPLACEMENT]
+    parameters = {}
+    for name, value in values.items():
+        parameters[display_name(name)] = {"value": value, "unit": units.unit_of(name)}
     return moved[0, :, :, 0].T.numpy().reshape(*ground.elevation.shape, 3), parameters
 
 
@@ -198,32 +194,25 @@ def seen(
 ) -> tuple[Array, Truth]:
     """The image of a track, NaN where unseen; direction, offset, slopes east and north [m/km]."""
     incidence, heading = TRACKS[track]
-    offset, *slopes = (
-        seeds.numpy("observation", track)
-        .normal(0, [options.offset, options.ramp, options.ramp])
-        .tolist()
-    )
+    deviations = [options.offset, options.ramp, options.ramp]
+    offset, *slopes = seeds.numpy("observation", track).normal(0, deviations).tolist()
     image = moved @ direction_toward(np.array([incidence]), np.array([heading]))[0]
     image += offset + (ground.places / 1e3 @ slopes).reshape(image.shape)
 
     def drawn(noise: Noise, purpose: str) -> Array:
         pixel = torch.tensor([options.spacing])
-        field = noise.draw(
-            1,
-            Grid(image.shape[0], image.shape[1], pixel, pixel),
-            seeds.torch("cpu", "observation", track, purpose),
-        )
+        grid = Grid(image.shape[0], image.shape[1], pixel, pixel)
+        field = noise.draw(1, grid, seeds.torch("cpu", "observation", track, purpose))
         return field[0].double().numpy()
 
     if options.noise != "none":
         noise = declared(options.noise)
-        image += drawn(
-            NOISES[noise.type].build(range=noise.range / 1e3, sill=noise.sill, nugget=noise.nugget),
-            "noise",
-        )
-    lost = ground.water | (
-        drawn(Decorrelation(options.gaps, patch_size=0.6), "gaps") > 0 if options.gaps else False
-    )
+        build = NOISES[noise.type].build
+        model = build(range=noise.range / 1e3, sill=noise.sill, nugget=noise.nugget)
+        image += drawn(model, "noise")
+    lost = ground.water
+    if options.gaps:
+        lost = lost | (drawn(Decorrelation(options.gaps, patch_size=0.6), "gaps") > 0)
     about = {"incidence": incidence, "heading": heading, "offset": offset, "ramp": slopes}
     return np.where(lost, np.nan, image), about
 
@@ -233,23 +222,18 @@ def stations(moved: Array, ground: Ground, options: ObservationOptions, seeds: S
     import pyproj
 
     random, metres = seeds.numpy("observation", "stations"), in_metres(options.unit)
-    likely = ~ground.water.ravel() * np.exp(
-        -np.hypot(*ground.places.T) / (0.25 * options.size * options.spacing)
-    )
+    width = options.size * options.spacing
+    likely = ~ground.water.ravel() * np.exp(-np.hypot(*ground.places.T) / (0.25 * width))
     chosen = random.choice(len(likely), options.stations, replace=False, p=likely / likely.sum())
     x, y = (ground.places[chosen] + CENTRE).T
     measured = turned(moved.reshape(-1, 3)[chosen], -convergence(crs_of(CRS), x, y))
     measured += random.normal(0, GNSS_ERRORS, measured.shape)
-    places = (
-        *pyproj.Transformer.from_crs(CRS, 4326, always_xy=True).transform(x, y),
-        ground.elevation.ravel()[chosen],
-    )
-    rows = np.stack(
-        [*places, *measured.round(5).T / metres, *np.outer(GNSS_ERRORS, np.ones(len(x))) / metres],
-        axis=1,
-    )
-    lines = [
-        f"ST{number:02d},{','.join(f'{value:.8g}' for value in row)}"
-        for number, row in enumerate(rows, 1)
-    ]
-    return "\n".join(["station,lon,lat,height,E,N,U,sE,sN,sU", *lines, ""])
+    longitude, latitude = pyproj.Transformer.from_crs(CRS, 4326, always_xy=True).transform(x, y)
+    height = ground.elevation.ravel()[chosen]
+    errors = np.outer(GNSS_ERRORS, np.ones(len(x))) / metres
+    columns = [longitude, latitude, height, *measured.round(5).T / metres, *errors]
+    lines = ["station,lon,lat,height,E,N,U,sE,sN,sU"]
+    for number, row in enumerate(np.stack(columns, axis=1), 1):
+        cells = ",".join(f"{value:.8g}" for value in row)
+        lines.append(f"ST{number:02d},{cells}")
+    return "\n".join([*lines, ""])

@@ -217,15 +217,16 @@ def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
     for depth in range(depths):
         fresh = random.standard_normal(len(RATIOS))
         anew = random.random() < step / SHIFT_EVERY or depth == 0
-        values[depth] = (
-            fresh if anew else correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * fresh
-        )
+        values[depth] = fresh
+        if not anew:
+            slow = correlation * values[depth - 1]
+            values[depth] = slow + np.sqrt(1 - correlation**2) * fresh
     return values
 
 
 def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
     """(depth, ratio) change of the logarithms of the ratios by event layers."""
-    shifts = np.array([[event[phase] for phase in RATIOS] for event in EVENTS.values()])
+    shifts = np.array([list(map(event.__getitem__, RATIOS)) for event in EVENTS.values()])
     added = np.zeros((depths, len(RATIOS)))
     for depth in range(depths):
         happens, kind, thickness, strength = random.random(4)
@@ -244,12 +245,12 @@ def _factors(
     step: float,
 ) -> dict[tuple[str, str], Array]:
     """(phase, element) → (depth,) factor of an element's usual content in a phase; median 1."""
-    between, along = np.array(list(VARIATIONS.values())).T
+    of_cores, in_cores = np.array(list(VARIATIONS.values())).T
     count = len(VARIATIONS)
     constant = np.sqrt(BASIN_PART) * of_basin.standard_normal(count)
     constant += np.sqrt(1 - BASIN_PART) * of_core.standard_normal(count)
     varying = drift(seeds.numpy("xrf", number, "elements"), depths, count, step / SLOW_LENGTH * 4)
-    return dict(zip(VARIATIONS, np.exp(between * constant + along * varying).T, strict=True))
+    return dict(zip(VARIATIONS, np.exp(of_cores * constant + in_cores * varying).T, strict=True))
 
 
 def _mixed(
@@ -454,7 +455,8 @@ def check(options: XrfOptions, test: int, validation: int) -> None:
             f"`voltage={voltage}`: {in_kv}",
         ),
     ]
-    if wrong := [message for right, message in sound if not right]:
+    wrong = [message for right, message in sound if not right]
+    if wrong:
         raise QexpError("\n".join(wrong))
 
 
@@ -528,9 +530,8 @@ def count_rates(elements: Array, scanner: Scanner) -> Array:
 def arrivals(elements: Array, scanner: Scanner) -> Array:
     """The mean count rates of a detector without pile-up."""
     tables, energies, detected = _optics(scanner.voltage)
-    light = np.concatenate(
-        [xrf.fluorescence(elements, tables), xrf.scattering(elements, tables)], axis=1
-    )
+    parts = [xrf.fluorescence(elements, tables), xrf.scattering(elements, tables)]
+    light = np.concatenate(parts, axis=1)
     widths = np.concatenate([np.zeros(len(tables.lines)), tables.widths])
     per_ampere = (light * detected) @ xrf.response(energies, widths, scanner.detector)
     return scanner.acceptance * scanner.current / 1000 * per_ampere
@@ -543,11 +544,8 @@ def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
     filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
     tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
     energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
-    return (
-        tables,
-        energies,
-        xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON),
-    )
+    detected = xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON)
+    return tables, energies, detected
 
 
 def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
@@ -563,10 +561,8 @@ def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
 
 def labelled_depths(options: XrfOptions) -> list[int]:
     """The spectra of a core with targets, at the centres of equal parts of it."""
-    return [
-        (2 * part + 1) * options.spectra // (2 * options.labelled)
-        for part in range(options.labelled)
-    ]
+    parts = options.labelled
+    return [(2 * part + 1) * options.spectra // (2 * parts) for part in range(parts)]
 
 
 # Folders of synthetic XRF spectra, in the layout of published spectra of cores for masked
@@ -629,14 +625,9 @@ def write(options: XrfOptions) -> WrittenCores:
             part = "test" if number < test else "train"
             for name, data_set in folders.items():
                 depths = range(options.spectra) if name == ALL else labelled
+                validated = test <= number < test + validation
                 _write_files(folder / data_set / part, scanned, depths, name, form.end)
-                lists.add(
-                    name,
-                    data_set / part,
-                    scanned,
-                    depths,
-                    validated=test <= number < test + validation,
-                )
+                lists.add(name, data_set / part, scanned, depths, validated)
         for path, lines in lists.with_subsets(seeds).items():
             _write(folder / path, lines)
         files.write_bytes(folder / README, _readme(options, test, validation).encode())
@@ -657,9 +648,10 @@ class _Lists:
     ) -> None:
         """Add a core's spectra to the lists of a part of a data set."""
         columns = self._layout.columns[name]
-        lines = [
-            ",".join(COLUMNS[column].cell(scanned, depth) for column in columns) for depth in depths
-        ]
+        cells = [COLUMNS[column].cell for column in columns]
+        lines = []
+        for depth in depths:
+            lines.append(",".join(cell(scanned, depth) for cell in cells))
         if not (validated and self._layout.apart):
             self._lines.setdefault(folder / "info.csv", [",".join(columns)]).extend(lines)
         if validated:
@@ -674,11 +666,9 @@ class _Lists:
             order = seeds.numpy("xrf", "subsets", folder.parent.name).permutation(len(lines))
             for count in self._layout.subsets:
                 if count < len(lines):
+                    head = self._lines[folder / "info.csv"][0]
                     some = [lines[row] for row in sorted(order[:count])]
-                    lists[folder / f"info_{count}.csv"] = [
-                        self._lines[folder / "info.csv"][0],
-                        *some,
-                    ]
+                    lists[folder / f"info_{count}.csv"] = [head, *some]
         return lists
 
 
@@ -703,15 +693,13 @@ def _readme(options: XrfOptions, test: int, validation: int) -> str:
     option = f" --layout {options.layout}" if options.layout != "plain" else ""
     info = "`info.csv` names all others" if form.apart else "`info.csv` names all"
     of_targets = " and ".join(f"`{form.folders[name]}/`" for name in TARGETS)
-    labels = (
-        f"""
+    labels = ""
+    if options.labelled:
+        labels = f"""
 {of_targets} hold the {options.labelled} spectra of each core that have a target: under `target/` a file of the \
 same name with one number, wt% of the dry sediment without salt. They have the errors of a laboratory: 0.5 wt% and 1 % \
 of the value for CaCO3, 0.02 wt% and 2 % for TOC (one standard deviation, the two added in quadrature).
 """
-        if options.labelled
-        else ""
-    )
     return f"""{HEADING}
 
     qexp data xrf --cores {cores} --test {test} --validation {validation} {options}{option}
