@@ -31,11 +31,11 @@ class QexpError(Exception):
         return in_python(super().__str__())
 
     def __format__(self, form: str) -> str:
-        """Its text with the backquotes, so that an error can be a part of another."""
+        """The text with the backquotes, so that an error can be a part of another."""
         return format(super().__str__(), form)
 
     def spelled(self, option: Callable[[str], str]) -> str:
-        """Its text in the shell.
+        """The text as the shell shows it.
 
         option  from the name of an argument to that of the option, such as `--seed`
         """
@@ -69,18 +69,20 @@ def spelled(text: str, option: Callable[[str], str]) -> str:
             return flag
         several = _value(value) if value[:1] in ("{", "[", "(") else value
         if isinstance(several, dict):
-            return " ".join(
-                f"{flag} {shlex.quote(_pair(key, each))}" for key, each in several.items()
-            )
-        if isinstance(several, list):
-            return " ".join(
-                f"{flag} {shlex.quote(word) if ' ' in word else word}"
-                for word in map(_word, several)
-            )
-        text = ",".join(map(_word, several)) if isinstance(several, tuple) else value
-        return f"{flag} {shlex.quote(text) if ' ' in text else text}"
+            words = [shlex.quote(_pair(key, each)) for key, each in several.items()]
+        elif isinstance(several, list):
+            words = list(map(_quoted, map(_word, several)))
+        elif isinstance(several, tuple):
+            words = [_quoted(",".join(map(_word, several)))]
+        else:
+            words = [_quoted(value)]
+        return " ".join(f"{flag} {word}" for word in words)
 
     return ARGUMENT.sub(in_shell, text)
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(text) if " " in text else text
 
 
 def _value(text: str) -> Any:
@@ -91,16 +93,14 @@ def _value(text: str) -> Any:
         return text
 
 
-def _literal(value: Any, within: bool = False) -> str:
+def _literal(value: Any, nested: bool = False) -> str:
     """A value in Python's spelling; words in capitals in others stand for what is filled in."""
     if isinstance(value, str):
-        return (
-            value
-            if within and re.fullmatch("[A-Z]+", value)
-            else json.dumps(value, ensure_ascii=False)
-        )
+        is_placeholder = nested and re.fullmatch("[A-Z]+", value)
+        return value if is_placeholder else json.dumps(value, ensure_ascii=False)
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_literal(key)}: {_literal(each, True)}' for key, each in value.items())}}}"
+        pairs = [f"{_literal(key)}: {_literal(each, True)}" for key, each in value.items()]
+        return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list | tuple):
         items = ", ".join(_literal(each, True) for each in value)
         return f"[{items}]" if isinstance(value, list) else f"({items})"
@@ -109,7 +109,8 @@ def _literal(value: Any, within: bool = False) -> str:
 
 def _pair(key: Any, value: Any) -> str:
     """An item of a mapping for the shell: `x=0`, or JSON if a name has a comma or a '='."""
-    if any(mark in str(name) for name in (key, value) if isinstance(name, str) for mark in ",="):
+    texts = [text for text in (key, value) if isinstance(text, str)]
+    if {*",="} & {*"".join(texts)}:
         return json.dumps({key: value}, ensure_ascii=False)
     return f"{key}={_word(value)}"
 
@@ -120,11 +121,9 @@ def _word(value: Any) -> str:
         return value
     if isinstance(value, list | tuple):
         return ("," if isinstance(value, list) else ":").join(map(_word, value))
-    return (
-        f"{value:g}"
-        if isinstance(value, float)
-        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    )
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 EXTRAS = {
@@ -258,7 +257,10 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 def pointer(path: Iterable[str | int]) -> str:
     """`$.branches[2].operations` for ("branches", 2, "operations")."""
-    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    text = "$"
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text
 
 
 # Suggestions for a name that is not known: "did you mean …?".
@@ -267,20 +269,19 @@ def pointer(path: Iterable[str | int]) -> str:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name that was probably meant, also by a word or initials; None if none is near."""
     candidates = list(names)
-    words = {other: re.split("[_-]", other.rpartition(".")[2].lower()) for other in candidates}
-    initials = [
-        other
-        for other in candidates
-        if len(name) > 1 and name.lower() == "".join(w[:1] for w in words[other])
-    ]
-    parts = [
-        other for other in candidates if len(words[other]) > 1 and name.lower() in words[other]
-    ]
+    initials, parts = [], []
+    for other in candidates:
+        words = re.split("[_-]", other.rpartition(".")[2].lower())
+        if len(name) > 1 and name.lower() == "".join(word[:1] for word in words):
+            initials.append(other)
+        if len(words) > 1 and name.lower() in words:
+            parts.append(other)
     # `size` is rather `sizes` than `batch_size`
     alike = difflib.get_close_matches(name, candidates, 1, 0.85)
     if name not in candidates and (initials or (len(parts) == 1 and not alike)):
         return min(initials or parts, key=len)  # `lr`, `batch`
-    if close := difflib.get_close_matches(name, candidates, cutoff=0.6):
+    close = difflib.get_close_matches(name, candidates, cutoff=0.6)
+    if close:
         # letters that are swapped
         return next((other for other in close if sorted(other) == sorted(name)), close[0])
     squeezed = {other.lower().replace("_", "").replace("-", ""): other for other in candidates}
@@ -296,7 +297,8 @@ def hint(name: str, names: Iterable[str], separator: str = "; ") -> str:
 def suggestion(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known one, else the first 16."""
     candidates = sorted(names)
-    if question := hint(name, candidates, ""):
+    question = hint(name, candidates, "")
+    if question:
         return question
     if not candidates:
         return "there are none"

@@ -48,26 +48,21 @@ def check_package(name: str) -> list[str]:
     Returns their names with those of their tables, such as `losses.log_cosh`.
     """
     tables = {**OPEN, "kinds": KINDS, "readers": READERS, "launchers": LAUNCHERS}
-    found = [
-        point
-        for points in entry_points().values()
-        for point in points
-        if point.dist and point.dist.name == name
-    ]
+    found = [point for points in entry_points().values() for point in points]
+    found = [point for point in found if point.dist and point.dist.name == name]
     _require(found, f"there is no installed package {name} with entry points of qexp")
-    for table, point in (
-        of_tables := [(point.group.removeprefix("qexp."), point) for point in found]
-    ):
-        _require(
-            table in tables, f"qexp has no table '{table}'; it has {', '.join(sorted(tables))}"
-        )
+    names = []
+    for point in found:
+        table = point.group.removeprefix("qexp.")
+        known = ", ".join(sorted(tables))
+        _require(table in tables, f"qexp has no table '{table}'; it has {known}")
+        entry = f"{table}.{point.name}"
         trouble = tables[table].trouble(point.load())
-        _require(trouble is None, f"{table}.{point.name} {trouble}")
-        _require(
-            tables[table].get(point.name) is point.load(),
-            f"{table}.{point.name} is not what qexp finds",
-        )
-    return sorted(f"{table}.{point.name}" for table, point in of_tables)
+        _require(trouble is None, f"{entry} {trouble}")
+        is_found = tables[table].get(point.name) is point.load()
+        _require(is_found, f"{entry} is not what qexp finds")
+        names.append(entry)
+    return sorted(names)
 
 
 FEW_SOURCES = 20
@@ -102,9 +97,8 @@ def check_source(
     factors = torch.tensor([unit.si_factor for unit in units]).double()
     depth = source.variables.index("depth")
     random = np.random.default_rng(0)
-    drawn = np.stack(
-        [random.uniform(*ranges[name], 50 * FEW_SOURCES) for name in source.variables], axis=-1
-    )
+    columns = [random.uniform(*ranges[name], 50 * FEW_SOURCES) for name in source.variables]
+    drawn = np.stack(columns, axis=-1)
     usual = torch.from_numpy(drawn)[_possible(source, drawn * factors.numpy())][:FEW_SOURCES]
     _require(
         len(usual) == FEW_SOURCES,
@@ -115,22 +109,14 @@ def check_source(
     moved = source.kernel(batch, STATIONS)
     _check_batches(source, batch, moved)
     _check_symmetries(source, batch, moved, quantities)
-    size = (
-        batch[:, [index for index, unit in enumerate(units) if unit.unit == "km"]]
-        .abs()
-        .amax(1)[:, None, None]
-    )
-    near, far = (
-        source.kernel(batch, times * size.expand(-1, 1, 2)).norm(dim=-1) for times in (1e2, 1e3)
-    )
-    _require((far <= 0.2 * near).all(), "displacements do not decrease with the distance")
+    lengths = [index for index, unit in enumerate(units) if unit.unit == "km"]
+    size = batch[:, lengths].abs().amax(1)[:, None, None].expand(-1, 1, 2)
+    close = source.kernel(batch, 1e2 * size).norm(dim=-1)
+    far = source.kernel(batch, 1e3 * size).norm(dim=-1)
+    _require((far <= 0.2 * close).all(), "displacements do not decrease with the distance")
+    all_places = torch.tensor([(0.0, 0.0), (0.1, -0.2), *places], dtype=torch.float64)
     for pair in torch.cat([usual[:2], values[FEW_SOURCES:]]).split(2):
-        _check_gradients(
-            source,
-            pair,
-            factors,
-            torch.tensor([(0.0, 0.0), (0.1, -0.2), *places], dtype=torch.float64),
-        )
+        _check_gradients(source, pair, factors, all_places)
     shallow = batch * torch.where(torch.arange(len(units)) == depth, 1e-3, 1.0)
     shallow = shallow[_possible(source, shallow.numpy())]
     _require(
@@ -138,10 +124,10 @@ def check_source(
         "displacements of shallow sources are not finite",
     )
     for wrong in (-1.0, float("nan")):
-        above = batch[:2].clone()
-        above[1, depth] = wrong
+        sources = batch[:2].clone()
+        sources[1, depth] = wrong
         try:
-            source.kernel(above, STATIONS)
+            source.kernel(sources, STATIONS)
         except ValueError:
             continue
         raise AssertionError(f"a depth of {wrong:g} m is not refused with a ValueError")
@@ -149,9 +135,8 @@ def check_source(
 
 def _possible(source: Source, values: Any) -> Any:
     columns = dict(zip(source.variables, values.T, strict=True))
-    return np.all(
-        [np.ones(len(values), bool), *(each.holds(columns) for each in source.requirements)], axis=0
-    )
+    holds = [each.holds(columns) for each in source.requirements]
+    return np.all([np.ones(len(values), bool), *holds], axis=0)
 
 
 def _close(actual: Tensor, expected: Tensor, words: str, rtol: float = 1e-9) -> None:
@@ -184,14 +169,16 @@ def _check_batches(source: Source, batch: Tensor, moved: Tensor) -> None:
 
 
 def _check_symmetries(source: Source, batch: Tensor, moved: Tensor, quantities: Quantities) -> None:
-    shift, shifted, scaled = torch.tensor([1234.0, -567.0]).double(), batch.clone(), batch.clone()
+    shift = torch.tensor([1234.0, -567.0]).double()
+    shifted = batch.clone()
+    scaled = batch.clone()
     shifted[:, [source.variables.index(name) for name in ("x", "y")]] += shift
     _close(source.kernel(shifted, STATIONS + shift), moved, "it does not move with its stations")
-    if linear := amplitudes(source, quantities):
+    linear = amplitudes(source, quantities)
+    if linear:
         scaled[:, [source.variables.index(name) for name in linear]] *= -3
-        _close(
-            source.kernel(scaled, STATIONS), -3 * moved, f"it is not linear in {', '.join(linear)}"
-        )
+        words = f"it is not linear in {', '.join(linear)}"
+        _close(source.kernel(scaled, STATIONS), -3 * moved, words)
 
 
 def _check_gradients(source: Source, values: Tensor, factors: Tensor, places: Tensor) -> None:
@@ -231,33 +218,27 @@ def check_reader(reader: Reader, file: str | Path, options: ReadOptions | None =
         written = Path(folder) / "observation.nc"
         # raises QexpError that lists what is not sound
         write_observation(Observation(tracks), written)
-        for before, after in zip(tracks, read_observation(written).tracks, strict=True):
-            same = np.array_equal(
-                before.displacement[before.observed], after.displacement[after.observed]
-            )
-            _require(same, f"the displacements of {before.name} change in an observation file")
+        for track, read in zip(tracks, read_observation(written).tracks, strict=True):
+            seen = track.displacement[track.observed]
+            same = np.array_equal(seen, read.displacement[read.observed])
+            _require(same, f"the displacements of {track.name} change in an observation file")
         for name, content in OTHERS.items():
             (Path(folder) / name).write_bytes(content)
         for other in (Path(folder), *Path(folder).iterdir()):
             if other.suffix != path.suffix:
-                _require(
-                    not reader.recognises(other),
-                    f"it takes {other.name}, which is none of its files, for one",
-                )
+                mistaken = f"it takes {other.name}, which is none of its files, for one"
+                _require(not reader.recognises(other), mistaken)
         if path.is_file():
-            _check_damaged(
-                reader, path.read_bytes(), Path(folder) / f"damaged{path.suffix}", options
-            )
+            damaged = Path(folder) / f"damaged{path.suffix}"
+            _check_damaged(reader, path.read_bytes(), damaged, options)
     if "name" in reader.takes and len(tracks) == 1:
         names = [track.name for track in reader.read(path, replace(options, name="other")).tracks]
         _require(names == ["other"], "it takes the option name, which has no effect")
     if "unit" in reader.takes and options.unit is None:
-        read = (reader.read(path, replace(options, unit=unit)).tracks[0] for unit in ("m", "mm"))
-        metres, smaller = (track.displacement for track in read)
-        _require(
-            np.allclose(1000 * smaller, metres, equal_nan=True),
-            "it takes the option unit, which has no effect",
-        )
+        in_metres = reader.read(path, replace(options, unit="m")).tracks[0].displacement
+        smaller = reader.read(path, replace(options, unit="mm")).tracks[0].displacement
+        same = np.allclose(1000 * smaller, in_metres, equal_nan=True)
+        _require(same, "it takes the option unit, which has no effect")
 
 
 def _check_damaged(reader: Reader, content: bytes, damaged: Path, options: ReadOptions) -> None:
@@ -303,19 +284,19 @@ def check_launcher(
         "the launcher", {**launcher.options, **AROUND}, {}, options or {}, None, {}
     )
     asking = [ASKED, f"{kind.__module__}:{kind.__qualname__}", str(told)]
-    commands = [
-        [sys.executable, "-c", *words] for words in (asking, ["raise SystemExit(3)"], [HELD])
-    ]
+    programs = [asking, ["raise SystemExit(3)"], [HELD]]
+    commands = [[sys.executable, "-c", *words] for words in programs]
     jobs = launcher.submit_commands(Submission(home, "check", chosen), commands)
     _require(len({*jobs}) == len(commands), f"{len(commands)} commands make the jobs {jobs}")
 
     def becomes(job: str, *states: State | None) -> None:
         end = time.monotonic() + seconds
-        while (state := launcher.states({job: home}).get(job)) not in states:
-            _require(
-                time.monotonic() < end, f"{job} is {state} after {seconds:g} s, and not {states[0]}"
-            )
+        state = launcher.states({job: home}).get(job)
+        while state not in states:
+            late = f"{job} is {state} after {seconds:g} s, and not {states[0]}"
+            _require(time.monotonic() < end, late)
             time.sleep(0.2)
+            state = launcher.states({job: home}).get(job)
 
     done, failed, held = jobs
     becomes(done, State.DONE)
@@ -344,10 +325,10 @@ def check_kind(experience: str, workspace: str | Path, stages: Sequence[str] = (
         run(experience, seed=1, name=name, device="cpu", workspace=workspace)
         for name in ("check_a", "check_b")
     ]
-    weights = [[file.read_bytes() for file in each.directory.weight_files()] for each in runs]
-    _require(
-        weights[0] == weights[1] != [], "the same spec and seed give other bits, or no weights"
-    )
+    first, second = (run.directory.weight_files() for run in runs)
+    weights = [file.read_bytes() for file in first]
+    same = weights == [file.read_bytes() for file in second]
+    _require(same and weights, "the same spec and seed give other bits, or no weights")
     evaluated = runs[0].directory.evaluation_file()
     _require(runs[0].results and evaluated.is_file(), f"there are no results, or no {evaluated}")
     for stage in stages:

@@ -33,13 +33,12 @@ def columns_of(values: Any) -> dict[str, Any]:
         values = dict(zip(labels, np.moveaxis(values.values, -1, 0), strict=False))
     labels = list(() if labels is None or callable(labels) else labels)
     names = [f"{label:.6g}" if isinstance(label, float) else str(label) for label in labels]
-    if repeated := {name for name in names if names.count(name) > 1}:
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
         raise QexpError(f"the column '{min(repeated)}' is there twice; give each another name")
-    return (
-        {}
-        if labels == [*range(len(labels))]
-        else {n: values[of] for n, of in zip(names, labels, strict=True)}
-    )
+    if labels == [*range(len(labels))]:
+        return {}
+    return {name: values[label] for name, label in zip(names, labels, strict=True)}
 
 
 def by_name(values: Any, what: str, known: Sequence[str] = (), whose: str = "") -> Any:
@@ -49,30 +48,32 @@ def by_name(values: Any, what: str, known: Sequence[str] = (), whose: str = "") 
     whose  words for who has these names
     Raises QexpError if some of them are not there.
     """
-    # whose labels are the columns
-    of_row = known and hasattr(values, "to_frame") and hasattr(values, "index")
-    if not (
-        columns := columns_of(dict(zip(values.index, values, strict=True)) if of_row else values)
-    ):
+    labelled = values
+    if known and hasattr(values, "to_frame") and hasattr(values, "index"):  # a row of a data frame
+        labelled = dict(zip(values.index, values, strict=True))
+    columns = columns_of(labelled)
+    if not columns:
         return values
     if not {*known} <= {*columns}:
-        there, wanted = (some(list(names), NAMES_LISTED) for names in (columns, known))
+        there = some(list(columns), NAMES_LISTED)
+        wanted = some(list(known), NAMES_LISTED)
         raise QexpError(
             f"{what} has the columns {there}, but {whose} {wanted}; rename what is the same"
         )
-    taken = {name: columns[name] for name in known or columns}
-    arrays = [
-        np.asarray(of.detach().cpu() if hasattr(of, "detach") else of) for of in taken.values()
-    ]
-    if len(shapes := {array.shape for array in arrays}) > 1 or arrays[0].ndim > 1:
+    arrays = {}
+    for name in known or columns:
+        column = columns[name]
+        arrays[name] = np.asarray(column.detach().cpu() if hasattr(column, "detach") else column)
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) > 1 or len(min(shapes)) > 1:
         raise QexpError(
-            f"{what}: each of {some(list(taken))} has a number for each row, but there are {shapes}"
+            f"{what}: each of {some(list(arrays))} has a number for each row, but there are"
+            f" {shapes}"
         )
-    if texts := [
-        name for name, array in zip(taken, arrays, strict=True) if array.dtype.kind in "USmM"
-    ]:
-        raise QexpError(
-            f"{what}: '{texts[0]}' holds texts or dates, but numbers are needed; leave it out, or"
-            " convert it"
-        )
-    return np.stack(arrays, axis=-1)
+    for name, array in arrays.items():
+        if array.dtype.kind in "USmM":
+            raise QexpError(
+                f"{what}: '{name}' holds texts or dates, but numbers are needed; leave it out, or"
+                " convert it"
+            )
+    return np.stack([*arrays.values()], axis=-1)

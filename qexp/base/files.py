@@ -33,9 +33,7 @@ def stem_of(path: Path) -> str:
 
 def safe(name: str) -> str:
     """A name, such as a track's, as that of a file; empty if nothing is left of it."""
-    return "".join(
-        letter if letter.isalnum() or letter in "-_." else "_" for letter in name
-    ).lstrip(".")
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".")
 
 
 def real_path(path: Path) -> Path:
@@ -98,13 +96,13 @@ _DRAFTS: dict[Path, Path] = {}
 
 
 @contextmanager
-def drafted_in(folder: Path, below: Path) -> Iterator[None]:
-    """A context in which files below `below` are first written in `folder`, then renamed.
+def drafted_in(folder: Path, home: Path) -> Iterator[None]:
+    """A context in which files below `home` are first written in `folder`, then renamed.
 
-    If another process deletes the folder, this one can no longer replace files below `below`: the
+    If another process deletes the folder, this one can no longer replace files below `home`: the
     renaming fails, and TakenOverError is raised.
     """
-    root = below.absolute()
+    root = home.absolute()
     _DRAFTS[root] = folder
     try:
         yield
@@ -170,14 +168,13 @@ def size_of(path: Path) -> int:
         if not path.is_dir():
             return path.lstat().st_size
         with os.scandir(path) as entries:
-            return sum(
-                (
-                    size_of(Path(entry))
-                    if entry.is_dir(follow_symlinks=False)
-                    else entry.stat(follow_symlinks=False).st_size
-                )
-                for entry in entries
-            )
+            size = 0
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    size += size_of(Path(entry))
+                else:
+                    size += entry.stat(follow_symlinks=False).st_size
+            return size
     except FileNotFoundError:  # temporary files may vanish meanwhile
         return 0
 
@@ -289,9 +286,8 @@ def _remove(lock: Path, seconds: float) -> None:
             if time.monotonic() > deadline:
                 raise Timeout(str(lock))
             time.sleep(0.05)
-        if os.fstat(
-            file.fileno()
-        ).st_nlink:  # else another process has removed it, and a new one may be in use
+        # Without a link another process has removed it, and a new one may be in use.
+        if os.fstat(file.fileno()).st_nlink:
             lock.unlink()
 
 

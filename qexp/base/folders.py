@@ -65,9 +65,7 @@ def drafted(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_draft(target: Path) -> Iterator[Path]:
-    """The same after `clear`, in a folder that is made if there is none. Raises QexpError if there
-    cannot be one.
-    """
+    """A draft after `clear`, in a folder that is made. Raises QexpError if there cannot be one."""
     make_folder(target.parent)
     clear(target)
     with ExitStack() as until_the_end:
@@ -106,10 +104,9 @@ def restore(target: Path) -> bool:
     if os.path.lexists(target):
         return False
     with suppress(OSError):
-        for former in sorted(
-            _leftovers_of(target, "former"), key=lambda path: path.lstat().st_ctime, reverse=True
-        ):
-            former.rename(target)
+        formers = _leftovers_of(target, "former")
+        if formers:
+            max(formers, key=lambda path: path.lstat().st_ctime).rename(target)
             sync_folder(target.parent)
             return True
     return False
@@ -217,12 +214,11 @@ def last_change(path: Path) -> float:
 
     Raises OSError if files vanish meanwhile because a process is at work.
     """
-    below = (
-        Path(parent) / name
-        for parent, folders, names in os.walk(path)
-        for name in (*folders, *names)
-    )
-    return max(inside.lstat().st_ctime for inside in (path, *below))
+    latest = path.lstat().st_ctime
+    for parent, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            latest = max(latest, Path(parent, name).lstat().st_ctime)
+    return latest
 
 
 def _beside(target: Path, kind: str) -> Path:
@@ -230,12 +226,12 @@ def _beside(target: Path, kind: str) -> Path:
 
 
 def _leftovers_of(target: Path, kind: str) -> list[Path]:
-    matches = ((path, LEFTOVER.fullmatch(path.name)) for path in target.parent.iterdir())
-    return [
-        path
-        for path, match in matches
-        if match and (match["whole"], match["kind"]) == (target.name, kind)
-    ]
+    leftovers = []
+    for path in target.parent.iterdir():
+        match = LEFTOVER.fullmatch(path.name)
+        if match and (match["whole"], match["kind"]) == (target.name, kind):
+            leftovers.append(path)
+    return leftovers
 
 
 def _locked(draft: Path) -> int | None:

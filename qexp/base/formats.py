@@ -31,9 +31,9 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """A header line, then a line for each row; None is an empty cell, and no cell is a formula."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        map(_no_formula, row) for row in (columns, *rows)
-    )
+    writer = csv.writer(text, lineterminator="\n")
+    for row in (columns, *rows):
+        writer.writerow(map(_no_formula, row))
     return text.getvalue()
 
 
@@ -58,10 +58,8 @@ def write_json(path: Path, document: Any) -> None:
 def json_bytes(document: Any) -> bytes:
     import orjson
 
-    marked = with_marks(document)
-    return orjson.dumps(
-        marked, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-    )
+    form = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+    return orjson.dumps(with_marks(document), option=form)
 
 
 def with_marks(document: Any) -> Any:
@@ -77,10 +75,8 @@ def with_marks(document: Any) -> Any:
             marks[path] = str(value)
             return None
         if isinstance(value, dict):
-            return {
-                key: cleaned(item, f"{path}.{key}" if path else str(key))
-                for key, item in value.items()
-            }
+            parent = f"{path}." if path else ""
+            return {key: cleaned(item, f"{parent}{key}") for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [cleaned(item, f"{path}[{index}]") for index, item in enumerate(value)]
         return value
@@ -120,12 +116,11 @@ def object_in(path: Path) -> dict[str, Any]:
 def _too_deep(document: Any) -> bool:
     level = [document]
     for _ in range(DEEPEST_JSON):
-        nested = [value for value in level if isinstance(value, dict | list)]
-        level = [
-            item
-            for value in nested
-            for item in (value.values() if isinstance(value, dict) else value)
-        ]
+        items = []
+        for value in level:
+            if isinstance(value, dict | list):
+                items += value.values() if isinstance(value, dict) else value
+        level = items
         if not level:
             return False
     return True
@@ -169,16 +164,14 @@ def require_own_numbers(file: h5py.File) -> None:
                 f"'{name}' is in another file, which is not followed; copy its numbers into"
                 " this one"
             )
-        if chunk := getattr(there, "chunks", None):
-            require_bounded(
-                name, math.prod(chunk) * there.dtype.itemsize, there.id.get_storage_size
-            )
+        chunk = getattr(there, "chunks", None)
+        if chunk:
+            size = math.prod(chunk) * there.dtype.itemsize
+            require_bounded(name, size, there.id.get_storage_size)
 
 
 LARGEST_CHUNK, MOST_INFLATED = 2**28, 200
-"""Bytes of a chunk, and times as many as its array has in the file, that are decoded without
-doubt.
-"""
+"""Bytes of a chunk, and multiples of its array's bytes in the file, that are decoded."""
 
 
 def require_bounded(name: str, size: int, stored: Callable[[], int]) -> None:
@@ -238,7 +231,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON lines of a file, none if it is missing; torn ones (interrupted) are left out."""
     with suppress(FileNotFoundError):
         for line in read_bytes(path).splitlines(keepends=True):
-            if (document := whole_line(line)) is not None:
+            document = whole_line(line)
+            if document is not None:
                 yield document
 
 

@@ -51,9 +51,9 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory is exhausted: Python's, torch's, or the system's."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and says_no_memory(str(error))
-    )
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and says_no_memory(str(error))
 
 
 def says_no_memory(text: str) -> bool:
@@ -176,12 +176,12 @@ def threads(count: int) -> Iterator[None]:
     """Let torch use this number of threads inside the block, and the previous number after it."""
     import torch
 
-    before = torch.get_num_threads()
+    former = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(former)
 
 
 FINDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -261,11 +261,11 @@ def handled(
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in numbers}
+    former_handlers = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, former in before.items():
+        for number, former in former_handlers.items():
             signal.signal(number, former)
 
 
@@ -278,9 +278,8 @@ def terminable(*more: signal.Signals) -> Iterator[None]:
 
     numbers = (signal.SIGTERM, signal.SIGHUP, *more)
     # A signal that the parent process ignores (as nohup does with a closed terminal) stays ignored.
-    with handled(
-        [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN], interrupt
-    ):
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    with handled(heard, interrupt):
         yield
 
 

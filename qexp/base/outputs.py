@@ -35,11 +35,12 @@ class Limits:
         """The number of estimates (of single precision) at a limit: all that were moved to it."""
         import numpy as np  # `qexp show` does not need it
 
-        low, high = (
-            None if limit is None else float(np.float32(limit)) for limit in (self.low, self.high)
-        )
-        count = 0 if low is None else np.count_nonzero(estimates <= low)
-        return int(count if high is None else count + np.count_nonzero(estimates >= high))
+        count = 0
+        if self.low is not None:
+            count += np.count_nonzero(estimates <= float(np.float32(self.low)))
+        if self.high is not None:
+            count += np.count_nonzero(estimates >= float(np.float32(self.high)))
+        return int(count)
 
 
 NO_LIMITS = Limits()

@@ -192,17 +192,16 @@ def of_dataset(dataset: Mapping[str, Any], quantities: Quantities) -> Quantities
 
 def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quantities:
     """The quantities, some of which repeat after a period in their unit; variable → period."""
-    repeating = {
-        name: replace(quantity(name, quantities), period=period) for name, period in periods.items()
-    }
-    return {**quantities, **repeating} if repeating else quantities
+    repeating = dict(quantities)
+    for name, period in periods.items():
+        repeating[name] = replace(quantity(name, quantities), period=period)
+    return repeating if periods else quantities
 
 
 def periods_of(names: Iterable[str], quantities: Quantities) -> dict[str, float]:
     """Variable → the period of its quantity, in its unit, for those that have one."""
-    return {
-        name: period for name in names if (period := quantity(name, quantities).period) is not None
-    }
+    periods = {name: quantity(name, quantities).period for name in names}
+    return {name: period for name, period in periods.items() if period is not None}
 
 
 def in_degrees(quantities: Quantities) -> Quantities:
@@ -210,16 +209,12 @@ def in_degrees(quantities: Quantities) -> Quantities:
     converted = dict(quantities)
     for name, angle in quantities.items():
         if angle.unit == RADIAN:
-            limits = {
-                key: getattr(angle, key) for key in ("above", "at_least", "at_most", "period")
-            }
-            degrees: dict[str, Any] = {
-                key: None if limit is None else round(math.degrees(limit), 12)
-                for key, limit in limits.items()
-            }
-            converted[name] = replace(
-                angle, unit=DEGREE, si_factor=math.radians(angle.si_factor), **degrees
-            )
+            changes: dict[str, Any] = {"unit": DEGREE, "si_factor": math.radians(angle.si_factor)}
+            for key in ("above", "at_least", "at_most", "period"):
+                limit = getattr(angle, key)
+                if limit is not None:
+                    changes[key] = round(math.degrees(limit), 12)
+            converted[name] = replace(angle, **changes)
     return converted
 
 
@@ -242,10 +237,11 @@ def in_words(variable: str, views: Sequence[str] = ()) -> str:
     """
     base = base_name(variable)
     words = QUANTITIES[base].name if base in QUANTITIES else ""
-    if view := name_of_view(variable, views):
+    view = name_of_view(variable, views)
+    if view:
         return f"{view} {words or base.replace('_', ' ')}"
-    before, _, after = _OF_A_SOURCE.sub(r"\1 \2", variable).rpartition(base)
-    return f"{before}{words or base}{after}".replace("_", " ")
+    source, _, number = _OF_A_SOURCE.sub(r"\1 \2", variable).rpartition(base)
+    return f"{source}{words or base}{number}".replace("_", " ")
 
 
 def in_symbols(variable: str, views: Sequence[str] = ()) -> str:
@@ -336,20 +332,16 @@ def conversion(unit: str, target: str) -> float | None:
     """The factor from one unit to another: 0.01 from cm to m; None if unlike or unknown."""
     if unit.strip() == target:
         return 1.0
-    (kind, size), (other, target_size) = (
-        UNITS.get(name.strip(), ("", 0.0)) for name in (unit, target)
-    )
+    kind, size = UNITS.get(unit.strip(), ("", 0.0))
+    other, target_size = UNITS.get(target.strip(), ("", 0.0))
     return size / target_size if kind and kind == other else None
 
 
 def alike(unit: str) -> list[str]:
     """Short names of the units that can be converted to a unit."""
     kind = UNITS.get(unit, ("", 0.0))[0]
-    return [
-        name
-        for name, (other, _) in UNITS.items()
-        if kind and other == kind and len(name) < len("metre")
-    ]
+    short = [name for name in UNITS if len(name) < len("metre")]
+    return [name for name in short if kind and UNITS[name][0] == kind]
 
 
 def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDArray[Any]:

@@ -28,11 +28,11 @@ LARGEST_SEED = 2**63 - 1
 def require_seed(seed: Any) -> int:
     """A seed as an integer, also one of numpy. Raises QexpError for a value that cannot be one."""
     with suppress(TypeError):
-        if not isinstance(seed, bool) and 0 <= (number := operator.index(seed)) <= LARGEST_SEED:
+        number = operator.index(seed)
+        if not isinstance(seed, bool) and 0 <= number <= LARGEST_SEED:
             return number
-    shown = (
-        "too large" if isinstance(seed, int) and abs(seed) > LARGEST_SEED else shortened(str(seed))
-    )
+    too_large = isinstance(seed, int) and abs(seed) > LARGEST_SEED
+    shown = "too large" if too_large else shortened(str(seed))
     raise QexpError(f"`seed={shown}`: a seed is a whole number from 0 on, less than 2^63")
 
 
@@ -69,7 +69,8 @@ class Seeds:
         import torch
 
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        random.seed(number := self.number(*purpose))
+        number = self.number(*purpose)
+        random.seed(number)
         np.random.seed(number % 2**32)
         torch.default_generator.manual_seed(number)  # not those of GPUs, which takes milliseconds
         try:

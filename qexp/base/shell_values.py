@@ -44,10 +44,8 @@ def pairs(
         except ValueError:
             several = text.split(",")
             if len(several) > 1 and all("=" in one for one in several):
-                form = (
-                    "give the option for each:"
-                    f" {' '.join(f'{option} {one.strip()}' for one in several)}"
-                )
+                words = " ".join(f"{option} {one.strip()}" for one in several)
+                form = f"give the option for each: {words}"
             raise QexpError(f"{option} {shortened(text)}: {form}") from None
         if is_twice:
             raise QexpError(f"{option} {shortened(name)} is given twice; {twice}")
@@ -61,7 +59,8 @@ def read_values(option: str, texts: Sequence[str]) -> dict[str, float]:
 
 def finite(text: str) -> float:
     """The finite number of a text. Raises ValueError."""
-    if not math.isfinite(number := float(text)):
+    number = float(text)
+    if not math.isfinite(number):
         raise ValueError
     return number
 
@@ -106,13 +105,7 @@ def column_words(columns: Mapping[str, str] | Sequence[int]) -> list[str]:
     """Columns as the shell takes them."""
     if not isinstance(columns, Mapping):
         return [",".join(map(str, columns))]
-    plain = all(
-        name == name.strip(" {") and not {*",="} & {*name} for name in (*columns, *columns.values())
-    )
-    return [
-        (
-            ",".join(f"{name}={other}" for name, other in columns.items())
-            if plain
-            else json.dumps(dict(columns))
-        )
-    ]
+    for name in (*columns, *columns.values()):
+        if name != name.strip(" {") or {*",="} & {*name}:
+            return [json.dumps(dict(columns))]
+    return [",".join(f"{name}={other}" for name, other in columns.items())]

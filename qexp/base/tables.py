@@ -38,40 +38,37 @@ class Entry:
     @cached_property
     def defaults(self) -> dict[str, Any]:
         """Optional parameter → its default, from the builder's signature."""
-        return {
-            name: parameter.default
-            for name, parameter in inspect.signature(self.build).parameters.items()
-            if name in self.parameters.get("properties", {})
-            and parameter.default is not inspect.Parameter.empty
-        }
+        defaults = {}
+        for name, parameter in inspect.signature(self.build).parameters.items():
+            has_default = parameter.default is not inspect.Parameter.empty
+            if has_default and name in self.parameters.get("properties", {}):
+                defaults[name] = parameter.default
+        return defaults
 
     @cached_property
     def required(self) -> list[str]:
         """Parameters without a default in the builder's signature, which a spec must give."""
         if "required" in self.parameters:
             return list(self.parameters["required"])
-        names = inspect.signature(self.build).parameters
-        return [
-            name
-            for name in names
-            if name in self.parameters.get("properties", {}) and name not in self.defaults
-        ]
+        declared = self.parameters.get("properties", {})
+        names = [name for name in inspect.signature(self.build).parameters if name in declared]
+        return [name for name in names if name not in self.defaults]
 
     def schema(self) -> dict[str, Any]:
         """The whole JSON Schema of the parameters; unknown ones are errors."""
-        defaults = self.defaults
-        properties = {
-            name: {**schema, **({"default": defaults[name]} if name in defaults else {})}
-            for name, schema in self.parameters.get("properties", {}).items()
-        }
-        required = {"required": self.required} if self.required else {}
-        limits = {
+        properties = {}
+        for name, schema in self.parameters.get("properties", {}).items():
+            properties[name] = dict(schema)
+            if name in self.defaults:
+                properties[name]["default"] = self.defaults[name]
+        return {
+            "type": "object",
+            "x-noun": "parameter",
             **self.parameters,
-            **required,
+            **({"required": self.required} if self.required else {}),
             "properties": properties,
             "additionalProperties": False,
         }
-        return {"type": "object", "x-noun": "parameter", **limits}
 
 
 def properties(**schemas: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,9 +131,8 @@ def _schema(
     message   what is wrong with a value that does not fit, in place of words for its limits
     """
     words = {"x-left-out": left_out, "x-message": message, "description": description or None}
-    return {
-        key: value for key, value in {"type": kind, **rest, **words}.items() if value is not None
-    }
+    schema = {"type": kind, **rest, **words}
+    return {key: value for key, value in schema.items() if value is not None}
 
 
 Table = Mapping[str, Entry]
@@ -210,9 +206,8 @@ def entry_points() -> Mapping[str, list[EntryPoint]]:
     from importlib import metadata
 
     found = metadata.entry_points()
-    return {
-        group: [*found.select(group=group)] for group in found.groups if group.startswith("qexp.")
-    }
+    groups = [group for group in found.groups if group.startswith("qexp.")]
+    return {group: [*found.select(group=group)] for group in groups}
 
 
 class OpenTable(Mapping[str, T]):
@@ -268,11 +263,9 @@ class OpenTable(Mapping[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self.own
-        yield from (
-            name
-            for name, point in self._points().items()
-            if loaded(point, self.trouble) is not None
-        )
+        for name, point in self._points().items():
+            if loaded(point, self.trouble) is not None:
+                yield name
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -62,21 +62,21 @@ def is_index(step: str) -> bool:
 
 def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
     alike = len(steps) > 1 and any(key.startswith(f"{steps[0]}.") for key in document)
-    known = (
-        count for count in range(len(steps), 0, -1) if ".".join(map(str, steps[:count])) in document
-    )
-    return next(known, 2 if alike else 1)
+    for count in range(len(steps), 0, -1):
+        if ".".join(map(str, steps[:count])) in document:
+            return count
+    return 2 if alike else 1
 
 
 def leaves(
-    document: Mapping[str, Any], before: str = "", separator: str = "."
+    document: Mapping[str, Any], start: str = "", separator: str = "."
 ) -> Iterator[tuple[str, Any]]:
     """The dotted paths of a document with their values; lists and empty objects are values."""
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{before}{key}{separator}", separator)
+            yield from leaves(value, f"{start}{key}{separator}", separator)
         else:
-            yield f"{before}{key}", value
+            yield f"{start}{key}", value
 
 
 RESULT = "result"
@@ -131,7 +131,8 @@ def words_of(command: str) -> list[str]:
     except ValueError as error:
         raise ValueError(f"cannot be divided into words: {str(error).lower()}") from None
     for word in words:
-        if (brace := single_brace(word)) is not None:
+        brace = single_brace(word)
+        if brace is not None:
             raise ValueError(f"has a single '{brace}' in {word!r}; write '{brace * 2}' for a brace")
     return words
 
@@ -152,12 +153,10 @@ def trouble_with_command(command: str, placeholders: Collection[str]) -> str | N
         names = [name for word in words_of(command) for name in names_in(word)]
     except ValueError as error:
         return str(error)
-    unknown = next((name for name in names if name not in placeholders), None)
-    return (
-        None
-        if unknown is None
-        else f"has no placeholder {{{unknown}}}; {suggestion(unknown, placeholders)}"
-    )
+    for name in names:
+        if name not in placeholders:
+            return f"has no placeholder {{{name}}}; {suggestion(name, placeholders)}"
+    return None
 
 
 def filled(text: str, value: Callable[[str], str]) -> str:
@@ -190,19 +189,15 @@ def markdown(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
 
 def _markdown_lines(table: Table) -> Iterator[str]:
     yield f"{_markdown_text(table.title)}:\n"
-    yield "| " + " | ".join(map(_markdown_text, table.columns)) + " |"
-    yield (
-        "| "
-        + " | ".join("---:" if column in table.right else "---" for column in table.columns)
-        + " |"
-    )
-    for i, row in enumerate(table.rows):
-        cells = [_markdown_text(cell) for cell in row]
-        yield (
-            "| "
-            + " | ".join(f"**{c}**" if (i, j) in table.strong else c for j, c in enumerate(cells))
-            + " |"
-        )
+    rules = ["---:" if column in table.right else "---" for column in table.columns]
+    rows = [list(map(_markdown_text, table.columns)), rules]
+    for number, row in enumerate(table.rows):
+        rows.append(list(map(_markdown_text, row)))
+        for column, cell in enumerate(rows[-1]):
+            if (number, column) in table.strong:
+                rows[-1][column] = f"**{cell}**"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
 
 
 def _markdown_text(text: str) -> str:
@@ -231,11 +226,13 @@ def _latex_lines(table: Table) -> Iterator[str]:
     yield "\\toprule"
     yield " & ".join(map(_latex_text, table.columns)) + " \\\\"
     yield "\\midrule"
-    for i, row in enumerate(table.rows):
+    for number, row in enumerate(table.rows):
         cells = [_latex_text(cell) for cell in row]
-        cells = [f"\\textbf{{{c}}}" if (i, j) in table.strong else c for j, c in enumerate(cells)]
-        # A row that begins with [ or * would be an argument of the preceding \\.
-        cells[:1] = [f"{{{c}}}" if c.startswith(("[", "*")) else c for c in cells[:1]]
+        for column, cell in enumerate(cells):
+            if (number, column) in table.strong:
+                cells[column] = f"\\textbf{{{cell}}}"
+        if cells and cells[0].startswith(("[", "*")):  # an argument of the preceding \\ else
+            cells[0] = f"{{{cells[0]}}}"
         yield " & ".join(cells) + " \\\\"
     yield "\\bottomrule"
     yield "\\end{tabular}}"
@@ -311,12 +308,10 @@ def without_middle(text: str, width: int) -> str:
     """A text that keeps its ends, with … between them, if it is wider than that."""
     if width_of(text) <= width:
         return text
-    kept = min(width, len(text)) - 1
-    while (
-        width_of(shorter := f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}") > width
-        and kept
-    ):
-        kept -= 1
+    for kept in range(max(min(width, len(text)) - 1, 0), -1, -1):
+        shorter = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+        if width_of(shorter) <= width:
+            break
     return shorter
 
 

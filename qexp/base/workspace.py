@@ -62,7 +62,8 @@ def find(root: str | Path | None = None, *, create: bool = False) -> Workspace:
 
     create  make the current folder one if neither names one, and there is none
     """
-    if name := root or os.environ.get(VARIABLE):
+    name = root or os.environ.get(VARIABLE)
+    if name:
         folder = Path(name).absolute()
         if not (folder / "specs").is_dir():
             raise NotFoundError(

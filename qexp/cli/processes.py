@@ -111,7 +111,7 @@ def train_folds(
     work = load_stage(run.spec()["dataset"], "folds").work
     with (
         freed_memory_kept(),
-        drafted_in(drafts, below=run.path) if drafts is not None else nullcontext(),
+        drafted_in(drafts, run.path) if drafts is not None else nullcontext(),
     ):
         finished = work(run, sys.stdin, sys.stdout)
     if not finished:

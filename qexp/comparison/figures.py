@@ -150,10 +150,10 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
                 file = f"matrix_{data}_{number}.png"
             tables = {}
             records = {}
-            for name, panel in part:
-                words = _title_of_panel(name, list(panel), runs)
-                tables[words] = [read_netcdf(path) for path, _ in panel.values()]
-                records[words] = next(iter(panel.values()))[1]
+            for name, seeds in part:
+                words = _title_of_panel(name, list(seeds), runs)
+                tables[words] = [read_netcdf(path) for path, _ in seeds.values()]
+                records[words] = next(iter(seeds.values()))[1]
             views = next(iter(records.values())).get("views", ())
             make_folder(folder)
             save(side_by_side(tables, title, views, records), folder / file)

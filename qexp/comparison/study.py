@@ -118,7 +118,7 @@ class StudyOrder:
         for axis in axes:
             steps = {_LAST_STEP.findall(key)[-1] for key in axis.keys}
             names.append(min(steps) if len(steps) == 1 else axis.name)
-        axes_of_study = []
+        axes_of_study: list[StudyAxis] = []
         for axis, name in zip(axes, names, strict=True):
             is_first = len(axes_of_study) < len(of_pretraining)
             name_in_study = name if names.count(name) == 1 else axis.name

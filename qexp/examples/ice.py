@@ -153,13 +153,16 @@ def valley(random: np.random.Generator, u: Map, v: Map, massif: float) -> Map:
 
     The cross section of each is a parabola up to its crest, behind which the land falls.
     """
-    head, summit = -random.uniform(0.18, 0.26) * massif, random.uniform(2600, 3600)
+    head = -random.uniform(0.18, 0.26) * massif
+    summit = random.uniform(2600, 3600)
     steep = random.uniform(0.1, 0.22)
     flat = random.uniform(0.04, 0.1)
     fading = random.uniform(0.1, 0.2) * massif
-    bend, wave = random.uniform(0, 0.04) * massif, random.uniform(0.5, 0.9) * massif
+    bend = random.uniform(0, 0.04) * massif
+    wave = random.uniform(0.5, 0.9) * massif
     phase = random.uniform(0, 2 * np.pi)
-    width, wall = random.uniform(0.14, 0.18) * massif, random.uniform(0.02, 0.03) * massif
+    width = random.uniform(0.14, 0.18) * massif
+    wall = random.uniform(0.02, 0.03) * massif
     fall = random.uniform(0.3, 0.4)
 
     def middle(position: Map | float) -> Map:
@@ -178,10 +181,13 @@ def valley(random: np.random.Generator, u: Map, v: Map, massif: float) -> Map:
     flanks = [floor(u) + wall - fall * (distance - width)]
     for _ in range(random.integers(1, 4)):
         junction = random.uniform(0.6 * head, 0.15 * massif)
-        side, turn = random.choice([-1, 1]), random.uniform(0.2, 1.1)
-        length, narrow = width * random.uniform(0.9, 1.3), width * random.uniform(0.5, 0.7)
+        side = random.choice([-1, 1])
+        turn = random.uniform(0.2, 1.1)
+        length = width * random.uniform(0.9, 1.3)
+        narrow = width * random.uniform(0.5, 0.7)
         # From the junction up the tributary, which points up the trunk, too, and aside from it.
-        east, north = u - junction, side * (v - middle(junction))
+        east = u - junction
+        north = side * (v - middle(junction))
         upwards = np.cos(turn) * north - np.sin(turn) * east
         aside = np.cos(turn) * east + np.sin(turn) * north
         position = np.clip(upwards, 0, length)
@@ -204,7 +210,8 @@ def cap(random: np.random.Generator, u: Map, v: Map, massif: float) -> Map:
     reach = (radius / rim * np.exp(1 - radius / rim)) ** 2
     for _ in range(random.integers(2, 6)):
         from_middle = np.angle(np.exp(1j * (angle - random.uniform(-np.pi, np.pi))))
-        depth, width = random.uniform(0.0035, 0.013) * massif, random.uniform(0.3, 0.6)
+        depth = random.uniform(0.0035, 0.013) * massif
+        width = random.uniform(0.3, 0.6)
         bed = bed - depth * reach * np.exp(-((from_middle / width) ** 2) / 2)
     return bed
 
@@ -246,7 +253,8 @@ def check(options: IceOptions, test: int) -> None:
     """Raises QexpError with all problems of the options."""
     glaciers = options.glaciers
     (low, high), (least, most) = options.arrhenius, options.sliding
-    coupling, frame = options.coupling, options.size * options.spacing
+    coupling = options.coupling
+    frame = options.size * options.spacing
     too_small = f"a frame of {frame:g} m; glaciers need 3000 m or more"
     sound = [
         (1 <= glaciers <= 100_000, f"`glaciers={glaciers}`: from 1 to 100000"),
@@ -292,7 +300,8 @@ def grow(
     One glacier at a time: on a processor a batch of twelve is 1.6 times as fast per step, but its
     fastest ice sets the time step, so that it takes 2.7 times as many steps.
     """
-    climate, bed = glacier.climate, torch.from_numpy(glacier.bed)[None]
+    climate = glacier.climate
+    bed = torch.from_numpy(glacier.bed)[None]
 
     def balance(surface: Tensor, time: Tensor) -> Tensor:
         passed = time / (YEAR * glacier.duration)
@@ -300,7 +309,8 @@ def grow(
         gained = climate.gradient * (surface - line[:, None, None])
         return gained.clamp(max=climate.greatest) / YEAR
 
-    thickness, start = torch.zeros_like(bed), bed.new_zeros(1)
+    thickness = torch.zeros_like(bed)
+    start = bed.new_zeros(1)
     arrhenius = bed.new_tensor([glacier.arrhenius * ARRHENIUS])
     sliding = bed.new_tensor([glacier.sliding * SLIDING])
     steps: dict[str, Any] = {
@@ -313,7 +323,8 @@ def grow(
             grown = ice.evolve(
                 thickness, bed, balance, spacing, arrhenius, sliding, start, end, **steps
             )
-            thickness, start = grown.thickness, end
+            thickness = grown.thickness
+            start = end
             yield thickness[0]
 
 
@@ -328,7 +339,8 @@ def fields(
     depth = thickness.numpy().astype(np.float32)
     bed = glacier.bed.astype(np.float32)
     surface = bed + depth
-    arrhenius, sliding = np.full_like(bed, glacier.arrhenius), np.full_like(bed, glacier.sliding)
+    arrhenius = np.full_like(bed, glacier.arrhenius)
+    sliding = np.full_like(bed, glacier.sliding)
     rounded = torch.from_numpy(depth).double()
     moving = ice.velocity(
         rounded,
@@ -431,10 +443,12 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
     made with it. Raises QexpError if an option is wrong, if something else is at OUT, or if it
     cannot be written.
     """
-    out, glaciers = Path(options.out), options.glaciers
+    out = Path(options.out)
+    glaciers = options.glaciers
     test = min(max(glaciers // 4, 1), glaciers - 1) if options.test is None else options.test
     check(options, test)
-    written, seeds = [], Seeds(options.seed)
+    written = []
+    seeds = Seeds(options.seed)
     # Frames are small: a second thread costs ten times what it saves.
     with new_folder(out, HEADING, options.overwrite) as folder, threads(1):
         for number in range(glaciers):

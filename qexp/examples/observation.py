@@ -89,7 +89,9 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
             wrong.append(f"`{name}={value:g}`: from {low:g} to {high:g}")
     if wrong:
         raise QexpError("\n".join(wrong))
-    out, seeds, unit = Path(options.out), Seeds(options.seed), options.unit
+    out = Path(options.out)
+    seeds = Seeds(options.seed)
+    unit = options.unit
     ground = ground_of(options, seeds)
     moved, parameters = displacement(options, tables, ground, seeds)
     tracks: Truth = {}
@@ -132,10 +134,12 @@ class Ground(NamedTuple):
 
 def ground_of(options: ObservationOptions, seeds: Seeds) -> Ground:
     """A volcano on a coast, with concave flanks and hills, whose summit is in the middle."""
-    size, random = options.size, seeds.numpy("observation", "ground")
+    size = options.size
+    random = seeds.numpy("observation", "ground")
     cells = np.arange(size) - (size - 1) / 2
     east, north = np.meshgrid(cells / size, -cells / size)
-    radius, sea = np.hypot(east, north), random.uniform(0, 2 * np.pi)
+    radius = np.hypot(east, north)
+    sea = random.uniform(0, 2 * np.pi)
     shape = np.exp(-radius / 0.2) - 0.35 * (np.cos(sea) * east + np.sin(sea) * north)
     shape += 0.06 * radius * roughness(random, size, 1.0, 0.04 * size)
     shore = np.quantile(shape, options.water)
@@ -152,9 +156,11 @@ def displacement(
 
     Raises QexpError for sources that cannot be.
     """
-    sources, quantities = sources_named(options.source, tables["generators"]), tables["quantities"]
+    sources = sources_named(options.source, tables["generators"])
+    quantities = tables["quantities"]
     units = Units(in_degrees(quantities) if options.degrees else quantities, CENTRE)
-    random, reach = seeds.numpy("observation", "source"), 0.1 * options.size * options.spacing
+    random = seeds.numpy("observation", "source")
+    reach = 0.1 * options.size * options.spacing
     values = dict(USUAL.get(options.source, {}))
     for source in sources:
         places = np.round(CENTRE + random.uniform(-reach, reach, 2)).tolist()
@@ -221,7 +227,8 @@ def stations(moved: Array, ground: Ground, options: ObservationOptions, seeds: S
     """Stations on land, denser near the summit: displacements along true east, north and up."""
     import pyproj
 
-    random, metres = seeds.numpy("observation", "stations"), in_metres(options.unit)
+    random = seeds.numpy("observation", "stations")
+    metres = in_metres(options.unit)
     width = options.size * options.spacing
     likely = ~ground.water.ravel() * np.exp(-np.hypot(*ground.places.T) / (0.25 * width))
     chosen = random.choice(len(likely), options.stations, replace=False, p=likely / likely.sum())

@@ -213,7 +213,8 @@ def _shares(
 
 def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
     """(depth, ratio) a slow drift that restarts where the regime changes, as after a hiatus."""
-    values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW_LENGTH)
+    values = np.empty((depths, len(RATIOS)))
+    correlation = np.exp(-step / SLOW_LENGTH)
     for depth in range(depths):
         fresh = random.standard_normal(len(RATIOS))
         anew = random.random() < step / SHIFT_EVERY or depth == 0
@@ -434,7 +435,9 @@ AT_A_TIME = 500
 def check(options: XrfOptions, test: int, validation: int) -> None:
     """Raises QexpError with all problems of the options."""
     cores = options.cores
-    rest, spectra, labelled = cores - test - 1, options.spectra, options.labelled
+    rest = cores - test - 1
+    spectra = options.spectra
+    labelled = options.labelled
     others = "from 0 to one less than there are cores that are not for the test"
     voltage, possible = (",".join(map(str, values)) for values in (options.voltage, CURRENTS))
     in_kv = f"in kV, {' or '.join(map(str, CURRENTS))}, or both as {possible}"
@@ -603,13 +606,16 @@ def write(options: XrfOptions) -> WrittenCores:
     with it. Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be
     written.
     """
-    out, cores = Path(options.out), options.cores
+    out = Path(options.out)
+    cores = options.cores
     test = min(max(cores // 4, 1), cores - 1) if options.test is None else options.test
     validation = (cores - test) // 6 if options.validation is None else options.validation
     check(options, test, validation)
     if options.layout not in LAYOUTS:
         raise QexpError(f"`layout={options.layout}`: {suggestion(options.layout, LAYOUTS)}")
-    seeds, labelled, form = Seeds(options.seed), labelled_depths(options), LAYOUTS[options.layout]
+    seeds = Seeds(options.seed)
+    labelled = labelled_depths(options)
+    form = LAYOUTS[options.layout]
     folders = {name: Path(form.folders[name]) for name in (ALL, *(TARGETS if labelled else []))}
     parts = ["test", "train"] if test else ["train"]
     with new_folder(out, HEADING, options.overwrite) as folder:
@@ -687,7 +693,8 @@ def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
 
 
 def _readme(options: XrfOptions, test: int, validation: int) -> str:
-    form, cores = LAYOUTS[options.layout], options.cores
+    form = LAYOUTS[options.layout]
+    cores = options.cores
     names = dict.fromkeys(name for columns in form.columns.values() for name in columns)
     columns = "\n".join(f"| {name} | {COLUMNS[name].meaning} |" for name in names)
     option = f" --layout {options.layout}" if options.layout != "plain" else ""

@@ -231,7 +231,8 @@ def _match(
     """Note what the rules say of one tensor."""
     rules = account.rules
     inner_name = _inner_name(name, rules)
-    has_rule, lacking = False, list[str]()
+    has_rule = False
+    lacking = list[str]()
     for rule in rules.tensors:
         match = rule.pattern.fullmatch(inner_name)
         if match is None:

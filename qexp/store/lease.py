@@ -102,7 +102,7 @@ def take_lease(directory: RunDirectory, wrap: str | None = None) -> Iterator[Lea
         lease = _claim(directory, number, wrap, until_the_end)
         try:
             _end_others(lease)
-            with files.drafted_in(lease.folder, below=directory.path):
+            with files.drafted_in(lease.folder, directory.path):
                 yield lease
         finally:
             if lease.is_own:

@@ -235,9 +235,14 @@ def paired(comparison: SeedComparison) -> Paired | None:
     metrics = []
     for (output, metric), by_group in rows.items():
         row = next(iter(by_group.values()))
-        estimates = [group and group.estimate for group in map(by_group.get, comparison.names)]
-        values = [group.values if group else {} for group in map(by_group.get, comparison.names)]
-        lowest = min(chain.from_iterable(group.values() for group in values), default=0.0)
+        values: list[Mapping[int, float]] = []
+        intervals = []
+        for name in comparison.names:
+            group = by_group.get(name)
+            estimate = group.estimate if group else None
+            values.append(group.values if group else {})
+            intervals.append(estimate.interval if estimate else None)
+        lowest = min(chain.from_iterable(of_seeds.values() for of_seeds in values), default=0.0)
         metrics.append(
             PairedMetric(
                 words=measure(in_words(output), metric_in_words(metric)),
@@ -246,7 +251,7 @@ def paired(comparison: SeedComparison) -> Paired | None:
                 main=metric == main_metric(name for other, name in rows if other == output),
                 metric=metric_in_words(metric),
                 values=values,
-                intervals=[estimate and estimate.interval for estimate in estimates],
+                intervals=intervals,
                 least=row.meaning.limits([lowest])[0],
                 comparisons=at_once[metric],
                 together=quantiles(max(at_once[metric], 1)),

@@ -44,8 +44,8 @@ class ShownObserved(Shown, Observed):
         parts: list[Table | Drawn | str] = [*tables_of_tracks(self.tracks), *written, image]
         more = {}
         if self.estimates:
-            without = "Semivariograms without the signal"
-            draw = partial(draw_semivariograms, self.estimates, without)
+            words = "Semivariograms without the signal"
+            draw = partial(draw_semivariograms, self.estimates, words)
             more["estimated noise"] = [drawn("semivariograms", draw)]
         return View(title, cautions=self.warnings, parts=parts, more=more)
 
@@ -74,7 +74,7 @@ class ShownPosterior(Shown, SourcePosterior):
         words = f"draws of {', '.join(self.parameters)}"
         image = drawn("draws", self.corner, words)
         title = f"Posterior: {len(self.all):,} draws"
-        parts = [table_of_posterior(self), sampling_words(self), image]
+        parts: list[Table | Drawn | str] = [table_of_posterior(self), sampling_words(self), image]
         return View(title, cautions=self.remarks, parts=parts)
 
 

@@ -27,7 +27,7 @@ from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.trust.matrix_figures import absolute_errors, matrix_of
 from qexp.tuning.results import Tuned
-from qexp.web.html import Shown, Titled, View, drawn, html, picture, pictures
+from qexp.web.html import Drawn, Shown, Titled, View, drawn, html, picture, pictures
 from qexp.web.run_page import drawings_of_all
 
 if TYPE_CHECKING:
@@ -292,7 +292,8 @@ class ShownTuned(Titled, Tuned):
     __repr__ = Tuned.__repr__
 
     def view(self) -> View:
-        parts = [*pictures(self.files), self.results(), *self.remarks()]
+        parts: list[Table | Drawn | str] = [*pictures(self.files), self.results()]
+        parts += self.remarks()
         return View(f"Search of {self.experience}", parts=parts)
 
 

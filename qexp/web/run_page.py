@@ -224,8 +224,8 @@ def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
             words = f"step {epochs.step:g}"
         texts = [in_time(record.seconds)] if record.ended else []
         texts += [words, f"best {epochs.best}"] if epochs.best else [words]
-        notes = ", ".join(texts[1:])
-        numbers.append({"words": "training", "value": texts[0], "notes": notes})
+        further = ", ".join(texts[1:])
+        numbers.append({"words": "training", "value": texts[0], "notes": further})
     return numbers
 
 

@@ -684,7 +684,7 @@ async def show_workspace(request: Request) -> Response:
     workspace = site_of(request).workspace
     states = await _states(request)
     entries = await asyncio.to_thread(trash.entries, workspace)
-    values = {
+    values: dict[str, Any] = {
         "root": str(workspace.root),
         "removed": [
             {"name": entry.name, "entry": entry.path.name, "since": f"{entry.since:%Y-%m-%d %H:%M}"}
