@@ -227,7 +227,15 @@ def _rows_of_capabilities(
     for output, name in outputs_and_metrics(columns):
         values = [numbers.get(output, {}).get(name) for numbers in columns]
         unit = unit_of(output, name, units)
-        yield MetricRow(output, name, UNKNOWN, unit, values, [None] * len(values), [])
+        yield MetricRow(
+            output,
+            name,
+            UNKNOWN,
+            unit,
+            values,
+            [None] * len(values),
+            [],
+        )
 
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.

@@ -470,7 +470,16 @@ def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             if values:
                 mean = estimate(list(values.values()), meaning.limits(values.values()))
             unit = meaning.in_unit(units.get(output, ""))
-            yield GroupRow(group.name, output, name, meaning, unit, mean, values, not_finite)
+            yield GroupRow(
+                group.name,
+                output,
+                name,
+                meaning,
+                unit,
+                mean,
+                values,
+                not_finite,
+            )
 
 
 def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
@@ -498,7 +507,16 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             values = {seed: value for seed, value in found.items() if value is not None}
             if values:
                 mean = estimate(list(values.values()))
-                yield GroupRow(title, output, name, UNKNOWN, unit, mean, values, [])
+                yield GroupRow(
+                    title,
+                    output,
+                    name,
+                    UNKNOWN,
+                    unit,
+                    mean,
+                    values,
+                    [],
+                )
 
 
 # Runs with equal seeds have the same test samples. Differences between two groups are therefore
@@ -793,7 +811,15 @@ def _rows_of_pair(
             theirs = sizes(other)
             difference = estimate([ours[seed] - theirs[seed] for seed in seeds])
         if difference is not None:
-            yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
+            yield PairRow(
+                row.output,
+                row.metric,
+                row.meaning,
+                row.unit,
+                seeds,
+                difference,
+                None,
+            )
 
 
 def sizes(row: GroupRow) -> dict[int, float]:

@@ -184,7 +184,14 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
         grid = [axis.of_grid for axis in axes if axis.of_pretraining]
         for point in grids.points_of(grid):
             changes = {**pretraining.overrides, **point}
-            grids.at_point(pretraining.experience, changes, grid, point, cache, "pretrain_grid")
+            grids.at_point(
+                pretraining.experience,
+                changes,
+                grid,
+                point,
+                cache,
+                "pretrain_grid",
+            )
     documents = {}
     for reference in runs.references:
         own = [axis.of_grid for axis in axes if not axis.of_pretraining]
@@ -544,7 +551,15 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
     floor = -0.5 if study.metric == "r2" else None  # which has no lower bound
     axis = axes[0]
     fixed = study.fixed_in_words
-    figure = study_panels(panels, axis.label, axis.of_grid.texts, words, numbers, floor, fixed)
+    figure = study_panels(
+        panels,
+        axis.label,
+        axis.of_grid.texts,
+        words,
+        numbers,
+        floor,
+        fixed,
+    )
     save(figure, study.folder / FIGURE)
 
 
@@ -682,7 +697,13 @@ def _run(
     """Run a checked order and wait for runs that other processes execute. Returns run → state."""
     tell = options.tell
     _tell_of(checked, tell)
-    pool = launch.launch_runs(checked, workspace, watched=watched, tell=tell, most=options.most)
+    pool = launch.launch_runs(
+        checked,
+        workspace,
+        watched=watched,
+        tell=tell,
+        most=options.most,
+    )
     if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
     directories = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]

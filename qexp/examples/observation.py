@@ -181,7 +181,11 @@ def displacement(
         value = in_si[each.parameter.name]
         require_near(each, "at", value, value, units)
     heights = torch.from_numpy(ground.elevation.ravel()) if options.summit else None
-    view = View(measures=GNSS, points=torch.from_numpy(ground.places), elevation=heights)
+    view = View(
+        measures=GNSS,
+        points=torch.from_numpy(ground.places),
+        elevation=heights,
+    )
     generator = DeformationImages(*sources, views=[view])
     arrays = {name: np.array([value]) for name, value in in_si.items()}
     unmet = [words for words, holds in generator.unmet(arrays).items() if holds.any()]
@@ -214,12 +218,21 @@ def seen(
     if options.noise != "none":
         noise = declared(options.noise)
         build = NOISES[noise.type].build
-        model = build(range=noise.range / 1e3, sill=noise.sill, nugget=noise.nugget)
+        model = build(
+            range=noise.range / 1e3,
+            sill=noise.sill,
+            nugget=noise.nugget,
+        )
         image += drawn(model, "noise")
     lost = ground.water
     if options.gaps:
         lost = lost | (drawn(Decorrelation(options.gaps, patch_size=0.6), "gaps") > 0)
-    about = {"incidence": incidence, "heading": heading, "offset": offset, "ramp": slopes}
+    about = {
+        "incidence": incidence,
+        "heading": heading,
+        "offset": offset,
+        "ramp": slopes,
+    }
     return np.where(lost, np.nan, image), about
 
 

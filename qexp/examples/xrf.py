@@ -545,7 +545,14 @@ def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
     """What a voltage does in each element, the energies that come back, the share stopped."""
     tube = xrf.beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
     filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
-    tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
+    tables = xrf.interactions(
+        ELEMENTS,
+        filtered,
+        ANGLE,
+        ANGLE,
+        LOWEST_ENERGY,
+        1000.0 * voltage,
+    )
     energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
     detected = xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON)
     return tables, energies, detected

@@ -224,7 +224,13 @@ def _draw_folds(axis: Axes, part: str, table: Array, colour: str) -> None:
     opacity = float(np.clip(6 / max(len(table), 1), 0.15, 0.6))
     lines = [np.column_stack([epochs, values]) for values in table]
     axis.add_collection(
-        LineCollection(lines, colors=colour, linewidths=0.6, alpha=opacity, label=f"{part}: a fold")
+        LineCollection(
+            lines,
+            colors=colour,
+            linewidths=0.6,
+            alpha=opacity,
+            label=f"{part}: a fold",
+        )
     )
     _, median, _ = middle_half(table)
     axis.plot(
@@ -297,11 +303,26 @@ def _draw_band(
     middle, lower, upper = middle_and_band(np.where(present, table, np.nan)[:, columns])
     epochs = columns + 1
     marker = _marker(len(columns))
-    axis.fill_between(epochs, lower, upper, color=colour, alpha=opacity, linewidth=0)
+    axis.fill_between(
+        epochs,
+        lower,
+        upper,
+        color=colour,
+        alpha=opacity,
+        linewidth=0,
+    )
     axis.plot(epochs, middle, style, color=colour, linewidth=0.8, marker=marker)
     label = f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})"
     whole = np.where(present[:, columns].all(axis=0), middle, np.nan)
-    axis.plot(epochs, whole, style, color=colour, linewidth=1.7, marker=marker, label=label)
+    axis.plot(
+        epochs,
+        whole,
+        style,
+        color=colour,
+        linewidth=1.7,
+        marker=marker,
+        label=label,
+    )
 
 
 def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:

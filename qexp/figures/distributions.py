@@ -91,7 +91,12 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
             axis.set_ylabel(f"share of {counted} (%)", fontsize=small())
     shaded = any(variable.held_out for variable in variables)
     if len(parts) > 1:
-        axes[0].legend(fontsize=small(), frameon=True, framealpha=0.7, edgecolor="none")
+        axes[0].legend(
+            fontsize=small(),
+            frameon=True,
+            framealpha=0.7,
+            edgecolor="none",
+        )
     notes = ["without the outermost 0.1 %"] * cut + ["grey: values held out for test"] * shaded
     add_title(figure, title, caption="; ".join(notes))
     return figure
@@ -110,11 +115,24 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
     edges = _with_ends(usual, [end for interval in variable.held_out for end in interval], scale)
     widths = np.diff(scale(edges)) / (scale(usual[1]) - scale(usual[0]))
     for low, high in variable.held_out:
-        axis.axvspan(max(low, edges[0]), min(high, edges[-1]), color=SHADE, linewidth=0, zorder=0)
+        axis.axvspan(
+            max(low, edges[0]),
+            min(high, edges[-1]),
+            color=SHADE,
+            linewidth=0,
+            zorder=0,
+        )
     for part, values in finite.items():
         shares = 100 * np.histogram(values, edges)[0] / max(len(values), 1) / widths
         colour = COLOURS[parts.index(part) % len(COLOURS)]
-        axis.stairs(shares, edges, color=colour, fill=len(parts) == 1, label=part, linewidth=1.2)
+        axis.stairs(
+            shares,
+            edges,
+            color=colour,
+            fill=len(parts) == 1,
+            label=part,
+            linewidth=1.2,
+        )
     axis.set_xlim(edges[0], edges[-1])
     axis.set_ylim(bottom=0)
     names = (in_words(variable.name), in_symbols(variable.name))
@@ -402,7 +420,13 @@ def _draw_pair(
             axis.plot(*(draws[::4] for draws in pair), ".", rasterized=True, **grey)
             for share, fill in zip(sorted(SHARES, reverse=True), fills, strict=True):
                 words = f"around {100 * share:.0f} % of the draws"
-                axis.fill([], [], facecolor=fill, edgecolor=style["color"], label=words)
+                axis.fill(
+                    [],
+                    [],
+                    facecolor=fill,
+                    edgecolor=style["color"],
+                    label=words,
+                )
         if not number:
             levels = [*heights, max(density.max(), heights[-1] * 1.001)]
             axis.contourf(*middles, density.T, levels, colors=fills[-len(heights) :])

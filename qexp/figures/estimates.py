@@ -142,5 +142,12 @@ def name_points(
         boxes.append(box.padded(MARGIN * pixels))
         if distance > DISTANCES[0]:
             ends = axis.transData.inverted().transform(line[[0, -1]])
-            axis.plot(*ends.T, color="0.55", linewidth=0.6, scalex=False, scaley=False, zorder=1.5)
+            axis.plot(
+                *ends.T,
+                color="0.55",
+                linewidth=0.6,
+                scalex=False,
+                scaley=False,
+                zorder=1.5,
+            )
             obstacles = np.concatenate([obstacles, line])  # lines cross only if necessary

@@ -209,12 +209,23 @@ def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
         truth, estimate, difference = (add_axes(start, low, width, height) for start in starts)
         grid.append([truth, estimate, bars[0], difference, bars[1]])
         for axis in (truth, estimate, difference):
-            axis.tick_params(labelsize=small(), labelbottom=last, labelleft=axis is truth)
+            axis.tick_params(
+                labelsize=small(),
+                labelbottom=last,
+                labelleft=axis is truth,
+            )
             axis.locator_params(nbins=4 if width > sized(1.5) else 3)
             if last:
                 axis.set_xlabel(f"x ({where.unit})", fontsize=sized(9))
         truth.set_ylabel(f"y ({where.unit})", fontsize=sized(9))
-    heading = figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(10))
+    heading = figure.text(
+        0.5,
+        1 - 0.08 / tall,
+        "",
+        ha="center",
+        va="top",
+        fontsize=sized(10),
+    )
     return figure, heading, grid
 
 
@@ -241,7 +252,13 @@ def _begin(
     images = [
         truth.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings),
         estimate.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings),
-        difference.imshow(empty, cmap="PuOr_r", vmin=-reach, vmax=reach, **settings),
+        difference.imshow(
+            empty,
+            cmap="PuOr_r",
+            vmin=-reach,
+            vmax=reach,
+            **settings,
+        ),
     ]
     orientation: Any = "horizontal" if narrow() else "vertical"
     for image, bar, pointed in (

@@ -63,7 +63,14 @@ def search_panels(
     figure, axes, wide_panels = _folded(1 + len(keys), 4.2, 3.4, row_below=len(keys) > 1)
     numbers = np.arange(len(values))
     _scatter(axes[0], numbers, values, given_up, best)
-    axes[0].step(numbers, running, where="post", color=BEST, linewidth=1.2, label="best so far")
+    axes[0].step(
+        numbers,
+        running,
+        where="post",
+        color=BEST,
+        linewidth=1.2,
+        label="best so far",
+    )
     axes[0].set_xlabel("trial")
     canvas.whole_numbers(axes[0].xaxis)
     for panel, key in zip(axes[1:], keys, strict=True):
@@ -99,7 +106,15 @@ def front(
     figure, (panel,), (wide,) = _folded(1, 7.0, 3.8, row_below=True)
     table = np.array(errors, dtype=float)
     strong = np.array(best)
-    panel.plot(table[:, 0], table[:, 1], "o", color=TRIED, markersize=4, alpha=0.6, label="trial")
+    panel.plot(
+        table[:, 0],
+        table[:, 1],
+        "o",
+        color=TRIED,
+        markersize=4,
+        alpha=0.6,
+        label="trial",
+    )
     chosen = table[strong][np.argsort(table[strong, 0])]
     steps = "-D" if len(labels) == 2 else "D"
     panel.plot(
@@ -230,4 +245,11 @@ def _scatter(
     if pruned.any():
         given_up: dict[str, Any] = {"color": PRUNED, "markersize": 4, "label": "given up early"}
         panel.plot(where[pruned], values[pruned], "x", **given_up)
-    panel.plot(where[best], values[best], "D", color=BEST, markersize=6, label="best")
+    panel.plot(
+        where[best],
+        values[best],
+        "D",
+        color=BEST,
+        markersize=6,
+        label="best",
+    )

@@ -237,7 +237,15 @@ def study_panels(
             if name in lines:
                 offset = index - (len(names) - 1) / 2
                 colour = COLOURS[index % len(COLOURS)]
-                _draw(panel, name, lines[name], layout, colour, offset, (low, high))
+                _draw(
+                    panel,
+                    name,
+                    lines[name],
+                    layout,
+                    colour,
+                    offset,
+                    (low, high),
+                )
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
@@ -272,11 +280,24 @@ def _draw(
     assert axis.figure is not None
     if line.constant:
         spot = next(iter(line.spots.values()))
-        axis.axhline(spot.mean, color=colour, linewidth=1.4, linestyle="--", label=name)
+        axis.axhline(
+            spot.mean,
+            color=colour,
+            linewidth=1.4,
+            linestyle="--",
+            label=name,
+        )
         if spot.interval is not None:
             axis.axhspan(*spot.interval, color=colour, alpha=0.12, linewidth=0)
             place = axis.get_yaxis_transform()
-            _mark_ends(axis, spot.interval, limits, 0.99, color=colour, transform=place)
+            _mark_ends(
+                axis,
+                spot.interval,
+                limits,
+                0.99,
+                color=colour,
+                transform=place,
+            )
         return
     where = sorted(line.spots, key=lambda text: layout.positions[text])
     x = [layout.positions[text] for text in where]
@@ -286,8 +307,22 @@ def _draw(
     inches = axis.figure.dpi_scale_trans
     moved = axis.transData + ScaledTranslation(DODGE * offset / 72, 0, inches)
     drawn: dict[str, Any] = {"color": colour, "transform": moved}
-    axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
-    axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
+    axis.plot(
+        x,
+        [spot.mean for spot in spots],
+        "-",
+        linewidth=0.8,
+        alpha=0.6,
+        **drawn,
+    )
+    axis.plot(
+        x,
+        [spot.mean for spot in spots],
+        "D",
+        markersize=4.5,
+        label=name,
+        **drawn,
+    )
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
     for position, (low, high) in zip(x, ends, strict=True):
         axis.plot(
@@ -309,7 +344,14 @@ def _mark_ends(
 ) -> None:
     for end, limit, marker in zip(interval, limits, "v^", strict=True):
         if not limits[0] <= end <= limits[1]:
-            axis.plot(position, limit, marker, markersize=6, clip_on=False, **drawn)
+            axis.plot(
+                position,
+                limit,
+                marker,
+                markersize=6,
+                clip_on=False,
+                **drawn,
+            )
 
 
 def _label(axis: Axes, layout: ValueAxis, name: str) -> None:

@@ -216,7 +216,15 @@ def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target
     weights = target.model.network.state_dict(prefix="network.")
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name, (source, steps) in account.sources.items():
-        _check_shape(name, source, steps, tensors[source].shape, account, target, shapes)
+        _check_shape(
+            name,
+            source,
+            steps,
+            tensors[source].shape,
+            account,
+            target,
+            shapes,
+        )
     for name, shape in shapes.items():
         if name not in account.sources and not name.endswith(COUNTERS):
             account.problems.append(

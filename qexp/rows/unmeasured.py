@@ -109,7 +109,12 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
     coarse = {row: _coarse(values_of(np.array([row]))[0]) for row in originals}
     copies = [[row, int(first[row]), coarse[first[row]]] for row in repeated.tolist()]
     copies = [copy for copy in copies if copy[2] is not None]
-    return {"constant": numbers.tolist(), "value": value, "natural": natural, "copies": copies}
+    return {
+        "constant": numbers.tolist(),
+        "value": value,
+        "natural": natural,
+        "copies": copies,
+    }
 
 
 def in_words(
