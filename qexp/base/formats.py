@@ -116,7 +116,7 @@ def object_in(path: Path) -> dict[str, Any]:
 def _too_deep(document: Any) -> bool:
     level = [document]
     for _ in range(DEEPEST_JSON):
-        items = []
+        items: list[Any] = []
         for value in level:
             if isinstance(value, dict | list):
                 items += value.values() if isinstance(value, dict) else value

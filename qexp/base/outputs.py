@@ -37,10 +37,10 @@ class Limits:
 
         count = 0
         if self.low is not None:
-            count += np.count_nonzero(estimates <= float(np.float32(self.low)))
+            count += int((estimates <= float(np.float32(self.low))).sum())
         if self.high is not None:
-            count += np.count_nonzero(estimates >= float(np.float32(self.high)))
-        return int(count)
+            count += int((estimates >= float(np.float32(self.high))).sum())
+        return count
 
 
 NO_LIMITS = Limits()

@@ -388,7 +388,7 @@ def legend_below(figure: Figure, *axes: Axes, shown: int = 2) -> None:
 
     shown  fewest entries of a legend that tells something
     """
-    entries = {}
+    entries: dict[str, Any] = {}
     for axis in axes:
         handles, labels = axis.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))

@@ -327,7 +327,7 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
         else:
             _draw_pair(axis, x.values, y.values, ranges[column], ranges[row])
             if x.mark is not None and y.mark is not None:
-                sizes = {"markersize": sized(8), "markeredgewidth": sized(1.2)}
+                sizes: dict[str, Any] = {"markersize": sized(8), "markeredgewidth": sized(1.2)}
                 axis.plot(x.mark, y.mark, "+", color="black", **sizes)
         _label(axis, x, y, last=row == count - 1, first=column == 0 and row > 0)
     legend_below(figure, *axes, shown=1)
