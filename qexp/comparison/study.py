@@ -510,12 +510,22 @@ def _run_rows(
     columns = ["experience", *keys, "seed", "run", "start", "state", *names]
     rows = []
     for member in members:
-        name = member.plan.name
-        parent = member.plan.parent
-        state = runs[name].summary["state"] if name in runs else State.GONE
-        cells = [member.plan.seed, name, parent.name if parent else None, state]
-        values = [tests.get(name, {}).get(output, {}).get(metric) for output, metric in metrics]
-        rows.append([member.plan.experience, *member.point, *cells, *values])
+        plan = member.plan
+        test = tests.get(plan.name, {})
+        state = State.GONE
+        if plan.name in runs:
+            state = runs[plan.name].summary["state"]
+        rows.append(
+            [
+                plan.experience,
+                *member.point,
+                plan.seed,
+                plan.name,
+                plan.parent.name if plan.parent else None,
+                state,
+                *(test.get(output, {}).get(metric) for output, metric in metrics),
+            ]
+        )
     return columns, rows
 
 

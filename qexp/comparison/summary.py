@@ -166,10 +166,15 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
         columns = list[str]()
         numbers = list[list[str]]()
         for row in rows:
-            title = with_unit(measure(row.output, row.metric) if single else row.metric, row.unit)
-            validated = {"validation": row.validation} if row.is_validated else {}
-            for part, values in {**validated, comparison.part: row.values}.items():
-                columns.append(title if calibrated or comparison.evaluation else f"{part} {title}")
+            title = measure(row.output, row.metric) if single else row.metric
+            title = with_unit(title, row.unit)
+            parts = {"validation": row.validation} if row.is_validated else {}
+            parts[comparison.part] = row.values
+            for part, values in parts.items():
+                if calibrated or comparison.evaluation:
+                    columns.append(title)
+                else:
+                    columns.append(f"{part} {title}")
                 texts = [number(value, row.meaning) for value in values]
                 if row.best and part == "validation":
                     for index, text in enumerate(texts):
@@ -177,7 +182,8 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
                 numbers.append(texts)
         cells = list(map(list, zip(letters.values(), *numbers, strict=True)))
         title = "Results" if single else output
-        title += f" {on_part(comparison)}" if comparison.evaluation and not calibrated else ""
+        if comparison.evaluation and not calibrated:
+            title += f" {on_part(comparison)}"
         yield Table(title, ["", *columns], cells, frozenset(columns))
 
 
@@ -299,28 +305,37 @@ def _tables_of_groups(
     for (output, calibrated), rows in tables.items():
         single = len({row.metric for row in rows}) == 1
         means = [groups[row.group].mean(part or "", row.output, row.metric) for row in rows]
-        known = any(mean is not None for mean in means)
-        numeric = ["n", *([f"{part} mean"] if known else []), "mean ± deviation"]
-        ends = [INTERVAL, "min", "max"]
-        metrics = [] if single else ["metric"]
-        columns = [*metrics, "", *numeric, "better than", *ends]
-        cells = []
+        columns: dict[str, list[str]] = {
+            "metric": [with_unit(row.metric, row.unit) for row in rows],
+            "": [letters[row.group] for row in rows],
+            "n": [],
+            f"{part} mean": [],
+            "mean ± deviation": [],
+            "better than": [],
+            INTERVAL: [],
+            "min": [],
+            "max": [],
+        }
         for row, other in zip(rows, means, strict=True):
-            count, mean, *texts_of_ends = cells_of(row)
             key = output, row.metric, row.group
             star = " *" if key in best else "  "
-            others = [number(other, row.meaning) + star] if known else []
-            metric = [] if single else [with_unit(row.metric, row.unit)]
-            better = " ".join(worse.get(key, [])) or NONE
-            cells.append(
-                [*metric, letters[row.group], count, *others, mean, better, *texts_of_ends]
-            )
+            columns[f"{part} mean"].append(number(other, row.meaning) + star)
+            columns["better than"].append(" ".join(worse.get(key, [])) or NONE)
+            names = ("n", "mean ± deviation", INTERVAL, "min", "max")
+            for name, text in zip(names, cells_of(row), strict=True):
+                columns[name].append(text)
+        if single:
+            del columns["metric"]
+        if all(mean is None for mean in means):
+            del columns[f"{part} mean"]
+        cells = list(map(list, zip(*columns.values(), strict=True)))
+        right = frozenset(columns) - {"metric", "", "better than"}
         title = with_unit(rows[0].metric, rows[0].unit)
         if output != RESULT or not single:
             title = f"{output}: {title}" if single else output
         if not calibrated:
             title += f" {on_part(comparison)}"
-        yield Table(title, columns, cells, frozenset({*numeric, *ends}))
+        yield Table(title, list(columns), cells, right)
 
 
 def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
@@ -328,17 +343,26 @@ def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterato
     tables: dict[str, list[list[str]]] = {}
     compared = [pair for pair in comparison.pairs if pair.rows]
     seeds = {ranges(pair.seeds) for pair in compared}
-    which = f" ({next(iter(seeds))})" if len(seeds) == 1 else ""
-    how = "" if any(pair.not_paired for pair in compared) else f", seed by seed{which}"
+    how = ", seed by seed"
+    if len(seeds) == 1:
+        how += f" ({next(iter(seeds))})"
+    if any(pair.not_paired for pair in compared):
+        how = ""
     for pair in comparison.pairs:
         for row in pair.rows:
             metric = with_unit(compared_name(row), row.unit)
             count, mean, interval = of_mean(row.estimate, row.meaning)
             better = NONE if row.better is None else letters[row.better]
-            first = letters[pair.first]
-            second = letters[pair.second]
-            cells = [metric, f"{first} − {second}", count, mean, better, interval]
-            tables.setdefault(row.output, []).append(cells)
+            tables.setdefault(row.output, []).append(
+                [
+                    metric,
+                    f"{letters[pair.first]} − {letters[pair.second]}",
+                    count,
+                    mean,
+                    better,
+                    interval,
+                ]
+            )
     for output, rows in tables.items():
         order = list(dict.fromkeys(row[0] for row in rows))
         rows.sort(key=lambda row: order.index(row[0]))

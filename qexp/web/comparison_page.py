@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, combinations, compress
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,11 @@ def short_names(comparison: SeedComparison) -> dict[str, str]:
     shared = set.intersection(*map(set, words.values()))
     if len(words) == 1:
         return {name: split[0] for name, split in words.items()}
-    return {
-        name: " ".join(word for word in split if word not in shared) or name
-        for name, split in words.items()
-    }
+    short = {}
+    for name, split in words.items():
+        own = [word for word in split if word not in shared]
+        short[name] = " ".join(own) or name
+    return short
 
 
 def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
@@ -92,21 +93,23 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         values = {}
         for row in rows[:MOST_DRAWN]:
             if row.estimate:
-                seeds = list(row.values.values())
-                mean = row.estimate.mean
-                interval = row.estimate.interval
-                values[names[row.group]] = OfSeeds(seeds, mean, interval)
+                values[names[row.group]] = OfSeeds(
+                    values=list(row.values.values()),
+                    mean=row.estimate.mean,
+                    interval=row.estimate.interval,
+                )
         unit = rows[0].unit
         title = f"{measure(in_words(output), metric)} on the {comparison.part} part,"
         title += f" mean and {100 * LEVEL:.0f} % interval over {_seeds_in_words(rows)}"
         if len(rows) > MOST_DRAWN:
             title += f", the best {MOST_DRAWN} of {len(rows)} groups by validation"
-        words = "; ".join(
-            f"{name} {number_with_unit(printed(number(group.mean)), unit)}"
-            for name, group in values.items()
-        )
+        words = []
+        for name, group in values.items():
+            mean = printed(number(group.mean))
+            words.append(f"{name} {number_with_unit(mean, unit)}")
         axis = label(measure(output, metric), typeset(unit))
-        yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
+        draw = partial(values_in_rows, values, axis)
+        yield drawn(title, draw, f"{title}: {'; '.join(words)}")
 
 
 def _order(comparison: SeedComparison, rows: Sequence[GroupRow]) -> list[str]:
@@ -323,9 +326,14 @@ class Column:
     raw: str = ""
     """Its name as it is typed, if that is not in `words`."""
 
-    def cell(self, index: int) -> str:
-        value = self.values[index]
-        return number(value, self.meaning) if isinstance(value, float) else value or ""
+    def cells(self) -> list[str]:
+        cells = []
+        for value in self.values:
+            if isinstance(value, float):
+                cells.append(number(value, self.meaning))
+            else:
+                cells.append(value or "")
+        return cells
 
 
 def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Column]:
@@ -492,17 +500,26 @@ def _specs(comparison: SeedComparison) -> Table | None:
 
 
 def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
-    names = [with_unit(column.raw or column.words, column.unit) for column in of_runs]
-    numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
-    rows = []
-    for index, run in enumerate(runs):
-        about = run.summary
-        cells = [column.cell(index) for column in of_runs]
-        remarks = [about["caution"], ", ".join(about["tags"]), about["note"]]
-        rows.append([run.name, State(about["state"]).words, *cells, *remarks])
-    filled = [True, True, *(any(column) for column in list(zip(*rows, strict=True))[2:])]
-    titles = compress(["run", "state", *names, "caution", "tags", "note"], filled)
-    return Table("", list(titles), [list(compress(row, filled)) for row in rows], numeric)
+    """The runs with what is known of them; columns without any text are left out."""
+    columns = [
+        ("run", [run.name for run in runs]),
+        ("state", [State(run.summary["state"]).words for run in runs]),
+    ]
+    numeric = set[str]()
+    for column in of_runs:
+        title = with_unit(column.raw or column.words, column.unit)
+        columns.append((title, column.cells()))
+        if column.numeric:
+            numeric.add(title)
+    columns += [
+        ("caution", [run.summary["caution"] for run in runs]),
+        ("tags", [", ".join(run.summary["tags"]) for run in runs]),
+        ("note", [run.summary["note"] for run in runs]),
+    ]
+    columns = [*columns[:2], *(column for column in columns[2:] if any(column[1]))]
+    titles = [title for title, _ in columns]
+    rows = list(map(list, zip(*(cells for _, cells in columns), strict=True)))
+    return Table("", titles, rows, frozenset(numeric))
 
 
 def _in_words(value: str) -> str:
@@ -584,9 +601,13 @@ class ShownSeedComparison(Titled, SeedComparison):
         all_tables = compare.tables(self)
         short = [table for table in all_tables if len(table.rows) <= MOST_ROWS][:MOST_TABLES]
         further = [table for table in all_tables if table not in short]
-        more = {**({"more tables": further} if further else {}), **_pictures(self.figures)}
+        more: dict[str, Sequence[Table | Drawn | str]] = {}
+        if further:
+            more["more tables"] = further
+        more |= _pictures(self.figures)
         parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *compare.remarks(self)]
-        title = f"{len(self.groups)} group{'s' * (len(self.groups) != 1)} of runs over their seeds"
+        count = len(self.groups)
+        title = f"{count} group{'s' * (count != 1)} of runs over their seeds"
         return View(title, cautions=cautions(runs), parts=parts, more=more)
 
 

@@ -467,17 +467,23 @@ def points(directory: RunDirectory) -> list[Points]:
 
 
 def _points(predictions: xarray.Dataset, output: str, part: str, names: list[str]) -> Points:
-    truth, estimate = truth_and_estimate(predictions, output)
-    each = max(1, -(-len(truth) // MOST_POINTS))
-    note = f", {len(truth[::each]):,} of {len(truth):,} samples" if each > 1 else ""
-    chosen = predictions.isel({predictions[output].dims[0]: slice(None, None, each)})
-    spread = chosen[spread_of(output)].values if spread_of(output) in chosen else np.array([])
+    count = predictions[output].size
+    each = max(1, -(-count // MOST_POINTS))
+    (dimension,) = predictions[output].dims
+    chosen = predictions.isel({dimension: slice(None, None, each)})
+    truth, estimate = truth_and_estimate(chosen, output)
+    title = f"{in_words(output)}: {part} part"
+    if each > 1:
+        title += f", {len(truth):,} of {count:,} samples"
+    spread = np.array([])
+    if spread_of(output) in chosen:
+        spread = chosen[spread_of(output)].values
     return Points(
-        title=f"{in_words(output)}: {part} part{note}",
+        title=title,
         words=in_words(output),
-        unit=unit(predictions, output),
-        truth=truth[::each].astype(float).tolist(),
-        estimate=estimate[::each].astype(float).tolist(),
+        unit=unit(chosen, output),
+        truth=truth.astype(float).tolist(),
+        estimate=estimate.astype(float).tolist(),
         spread=spread.astype(float).tolist() if np.isfinite(spread).any() else [],
         samples=_names(chosen, output, names),
     )
@@ -573,10 +579,12 @@ def fields(directory: RunDirectory) -> Iterator[Maps]:
 
 def _axes_of_frames(frames: xarray.Dataset) -> Iterator[Axis]:
     left, right, bottom, top = map(float, frames.attrs["extent"])
+    unit_of_extent = str(frames.attrs["extent_unit"])
     for name, low, high in (("x", left, right), ("y", bottom, top)):
         cells = frames.sizes[name]
-        centres = (low + (np.arange(cells) + 0.5) * (high - low) / cells).tolist()
-        yield Axis(name, str(frames.attrs["extent_unit"]), centres, (low, high))
+        middles = np.arange(cells) + 0.5
+        centres = low + middles * (high - low) / cells
+        yield Axis(name, unit_of_extent, centres.tolist(), (low, high))
     when = "time" if "time" in frames.coords else "frame"
     moments = frames[when].values.astype(float).tolist()
     yield Axis(when, unit(frames, when), moments, (moments[0], moments[-1]))
@@ -591,7 +599,8 @@ def _layers_of_frames(frames: xarray.Dataset, output: str) -> Iterator[Layer]:
     name = in_words(output)
     unit_of_output = unit(frames, output)
     for words, values in {"true": truth, "estimate": estimate, "error": error}.items():
-        colours, limits = ("diverging", of_error) if words == "error" else ("sequential", ends)
+        colours = "diverging" if words == "error" else "sequential"
+        limits = of_error if words == "error" else ends
         packed = _packed(np.transpose(values, (2, 1, 0)), single=True)
         yield Layer(
             name,

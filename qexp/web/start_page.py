@@ -150,10 +150,15 @@ def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
     mean = estimate(values, meaning.limits(values))
     unit = meaning.in_unit(group[0]["units"].get(output, ""))
     text, interval = with_interval(mean.mean, mean.interval, meaning, f"{len(values)} seeds")
-    is_interval = interval.startswith("[")
-    notes = f"95 % {printed(interval)}" if is_interval else printed(interval.replace(NONE, ""))
-    value = number_with_unit(printed(text), unit)
-    return {"words": words, "name": name, "value": value, "notes": notes}
+    notes = printed(interval.replace(NONE, ""))
+    if interval.startswith("["):
+        notes = f"95 % {printed(interval)}"
+    return {
+        "words": words,
+        "name": name,
+        "value": number_with_unit(printed(text), unit),
+        "notes": notes,
+    }
 
 
 def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
