@@ -384,7 +384,7 @@ def print_submitted(submitted: Submitted, home: Workspace) -> None:
 
 class PlainCommand(TyperCommand):
     @property
-    def help(self) -> str:  # type: ignore[override]  # read when it is asked for
+    def help(self) -> str:  # read when it is asked for
         """The help of a copy, else that of the command's function."""
         return self._help or str(vars(self.callback)["__wrapped__"].help)
 
@@ -615,7 +615,7 @@ class Command:
         left_out = self.arranged.leave_out.split()
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
             kind: Any = parameter.annotation
-            if is_dataclass(kind):
+            if isinstance(kind, type) and is_dataclass(kind):
                 self._kinds[name] = kind
                 several = [each for each in in_shell(kind) if each[0].name not in left_out]
                 self._fields[name] = several
