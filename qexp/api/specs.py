@@ -178,7 +178,7 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
                 spec_in(kind, path, home)  # what it extends can be read, too
             except QexpError as error:
                 problem = str(error)
-            about = {"kind": kind, "name": path.stem, "path": str(path)}
+            about: dict[str, Any] = {"kind": kind, "name": path.stem, "path": str(path)}
             about |= {"runs": counts[kind, path.stem], "description": description}
             rows.append({**about, "problem": problem})
     return Listing(rows, "specs", _columns)

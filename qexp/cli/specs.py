@@ -216,7 +216,7 @@ def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = J
     figures = [home.shown(path) for path in look.figures]
     message(*look.remarks)
     if as_json:
-        about = {"name": look.name, "part": look.part, "parts": list(look.parts)}
+        about: dict[str, Any] = {"name": look.name, "part": look.part, "parts": list(look.parts)}
         about |= {"caution": look.caution, "variables": list(look.summary)}
         print_json({**about, "proposal": look.proposal, "figures": figures})
         return
