@@ -107,7 +107,7 @@ def documents_of(directory: RunDirectory) -> dict[str, Any]:
 
 def possible_columns(units: Mapping[str, str]) -> dict[str, str]:
     """All columns of capabilities that runs can have → unit. `units`: output → unit."""
-    columns = {}
+    columns: dict[str, str] = {}
     for name in CAPABILITIES:
         columns |= class_of(name).possible_columns(units)
     return columns

@@ -651,8 +651,8 @@ def _cells(name: str, statistics: Statistics, local: Local) -> dict[str, Any]:
     for output, axis, dim in zip(local.axes, axes, dims, strict=True):
         shares = np.linspace(0, 1, local.by_estimates.count.shape[0] + 1)
         edges = values_above(statistics.prior, output, shares)
-        words = {"long_name": f"edges of the cells of {axis}"}
-        variables[f"{dim}_edge"] = (f"{dim}_edge_number", edges, words)
+        about = {"long_name": f"edges of the cells of {axis}"}
+        variables[f"{dim}_edge"] = (f"{dim}_edge_number", edges, about)
     return variables
 
 

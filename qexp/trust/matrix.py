@@ -629,8 +629,8 @@ def estimate_cells(
                 estimates[name][repeat, numbers] = network_estimates[name]
             if refinement is not None:
                 better = refinement(samples, values, network_estimates, refined_cells)
-                for name, column in better.items():
-                    refined[name][repeat, numbers] = column
+                for name, refined_values in better.items():
+                    refined[name][repeat, numbers] = refined_values
     return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}
 
 
