@@ -85,18 +85,15 @@ def ranks(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
 
 def coverage(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     """Shares in intervals of each output and in regions of all, minus their probability."""
-    levels = {
-        f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values}
-        for name in names
-    }
+    levels = {}
+    for name in names:
+        levels[f"intervals of {in_words(name)}"] = {"": numbers[f"{name}_level_share"].values}
     if len(names) > 1:
-        levels["regions of all"] = {
-            words: numbers[key].values for key, words in REGIONS.items() if key in numbers
-        }
+        known = [key for key in REGIONS if key in numbers]
+        levels["regions of all"] = {REGIONS[key]: numbers[key].values for key in known}
     words = "probability", "share inside − probability"
-    return _differences(
-        levels, numbers, title, words, (("too wide", 0.97, "top"), ("too narrow", 0.03, "bottom"))
-    )
+    corners = ("too wide", 0.97, "top"), ("too narrow", 0.03, "bottom")
+    return _differences(levels, numbers, title, words, corners)
 
 
 def _differences(
@@ -133,16 +130,8 @@ def _differences(
         if place_of(axis, len(panels))[0]:
             axis.set_ylabel(fitting(axis, words[1], upright=True))
         for text, height, side in corners:
-            axis.text(
-                0.97,
-                height,
-                text,
-                transform=axis.transAxes,
-                ha="right",
-                va=side,
-                fontsize=small(),
-                color=LINE,
-            )
+            look = {"ha": "right", "va": side, "fontsize": small(), "color": LINE}
+            axis.text(0.97, height, text, transform=axis.transAxes, **look)
         if len(lines) > 1:
             legend_below(figure, axis)
     share_below(axes)
@@ -160,25 +149,23 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     image = None
     for name, row in zip(names, grid, strict=True):
         for (kind, words), axis in zip(CELLS.items(), row, strict=True):
-            count, inside, wrong = (
-                numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong")
-            )
-            share = np.where(
-                count.values < FEW_OBSERVATIONS, np.nan, inside.values / np.maximum(count.values, 1)
-            )
+            count = numbers[f"{name}_{kind}_count"]
+            wrong = numbers[f"{name}_{kind}_wrong"]
+            share = numbers[f"{name}_{kind}_inside"].values / np.maximum(count.values, 1)
+            share = np.where(count.values < FEW_OBSERVATIONS, np.nan, share)
             edges: Edges = []
             for dim in map(str, count.dims):
-                along = dim.removeprefix(f"{name}_cell_")
-                called = [
-                    f"{words} {with_unit(of(along), typeset(units[along]))}"
-                    for of in (in_words, in_symbols)
-                ]
+                output, called = dim.removeprefix(f"{name}_cell_"), []
+                for written in (in_words, in_symbols):
+                    axis_words = with_unit(written(output), typeset(units[output]))
+                    called.append(f"{words} {axis_words}")
                 edges.append((called, numbers[f"{dim}_edge"].values))
             if len(edges) == 2:
                 image = _plane(axis, edges, share, wrong.values, probability)
             else:
                 _line(axis, edges, share, wrong.values, probability)
-            headings[axis] = [f"{of(name)}: by {words} values" for of in (in_words, in_symbols)]
+            by_values = f": by {words} values"
+            headings[axis] = [in_words(name) + by_values, in_symbols(name) + by_values]
             marks = {
                 f"{NARROW} too narrow beyond chance": wrong < 0,
                 f"{WIDE} too wide beyond chance": wrong > 0,
@@ -200,11 +187,8 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
         "calibrated posteriors hold the truth equally often wherever estimates lie, but not for"
         " every true value"
     )
-    add_title(
-        figure,
-        title,
-        caption="; ".join([rule, *(text for text, occurs in explained.items() if occurs)]),
-    )
+    notes = [rule, *(text for text, occurs in explained.items() if occurs)]
+    add_title(figure, title, caption="; ".join(notes))
     return figure
 
 
@@ -223,9 +207,8 @@ def _plane(
     for column, row in np.argwhere((wrong != 0) & ~np.isnan(share)):
         colour = "white" if share[column, row] < probability - DARK_DIFFERENCE else "black"
         mark = NARROW if wrong[column, row] < 0 else WIDE
-        axis.text(
-            column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small()
-        )
+        look = {"color": colour, "ha": "center", "va": "center", "fontsize": small()}
+        axis.text(column + 0.5, row + 0.5, mark, **look)
     both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
     for ticked, (called, ends) in zip(both, edges, strict=True):
         _tick(ticked, ends)
@@ -242,15 +225,8 @@ def _line(
     axis.bar(np.arange(number) + 0.5, np.nan_to_num(share), width=0.92, color=COLOURS[0])
     for cell in np.flatnonzero(wrong):
         mark = NARROW if wrong[cell] < 0 else WIDE
-        axis.text(
-            cell + 0.5,
-            share[cell] - 0.02,
-            mark,
-            color="white",
-            ha="center",
-            va="top",
-            fontsize=small(),
-        )
+        look = {"color": "white", "ha": "center", "va": "top", "fontsize": small()}
+        axis.text(cell + 0.5, share[cell] - 0.02, mark, **look)
     axis.axhline(probability, color=LINE, linewidth=1)
     for left in np.flatnonzero(np.isnan(share)).tolist():
         axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)

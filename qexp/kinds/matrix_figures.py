@@ -157,41 +157,31 @@ def matrix_panels(
     from matplotlib.ticker import MaxNLocator
 
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
-    shown = [[kind for kind in KINDS if kind in panels] for panels in outputs.values()]
-    figure, grid = _grid(
-        [len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7, flowing=True
-    )
+    shown = []
+    for panels in outputs.values():
+        shown.append([kind for kind in KINDS if kind in panels])
+    counts = [len(kinds) for kinds in shown]
+    figure, grid = _grid(counts, 3.1 if len(axes) == 2 else 2.7, flowing=True)
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
             style, values = KINDS[kind], panels[kind]
-            words = with_unit(
-                style.axis.format(in_symbols(name)),
-                units[name] if style.unit is None else style.unit,
-            )
+            in_unit = units[name] if style.unit is None else style.unit
+            words = with_unit(style.axis.format(in_symbols(name)), in_unit)
             if hatched is not None and kind in HATCHED:
                 values = _hatch(axis, values, hatched, [ends for _, _, ends in axes])
             if len(axes) == 2:
-                _draw_plane(
-                    axis, words, style, values, style.scale(panels.get(style.like, values)), axes
-                )
+                scale = style.scale(panels.get(style.like, values))
+                _draw_plane(axis, words, style, values, scale, axes)
                 marks.outline(axis)
             else:
-                _draw_line(
-                    axis,
-                    words,
-                    style,
-                    values,
-                    axes[0],
-                    marks,
-                    alike=(kind, name) == ("estimate", axes[0][0]),
-                )
-            for along, (variable, _, _) in zip((axis.xaxis, axis.yaxis), axes, strict=False):
-                along.set_label_text(
-                    with_unit(f"true {in_symbols(variable, views)}", units[variable])
-                )
+                alike = (kind, name) == ("estimate", axes[0][0])
+                _draw_line(axis, words, style, values, axes[0], marks, alike=alike)
+            for side, (variable, _, _) in zip((axis.xaxis, axis.yaxis), axes, strict=False):
+                true = f"true {in_symbols(variable, views)}"
+                side.set_label_text(with_unit(true, units[variable]))
                 if units[variable] == DEGREE:  # ticks at parts of a turn such as 30 or 90
-                    along.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
+                    side.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
         if len(axes) == 1:
             _share_scales(dict(zip(kinds, row, strict=True)))
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
@@ -381,9 +371,10 @@ def _draw_line(
 
 
 def _share_scales(row: Mapping[str, Axes]) -> None:
-    """The same vertical scale for kinds that are compared with each other."""
+    """Give kinds that are compared with each other one vertical scale."""
     for kind, axis in row.items():
-        if (other := row.get(KINDS[kind].like)) is not None:
+        other = row.get(KINDS[kind].like)
+        if other is not None:
             lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
             for panel in (axis, other):
                 panel.set_ylim(min(lowest), max(highest))
@@ -425,19 +416,16 @@ def side_by_side(
     if len(axes) < 2:
         return _lines_side_by_side(matrices, outputs, axes[0], dataset, views, records or {})
     middle = {other: first.sizes[other] // 2 for other in axes[2:]}
-    planes = {
-        title: [numbers.isel(middle) for numbers in of_title]
-        for title, of_title in matrices.items()
-    }
+    planes = {}
+    for title, tables in matrices.items():
+        planes[title] = [table.isel(middle) for table in tables]
     (left, right), (bottom, top) = (outer_edges(first[variable].values) for variable in axes[:2])
     extent = (left, right, bottom, top)
     labels = [with_unit(f"true {in_symbols(name, views)}", unit(first, name)) for name in axes[:2]]
-    cells = [
-        (name, first[name].values, ends)
-        for name, ends in zip(axes, ((left, right), (bottom, top)), strict=False)
-    ]
-    at = {name: float(first[name].values[number]) for name, number in middle.items()}
-    marks = {title: held_out_of(record, cells, at) for title, record in (records or {}).items()}
+    cells = [(axes[0], first[axes[0]].values, (left, right))]
+    cells.append((axes[1], first[axes[1]].values, (bottom, top)))
+    others = {name: float(first[name].values[number]) for name, number in middle.items()}
+    marks = {title: held_out_of(record, cells, others) for title, record in (records or {}).items()}
     figure, grid = _grid([len(matrices)] * len(outputs), 3.1)
     for row, output in zip(grid, outputs, strict=True):
         errors, means, words, in_unit = _compared(planes, output)
@@ -458,9 +446,7 @@ def side_by_side(
                 marks[title].outline(axis)
             mean = number_with_unit(brief(means[title]), in_unit)
             room = characters(inches=0.34 * page_width() if narrow() else sized(2.2))
-            heading = "\n".join(
-                wrap(words_above, room) for words_above in (title, f"mean |error| {mean}")
-            )
+            heading = f"{wrap(title, room)}\n{wrap(f'mean |error| {mean}', room)}"
             axis.set_title(heading, fontsize=sized(9))
             axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(left, right), ylim=(bottom, top))
             axis.spines[["top", "right"]].set_visible(True)
@@ -478,9 +464,8 @@ def side_by_side(
 
 def _noted(marks: Iterable[HeldOut]) -> str:
     """What is outlined in any panel."""
-    notes = max(
-        (of_panel.notes for of_panel in marks), key=lambda words: len("".join(words)), default=[]
-    )
+    every = [panel.notes for panel in marks]
+    notes = max(every, key=lambda words: len("".join(words)), default=[])
     return notes[0] if notes else ""
 
 
@@ -491,36 +476,26 @@ def held_out_of(
 
     others  the values of axes that are not shown
     """
-    held_out = {
-        name: [
-            (-math.inf if low is None else low, math.inf if high is None else high)
-            for low, high in intervals
-        ]
-        for name, intervals in record.get("held_out", {}).items()
-    }
-    values = {**record["fixed"], **others}
-    tested = all(
-        any(low <= values[name] <= high for low, high in intervals)
-        for name, intervals in held_out.items()
-        if intervals and name in values
-    )
-    bands = []
+    held_out: dict[str, list[tuple[float, float]]] = {}
+    for name, intervals in record.get("held_out", {}).items():
+        held_out[name] = []
+        for low, high in intervals:
+            first = -math.inf if low is None else low
+            held_out[name].append((first, math.inf if high is None else high))
+    values, tested, bands = {**record["fixed"], **others}, True, []
+    for name in held_out.keys() & values.keys():
+        hits = [low <= values[name] <= high for low, high in held_out[name]]
+        tested = tested and (any(hits) or not hits)
     for variable, _, (low, high) in axes:
-        intervals = held_out.get(variable, ())
-        bands.append(
-            tuple(
-                (max(left, low), min(right, high))
-                for left, right in intervals
-                if left < high and right > low
-            )
-        )
-        tested = tested and bool(bands[-1] or not intervals)
+        shown = [ends for ends in held_out.get(variable, ()) if ends[0] < high and ends[1] > low]
+        bands.append(tuple((max(left, low), min(right, high)) for left, right in shown))
+        tested = tested and bool(shown or not held_out.get(variable))
     return HeldOut(tuple(bands), tuple(ends for _, _, ends in axes), tested)
 
 
 def _averaged(matrices: Matrices) -> bool:
     """Whether one stands for several seeds, whose errors would cancel each other."""
-    return any(len(of_title) > 1 for of_title in matrices.values())
+    return any(len(tables) > 1 for tables in matrices.values())
 
 
 def _compared(
@@ -585,14 +560,11 @@ def _scale_of(
     if not in_unit.startswith("%"):
         limits = (-reach if signed else 0.0, reach)
         return limits, Normalize(*limits), None, look
-    small_ones = [
-        float(np.nanpercentile(np.abs(plane), 10)) for plane in planes if np.isfinite(plane).any()
-    ]
+    known = [plane for plane in planes if np.isfinite(plane).any()]
+    small_ones = [float(np.nanpercentile(np.abs(plane), 10)) for plane in known]
     most = math.floor(math.log10(reach))
-    least = min(
-        max(math.floor(math.log10(max(min(small_ones, default=reach), 1e-12))), most + 1 - DECADES),
-        most,
-    )
+    least = math.floor(math.log10(max(min(small_ones, default=reach), 1e-12)))
+    least = min(max(least, most + 1 - DECADES), most)
     ticks = [10.0**power for power in range(least, most + 1)]
     if signed:
         scale = SymLogNorm(linthresh=ticks[0], linscale=0.5, vmin=-reach, vmax=reach)
@@ -669,14 +641,13 @@ def matrix_of(folder: Path) -> Figure:
     fixed = {name: record["fixed"][name] for name in given if name in record["fixed"]}
     fixed |= {name: cells[name].values[middle[name]] for name in others}
     units, views = record["units"], record.get("views", ())
-    where = ", ".join(
-        f"{in_symbols(name, views)} {number_with_unit(brief(value), units.get(name, ''))}"
-        for name, value in fixed.items()
-    )
+    where = []
+    for name, value in fixed.items():
+        number = number_with_unit(brief(value), units.get(name, ""))
+        where.append(f"{in_symbols(name, views)} {number}")
     title, repeats = f"{record['run']} on {record['dataset']}", record.get("repeats", 1)
-    title += (f" at {where}" if where else "") + (
-        f", {repeats} noise realisations per cell" if repeats > 1 else ""
-    )
+    title += f" at {', '.join(where)}" if where else ""
+    title += f", {repeats} noise realisations per cell" if repeats > 1 else ""
     shown = [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes]
     return matrix_panels(
         {name: _panels(plane, name) for name in names},
@@ -708,28 +679,25 @@ def absolute_errors(cells: xarray.Dataset, output: str) -> Array:
     output  or such as `depth_refined`
     """
     several = f"{output}_absolute_error"
-    return np.asarray(
-        cells[several].values if several in cells else np.abs(cells[f"{output}_error"].values)
-    )
+    if several in cells:
+        return np.asarray(cells[several].values)
+    return np.abs(cells[f"{output}_error"].values)
 
 
 def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Iterable[str]) -> None:
-    if lacking := next((name for name in names if name not in content), None):
-        raise DamagedError(f"{file} is damaged: it has no '{lacking}'")
+    for name in names:
+        if name not in content:
+            raise DamagedError(f"{file} is damaged: it has no '{name}'")
 
 
 def _panels(plane: xarray.Dataset, output: str) -> Panels:
     """Of several noise realisations, or of several seeds, errors are means, and called so."""
-    panels = {
-        kind: plane[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in plane
-    }
+    kinds = [kind for kind in KINDS if f"{output}_{kind}" in plane]
+    panels = {kind: plane[f"{output}_{kind}"].values for kind in kinds}
     relative, single = panels.pop("relative_error", None), "bias" not in panels
     for kind in () if single else ("error", "refined_error"):
         panels.pop(kind, None)
-    if (
-        relative is not None
-        and PERIOD not in plane[f"{output}_error"].attrs
-        and np.isfinite(relative).any()
-    ):
+    repeats = PERIOD in plane[f"{output}_error"].attrs
+    if relative is not None and not repeats and np.isfinite(relative).any():
         panels["relative_error" if single else "relative_bias"] = 100 * relative
     return panels

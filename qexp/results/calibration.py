@@ -368,10 +368,10 @@ def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
         return {}
     recorded = [Calibration.read(file) for file in directory.results.glob("calibration*.json")]
     by_kind = {calibration.kind: calibration for calibration in recorded}
-    return {
-        kind: calibration if calibration.verdict else with_verdict(calibration)
-        for kind, calibration in sorted(by_kind.items())
-    }
+    for kind, calibration in by_kind.items():
+        if not calibration.verdict:  # of an earlier version
+            by_kind[kind] = with_verdict(calibration)
+    return dict(sorted(by_kind.items()))
 
 
 RECORD = "record"
@@ -690,10 +690,7 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
 def _sentence_on_widths(name: str, output: OutputCalibration) -> Iterator[str]:
     """Widths beside those of exact posteriors, or beside the bound."""
     for ratio in output.ratios.values():
-        median, low, high = (
-            f"{value:.2f}" if value < 100 else f"{value:,.0f}"
-            for value in (ratio.median, *ratio.interval)
-        )
+        median, low, high = map(_ratio_in_words, (ratio.median, *ratio.interval))
         others = "those of exact posteriors"
         counted = ""
         if isinstance(ratio, BoundRatio):
@@ -706,6 +703,10 @@ def _sentence_on_widths(name: str, output: OutputCalibration) -> Iterator[str]:
             f"the 90 % intervals of {in_words(name)} are {median} times as wide as {others}"
             f" (median{counted or ','} with 95 % interval {low} to {high})"
         )
+
+
+def _ratio_in_words(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"
 
 
 def what_would_be_noticed(calibration: Calibration) -> str:
@@ -790,26 +791,28 @@ def _table_of_kinds(calibrations: Collection[Calibration]) -> Table:
     columns = [*texts, *(f"in {100 * probability:g} %" for probability in probabilities)]
     columns += ["p", "median width", *(f"width / {RATIOS[ratio]}" for ratio in ratios)]
     rows = []
-
-    def add(words: str, tested: OutputCalibration | Regions | None, kind: str) -> None:
-        if tested is None:
-            return
-        shares = [f"{100 * share.share:.1f}" for share in tested.coverage]
-        widths = [NONE] * (1 + len(ratios))
-        if isinstance(tested, OutputCalibration):
-            widths = [tested.width_in_words, *_ratios_in_words(tested, ratios)]
-        rows.append([*[words, kind][: len(texts)], *shares, chance(tested.p_value), *widths])
-
     for name in names:
         for calibration in calibrations:
-            words = f"intervals of {in_words(name)}"
-            tested = calibration.outputs.get(name)
-            add(words, tested, calibration.kind_in_words)
+            output = calibration.outputs.get(name)
+            if output is not None:
+                first = [f"intervals of {in_words(name)}", calibration.kind_in_words]
+                widths = [output.width_in_words, *_ratios_in_words(output, ratios)]
+                rows.append([*first[: len(texts)], *_shares_in_words(output), *widths])
     for name, words in REGIONS.items():
         for calibration in calibrations:
-            add(words, calibration.regions.get(name), calibration.kind_in_words)
+            region = calibration.regions.get(name)
+            if region is not None:
+                first = [words, calibration.kind_in_words]
+                widths = [NONE] * (1 + len(ratios))
+                rows.append([*first[: len(texts)], *_shares_in_words(region), *widths])
     title = "true values in intervals and regions (%), by their probability"
     return Table(title, columns, rows, frozenset(columns[len(texts) :]))
+
+
+def _shares_in_words(tested: OutputCalibration | Regions) -> list[str]:
+    """The shares in intervals or regions, and the p-value."""
+    shares = [f"{100 * share.share:.1f}" for share in tested.coverage]
+    return [*shares, chance(tested.p_value)]
 
 
 def _outputs_and_ratios(calibrations: Iterable[Calibration]) -> tuple[list[str], list[str]]:

@@ -167,7 +167,9 @@ def results_with_intervals(record: Record) -> Parts:
                 if text != NONE and value is not None:
                     texts = with_interval(value, ends, meaning, few)
                 cells = [output, metric, unit, *map(str, texts)]
-                rows.append([part, *cells] if len(record.results) > 1 else cells)
+                if len(record.results) > 1:
+                    cells = [part, *cells]
+                rows.append(cells)
     columns = ["output", "metric", "unit", "value", "95 % interval"]
     yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[3:]))
     if record.caution:
@@ -259,8 +261,11 @@ def _of_metrics(
             if own and metrics.get(name) is not None:
                 text = f"{text} {meaning.in_unit(unit)}"
             numbers.append(text)
-        cells.append([*first, *([] if in_titles else [unit]), *numbers])
-    columns = [*words, *([] if in_titles else ["unit"]), *titles]
+        if in_titles:
+            cells.append([*first, *numbers])
+        else:
+            cells.append([*first, unit, *numbers])
+    columns = [*words, *titles] if in_titles else [*words, "unit", *titles]
     return Table("", columns, cells, frozenset([*titles, *({"n"} & {*words})]))
 
 
@@ -347,15 +352,13 @@ def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
         "R²",
         f"bias{unit}",
     ]
-    texts = [
-        [
-            f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"]),
-            _with_interval(row, "rmse"),
-            _with_interval(row, "difference"),
-            *(_texts(row, metric)[0] for metric in (MAIN_METRIC, "r2", "bias")),
-        ]
-        for row in ordered
-    ]
+    texts = []
+    for row in ordered:
+        called = f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"])
+        numbers = [_texts(row, metric)[0] for metric in (MAIN_METRIC, "r2", "bias")]
+        rmse = _with_interval(row, "rmse")
+        difference = _with_interval(row, "difference")
+        texts.append([called, rmse, difference, *numbers])
     strong = frozenset({(0, 1)} if ordered[0]["rmse"] is not None else ())
     count = rows[0]["groups"]
     title = f"{output}, {rows[0]['n']} held-out rows" + (f" in {_groups(count)}" if count else "")

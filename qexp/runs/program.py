@@ -29,7 +29,7 @@ from qexp.runs import followed, guard
 from qexp.spec import experiences
 from qexp.spec.experiences import RESULTS, Command, is_told_where, must_write, shares_its_results
 from qexp.store import provenance
-from qexp.store.directory import EPOCHS, METRICS, WRITTEN
+from qexp.store.directory import EPOCHS, METRICS, SYSTEM, WRITTEN
 
 
 class Program:
@@ -118,7 +118,7 @@ environment, in the run.
 """
 
 INPUTS = ("spec.json", "environment.json", PARAMETERS)
-OF_RUN = (*INPUTS, "run.json", ENVIRONMENT, "code", "attempts")
+OF_RUN = (*INPUTS, "run.json", ENVIRONMENT, SYSTEM, "code", "attempts")
 OF_ATTEMPT = ("log.txt", "command.json", "process.lock", "heartbeat", PROGRAM)
 OF_RESULTS = (RESULTS, WRITTEN, EPOCHS)
 """Names of qexp in a run's folder, written before the program starts and at any time, in that of an

@@ -340,6 +340,8 @@ def _without_record(directory: RunDirectory) -> Iterator[Finding]:
 def _unreadable(path: Path, read: Callable[[], object], advice: str) -> Iterator[Finding]:
     try:
         read()
+    except NotFoundError:
+        return  # the run was removed in the meantime
     except DamagedError as error:
         yield Finding(path, str(error), advice, damaged=True)
 

@@ -32,8 +32,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
     opened = [open_folder(folder, file) for folder in folders]
     fields = list(opened[0].variables)
     inputs, outputs = options.divided(fields, opened[0].label(), "fields")
-    sizes = [opened_one.shape(fields)[1:] for opened_one in opened]
-    side = min(min(size) for size in sizes)
+    side = min(min(folder.shape(fields)[1:]) for folder in opened)
     typical = {name: _typical(name, opened) for name in fields}
     return {
         **({"file": file} if file else {}),

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,43 +73,27 @@ def dataset(path: Path, options: NewOptions) -> Document:
         )
     places = np.concatenate([[track.x, track.y] for track in tracks], axis=1)
     extent = float(np.ptp(places, axis=1).max())
-    apart = [spacing(of.x, of.y) for of in tracks if of.spread is None]
+    apart = [spacing(track.x, track.y) for track in tracks if track.spread is None]
     pixel = _short(max(extent / SIDE, POINTS_APART * max(apart, default=0), 1))
     side, centre = 8 * min(max(math.ceil(extent / pixel / 8), 1), SIDE // 8), peak_of(tracks, pixel)
-    views = [
-        SeenView(track.name, side, side, (pixel, pixel), track.direction, None) for track in tracks
-    ]
-    images = [image_of(track, view, centre) for track, view in zip(tracks, views, strict=True)]
+    views, images = [], []
+    for track in tracks:
+        view = SeenView(track.name, side, side, (pixel, pixel), track.direction, None)
+        views.append(view)
+        images.append(image_of(track, view, centre))
     signal = max(map(_signal, images), key=abs)
     if not signal:
         raise QexpError(f"{path}: its displacements are the same everywhere, which no source makes")
     low, high = min(SHALLOW * pixel, DEEP / 4 * extent), DEEP * extent
-    volumes = (
-        np.geomspace(abs(signal) * low**2 / OF_SIGNAL, abs(signal) * high**2 * OF_SIGNAL, 33)
-        / UPLIFT
-        / 1e6
-    )
-    volume: Document = {
-        "type": "log_uniform",
-        "parameters": {"low": _short(volumes[0]), "high": _short(volumes[-1])},
-    }
+    weak, strong = abs(signal) * low**2 / OF_SIGNAL, abs(signal) * high**2 * OF_SIGNAL
+    volumes = np.geomspace(weak, strong, 33) / UPLIFT / 1e6
+    volume = _distribution("log_uniform", low=_short(volumes[0]), high=_short(volumes[-1]))
     if signal < 0:
-        volume = {
-            "type": "quantiles",
-            "parameters": {"values": [-_short(of) for of in volumes[::-1]]},
-        }
-    position = {
-        "type": "uniform",
-        "parameters": {"a": -_short(extent / 4000), "b": _short(extent / 4000)},
-    }
-    depth = {
-        "type": "log_uniform",
-        "parameters": {"low": _short(low / 1000), "high": _short(high / 1000)},
-    }
+        volume = _distribution("quantiles", values=[-_short(change) for change in volumes[::-1]])
+    position = _distribution("uniform", a=-_short(extent / 4000), b=_short(extent / 4000))
+    depth = _distribution("log_uniform", low=_short(low / 1000), high=_short(high / 1000))
     offset = max(abs(signal) / 4, *(abs(float(np.median(track.displacement))) for track in tracks))
-    noises: list[Document] = [
-        {"type": "offset", "parameters": {"standard_deviation": _short(offset)}}
-    ]
+    noises = [_distribution("offset", standard_deviation=_short(offset))]
     for number, (track, view, image) in enumerate(zip(tracks, views, images, strict=True)):
         squared = image_of(replace(track, displacement=track.error**2), view, centre)
         noises += [noise | {"views": [number]} for noise in _noise(track, image, squared, pixel)]
@@ -161,6 +146,10 @@ def experience(document: Document, dataset: GeneratedDataset) -> tuple[Document,
     }
 
 
+def _distribution(kind: str, **parameters: Any) -> Document:
+    return {"type": kind, "parameters": parameters}
+
+
 def _signal(image: Array) -> float:
     """The largest displacement from the median, with its sign, but for one pixel in 200."""
     moved = np.sort(image[np.isfinite(image)])
@@ -169,15 +158,13 @@ def _signal(image: Array) -> float:
 
 
 def _view(track: Track, side: float) -> Document:
-    incidence, heading = (
-        round(float(of[0]), 2) for of in angles_of(track.direction.mean(axis=0)[None], track.look)
-    )
+    incidence, heading = angles_of(track.direction.mean(axis=0)[None], track.look)
     named = {"name": track.name} if re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", track.name) else {}
     look = {"look": "left"} if track.look == "left" else {}
     return {
         **named,
-        "heading": heading,
-        "incidence": incidence,
+        "heading": round(float(heading[0]), 2),
+        "incidence": round(float(incidence[0]), 2),
         **look,
         "x_res": side,
         "y_res": side,
@@ -192,27 +179,19 @@ def _noise(track: Track, image: Array, squared: Array, pixel: float) -> list[Doc
     """
     hidden = ~np.isfinite(image)
     independent = float(np.nanmedian(squared)) / max(len(track.x) / (~hidden).sum(), 1)
-    noise: Document = {
-        "type": "white",
-        "parameters": {"standard_deviation": _short(math.sqrt(independent))},
-    }
-    if (of := track.noise) is not None and of.sill > 0:
-        lengths = {
-            "range": _short(of.range / 1000),
-            "sill": _short(of.sill),
-            "nugget": _short(independent),
-        }
-        noise = {"type": of.type, "parameters": lengths}
+    noise = _distribution("white", standard_deviation=_short(math.sqrt(independent)))
+    known = track.noise
+    if known is not None and known.sill > 0:
+        noise = _distribution(
+            known.type,
+            range=_short(known.range / 1000),
+            sill=_short(known.sill),
+            nugget=_short(independent),
+        )
     begins = sum((np.diff(hidden, axis=axis, prepend=False) & hidden).sum() for axis in (0, 1))
     patch = pixel / 1000 * max(2 * hidden.sum() / max(begins, 1), 1)
-    share = np.clip(hidden.mean(), *HIDDEN)
-    return [
-        noise,
-        {
-            "type": "decorrelation",
-            "parameters": {"share": _short(share), "patch_size": _short(patch)},
-        },
-    ]
+    share = _short(np.clip(hidden.mean(), *HIDDEN))
+    return [noise, _distribution("decorrelation", share=share, patch_size=_short(patch))]
 
 
 def _short(value: float) -> float:

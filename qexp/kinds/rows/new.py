@@ -33,21 +33,20 @@ def dataset(path: Path, options: NewOptions) -> Document:
     table = open_table(path, FORMATS)
     table.require([*table.names, *options.outputs, *options.groups])
     kinds = zip(table.names, table.types(table.names).types, strict=True)
-    of_numbers = [name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)]
-    numbers, _ = table.read(of_numbers, [])
-    used = [
-        name for name, values in numbers.items() if name in options.outputs or not _counts(values)
-    ]
-    used = [name for name in used if name not in options.groups]
+    names = [name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)]
+    numbers, _ = table.read(names, [])
+    used = []
+    for name, values in numbers.items():
+        if name not in options.groups and (name in options.outputs or not _counts(values)):
+            used.append(name)
     inputs, outputs = options.divided(used, str(path), "columns of numbers")
-    names = _variables(outputs)
-    units = {name: unit_in_title(column) for name, column in names.items()}
-    units[INPUTS] = (
-        unit_in_title(inputs[0]) if len({unit_in_title(column) for column in inputs}) == 1 else ""
-    )
+    variables = _variables(outputs)
+    units = {name: unit_in_title(column) for name, column in variables.items()}
+    units_of_inputs = {unit_in_title(column) for column in inputs}
+    units[INPUTS] = units_of_inputs.pop() if len(units_of_inputs) == 1 else ""
     keys = {
         "inputs": {INPUTS: inputs},
-        "outputs": names,
+        "outputs": variables,
         "units": {name: unit for name, unit in units.items() if unit},
         "identifiers": [name for name in table.names if name not in [*used, *options.groups]],
         "groups": {name: {"column": column} for name, column in _variables(options.groups).items()},
@@ -71,11 +70,10 @@ def experience(document: Document, dataset: TabularDataset) -> tuple[Document, D
     inner: Document = {"type": "k_fold", "parameters": {"folds": 3}}
     if groups:
         split = {"type": "group_k_fold", "parameters": {"by": groups[0]}}
-        if (others := len(np.unique(dataset.column(groups[0]))) - 1) > 1:
-            inner = {
-                "type": "group_k_fold",
-                "parameters": {"by": groups[0], "folds": min(3, others)},
-            }
+        others = len(np.unique(dataset.column(groups[0]))) - 1
+        if others > 1:
+            parameters = {"by": groups[0], "folds": min(3, others)}
+            inner = {"type": "group_k_fold", "parameters": parameters}
     why = {"description": "Two groups: no inner fold could hold out one, and train on others."}
     return model, {
         **(why if groups and inner["type"] == "k_fold" else {}),
@@ -103,12 +101,8 @@ def _variables(columns: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for column in columns:
         title = TITLE.fullmatch(column)
-        name = (
-            re.sub(r"\W+", "_", title["name"] if title else column, flags=re.ASCII)
-            .strip("_")
-            .lower()
-            or "column"
-        )
+        text = title["name"] if title else column
+        name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "column"
         name = name if name[0].isalpha() else f"_{name}"
         while name in names or name == INPUTS:
             name += "_"
