@@ -137,33 +137,17 @@ class ObserveOptions:
 
     panels: ClassVar = {
         "Files": (
-            "gnss",
-            "name",
-            "columns",
-            "band",
-            "variable",
-            "epochs",
-            "bounds",
-            "nodata",
-            "coherence",
-            "least_coherence",
-            "dem",
+            "gnss", "name", "columns", "band", "variable", "epochs", "bounds", "nodata",
+            "coherence", "least_coherence", "dem",
         ),
         "Geometry": ("crs", "incidence", "heading", "look", "north", "direction", "geometry"),
         "Units": ("unit", "gnss_unit", "error", "phase", "wavelength", "sensor"),
         "Noise": ("noise", "noise_area", "noise_mask", "noise_ramp", "keep_errors"),
         "Reduction": ("reduce", "smallest_cell", "largest_cell", "least_share"),
         "Output": (
-            "to",
-            "figure",
-            "no_figure",
-            "formats",
-            "style",
-            "width",
-            "overwrite",
-            "as_json",
+            "to", "figure", "no_figure", "formats", "style", "width", "overwrite", "as_json"
         ),
-    }
+    }  # fmt: skip
 
     to: str | Path | None = option(
         None,
@@ -557,16 +541,14 @@ class InvertOptions(Computing, Displaying):
         """What tells `on_stage` how much of a stage is done, of the number of its steps, and of all
         at most.
         """
-        return lambda done, of: self.on_stage(source, stage, done / max(of, 1))
+        return lambda done, most: self.on_stage(source, stage, done / max(most, 1))
 
     @property
     def sources(self) -> list[str]:
         """The models that are compared."""
-        return (
-            [self.source or "mogi"]
-            if self.source is None or isinstance(self.source, str)
-            else list(self.source)
-        )
+        if self.source is None or isinstance(self.source, str):
+            return [self.source or "mogi"]
+        return list(self.source)
 
     @property
     def emulators(self) -> list[str]:

@@ -12,8 +12,9 @@ import torch
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import QUANTITIES
+from qexp.inference.displacements import Deformation, deformation_of
 from qexp.inference.fit import best, prepare_problem
-from qexp.inference.least_squares import Deformation, deformation_of, starts
+from qexp.inference.least_squares import starts
 from qexp.inference.parameters import searches
 from qexp.observations.noise import (
     LEAST_POINTS,

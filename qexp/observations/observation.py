@@ -443,9 +443,9 @@ def as_table(observation: Observation) -> xarray.Dataset:
         unit = measured if name in ("displacement", "error") else "m"
         points[name] = ("point", values, {"units": unit, "long_name": words})
     for name, (unit, words) in SOME.items():
-        if (values := where_known(tracks, name, np.nan)) is not None:
-            dimensions = ("point", "horizontal")[: values.ndim]
-            points[name] = (dimensions, values, {"units": unit, "long_name": words})
+        if (known := where_known(tracks, name, np.nan)) is not None:
+            dimensions = ("point", "horizontal")[: known.ndim]
+            points[name] = (dimensions, known, {"units": unit, "long_name": words})
     if (names := where_known(tracks, "station", "")) is not None:
         about_names = {"long_name": "name of the GNSS station"}
         points["station"] = ("point", names.astype(object), about_names)

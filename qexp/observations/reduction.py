@@ -193,7 +193,7 @@ def _means(
             np.bincount(cells, minlength=base.size).astype(np.float64),
         ]
         features = plan.criterion.features(points)
-        lines += [np.bincount(cells, feature, base.size) for feature in features]
+        lines += [np.bincount(cells, feature, base.size).astype(np.float64) for feature in features]
         sums = [total + part for total, part in zip(sums, lines, strict=True)] if sums else lines
     label = _leaves(np.stack(sums).reshape(-1, *base.shape), base.levels, plan, metres).ravel()
     count = int(label.max()) + 1

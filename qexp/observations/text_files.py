@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.observations.reading import without
+from qexp.observations.reading import without_codes
 from qexp.rows.table import SHOWN, TableError, as_number, explained, is_number
 
 SEPARATORS = ("\t", ";", ",", "|")
@@ -93,7 +93,7 @@ class TextTable:
         if wrong:
             more = [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
             raise TableError("\n".join(wrong[:SHOWN] + more))
-        return without(np.concatenate(values), self.nodata)
+        return without_codes(np.concatenate(values), self.nodata)
 
     def texts(self, column: int) -> NDArray[np.str_]:
         """The texts of a column; numbers as short as they can be written."""

@@ -288,6 +288,6 @@ def sample(intervals: Sequence[Interval], uniform: NDArray[np.float64]) -> NDArr
     """
     bounds = np.asarray(intervals, dtype=np.float64)
     ends = np.cumsum(bounds[:, 1] - bounds[:, 0])
-    along = uniform * ends[-1]
-    index = np.minimum(np.searchsorted(ends, along, side="right"), len(ends) - 1)
-    return np.asarray(np.clip(bounds[index, 1] - (ends[index] - along), *bounds[index].T))
+    position = uniform * ends[-1]
+    index = np.minimum(np.searchsorted(ends, position, side="right"), len(ends) - 1)
+    return np.asarray(np.clip(bounds[index, 1] - (ends[index] - position), *bounds[index].T))

@@ -646,7 +646,7 @@ def _over_decades(dataset: StoredDataset) -> bool:
     simulations = dataset.simulations
     some = simulations.usable[:SIMULATIONS_LOOKED_AT]
     seen = [
-        one.of(some).reshape(len(some), -1).astype(np.float64)
+        one.select(some).reshape(len(some), -1).astype(np.float64)
         for one in simulations.observations.values()
     ]
     return any(map(over_decades, seen))
