@@ -188,7 +188,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
             _name_stations(axis, map, scale)
-        else:
+        elif track.instrument.line_of_sight:
             _mark_flight(axis, map.track.direction, map.track.look)
     _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "displacement "))
     add_title(figure, title)
