@@ -396,7 +396,9 @@ class SimulationFiles:
         for name, observed in observations.items():
             mask, channels = views[name].visible, observed.channels
             visible = None if mask is None else mask.numpy().reshape(observed.shape[1:])
-            found = found_in(observed.array, [channels.start, channels.stop], observed.select, visible)
+            found = found_in(
+                observed.array, [channels.start, channels.stop], observed.select, visible
+            )
             said = in_words(found, f"'{name}'", "simulations", ~any_failed, of_parameters)
             self.warnings += [f"{words} NaN in their place leaves them out" for words in said]
             if 1 in observed.shape[1:]:
