@@ -339,9 +339,14 @@ def _estimate(
     fixed, bounds = _held(candidate, options, others, stations)
     searched = searches(candidate.sources, stations, units.quantities, bounds)
     problem = prepare_problem(
-        tracks, candidate.sources, searched, fixed,
-        offsets=options.offsets == PER_TRACK, ramps=options.ramps, origin=units.origin,
-    )  # fmt: skip
+        tracks,
+        candidate.sources,
+        searched,
+        fixed,
+        offsets=options.offsets == PER_TRACK,
+        ramps=options.ramps,
+        origin=units.origin,
+    )
     options.on_stage(candidate.text, SEARCHING, 0.0)
     fit, profile = _fit(problem, tracks, searched, candidate, options, fixed), None
     problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)

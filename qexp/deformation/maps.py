@@ -206,9 +206,18 @@ def _grid(
     longer = IN_COLUMN if narrow() else PANEL
     width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
-        count, columns, width, height, ACROSS / (2 if narrow() else 1), DOWN if fold else DOWN / 3,
-        left=LEFT, bottom=BOTTOM + BARS + LINE * (lines - 1), top=0.6, fold=fold, square=True,
-    )  # fmt: skip
+        count,
+        columns,
+        width,
+        height,
+        ACROSS / (2 if narrow() else 1),
+        DOWN if fold else DOWN / 3,
+        left=LEFT,
+        bottom=BOTTOM + BARS + LINE * (lines - 1),
+        top=0.6,
+        fold=fold,
+        square=True,
+    )
     shades, degrees = _shades(observation.tracks, frame), geographic(observation.crs)
     for axis in axes:
         axis.set(xlim=(west, east), ylim=(south, north), aspect="equal", facecolor=GROUND)
@@ -241,9 +250,12 @@ def _colour_bar(
         (left, sized(BARS - 0.15 + LINE * (lines - 1)) / height, right - left, sized(0.11) / height)
     )
     bar = figure.colorbar(
-        scale.colours, cax=bar_axis, orientation="horizontal", extend=scale.pointed,
+        scale.colours,
+        cax=bar_axis,
+        orientation="horizontal",
+        extend=scale.pointed,
         ticks=MaxNLocator(5 if room > 0.3 else 3, steps=[1, 2, 5, 10]),
-    )  # fmt: skip
+    )
     bar.set_label(words, fontsize=small(), labelpad=2)
     bar.ax.tick_params(labelsize=small(), pad=2)
 
@@ -371,10 +383,16 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
     if scale.longest <= 0 or not moved.any():
         return
     arrows = axis.quiver(
-        *positions[moved].T, *vectors[moved, :2].T, angles="xy", scale_units="xy",
+        *positions[moved].T,
+        *vectors[moved, :2].T,
+        angles="xy",
+        scale_units="xy",
         scale=1 / _length(axis.get_xlim(), scale),
-        width=sized(0.02), units="inches", color="0.1", zorder=2,
-    )  # fmt: skip
+        width=sized(0.02),
+        units="inches",
+        color="0.1",
+        zorder=2,
+    )
     words, step = _key(scale)
     (_, low), (right, high) = _box_of_key(axis, map, values, scale)[[0, -1]]
     place = right - ARROW * step / scale.longest, (low + high) / 2
@@ -417,9 +435,14 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
     look = float(np.degrees(np.arctan2(-mean[0, 1], -mean[0, 0])))
     size = min(axis.get_window_extent().width / axis.figure.dpi / sized(2.0), 1.0)
     settings: dict[str, Any] = {
-        "transform": axis.transAxes, "units": "inches", "scale_units": "inches", "scale": 1.0,
-        "color": "0.15", "width": 0.016, "clip_on": False,
-    }  # fmt: skip
+        "transform": axis.transAxes,
+        "units": "inches",
+        "scale_units": "inches",
+        "scale": 1.0,
+        "color": "0.15",
+        "width": 0.016,
+        "clip_on": False,
+    }
     flight: dict[str, Any] = {"angles": [90 - heading], "pivot": "middle", **settings}
     axis.quiver([0.91], [0.88], [0.34 * size], [0.0], **flight)
     bare: dict[str, Any] = {"headwidth": 1, "headlength": 0, "headaxislength": 0, **settings}

@@ -555,14 +555,22 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
         true_heading = float((heading + turn + 180) % 360 - 180)
     stations = None if observed.station is None else observed.station.tolist()
     return TrackSummary(
-        track.name, track.kind, observed.size, averaged,
+        track.name,
+        track.kind,
+        observed.size,
+        averaged,
         max(size - (averaged or observed.size), 0),
         (float(observed.x.min()), float(observed.x.max())),
         (float(observed.y.min()), float(observed.y.max())),
-        incidence, heading, true_heading, track.look,
-        float(np.sqrt(np.mean(observed.displacement**2))), float(np.median(observed.error)),
-        track.noise, None if stations is None else list(dict.fromkeys(stations)),
-    )  # fmt: skip
+        incidence,
+        heading,
+        true_heading,
+        track.look,
+        float(np.sqrt(np.mean(observed.displacement**2))),
+        float(np.median(observed.error)),
+        track.noise,
+        None if stations is None else list(dict.fromkeys(stations)),
+    )
 
 
 # Figures of an observation: its tracks as maps, and the semivariograms of their noise.

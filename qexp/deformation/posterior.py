@@ -221,10 +221,16 @@ def source_posterior(
         *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks),
     ]
     return SourcePosterior(
-        parameters, draws.reshape(*chains, -1), observed.log.reshape(chains), levels,
-        _predicted(problem, observed, levels, options.seed), observed.draws, better, seconds,
+        parameters,
+        draws.reshape(*chains, -1),
+        observed.log.reshape(chains),
+        levels,
+        _predicted(problem, observed, levels, options.seed),
+        observed.draws,
+        better,
+        seconds,
         remarks,
-    )  # fmt: skip
+    )
 
 
 def _cut_by_priors(
@@ -336,9 +342,18 @@ def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> P
     edges = np.abs(marginal.between_bounds(scores)) > EDGE
     at_edge = None if marginal.period is not None else float(edges.mean())
     return ParameterPosterior(
-        units.unit_of(marginal.name), median, float(draws.mean()), float(draws.std(ddof=1)), low,
-        high, (least95, most95), marginal.words, least, largest, at_edge,
-    )  # fmt: skip
+        units.unit_of(marginal.name),
+        median,
+        float(draws.mean()),
+        float(draws.std(ddof=1)),
+        low,
+        high,
+        (least95, most95),
+        marginal.words,
+        least,
+        largest,
+        at_edge,
+    )
 
 
 def _predicted(

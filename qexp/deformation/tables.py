@@ -48,9 +48,15 @@ def track_words(track: TrackSummary) -> str:
 def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
     """The tracks of an observation, and the correlated noise of those that have some."""
     columns = [
-        "track", "points", "east (km)", "north (km)", "incidence (°)", "heading (°)", "RMS (m)",
+        "track",
+        "points",
+        "east (km)",
+        "north (km)",
+        "incidence (°)",
+        "heading (°)",
+        "RMS (m)",
         "error (m)",
-    ]  # fmt: skip
+    ]
     # Of lines of sight alone the heading is known if the satellite looks right, as nearly all do.
     unknown = any(track.incidence is not None and track.look is None for track in tracks)
     title = (

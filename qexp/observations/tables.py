@@ -57,10 +57,16 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
         same = ASSUMED_ERROR if options.error is None else options.error * options.metres
         error = np.full(table.count, same)
     track = Track(
-        options.name or path.stem, RADAR, east, north, moved, error,
-        _direction(table, columns, options), np.ones(table.count, bool),
+        options.name or path.stem,
+        RADAR,
+        east,
+        north,
+        moved,
+        error,
+        _direction(table, columns, options),
+        np.ones(table.count, bool),
         _elevations(table, columns),
-    )  # fmt: skip
+    )
     masked = masked_where_missing(track)
     counted = np.flatnonzero(masked.observed)
     rows = np.column_stack([east, north, moved, track.direction])[counted]
@@ -203,13 +209,17 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     moved = [lengths(table, columns, role, options) for role in moved_columns]
     x, y = (np.repeat(table.numbers(columns[axis]), width) for axis in positions)
     track = Track(
-        options.name or path.stem, GNSS, x, y, np.stack(moved, axis=1).ravel(),
+        options.name or path.stem,
+        GNSS,
+        x,
+        y,
+        np.stack(moved, axis=1).ravel(),
         np.stack(errors, axis=1).ravel(),
         np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
         np.ones(count * width, bool),
         None if elevation is None else np.repeat(elevation, width),
         station=None if stations is None else np.repeat(stations, width),
-    )  # fmt: skip
+    )
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     named = unit_of(table, columns, "displacement_east") is not None
