@@ -147,7 +147,8 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))  # to the nearest of a view's directions
     assigned = {}
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
-        view, track = views[row], images[column]
+        view = views[row]
+        track = images[column]
         if angles[row, column] > SIGHT_TOLERANCE:
             pairs = zip(images, looks, strict=True)
             tracks = ", ".join(
@@ -199,7 +200,8 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array
     column = _pixel_numbers(x, centre[0], view.pixel[0], view.width)
     row = _pixel_numbers(y, centre[1], view.pixel[1], view.height)
     in_image = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
-    flat, size = row[in_image] * view.width + column[in_image], view.height * view.width
+    flat = row[in_image] * view.width + column[in_image]
+    size = view.height * view.width
     counts = np.bincount(flat, weight[in_image], size)
     sums = np.bincount(flat, (weight * displacement)[in_image], size)
     values: Array = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
@@ -234,7 +236,9 @@ def _places_of(track: Track, pixel: float) -> tuple[Array, Array, Array, Array]:
     number = np.arange(len(cell)) - np.searchsorted(cell, cell)
     place = np.stack([number % counts[cell, 0], number // counts[cell, 0]], axis=1)
     away = ((place + 0.5) / counts[cell] - 0.5) * sides[cell]
-    x, y, areas = track.x[cell] + away[:, 0], track.y[cell] + away[:, 1], (sides / counts).prod(1)
+    x = track.x[cell] + away[:, 0]
+    y = track.y[cell] + away[:, 1]
+    areas = (sides / counts).prod(1)
     return x, y, track.displacement[cell], areas[cell]
 
 
@@ -260,7 +264,8 @@ def fill_gaps(values: Array) -> Array:
     finite = np.isfinite(values)
     if finite.all():
         return values
-    positions, gaps = np.argwhere(finite), np.argwhere(~finite)
+    positions = np.argwhere(finite)
+    gaps = np.argwhere(~finite)
     image = values.copy()
     nearest = griddata(positions, values[finite], gaps, method="nearest")
     # Fewer pixels, or those on a line, span no triangle.
@@ -276,7 +281,8 @@ def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
     """Where the displacement differs most from the median of its track [m], after means over cells
     of some pixels.
     """
-    best, peak = -1.0, (0.0, 0.0)
+    best = -1.0
+    peak = (0.0, 0.0)
     for track in tracks:
         points = track.where_observed()
         size = 4 * pixel
@@ -328,7 +334,9 @@ def values_nearby(
         estimate = nearest(estimate, truth, period)
         positive = period is None and value > 0 and bool((truth > 0).all() and (estimate > 0).all())
         if positive:  # errors of a depth or a size are shares of it
-            truth, estimate, value = np.log(truth), np.log(estimate), float(np.log(value))
+            truth = np.log(truth)
+            estimate = np.log(estimate)
+            value = float(np.log(value))
         unlike = unlike + ((nearest(estimate, value, period) - value) / truth.std()) ** 2
         likely = value + truth - estimate
         values[name] = np.exp(likely) if positive else likely
@@ -421,7 +429,8 @@ def by_network(
     observation better. Least squares start there, or at the edge of the training data. Raises
     QexpError for a run whose views or pixels do not fit the observation.
     """
-    dataset, tracks = network.dataset, tracks_of(network.views, observation)
+    dataset = network.dataset
+    tracks = tracks_of(network.views, observation)
     doubtful = options.offsets != NONE and not all(
         _knows_offsets(network, view) for view in network.views
     )
@@ -454,7 +463,8 @@ def by_network(
     distributions = {name: dataset.distributions[name] for name in start if name in dataset.test}
     others = []
     if options.least_squares:
-        count, tested = (options.starts or STARTS_NEAR) - 1, network.tested()
+        count = (options.starts or STARTS_NEAR) - 1
+        tested = network.tested()
         if tested and count > 0:
             nearby = values_nearby(tested, estimates, count, options.seed)
             others = [_start(network, values)[1] for values in nearby]
@@ -487,7 +497,8 @@ def _look(
     seen = _asked(network, tracks, middle, less_edges)
     position = _position(network, seen[1], middle) if centre is None else None
     if position is not None:
-        middle, seen = position, _asked(network, tracks, position, less_edges)
+        middle = position
+        seen = _asked(network, tracks, position, less_edges)
     return (middle, *seen)
 
 
@@ -501,7 +512,8 @@ def _unexplained(
     their errors.
     """
     points = [track.where_observed() for track in tracks.values()]
-    model, values = deformation_of(network.sources, points, centre), _start(network, estimates)[0]
+    model = deformation_of(network.sources, points, centre)
+    values = _start(network, estimates)[0]
     source = torch.tensor([[values[name] for name in model.names]], dtype=torch.float64)
     if not bool(model.possible(source).all()):
         return math.inf
@@ -525,7 +537,8 @@ def _asked(
     less_edges  whether images of views without offsets in training have the median of their edge
                 subtracted
     """
-    wanted, remarks = network.inputs, []
+    wanted = network.inputs
+    remarks = []
     inputs: dict[str, NDArray[np.float32]] = {}
     for view in network.views:
         track = tracks[view.image]
@@ -559,7 +572,8 @@ def _scalar(network: TrainedNetwork, name: str, tracks: Mapping[str, Track]) -> 
     """The value of an input that is a number: of the geometry of a view's track, else that of the
     training data.
     """
-    base, image = base_name(name), f"displacement{name.removeprefix(base_name(name))}"
+    base = base_name(name)
+    image = f"displacement{name.removeprefix(base_name(name))}"
     if base in ("incidence", "azimuth", "heading") and image in tracks:
         direction = tracks[image].where_observed().direction.mean(axis=0)
         incidence, heading = (float(angle[0]) for angle in angles_of(direction[None]))
@@ -585,7 +599,8 @@ def _position(
         return None
     east, north = (estimates[name] * network.dataset.si_factor(name) for name in names)
     view = network.views[0]
-    width, height = view.width * view.pixel[0], view.height * view.pixel[1]
+    width = view.width * view.pixel[0]
+    height = view.height * view.pixel[1]
     in_image = abs(east) < width / 2 and abs(north) < height / 2
     if math.hypot(east, north) < RECENTRED_PIXELS * max(view.pixel) or not in_image:
         return None
@@ -598,7 +613,9 @@ def _start(
     """Column → estimate, and → start of a refinement, in SI units; and remarks on those that are
     not estimated.
     """
-    values, start, missing = {}, {}, []
+    values = {}
+    start = {}
+    missing = []
     for name in chain.from_iterable(source.columns for source in network.sources):
         value = estimates[name] if name in estimates else typical(network.dataset, name)
         if name not in estimates and name not in network.dataset.fixed:
@@ -606,7 +623,8 @@ def _start(
                 f"{display_name(name)} is not estimated by the network; it starts at the median of"
                 " the training data"
             )
-        factor, trained = network.dataset.si_factor(name), network.trained.get(name)
+        factor = network.dataset.si_factor(name)
+        trained = network.trained.get(name)
         values[name] = factor * value
         if name not in network.linear and trained is not None:
             # Beyond the range of its training data a network's estimate means little.

@@ -42,13 +42,15 @@ def of_residuals(
     Blocks extend over the area of each track.
     """
     found, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
-    residuals, slices = found.numpy(), problem.weighting.slices
+    residuals = found.numpy()
+    slices = problem.weighting.slices
     blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
     sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
     larger, otherwise = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks)
     doubted = bool(larger) or float(tests.p_value[0]) < DOUBTED
-    better, said = _explained(problem, fit, tracks, wanted, seed, doubted), list[str]()
+    better = _explained(problem, fit, tracks, wanted, seed, doubted)
+    said = list[str]()
     if larger or better:
         said.append(f"{larger or 'the tracks contradict each other'}: {better or otherwise}")
     unknowns = sum(track.size for track in tracks) - fit.degrees
@@ -71,7 +73,8 @@ def _smaller_than_noise(
     from scipy import special  # quick, unlike scipy.stats
 
     for track, total in zip(tracks, sums, strict=True):
-        degrees, factor = track.size - unknowns, UNCERTAIN if _is_estimated(track) else 1
+        degrees = track.size - unknowns
+        factor = UNCERTAIN if _is_estimated(track) else 1
         p_value = len(tracks) * float(special.chdtr(max(degrees, 1), total * factor))
         if degrees > 0 and p_value < SIGNIFICANT:
             yield (
@@ -158,11 +161,15 @@ def further(
 
     some  numbers of the points of the track that are used; None: all
     """
-    weighting, where = problem.weighting, problem.weighting.slices[number]
-    jacobian, residual = fit.jacobian[:, where], torch.from_numpy(fit.residual[number])
+    weighting = problem.weighting
+    where = problem.weighting.slices[number]
+    jacobian = fit.jacobian[:, where]
+    residual = torch.from_numpy(fit.residual[number])
     if some is not None:
-        weighting, number = Weighting([weighting.blocks[number].select(some.numpy())]), 0
-        jacobian, residual = jacobian[:, some], residual[some]
+        weighting = Weighting([weighting.blocks[number].select(some.numpy())])
+        number = 0
+        jacobian = jacobian[:, some]
+        residual = residual[some]
     jacobian, residual = (weighting.of_block(number, values) for values in (jacobian, residual))
 
     def told(signals: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,7 +223,8 @@ class Mistake:
 
     def undone(self, problem: Problem) -> Problem:
         """A problem as if the mistake had not been made."""
-        model, weighting = problem.model, problem.weighting
+        model = problem.model
+        weighting = problem.weighting
         for number, matrix in self.turns.items():
             model = model.turned(weighting.slices[number], matrix)
         if self.added is not None:
@@ -229,7 +237,8 @@ class Mistake:
 
 def _turn(angle: float) -> Tensor:
     """Counter-clockwise from above [rad]."""
-    cosine, sine = math.cos(angle), math.sin(angle)
+    cosine = math.cos(angle)
+    sine = math.sin(angle)
     return torch.tensor([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], dtype=torch.float64)
 
 
@@ -332,9 +341,12 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
 
     def words(problem: Problem, fit: Fit) -> str:
         there = cut_off(found.x, everywhere).numpy() > 0
-        amount, share = fit.nuisances[number].amounts["step"], float(there.mean())
+        amount = fit.nuisances[number].amounts["step"]
+        share = float(there.mean())
         if share > 0.5:
-            there, amount, share = ~there, -amount, 1 - share
+            there = ~there
+            amount = -amount
+            share = 1 - share
         place = f"{track.x[there].mean():,.0f} east, {track.y[there].mean():,.0f} north"
         return (
             f"with {share:.0%} of the points of '{track.name}', those around {place},"
@@ -343,7 +355,8 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
         )
 
     everywhere = positions(problem)
-    middle, extent = everywhere.mean(dim=0), everywhere.std(dim=0).clamp(min=1)
+    middle = everywhere.mean(dim=0)
+    extent = everywhere.std(dim=0).clamp(min=1)
     some = torch.from_numpy(np.random.default_rng(0).permutation(len(everywhere))[:MOST_TESTED])
     told = further(problem, fit, number, some)
     ranges = [(0, 2 * math.pi), (-2, 2), (-2, 2)]
@@ -353,7 +366,8 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
     )
     if not found.fun:
         return None
-    gain, tried = -float(found.fun), found.nfev * len(found.population)
+    gain = -float(found.fun)
+    tried = found.nfev * len(found.population)
 
     def signals(problem: Problem) -> Tensor:
         return cut_off(found.x, positions(problem))[None]
@@ -441,7 +455,8 @@ def _explained(
             break
         whole = mistake.undone(problem)
         again = best(whole, torch.cat([values, torch.from_numpy(fit.values)[None]]), seed)
-        gain, scale = fit.chi2 - again.chi2, max(least, again.chi2_reduced)
+        gain = fit.chi2 - again.chi2
+        scale = max(least, again.chi2_reduced)
         enough = gain > EXPLAINED_SHARE * (fit.chi2 - fit.degrees)
         explained = again.chi2_reduced <= UNCERTAIN and enough
         if explained and len(mistakes) * mistake.p_value(gain, scale) < SIGNIFICANT:

@@ -332,12 +332,13 @@ def _estimate(
     network: Mapping[str, Any] | None,
     remarks: Sequence[str],
 ) -> Inversion:
-    began, units = time.perf_counter(), candidate.units
+    began = time.perf_counter()
+    units = candidate.units
     tracks = [track.where_observed() for track in observation.tracks]
     places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
-    stations = places - np.asarray(units.origin)
-    fixed, bounds = _held(candidate, options, others, stations)
-    searched = searches(candidate.sources, stations, units.quantities, bounds)
+    places -= np.asarray(units.origin)
+    fixed, bounds = _held(candidate, options, others, places)
+    searched = searches(candidate.sources, places, units.quantities, bounds)
     problem = prepare_problem(
         tracks,
         candidate.sources,
@@ -348,7 +349,8 @@ def _estimate(
         origin=units.origin,
     )
     options.on_stage(candidate.text, SEARCHING, 0.0)
-    fit, profile = _fit(problem, tracks, searched, candidate, options, fixed), None
+    fit = _fit(problem, tracks, searched, candidate, options, fixed)
+    profile = None
     problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
@@ -363,7 +365,8 @@ def _estimate(
     misfit, doubts = None, list[str]()
     if options.least_squares:
         misfit, doubts = of_residuals(problem, fit, tracks, searched, options.seed)
-    posterior, of_posterior = None, list[str]()
+    posterior = None
+    of_posterior = list[str]()
     if options.least_squares and noise_is_estimated(tracks):
         of_posterior.append(NOISE_IS_ESTIMATED)
     if options.posterior:
@@ -395,7 +398,8 @@ def _held(
     candidate: Candidate, options: InvertOptions, others: Sequence[str], stations: Array
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Column → value, and column → bounds, in SI units."""
-    units, lowest = candidate.units, {name: low for name, (low, _) in options.bounds.items()}
+    units = candidate.units
+    lowest = {name: low for name, (low, _) in options.bounds.items()}
     for name, value in (*options.fixed.items(), *lowest.items()):
         if name.rpartition(".")[2] == "depth" and -math.inf < value < 0:
             raise QexpError(
@@ -403,7 +407,8 @@ def _held(
                 " downwards from where elevations are 0; for a source above, subtract a level"
                 " below it from all elevations, such as 1000 m: depths then count from there"
             )
-    fixed, bounds = dict[str, float](), dict[str, tuple[float, float]]()
+    fixed = dict[str, float]()
+    bounds = dict[str, tuple[float, float]]()
     columns = in_columns(options.fixed, candidate.sources, "fixed", others)
     for column, name in columns.items():
         fixed[column] = fixed_in_si(column, options.fixed[name], units, name)
@@ -439,7 +444,8 @@ def _fit(
     is not refined.
     """
     if candidate.start is None:
-        search, count = problem.to_search(options.seed), options.starts or STARTS
+        search = problem.to_search(options.seed)
+        count = options.starts or STARTS
         begin = starts(search, wanted, count, options.seed)
         if candidate.others:
             begin = torch.cat([_begin(problem, candidate.others, fixed), begin])
@@ -489,7 +495,8 @@ def _with_errors(
     remarks += [source.doubt for source in model.sources if source.doubt]
     variance = errors.square().sum(dim=0).numpy()
     noise = np.concatenate([block.variance for block in problem.weighting.blocks])
-    declared, whole = fit.covariance.diagonal(), found.covariance.diagonal()
+    declared = fit.covariance.diagonal()
+    whole = found.covariance.diagonal()
     ratios = np.divide(whole, declared, out=np.ones(len(whole)), where=declared > 0)
     wider = math.sqrt(ratios.max())
     if wider > MUCH_WIDER or variance.mean() > noise.mean():
@@ -603,11 +610,14 @@ def _parameters(
     numbers = {index: number for number, index in enumerate(fit.coordinates.free)}
     estimates = {}
     for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
-        value, unit = units.from_si(column, float(fit.values[index])), units.unit_of(column)
+        value = units.from_si(column, float(fit.values[index]))
+        unit = units.unit_of(column)
         if index not in numbers:
             estimates[display_name(column)] = Estimate(value, unit, fixed=True)
             continue
-        number, factor, at_bound = numbers[index], units.factor(column), column in fit.at_bounds
+        number = numbers[index]
+        factor = units.factor(column)
+        at_bound = column in fit.at_bounds
         # At a bound there is no error to first order: the interval ends there.
         standard, scaled, residual = (
             None if deviations is None or at_bound else float(deviations[number]) / factor
@@ -625,10 +635,12 @@ def _parameters(
 
 def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
     """The estimates of a network, with the intervals of its posterior head if it has one."""
-    estimates, units = {}, candidate.units
+    estimates = {}
+    units = candidate.units
     for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
         value = units.from_si(column, float(fit.values[index]))
-        interval, fixed = None, index not in fit.coordinates.free
+        interval = None
+        fixed = index not in fit.coordinates.free
         if ends := candidate.intervals.get(column):
             interval = units.from_si(column, ends[0]), units.from_si(column, ends[1])
         estimate = Estimate(value, units.unit_of(column), interval95=interval, fixed=fixed)
@@ -643,10 +655,13 @@ def _tracks(
     told = factors(problem, fit) if least_squares else [None] * len(observation.tracks)
     each = zip(observation.tracks, fit.nuisances, fit.residual, told, strict=True)
     for track, nuisances, residual, factor in each:
-        amounts, errors, points = nuisances.amounts, nuisances.errors, track.where_observed()
+        amounts = nuisances.amounts
+        errors = nuisances.errors
+        points = track.where_observed()
         ramp_east, ramp_north = (amounts.get(name, 0.0) for name in RAMP)
         # The ramp is zero at the mean of the points that count.
-        east, north = (track.x - points.x.mean()) / 1e3, (track.y - points.y.mean()) / 1e3
+        east = (track.x - points.x.mean()) / 1e3
+        north = (track.y - points.y.mean()) / 1e3
         located = np.isfinite(track.x + track.y + track.direction.sum(axis=1))
         if track.elevation is not None:
             located &= np.isfinite(track.elevation)
@@ -758,7 +773,8 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
     """
     _, _, information = problem.normal_equations(torch.from_numpy(fit.at)[None], torch.arange(1))
     fit = replace(fit, covariance=covariances(information[0]).numpy())
-    errors, values = standard_errors(fit), np.abs(fit.values[fit.coordinates.free])
+    errors = standard_errors(fit)
+    values = np.abs(fit.values[fit.coordinates.free])
     uncertain = list[int]()
     for number, index in enumerate(fit.coordinates.free):
         parameter = fit.coordinates.parameters[index]
@@ -780,7 +796,8 @@ def by_least_squares(
     quantities: Quantities = tables["quantities"]
     quantities = in_degrees(quantities) if options.degrees else quantities
     units = Units(quantities, options.centre or centre_of(observation))
-    candidates, names = list[Candidate](), list[str]()
+    candidates = list[Candidate]()
+    names = list[str]()
     for text in options.sources:
         candidate = Candidate(text, sources_named(text, tables["generators"]), units)
         candidates.append(candidate)

@@ -61,7 +61,8 @@ class Stations:
 
 def stations_of(map: Maps, values: Array) -> Stations:
     """The components of stations, which are at one place, put together; values: (point,)."""
-    direction, names = map.track.direction, map.track.station
+    direction = map.track.direction
+    names = map.track.station
     positions, first, owners = np.unique(
         map.positions, axis=0, return_index=True, return_inverse=True
     )
@@ -202,7 +203,8 @@ def _grid(
     for colour bars whose labels have some lines.
     """
     west, east, south, north = frame
-    wide, tall = east - west, north - south
+    wide = east - west
+    tall = north - south
     longer = IN_COLUMN if narrow() else PANEL
     width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
@@ -218,7 +220,8 @@ def _grid(
         fold=fold,
         square=True,
     )
-    shades, degrees = _shades(observation.tracks, frame), geographic(observation.crs)
+    shades = _shades(observation.tracks, frame)
+    degrees = geographic(observation.crs)
     for axis in axes:
         axis.set(xlim=(west, east), ylim=(south, north), aspect="equal", facecolor=GROUND)
         if shades is not None:
@@ -242,10 +245,12 @@ def _colour_bar(
 
     height = float(figure.get_figheight())
     boxes = [axis.get_position() for axis in axes]
-    left, right = min(box.x0 for box in boxes), max(box.x1 for box in boxes)
+    left = min(box.x0 for box in boxes)
+    right = max(box.x1 for box in boxes)
     room = right - left
     if room * float(figure.get_figwidth()) > sized(4):  # no longer than is needed to read it
-        left, right = left + room / 5, right - room / 5
+        left = left + room / 5
+        right = right - room / 5
     bar_axis = figure.add_axes(
         (left, sized(BARS - 0.15 + LINE * (lines - 1)) / height, right - left, sized(0.11) / height)
     )
@@ -371,10 +376,12 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
         _draw_points(axis, map, values, scale)
         return
     stations = stations_of(map, values)
-    positions, vectors = stations.positions, stations.vectors
+    positions = stations.positions
+    vectors = stations.vectors
     outlined: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.6, "zorder": 3}
     measured = np.isfinite(vectors[:, 2])
-    flat, uplift = positions[~measured], scale.factor * vectors[measured, 2]
+    flat = positions[~measured]
+    uplift = scale.factor * vectors[measured, 2]
     axis.scatter(flat[:, 0], flat[:, 1], sized(8), NOT_MEASURED, linewidths=0, zorder=3)
     colours = {**_coloured(scale.colours), **outlined}
     east, north = positions[measured].T
@@ -422,7 +429,8 @@ def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
     corners = [(0.96 - wide, 0.02), (0.96 - wide, 0.86), (0.04, 0.86)]
     boxes = [Bbox.from_bounds(*corner, wide, 0.12) for corner in corners]
     box = min(boxes, key=lambda box: box.padded(0.03).count_contains(taken))
-    x, y = np.linspace(box.x0, box.x1, 8), np.linspace(box.y0, box.y1, 3)
+    x = np.linspace(box.x0, box.x1, 8)
+    y = np.linspace(box.y0, box.y1, 3)
     return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
 
 
@@ -455,7 +463,8 @@ def _draw_scale_bar(axis: Axes) -> None:
 
     (west, east), (south, north) = axis.get_xlim(), axis.get_ylim()
     length = _round_below((east - west) / 4)
-    start, level = west + 0.06 * (east - west), south + 0.06 * (north - south)
+    start = west + 0.06 * (east - west)
+    level = south + 0.06 * (north - south)
     halo = [withStroke(linewidth=sized(3), foreground=GROUND)]
     settings: dict[str, Any] = {"path_effects": halo, "zorder": 5}
     ends = [start, start + length]
@@ -505,7 +514,8 @@ def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:
     best = best.thinned(MOST_DOTS, np.random.default_rng(0))
     west, east, south, north = (1000 * edge for edge in frame)
     step = max(east - west, north - south) / LIGHT_CELLS
-    x, y = np.arange(west + step / 2, east, step), np.arange(south + step / 2, north, step)
+    x = np.arange(west + step / 2, east, step)
+    y = np.arange(south + step / 2, north, step)
     places = tuple(np.meshgrid(x, y))
     ground = griddata((best.x, best.y), best.elevation, places, "cubic", rescale=True)
     slope_north, slope_east = np.gradient(ground, step)
@@ -521,7 +531,8 @@ def _draw_graticule(axis: Axes, degrees: pyproj.Transformer) -> None:
     """Meridians and parallels, and where they meet the lower and the left edge their degrees."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    x, y = np.linspace(*axis.get_xlim(), 30), np.linspace(*axis.get_ylim(), 30)
+    x = np.linspace(*axis.get_xlim(), 30)
+    y = np.linspace(*axis.get_ylim(), 30)
     longitude, latitude = degrees.transform(*np.meshgrid(1000 * x, 1000 * y))
     longitude, (south, north) = np.unwrap(longitude, period=360), latitude[[0, -1], 0]
     parallels = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(south, north))
@@ -687,7 +698,8 @@ def residual_maps(
     `inversion_maps`.
     """
     maps = [map for _, of_candidate in candidates for map in of_candidate]
-    columns, scale = len(candidates[0][1]), _scale_over(maps, ("residual",))
+    columns = len(candidates[0][1])
+    scale = _scale_over(maps, ("residual",))
     frame = frame_of([(map, map.residual, scale) for map in maps])
     figure, axes = _grid(len(maps), columns, frame, observation, fold=False)
     for index, (axis, map) in enumerate(zip(axes, maps, strict=True)):
@@ -741,14 +753,17 @@ def draw_semivariograms(estimates: Mapping[str, NoiseEstimate], title: str) -> F
 
 
 def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
-    measured, best = estimate.measured, estimate.best
-    far, top = measured.longest, float(measured.value.max())
+    measured = estimate.measured
+    best = estimate.best
+    far = measured.longest
+    top = float(measured.value.max())
     top = 1e6 * (max(top, best.nugget + best.sill) if estimate.levels_off else top)
     distance = np.linspace(0, far, 300)
     for index, noise in enumerate(estimate.fits.values()):
         colour, line = ("0.6", "--") if index else (COLOURS[1], "-")
         # Of each track another type may fit best: the titles say which.
-        fits, label = 1e6 * model(distance, noise), "other model" if index else "best model"
+        fits = 1e6 * model(distance, noise)
+        label = "other model" if index else "best model"
         axis.plot(distance / 1000, fits, line, color=colour, linewidth=sized(1.5), label=label)
     points = measured.distance / 1000, 1e6 * measured.value
     axis.plot(*points, "o", color=COLOURS[0], markersize=sized(4), label="data")

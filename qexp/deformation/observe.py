@@ -92,7 +92,8 @@ def observe(
     observation, estimates = with_noises(
         observation, options, lambda: _points(readings, observation)
     )
-    sizes, warnings = list[int](), list[str]()
+    sizes = list[int]()
+    warnings = list[str]()
     for path, reading in readings.items():
         sizes += [reading.size or len(track.x) for track in reading.tracks]
         warnings += [f"{path}: {text}" for text in reading.warnings]
@@ -132,7 +133,9 @@ def _read(
     units: dict[str, ReadOptions] = {}
     files = Counter(request.path for request in requests)
     for request in requests:
-        path, reader, options = request.path, request.reader, request.options
+        path = request.path
+        reader = request.reader
+        options = request.options
         key = str(path)
         if files[path] > 1 and options.variable is not None:
             key = f"{path}, '{options.variable}'"
@@ -249,7 +252,8 @@ def _unlike(observation: Observation, units: Mapping[str, ReadOptions]) -> Itera
                 f" {largest[track.name]:.3g} m; `error` counts in `unit`, of tables of `gnss` in"
                 " `gnss_unit`, and in m without these, whatever headers say"
             )
-    least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
+    least = min(moved, key=lambda name: moved[name])
+    most = max(moved, key=lambda name: moved[name])
     smaller = "mm" if moved[most] > LARGE_DISPLACEMENT else "cm"
     if most in units:
         another, metres = (units[most].with_unit(unit) for unit in (smaller, "m"))
@@ -318,7 +322,8 @@ def _cells_of_noise(observation: Observation, plan: Reduction | None) -> Iterato
     for track in observation.tracks:
         if plan is None or track.count is None:
             continue
-        whole, deviation = float(track.where_observed().displacement.std()), _deviation(track)
+        whole = float(track.where_observed().displacement.std())
+        deviation = _deviation(track)
         if plan.criterion.passes_over(whole):
             yield (
                 f"all displacements of '{track.name}' have a standard deviation of {whole:.2g} m,"

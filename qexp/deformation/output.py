@@ -58,10 +58,12 @@ def geotiff(
     if (steps := _sides_of_cells(track, spacing)) is None:
         return None
     located = np.isfinite(track.x) & np.isfinite(track.y)
-    x, y = track.x[located], track.y[located]
+    x = track.x[located]
+    y = track.y[located]
     columns, left = _cells(x, steps[0])
     rows, bottom = _cells(y, steps[1])
-    width, height = int(columns.max()) + 1, int(rows.max()) + 1
+    width = int(columns.max()) + 1
+    height = int(rows.max()) + 1
     if width * height > MOST_CELLS:
         raise QexpError(
             f"`spacing={steps[0]:g}`: {width:,} × {height:,} cells are too many; choose a"
@@ -182,7 +184,8 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
         {"lp": (both, posterior.log_density, {"long_name": "logarithm of the density"})}, axes
     )
     observed = [track.where_observed() for track in inversion.observation.tracks]
-    sizes, names = [track.size for track in observed], [track.name for track in observed]
+    sizes = [track.size for track in observed]
+    names = [track.name for track in observed]
     tracks = {"track": ("point", np.repeat(names, sizes))}
     unit = {"units": " or ".join(dict.fromkeys(track.instrument.unit for track in observed))}
     measured = np.concatenate([track.displacement for track in observed])
@@ -267,7 +270,8 @@ def require_room(target: Path, overwrite: bool) -> None:
     """Raises QexpError for a folder that has other content than that of an inversion, or that
     without `overwrite`.
     """
-    names, written = names_in(target), set[str]()
+    names = names_in(target)
+    written = set[str]()
     if names and not overwrite:
         raise QexpError(
             f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an"
@@ -291,7 +295,8 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
     inversions  the best first
     """
     require_room(target, options.overwrite)
-    best, history = inversions[0], options.history
+    best = inversions[0]
+    history = options.history
     contents = _contents(best, options)
     if len(inversions) > 1:
         for inversion in inversions:
@@ -315,7 +320,8 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
 
 
 def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
-    history, posterior = options.history, inversion.posterior
+    history = options.history
+    posterior = inversion.posterior
     rows = [
         [
             name, estimate.value, estimate.unit, estimate.standard_error, estimate.scaled_error,
@@ -344,7 +350,8 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
         if table := INSTRUMENTS[kind].table:
             contents[table] = _table_of_stations(inversion, kind)
     for track in inversion.observation.tracks:
-        crs, result = inversion.observation.crs, inversion.tracks[track.name]
+        crs = inversion.observation.crs
+        result = inversion.tracks[track.name]
         raster = geotiff(track, result, crs, options.spacing)
         if raster is not None:
             contents[f"{safe(track.name) or 'track'}.tif"] = raster
@@ -365,7 +372,8 @@ def detailed(inversion: Inversion) -> dict[str, Any]:
     for name, track in inversion.tracks.items():
         for field in ("offset_error", "ramp", "ramp_error"):
             document["tracks"][name][field] = getattr(track, field)
-    correlations, names = {}, inversion.estimated
+    correlations = {}
+    names = inversion.estimated
     for name, row in zip(names, inversion.correlations.tolist(), strict=True):
         correlations[name] = dict(zip(names, row, strict=True))
     return {
@@ -386,10 +394,12 @@ def _table_of_stations(inversion: Inversion, kind: str) -> bytes:
     """The components of all stations of an instrument that are observed."""
     rows = list[list[Any]]()
     for track in (track for track in inversion.observation.tracks if track.kind == kind):
-        points, result = track.where_observed(), inversion.tracks[track.name]
+        points = track.where_observed()
+        result = inversion.tracks[track.name]
         names = [""] * points.size if points.station is None else points.station.tolist()
         data = points.x, points.y, *points.direction.T, points.displacement, points.error
-        model, residual = result.model[track.observed], result.residual[track.observed]
+        model = result.model[track.observed]
+        residual = result.residual[track.observed]
         for name, *row in zip(names, *data, model, residual, strict=True):
             rows.append([track.name, name, *(round(float(value), DIGITS) for value in row)])
     header = [name.replace("(unit)", f"({INSTRUMENTS[kind].unit})") for name in OF_STATIONS]
@@ -431,14 +441,18 @@ def maps_of(inversion: Inversion) -> Figure:
     tracks = inversion.tracks.values()
     less = ["offset"] * any(track.offset_error is not None for track in tracks)
     less += ["ramp"] * any(track.ramp is not None for track in tracks)
-    maps, sources, words = _maps(inversion), _centres(inversion), " and ".join(less)
+    maps = _maps(inversion)
+    sources = _centres(inversion)
+    words = " and ".join(less)
     return inversion_maps(maps, sources, _title(inversion), words, inversion.observation)
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
     maps = []
     for track in inversion.observation.tracks:
-        points, result, where = track.where_observed(), inversion.tracks[track.name], track.observed
+        points = track.where_observed()
+        result = inversion.tracks[track.name]
+        where = track.observed
         maps.append(Maps(points, points.displacement - result.surface[where], result.model[where]))
     return maps
 
@@ -454,7 +468,8 @@ def _centres(inversion: Inversion) -> list[tuple[float, float]]:
     parameters = inversion.parameters
     centres = list[tuple[float, float]]()
     for prefix in _prefixes(inversion):
-        east, north = parameters[f"{prefix}east"].value, parameters[f"{prefix}north"].value
+        east = parameters[f"{prefix}east"].value
+        north = parameters[f"{prefix}north"].value
         centres.append((east / 1e3, north / 1e3))
     return centres
 

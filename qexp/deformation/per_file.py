@@ -76,7 +76,8 @@ def _of_sources(
     paths: Sequence[Path], errors: Sequence[float | None], options: ObserveOptions
 ) -> Iterator[Request]:
     """Files of any format, each with its own of what is given for each."""
-    asked, count = _asked(options), len(paths)
+    asked = _asked(options)
+    count = len(paths)
     readers = [reader_of(path, asked.get("columns")) for path in paths]
     sights = _sights(paths, readers, asked)
     others = {name: value for name, value in asked.items() if name not in (*OF_SIGHT, "error")}
@@ -93,7 +94,8 @@ def _of_stations(
 ) -> Iterator[Request]:
     """Tables of `gnss`, which have units of their own; what is for each file is not for them."""
     of_all = {name: value for name, value in _asked(options).items() if name not in PER_FILE}
-    units, count = options.gnss_units or None, len(paths)
+    units = options.gnss_units or None
+    count = len(paths)
     for index, path in enumerate(paths):
         files.require_file(path)
         unit = _of_file("gnss_unit", units, index, count)

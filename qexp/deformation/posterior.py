@@ -199,7 +199,8 @@ def source_posterior(
         both = draws[:, column], observed.draws.all[:, column]
         parameters[display_name(marginal.name)] = _summary(marginal, *both, units)
     chains = observed.draws.scores.shape[:2]
-    chi2, random = observed.chi2, np.random.default_rng([options.seed, 1])
+    chi2 = observed.chi2
+    random = np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
     levels = None
     if not options.declared_noise:
@@ -260,7 +261,9 @@ def _prior(
 
     No prior depends on the estimate, which follows the noise of the data.
     """
-    fixed, names, marginals = problem.coordinates.fixed, problem.coordinates.names, []
+    fixed = problem.coordinates.fixed
+    names = problem.coordinates.names
+    marginals = []
     turning = set[str]()
     for tilt in problem.coordinates.tilts:
         turning |= {names[tilt.angle], names[tilt.strike]}
@@ -270,13 +273,12 @@ def _prior(
     for search in free:
         powers.update(search.parameter.powers)
     for search in free:
-        name, parameter = search.parameter.name, search.parameter
+        name = search.parameter.name
+        parameter = search.parameter
         if name in distributions:
             # also of positions, which results have in metres
-            factor, ends = (
-                quantity(name, units.quantities).si_factor,
-                (parameter.low, parameter.high),
-            )
+            factor = quantity(name, units.quantities).si_factor
+            ends = (parameter.low, parameter.high)
             marginals.append(of_training(name, distributions[name], factor, *ends))
         # a dip of 100° is one of 80° to the other side, so that each source counts once
         elif name in turning:
@@ -298,13 +300,15 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
     of amplitudes and sizes would let the smallest sizes count most.
     """
     parameter = search.parameter
-    low, high = parameter.low, parameter.high
+    low = parameter.low
+    high = parameter.high
     if exponent and not search.bounded:
         return power(parameter.name, low, high, exponent)
     if not math.isfinite(high - low):
         meaning = quantity(parameter.name, units.quantities)
         least, largest = (parameter.linear and meaning.plausible) or (-math.inf, math.inf)
-        low, high = max(low, meaning.si_factor * least), min(high, meaning.si_factor * largest)
+        low = max(low, meaning.si_factor * least)
+        high = min(high, meaning.si_factor * largest)
     if not (math.isfinite(high - low) and low < high):
         name = display_name(parameter.name)
         raise QexpError(

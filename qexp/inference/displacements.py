@@ -195,7 +195,9 @@ class Deformation:
     ) -> None:
         self.sources = tuple(sources)
         self.points = len(stations) if means is None else means.points
-        self.stations, self.direction, self.elevation = stations, direction, elevation
+        self.stations = stations
+        self.direction = direction
+        self.elevation = elevation
         self._means, self._columns = means, columns
         own = [name for source in sources for name in source.columns]
         self.names = own if columns is None else columns.names
@@ -220,12 +222,15 @@ class Deformation:
         if means is None:
             return self
         averages = means.are_averages()
-        points, kept, some = averages.nonzero()[:, 0], ~averages[means.owner], copy(self)
+        points = averages.nonzero()[:, 0]
+        kept = ~averages[means.owner]
+        some = copy(self)
 
         def middle(values: Tensor) -> Tensor:
             return torch.cat([means(values.mT).mT[points], values[kept]])
 
-        some.stations, some.direction = middle(self.stations), middle(self.direction)
+        some.stations = middle(self.stations)
+        some.direction = middle(self.direction)
         if self.elevation is not None:
             some.elevation = middle(self.elevation[:, None])[:, 0]
         owner = torch.cat([points, means.owner[kept]])
@@ -237,8 +242,10 @@ class Deformation:
         """The deformation with each place as a point; and the sums of places, (..., place) → (...,
         point).
         """
-        some, means = copy(self), self._means
-        some.points, some._means = len(self.stations), None
+        some = copy(self)
+        means = self._means
+        some.points = len(self.stations)
+        some._means = None
         if means is None:
             return some, lambda values: values
         if self._columns is not None:
@@ -248,19 +255,23 @@ class Deformation:
     def turned(self, points: slice, matrix: Tensor) -> Deformation:
         """The deformation with directions of some points multiplied by a matrix, (3, 3)."""
         owner = torch.arange(self.points) if self._means is None else self._means.owner
-        some, there = copy(self), (owner >= points.start) & (owner < points.stop)
+        some = copy(self)
+        there = (owner >= points.start) & (owner < points.stop)
         some.direction = torch.where(there[:, None], self.direction @ matrix.mT, self.direction)
         return some
 
     def select(self, points: Tensor) -> Deformation:
         """The deformation of some of the points."""
-        some, rows, means = copy(self), points, self._means
+        some = copy(self)
+        rows = points
+        means = self._means
         some.points = len(points)
         if means is not None:
             number = torch.full((self.points,), -1).index_put_((points,), torch.arange(len(points)))
             rows = torch.isin(means.owner, points).nonzero()[:, 0]
             some._means = Means(number[means.owner[rows]], means.weight[rows], len(points))
-        some.stations, some.direction = self.stations[rows], self.direction[rows]
+        some.stations = self.stations[rows]
+        some.direction = self.direction[rows]
         some.elevation = None if self.elevation is None else self.elevation[rows]
         if self._columns is not None:
             some._columns = self._columns._replace(part=self._columns.part[points])
@@ -294,7 +305,8 @@ class Deformation:
         """The deformation by the same sources, but those whose kernels are approximations less what
         they err near such values, (parameter,).
         """
-        some, sources = copy(self), list[Source]()
+        some = copy(self)
+        sources = list[Source]()
         for source, columns in self._each(values):
             if source.corrected is not None:
                 source = source.corrected(columns).with_name(source.name)

@@ -192,9 +192,12 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
     coordinates = problem.coordinates
     best_yet = torch.from_numpy(fit.values)[None]
     minima = search.minimum(torch.cat([best_yet, fit.rivals[:FOLLOWED_MINIMA]]), *ROUGH_SEARCH)
-    known, random, failed = len(minima.cost), torch.Generator().manual_seed(seed), 0
+    known = len(minima.cost)
+    random = torch.Generator().manual_seed(seed)
+    failed = 0
     for _ in range(ROUNDS_AROUND):
-        lowest_yet, starts = minima.cost.min(), _starts_around(search, minima, random)
+        lowest_yet = minima.cost.min()
+        starts = _starts_around(search, minima, random)
         minima = minima.and_those(search.minimum(starts, *ROUGH_SEARCH))
         lowest = minima.cost.min()
         failed = 0 if lowest < LOWER_COST * lowest_yet else failed + 1
@@ -202,7 +205,8 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
         if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= enough:
             break
     lowest_few = coordinates.values(minima.coordinates[_different(minima.cost)[:FOLLOWED_MINIMA]])
-    found, costs = best(problem, torch.cat([best_yet, lowest_few]), seed), minima.cost[known:]
+    found = best(problem, torch.cat([best_yet, lowest_few]), seed)
+    costs = minima.cost[known:]
     agreeing = int(_alike(costs, minima.cost.min()).sum())
     if found.chi2 > (1 - SAME_MINIMUM) * fit.chi2:
         agreeing += fit.agreeing
@@ -264,7 +268,8 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
 
     values  (1, parameter)  of all parameters in SI units, of possible sources
     """
-    coordinates, first = problem.coordinates.from_values(values), torch.zeros(1, dtype=torch.long)
+    coordinates = problem.coordinates.from_values(values)
+    first = torch.zeros(1, dtype=torch.long)
     cost, _, information = problem.normal_equations(coordinates, first)
     return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1, values)
 
@@ -273,7 +278,8 @@ def _fit(
     problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int, rivals: Tensor
 ) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
-    place, cost = best.coordinates[0], float(best.cost)
+    place = best.coordinates[0]
+    cost = float(best.cost)
     model, slopes = problem.derivatives(place[None])
     at_bounds = (place <= coordinates.low) | (place >= coordinates.high)
     inner = torch.where(~at_bounds)[0]
@@ -281,7 +287,8 @@ def _fit(
     covariance[inner[:, None], inner] = covariances(best.information[0][inner[:, None], inner])
     remainder = problem.data[0] - model[0]
     nuisances, residual = [], remainder.clone()
-    amounts, variances = weighting.solved(remainder), weighting.variances(slopes[0], covariance)
+    amounts = weighting.solved(remainder)
+    variances = weighting.variances(slopes[0], covariance)
     rows = zip(weighting.blocks, amounts, variances, weighting.slices, strict=True)
     for block, of_block, their_variances, where in rows:
         residual[where] -= torch.from_numpy(block.nuisances).double() @ of_block
@@ -334,7 +341,8 @@ def refine_fit(problem: Problem, begin: Tensor, searches: Sequence[Search], seed
     searches  of each parameter
     Raises QexpError if no start is possible.
     """
-    search, coordinates = problem.to_search(seed), problem.coordinates
+    search = problem.to_search(seed)
+    coordinates = problem.coordinates
     if any(coordinates.parameters[index].period is not None for index in coordinates.free):
         in_place = [*searches]
         for index, span in enumerate(searches):
@@ -362,7 +370,8 @@ def standard_errors(fit: Fit) -> Array:
 
     Those of the inverse of JᵀC⁻¹J, nuisances included.
     """
-    place, covariance = torch.from_numpy(fit.at)[None], torch.from_numpy(fit.covariance)[None]
+    place = torch.from_numpy(fit.at)[None]
+    covariance = torch.from_numpy(fit.covariance)[None]
     return fit.coordinates.deviations(place, covariance)[0].numpy()
 
 
@@ -370,7 +379,8 @@ def correlations(fit: Fit) -> Array:
     """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0
     at bounds.
     """
-    slopes, errors = fit.coordinates.slopes(torch.from_numpy(fit.at)[None]), standard_errors(fit)
+    slopes = fit.coordinates.slopes(torch.from_numpy(fit.at)[None])
+    errors = standard_errors(fit)
     with np.errstate(invalid="ignore"):
         products = np.outer(errors, errors)
         covariance = (slopes @ torch.from_numpy(fit.covariance)[None] @ slopes.mT)[0].numpy()
@@ -390,7 +400,8 @@ def threshold(fit: Fit) -> float:
     """
     from scipy import special  # quick, unlike scipy.stats
 
-    tail, factor = 0.5 + LEVEL / 2, scale(fit)
+    tail = 0.5 + LEVEL / 2
+    factor = scale(fit)
     if factor == 1.0:
         return float(special.ndtri(tail))
     return factor * float(special.stdtrit(fit.degrees, tail))
@@ -427,7 +438,8 @@ def _misfit(chi2: float, points: int) -> float:
 
 def shows_source(problem: Problem, fit: Fit) -> bool:
     """Whether BIC prefers the source to none."""
-    points, nuisances = problem.model.points, problem.weighting.nuisances
+    points = problem.model.points
+    nuisances = problem.weighting.nuisances
     none = bic(problem.chi2_without_source, points, nuisances)
     return bic(fit.chi2, points, nuisances + len(fit.coordinates.free)) < none
 
@@ -452,11 +464,13 @@ def unneeded_sources(
 
     searches  of each column of the sources; of those of one type, the last one is left out
     """
-    unneeded, last = {}, {source.type: source for source in sources}
+    unneeded = {}
+    last = {source.type: source for source in sources}
     for left_out in last.values() if len(sources) > 1 else ():
         names = [search.parameter.name for search in searches]
         kept = [number for number, name in enumerate(names) if name not in left_out.columns]
-        rest, fixed = [searches[number] for number in kept], problem.coordinates.fixed
+        rest = [searches[number] for number in kept]
+        fixed = problem.coordinates.fixed
         if {search.parameter.name for search in rest} <= fixed.keys():
             continue
         coordinates = Coordinates([search.parameter for search in rest], fixed)
@@ -481,7 +495,8 @@ def would_show_source(problem: Problem, signal: Tensor) -> Tensor:
 
     signal  signal-to-noise ratios, see `least_squares.bounds`
     """
-    points, nuisances = problem.model.points, problem.weighting.nuisances
+    points = problem.model.points
+    nuisances = problem.weighting.nuisances
     least = bic(problem.degrees, points, nuisances + len(problem.coordinates.free))
     expected = problem.degrees + len(problem.coordinates.free) + signal.square()
     return torch.tensor([bic(chi2, points, nuisances) > least for chi2 in expected.tolist()])
@@ -520,6 +535,7 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
         for rows, covariance in covariance_rows(track.x, track.y, noise):
             middle += of_track[:, rows] @ (torch.from_numpy(covariance) @ of_track.mT)
         middle += noise.nugget * of_track @ of_track.mT
-    inverse, place = torch.from_numpy(fit.covariance), torch.from_numpy(fit.at)[None]
+    inverse = torch.from_numpy(fit.covariance)
+    place = torch.from_numpy(fit.at)[None]
     errors: Array = fit.coordinates.deviations(place, (inverse @ middle @ inverse)[None])[0].numpy()
     return errors if np.isfinite(errors).all() else None

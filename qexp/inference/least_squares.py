@@ -99,14 +99,17 @@ class Descents:
     def __init__(
         self, problems: SumsOfSquares, shape: torch.Size, tolerance: float, most_iterations: int
     ) -> None:
-        self.problems, self.tolerance, self.most_iterations = problems, tolerance, most_iterations
+        self.problems = problems
+        self.tolerance = tolerance
+        self.most_iterations = most_iterations
         self._at, self._low, self._high, self._gradient, self._scale = torch.zeros(
             5, *shape, dtype=torch.float64
         )
         self._cost, self._damping, self._growth = torch.zeros(3, shape[0], dtype=torch.float64)
         self._information = torch.zeros(*shape, shape[1], dtype=torch.float64)
         self._iterations = torch.zeros(shape[0], dtype=torch.long)
-        self._converged, self.active = self._iterations > 0, self._iterations[:0]
+        self._converged = self._iterations > 0
+        self.active = self._iterations[:0]
 
     @property
     def minima(self) -> Minima:
@@ -134,14 +137,16 @@ class Descents:
 
     def step(self) -> Tensor:
         """Try a step of each active problem; returns the numbers of those that then have ended."""
-        active, held = self.active, self._held(self.active)
+        active = self.active
+        held = self._held(self.active)
         slopes = self._gradient[active].masked_fill(held, 0.0).abs()
         columns = self._information[active].diagonal(dim1=-2, dim2=-1).sqrt()
         residuals = (2 * self._cost[active]).sqrt()
         # zero but for rounding
         flat = (slopes <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)
         self._converged[active[flat]] = True
-        tried, ended = active[~flat], flat
+        tried = active[~flat]
+        ended = flat
         if len(tried):
             self._iterations[tried] += 1
             settled = self._moved(tried, held[~flat])
@@ -154,7 +159,8 @@ class Descents:
 
     def _held(self, which: Tensor) -> Tensor:
         """The coordinates at a bound that the gradient pushes outwards, (problem, coordinate)."""
-        place, gradient = self._at[which], self._gradient[which]
+        place = self._at[which]
+        gradient = self._gradient[which]
         held: Tensor = ((place <= self._low[which]) & (gradient > 0)) | (
             (place >= self._high[which]) & (gradient < 0)
         )
@@ -300,7 +306,8 @@ class Problem:
         index = [other.name for other in parameters].index(parameter.name)
         parameters[index] = parameter
         changed = copy(self)
-        changed.coordinates, changed._searches = Coordinates(parameters, coordinates.fixed), {}
+        changed.coordinates = Coordinates(parameters, coordinates.fixed)
+        changed._searches = {}
         return changed
 
     def to_search(self, seed: int) -> Problem:
@@ -309,7 +316,8 @@ class Problem:
         """
         if seed in self._searches:
             return self._searches[seed]
-        random, slices = np.random.default_rng(seed), self.weighting.slices
+        random = np.random.default_rng(seed)
+        slices = self.weighting.slices
         chosen, in_blocks = [], []
         for where in slices:
             some = np.arange(where.start, where.stop)
@@ -379,7 +387,8 @@ class Problem:
         owner = which[:, None].expand(-1, 1 + len(steps))
         ends = torch.cat([coordinates[:, None], coordinates[:, None] + steps], dim=1)
         moved = self._displacements(ends, owner)
-        middle, upper = moved[:, 0], moved[:, 1:]
+        middle = moved[:, 0]
+        upper = moved[:, 1:]
         lower = torch.full_like(upper, torch.nan)
         needed = torch.isnan(upper[..., 0]) if self.one_sided else torch.full(upper.shape[:2], True)
         if needed.any():
@@ -404,8 +413,10 @@ class Problem:
 
         tolerance, most_iterations, on_step  see `minimise`
         """
-        low, high = self.coordinates.low, self.coordinates.high
-        first, limits = self.coordinates.from_values(start), (tolerance, most_iterations)
+        low = self.coordinates.low
+        high = self.coordinates.high
+        first = self.coordinates.from_values(start)
+        limits = (tolerance, most_iterations)
         minima = minimise(self, first, low, high, *limits, on_step)
         coordinates, signs = within_limits(minima.coordinates, self.coordinates.tilts)
         information = minima.information * signs[:, :, None] * signs[:, None, :]
@@ -464,7 +475,8 @@ def bounds(problem: Problem, values: Tensor) -> tuple[Tensor, Tensor]:
     coordinates = problem.coordinates.from_values(values)
     model, slopes = problem.derivatives(coordinates)
     weighted = problem.weighting(torch.cat([model[:, None], slopes], dim=1))
-    signal, jacobian = weighted[:, 0], weighted[:, 1:]
+    signal = weighted[:, 0]
+    jacobian = weighted[:, 1:]
     covariance = covariances(jacobian @ jacobian.mT)
     return problem.coordinates.deviations(coordinates, covariance), signal.norm(dim=-1)
 
@@ -500,7 +512,8 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
     highs = [search.parameter.coordinate(search.high) for search in free]
     low, high = torch.tensor([lows, highs], dtype=torch.float64)
     sequence = SobolEngine(len(free), scramble=True, seed=seed)
-    possible, power = low.new_empty(0, len(free)), 0
+    possible = low.new_empty(0, len(free))
+    power = 0
     while len(possible) < count:
         power = power + 1 if power else max(count - 1, 1).bit_length()
         if 1 << power > MOST_DRAWN:
@@ -522,7 +535,8 @@ def _with_best_amplitudes(problem: Problem, drawn: Tensor) -> Tensor:
     if not linear:
         return drawn
     drawn = drawn.clone()
-    low, high = problem.coordinates.low[linear], problem.coordinates.high[linear]
+    low = problem.coordinates.low[linear]
+    high = problem.coordinates.high[linear]
     some = torch.ones(len(linear), dtype=drawn.dtype).clamp(low, high)
     # Any other than zero, where some models would have no derivatives by their other parameters.
     drawn[:, linear] = torch.where(some == 0, low, some)

@@ -117,14 +117,16 @@ class Weighting:
 
     def with_nuisances(self, number: int, columns: Tensor, words: Sequence[str]) -> Weighting:
         """The weighting with further nuisances of a block, (column, point)."""
-        changed, block = copy(self), self.blocks[number]
+        changed = copy(self)
+        block = self.blocks[number]
         more = np.concatenate([block.nuisances, columns.mT.numpy()], axis=1)
         block = replace(block, nuisances=more, words=(*block.words, *words))
         changed.blocks = (*self.blocks[:number], block, *self.blocks[number + 1 :])
         parts = [*self._parts]
         where, factor, *_ = parts[number]
         parts[number] = (where, factor, *_basis(block, factor))
-        changed._parts, changed.nuisances = parts, self.nuisances + len(columns)
+        changed._parts = parts
+        changed.nuisances = self.nuisances + len(columns)
         return changed
 
     def __call__(self, values: Tensor) -> Tensor:
@@ -214,7 +216,8 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
     if ramp and "ramp" in track.instrument.nuisances:
         columns["ramp_east"] = (track.x - track.x.mean()) / 1e3
         columns["ramp_north"] = (track.y - track.y.mean()) / 1e3
-    words, nuisances = tuple(columns), np.zeros((len(track.x), len(columns)))
+    words = tuple(columns)
+    nuisances = np.zeros((len(track.x), len(columns)))
     for number, column in enumerate(columns.values()):
         nuisances[:, number] = column
     if track.noise is None or track.noise.sill == 0:
@@ -245,7 +248,8 @@ def _factor(block: Block) -> Tensor:
     total = torch.from_numpy(block.covariance).double()
     # numpy asks for large pages of memory, torch does not: that takes twice the time for thousands
     # of points.
-    factor, failed = torch.from_numpy(np.empty(total.shape)).mT, torch.zeros((), dtype=torch.int32)
+    factor = torch.from_numpy(np.empty(total.shape)).mT
+    failed = torch.zeros((), dtype=torch.int32)
     torch.linalg.cholesky_ex(total, out=(factor, failed))
     independent = factor.diagonal().square() / total.diagonal()
     # In exact arithmetic a pivot would be 0 where rounding errors leave a positive one, by which

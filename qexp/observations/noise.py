@@ -132,7 +132,9 @@ def estimate_of(
     """
     chosen = where & track.observed
     require_enough(track, chosen)
-    x, y, noise = track.x[chosen], track.y[chosen], values[chosen]
+    x = track.x[chosen]
+    y = track.y[chosen]
+    noise = values[chosen]
     if planes:
         axes = ((positions - positions.mean()) / max(np.ptp(positions), 1) for positions in (x, y))
         design = np.column_stack([np.ones(len(x)), *axes])
@@ -215,14 +217,17 @@ def semivariogram(x: Array, y: Array, values: Array) -> Semivariogram:
     if len(x) <= MOST_POINTS:
         from scipy.spatial.distance import pdist
 
-        distance, squared = pdist(np.stack([x, y], axis=1)), pdist(values[:, None], "sqeuclidean")
+        distance = pdist(np.stack([x, y], axis=1))
+        squared = pdist(values[:, None], "sqeuclidean")
     else:
-        random, most = np.random.default_rng(0), MOST_POINTS * (MOST_POINTS - 1) // 2
+        random = np.random.default_rng(0)
+        most = MOST_POINTS * (MOST_POINTS - 1) // 2
         first, second = random.integers(0, len(x), (2, most))
         distance = np.hypot(x[first] - x[second], y[first] - y[second])
         squared = (values[first] - values[second]) ** 2
     used = (distance < limit) & (distance > 0)
-    distance, squared = distance[used], squared[used]
+    distance = distance[used]
+    squared = squared[used]
     index = (distance / limit * BINS).astype(np.int64)
     pairs = np.bincount(index, minlength=BINS)
     enough = pairs >= 30
@@ -329,7 +334,8 @@ def covariance_of_means(
             smooth.diagonal(), _within(count, spread, noise)
         )
         return smooth
-    matrix, places = np.empty((len(x), len(x))), np.stack([x, y], axis=1)
+    matrix = np.empty((len(x), len(x)))
+    places = np.stack([x, y], axis=1)
     close_pairs: list[NDArray[np.int64]] = []
     for start in range(0, len(x), ROWS):
         rows = slice(start, start + ROWS)
@@ -348,7 +354,8 @@ def covariance_of_means(
         matrix[start:, rows] = matrix[rows, start:].T
     first, second = np.concatenate(close_pairs).T
     for pairs in np.array_split(np.arange(len(first)), max(1, len(first) // ROWS)):
-        one, other = first[pairs], second[pairs]
+        one = first[pairs]
+        other = second[pairs]
         (east, of_east), (north, of_north) = (
             _differences(
                 places[one, axis] - places[other, axis], spread[one, axis], spread[other, axis]
@@ -374,7 +381,8 @@ def _within(count: Array, spread: Array, noise: CorrelatedNoise) -> Array:
     rows = np.maximum(np.round(count / columns), 1)
     shape = np.minimum(np.stack([columns, rows], axis=1), MOST_ROWS_OF_CELL).astype(np.int64)
     shape[spread == 0] = 1
-    grid, several = shape.prod(axis=1), np.maximum(count, 2)
+    grid = shape.prod(axis=1)
+    several = np.maximum(count, 2)
     # Where the grid has not as many points as the cell, pairs of different ones keep their mean
     # squared distance.
     stretch = np.sqrt(np.where(grid > 1, (1 - 1 / grid) / (1 - 1 / several), 1))
@@ -405,9 +413,11 @@ def _differences(apart: Array, first: Array, second: Array) -> tuple[Array, Arra
     """
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     widths = WIDTH * np.stack([first, second])
-    narrow, wide = widths.min(axis=0) / 2, widths.max(axis=0) / 2
+    narrow = widths.min(axis=0) / 2
+    wide = widths.max(axis=0) / 2
     kinks = np.stack([-wide - narrow, narrow - wide, wide - narrow, wide + narrow], axis=1)
-    halves, middles = np.diff(kinks)[:, :, None] / 2, (kinks[:, 1:] + kinks[:, :-1])[:, :, None] / 2
+    halves = np.diff(kinks)[:, :, None] / 2
+    middles = (kinks[:, 1:] + kinks[:, :-1])[:, :, None] / 2
     places = middles + halves * nodes
     excess = np.abs(places) - (wide - narrow)[:, None, None]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -432,7 +442,8 @@ def _gaussian_means(positions: Array, spread: Array, reach: float) -> Array:
 
     half = np.maximum(WIDTH * spread / reach, NARROW) / 2
     apart = (positions[:, None] - positions) / reach
-    plus, minus = half[:, None] + half, half[:, None] - half
+    plus = half[:, None] + half
+    minus = half[:, None] - half
     inner = integrated_twice(apart + minus) + integrated_twice(apart - minus)
     outer = integrated_twice(apart + plus) + integrated_twice(apart - plus)
     return np.asarray((outer - inner) / (4 * half[:, None] * half))
@@ -451,7 +462,8 @@ def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:
 
     if len(measured.distance) < 5:
         raise ValueError(f"a semivariogram of {len(measured.distance)} bins; at least 5 are needed")
-    top, far = float(measured.value.max()), measured.longest
+    top = float(measured.value.max())
+    far = measured.longest
     if not top > 0:
         raise ValueError("a semivariogram that is 0 at all distances, which is that of no noise")
 

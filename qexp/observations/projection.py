@@ -260,7 +260,8 @@ def _moved(
 def _require_plausible(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None) -> None:
     """Raises QexpError for degrees passed off as metres, and for metres passed off as degrees."""
     for track in tracks:
-        x, y = track.x[track.observed], track.y[track.observed]
+        x = track.x[track.observed]
+        y = track.y[track.observed]
         if not len(x):
             continue
         degrees = bool((np.abs(x) <= 360).all() and (np.abs(y) <= 90).all())

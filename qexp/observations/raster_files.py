@@ -113,7 +113,8 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
         layout = Layout((dataset.height, dataset.width), transform, crs)  # type: ignore[arg-type]
         unit = dataset.units[number - 1] or ""
         source = f"{path}, band {number}" if dataset.count > 1 else str(path)
-        gaps, kind = dataset.nodatavals[number - 1] is not None, dataset.dtypes[number - 1]
+        gaps = dataset.nodatavals[number - 1] is not None
+        kind = dataset.dtypes[number - 1]
 
     def read(window: Window) -> Array:
         part = rasterio.windows.Window.from_slices(window[:2], window[2:])
@@ -283,7 +284,8 @@ def _axis(path: Path, table: xarray.Dataset, name: str) -> tuple[float, float, i
         raise QexpError(
             f"{path}: the coordinate '{name}' must have at least two values, none missing"
         )
-    first, step = float(values[0]), float(values[-1] - values[0]) / (len(values) - 1)
+    first = float(values[0])
+    step = float(values[-1] - values[0]) / (len(values) - 1)
     even = first + step * np.arange(len(values))
     if not step or np.abs(values - even).max() > EVEN * abs(step) * max(1.0, len(values) ** 0.5):
         raise QexpError(
@@ -360,7 +362,8 @@ def open_field(
     if name not in fields:
         raise QexpError(f"{path} has no dataset '{name}' over a grid; {suggestion(name, fields)}")
     with open_hdf5(path) as file:
-        grid, kind = layout(file), str(file[name].dtype)
+        grid = layout(file)
+        kind = str(file[name].dtype)
         unit = as_text(file[name].attrs.get("UNIT", unit))  # its own goes before that of the file
 
     def read(window: Window) -> Array:
@@ -504,7 +507,8 @@ def open_mintpy_difference(path: Path, epochs: Sequence[str]) -> Raster:
         raise QexpError(
             f"{path}: 'timeseries' has {len(shape)} dimensions, not those of time, y and x"
         )
-    layout, unit = _mintpy_layout(path, attributes, shape[1:]), attributes.get("UNIT", "m")
+    layout = _mintpy_layout(path, attributes, shape[1:])
+    unit = attributes.get("UNIT", "m")
     nodata = attributes.get("NO_DATA_VALUE")
     return displacement_between(path, "timeseries", "date", epochs, layout, unit, nodata)
 
@@ -533,6 +537,7 @@ def _mintpy_crs(attributes: dict[str, str]) -> str | None:
     if code := attributes.get("EPSG"):
         return f"EPSG:{int(float(code))}"
     if zone := attributes.get("UTM_ZONE"):
-        number, hemisphere = zone[:-1], zone[-1:].upper()
+        number = zone[:-1]
+        hemisphere = zone[-1:].upper()
         return f"EPSG:{(327 if hemisphere == 'S' else 326)}{int(number):02d}"
     return "EPSG:4326" if attributes.get("X_UNIT", "degrees").lower().startswith("deg") else None

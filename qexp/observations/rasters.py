@@ -75,7 +75,8 @@ class Layout:
         rows = np.arange(window.top, window.bottom) + 0.5
         columns = np.arange(window.left, window.right) + 0.5
         if self.transform[1] == 0 == self.transform[3]:  # as nearly all grids are
-            x, y = self.places(columns, 0.0)[0], self.places(0.0, rows)[1]
+            x = self.places(columns, 0.0)[0]
+            y = self.places(0.0, rows)[1]
             return np.tile(x, len(rows)), np.repeat(y, len(columns))
         return self.places(np.tile(columns, len(rows)), np.repeat(rows, len(columns)))
 
@@ -149,7 +150,8 @@ class Layout:
 
 def _inner(edges: Array, count: int) -> tuple[int, int]:
     """The first of some pixels along an axis whose centres lie between edges, and the one after."""
-    first, last = int(np.ceil(edges.min() - 0.5)), int(np.floor(edges.max() - 0.5))
+    first = int(np.ceil(edges.min() - 0.5))
+    last = int(np.floor(edges.max() - 0.5))
     return max(0, first), min(count, last + 1)
 
 

@@ -135,7 +135,8 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
             f"{path} is a time series; name either the days before and after, `epochs=('20200131',"
             f" '20200212')`, or its velocity, `variable={VELOCITY}`"
         )
-    fields, error = fields_of(path), None
+    fields = fields_of(path)
+    error = None
     if options.epochs is not None:
         field = open_licsbas_difference(path, options.epochs)
     else:
@@ -188,7 +189,8 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     unless one is given.
     """
     attributes = attributes_of(path)
-    kind, error = attributes.get("FILE_TYPE", ""), None
+    kind = attributes.get("FILE_TYPE", "")
+    error = None
     if kind == "timeseries":
         if options.epochs is None:
             raise QexpError(

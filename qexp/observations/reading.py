@@ -178,7 +178,8 @@ def direction_toward(incidence: Array, heading: Array, look: str = "right") -> A
     side = {"right": 1.0, "left": -1.0}
     if look not in side:
         raise QexpError(f"`look={look}`: a satellite looks right or left of its flight")
-    steep, flight = np.radians(incidence), np.radians(heading)
+    steep = np.radians(incidence)
+    flight = np.radians(heading)
     sideways = side[look] * np.sin(steep)
     components = -np.cos(flight) * sideways, np.sin(flight) * sideways, np.cos(steep)
     return np.stack(np.broadcast_arrays(*components), axis=-1)

@@ -182,7 +182,8 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
             f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it"
             " with `bounds`"
         )
-    said, content = list[str](), scene.content()
+    said = list[str]()
+    content = scene.content()
     while content.codes:
         for code, count in content.codes.items():
             are, they = ("s are", "they count") if count > 1 else (" is", "it counts")
@@ -205,7 +206,8 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
         )
     plan = options.reduction
     unit = "m" if scene.phase and options.error is not None else options.error_unit
-    crs, warnings = scene.field.layout.crs, (*said, *scene.warnings(content, options))
+    crs = scene.field.layout.crs
+    warnings = (*said, *scene.warnings(content, options))
     look = (options.look or "right") if options.gives_sight and options.direction is None else None
     if plan is None:
         if scene.window.size > MOST_POINTS:
@@ -216,7 +218,8 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
                 " take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
             )
         return Reading((scene.track(scene.window),), crs, warnings, error_unit=unit, look=look)
-    size, shape = scene.window.size, scene.window.shape
+    size = scene.window.size
+    shape = scene.window.shape
     means = reduced(scene.blocks, shape, scene.field.layout.metres, plan.in_system(crs))
     return Reading((means,), crs, warnings, "grid", partial(_some_points, scene), size, unit, look)
 
@@ -225,7 +228,8 @@ def _some_points(scene: Scene) -> Track:
     """Observed pixels, drawn at random with a fixed seed: some SAMPLED_PIXELS where all are
     observed.
     """
-    random, share = np.random.default_rng(0), min(SAMPLED_PIXELS / scene.window.size, 1.0)
+    random = np.random.default_rng(0)
+    share = min(SAMPLED_PIXELS / scene.window.size, 1.0)
     parts = []
     for piece in scene.window.pieces(PIECE_SIDE):
         track = scene.track(piece)
@@ -298,7 +302,8 @@ class Scene:
         A pixel is masked without data, see `_measured`, or if its coherence is too low.
         """
         field, measured, _ = self._measured(window)
-        values, observed = field.ravel(), measured.ravel()
+        values = field.ravel()
+        observed = measured.ravel()
         if self.coherence is not None:
             raster, least = self.coherence
             observed &= raster.read(window).ravel() >= least
@@ -321,7 +326,8 @@ class Scene:
         of measured, not whole numbers that touch another zero: no measurement is exactly 0 twice.
         """
         height, width = self.field.layout.shape
-        top, left = max(window.top - 1, 0), max(window.left - 1, 0)
+        top = max(window.top - 1, 0)
+        left = max(window.left - 1, 0)
         wider = Window(top, min(window.bottom + 1, height), left, min(window.right + 1, width))
         values = self.field.read(wider)
         zeros = values == 0
@@ -338,8 +344,11 @@ class Scene:
     def content(self) -> Content:
         """What its values tell of themselves, from all of them."""
         # of each piece what tells whether there is a code
-        extremes, count = list[float](), Counter[float]()
-        zeros, jumps, ends = 0, 0, [math.inf, -math.inf]
+        extremes = list[float]()
+        count = Counter[float]()
+        zeros = 0
+        jumps = 0
+        ends = [math.inf, -math.inf]
         for piece in self.window.pieces(PIECE_SIDE):
             values, measured, gaps = self._measured(piece)
             zeros += int(gaps.sum())
@@ -360,7 +369,8 @@ class Scene:
                 ends = [min(ends[0], low), max(ends[1], high)]
         if not extremes:
             return Content(None, {}, zeros, False)
-        found, largest = codes_among(np.array(extremes)), float(np.abs(extremes).max())
+        found = codes_among(np.array(extremes))
+        largest = float(np.abs(extremes).max())
         least, most = WRAPPED_PHASE_SPANS
         wrapped = jumps > 0 and least < (ends[1] - ends[0]) / (2 * np.pi) < most
         codes = {code: count[code] for code in found}
@@ -386,7 +396,8 @@ class Scene:
             )
         elif not self.phase:
             assert content.largest is not None
-            largest, hint = content.largest * self.scale, ", or for phase `wavelength` or `sensor`"
+            largest = content.largest * self.scale
+            hint = ", or for phase `wavelength` or `sensor`"
             doubts += suspicions(largest, unit in METRES, options, hint)
         if options.epochs is not None and options.epochs[0] > options.epochs[-1]:
             first, last = options.epochs
@@ -454,7 +465,8 @@ def from_angles(
         return np.where(usual_codes(angles), np.nan, angles)
 
     def direction(window: Window) -> Array:
-        steep, flight = known(incidence, window), known(heading, window)
+        steep = known(incidence, window)
+        flight = known(heading, window)
         if isinstance(incidence, Raster):
             steep[steep == 0] = np.nan  # no radar looks straight down
             require_degrees(steep, incidence.source)

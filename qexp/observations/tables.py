@@ -49,7 +49,8 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
             " such as `error=0.005` (in metres, or in the unit of `unit`), or say which column"
             " holds it: `columns={'error': 'NAME'}`"
         )
-    east, north = table.numbers(columns[x]), table.numbers(columns[y])
+    east = table.numbers(columns[x])
+    north = table.numbers(columns[y])
     moved = lengths(table, columns, "los", options)
     if "error" in columns:
         error = lengths(table, columns, "error", options)
@@ -177,7 +178,8 @@ def is_gnss(path: Path) -> bool:
         return False
     if not table.names:
         return not is_number(str(table.parts[0].columns[0][0]))
-    columns, names = _columns(table, None), {plain_name(name)[0] for name in table.names}
+    columns = _columns(table, None)
+    names = {plain_name(name)[0] for name in table.names}
     positions = {"east", "north"} <= columns.keys() or {"longitude", "latitude"} <= columns.keys()
     components = {"displacement_east", "displacement_north"} <= columns.keys()
     return positions and components and names.isdisjoint({"los", *POINTS["los"]})
@@ -205,7 +207,9 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         if not table.names and options.columns is None:
             _require_no_decimals(path, stations)
         _require_one_epoch(path, stations)
-    count, width, elevation = table.count, len(components), _elevations(table, columns)
+    count = table.count
+    width = len(components)
+    elevation = _elevations(table, columns)
     moved = [lengths(table, columns, role, options) for role in moved_columns]
     x, y = (np.repeat(table.numbers(columns[axis]), width) for axis in positions)
     track = Track(
@@ -245,7 +249,8 @@ def _errors_of_stations(
             f" number in the unit of `gnss_unit`, {options.unit or 'm'}:"
             f" `error={0.003 / options.metres:g}`"
         )
-    same, errors = np.full(table.count, (options.error or 0) * options.metres), []
+    same = np.full(table.count, (options.error or 0) * options.metres)
+    errors = []
     for role in (f"error_{name}" for name in components):
         column = role if role in columns else "error"
         errors.append(lengths(table, columns, column, options) if column in columns else same)
@@ -339,7 +344,8 @@ def plain_name(name: str) -> tuple[str, str | None]:
     """`LOS (mm)` → `los` and its unit `mm`; None where the name has no unit."""
     words, unit = name, None
     if match := UNIT.match(name.strip()):
-        words, unit = match["name"], match["braced"] or match["plain"]
+        words = match["name"]
+        unit = match["braced"] or match["plain"]
     return words.strip().lower().replace(" ", "_"), unit
 
 
@@ -475,7 +481,8 @@ def _as_asked(
                 f"{table.path} has no header with '{column}'; give its position, such as"
                 f" `columns={ {word: '1'} }`"
             )
-    plane, sphere = {"east", "north"}, {"longitude", "latitude"}
+    plane = {"east", "north"}
+    sphere = {"longitude", "latitude"}
     unwanted = plane if sphere & columns.keys() else set()
     unwanted = sphere if plane & columns.keys() else unwanted
     recognised = _by_name(table, roles, columns.values()) if table.names else usual
@@ -584,7 +591,8 @@ def codes_of(numbers: Array, role: str) -> list[float]:
     numbers = numbers[np.isfinite(numbers)]
     if not role.startswith("displacement") and role != "los":
         return codes(numbers)
-    others, zeros = numbers[numbers != 0], (numbers == 0).sum()
+    others = numbers[numbers != 0]
+    zeros = (numbers == 0).sum()
     most = np.unique(others, return_counts=True)[1].max(initial=0)
     return [*codes_among(others), *([0.0] if 0 < MOST_ZEROS * most < zeros else [])]
 
@@ -592,7 +600,8 @@ def codes_of(numbers: Array, role: str) -> list[float]:
 def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> Iterator[str]:
     """Which numbers of those columns that there are count as without data."""
     for role in (role for role in roles if role in columns):
-        numbers, where = table.numbers(columns[role]), table.titled(columns[role])
+        numbers = table.numbers(columns[role])
+        where = table.titled(columns[role])
         for code in codes_of(numbers, role):
             often = f"over {MOST_ZEROS} times as often as any other"
             why = "far from all others" if code else often

@@ -132,8 +132,10 @@ def read_text_table(
         if not texts:
             raise TableError(f"{path} has no rows" if first else f"{path} is empty")
         separator = _separator([text for _, text in texts])
-        number, cells = texts[0][0], _cells(texts[0][1], separator)
-        line_before, names = first[number - 2][1] if number > 1 else "", list[str]()
+        number = texts[0][0]
+        cells = _cells(texts[0][1], separator)
+        line_before = first[number - 2][1] if number > 1 else ""
+        names = list[str]()
         further = chain(texts, _with_cells(lines))
         rows = ((row, _cells(words, separator)) for row, words in further)
         if not any(map(is_number, cells[1:])) and not (len(cells) == 1 and is_number(cells[0])):

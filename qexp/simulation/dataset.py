@@ -189,7 +189,8 @@ class GeneratedDataset:
         """
         seen = np.ones(len(next(iter(samples.values()))), dtype=bool)
         for name in self.test:
-            values, in_gap = samples[name], np.zeros(len(seen), dtype=bool)
+            values = samples[name]
+            in_gap = np.zeros(len(seen), dtype=bool)
             # A value at an edge is rounded to either side of it.
             edge = np.finfo(np.float32).eps * np.abs(values)
             for gap in gaps(self.held_out[name]):
@@ -313,7 +314,8 @@ class GeneratedDataset:
         `random` draws the noise; the samples are made on its device. `signals` are those of the
         values if they are known, and are changed. Raises DatasetError for impossible values.
         """
-        device, count = random.device, len(next(iter(values.values())))
+        device = random.device
+        count = len(next(iter(values.values())))
         if not self.possible(values, count).all():
             raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
         si = self.as_simulated(values, device)
@@ -416,7 +418,8 @@ class GeneratedDataset:
 
     def quantiles(self, *probabilities: float) -> dict[str, Values]:
         """Values of the varying variables, (probability,) each."""
-        shares, varying = np.array(probabilities), self.distributions.items()
+        shares = np.array(probabilities)
+        varying = self.distributions.items()
         return {name: distribution.quantile(shares) for name, distribution in varying}
 
 

@@ -181,7 +181,9 @@ class Source:
         """
         if self.image_kernel is not None:
             return self.image_kernel(source, east, north, direction)
-        batch, height, width = len(source), north.shape[-1], east.shape[-1]
+        batch = len(source)
+        height = north.shape[-1]
+        width = east.shape[-1]
         parts = (
             tensor.expand(batch, -1).split(BLOCK) for tensor in (source, east, north, direction)
         )
@@ -221,7 +223,8 @@ class DeformationImages:
         self.views = tuple(views)
 
     def required(self, variables: Iterable[str]) -> list[str]:
-        mentioned, names = list(variables), list[str]()
+        mentioned = list(variables)
+        names = list[str]()
         for source in self.sources:
             names += source.columns
         for suffix, view in self._views(mentioned):
@@ -265,7 +268,8 @@ class DeformationImages:
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
         heights = [view.elevation for view in self.views]
         levels = [0.0 if height is None else float(height.min()) for height in heights]
-        lowest, unmet = min(levels, default=0.0), {}
+        lowest = min(levels, default=0.0)
+        unmet = {}
         for source in self.sources:
             columns = zip(source.variables, source.columns, strict=True)
             of_source = {variable: np.asarray(values[column]) for variable, column in columns}
@@ -363,7 +367,8 @@ def _top_of_spheroid(values: Values) -> Array:
 
 def _highest_corner(values: Values) -> Array:
     """Of three rectangles, each of which spans two of the axes after the rotation Rz Ry Rx."""
-    omega_x, omega_y = values["omega_x"], values["omega_y"]
+    omega_x = values["omega_x"]
+    omega_y = values["omega_y"]
     upwards = (
         np.sin(omega_y),
         np.cos(omega_y) * np.sin(omega_x),

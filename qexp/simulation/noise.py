@@ -520,7 +520,8 @@ class PowerLawNoise(CorrelatedNoise):
         outer_scale: float = 20.0,
         spectral_slope: float = KOLMOGOROV,
     ) -> None:
-        scale, hurst = outer_scale * METRES, (-spectral_slope - 1) / 2
+        scale = outer_scale * METRES
+        hurst = (-spectral_slope - 1) / 2
         sill = difference_at_1_km and random_fields.von_karman_sill(
             difference_at_1_km, METRES, scale, hurst
         )

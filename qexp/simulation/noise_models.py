@@ -225,7 +225,8 @@ class NoiseModel:
         for name, components in of_images.items():
             if not components:
                 continue
-            image, where = images[name], layout(name)
+            image = images[name]
+            where = layout(name)
             if self.hides(name):
                 masks[name] = torch.ones_like(image)
             generators = [streams(component, name) for component in components]

@@ -116,7 +116,10 @@ class StoredImages:
         pixels: Mapping[str, Sequence[float]],
         model: Model | DatasetError | None = None,
     ) -> None:
-        self._simulations, self._views, self.pixels, self._model = simulations, views, pixels, model
+        self._simulations = simulations
+        self._views = views
+        self.pixels = pixels
+        self._model = model
 
     @property
     def simulations(self) -> Simulations:
@@ -161,7 +164,8 @@ class StoredImages:
             every = dict(zip(values, torch.broadcast_tensors(*values.values()), strict=True))
             return {name: image.float() for name, image in self.model(every).items()}
         numbers = values[SIMULATION]
-        rows, images = numbers.long().cpu().numpy(), {}
+        rows = numbers.long().cpu().numpy()
+        images = {}
         for name, observation in self.simulations.observations.items():
             images[name] = torch.from_numpy(observation.select(rows)).to(numbers.device)
         return images
@@ -195,14 +199,17 @@ class StoredDataset(GeneratedDataset):
         part is what the shares leave, the same for all seeds.
         """
         usable = self.simulations.usable
-        groups, held_out = self.simulations.groups[usable], self._held_out(usable)
+        groups = self.simulations.groups[usable]
+        held_out = self._held_out(usable)
         if held_out.shape[1]:
             test = held_out.all(axis=1)
             free = ~held_out.any(axis=1) & ~np.isin(groups, groups[test])
         else:
-            order, total = Seeds(0).numpy("test").permutation(np.unique(groups)), sum(shares)
+            order = Seeds(0).numpy("test").permutation(np.unique(groups))
+            total = sum(shares)
             test = np.isin(groups, order[: round((1 - total) * len(order))])
-            free, shares = ~test, [share / total for share in shares]
+            free = ~test
+            shares = [share / total for share in shares]
         order = seeds.numpy("split").permutation(np.unique(groups[free]))
         first, second = (round(share * len(order)) for share in np.cumsum(shares).tolist())
         return {
