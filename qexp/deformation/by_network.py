@@ -136,7 +136,7 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     if len(images) < len(views):
         raise QexpError(
             f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the"
-            f" observation has {len(images)} radar track{'' if len(images) == 1 else 's'}; use a run"
+            f" observation has {len(images)} radar track{'s' * (len(images) != 1)}; use a run"
             " with as many views, or no `run`"
         )
     means = [track.where_observed().direction.mean(axis=0) for track in images]

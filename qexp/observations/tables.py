@@ -321,7 +321,9 @@ STATIONS: Roles = {
     **POSITIONS,
     "station": ("name", "site", "stat", "sta", "id"),
     "displacement_east": ("e", "de", "ue", "ve", "disp_e", "east_displacement", "d_east", "east"),
-    "displacement_north": ("n", "dn", "un", "vn", "disp_n", "north_displacement", "d_north", "north"),
+    "displacement_north": (
+        "n", "dn", "un", "vn", "disp_n", "north_displacement", "d_north", "north",
+    ),
     "displacement_up": (
         "u", "du", "uu", "uz", "dz", "v", "uv", "vu", "disp_u", "up_displacement", "d_up", "up",
     ),
