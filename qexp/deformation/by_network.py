@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from qexp.base.quantities import base_name, nearest, quantity, with_periods
 from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
 from qexp.deformation.options import NONE, InvertOptions
 from qexp.errors import QexpError
-from qexp.inference.least_squares import SIGHT_TOLERANCE, deformation_of
+from qexp.inference.displacements import SIGHT_TOLERANCE, deformation_of
 from qexp.inference.parameters import Units, amplitudes, display_name
 from qexp.metrics.outliers import TrainedRange
 from qexp.observations.observation import Look, Observation, Track, spacing
@@ -86,26 +87,14 @@ def views_of(dataset: GeneratedDataset, inputs: Collection[str]) -> list[SeenVie
                 " do not have; a network for qexp invert --run takes radar images on a grid"
             )
         _, height, width = view.shape(dataset.size)
-        sides = dataset.pixel_sizes(
-            image, {name: np.array([typical(dataset, name)]) for name in dataset.test}
-        )
+        medians = {name: np.array([typical(dataset, name)]) for name in dataset.test}
+        sides = dataset.pixel_sizes(image, medians)
         pixel = float(sides[0][0]), float(sides[1][0])
         visible = None if view.visible is None else view.visible.reshape(height, width).numpy()
         directions = _directions(dataset, image, f"_{number}" if number else "")
         side: Look = "right" if view.look == RIGHT else "left"
-        views.append(
-            SeenView(
-                image,
-                height,
-                width,
-                pixel,
-                directions,
-                visible,
-                view.name,
-                side,
-                dataset.middle(image),
-            )
-        )
+        about = (view.name, side, dataset.middle(image))
+        views.append(SeenView(image, height, width, pixel, directions, visible, *about))
     if not views:
         raise QexpError("no input of the run is an image of displacement, which qexp invert needs")
     return views
@@ -131,10 +120,10 @@ def _directions(dataset: GeneratedDataset, image: str, suffix: str) -> Array:
             " fixed"
         )
     angles = [torch.from_numpy(_values(dataset, name) * dataset.si_factor(name)) for name in names]
-    toward, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
+    azimuth, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
     if base_name(names[0]) == "heading":
-        toward = azimuth_of_heading(toward, view.look)
-    return line_of_sight(toward, incidence).numpy()
+        azimuth = azimuth_of_heading(azimuth, view.look)
+    return line_of_sight(azimuth, incidence).numpy()
 
 
 def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[str, Track]:
@@ -147,16 +136,19 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     if len(images) < len(views):
         raise QexpError(
             f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the"
-            f" observation has {len(images)} radar track{'' if len(images) == 1 else 's'}; use a run"
+            f" observation has {len(images)} radar track{'s' * (len(images) != 1)}; use a run"
             " with as many views, or no `run`"
         )
     means = [track.where_observed().direction.mean(axis=0) for track in images]
     looks = [mean / np.linalg.norm(mean) for mean in means]
-    cosines = np.array([[(view.directions @ look).max() for look in looks] for view in views])
+    cosines = np.empty((len(views), len(looks)))
+    for row, column in np.ndindex(cosines.shape):
+        cosines[row, column] = (views[row].directions @ looks[column]).max()
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))  # to the nearest of a view's directions
     assigned = {}
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
-        view, track = views[row], images[column]
+        view = views[row]
+        track = images[column]
         if angles[row, column] > SIGHT_TOLERANCE:
             pairs = zip(images, looks, strict=True)
             tracks = ", ".join(
@@ -205,16 +197,13 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array
             " larger pixels, or reduce the data less"
         )
     x, y, displacement, weight = _places_of(points, min(view.pixel))
-    column, row = (
-        np.floor((along - middle) / step + count / 2 + 0.5).astype(np.int64)
-        for along, middle, step, count in zip(
-            (x, y), centre, view.pixel, (view.width, view.height), strict=True
-        )
-    )
-    inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
-    flat, size = row[inside] * view.width + column[inside], view.height * view.width
-    counts = np.bincount(flat, weight[inside], size)
-    sums = np.bincount(flat, (weight * displacement)[inside], size)
+    column = _pixel_numbers(x, centre[0], view.pixel[0], view.width)
+    row = _pixel_numbers(y, centre[1], view.pixel[1], view.height)
+    in_image = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height)
+    flat = row[in_image] * view.width + column[in_image]
+    size = view.height * view.width
+    counts = np.bincount(flat, weight[in_image], size)
+    sums = np.bincount(flat, (weight * displacement)[in_image], size)
     values: Array = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
     values = values.reshape(view.height, view.width)
     if view.seen is not None:
@@ -229,6 +218,10 @@ def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array
     return values
 
 
+def _pixel_numbers(positions: Array, middle: float, step: float, count: int) -> NDArray[np.int64]:
+    return np.floor((positions - middle) / step + count / 2 + 0.5).astype(np.int64)
+
+
 def _places_of(track: Track, pixel: float) -> tuple[Array, Array, Array, Array]:
     """East, north, displacement and weight of points; means of cells stand in several places, half
     a pixel apart.
@@ -238,17 +231,15 @@ def _places_of(track: Track, pixel: float) -> tuple[Array, Array, Array, Array]:
     from qexp.deformation.maps import sides_of  # loads what draws
 
     sides = sides_of(track.spread, track.count)
-    along = np.ceil(2 * sides / pixel).astype(np.int64)  # places east and north
-    cell = np.repeat(np.arange(len(along)), along.prod(axis=1))
+    counts = np.ceil(2 * sides / pixel).astype(np.int64)  # places east and north
+    cell = np.repeat(np.arange(len(counts)), counts.prod(axis=1))
     number = np.arange(len(cell)) - np.searchsorted(cell, cell)
-    place = np.stack([number % along[cell, 0], number // along[cell, 0]], axis=1)
-    away = ((place + 0.5) / along[cell] - 0.5) * sides[cell]
-    return (
-        track.x[cell] + away[:, 0],
-        track.y[cell] + away[:, 1],
-        track.displacement[cell],
-        (sides / along).prod(1)[cell],
-    )
+    place = np.stack([number % counts[cell, 0], number // counts[cell, 0]], axis=1)
+    away = ((place + 0.5) / counts[cell] - 0.5) * sides[cell]
+    x = track.x[cell] + away[:, 0]
+    y = track.y[cell] + away[:, 1]
+    areas = (sides / counts).prod(1)
+    return x, y, track.displacement[cell], areas[cell]
 
 
 def without_edge(values: Array) -> tuple[Array, float]:
@@ -273,16 +264,15 @@ def fill_gaps(values: Array) -> Array:
     finite = np.isfinite(values)
     if finite.all():
         return values
-    positions, gaps = np.argwhere(finite), np.argwhere(~finite)
+    positions = np.argwhere(finite)
+    gaps = np.argwhere(~finite)
     image = values.copy()
     nearest = griddata(positions, values[finite], gaps, method="nearest")
     # Fewer pixels, or those on a line, span no triangle.
     spans = np.linalg.matrix_rank(positions - positions.mean(axis=0)) == 2
-    linear = (
-        griddata(positions, values[finite], gaps, method="linear")
-        if spans
-        else np.full(len(gaps), np.nan)
-    )
+    linear = np.full(len(gaps), np.nan)
+    if spans:
+        linear = griddata(positions, values[finite], gaps, method="linear")
     image[~finite] = np.where(np.isfinite(linear), linear, nearest)
     return image
 
@@ -291,16 +281,16 @@ def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
     """Where the displacement differs most from the median of its track [m], after means over cells
     of some pixels.
     """
-    best, peak = -1.0, (0.0, 0.0)
+    best = -1.0
+    peak = (0.0, 0.0)
     for track in tracks:
         points = track.where_observed()
         size = 4 * pixel
         cells = np.stack([np.floor(points.x / size), np.floor(points.y / size)], axis=1)
         _, cell, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
         cell = cell.ravel()
-        away = np.abs(
-            np.bincount(cell, weights=points.displacement - np.median(points.displacement)) / counts
-        )
+        moved = points.displacement - np.median(points.displacement)
+        away = np.abs(np.bincount(cell, weights=moved) / counts)
         away = np.where(counts >= min(4, counts.max()), away, 0.0)
         top = int(away.argmax())
         if away[top] > best:
@@ -344,13 +334,18 @@ def values_nearby(
         estimate = nearest(estimate, truth, period)
         positive = period is None and value > 0 and bool((truth > 0).all() and (estimate > 0).all())
         if positive:  # errors of a depth or a size are shares of it
-            truth, estimate, value = np.log(truth), np.log(estimate), float(np.log(value))
+            truth = np.log(truth)
+            estimate = np.log(estimate)
+            value = float(np.log(value))
         unlike = unlike + ((nearest(estimate, value, period) - value) / truth.std()) ** 2
-        around = value + truth - estimate
-        values[name] = np.exp(around) if positive else around
+        likely = value + truth - estimate
+        values[name] = np.exp(likely) if positive else likely
     alike = np.argsort(unlike)[:ALIKE_SAMPLES]
     drawn = np.random.default_rng(seed).choice(alike, min(count, len(alike)), replace=False)
-    return [{name: float(column[sample]) for name, column in values.items()} for sample in drawn]
+    nearby = list[dict[str, float]]()
+    for sample in drawn:
+        nearby.append({name: float(column[sample]) for name, column in values.items()})
+    return nearby
 
 
 ENDS = (0.025, 0.975)
@@ -384,7 +379,7 @@ class TrainedNetwork:
               posterior head
     trained   output → where its training data lie
     tested    () → output → its test samples; None if the run has none
-    outside   (inputs, estimates, image → its track) → sentences on what lies outside of the
+    untrained (inputs, estimates, image → its track) → sentences on what lies outside of the
               training data
     """
 
@@ -398,17 +393,17 @@ class TrainedNetwork:
     interval: Callable[[Images, tuple[float, float]], Mapping[str, tuple[float, float]]] | None
     trained: Mapping[str, TrainedRange]
     tested: Callable[[], Mapping[str, Tested] | None]
-    outside: Callable[[Images, Mapping[str, float], Mapping[str, str]], list[str]]
+    untrained: Callable[[Images, Mapping[str, float], Mapping[str, str]], list[str]]
 
     @cached_property
     def linear(self) -> frozenset[str]:
         """The amplitudes of its sources."""
         quantities = with_periods(self.dataset.quantities, self.periods)
-        return frozenset(
-            f"{source.name}.{name}" if source.name else name
-            for source in self.sources
-            for name in amplitudes(source, quantities)
-        )
+        names = set[str]()
+        for source in self.sources:
+            prefix = f"{source.name}." if source.name else ""
+            names |= {prefix + name for name in amplitudes(source, quantities)}
+        return frozenset(names)
 
     @cached_property
     def views(self) -> list[SeenView]:
@@ -434,31 +429,27 @@ def by_network(
     observation better. Least squares start there, or at the edge of the training data. Raises
     QexpError for a run whose views or pixels do not fit the observation.
     """
-    dataset, tracks = network.dataset, tracks_of(network.views, observation)
+    dataset = network.dataset
+    tracks = tracks_of(network.views, observation)
     doubtful = options.offsets != NONE and not all(
         _knows_offsets(network, view) for view in network.views
     )
-    looks = [
-        _look(network, tracks, options.centre, less_edges)
-        for less_edges in ((False, True) if doubtful else (False,))
-    ]
-    at, inputs, estimates, remarks = min(
-        looks, key=lambda look: _unexplained(network, tracks, *look[:3:2])
-    )
-    units = Units(dataset.quantities, at)
+    ways = (False, True) if doubtful else (False,)
+    looks = [_look(network, tracks, options.centre, less_edges) for less_edges in ways]
+    best = min(looks, key=lambda look: _unexplained(network, tracks, *look[:3:2]))
+    centre, inputs, estimates, remarks = best
+    units = Units(dataset.quantities, centre)
     values, start, missing = _start(network, estimates)
-    outside = network.outside(
-        inputs, estimates, {image: track.name for image, track in tracks.items()}
-    )
-    remarks += [*missing, *outside]
+    names = {image: track.name for image, track in tracks.items()}
+    strange = network.untrained(inputs, estimates, names)
+    remarks += [*missing, *strange]
+    in_units = {display_name(name): units.from_si(name, value) for name, value in values.items()}
     document = {
         "run": network.run,
-        "parameters": {
-            display_name(name): units.from_si(name, value) for name, value in values.items()
-        },
-        "views": {image: track.name for image, track in tracks.items()},
-        "centre": list(at),
-        "outside": outside,
+        "parameters": in_units,
+        "views": names,
+        "centre": list(centre),
+        "outside": strange,
     }
     # What all training data share belongs to the model, but for the position: theirs is that of the
     # image.
@@ -470,28 +461,26 @@ def by_network(
         for name, (low, high) in network.interval(inputs, ENDS).items():
             intervals[name] = dataset.si_factor(name) * low, dataset.si_factor(name) * high
     distributions = {name: dataset.distributions[name] for name in start if name in dataset.test}
-    near = []
+    others = []
     if options.least_squares:
-        count, tested = (options.starts or STARTS_NEAR) - 1, network.tested()
-        others = (
-            values_nearby(tested, estimates, count, options.seed) if tested and count > 0 else []
-        )
-        near = [_start(network, other)[1] for other in others]
+        count = (options.starts or STARTS_NEAR) - 1
+        tested = network.tested()
+        if tested and count > 0:
+            nearby = values_nearby(tested, estimates, count, options.seed)
+            others = [_start(network, values)[1] for values in nearby]
     else:
         start = values
         whose = "the estimate and its intervals are" if intervals else "the estimate is"
         remarks.append(f"{whose} the network's; `refine=True` gives standard errors")
     candidate = Candidate(
-        network.words, network.sources, units, start, near, constant, distributions, intervals
+        network.words, network.sources, units, start, others, constant, distributions, intervals
     )
     return [estimate_sources(observation, candidate, options, network=document, remarks=remarks)]
 
 
 def _knows_offsets(network: TrainedNetwork, view: SeenView) -> bool:
-    return any(
-        isinstance(component.noise, LinearNoise)
-        for component in network.dataset.noise.on(view.image)
-    )
+    components = network.dataset.noise.components_of(view.image)
+    return any(isinstance(component.noise, LinearNoise) for component in components)
 
 
 def _look(
@@ -500,15 +489,17 @@ def _look(
     centre: tuple[float, float] | None,
     less_edges: bool,
 ) -> tuple[tuple[float, float], Images, dict[str, float], list[str]]:
-    """The centre of the images, and what `_at` says there.
+    """The centre of the images, and what `_asked` says there.
 
     centre  None: the largest displacement, or the position that the network then estimates
     """
-    at = centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
-    seen = _at(network, tracks, at, less_edges)
-    if centre is None and (position := _position(network, seen[1], at)) is not None:
-        at, seen = position, _at(network, tracks, position, less_edges)
-    return (at, *seen)
+    middle = centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
+    seen = _asked(network, tracks, middle, less_edges)
+    position = _position(network, seen[1], middle) if centre is None else None
+    if position is not None:
+        middle = position
+        seen = _asked(network, tracks, position, less_edges)
+    return (middle, *seen)
 
 
 def _unexplained(
@@ -521,14 +512,12 @@ def _unexplained(
     their errors.
     """
     points = [track.where_observed() for track in tracks.values()]
-    model, (values, *_) = (
-        deformation_of(network.sources, points, centre),
-        _start(network, estimates),
-    )
-    at = torch.tensor([[values[name] for name in model.names]], dtype=torch.float64)
-    if not bool(model.possible(at).all()):
+    model = deformation_of(network.sources, points, centre)
+    values = _start(network, estimates)[0]
+    source = torch.tensor([[values[name] for name in model.names]], dtype=torch.float64)
+    if not bool(model.possible(source).all()):
         return math.inf
-    moved = np.split(model(at)[0].numpy(), np.cumsum([track.size for track in points])[:-1])
+    moved = np.split(model(source)[0].numpy(), np.cumsum([track.size for track in points])[:-1])
     left = 0.0
     for track, of_track in zip(points, moved, strict=True):
         remainder = track.displacement - of_track
@@ -536,7 +525,7 @@ def _unexplained(
     return left if math.isfinite(left) else math.inf
 
 
-def _at(
+def _asked(
     network: TrainedNetwork,
     tracks: Mapping[str, Track],
     centre: tuple[float, float],
@@ -548,7 +537,8 @@ def _at(
     less_edges  whether images of views without offsets in training have the median of their edge
                 subtracted
     """
-    wanted, remarks = network.inputs, []
+    wanted = network.inputs
+    remarks = []
     inputs: dict[str, NDArray[np.float32]] = {}
     for view in network.views:
         track = tracks[view.image]
@@ -582,23 +572,17 @@ def _scalar(network: TrainedNetwork, name: str, tracks: Mapping[str, Track]) -> 
     """The value of an input that is a number: of the geometry of a view's track, else that of the
     training data.
     """
-    base, image = base_name(name), f"displacement{name.removeprefix(base_name(name))}"
+    base = base_name(name)
+    image = f"displacement{name.removeprefix(base_name(name))}"
     if base in ("incidence", "azimuth", "heading") and image in tracks:
-        incidence, heading = (
-            float(angle[0])
-            for angle in angles_of(tracks[image].where_observed().direction.mean(axis=0)[None])
-        )
+        direction = tracks[image].where_observed().direction.mean(axis=0)
+        incidence, heading = (float(angle[0]) for angle in angles_of(direction[None]))
         flown = heading if network.dataset.view(image).look == RIGHT else heading + 180
         degrees = {"incidence": incidence, "heading": flown, "azimuth": -heading}[base]
         of_angle = quantity(base, network.dataset.quantities)
+        value = math.radians(degrees) / of_angle.si_factor
         # 192° and −168° are the same direction, but not to a network.
-        return float(
-            nearest(
-                math.radians(degrees) / of_angle.si_factor,
-                typical(network.dataset, name),
-                of_angle.period,
-            )
-        )
+        return float(nearest(value, typical(network.dataset, name), of_angle.period))
     if base == "noise":
         return float(np.mean([track.where_observed().error.mean() for track in tracks.values()]))
     return typical(network.dataset, name)
@@ -615,10 +599,10 @@ def _position(
         return None
     east, north = (estimates[name] * network.dataset.si_factor(name) for name in names)
     view = network.views[0]
-    inside = (
-        abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
-    )
-    if math.hypot(east, north) < RECENTRED_PIXELS * max(view.pixel) or not inside:
+    width = view.width * view.pixel[0]
+    height = view.height * view.pixel[1]
+    in_image = abs(east) < width / 2 and abs(north) < height / 2
+    if math.hypot(east, north) < RECENTRED_PIXELS * max(view.pixel) or not in_image:
         return None
     return centre[0] + east, centre[1] + north
 
@@ -629,15 +613,18 @@ def _start(
     """Column → estimate, and → start of a refinement, in SI units; and remarks on those that are
     not estimated.
     """
-    values, start, missing = {}, {}, []
-    for name in (name for source in network.sources for name in source.columns):
+    values = {}
+    start = {}
+    missing = []
+    for name in chain.from_iterable(source.columns for source in network.sources):
         value = estimates[name] if name in estimates else typical(network.dataset, name)
         if name not in estimates and name not in network.dataset.fixed:
             missing.append(
                 f"{display_name(name)} is not estimated by the network; it starts at the median of"
                 " the training data"
             )
-        factor, trained = network.dataset.si_factor(name), network.trained.get(name)
+        factor = network.dataset.si_factor(name)
+        trained = network.trained.get(name)
         values[name] = factor * value
         if name not in network.linear and trained is not None:
             # Beyond the range of its training data a network's estimate means little.

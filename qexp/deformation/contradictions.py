@@ -42,23 +42,19 @@ def of_residuals(
     Blocks extend over the area of each track.
     """
     found, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
-    residuals, slices = found.numpy(), problem.weighting.slices
+    residuals = found.numpy()
+    slices = problem.weighting.slices
     blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
     sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
     larger, otherwise = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks)
-    better = _explained(
-        problem, fit, tracks, wanted, seed, bool(larger) or float(tests.p_value[0]) < DOUBTED
-    )
-    said = (
-        [f"{larger or 'the tracks contradict each other'}: {better or otherwise}"]
-        if larger or better
-        else []
-    )
-    return tests, [
-        *said,
-        *_smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks),
-    ]
+    doubted = bool(larger) or float(tests.p_value[0]) < DOUBTED
+    better = _explained(problem, fit, tracks, wanted, seed, doubted)
+    said = list[str]()
+    if larger or better:
+        said.append(f"{larger or 'the tracks contradict each other'}: {better or otherwise}")
+    unknowns = sum(track.size for track in tracks) - fit.degrees
+    return tests, [*said, *_smaller_than_noise(sums, unknowns, tracks)]
 
 
 def _is_estimated(track: Track) -> bool:
@@ -78,9 +74,8 @@ def _smaller_than_noise(
 
     for track, total in zip(tracks, sums, strict=True):
         degrees = track.size - unknowns
-        p_value = len(tracks) * float(
-            special.chdtr(max(degrees, 1), total * (UNCERTAIN if _is_estimated(track) else 1))
-        )
+        factor = UNCERTAIN if _is_estimated(track) else 1
+        p_value = len(tracks) * float(special.chdtr(max(degrees, 1), total * factor))
         if degrees > 0 and p_value < SIGNIFICANT:
             yield (
                 f"the residuals of '{track.name}' are smaller than its noise ({_amount(p_value)},"
@@ -166,20 +161,22 @@ def further(
 
     some  numbers of the points of the track that are used; None: all
     """
-    weighting, where = problem.weighting, problem.weighting.slices[number]
-    jacobian, residual = fit.jacobian[:, where], torch.from_numpy(fit.residual[number])
+    weighting = problem.weighting
+    where = problem.weighting.slices[number]
+    jacobian = fit.jacobian[:, where]
+    residual = torch.from_numpy(fit.residual[number])
     if some is not None:
-        weighting, number = Weighting([weighting.blocks[number].select(some.numpy())]), 0
-        jacobian, residual = jacobian[:, some], residual[some]
+        weighting = Weighting([weighting.blocks[number].select(some.numpy())])
+        number = 0
+        jacobian = jacobian[:, some]
+        residual = residual[some]
     jacobian, residual = (weighting.of_block(number, values) for values in (jacobian, residual))
 
     def told(signals: Tensor) -> tuple[Tensor, Tensor]:
         signals = weighting.of_block(number, signals)
-        through = signals @ jacobian.mT
-        return (
-            signals @ residual,
-            signals @ signals.mT - through @ torch.from_numpy(fit.covariance) @ through.mT,
-        )
+        shared = signals @ jacobian.mT  # with the other unknowns
+        known = signals @ signals.mT - shared @ torch.from_numpy(fit.covariance) @ shared.mT
+        return signals @ residual, known
 
     return told
 
@@ -192,15 +189,10 @@ def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
     found: list[tuple[float, float] | None] = []
     model = problem.model(torch.from_numpy(fit.values)[None])
     for number, where in enumerate(problem.weighting.slices):
-        score, information = (
-            float(part) for part in further(problem, fit, number)(model[:, where])
-        )
+        score, information = map(float, further(problem, fit, number)(model[:, where]))
         whole = float(problem.weighting.of_block(number, model[:, where]).square().sum())
-        found.append(
-            (1 + score / information, information**-0.5)
-            if information > LEAST_TOLD * whole
-            else None
-        )
+        told = information > LEAST_TOLD * whole
+        found.append((1 + score / information, information**-0.5) if told else None)
     return found
 
 
@@ -229,9 +221,10 @@ class Mistake:
     gain: float = 0.0
     tried: int = 1
 
-    def without(self, problem: Problem) -> Problem:
-        """The same as if it had not been made."""
-        model, weighting = problem.model, problem.weighting
+    def undone(self, problem: Problem) -> Problem:
+        """A problem as if the mistake had not been made."""
+        model = problem.model
+        weighting = problem.weighting
         for number, matrix in self.turns.items():
             model = model.turned(weighting.slices[number], matrix)
         if self.added is not None:
@@ -244,7 +237,8 @@ class Mistake:
 
 def _turn(angle: float) -> Tensor:
     """Counter-clockwise from above [rad]."""
-    cosine, sine = math.cos(angle), math.sin(angle)
+    cosine = math.cos(angle)
+    sine = math.sin(angle)
     return torch.tensor([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], dtype=torch.float64)
 
 
@@ -332,29 +326,27 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
     def positions(problem: Problem) -> Tensor:
         return problem.model.positions[problem.weighting.slices[number]]
 
-    def within(cut: Array, places: Tensor) -> Tensor:
+    def cut_off(cut: Array, places: Tensor) -> Tensor:
         turn, *ends = cut.tolist()
-        return (
-            ((places - middle) / extent @ _turn(turn)[:2, :2] <= torch.tensor(ends))
-            .all(dim=1)
-            .double()
-        )
+        turned = (places - middle) / extent @ _turn(turn)[:2, :2]
+        return (turned <= torch.tensor(ends)).all(dim=1).double()
 
     def loss(cuts: Array) -> Array:
-        masks = torch.stack([within(cut, everywhere[some]) for cut in cuts.T])
+        masks = torch.stack([cut_off(cut, everywhere[some]) for cut in cuts.T])
         scores, information = told(masks)
         known = information.diagonal()
         enough = (masks.mean(dim=1) - 0.5).abs() <= 0.5 - LEAST_STEP
-        gains = torch.where(
-            enough & (known > LEAST_TOLD * known.max()), scores.square() / known, 0.0
-        )
-        return -gains.numpy()
+        enough &= known > LEAST_TOLD * known.max()
+        return -torch.where(enough, scores.square() / known, 0.0).numpy()
 
     def words(problem: Problem, fit: Fit) -> str:
-        there = within(found.x, everywhere).numpy() > 0
-        amount, share = fit.nuisances[number].amounts["step"], float(there.mean())
+        there = cut_off(found.x, everywhere).numpy() > 0
+        amount = fit.nuisances[number].amounts["step"]
+        share = float(there.mean())
         if share > 0.5:
-            there, amount, share = ~there, -amount, 1 - share
+            there = ~there
+            amount = -amount
+            share = 1 - share
         place = f"{track.x[there].mean():,.0f} east, {track.y[there].mean():,.0f} north"
         return (
             f"with {share:.0%} of the points of '{track.name}', those around {place},"
@@ -363,7 +355,8 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
         )
 
     everywhere = positions(problem)
-    middle, extent = everywhere.mean(dim=0), everywhere.std(dim=0).clamp(min=1)
+    middle = everywhere.mean(dim=0)
+    extent = everywhere.std(dim=0).clamp(min=1)
     some = torch.from_numpy(np.random.default_rng(0).permutation(len(everywhere))[:MOST_TESTED])
     told = further(problem, fit, number, some)
     ranges = [(0, 2 * math.pi), (-2, 2), (-2, 2)]
@@ -373,16 +366,13 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
     )
     if not found.fun:
         return None
-    gain, tried = -float(found.fun), found.nfev * len(found.population)
-    return Mistake(
-        words,
-        {},
-        number,
-        lambda problem: within(found.x, positions(problem))[None],
-        ["step"],
-        gain,
-        tried,
-    )
+    gain = -float(found.fun)
+    tried = found.nfev * len(found.population)
+
+    def signals(problem: Problem) -> Tensor:
+        return cut_off(found.x, positions(problem))[None]
+
+    return Mistake(words, {}, number, signals, ["step"], gain, tried)
 
 
 # The fit repeated without each mistake.
@@ -437,15 +427,14 @@ def _explained(
         for number, track in enumerate(tracks)
     )
     mistakes = [mistake for mistake in linear if mistake is not None]
-    alarms = [
-        mistake.p_value(mistake.gain, max(least, (fit.chi2 - mistake.gain) / fit.degrees))
-        for mistake in mistakes
-    ]
-    alarms += [
-        math.exp(float(log_chdtrc(1, ((f[0] - 1) / f[1]) ** 2 / least)))
-        for f in factors(problem, fit)
-        if f
-    ]
+    alarms = list[float]()
+    for mistake in mistakes:
+        left = (fit.chi2 - mistake.gain) / fit.degrees
+        alarms.append(mistake.p_value(mistake.gain, max(least, left)))
+    for factor in factors(problem, fit):
+        if factor is not None:
+            deviation = (factor[0] - 1) / factor[1]
+            alarms.append(math.exp(float(log_chdtrc(1, deviation**2 / least))))
     if not doubted and min(alarms, default=1.0) * len(alarms) >= SIGNIFICANT:
         return ""
     quick = problem.to_search(seed)
@@ -454,23 +443,22 @@ def _explained(
     fits = []
     for mistake in mistakes:
         with suppress(QexpError):  # points that cannot tell it from offsets and ramps
-            fits.append((*_again(mistake.without(quick), fit, wanted, seed), mistake))
+            fits.append((*_again(mistake.undone(quick), fit, wanted, seed), mistake))
     fits.sort(key=lambda row: row[0])
     said = list[str]()
-    before = _again(quick, fit, wanted, seed)[0] if fits else 0.0
+    as_given = _again(quick, fit, wanted, seed)[0] if fits else 0.0
     for rough, values, mistake in fits[:MOST_SAID]:
         scale = max(1.0, rough / quick.degrees)
-        if (
-            rough > fits[0][0] + ALIKE_COST * scale
-            or mistake.p_value(max(before - rough, 0.0), scale) > DOUBTED
-        ):
+        if rough > fits[0][0] + ALIKE_COST * scale:
             break
-        whole = mistake.without(problem)
+        if mistake.p_value(max(as_given - rough, 0.0), scale) > DOUBTED:
+            break
+        whole = mistake.undone(problem)
         again = best(whole, torch.cat([values, torch.from_numpy(fit.values)[None]]), seed)
-        gain, scale = fit.chi2 - again.chi2, max(least, again.chi2_reduced)
-        explained = again.chi2_reduced <= UNCERTAIN and gain > EXPLAINED_SHARE * (
-            fit.chi2 - fit.degrees
-        )
+        gain = fit.chi2 - again.chi2
+        scale = max(least, again.chi2_reduced)
+        enough = gain > EXPLAINED_SHARE * (fit.chi2 - fit.degrees)
+        explained = again.chi2_reduced <= UNCERTAIN and enough
         if explained and len(mistakes) * mistake.p_value(gain, scale) < SIGNIFICANT:
             words = mistake.words if isinstance(mistake.words, str) else mistake.words(whole, again)
             said.append(f"{words} the reduced χ² is {again.chi2_reduced:.3g}")
@@ -488,14 +476,11 @@ def _between(
     for number, (track, where) in enumerate(zip(tracks, problem.weighting.slices, strict=True)):
         if problem.degrees <= where.stop - where.start:  # the others determine nothing
             continue
-        others = Weighting(
-            [block.with_error(SILENT * (block is blocks[number])) for block in blocks]
-        )
+        silent = [block.with_error(SILENT * (block is blocks[number])) for block in blocks]
+        others = Weighting(silent)
         by_others = Problem(problem.model, others, problem.data, problem.coordinates, True)
         signal = problem.model(_again(by_others, fit, wanted, seed)[1])
-        signal, data = (
-            problem.weighting.of_block(number, values[0, where])
-            for values in (signal, problem.data)
-        )
+        both = (values[0, where] for values in (signal, problem.data))
+        signal, data = (problem.weighting.of_block(number, values) for values in both)
         if about := float(signal @ data / signal.square().sum().clamp(min=1e-300)):
             yield _scaled(track, number, about)

@@ -28,6 +28,7 @@ from qexp.deformation.posterior import (
 )
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
+from qexp.inference.displacements import angle_beside, deformation_of
 from qexp.inference.fit import (
     AGREED,
     POOR_CHI2,
@@ -50,9 +51,7 @@ from qexp.inference.fit import (
 from qexp.inference.least_squares import (
     STARTS,
     Problem,
-    angle_beside,
     covariances,
-    deformation_of,
     starts,
 )
 from qexp.inference.parameters import (
@@ -121,9 +120,8 @@ class Estimate:
             "scaled_error": self.scaled_error,
             "interval95": None if self.interval95 is None else list(self.interval95),
         }
-        ends = [
-            end for end, is_open in zip(("low", "high"), self.open_ends, strict=True) if is_open
-        ]
+        pairs = zip(("low", "high"), self.open_ends, strict=True)
+        ends = [end for end, is_open in pairs if is_open]
         return {**document, "open_ends": ends} if ends else document
 
 
@@ -221,13 +219,15 @@ class Inversion:
 
     def document(self) -> dict[str, Any]:
         """What `qexp invert --json` prints."""
+        parameters = {name: part.document() for name, part in self.parameters.items()}
+        misfit = None
+        if self.misfit is not None:
+            misfit = {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES}
         document = {
-            "parameters": {name: part.document() for name, part in self.parameters.items()},
+            "parameters": parameters,
             "tracks": {name: part.document() for name, part in self.tracks.items()},
             "chi2_reduced": self.chi2_reduced,
-            "misfit": (
-                self.misfit and {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES}
-            ),
+            "misfit": misfit,
             "iterations": self.iterations,
             "seconds": self.seconds,
             "network": None if self.network is None else dict(self.network),
@@ -235,11 +235,9 @@ class Inversion:
         }
         if self.posterior is not None:
             document["posterior"] = self.posterior.document()
-        return (
-            {**document, "comparison": [dict(part) for part in self.rivals]}
-            if self.rivals
-            else document
-        )
+        if self.rivals:
+            document["comparison"] = [dict(part) for part in self.rivals]
+        return document
 
 
 # Several models of one observation, compared by information criteria.
@@ -255,14 +253,12 @@ def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any
         misfit = candidate.chi2 + candidate.log_determinant - least
         numbers = misfit, candidate.observation.size, candidate.unknowns
         row = {name: getattr(candidate, name) for name in ("source", "unknowns", "chi2_reduced")}
-        rows.append(
-            {**row, "aicc": aicc(*numbers), "bic": bic(*numbers), "seconds": candidate.seconds}
-        )
-    best = {name: min(row[name] for row in rows) for name in ("aicc", "bic")}
-    rows = [
-        {**row, "delta_aicc": row["aicc"] - best["aicc"], "delta_bic": row["bic"] - best["bic"]}
-        for row in rows
-    ]
+        row |= {"aicc": aicc(*numbers), "bic": bic(*numbers), "seconds": candidate.seconds}
+        rows.append(row)
+    for name in ("aicc", "bic"):
+        least = min(row[name] for row in rows)
+        for row in rows:
+            row[f"delta_{name}"] = row[name] - least
     return sorted(rows, key=lambda row: row["aicc"])
 
 
@@ -272,7 +268,7 @@ class Candidate:
 
     text   as they were asked for: "mogi+okada"
     start  column → value in SI units relative to the origin, from a network; None: many starts
-    near   more such starts
+    others  more such starts
     held   columns that keep the value of the start unless bounds are given for them
     distributions  column → its distribution in the training data of a network, in its unit relative
                    to the origin
@@ -284,7 +280,7 @@ class Candidate:
     sources: Sequence[Source]
     units: Units
     start: Mapping[str, float] | None = None
-    near: Sequence[Mapping[str, float]] = ()
+    others: Sequence[Mapping[str, float]] = ()
     held: Sequence[str] = ()
     distributions: Mapping[str, Distribution] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -297,9 +293,8 @@ class Candidate:
 def centre_of(observation: Observation) -> tuple[float, float]:
     """The mean position of the points that count, which keeps the numbers of positions small."""
     tracks = [track.where_observed() for track in observation.tracks]
-    x, y = (
-        np.concatenate([getattr(track, axis) for track in tracks]).mean() for axis in ("x", "y")
-    )
+    x = np.concatenate([track.x for track in tracks]).mean()
+    y = np.concatenate([track.y for track in tracks]).mean()
     return float(x), float(y)
 
 
@@ -325,7 +320,7 @@ def estimate_sources(
     inversion = _estimate(observation, candidate, options, others, network, remarks)
     if inversion.posterior is None or inversion.posterior.better is None:
         return inversion
-    candidate = replace(candidate, near=[*candidate.near, inversion.posterior.better])
+    candidate = replace(candidate, others=[*candidate.others, inversion.posterior.better])
     return _estimate(observation, candidate, options, others, network, remarks)
 
 
@@ -337,85 +332,74 @@ def _estimate(
     network: Mapping[str, Any] | None,
     remarks: Sequence[str],
 ) -> Inversion:
-    began, units = time.perf_counter(), candidate.units
+    began = time.perf_counter()
+    units = candidate.units
     tracks = [track.where_observed() for track in observation.tracks]
-    stations = np.concatenate(
-        [np.stack([track.x, track.y], axis=1) for track in tracks]
-    ) - np.asarray(units.origin)
-    fixed, bounds = _held(candidate, options, others, stations)
-    searched = searches(candidate.sources, stations, units.quantities, bounds)
-    nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
+    places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
+    places -= np.asarray(units.origin)
+    fixed, bounds = _held(candidate, options, others, places)
+    searched = searches(candidate.sources, places, units.quantities, bounds)
     problem = prepare_problem(
-        tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin
+        tracks,
+        candidate.sources,
+        searched,
+        fixed,
+        offsets=options.offsets == PER_TRACK,
+        ramps=options.ramps,
+        origin=units.origin,
     )
     options.on_stage(candidate.text, SEARCHING, 0.0)
-    fit, profile = _fit(problem, tracks, searched, candidate, options, fixed), None
+    fit = _fit(problem, tracks, searched, candidate, options, fixed)
+    profile = None
     problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
     of_source = [*of_errors, *equal.words()]
     if options.least_squares:
         options.on_stage(candidate.text, BETWEEN, 0.0)
-        fit, profile = _shown_with_intervals(
-            problem, fit, equal, options.counted(candidate.text, BETWEEN)
-        )
+        on_end = options.counted(candidate.text, BETWEEN)
+        fit, profile = _shown_with_intervals(problem, fit, equal, on_end)
         options.on_stage(candidate.text, TESTING, 0.0)
         of_source += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
-    parameters = (
-        _parameters(fit, candidate, profile, problem, tracks)
-        if profile
-        else _of_network(fit, candidate)
-    )
-    results = _tracks(observation, problem, fit, units, options.least_squares)
-    tested = (
-        of_residuals(problem, fit, tracks, searched, options.seed)
-        if options.least_squares
-        else (None, [])
-    )
-    nothing_known = list(
-        only_prior(problem, fit, searched, candidate.distributions) if options.posterior else ()
-    )
+    misfit, doubts = None, list[str]()
+    if options.least_squares:
+        misfit, doubts = of_residuals(problem, fit, tracks, searched, options.seed)
     posterior = None
-    if options.posterior and not nothing_known:
-        posterior = source_posterior(
-            problem, fit, searched, equal, units, candidate.distributions, options, tracks
-        )
-    is_estimated = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
+    of_posterior = list[str]()
+    if options.least_squares and noise_is_estimated(tracks):
+        of_posterior.append(NOISE_IS_ESTIMATED)
+    if options.posterior:
+        nothing_known = [*only_prior(problem, fit, searched, candidate.distributions)]
+        of_posterior += nothing_known
+        if not nothing_known:
+            posterior = source_posterior(
+                problem, fit, searched, equal, units, candidate.distributions, options, tracks
+            )
+            of_posterior = [*posterior.remarks]
+    said = [*remarks, *_remarks(fit, problem, searched, options.least_squares)]
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=parameters,
-        tracks=results,
+        parameters=_parameters(fit, candidate, profile, problem, tracks),
+        tracks=_tracks(observation, problem, fit, units, options.least_squares),
         estimated=[display_name(name) for name in fit.coordinates.names],
         correlations=correlations(fit),
-        chi2=fit.chi2,
-        degrees=fit.degrees,
+        chi2=fit.chi2, degrees=fit.degrees,
         unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
-        iterations=fit.iterations,
-        starts=fit.starts,
-        agreeing=fit.agreeing,
-        converged=fit.converged,
-        seconds=seconds,
-        network=network,
-        misfit=tested[0],
-        posterior=posterior,
-        log_determinant=problem.weighting.log_determinant,
-        remarks=[
-            *remarks,
-            *_remarks(fit, problem, searched, options.least_squares),
-            *of_source,
-            *tested[1],
-            *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
-        ],
-    )
+        iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing,
+        converged=fit.converged, seconds=seconds, network=network, misfit=misfit,
+        posterior=posterior, log_determinant=problem.weighting.log_determinant,
+        remarks=[*said, *of_source, *doubts, *of_posterior],
+    )  # fmt: skip
 
 
 def _held(
     candidate: Candidate, options: InvertOptions, others: Sequence[str], stations: Array
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Column → value, and column → bounds, in SI units."""
-    units, lowest = candidate.units, {name: low for name, (low, _) in options.bounds.items()}
+    units = candidate.units
+    lowest = {name: low for name, (low, _) in options.bounds.items()}
     for name, value in (*options.fixed.items(), *lowest.items()):
         if name.rpartition(".")[2] == "depth" and -math.inf < value < 0:
             raise QexpError(
@@ -423,14 +407,14 @@ def _held(
                 " downwards from where elevations are 0; for a source above, subtract a level"
                 " below it from all elevations, such as 1000 m: depths then count from there"
             )
-    fixed = {
-        column: fixed_in_si(column, options.fixed[name], units, name)
-        for column, name in in_columns(options.fixed, candidate.sources, "fixed", others).items()
-    }
-    bounds = {
-        column: bounds_in_si(column, options.bounds[name], units, name)
-        for column, name in in_columns(options.bounds, candidate.sources, "bounds", others).items()
-    }
+    fixed = dict[str, float]()
+    bounds = dict[str, tuple[float, float]]()
+    columns = in_columns(options.fixed, candidate.sources, "fixed", others)
+    for column, name in columns.items():
+        fixed[column] = fixed_in_si(column, options.fixed[name], units, name)
+    columns = in_columns(options.bounds, candidate.sources, "bounds", others)
+    for column, name in columns.items():
+        bounds[column] = bounds_in_si(column, options.bounds[name], units, name)
     if fixed or bounds:
         for search in searches(candidate.sources, stations, units.quantities, {}):
             column = search.parameter.name
@@ -439,9 +423,8 @@ def _held(
             if column in bounds:
                 require_near(search, "bounds", *bounds[column], units)
     if candidate.start is not None:
-        fixed = {
-            name: candidate.start[name] for name in candidate.held if name not in bounds
-        } | fixed
+        held = [name for name in candidate.held if name not in bounds]
+        fixed = {name: candidate.start[name] for name in held} | fixed
     if fixed.keys() >= set(candidate.columns):
         raise QexpError(
             "`fixed`: all parameters of the source are fixed; leave one to be estimated"
@@ -461,11 +444,11 @@ def _fit(
     is not refined.
     """
     if candidate.start is None:
-        begin = starts(
-            problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed
-        )
-        if candidate.near:
-            begin = torch.cat([_begin(problem, candidate.near, fixed), begin])
+        search = problem.to_search(options.seed)
+        count = options.starts or STARTS
+        begin = starts(search, wanted, count, options.seed)
+        if candidate.others:
+            begin = torch.cat([_begin(problem, candidate.others, fixed), begin])
         fit = best(problem, begin, options.seed, on_step=options.counted(candidate.text, SEARCHING))
         # Around sources that the data hardly show there are no end of minima.
         if fit.chi2_reduced < POOR_CHI2 and (
@@ -475,12 +458,8 @@ def _fit(
             return fit
         return best_around(problem, fit, AGREED, options.seed)
     if options.least_squares:
-        return refine_fit(
-            problem,
-            _begin(problem, [candidate.start, *candidate.near], fixed),
-            wanted,
-            options.seed,
-        )
+        begin = _begin(problem, [candidate.start, *candidate.others], fixed)
+        return refine_fit(problem, begin, wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
@@ -507,28 +486,22 @@ def _with_errors(
     errors = model.errors(values)
     if not len(errors):
         return problem, fit, []
-    corrected = Problem(
-        model, problem.weighting.with_errors(errors), problem.data, problem.coordinates
-    )
-    found = replace(
-        refine_fit(corrected, values[None], wanted, seed), starts=fit.starts, agreeing=fit.agreeing
-    )
+    weighting = problem.weighting.with_errors(errors)
+    corrected = Problem(model, weighting, problem.data, problem.coordinates)
+    found = refine_fit(corrected, values[None], wanted, seed)
+    found = replace(found, starts=fit.starts, agreeing=fit.agreeing)
     remarks = list(_seen_from_beside(tracks, candidate))
     advice = "" if remarks else "; simulate more sources like this one, and train again"
     remarks += [source.doubt for source in model.sources if source.doubt]
-    blocks, variance = problem.weighting.blocks, errors.square().sum(dim=0).numpy()
-    noise = np.concatenate(
-        [
-            block.error**2 if block.covariance is None else block.covariance.diagonal()
-            for block in blocks
-        ]
-    )
-    before, after = fit.covariance.diagonal(), found.covariance.diagonal()
-    wider = math.sqrt(np.divide(after, before, out=np.ones(len(after)), where=before > 0).max())
+    variance = errors.square().sum(dim=0).numpy()
+    noise = np.concatenate([block.variance for block in problem.weighting.blocks])
+    declared = fit.covariance.diagonal()
+    whole = found.covariance.diagonal()
+    ratios = np.divide(whole, declared, out=np.ones(len(whole)), where=declared > 0)
+    wider = math.sqrt(ratios.max())
     if wider > MUCH_WIDER or variance.mean() > noise.mean():
-        error, most, of_noise = (
-            1e3 * math.sqrt(of) for of in (variance.mean(), variance.max(), noise.mean())
-        )
+        variances = variance.mean(), variance.max(), noise.mean()
+        error, most, of_noise = (1e3 * math.sqrt(value) for value in variances)
         remarks.append(
             f"{candidate.text} errs by {error:.2g} mm (RMS at the points, up to {most:.2g} mm),"
             f" beside noise of {of_noise:.2g} mm, which makes intervals up to {wider:.3g} times as"
@@ -545,7 +518,8 @@ LEAST_BESIDE = 0.5
 
 def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate) -> Iterator[str]:
     for track, source in product(tracks, candidate.sources):
-        if (angle := angle_beside(source, track, candidate.units.origin)) >= LEAST_BESIDE:
+        angle = angle_beside(source, track, candidate.units.origin)
+        if angle >= LEAST_BESIDE:
             share = 100 * math.sin(math.radians(angle))
             yield (
                 f"'{track.name}' is seen from {angle:.1f}° beside the images of the source:"
@@ -559,20 +533,16 @@ def _shown_with_intervals(
 ) -> tuple[Fit, Profile]:
     """A fit in the description that is shown, and its intervals."""
     fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal), on_end)
-    if (
-        chosen := _as_chosen(problem, fit, equal)
-    ) is not fit:  # profiles found a lower minimum in another one
+    chosen = _as_chosen(problem, fit, equal)
+    if chosen is not fit:  # profiles found a lower minimum in another one
         fit, profile = with_intervals(problem, chosen, on_end)
     # Rotations are shown as the smallest ones.
     turns = np.zeros(len(fit.values))
     for index in fit.coordinates.free:
         parameter = fit.coordinates.parameters[index]
-        if (
-            base_name(parameter.name) in ROTATIONS
-            and parameter.period
-            and 2 * fit.values[index] > parameter.period
-        ):
-            turns[index] = -parameter.period
+        period = parameter.period if base_name(parameter.name) in ROTATIONS else None
+        if period and 2 * fit.values[index] > period:
+            turns[index] = -period
     of_free = turns[fit.coordinates.free]
     profile = replace(profile, low=profile.low + of_free, high=profile.high + of_free)
     return replace(fit, values=fit.values + turns), profile
@@ -584,13 +554,8 @@ def _as_chosen(problem: Problem, fit: Fit, equal: Descriptions) -> Fit:
     if np.allclose(values, fit.values, rtol=1e-9):
         return fit
     same = at_values(problem, torch.from_numpy(values)[None])
-    return replace(
-        same,
-        iterations=fit.iterations,
-        converged=fit.converged,
-        agreeing=fit.agreeing,
-        starts=fit.starts,
-    )
+    same = replace(same, iterations=fit.iterations, converged=fit.converged)
+    return replace(same, agreeing=fit.agreeing, starts=fit.starts)
 
 
 def _unneeded(
@@ -614,16 +579,16 @@ def _unneeded(
 
 
 def _begin(
-    problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping[str, float]
+    problem: Problem, sources: Sequence[Mapping[str, float]], fixed: Mapping[str, float]
 ) -> torch.Tensor:
     """Values of all parameters, (start, parameter) in SI units, of those that are possible sources.
 
     Raises QexpError if none is.
     """
     names = [parameter.name for parameter in problem.coordinates.parameters]
-    begin = torch.tensor(
-        [[fixed.get(name, start[name]) for name in names] for start in near], dtype=torch.float64
-    )
+    begin = torch.empty(len(sources), len(names), dtype=torch.float64)
+    for row, start in zip(begin, sources, strict=True):
+        row[:] = torch.tensor([fixed.get(name, start[name]) for name in names], dtype=row.dtype)
     possible = problem.model.possible(begin)
     if not bool(possible.any()):
         raise QexpError(
@@ -634,19 +599,25 @@ def _begin(
 
 
 def _parameters(
-    fit: Fit, candidate: Candidate, profile: Profile, problem: Problem, tracks: list[Track]
+    fit: Fit, candidate: Candidate, profile: Profile | None, problem: Problem, tracks: list[Track]
 ) -> dict[str, Estimate]:
+    """The estimates with their errors; those of a network without a profile, as it gives them."""
+    if profile is None:
+        return _of_network(fit, candidate)
     units = candidate.units
     errors = standard_errors(fit)
     of_residuals = residual_errors(fit, problem, tracks)
     numbers = {index: number for number, index in enumerate(fit.coordinates.free)}
     estimates = {}
     for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
-        value, unit = units.from_si(column, float(fit.values[index])), units.unit_of(column)
+        value = units.from_si(column, float(fit.values[index]))
+        unit = units.unit_of(column)
         if index not in numbers:
             estimates[display_name(column)] = Estimate(value, unit, fixed=True)
             continue
-        number, factor, at_bound = numbers[index], units.factor(column), column in fit.at_bounds
+        number = numbers[index]
+        factor = units.factor(column)
+        at_bound = column in fit.at_bounds
         # At a bound there is no error to first order: the interval ends there.
         standard, scaled, residual = (
             None if deviations is None or at_bound else float(deviations[number]) / factor
@@ -664,21 +635,16 @@ def _parameters(
 
 def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
     """The estimates of a network, with the intervals of its posterior head if it has one."""
-    estimates, units = {}, candidate.units
+    estimates = {}
+    units = candidate.units
     for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
         value = units.from_si(column, float(fit.values[index]))
-        ends = candidate.intervals.get(column)
-        interval = (
-            None
-            if ends is None
-            else (units.from_si(column, ends[0]), units.from_si(column, ends[1]))
-        )
-        estimates[display_name(column)] = Estimate(
-            value,
-            units.unit_of(column),
-            interval95=interval,
-            fixed=index not in fit.coordinates.free,
-        )
+        interval = None
+        fixed = index not in fit.coordinates.free
+        if ends := candidate.intervals.get(column):
+            interval = units.from_si(column, ends[0]), units.from_si(column, ends[1])
+        estimate = Estimate(value, units.unit_of(column), interval95=interval, fixed=fixed)
+        estimates[display_name(column)] = estimate
     return estimates
 
 
@@ -689,24 +655,24 @@ def _tracks(
     told = factors(problem, fit) if least_squares else [None] * len(observation.tracks)
     each = zip(observation.tracks, fit.nuisances, fit.residual, told, strict=True)
     for track, nuisances, residual, factor in each:
-        amounts, errors, points = nuisances.amounts, nuisances.errors, track.where_observed()
+        amounts = nuisances.amounts
+        errors = nuisances.errors
+        points = track.where_observed()
         ramp_east, ramp_north = (amounts.get(name, 0.0) for name in RAMP)
         # The ramp is zero at the mean of the points that count.
-        east, north = (track.x - points.x.mean()) / 1e3, (track.y - points.y.mean()) / 1e3
-        located = (
-            np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
-        )
+        east = (track.x - points.x.mean()) / 1e3
+        north = (track.y - points.y.mean()) / 1e3
+        located = np.isfinite(track.x + track.y + track.direction.sum(axis=1))
         if track.elevation is not None:
             located &= np.isfinite(track.elevation)
         model, residuals = np.full((2, len(track.x)), np.nan)
         at_points = deformation_of(problem.model.sources, [track.select(located)], units.origin)
         model[located] = at_points(torch.from_numpy(fit.values)[None])[0].numpy()
         residuals[track.observed] = residual
+        sill = 0.0 if track.noise is None else track.noise.sill
         results[track.name] = TrackResult(
             rms=float(np.sqrt(np.mean(residual**2))),
-            error=math.sqrt(
-                np.mean(points.error**2) + (0.0 if track.noise is None else track.noise.sill)
-            ),
+            error=math.sqrt(np.mean(points.error**2) + sill),
             offset=amounts.get("offset", 0.0),
             n=track.size,
             offset_error=errors.get("offset"),
@@ -727,8 +693,9 @@ def _remarks(
     fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares: bool
 ) -> Iterator[str]:
     if not shows_source(problem, fit):
-        without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
-        both = f"the reduced χ² is {fit.chi2_reduced:.4g} with the source and {without:.4g} without"
+        points = problem.model.points - problem.weighting.nuisances
+        none = problem.chi2_without_source / points
+        both = f"the reduced χ² is {fit.chi2_reduced:.4g} with the source and {none:.4g} without"
         yield (
             f"by BIC the observation shows no source: {both}; its parameters are not meaningful."
             " Its position is that of the largest noise: an interval of an amplitude that leaves"
@@ -806,20 +773,17 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
     """
     _, _, information = problem.normal_equations(torch.from_numpy(fit.at)[None], torch.arange(1))
     fit = replace(fit, covariance=covariances(information[0]).numpy())
-    errors, values = standard_errors(fit), np.abs(fit.values[fit.coordinates.free])
-    uncertain = [
-        number
-        for number, parameter in enumerate(
-            fit.coordinates.parameters[index] for index in fit.coordinates.free
-        )
-        if (parameter.logarithmic or parameter.linear) and errors[number] > values[number]
-    ]
+    errors = standard_errors(fit)
+    values = np.abs(fit.values[fit.coordinates.free])
+    uncertain = list[int]()
+    for number, index in enumerate(fit.coordinates.free):
+        parameter = fit.coordinates.parameters[index]
+        if (parameter.logarithmic or parameter.linear) and errors[number] > values[number]:
+            uncertain.append(number)
     strong = np.abs(correlations(fit)[np.ix_(uncertain, uncertain)]) > ALIKE
-    return [
-        display_name(fit.coordinates.names[number])
-        for number, row in zip(uncertain, strong, strict=True)
-        if row.sum() > 1  # with itself it always is
-    ]
+    rows = zip(uncertain, strong, strict=True)
+    shared = [number for number, row in rows if row.sum() > 1]  # with itself it always is
+    return [display_name(fit.coordinates.names[number]) for number in shared]
 
 
 # Inversions by least squares alone.
@@ -829,18 +793,18 @@ def by_least_squares(
     observation: Observation, options: InvertOptions, tables: Tables
 ) -> list[Inversion]:
     """An observation inverted for each of the sources, the best by AICc first."""
-    quantities: Quantities = (
-        in_degrees(tables["quantities"]) if options.degrees else tables["quantities"]
-    )
+    quantities: Quantities = tables["quantities"]
+    quantities = in_degrees(quantities) if options.degrees else quantities
     units = Units(quantities, options.centre or centre_of(observation))
-    sources = options.sources
-    candidates = [
-        Candidate(text, sources_named(text, tables["generators"]), units) for text in sources
-    ]
-    names = [display_name(column) for candidate in candidates for column in candidate.columns]
+    candidates = list[Candidate]()
+    names = list[str]()
+    for text in options.sources:
+        candidate = Candidate(text, sources_named(text, tables["generators"]), units)
+        candidates.append(candidate)
+        names += map(display_name, candidate.columns)
+    others = names if len(candidates) > 1 else ()
     inversions = [
-        estimate_sources(observation, candidate, options, others=names if len(sources) > 1 else ())
-        for candidate in candidates
+        estimate_sources(observation, candidate, options, others=others) for candidate in candidates
     ]
     if len(inversions) == 1:
         return inversions

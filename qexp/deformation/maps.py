@@ -61,7 +61,8 @@ class Stations:
 
 def stations_of(map: Maps, values: Array) -> Stations:
     """The components of stations, which are at one place, put together; values: (point,)."""
-    direction, names = map.track.direction, map.track.station
+    direction = map.track.direction
+    names = map.track.station
     positions, first, owners = np.unique(
         map.positions, axis=0, return_index=True, return_inverse=True
     )
@@ -71,11 +72,8 @@ def stations_of(map: Maps, values: Array) -> Stations:
     # Both horizontal components must be there, since neither lies along an axis of the map.
     counts[:, :2] = counts[:, :2].sum(axis=1, keepdims=True) / 2
     vectors[counts < 0.99] = np.nan
-    return Stations(
-        positions,
-        vectors,
-        [""] * len(first) if names is None else [str(names[index]) for index in first],
-    )
+    named = [""] * len(first) if names is None else names[first].tolist()
+    return Stations(positions, vectors, named)
 
 
 def _name_stations(
@@ -185,17 +183,13 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
         hidden = located.select(~located.observed)
         if 0 < len(hidden.x) <= MOST_DOTS:
-            axis.scatter(
-                hidden.x / 1000,
-                hidden.y / 1000,
-                color="0.6",
-                **_squares(axis, located.x, located.y),
-            )
+            squares = _squares(axis, located.x, located.y)
+            axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.6", **squares)
         _draw_map(axis, map, map.data, scale)
         _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
             _name_stations(axis, map, scale)
-        else:
+        elif track.instrument.line_of_sight:
             _mark_flight(axis, map.track.direction, map.track.look)
     _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "displacement "))
     add_title(figure, title)
@@ -209,14 +203,25 @@ def _grid(
     for colour bars whose labels have some lines.
     """
     west, east, south, north = frame
-    wide, tall = east - west, north - south
+    wide = east - west
+    tall = north - south
     longer = IN_COLUMN if narrow() else PANEL
     width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
-        count, columns, width, height, ACROSS / (2 if narrow() else 1), DOWN if fold else DOWN / 3,
-        left=LEFT, bottom=BOTTOM + BARS + LINE * (lines - 1), top=0.6, fold=fold, square=True,
-    )  # fmt: skip
-    shades, degrees = _shades(observation.tracks, frame), geographic(observation.crs)
+        count,
+        columns,
+        width,
+        height,
+        ACROSS / (2 if narrow() else 1),
+        DOWN if fold else DOWN / 3,
+        left=LEFT,
+        bottom=BOTTOM + BARS + LINE * (lines - 1),
+        top=0.6,
+        fold=fold,
+        square=True,
+    )
+    shades = _shades(observation.tracks, frame)
+    degrees = geographic(observation.crs)
     for axis in axes:
         axis.set(xlim=(west, east), ylim=(south, north), aspect="equal", facecolor=GROUND)
         if shades is not None:
@@ -240,17 +245,22 @@ def _colour_bar(
 
     height = float(figure.get_figheight())
     boxes = [axis.get_position() for axis in axes]
-    left, right = min(box.x0 for box in boxes), max(box.x1 for box in boxes)
+    left = min(box.x0 for box in boxes)
+    right = max(box.x1 for box in boxes)
     room = right - left
     if room * float(figure.get_figwidth()) > sized(4):  # no longer than is needed to read it
-        left, right = left + room / 5, right - room / 5
+        left = left + room / 5
+        right = right - room / 5
     bar_axis = figure.add_axes(
         (left, sized(BARS - 0.15 + LINE * (lines - 1)) / height, right - left, sized(0.11) / height)
     )
     bar = figure.colorbar(
-        scale.colours, cax=bar_axis, orientation="horizontal", extend=scale.pointed,
+        scale.colours,
+        cax=bar_axis,
+        orientation="horizontal",
+        extend=scale.pointed,
         ticks=MaxNLocator(5 if room > 0.3 else 3, steps=[1, 2, 5, 10]),
-    )  # fmt: skip
+    )
     bar.set_label(words, fontsize=small(), labelpad=2)
     bar.ax.tick_params(labelsize=small(), pad=2)
 
@@ -259,9 +269,8 @@ def _towards(maps: Sequence[Maps], unit: str, what: str = "") -> str:
     """What the colours are, the component that they show, and what has none, as short as a narrow
     figure needs it.
     """
-    flat = any(
-        np.isnan(stations_of(map, map.data).vectors[:, 2]).any() for map in maps if map.stations
-    )
+    vectors = [stations_of(map, map.data).vectors for map in maps if map.stations]
+    flat = any(np.isnan(of_map[:, 2]).any() for of_map in vectors)
     words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
     seen = words.get(frozenset(map.stations for map in maps), "toward the satellite, or up")
     return f"{seen} ({unit}); black: no vertical" if flat else f"{what}{seen} ({unit})"
@@ -289,11 +298,11 @@ def frame_of(drawn: Sequence[tuple[Maps, Array, Scale]]) -> Frame:
     frame = _frame(points)
     arrows = [(stations_of(map, values), scale) for map, values, scale in drawn if map.stations]
     for _ in range(10 if arrows else 0):  # as a wider map has longer arrows
-        tips = [
-            of.positions + _length(frame[:2], scale) * np.nan_to_num(of.vectors[:, :2])
-            for of, scale in arrows
-        ]
-        frame = _frame(np.concatenate([points, *tips]))
+        tips = [points]
+        for stations, scale in arrows:
+            moved = np.nan_to_num(stations.vectors[:, :2])
+            tips.append(stations.positions + _length(frame[:2], scale) * moved)
+        frame = _frame(np.concatenate(tips))
     return frame
 
 
@@ -367,36 +376,35 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
         _draw_points(axis, map, values, scale)
         return
     stations = stations_of(map, values)
-    positions, vectors = stations.positions, stations.vectors
+    positions = stations.positions
+    vectors = stations.vectors
     outlined: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.6, "zorder": 3}
-    up = np.isfinite(vectors[:, 2])
-    axis.scatter(
-        positions[~up, 0], positions[~up, 1], sized(8), NOT_MEASURED, linewidths=0, zorder=3
-    )
+    measured = np.isfinite(vectors[:, 2])
+    flat = positions[~measured]
+    uplift = scale.factor * vectors[measured, 2]
+    axis.scatter(flat[:, 0], flat[:, 1], sized(8), NOT_MEASURED, linewidths=0, zorder=3)
     colours = {**_coloured(scale.colours), **outlined}
-    axis.scatter(
-        positions[up, 0], positions[up, 1], sized(18), scale.factor * vectors[up, 2], **colours
-    )
+    east, north = positions[measured].T
+    axis.scatter(east, north, sized(18), uplift, **colours)
     moved = np.isfinite(vectors[:, :2]).all(axis=1)
     if scale.longest <= 0 or not moved.any():
         return
     arrows = axis.quiver(
-        *positions[moved].T, *vectors[moved, :2].T, angles="xy", scale_units="xy",
+        *positions[moved].T,
+        *vectors[moved, :2].T,
+        angles="xy",
+        scale_units="xy",
         scale=1 / _length(axis.get_xlim(), scale),
-        width=sized(0.02), units="inches", color="0.1", zorder=2,
-    )  # fmt: skip
+        width=sized(0.02),
+        units="inches",
+        color="0.1",
+        zorder=2,
+    )
     words, step = _key(scale)
     (_, low), (right, high) = _box_of_key(axis, map, values, scale)[[0, -1]]
-    axis.quiverkey(
-        arrows,
-        right - ARROW * step / scale.longest,
-        (low + high) / 2,
-        step,
-        words,
-        labelpos="W",
-        labelsep=0.05,
-        fontproperties={"size": small()},
-    )
+    place = right - ARROW * step / scale.longest, (low + high) / 2
+    font = {"size": small()}
+    axis.quiverkey(arrows, *place, step, words, labelpos="W", labelsep=0.05, fontproperties=font)
 
 
 def _key(scale: Scale) -> tuple[str, float]:
@@ -416,16 +424,14 @@ def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
     words, step = _key(scale)
     inches = axis.get_window_extent().width / axis.figure.dpi
     wide = ARROW * step / scale.longest + sized(0.05 + 0.07 * len(words)) / inches
-    taken = axis.transAxes.inverted().transform(
-        axis.transData.transform(_along_arrows(axis, map, values, scale))
-    )
-    taken = np.concatenate([taken, BAR])
+    arrows = axis.transData.transform(_along_arrows(axis, map, values, scale))
+    taken = np.concatenate([axis.transAxes.inverted().transform(arrows), BAR])
     corners = [(0.96 - wide, 0.02), (0.96 - wide, 0.86), (0.04, 0.86)]
     boxes = [Bbox.from_bounds(*corner, wide, 0.12) for corner in corners]
     box = min(boxes, key=lambda box: box.padded(0.03).count_contains(taken))
-    return np.stack(
-        np.meshgrid(np.linspace(box.x0, box.x1, 8), np.linspace(box.y0, box.y1, 3)), -1
-    ).reshape(-1, 2)
+    x = np.linspace(box.x0, box.x1, 8)
+    y = np.linspace(box.y0, box.y1, 3)
+    return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
 
 
 def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
@@ -445,13 +451,10 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
         "width": 0.016,
         "clip_on": False,
     }
-    axis.quiver(
-        [0.91], [0.88], [0.34 * size], [0.0], angles=[90 - heading], pivot="middle", **settings
-    )
-    bare: dict[str, Any] = {"headwidth": 1, "headlength": 0, "headaxislength": 0}
-    axis.quiver(
-        [0.91], [0.88], [0.13 * size], [0.0], angles=[look], pivot="tail", **bare, **settings
-    )
+    flight: dict[str, Any] = {"angles": [90 - heading], "pivot": "middle", **settings}
+    axis.quiver([0.91], [0.88], [0.34 * size], [0.0], **flight)
+    bare: dict[str, Any] = {"headwidth": 1, "headlength": 0, "headaxislength": 0, **settings}
+    axis.quiver([0.91], [0.88], [0.13 * size], [0.0], angles=[look], pivot="tail", **bare)
 
 
 def _draw_scale_bar(axis: Axes) -> None:
@@ -460,26 +463,15 @@ def _draw_scale_bar(axis: Axes) -> None:
 
     (west, east), (south, north) = axis.get_xlim(), axis.get_ylim()
     length = _round_below((east - west) / 4)
-    start, level = west + 0.06 * (east - west), south + 0.06 * (north - south)
+    start = west + 0.06 * (east - west)
+    level = south + 0.06 * (north - south)
     halo = [withStroke(linewidth=sized(3), foreground=GROUND)]
-    axis.plot(
-        [start, start + length],
-        [level] * 2,
-        color="black",
-        linewidth=sized(2),
-        path_effects=halo,
-        zorder=5,
-    )
-    axis.text(
-        start,
-        level + 0.02 * (north - south),
-        f"{length:g} km" if length >= 1 else f"{1000 * length:g} m",
-        ha="left",
-        va="bottom",
-        fontsize=small(),
-        path_effects=halo,
-        zorder=5,
-    )
+    settings: dict[str, Any] = {"path_effects": halo, "zorder": 5}
+    ends = [start, start + length]
+    axis.plot(ends, [level] * 2, color="black", linewidth=sized(2), **settings)
+    words = f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"
+    place = start, level + 0.02 * (north - south)
+    axis.text(*place, words, ha="left", va="bottom", fontsize=small(), **settings)
 
 
 def _round_below(length: float) -> float:
@@ -522,13 +514,12 @@ def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:
     best = best.thinned(MOST_DOTS, np.random.default_rng(0))
     west, east, south, north = (1000 * edge for edge in frame)
     step = max(east - west, north - south) / LIGHT_CELLS
-    places = np.meshgrid(
-        np.arange(west + step / 2, east, step), np.arange(south + step / 2, north, step)
-    )
-    up, across = np.gradient(
-        griddata((best.x, best.y), best.elevation, tuple(places), "cubic", rescale=True), step
-    )
-    normals = np.stack([-across, -up, np.ones_like(up)], axis=-1)
+    x = np.arange(west + step / 2, east, step)
+    y = np.arange(south + step / 2, north, step)
+    places = tuple(np.meshgrid(x, y))
+    ground = griddata((best.x, best.y), best.elevation, places, "cubic", rescale=True)
+    slope_north, slope_east = np.gradient(ground, step)
+    normals = np.stack([-slope_east, -slope_north, np.ones_like(ground)], axis=-1)
     light = LightSource(*LIGHT).direction
     # Not LightSource.hillshade: that stretches any ground to black and white, a plain's noise, too.
     change = normals @ light / np.linalg.norm(normals, axis=-1) - light[2]
@@ -540,13 +531,13 @@ def _draw_graticule(axis: Axes, degrees: pyproj.Transformer) -> None:
     """Meridians and parallels, and where they meet the lower and the left edge their degrees."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    x, y = np.linspace(*axis.get_xlim(), 30), np.linspace(*axis.get_ylim(), 30)
-    across, up = np.meshgrid(1000 * x, 1000 * y)
-    longitude, latitude = degrees.transform(across, up)
+    x = np.linspace(*axis.get_xlim(), 30)
+    y = np.linspace(*axis.get_ylim(), 30)
+    longitude, latitude = degrees.transform(*np.meshgrid(1000 * x, 1000 * y))
     longitude, (south, north) = np.unwrap(longitude, period=360), latitude[[0, -1], 0]
     parallels = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(south, north))
     parallels = parallels[(parallels >= south) & (parallels <= north)]
-    for ticked, values, field, at_edge, along, sides in (
+    for ticked, values, field, at_edge, edge, sides in (
         (axis.xaxis, _ticks_across(axis, longitude[0], 2), longitude, longitude[0], x, "EW"),
         (axis.yaxis, parallels, latitude, latitude[:, 0], y, "NS"),
     ):
@@ -554,12 +545,11 @@ def _draw_graticule(axis: Axes, degrees: pyproj.Transformer) -> None:
             axis.contour(
                 x, y, field, values, colors="0.3", linewidths=sized(0.4), alpha=0.5, zorder=1.8
             )
-        places = np.interp(values, at_edge, along)
-        words = dict(
-            zip(places.tolist(), _in_degrees((values + 180) % 360 - 180, sides), strict=True)
-        )
+        places = np.interp(values, at_edge, edge)
+        numbers = _in_degrees((values + 180) % 360 - 180, sides)
+        words = dict(zip(places.tolist(), numbers, strict=True))
         ticked.set_ticks(places)
-        ticked.set_major_formatter(FuncFormatter(lambda at, _, words=words: words.get(at, "")))
+        ticked.set_major_formatter(FuncFormatter(lambda x, _, words=words: words.get(x, "")))
 
 
 def _in_degrees(values: Array, sides: str) -> list[str]:
@@ -584,9 +574,8 @@ def _label(axis: Axes, heading: str, left: bool, lowest: bool, row: str = "") ->
     axis.set_title(heading, fontsize=sized(9))
     axis.spines[["top", "right"]].set_visible(True)
     axis.tick_params(labelsize=small(), labelleft=left, labelbottom=lowest)
-    axis.set_ylabel(
-        "\n".join(filter(None, [row, axis.get_ylabel()])) if left else "", fontsize=sized(9)
-    )
+    words = "\n".join(filter(None, [row, axis.get_ylabel()]))
+    axis.set_ylabel(words if left else "", fontsize=sized(9))
     axis.set_xlabel(axis.get_xlabel() if lowest else "")
 
 
@@ -600,29 +589,29 @@ def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
     from matplotlib.ticker import MaxNLocator
 
     inches, (west, east) = axis.get_window_extent().width / axis.figure.dpi, axis.get_xlim()
-    beyond = sized(ACROSS / (4 if narrow() else 2) - 0.04)
+    margin = sized(ACROSS / (4 if narrow() else 2) - 0.04)
     most = max(int(inches / sized(0.55 + 0.07 * more)), 2)
     candidates = []
     for bins in range(1, most + 3):
-        ticks = np.asarray(
-            MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10]).tick_values(*values[[0, -1]])
-        )
+        locator = MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10])
+        ticks = np.asarray(locator.tick_values(*values[[0, -1]]))
         ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
-        at = np.interp(ticks, values, np.linspace(west, east, len(values)))
+        places = np.interp(ticks, values, np.linspace(west, east, len(values)))
         halves = sized(0.036) * np.array([len(f"{tick:g}") + more for tick in ticks])
-        to_edge = np.minimum(at - west, east - at) * inches / (east - west)
-        inside = to_edge >= np.maximum(halves - beyond, 0)
+        to_edge = np.minimum(places - west, east - places) * inches / (east - west)
+        fits = to_edge >= np.maximum(halves - margin, 0)
         for step in (1, 2):
-            apart = np.diff(at[inside][::step]) * inches / (east - west) >= 2 * halves.max(
-                initial=0
-            )
-            candidates += [ticks[inside][::step]] * bool(apart.all())
+            gaps = np.diff(places[fits][::step]) * inches / (east - west)
+            apart = gaps >= 2 * halves.max(initial=0)
+            candidates += [ticks[fits][::step]] * bool(apart.all())
     return max((ticks for ticks in candidates if len(ticks) <= most), key=len)
 
 
 # Maps of an observation, of the model that explains it, and of what is left, track by track.
 
-SYMBOLS = {"data": "observed", "model": "model", "residual": "residual"}
+SHOWN = {"data": "observed", "model": "model", "residual": "residual"}
+CROSS = (("white", 2.6), ("black", 1.2))
+"""Colours and widths of the lines of the cross of a source, one over the other."""
 
 
 @dataclass(frozen=True)
@@ -675,45 +664,29 @@ def inversion_maps(
     shown = _scale_over(maps, ("data", "model"))
     left = _scale_over(maps, ("residual",))
     scales = {"data": shown, "model": shown, "residual": left}
-    frame = frame_of(
-        [(map, getattr(map, what), scale) for map in maps for what, scale in scales.items()]
-    )
+    drawn = [(map, getattr(map, what), scales[what]) for map, what in product(maps, scales)]
+    frame = frame_of(drawn)
     words = _towards(maps, shown.unit)
     # beside the other bar there is no room
     words = words.replace("; ", ";\n") if narrow() else words
     lines = 1 + words.count("\n")
-    figure, axes = _grid(
-        len(SYMBOLS) * len(maps), len(SYMBOLS), frame, observation, fold=False, lines=lines
-    )
-    for index, (axis, (map, what)) in enumerate(zip(axes, product(maps, SYMBOLS), strict=True)):
+    count = len(SHOWN) * len(maps)
+    figure, axes = _grid(count, len(SHOWN), frame, observation, fold=False, lines=lines)
+    for index, (axis, (map, what)) in enumerate(zip(axes, product(maps, SHOWN), strict=True)):
         scale = scales[what]
         _draw_map(axis, map, getattr(map, what), scale)
-        heading = f"{SYMBOLS[what]},\nless {less}" if less and what == "data" else SYMBOLS[what]
-        _label(
-            axis,
-            heading if index < len(SYMBOLS) else "",
-            *place_of(axis, len(axes)),
-            map.track.name,
-        )
-        for east, north in sources:
-            for colour, width in (("white", 2.6), ("black", 1.2)):
-                axis.plot(
-                    east,
-                    north,
-                    "+",
-                    color=colour,
-                    markersize=sized(7 + width),
-                    mew=sized(width),
-                    zorder=4,
-                )
+        heading = f"{SHOWN[what]},\nless {less}" if less and what == "data" else SHOWN[what]
+        heading = heading if index < len(SHOWN) else ""
+        _label(axis, heading, *place_of(axis, len(axes)), map.track.name)
+        for (east, north), (colour, width) in product(sources, CROSS):
+            sizes: dict[str, Any] = {"markersize": sized(7 + width), "mew": sized(width)}
+            axis.plot(east, north, "+", color=colour, zorder=4, **sizes)
         if map.stations and what == "data":
             _name_stations(axis, map, scale, sources)
-    columns = [
-        [axis for number, axis in enumerate(axes) if (number % 3 == 2) == last]
-        for last in (False, True)
-    ]
-    _colour_bar(figure, columns[0], shown, words, lines)
-    _colour_bar(figure, columns[1], left, f"residual ({left.unit})", lines)
+    residuals = axes[2::3]
+    others = [axis for axis in axes if axis not in residuals]
+    _colour_bar(figure, others, shown, words, lines)
+    _colour_bar(figure, residuals, left, f"residual ({left.unit})", lines)
     add_title(figure, title)
     return figure
 
@@ -725,7 +698,8 @@ def residual_maps(
     `inversion_maps`.
     """
     maps = [map for _, of_candidate in candidates for map in of_candidate]
-    columns, scale = len(candidates[0][1]), _scale_over(maps, ("residual",))
+    columns = len(candidates[0][1])
+    scale = _scale_over(maps, ("residual",))
     frame = frame_of([(map, map.residual, scale) for map in maps])
     figure, axes = _grid(len(maps), columns, frame, observation, fold=False)
     for index, (axis, map) in enumerate(zip(axes, maps, strict=True)):
@@ -743,10 +717,11 @@ def _scale_over(maps: Sequence[Maps], kinds: Sequence[str]) -> Scale:
     from matplotlib.colors import Normalize
 
     shown = [(map, getattr(map, what)) for map in maps for what in kinds]
-    vectors = [stations_of(map, values).vectors for map, values in shown if map.stations]
-    longest = max(
-        (float(np.hypot(*np.nan_to_num(of[:, :2]).T).max(initial=0)) for of in vectors), default=0.0
-    )
+    longest = 0.0
+    for map, values in shown:
+        if map.stations:
+            moved = np.nan_to_num(stations_of(map, values).vectors[:, :2])
+            longest = max(longest, float(np.hypot(*moved.T).max(initial=0)))
     reach, unit, factor = scale_of([values for _, values in shown])
     pointed = extend(factor * np.concatenate([values for _, values in shown]), -reach, reach)
     return Scale(unit, factor, ScalarMappable(Normalize(-reach, reach), "RdBu_r"), longest, pointed)
@@ -778,25 +753,20 @@ def draw_semivariograms(estimates: Mapping[str, NoiseEstimate], title: str) -> F
 
 
 def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
-    measured, best = estimate.measured, estimate.best
+    measured = estimate.measured
+    best = estimate.best
     far = measured.longest
-    top = 1e6 * max(
-        float(measured.value.max()), best.nugget + best.sill if estimate.levels_off else 0.0
-    )
+    top = float(measured.value.max())
+    top = 1e6 * (max(top, best.nugget + best.sill) if estimate.levels_off else top)
     distance = np.linspace(0, far, 300)
     for index, noise in enumerate(estimate.fits.values()):
         colour, line = ("0.6", "--") if index else (COLOURS[1], "-")
         # Of each track another type may fit best: the titles say which.
-        fits, label = 1e6 * model(distance, noise), "other model" if index else "best model"
+        fits = 1e6 * model(distance, noise)
+        label = "other model" if index else "best model"
         axis.plot(distance / 1000, fits, line, color=colour, linewidth=sized(1.5), label=label)
-    axis.plot(
-        measured.distance / 1000,
-        1e6 * measured.value,
-        "o",
-        color=COLOURS[0],
-        markersize=sized(4),
-        label="data",
-    )
+    points = measured.distance / 1000, 1e6 * measured.value
+    axis.plot(*points, "o", color=COLOURS[0], markersize=sized(4), label="data")
     settings: dict[str, Any] = {"color": "0.45", "linewidth": sized(0.8), "linestyle": ":"}
     sill = f"sill {1e6 * best.sill:.3g} mm², range {best.range / 1000:.3g} km"
     levels = {f"nugget {1e6 * best.nugget:.2g} mm²": best.nugget}
@@ -804,11 +774,8 @@ def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
         levels["nugget + sill"] = best.nugget + best.sill
         axis.axvline(best.range / 1000, **settings)
     for number, level in enumerate(levels.values()):
-        axis.axhline(
-            1e6 * level,
-            **settings,
-            label="nugget, nugget + sill, range" if number == 0 and len(levels) > 1 else None,
-        )
+        names = "nugget, nugget + sill, range" if number == 0 and len(levels) > 1 else None
+        axis.axhline(1e6 * level, **settings, label=names)
     axis.set_xlim(0, far / 1000)
     axis.set_ylim(0, 1.12 * top)
     words = [

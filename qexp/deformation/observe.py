@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from qexp.observations.noise import (
     MOST_CORRELATED,
     NoiseEstimate,
     SignalFree,
-    beyond,
     declared,
+    in_rectangle,
+    out_of_circle,
     with_noise,
-    within,
 )
 from qexp.observations.observation import (
     CorrelatedNoise,
@@ -62,26 +63,27 @@ class Observed:
 def observe(
     sources: Sequence[Path],
     options: ObserveOptions,
-    to: Path | None = None,
+    target: Path | None = None,
     figures: Sequence[Path] = (),
 ) -> Observed:
     """Read files of satellite tracks and of GNSS stations as one observation, and write it.
 
-    to       the observation file; None: it is not written
+    target   the observation file; None: it is not written
     figures  the map of the tracks in each format; semivariograms are drawn beside it, with `_noise`
              behind the name
     Raises QexpError before anything is written.
     """
     require_width(options.width)
-    require_targets(
-        to, [path for figure in figures for path in pictures_of(figure)], options.overwrite
-    )
+    pictures = chain.from_iterable(map(pictures_of, figures))
+    require_targets(target, [*pictures], options.overwrite)
     requests = requests_of(sources, options)
     readings, units = _read(requests, options.crs)
     _require_one_error(readings, options)
     if options.name is None:
         readings = _distinct_names(readings)
-    units_by_track = {track.name: units[key] for key in units for track in readings[key].tracks}
+    units_by_track = dict[str, ReadOptions]()
+    for key, of_file in units.items():
+        units_by_track |= {track.name: of_file for track in readings[key].tracks}
     observation = in_one_system(readings, options.crs)
     require_sound(observation, _sources(readings))
     require_overlap(observation)
@@ -90,32 +92,32 @@ def observe(
     observation, estimates = with_noises(
         observation, options, lambda: _points(readings, observation)
     )
-    sizes = [
-        reading.size or len(track.x) for reading in readings.values() for track in reading.tracks
-    ]
-    if (plan := requests[0].options.reduction) is not None:  # the same for all files
+    sizes = list[int]()
+    warnings = list[str]()
+    for path, reading in readings.items():
+        sizes += [reading.size or len(track.x) for track in reading.tracks]
+        warnings += [f"{path}: {text}" for text in reading.warnings]
+    plan = requests[0].options.reduction  # the same for all files
+    if plan is not None:
         plan_here = plan.in_system(observation.crs)
         means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
         observation = replace(observation, tracks=means)
-    warnings = [
-        f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings
-    ]
     warnings += [*_tiny_errors(readings), *twice, *_unlike(observation, units_by_track)]
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]
     warnings += _unusual_headings(options, summaries)
-    warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
+    for name, estimate in estimates.items():
+        warnings += _doubts(name, estimate)
     warnings += [*_cells_of_noise(observation, plan), *_too_many_correlated(observation)]
     files = []
-    if to is not None:
-        counts = [
-            f"{track.name}: {track.points:,} points count, {track.masked:,} do not"
-            for track in summaries
+    if target is not None:
+        lines = [
+            f"{one.name}: {one.points:,} points count, {one.masked:,} do not" for one in summaries
         ]
-        write_observation(observation, to, options.history, "\n".join(counts + warnings))
-        files.append(to)
+        write_observation(observation, target, options.history, "\n".join(lines + warnings))
+        files.append(target)
     for figure in figures:
-        title = to.name if to is not None else _sources(readings)
+        title = target.name if target is not None else _sources(readings)
         files += draw(observation, estimates, figure, title, options)
     return Observed(observation, summaries, warnings, files, estimates)
 
@@ -134,21 +136,18 @@ def _read(
         path = request.path
         reader = request.reader
         options = request.options
-        key = str(request.path)
+        key = str(path)
         if files[path] > 1 and options.variable is not None:
-            options, key = (
-                replace(options, name=options.name or options.variable),
-                f"{path}, '{options.variable}'",
-            )
+            key = f"{path}, '{options.variable}'"
+            options = replace(options, name=options.name or options.variable)
         if key in readings:
             raise QexpError(f"{key} is given twice")
         reading = reader.read(path, options)
         if "north" in reader.takes:
             reading = by_north(reading, options.north, crs)
         if reading.look is not None:
-            reading = replace(
-                reading, tracks=tuple(replace(track, look=reading.look) for track in reading.tracks)
-            )
+            tracks = (replace(track, look=reading.look) for track in reading.tracks)
+            reading = replace(reading, tracks=tuple(tracks))
         readings[key] = reading
         if "unit" in reader.takes:
             units[key] = options
@@ -163,20 +162,17 @@ def _distinct_names(readings: Mapping[str, Reading]) -> dict[str, Reading]:
     paths = {path: Path(path).absolute() for path in readings}
     apart = dict(readings)
     for name in [name for name, count in files.items() if count > 1]:
-        sharing = [
-            path
-            for path, reading in readings.items()
-            if name in [track.name for track in reading.tracks]
-        ]
+        sharing = list[str]()
+        for path, reading in readings.items():
+            if any(track.name == name for track in reading.tracks):
+                sharing.append(path)
         ways = [tuple(reversed(paths[path].with_suffix("").parts)) for path in sharing]
-        level = next(
-            (parts for parts in zip(*ways, strict=False) if len(set(parts)) == len(parts)), None
-        )
-        for path, part in zip(sharing, level or (), strict=False):
-            tracks = (
-                replace(track, name=f"{part}_{name}") if track.name == name else track
-                for track in apart[path].tracks
-            )
+        levels = (parts for parts in zip(*ways, strict=False) if len(set(parts)) == len(parts))
+        for path, part in zip(sharing, next(levels, ()), strict=False):
+            tracks = [*apart[path].tracks]
+            for index, track in enumerate(tracks):
+                if track.name == name:
+                    tracks[index] = replace(track, name=f"{part}_{name}")
             apart[path] = replace(apart[path], tracks=tuple(tracks))
     return apart
 
@@ -185,23 +181,19 @@ def _points(readings: Mapping[str, Reading], observation: Observation) -> Mappin
     """Points of the tracks that their readers have reduced, by name, in the system of the
     observation.
     """
-    drawn = {
-        path: replace(reading, tracks=(reading.points(),))
-        for path, reading in readings.items()
-        if reading.points is not None
-    }
-    return (
-        {track.name: track for track in in_one_system(drawn, observation.crs).tracks}
-        if drawn
-        else {}
-    )
+    drawn = dict[str, Reading]()
+    for path, reading in readings.items():
+        if reading.points is not None:
+            drawn[path] = replace(reading, tracks=(reading.points(),))
+    tracks = in_one_system(drawn, observation.crs).tracks if drawn else ()
+    return {track.name: track for track in tracks}
 
 
-def require_targets(to: Path | None, pictures: Sequence[Path], overwrite: bool) -> None:
+def require_targets(target: Path | None, pictures: Sequence[Path], overwrite: bool) -> None:
     """Raises QexpError for files that must not be written."""
-    if to is not None and to.suffix.lower() not in (".nc", ".nc4"):
-        raise QexpError(f"`to={to}`: an observation file is NetCDF; let its name end in .nc")
-    for path in ([] if to is None else [to]) + [*pictures]:
+    if target is not None and target.suffix.lower() not in (".nc", ".nc4"):
+        raise QexpError(f"`to={target}`: an observation file is NetCDF; let its name end in .nc")
+    for path in ([] if target is None else [target]) + [*pictures]:
         if path.exists() and not overwrite:
             raise QexpError(
                 f"{path} exists already; choose another name, or replace it with `overwrite=True`"
@@ -229,8 +221,11 @@ LEAST_ERROR = 5e-5
 def _tiny_errors(readings: Mapping[str, Reading]) -> Iterator[str]:
     for path, reading in readings.items():
         for track in (track.where_observed() for track in reading.tracks):
+            if not track.size or track.instrument.unit != "m":
+                continue
             of_one = track.error if track.count is None else track.error * np.sqrt(track.count)
-            if track.size and (error := float(np.median(of_one))) < LEAST_ERROR:
+            error = float(np.median(of_one))
+            if error < LEAST_ERROR:
                 yield (
                     f"{path}: the errors are {1e3 * error:.2g} mm, less than any that are measured;"
                     " they count in the unit of the displacements; of variances, write the square"
@@ -243,23 +238,22 @@ def _unlike(observation: Observation, units: Mapping[str, ReadOptions]) -> Itera
 
     units  of the files of tracks, by the tracks' names; not of those that have units of their own
     """
-    largest = {
-        track.name: float(np.abs(track.where_observed().displacement).max(initial=0.0))
-        for track in observation.tracks
-    }
+    tracks = [track.where_observed() for track in observation.tracks]
+    tracks = [track for track in tracks if track.instrument.unit == "m"]
+    largest = {track.name: float(np.abs(track.displacement).max(initial=0.0)) for track in tracks}
     moved = {name: most for name, most in largest.items() if most > 0}
     if not moved:
         return
-    for track in observation.tracks:
-        if (
-            error := float(np.median(track.where_observed().error))
-        ) > DOUBTED_ERROR_RATIO * largest[track.name]:
+    for track in tracks:
+        error = float(np.median(track.error))
+        if error > DOUBTED_ERROR_RATIO * largest[track.name]:
             yield (
                 f"the errors of '{track.name}' are {error:.3g} m, but its displacements only up to"
                 f" {largest[track.name]:.3g} m; `error` counts in `unit`, of tables of `gnss` in"
                 " `gnss_unit`, and in m without these, whatever headers say"
             )
-    least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
+    least = min(moved, key=lambda name: moved[name])
+    most = max(moved, key=lambda name: moved[name])
     smaller = "mm" if moved[most] > LARGE_DISPLACEMENT else "cm"
     if most in units:
         another, metres = (units[most].with_unit(unit) for unit in (smaller, "m"))
@@ -280,11 +274,8 @@ def _unlike(observation: Observation, units: Mapping[str, ReadOptions]) -> Itera
 
 def _require_one_error(readings: Mapping[str, Reading], options: ObserveOptions) -> None:
     """Raises QexpError where one number of `error` would be of several lengths, or is of no use."""
-    used = {
-        path: reading.error_unit
-        for path, reading in readings.items()
-        if reading.error_unit is not None
-    }
+    units = {path: reading.error_unit for path, reading in readings.items()}
+    used = {path: unit for path, unit in units.items() if unit is not None}
     errors = options.error if isinstance(options.error, Sequence) else [options.error]
     if options.error is not None and not used:
         raise QexpError(
@@ -292,9 +283,10 @@ def _require_one_error(readings: Mapping[str, Reading], options: ObserveOptions)
         )
     if len(set(used.values())) > 1 and len(errors) == 1:
         words = ", ".join(f"in {unit} for {path}" for path, unit in used.items())
+        examples = [round(0.003 / METRES.get(unit, 1.0), 4) for unit in used.values()]
         raise QexpError(
             f"`error={errors[0]:g}` would count {words}; give each file its own, in order, those of"
-            f" `gnss` last: `error={[round(0.003 / METRES[unit], 4) for unit in used.values()]}`"
+            f" `gnss` last: `error={examples}`"
         )
 
 
@@ -330,20 +322,21 @@ def _cells_of_noise(observation: Observation, plan: Reduction | None) -> Iterato
     for track in observation.tracks:
         if plan is None or track.count is None:
             continue
-        if plan.criterion.passes_over(whole := float(track.where_observed().displacement.std())):
+        whole = float(track.where_observed().displacement.std())
+        deviation = _deviation(track)
+        if plan.criterion.passes_over(whole):
             yield (
                 f"all displacements of '{track.name}' have a standard deviation of {whole:.2g} m,"
                 " so that the quadtree splits no cell; its threshold is in m, such as"
                 f" `reduce=quadtree:{max(whole / 2, 1e-4):.1g}`"
             )
-        if not plan.criterion.follows(deviation := _deviation(track)):
-            continue
-        yield (
-            f"the noise of '{track.name}' has a standard deviation of {deviation:.2g} m, by which"
-            " the quadtree splits cells without a signal: they follow the noise, so that residuals"
-            " come out larger than it, by some 10 % in χ²; observe it again with a higher"
-            f" threshold, such as `reduce=quadtree:{2 * deviation:.1g}`"
-        )
+        if plan.criterion.follows(deviation):
+            yield (
+                f"the noise of '{track.name}' has a standard deviation of {deviation:.2g} m, by"
+                " which the quadtree splits cells without a signal: they follow the noise, so that"
+                " residuals come out larger than it, by some 10 % in χ²; observe it again with a"
+                f" higher threshold, such as `reduce=quadtree:{2 * deviation:.1g}`"
+            )
 
 
 def _deviation(track: Track) -> float:
@@ -359,21 +352,15 @@ def _too_many_correlated(observation: Observation) -> Iterator[str]:
     """What to do with an observation that `qexp invert` refuses, with the finest quadtree that it
     takes.
     """
-    large = [
-        track
-        for track in observation.tracks
-        if track.noise and track.noise.sill and track.size > MOST_CORRELATED
-    ]
+    noisy = [track for track in observation.tracks if track.noise and track.noise.sill]
+    large = [track for track in noisy if track.size > MOST_CORRELATED]
     if not large:
         return
-    words = ", ".join(
-        f"{track.name} has {track.size:,} points with correlated noise" for track in large
-    )
-    refused = f"{words}: `qexp invert` weighs at most {MOST_CORRELATED:,} of a track"
+    words = (f"{track.name} has {track.size:,} points with correlated noise" for track in large)
+    refused = f"{', '.join(words)}: `qexp invert` weighs at most {MOST_CORRELATED:,} of a track"
     for threshold in [step for step in THRESHOLDS_TO_TRY if step > max(map(_deviation, large))]:
-        most = max(
-            reduced_points(track, reduction(f"quadtree:{threshold:g}")).size for track in large
-        )
+        finest = reduction(f"quadtree:{threshold:g}")
+        most = max(reduced_points(track, finest).size for track in large)
         if most <= MOST_CORRELATED:
             yield (
                 f"{refused}; observe it again with `reduce=quadtree:{threshold:g}`, which leaves"
@@ -489,16 +476,17 @@ def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str,
 
     signal_free: SignalFree | None = None
     if options.noise_area is not None:
-        west, east, south, north = _numbers(
-            "`noise_area`", options.noise_area, "EAST0,EAST1,NORTH0,NORTH1"
-        )
+        form = "EAST0,EAST1,NORTH0,NORTH1"
+        west, east, south, north = _numbers("`noise_area`", options.noise_area, form)
         if not (west < east and south < north):
             raise QexpError(
                 "`noise_area`: write EAST0,EAST1,NORTH0,NORTH1 in m, the smaller of two first"
             )
-        signal_free = within(west, east, south, north)
+        signal_free = in_rectangle(west, east, south, north)
     if options.noise_mask is not None:
-        signal_free = beyond(*_numbers("`noise_mask`", options.noise_mask, "EAST,NORTH,RADIUS"))
+        signal_free = out_of_circle(
+            *_numbers("`noise_mask`", options.noise_mask, "EAST,NORTH,RADIUS")
+        )
     estimates = estimate_noise(tracks, signal_free, options.noise_ramp)
     return {track.name: estimate for track, estimate in zip(tracks, estimates, strict=True)}
 
@@ -546,9 +534,9 @@ class TrackSummary:
 
     @property
     def error_is_nugget(self) -> bool:
-        return self.noise is not None and math.isclose(
-            self.error**2, self.noise.nugget, rel_tol=1e-6
-        )
+        if self.noise is None:
+            return False
+        return math.isclose(self.error**2, self.noise.nugget, rel_tol=1e-6)
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -566,23 +554,19 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
     if track.instrument.line_of_sight:
         mean = observed.direction.mean(axis=0, keepdims=True)
         incidence, heading = (float(angle[0]) for angle in angles_of(mean, track.look))
-        turn = (
-            0.0
-            if crs is None
-            else np.degrees(convergence(crs_of(crs), observed.x, observed.y)).mean()
-        )
+        turn = 0.0
+        if crs is not None:
+            turn = np.degrees(convergence(crs_of(crs), observed.x, observed.y)).mean()
         true_heading = float((heading + turn + 180) % 360 - 180)
-    east, north = (
-        (float(values.min()), float(values.max())) for values in (observed.x, observed.y)
-    )
+    stations = None if observed.station is None else observed.station.tolist()
     return TrackSummary(
         track.name,
         track.kind,
         observed.size,
         averaged,
         max(size - (averaged or observed.size), 0),
-        east,
-        north,
+        (float(observed.x.min()), float(observed.x.max())),
+        (float(observed.y.min()), float(observed.y.max())),
         incidence,
         heading,
         true_heading,
@@ -590,7 +574,7 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
         float(np.sqrt(np.mean(observed.displacement**2))),
         float(np.median(observed.error)),
         track.noise,
-        None if observed.station is None else list(dict.fromkeys(observed.station.tolist())),
+        None if stations is None else list(dict.fromkeys(stations)),
     )
 
 
@@ -618,8 +602,6 @@ def draw(
         save(draw_tracks(observation, title), map_path)
         if not estimates:
             return [map_path]
-        save(
-            draw_semivariograms(estimates, f"{title}: semivariograms without the signal"),
-            noise_path,
-        )
+        title = f"{title}: semivariograms without the signal"
+        save(draw_semivariograms(estimates, title), noise_path)
     return [map_path, noise_path]

@@ -503,11 +503,9 @@ class InvertOptions(Computing, Displaying):
     @property
     def sources(self) -> list[str]:
         """The models that are compared."""
-        return (
-            [self.source or "mogi"]
-            if self.source is None or isinstance(self.source, str)
-            else list(self.source)
-        )
+        if self.source is None or isinstance(self.source, str):
+            return [self.source or "mogi"]
+        return list(self.source)
 
     @property
     def emulators(self) -> list[str]:

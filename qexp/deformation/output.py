@@ -58,10 +58,12 @@ def geotiff(
     if (steps := _sides_of_cells(track, spacing)) is None:
         return None
     located = np.isfinite(track.x) & np.isfinite(track.y)
-    x, y = track.x[located], track.y[located]
+    x = track.x[located]
+    y = track.y[located]
     columns, left = _cells(x, steps[0])
     rows, bottom = _cells(y, steps[1])
-    width, height = int(columns.max()) + 1, int(rows.max()) + 1
+    width = int(columns.max()) + 1
+    height = int(rows.max()) + 1
     if width * height > MOST_CELLS:
         raise QexpError(
             f"`spacing={steps[0]:g}`: {width:,} × {height:,} cells are too many; choose a"
@@ -77,26 +79,26 @@ def geotiff(
 def _steps(x: Array, y: Array) -> tuple[float, float] | None:
     """Width and height of the cells of the grid that points lie on; None for scattered ones."""
     steps = []
-    for along in (x, y):
-        values = np.unique(along)
+    for positions in (x, y):
+        values = np.unique(positions)
         if len(values) < 2:
             return None
         gaps = np.diff(values)
         step = float(gaps[gaps > TOLERANCE * gaps.max()].min())
-        number = (along - values[0]) / step
+        number = (positions - values[0]) / step
         if np.abs(number - np.round(number)).max() > TOLERANCE * max(1.0, number.max()) ** 0.5:
             return None
         steps.append(step)
-    cells = np.prod([np.ptp(along) / step + 1 for along, step in zip((x, y), steps, strict=True)])
+    cells = (np.ptp(x) / steps[0] + 1) * (np.ptp(y) / steps[1] + 1)
     return (steps[0], steps[1]) if len(x) >= FILLED * cells else None
 
 
-def _cells(along: Array, step: float) -> tuple[NDArray[np.int64], float]:
+def _cells(positions: Array, step: float) -> tuple[NDArray[np.int64], float]:
     """The number of each point's cell, and the edge of cell 0; the first point is the centre of its
     cell.
     """
-    first = float(along.min()) - step / 2
-    return np.floor((along - first) / step + 1e-6).astype(np.int64), first
+    first = float(positions.min()) - step / 2
+    return np.floor((positions - first) / step + 1e-6).astype(np.int64), first
 
 
 def require_raster_library(observation: Observation, spacing: float | None) -> None:
@@ -111,9 +113,8 @@ def _sides_of_cells(track: Track, spacing: float | None) -> tuple[float, float] 
     if not track.instrument.imaging:
         return None
     located = np.isfinite(track.x) & np.isfinite(track.y)
-    return _steps(track.x[located], track.y[located]) or (
-        None if spacing is None else (spacing, spacing)
-    )
+    of_cells = None if spacing is None else (spacing, spacing)
+    return _steps(track.x[located], track.y[located]) or of_cells
 
 
 def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> Array:
@@ -134,26 +135,20 @@ POSTERIOR_FORMAT = "qexp posterior 1"
 
 def fitted_of(inversion: Inversion) -> dict[str, tuple[float, str]]:
     """The value of the best fit of each parameter, and its unit."""
-    return {
-        name: (estimate.value, estimate.unit) for name, estimate in inversion.parameters.items()
-    }
+    parameters = inversion.parameters.items()
+    return {name: (estimate.value, estimate.unit) for name, estimate in parameters}
 
 
 def corner_of(
     posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple[float, str]]
 ) -> Figure:
     """The draws of each parameter, and of each two of them; `fitted` is that of `fitted_of`."""
-    drawn = [
-        Drawn(
-            name,
-            parameter.unit,
-            {"": values},
-            _mark(*fitted.get(name, (math.nan, "")), parameter.unit),
-        )
-        for (name, parameter), values in zip(
-            posterior.parameters.items(), posterior.all.T, strict=True
-        )
-    ]
+    drawn = list[Drawn]()
+    for (name, parameter), values in zip(
+        posterior.parameters.items(), posterior.all.T, strict=True
+    ):
+        mark = _mark(*fitted.get(name, (math.nan, "")), parameter.unit)
+        drawn.append(Drawn(name, parameter.unit, {"": values}, mark))
     return corner(drawn, f"{title}: {len(posterior.all):,} draws")
 
 
@@ -189,29 +184,17 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
         {"lp": (both, posterior.log_density, {"long_name": "logarithm of the density"})}, axes
     )
     observed = [track.where_observed() for track in inversion.observation.tracks]
-    tracks = {
-        "track": (
-            "point",
-            np.repeat([track.name for track in observed], [track.size for track in observed]),
-        )
-    }
+    sizes = [track.size for track in observed]
+    names = [track.name for track in observed]
+    tracks = {"track": ("point", np.repeat(names, sizes))}
+    unit = {"units": " or ".join(dict.fromkeys(track.instrument.unit for track in observed))}
     measured = np.concatenate([track.displacement for track in observed])
-    data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
-    predicted = xarray.Dataset(
-        {
-            "displacement": (
-                (*both, "point"),
-                posterior.predicted.astype(np.float32),
-                {"units": "m"},
-            )
-        },
-        {"chain": axes["chain"], "draw": np.arange(posterior.predicted.shape[1]), **tracks},
-    )
-    diagnostics = {
-        "pareto_k": posterior.found.pareto_k,
-        "ess": posterior.found.ess,
-        "r_hat": posterior.found.r_hat,
-    }
+    data = xarray.Dataset({"displacement": ("point", measured, unit)}, tracks)
+    displacement = (*both, "point"), posterior.predicted.astype(np.float32), unit
+    some = np.arange(posterior.predicted.shape[1])
+    predicted_axes = {"chain": axes["chain"], "draw": some, **tracks}
+    predicted = xarray.Dataset({"displacement": displacement}, predicted_axes)
+    diagnostics = {name: getattr(posterior.found, name) for name in ("pareto_k", "ess", "r_hat")}
     about = {
         "qexp_format": POSTERIOR_FORMAT,
         "title": f"posterior of {inversion.source}",
@@ -287,7 +270,8 @@ def require_room(target: Path, overwrite: bool) -> None:
     """Raises QexpError for a folder that has other content than that of an inversion, or that
     without `overwrite`.
     """
-    names, written = names_in(target), set[str]()
+    names = names_in(target)
+    written = set[str]()
     if names and not overwrite:
         raise QexpError(
             f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an"
@@ -311,22 +295,20 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
     inversions  the best first
     """
     require_room(target, options.overwrite)
-    best, history = inversions[0], options.history
+    best = inversions[0]
+    history = options.history
     contents = _contents(best, options)
     if len(inversions) > 1:
         for inversion in inversions:
-            of_candidate = _contents(inversion, options)
-            contents |= {
-                f"{inversion.source}/{name}": content for name, content in of_candidate.items()
-            }
+            for name, content in _contents(inversion, options).items():
+                contents[f"{inversion.source}/{name}"] = content
         rows = [list(rival.values()) for rival in best.rivals]
         contents[COMPARISON] = formats.csv_text(best.rivals[0], rows).encode()
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
-            contents |= _pictures(
-                RESIDUALS, residual_maps(maps, title, best.observation), options.formats
-            )
+            figure = residual_maps(maps, title, best.observation)
+            contents |= _pictures(RESIDUALS, figure, options.formats)
     document = {
         "qexp_format": FORMAT,
         **detailed(best),
@@ -338,7 +320,8 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
 
 
 def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
-    history, posterior = options.history, inversion.posterior
+    history = options.history
+    posterior = inversion.posterior
     rows = [
         [
             name, estimate.value, estimate.unit, estimate.standard_error, estimate.scaled_error,
@@ -367,9 +350,9 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
         if table := INSTRUMENTS[kind].table:
             contents[table] = _table_of_stations(inversion, kind)
     for track in inversion.observation.tracks:
-        raster = geotiff(
-            track, inversion.tracks[track.name], inversion.observation.crs, options.spacing
-        )
+        crs = inversion.observation.crs
+        result = inversion.tracks[track.name]
+        raster = geotiff(track, result, crs, options.spacing)
         if raster is not None:
             contents[f"{safe(track.name) or 'track'}.tif"] = raster
     return contents
@@ -384,23 +367,15 @@ def detailed(inversion: Inversion) -> dict[str, Any]:
     """All numbers of a result: what `--json` prints, and more."""
     document = inversion.document()
     for name, estimate in inversion.parameters.items():
-        more = {
-            "residual_error": estimate.residual_error,
-            "fixed": estimate.fixed,
-            "at_bound": estimate.at_bound,
-        }
-        document["parameters"][name] |= more
+        for field in ("residual_error", "fixed", "at_bound"):
+            document["parameters"][name][field] = getattr(estimate, field)
     for name, track in inversion.tracks.items():
-        nuisances = {
-            "offset_error": track.offset_error,
-            "ramp": track.ramp,
-            "ramp_error": track.ramp_error,
-        }
-        document["tracks"][name] |= nuisances
-    correlations = {
-        name: dict(zip(inversion.estimated, row, strict=True))
-        for name, row in zip(inversion.estimated, inversion.correlations.tolist(), strict=True)
-    }
+        for field in ("offset_error", "ramp", "ramp_error"):
+            document["tracks"][name][field] = getattr(track, field)
+    correlations = {}
+    names = inversion.estimated
+    for name, row in zip(names, inversion.correlations.tolist(), strict=True):
+        correlations[name] = dict(zip(names, row, strict=True))
     return {
         "source": inversion.source,
         **document,
@@ -419,10 +394,12 @@ def _table_of_stations(inversion: Inversion, kind: str) -> bytes:
     """The components of all stations of an instrument that are observed."""
     rows = list[list[Any]]()
     for track in (track for track in inversion.observation.tracks if track.kind == kind):
-        points, result = track.where_observed(), inversion.tracks[track.name]
+        points = track.where_observed()
+        result = inversion.tracks[track.name]
         names = [""] * points.size if points.station is None else points.station.tolist()
         data = points.x, points.y, *points.direction.T, points.displacement, points.error
-        model, residual = result.model[track.observed], result.residual[track.observed]
+        model = result.model[track.observed]
+        residual = result.residual[track.observed]
         for name, *row in zip(names, *data, model, residual, strict=True):
             rows.append([track.name, name, *(round(float(value), DIGITS) for value in row)])
     header = [name.replace("(unit)", f"({INSTRUMENTS[kind].unit})") for name in OF_STATIONS]
@@ -437,11 +414,11 @@ def _netcdf(inversion: Inversion, history: str) -> bytes:
         "surface": "estimated offset and ramp of the track",
         "residual": "displacement less model, offset and ramp",
     }
+    results = [inversion.tracks[track.name] for track in inversion.observation.tracks]
     for name, text in words.items():
-        values = np.concatenate(
-            [getattr(inversion.tracks[track.name], name) for track in inversion.observation.tracks]
-        )
-        table[name] = ("point", values, {"units": "m", "long_name": text})
+        values = np.concatenate([getattr(result, name) for result in results])
+        about = {"units": table["displacement"].attrs["units"], "long_name": text}
+        table[name] = ("point", values, about)
         if inversion.observation.crs is not None:
             table[name].attrs["grid_mapping"] = "crs"
     for name, estimate in inversion.parameters.items():
@@ -461,43 +438,40 @@ def _netcdf(inversion: Inversion, history: str) -> bytes:
 
 def maps_of(inversion: Inversion) -> Figure:
     """Maps of the data, the model and the residuals of each track."""
-    subtracted = {"offset": "offset_error", "ramp": "ramp"}
     tracks = inversion.tracks.values()
-    less = [
-        name
-        for name, field in subtracted.items()
-        if any(getattr(track, field) is not None for track in tracks)
-    ]
-    maps, sources = _maps(inversion), _centres(inversion)
-    return inversion_maps(
-        maps, sources, _title(inversion), " and ".join(less), inversion.observation
-    )
+    less = ["offset"] * any(track.offset_error is not None for track in tracks)
+    less += ["ramp"] * any(track.ramp is not None for track in tracks)
+    maps = _maps(inversion)
+    sources = _centres(inversion)
+    words = " and ".join(less)
+    return inversion_maps(maps, sources, _title(inversion), words, inversion.observation)
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
     maps = []
     for track in inversion.observation.tracks:
-        points, result, where = track.where_observed(), inversion.tracks[track.name], track.observed
+        points = track.where_observed()
+        result = inversion.tracks[track.name]
+        where = track.observed
         maps.append(Maps(points, points.displacement - result.surface[where], result.model[where]))
     return maps
 
 
 def _prefixes(inversion: Inversion) -> list[str]:
     """How the names of the parameters of each source begin."""
-    return [
-        name.removesuffix("east")
-        for name in inversion.parameters
-        if name.rpartition(".")[2] == "east"
-    ]
+    names = [name for name in inversion.parameters if name.rpartition(".")[2] == "east"]
+    return [name.removesuffix("east") for name in names]
 
 
 def _centres(inversion: Inversion) -> list[tuple[float, float]]:
     """Positions of the sources [km]."""
     parameters = inversion.parameters
-    return [
-        (parameters[f"{prefix}east"].value / 1e3, parameters[f"{prefix}north"].value / 1e3)
-        for prefix in _prefixes(inversion)
-    ]
+    centres = list[tuple[float, float]]()
+    for prefix in _prefixes(inversion):
+        east = parameters[f"{prefix}east"].value
+        north = parameters[f"{prefix}north"].value
+        centres.append((east / 1e3, north / 1e3))
+    return centres
 
 
 def kml(inversion: Inversion) -> bytes | None:
@@ -522,16 +496,13 @@ def kml(inversion: Inversion) -> bytes | None:
         ElementTree.SubElement(place, "description").text = "\n".join(lines)
         shapes = ElementTree.SubElement(place, "MultiGeometry")
         centre = np.array([[1000 * east, 1000 * north]])
-        for kind, points in (
-            ("Point", centre),
-            ("LineString", centre + _outline(inversion, prefix)),
-        ):
+        outline = centre + _outline(inversion, prefix)
+        for kind, points in (("Point", centre), ("LineString", outline)):
             if len(points):
                 shape = ElementTree.SubElement(shapes, kind)
-                at = np.transpose(degrees.transform(*points.T))
-                ElementTree.SubElement(shape, "coordinates").text = " ".join(
-                    f"{x:.8f},{y:.8f}" for x, y in at
-                )
+                places = np.transpose(degrees.transform(*points.T))
+                text = " ".join(f"{x:.8f},{y:.8f}" for x, y in places)
+                ElementTree.SubElement(shape, "coordinates").text = text
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
@@ -540,20 +511,16 @@ def _outline(inversion: Inversion, prefix: str) -> Array:
     2) [m]; (0, 2) for a source of another shape.
     """
     units = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
-    found = {name: inversion.parameters.get(prefix + name) for name in units}
-    shape = [
-        _mark(one.value, one.unit, units[name]) or 0.0
-        for name, one in found.items()
-        if one is not None
-    ]
-    if len(shape) < len(units):
-        return np.zeros((0, 2))
+    shape = list[float]()
+    for name, unit in units.items():
+        estimate = inversion.parameters.get(prefix + name)
+        if estimate is None:
+            return np.zeros((0, 2))
+        shape.append(_mark(estimate.value, estimate.unit, unit) or 0.0)
     length, width, strike, dip = shape
-    along = length / 2 * np.array([math.sin(strike), math.cos(strike)])
-    across = width / 2 * math.cos(dip) * np.array([math.cos(strike), -math.sin(strike)])
-    return np.array(
-        [along + across, along - across, -along - across, across - along, along + across]
-    )
+    half = length / 2 * np.array([math.sin(strike), math.cos(strike)])
+    side = width / 2 * math.cos(dip) * np.array([math.cos(strike), -math.sin(strike)])
+    return np.array([half + side, half - side, -half - side, side - half, half + side])
 
 
 def _title(inversion: Inversion) -> str:
@@ -561,9 +528,8 @@ def _title(inversion: Inversion) -> str:
     depths = []
     for name, estimate in inversion.parameters.items():
         if name.rpartition(".")[2] in ("depth", "delta_volume"):
-            value = printed(
-                measured(estimate.value, estimate.scaled_error if estimate.has_error else None)
-            )
+            error = estimate.scaled_error if estimate.has_error else None
+            value = printed(measured(estimate.value, error))
             depths.append(f"{in_symbols(name)} {number_with_unit(value, estimate.unit)}")
     words = [inversion.source, *depths, chi2_words(inversion)]
     return " · ".join(word.replace(" ", "\u00a0") for word in words)

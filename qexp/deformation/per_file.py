@@ -18,22 +18,9 @@ from qexp.observations.reading import ReadOptions
 from qexp.observations.tables import asked_of_each
 
 PER_FILE = (
-    "name",
-    "unit",
-    "gnss_unit",
-    "error",
-    "incidence",
-    "heading",
-    "look",
-    "north",
-    "wavelength",
-    "sensor",
-    "direction",
-    "coherence",
-    "dem",
-    "geometry",
-    "variable",
-)
+    "name", "unit", "gnss_unit", "error", "incidence", "heading", "look", "north", "wavelength",
+    "sensor", "direction", "coherence", "dem", "geometry", "variable",
+)  # fmt: skip
 """What may be asked of each file: one value for all, or one for each in order."""
 PATHS = ("incidence", "heading", "direction", "coherence", "dem", "geometry")
 """What may be the name of a file."""
@@ -89,17 +76,15 @@ def _of_sources(
     paths: Sequence[Path], errors: Sequence[float | None], options: ObserveOptions
 ) -> Iterator[Request]:
     """Files of any format, each with its own of what is given for each."""
-    asked, count = _asked(options), len(paths)
+    asked = _asked(options)
+    count = len(paths)
     readers = [reader_of(path, asked.get("columns")) for path in paths]
     sights = _sights(paths, readers, asked)
     others = {name: value for name, value in asked.items() if name not in (*OF_SIGHT, "error")}
     for index, (path, reader) in enumerate(zip(paths, readers, strict=True)):
         of_file = {name: _of_file(name, value, index, count) for name, value in others.items()}
-        of_file |= {
-            **sights[index],
-            "error": errors[index],
-            "error_follows": _errors_follow(options),
-        }
+        of_file |= sights[index]
+        of_file |= {"error": errors[index], "error_follows": _errors_follow(options)}
         of_file["unit_option"] = _unit_option("unit", asked.get("unit"), index, count)
         yield Request(path, reader, ReadOptions(**of_file))
 
@@ -109,7 +94,8 @@ def _of_stations(
 ) -> Iterator[Request]:
     """Tables of `gnss`, which have units of their own; what is for each file is not for them."""
     of_all = {name: value for name, value in _asked(options).items() if name not in PER_FILE}
-    units, count = options.gnss_units or None, len(paths)
+    units = options.gnss_units or None
+    count = len(paths)
     for index, path in enumerate(paths):
         files.require_file(path)
         unit = _of_file("gnss_unit", units, index, count)
@@ -149,10 +135,8 @@ def count_of(value: Any) -> int:
 
 def _unit_option(name: str, value: Any, index: int, count: int) -> str:
     """How the unit of one of several files is given, with {} for it and the others as they are."""
-    units = [
-        "{}" if other == index else _of_file(name, value, other, count) or "m"
-        for other in range(count)
-    ]
+    units = [_of_file(name, value, other, count) or "m" for other in range(count)]
+    units[index] = "{}"
     return f"`{name}={units[0] if count == 1 else units}`"
 
 
@@ -170,10 +154,9 @@ def _errors(options: ObserveOptions, files: int, tables: int) -> Sequence[float 
 
 def _errors_follow(options: ObserveOptions) -> bool:
     """Whether the noise of all tracks gives their errors."""
-    words = [] if options.keep_errors else options.noises
-    return bool(words) and all(
-        word == ESTIMATE or (word != NONE and declared(word).nugget > 0) for word in words
-    )
+    words = () if options.keep_errors else options.noises
+    with_nugget = (word != NONE and declared(word).nugget > 0 for word in words if word != ESTIMATE)
+    return bool(words) and all(with_nugget)
 
 
 def _sights(
@@ -186,25 +169,18 @@ def _sights(
     """
     sights: list[dict[str, Any]] = [{} for _ in paths]
     angles = {name: asked[name] for name in OF_SIGHT if name in asked}
-    taking = (
-        [index for index, reader in enumerate(readers) if "incidence" in reader.takes]
-        if angles
-        else []
-    )
+    taking = [index for index, reader in enumerate(readers) if "incidence" in reader.takes]
+    taking = taking if angles else []
     own = {index: _own_sight(paths[index], readers[index], asked) for index in taking}
     for name, value in angles.items():
         needing = [index for index in taking if name not in own[index]] or taking
         if name == "look" and count_of(value) not in (1, len(needing)):
-            each = (
-                f", or once for each of the {len(needing)} that need one"
-                if len(needing) > 1
-                else ""
-            )
+            each = f", or once for each of the {len(needing)} that need one" * (len(needing) > 1)
             names = ", ".join(str(paths[index]) for index in needing)
             raise QexpError(f"`look` is given {count_of(value)} times; give it once{each}: {names}")
-        among = needing if count_of(value) == len(needing) else [*range(len(paths))]
+        meant = needing if count_of(value) == len(needing) else [*range(len(paths))]
         for index in needing:
-            sights[index][name] = _of_file(name, value, among.index(index), len(among))
+            sights[index][name] = _of_file(name, value, meant.index(index), len(meant))
     return sights
 
 
@@ -219,17 +195,12 @@ def _own_sight(path: Path, reader: Reader, asked: Mapping[str, Any]) -> Collecti
 
 def _each_with_its_columns(requests: Sequence[Request], columns: Any) -> Sequence[Request]:
     """The requests, each of several tables and grids with those of the columns that it has."""
-    roles = {
-        request.path: request.reader.columns
-        for request in requests
-        if request.reader.columns is not None
-    }
+    tables = [request for request in requests if request.reader.columns is not None]
+    roles = {request.path: request.reader.columns or {} for request in tables}
     if columns is None or len(roles) < 2:
         return requests
     if not isinstance(columns, Mapping):
-        of_points = [
-            request.reader for request in requests if "east" in (request.reader.columns or ())
-        ]
+        of_points = [request.reader for request in tables if "east" in roles[request.path]]
         if len({reader.stations for reader in of_points}) > 1:
             raise QexpError(
                 "`columns`: positions alone mean others in tables of stations than in those of a"
@@ -238,7 +209,7 @@ def _each_with_its_columns(requests: Sequence[Request], columns: Any) -> Sequenc
         return requests
     shares = asked_of_each(roles, columns)
     of_files = [shares.get(request.path, columns) or None for request in requests]
-    each = zip(requests, of_files, strict=True)
-    return [
-        replace(request, options=replace(request.options, columns=own)) for request, own in each
-    ]
+    asked = list[Request]()
+    for request, own in zip(requests, of_files, strict=True):
+        asked.append(replace(request, options=replace(request.options, columns=own)))
+    return asked

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,31 +194,22 @@ def source_posterior(
     )
     draws = _in_units(observed, problem, fit, equal, units)
     seconds = time.perf_counter() - began
-    parameters = {
-        display_name(marginal.name): _summary(
-            marginal, draws[:, column], observed.draws.all[:, column], units
-        )
-        for column, marginal in enumerate(observed.prior.marginals)
-    }
-    bounded = {display_name(search.parameter.name) for search in searches if search.bounded}
+    parameters = {}
+    for column, marginal in enumerate(observed.prior.marginals):
+        both = draws[:, column], observed.draws.all[:, column]
+        parameters[display_name(marginal.name)] = _summary(marginal, *both, units)
     chains = observed.draws.scores.shape[:2]
-    chi2, random = observed.chi2, np.random.default_rng([options.seed, 1])
+    chi2 = observed.chi2
+    random = np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
     levels = None
     if not options.declared_noise:
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
-    cut = [
-        f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the"
-        " result depends on the prior's bounds; give others with `bounds`"
-        for name, posterior in parameters.items()
-        if posterior.is_cut and name not in bounded
-    ]
     better, wrong = None, []
     if options.least_squares and fit.chi2 - chi2.min() > threshold(fit) ** 2:
         values = observed.prior.values(observed.draws.all[[chi2.argmin()]])[0].tolist()
-        better = {
-            search.parameter.name: value for search, value in zip(searches, values, strict=True)
-        }
+        names = [search.parameter.name for search in searches]
+        better = dict(zip(names, values, strict=True))
         wrong = [
             "the posterior has sources that fit better than the estimate: the reduced χ² is"
             f" {chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give"
@@ -227,21 +218,32 @@ def source_posterior(
     remarks = [
         *wrong,
         *observed.draws.doubts,
-        *cut,
+        *_cut_by_priors(parameters, searches),
         *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks),
     ]
-    predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
         parameters,
         draws.reshape(*chains, -1),
         observed.log.reshape(chains),
         levels,
-        predicted,
+        _predicted(problem, observed, levels, options.seed),
         observed.draws,
         better,
         seconds,
         remarks,
     )
+
+
+def _cut_by_priors(
+    parameters: Mapping[str, ParameterPosterior], searches: Sequence[Search]
+) -> Iterator[str]:
+    bounded = {display_name(search.parameter.name) for search in searches if search.bounded}
+    for name, posterior in parameters.items():
+        if posterior.is_cut and name not in bounded:
+            yield (
+                f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior:"
+                " the result depends on the prior's bounds; give others with `bounds`"
+            )
 
 
 def noise_is_estimated(tracks: Sequence[Track]) -> bool:
@@ -259,28 +261,27 @@ def _prior(
 
     No prior depends on the estimate, which follows the noise of the data.
     """
-    fixed, names, marginals = problem.coordinates.fixed, problem.coordinates.names, []
-    turning = {
-        names[column] for tilt in problem.coordinates.tilts for column in (tilt.angle, tilt.strike)
-    }
+    fixed = problem.coordinates.fixed
+    names = problem.coordinates.names
+    marginals = []
+    turning = set[str]()
+    for tilt in problem.coordinates.tilts:
+        turning |= {names[tilt.angle], names[tilt.strike]}
     free = [search for search in searches if search.parameter.name not in fixed]
-    powers = Counter[
-        str
-    ]()  # of a size, in the product of the strengths of all free amplitudes without bounds
+    # of a size, in the product of the strengths of all free amplitudes without bounds
+    powers = Counter[str]()
     for search in free:
         powers.update(search.parameter.powers)
     for search in free:
-        name, parameter = search.parameter.name, search.parameter
+        name = search.parameter.name
+        parameter = search.parameter
         if name in distributions:
-            factor = quantity(
-                name, units.quantities
-            ).si_factor  # also of positions, which results have in metres
-            marginals.append(
-                of_training(name, distributions[name], factor, parameter.low, parameter.high)
-            )
-        elif (
-            name in turning
-        ):  # a dip of 100° is one of 80° to the other side, so that each source counts once
+            # also of positions, which results have in metres
+            factor = quantity(name, units.quantities).si_factor
+            ends = (parameter.low, parameter.high)
+            marginals.append(of_training(name, distributions[name], factor, *ends))
+        # a dip of 100° is one of 80° to the other side, so that each source counts once
+        elif name in turning:
             marginals.append(uniform(name, 0.0, math.pi, math.pi))
         elif parameter.period is not None:
             marginals.append(uniform(name, 0.0, parameter.period, parameter.period))
@@ -299,13 +300,15 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
     of amplitudes and sizes would let the smallest sizes count most.
     """
     parameter = search.parameter
-    low, high = parameter.low, parameter.high
+    low = parameter.low
+    high = parameter.high
     if exponent and not search.bounded:
         return power(parameter.name, low, high, exponent)
     if not math.isfinite(high - low):
         meaning = quantity(parameter.name, units.quantities)
         least, largest = (parameter.linear and meaning.plausible) or (-math.inf, math.inf)
-        low, high = max(low, meaning.si_factor * least), min(high, meaning.si_factor * largest)
+        low = max(low, meaning.si_factor * least)
+        high = min(high, meaning.si_factor * largest)
     if not (math.isfinite(high - low) and low < high):
         name = display_name(parameter.name)
         raise QexpError(
@@ -323,10 +326,9 @@ def _in_units(
     around the fit.
     """
     coordinates = problem.coordinates
-    at, _ = within_limits(
-        coordinates.from_values(observed.prior.values(observed.draws.all)), coordinates.tilts
-    )
-    values = equal.chosen(coordinates.values(at).numpy())
+    drawn = coordinates.from_values(observed.prior.values(observed.draws.all))
+    drawn, _ = within_limits(drawn, coordinates.tilts)
+    values = equal.chosen(coordinates.values(drawn).numpy())
     columns = []
     for column in coordinates.free:
         parameter = coordinates.parameters[column]
@@ -337,9 +339,9 @@ def _in_units(
 
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
-    low, median, high, least95, most95 = map(
-        float, np.quantile(draws, [tail, 0.5, 1 - tail, 0.025, 0.975])
-    )
+    low, median, high, least95, most95 = np.quantile(
+        draws, [tail, 0.5, 1 - tail, 0.025, 0.975]
+    ).tolist()
     least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
     edges = np.abs(marginal.between_bounds(scores)) > EDGE
     at_edge = None if marginal.period is not None else float(edges.mean())
@@ -363,15 +365,11 @@ def _predicted(
 ) -> Array:
     scores = observed.draws.scores
     chains, draws = scores.shape[:2]
-    some = np.linspace(
-        0, draws, max(1, min(draws, PREDICTED // chains)), endpoint=False, dtype=np.int64
-    )
+    count = max(1, min(draws, PREDICTED // chains))
+    some = np.linspace(0, draws, count, endpoint=False, dtype=np.int64)
     values = observed.prior.values(scores[:, some].reshape(chains * len(some), -1))
-    factors = (
-        torch.ones(len(values)) if levels is None else torch.from_numpy(levels[:, some].ravel())
-    )
+    levels = np.ones((chains, draws)) if levels is None else levels
+    factors = torch.from_numpy(levels[:, some].ravel()).double()
     random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
-    drawn = problem.weighting.simulated(
-        problem.model(values), problem.data, factors.double(), random
-    )
+    drawn = problem.weighting.simulated(problem.model(values), problem.data, factors, random)
     return drawn.numpy().reshape(chains, len(some), -1)

@@ -12,8 +12,9 @@ import torch
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import QUANTITIES
+from qexp.inference.displacements import Deformation, deformation_of
 from qexp.inference.fit import best, prepare_problem
-from qexp.inference.least_squares import Deformation, deformation_of, starts
+from qexp.inference.least_squares import starts
 from qexp.inference.parameters import searches
 from qexp.observations.noise import (
     LEAST_POINTS,
@@ -65,7 +66,8 @@ class PointSource:
     @property
     def words(self) -> str:
         values = dict(zip(self.model.names, self.values[0].tolist(), strict=True))
-        east, north = values["x"] + self.origin[0], values["y"] + self.origin[1]
+        east = values["x"] + self.origin[0]
+        north = values["y"] + self.origin[1]
         return (
             f"a point source at {east:.0f} east, {north:.0f} north, {values['depth'] / 1000:.2g} km"
             " deep"

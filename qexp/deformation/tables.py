@@ -48,9 +48,15 @@ def track_words(track: TrackSummary) -> str:
 def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
     """The tracks of an observation, and the correlated noise of those that have some."""
     columns = [
-        "track", "points", "east (km)", "north (km)", "incidence (°)", "heading (°)", "RMS (m)",
+        "track",
+        "points",
+        "east (km)",
+        "north (km)",
+        "incidence (°)",
+        "heading (°)",
+        "RMS (m)",
         "error (m)",
-    ]  # fmt: skip
+    ]
     # Of lines of sight alone the heading is known if the satellite looks right, as nearly all do.
     unknown = any(track.incidence is not None and track.look is None for track in tracks)
     title = (
@@ -95,7 +101,8 @@ fill the table.
 def tables(inversion: Inversion) -> Iterator[Table]:
     """The parameters, the tracks, the posterior and the rivals, as far as there are any."""
     yield table_of_parameters(inversion)
-    columns, rows = ["track", "points", "RMS (m)", "error (m)", "offset (m)"], []
+    columns = ["track", "points", "RMS (m)", "error (m)", "offset (m)"]
+    rows = []
     several = any(track.factor for track in inversion.tracks.values())
     for name, track in inversion.tracks.items():
         offset = "" if track.offset_error is None else measured(track.offset, track.offset_error)
@@ -109,7 +116,8 @@ def tables(inversion: Inversion) -> Iterator[Table]:
     if inversion.posterior is not None:
         yield table_of_posterior(inversion.posterior)
     if inversion.rivals:
-        columns, rows = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"], []
+        columns = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"]
+        rows = []
         for rival in inversion.rivals:
             size = str(rival["unknowns"]), number(rival["chi2_reduced"])
             differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
@@ -135,7 +143,8 @@ def table_of_parameters(inversion: Inversion) -> Table:
 def values_in_words(inversion: Inversion) -> Iterator[str]:
     """Each parameter with its error and unit."""
     for name, estimate in inversion.parameters.items():
-        value, error = _value(estimate), digits(estimate.scaled_error, estimate.scaled_error)
+        value = _value(estimate)
+        error = digits(estimate.scaled_error, estimate.scaled_error)
         value += f" ± {error}" if estimate.has_error else ""
         yield f"{name} {number_with_unit(value, estimate.unit)}"
 
@@ -177,19 +186,22 @@ def _interval(estimate: Estimate) -> str:
         widths = [min(width, abs(end) / 10) for width, end in zip(widths, (low, high), strict=True)]
     if all(estimate.open_ends):
         return "not determined"
-    least, most = digits(low, widths[0]), digits(high, widths[1])
+    least = digits(low, widths[0])
+    most = digits(high, widths[1])
     if any(estimate.open_ends):
         return f"at most {most}" if estimate.open_ends[0] else f"at least {least}"
     return f"{least} to {most}"
 
 
 def table_of_posterior(posterior: SourcePosterior) -> Table:
-    columns, rows = ["posterior", "unit", "median", "95 % interval", "prior"], []
+    columns = ["posterior", "unit", "median", "95 % interval", "prior"]
+    rows = []
     for name, parameter in posterior.parameters.items():
         low, high = parameter.interval95
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
-        least, largest = _end(parameter.least, parameter), _end(parameter.largest, parameter)
+        least = _end(parameter.least, parameter)
+        largest = _end(parameter.largest, parameter)
         prior = f"{parameter.prior}, {least} to {largest}"
         prior += f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""
         rows.append([name, parameter.unit, digits(parameter.median, width), ends, prior])
@@ -198,7 +210,8 @@ def table_of_posterior(posterior: SourcePosterior) -> Table:
 
 def sampling_words(posterior: SourcePosterior) -> str:
     """How the draws were found, and whether they can be trusted."""
-    sampling, noise = posterior.found, posterior.typical_noise_factor
+    sampling = posterior.found
+    noise = posterior.typical_noise_factor
     numbers = [
         "" if sampling.pareto_k is None else f"Pareto k̂ {sampling.pareto_k:.2f}",
         "" if sampling.r_hat is None else f"R̂ {sampling.r_hat:.3f}",

@@ -16,7 +16,8 @@ from qexp.base.arrays import Array
 from qexp.base.options import Counted, uncounted
 from qexp.base.quantities import base_name
 from qexp.errors import QexpError
-from qexp.inference.least_squares import Minima, Problem, covariances, deformation_of, starts
+from qexp.inference.displacements import deformation_of
+from qexp.inference.least_squares import Minima, Problem, covariances, starts
 from qexp.inference.parameters import POSITIONS, Coordinates, Search, along_the_other_side
 from qexp.inference.weighting import Weighting, track_block
 from qexp.observations.noise import MOST_CORRELATED, covariance_rows, fit as fitted, semivariogram
@@ -151,17 +152,15 @@ def best(
     search = problem.to_search(seed)
     rough = search.minimum(starts, *ROUGH_SEARCH, on_step)
     # Dislocations that are nearly level may as well dip to one of their other sides.
-    other = along_the_other_side(
-        rough.coordinates[_different(rough.cost)[:followed]], problem.coordinates.tilts
-    )
+    lowest_few = rough.coordinates[_different(rough.cost)[:followed]]
+    other = along_the_other_side(lowest_few, problem.coordinates.tilts)
     if len(other):
         rough = rough.and_those(search.minimum(problem.coordinates.values(other), *ROUGH_SEARCH))
     _require_possible(rough)
     rivals = _different(rough.cost)[:followed]
     leads = _likely(rough, rivals, UNLIKELY_COST, search)
-    with_all = problem.quick().minimum(
-        problem.coordinates.values(rough.coordinates[leads]), *ROUGH_SEARCH
-    )
+    begin = problem.coordinates.values(rough.coordinates[leads])
+    with_all = problem.quick().minimum(begin, *ROUGH_SEARCH)
     _require_possible(with_all)
     promising = _likely(with_all, _different(with_all.cost), HIGHER_COST, problem)
     minima = problem.minimum(problem.coordinates.values(with_all.coordinates[promising]))
@@ -193,22 +192,25 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
     coordinates = problem.coordinates
     best_yet = torch.from_numpy(fit.values)[None]
     minima = search.minimum(torch.cat([best_yet, fit.rivals[:FOLLOWED_MINIMA]]), *ROUGH_SEARCH)
-    known, random, failed = len(minima.cost), torch.Generator().manual_seed(seed), 0
+    known = len(minima.cost)
+    random = torch.Generator().manual_seed(seed)
+    failed = 0
     for _ in range(ROUNDS_AROUND):
-        before, starts = minima.cost.min(), _starts_around(search, minima, random)
+        lowest_yet = minima.cost.min()
+        starts = _starts_around(search, minima, random)
         minima = minima.and_those(search.minimum(starts, *ROUGH_SEARCH))
         lowest = minima.cost.min()
-        failed = 0 if lowest < LOWER_COST * before else failed + 1
-        if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= agreed * _excess(
-            search, lowest
-        ):
+        failed = 0 if lowest < LOWER_COST * lowest_yet else failed + 1
+        enough = agreed * _excess(search, lowest)
+        if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= enough:
             break
     lowest_few = coordinates.values(minima.coordinates[_different(minima.cost)[:FOLLOWED_MINIMA]])
-    found, around = best(problem, torch.cat([best_yet, lowest_few]), seed), minima.cost[known:]
-    agreeing = int(_alike(around, minima.cost.min()).sum())
+    found = best(problem, torch.cat([best_yet, lowest_few]), seed)
+    costs = minima.cost[known:]
+    agreeing = int(_alike(costs, minima.cost.min()).sum())
     if found.chi2 > (1 - SAME_MINIMUM) * fit.chi2:
         agreeing += fit.agreeing
-    return replace(found, agreeing=agreeing, starts=fit.starts + len(around))
+    return replace(found, agreeing=agreeing, starts=fit.starts + len(costs))
 
 
 def _excess(problem: Problem, cost: Tensor) -> float:
@@ -226,17 +228,14 @@ def _starts_around(search: Problem, minima: Minima, random: torch.Generator) -> 
         for spread in SPREADS:
             drawn = torch.randn(STARTS_AROUND, len(errors), generator=random, dtype=torch.float64)
             away = (spread * errors.clamp(max=1.0) * drawn).clamp(-FARTHEST, FARTHEST) @ axes.mT
-            starts.append(
-                (minima.coordinates[lead] + away).clamp(coordinates.low, coordinates.high)
-            )
+            spread_out = minima.coordinates[lead] + away
+            starts.append(spread_out.clamp(coordinates.low, coordinates.high))
     values = coordinates.values(torch.cat(starts))
     return values[search.model.possible(values)]
 
 
 def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:
-    """Those whose costs are not higher than the lowest by more than this, times the reduced χ²
-    there.
-    """
+    """The minima whose costs exceed the lowest by at most this, times the reduced χ² there."""
     lowest = float(minima.cost.min())
     highest = lowest + higher * max(1.0, 2 * lowest / problem.model.points)
     return [minimum for minimum in which if minima.cost[minimum] <= highest]
@@ -258,9 +257,8 @@ def _different(costs: Tensor) -> list[int]:
     """A start for each minimum, the lowest first."""
     leads: list[int] = []
     for index in costs.argsort().tolist():
-        if math.isfinite(costs[index]) and not (
-            leads and bool(_alike(costs[index], costs[leads[-1]]))
-        ):
+        known = leads and bool(_alike(costs[index], costs[leads[-1]]))
+        if math.isfinite(costs[index]) and not known:
             leads.append(index)
     return leads
 
@@ -270,7 +268,8 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
 
     values  (1, parameter)  of all parameters in SI units, of possible sources
     """
-    coordinates, first = problem.coordinates.from_values(values), torch.zeros(1, dtype=torch.long)
+    coordinates = problem.coordinates.from_values(values)
+    first = torch.zeros(1, dtype=torch.long)
     cost, _, information = problem.normal_equations(coordinates, first)
     return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1, values)
 
@@ -279,34 +278,34 @@ def _fit(
     problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int, rivals: Tensor
 ) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
-    at, cost = best.coordinates[0], float(best.cost)
-    model, slopes = problem.derivatives(at[None])
-    at_bounds = (at <= coordinates.low) | (at >= coordinates.high)
-    within = torch.where(~at_bounds)[0]
+    place = best.coordinates[0]
+    cost = float(best.cost)
+    model, slopes = problem.derivatives(place[None])
+    at_bounds = (place <= coordinates.low) | (place >= coordinates.high)
+    inner = torch.where(~at_bounds)[0]
     covariance = torch.zeros_like(best.information[0])
-    covariance[within[:, None], within] = covariances(best.information[0][within[:, None], within])
+    covariance[inner[:, None], inner] = covariances(best.information[0][inner[:, None], inner])
     remainder = problem.data[0] - model[0]
     nuisances, residual = [], remainder.clone()
-    amounts, variances = weighting.solved(remainder), weighting.variances(slopes[0], covariance)
+    amounts = weighting.solved(remainder)
+    variances = weighting.variances(slopes[0], covariance)
     rows = zip(weighting.blocks, amounts, variances, weighting.slices, strict=True)
     for block, of_block, their_variances, where in rows:
         residual[where] -= torch.from_numpy(block.nuisances).double() @ of_block
-        pairs = (of_block.tolist(), their_variances.sqrt().tolist())
-        nuisances.append(
-            Nuisances(*(dict(zip(block.words, numbers, strict=True)) for numbers in pairs))
-        )
+        found = dict(zip(block.words, of_block.tolist(), strict=True))
+        errors = dict(zip(block.words, their_variances.sqrt().tolist(), strict=True))
+        nuisances.append(Nuisances(found, errors))
+    bounded = zip(coordinates.names, at_bounds.tolist(), strict=True)
     return Fit(
-        values=coordinates.wrapped(coordinates.values(at[None]))[0].numpy(),
+        values=coordinates.wrapped(coordinates.values(place[None]))[0].numpy(),
         coordinates=coordinates,
-        at=at.numpy(),
+        at=place.numpy(),
         covariance=covariance.numpy(),
         chi2=2 * cost,
         degrees=problem.degrees,
         iterations=iterations,
         converged=bool(best.converged),
-        at_bounds=tuple(
-            name for name, there in zip(coordinates.names, at_bounds.tolist(), strict=True) if there
-        ),
+        at_bounds=tuple(name for name, there in bounded if there),
         nuisances=tuple(nuisances),
         residual=tuple(residual[where].numpy() for where in weighting.slices),
         agreeing=agreeing,
@@ -330,7 +329,7 @@ MANY_MINIMA = 16
 """Minima that are followed with all points where many have about the same cost."""
 
 
-def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed: int) -> Fit:
+def refine_fit(problem: Problem, begin: Tensor, searches: Sequence[Search], seed: int) -> Fit:
     """The lowest minimum reached from an estimate, from starts near it and, if necessary, from
     starts elsewhere.
 
@@ -338,29 +337,25 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
     the whole range of the parameters if the fit stays poor, or the data show no significant source:
     there are then many minima of about the same cost, and the estimate may be far from the lowest.
 
-    near      (start, parameter)  values of all parameters in SI units
+    begin     (start, parameter)  values of all parameters in SI units
     searches  of each parameter
     Raises QexpError if no start is possible.
     """
-    search, coordinates = problem.to_search(seed), problem.coordinates
+    search = problem.to_search(seed)
+    coordinates = problem.coordinates
     if any(coordinates.parameters[index].period is not None for index in coordinates.free):
-        in_place = [
-            (
-                replace(span, low=value, high=value)
-                if base_name(span.parameter.name) in POSITIONS
-                else span
-            )
-            for span, value in zip(searches, near[0].tolist(), strict=True)
-        ]
-        near = torch.cat([near, starts(search, in_place, STARTS_NEAR, seed)])
-    fit = best_around(problem, best(problem, near, seed, MANY_MINIMA), 1, seed)
+        in_place = [*searches]
+        for index, span in enumerate(searches):
+            if base_name(span.parameter.name) in POSITIONS:
+                value = float(begin[0, index])
+                in_place[index] = replace(span, low=value, high=value)
+        begin = torch.cat([begin, starts(search, in_place, STARTS_NEAR, seed)])
+    fit = best_around(problem, best(problem, begin, seed, MANY_MINIMA), 1, seed)
     if fit.chi2_reduced <= POOR_CHI2 and shows_source(problem, fit):
         return fit
     elsewhere = starts(search, searches, STARTS_FAR, seed)
-    fit = best(
-        problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, MANY_MINIMA
-    )
-    return best_around(problem, fit, 1, seed)
+    begin = torch.cat([torch.from_numpy(fit.values)[None], elsewhere])
+    return best_around(problem, best(problem, begin, seed, MANY_MINIMA), 1, seed)
 
 
 # How sure estimates are: standard errors and correlations of a fit, and the threshold of its
@@ -375,15 +370,17 @@ def standard_errors(fit: Fit) -> Array:
 
     Those of the inverse of JᵀC⁻¹J, nuisances included.
     """
-    at, covariance = torch.from_numpy(fit.at)[None], torch.from_numpy(fit.covariance)[None]
-    return fit.coordinates.deviations(at, covariance)[0].numpy()
+    place = torch.from_numpy(fit.at)[None]
+    covariance = torch.from_numpy(fit.covariance)[None]
+    return fit.coordinates.deviations(place, covariance)[0].numpy()
 
 
 def correlations(fit: Fit) -> Array:
     """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0
     at bounds.
     """
-    slopes, errors = fit.coordinates.slopes(torch.from_numpy(fit.at)[None]), standard_errors(fit)
+    slopes = fit.coordinates.slopes(torch.from_numpy(fit.at)[None])
+    errors = standard_errors(fit)
     with np.errstate(invalid="ignore"):
         products = np.outer(errors, errors)
         covariance = (slopes @ torch.from_numpy(fit.covariance)[None] @ slopes.mT)[0].numpy()
@@ -405,11 +402,9 @@ def threshold(fit: Fit) -> float:
 
     tail = 0.5 + LEVEL / 2
     factor = scale(fit)
-    return (
-        float(special.ndtri(tail))
-        if factor == 1.0
-        else factor * float(special.stdtrit(fit.degrees, tail))
-    )
+    if factor == 1.0:
+        return float(special.ndtri(tail))
+    return factor * float(special.stdtrit(fit.degrees, tail))
 
 
 # Information criteria: whether more parameters explain data better than chance would.
@@ -443,9 +438,10 @@ def _misfit(chi2: float, points: int) -> float:
 
 def shows_source(problem: Problem, fit: Fit) -> bool:
     """Whether BIC prefers the source to none."""
-    points, nuisances = problem.model.points, problem.weighting.nuisances
-    without = bic(problem.chi2_without_source, points, nuisances)
-    return bic(fit.chi2, points, nuisances + len(fit.coordinates.free)) < without
+    points = problem.model.points
+    nuisances = problem.weighting.nuisances
+    none = bic(problem.chi2_without_source, points, nuisances)
+    return bic(fit.chi2, points, nuisances + len(fit.coordinates.free)) < none
 
 
 NESTED_STARTS = 12
@@ -468,31 +464,29 @@ def unneeded_sources(
 
     searches  of each column of the sources; of those of one type, the last one is left out
     """
-    unneeded, last = {}, {source.type: source for source in sources}
+    unneeded = {}
+    last = {source.type: source for source in sources}
     for left_out in last.values() if len(sources) > 1 else ():
-        kept = [
-            number
-            for number, search in enumerate(searches)
-            if search.parameter.name not in left_out.columns
-        ]
-        rest, fixed = [searches[number] for number in kept], problem.coordinates.fixed
+        names = [search.parameter.name for search in searches]
+        kept = [number for number, name in enumerate(names) if name not in left_out.columns]
+        rest = [searches[number] for number in kept]
+        fixed = problem.coordinates.fixed
         if {search.parameter.name for search in rest} <= fixed.keys():
             continue
         coordinates = Coordinates([search.parameter for search in rest], fixed)
-        model = deformation_of(
-            [source for source in sources if source is not left_out], tracks, origin
-        )
+        other_sources = [source for source in sources if source is not left_out]
+        model = deformation_of(other_sources, tracks, origin)
         nested = Problem(model, problem.weighting, problem.data, coordinates)
         begin = torch.from_numpy(fit.values[kept])[None]
         # else the fit itself began elsewhere
         if all(rest[number].can_be_drawn for number in coordinates.free):
             begin = torch.cat([begin, starts(nested.to_search(seed), rest, NESTED_STARTS, seed)])
-        without = best(nested, begin, seed)
+        others = best(nested, begin, seed)
         points = model.points
         nuisances = problem.weighting.nuisances
         lost = len(fit.coordinates.free) - len(coordinates.free)
-        if lost and bic(without.chi2, points, nuisances) <= bic(fit.chi2, points, nuisances + lost):
-            unneeded[left_out.name] = without.chi2_reduced
+        if lost and bic(others.chi2, points, nuisances) <= bic(fit.chi2, points, nuisances + lost):
+            unneeded[left_out.name] = others.chi2_reduced
     return unneeded
 
 
@@ -501,7 +495,8 @@ def would_show_source(problem: Problem, signal: Tensor) -> Tensor:
 
     signal  signal-to-noise ratios, see `least_squares.bounds`
     """
-    points, nuisances = problem.model.points, problem.weighting.nuisances
+    points = problem.model.points
+    nuisances = problem.weighting.nuisances
     least = bic(problem.degrees, points, nuisances + len(problem.coordinates.free))
     expected = problem.degrees + len(problem.coordinates.free) + signal.square()
     return torch.tensor([bic(chi2, points, nuisances) > least for chi2 in expected.tolist()])
@@ -537,9 +532,10 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
             noise, _ = fitted(semivariogram(track.x, track.y, residual), "exponential")
         except ValueError:  # too few points, or no noise
             return None
-        for rows, between in covariance_rows(track.x, track.y, noise):
-            middle += of_track[:, rows] @ (torch.from_numpy(between) @ of_track.mT)
+        for rows, covariance in covariance_rows(track.x, track.y, noise):
+            middle += of_track[:, rows] @ (torch.from_numpy(covariance) @ of_track.mT)
         middle += noise.nugget * of_track @ of_track.mT
-    inverse, at = torch.from_numpy(fit.covariance), torch.from_numpy(fit.at)[None]
-    errors: Array = fit.coordinates.deviations(at, (inverse @ middle @ inverse)[None])[0].numpy()
+    inverse = torch.from_numpy(fit.covariance)
+    place = torch.from_numpy(fit.at)[None]
+    errors: Array = fit.coordinates.deviations(place, (inverse @ middle @ inverse)[None])[0].numpy()
     return errors if np.isfinite(errors).all() else None

@@ -18,8 +18,9 @@ from qexp.base.arrays import Array
 from qexp.base.options import Counted, uncounted
 from qexp.base.quantities import base_name
 from qexp.inference.density import Signals
+from qexp.inference.displacements import Deformation
 from qexp.inference.fit import Fit, best, standard_errors, threshold
-from qexp.inference.least_squares import Deformation, Descents, Problem, covariances
+from qexp.inference.least_squares import Descents, Problem, covariances
 from qexp.inference.parameters import RIGHT_ANGLE
 
 CLOSE_SHARE = 0.04

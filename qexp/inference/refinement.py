@@ -18,7 +18,8 @@ from qexp.base.arrays import Array
 from qexp.base.options import is_number
 from qexp.base.quantities import NOISE, base_name
 from qexp.errors import QexpError, some
-from qexp.inference.least_squares import Deformation, Means, Problem
+from qexp.inference.displacements import Deformation, Means
+from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Coordinates, Search, searches
 from qexp.inference.simulated_images import Averages, Mask, Pixels, Weights, alike, blocks_of
 from qexp.simulation.dataset import GeneratedDataset

@@ -43,21 +43,26 @@ class Block:
     nuisances: Array
     words: tuple[str, ...] = ()
 
+    @property
+    def variance(self) -> Array:
+        """Of all noise, (point,) [m²]."""
+        return self.error**2 if self.covariance is None else self.covariance.diagonal()
+
     def select(self, points: NDArray[np.int64]) -> Block:
         """Some of the points."""
         covariance = None if self.covariance is None else self.covariance[np.ix_(points, points)]
         return Block(self.name, self.error[points], covariance, self.nuisances[points], self.words)
 
     def with_error(self, deviation: float) -> Block:
-        """The same with further independent noise of this standard deviation [m]."""
+        """The block with further independent noise of this standard deviation [m]."""
         total = self.covariance
         if total is not None:
             total = total + np.diag(np.full(len(total), deviation**2))
         return replace(self, error=np.hypot(self.error, deviation), covariance=total)
 
     def with_errors(self, errors: Array) -> Block:
-        """The same with further errors, of which these samples, (sample, point) [m], have the
-        covariance as their sum.
+        """The block with further errors, whose covariance is the sum of products of these samples,
+        (sample, point) [m].
 
         Raises QexpError for more points than can be weighted by a full covariance.
         """
@@ -99,37 +104,35 @@ class Weighting:
         return sum(2 * float(diagonal.log().sum()) for diagonal in diagonals)
 
     def with_errors(self, errors: Tensor) -> Weighting:
-        """That with further errors, whose samples are (sample, point) [m]; see
+        """The weighting with further errors, whose samples are (sample, point) [m]; see
         `Block.with_errors`.
         """
         pairs = zip(self.blocks, self.slices, strict=True)
         return Weighting([block.with_errors(errors[:, where].numpy()) for block, where in pairs])
 
     def select(self, points: Sequence[NDArray[np.int64]]) -> Weighting:
-        """That of some points of each block."""
-        return Weighting(
-            [block.select(some) for block, some in zip(self.blocks, points, strict=True)]
-        )
+        """The weighting of some points of each block."""
+        pairs = zip(self.blocks, points, strict=True)
+        return Weighting([block.select(some) for block, some in pairs])
 
     def with_nuisances(self, number: int, columns: Tensor, words: Sequence[str]) -> Weighting:
-        """That with further nuisances of a block, (column, point)."""
-        changed, block = copy(self), self.blocks[number]
+        """The weighting with further nuisances of a block, (column, point)."""
+        changed = copy(self)
+        block = self.blocks[number]
         more = np.concatenate([block.nuisances, columns.mT.numpy()], axis=1)
         block = replace(block, nuisances=more, words=(*block.words, *words))
-        changed.blocks, parts = (
-            (*self.blocks[:number], block, *self.blocks[number + 1 :]),
-            [*self._parts],
-        )
+        changed.blocks = (*self.blocks[:number], block, *self.blocks[number + 1 :])
+        parts = [*self._parts]
         where, factor, *_ = parts[number]
         parts[number] = (where, factor, *_basis(block, factor))
-        changed._parts, changed.nuisances = parts, self.nuisances + len(columns)
+        changed._parts = parts
+        changed.nuisances = self.nuisances + len(columns)
         return changed
 
     def __call__(self, values: Tensor) -> Tensor:
         """Weighted values, without nuisances, of (..., point)."""
-        parts = [
-            self.of_block(number, values[..., where]) for number, where in enumerate(self.slices)
-        ]
+        pairs = enumerate(self.slices)
+        parts = [self.of_block(number, values[..., where]) for number, where in pairs]
         return torch.cat(parts, dim=-1)
 
     def of_block(self, number: int, values: Tensor) -> Tensor:
@@ -145,22 +148,22 @@ class Weighting:
         parts = []
         for where, factor, *_ in self._parts:
             rows = weighted[:, where]
-            solve = torch.linalg.solve_triangular
-            parts.append(
-                rows / factor if factor.dim() == 1 else solve(factor.mT, rows.mT, upper=True).mT
-            )
+            if factor.dim() == 1:
+                parts.append(rows / factor)
+            else:
+                parts.append(torch.linalg.solve_triangular(factor.mT, rows.mT, upper=True).mT)
         return torch.cat(parts, dim=-1)
 
     def solved(self, residuals: Tensor) -> list[Tensor]:
         """The best amounts of each block's nuisances, (..., column), for data minus model, (...,
         point).
         """
-        return [
-            torch.linalg.solve_triangular(
-                triangle, (_whitened(residuals[..., where], factor) @ basis)[..., None], upper=True
-            )[..., 0]
-            for where, factor, basis, triangle in self._parts
-        ]
+        amounts = []
+        for where, factor, basis, triangle in self._parts:
+            projected = (_whitened(residuals[..., where], factor) @ basis)[..., None]
+            solved = torch.linalg.solve_triangular(triangle, projected, upper=True)
+            amounts.append(solved[..., 0])
+        return amounts
 
     def simulated(
         self, models: Tensor, data: Tensor, levels: Tensor, random: torch.Generator
@@ -197,8 +200,8 @@ class Weighting:
         for (*_, triangle), changes in zip(self._parts, self.solved(jacobian), strict=True):
             unit = torch.eye(len(triangle), dtype=triangle.dtype)
             inverse = torch.linalg.solve_triangular(triangle, unit, upper=True)
-            through = torch.einsum("pc,pq,qc->c", changes, of_parameters, changes)
-            variances.append(inverse.square().sum(dim=1) + through)
+            propagated = torch.einsum("pc,pq,qc->c", changes, of_parameters, changes)
+            variances.append(inverse.square().sum(dim=1) + propagated)
         return variances
 
 
@@ -213,7 +216,8 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
     if ramp and "ramp" in track.instrument.nuisances:
         columns["ramp_east"] = (track.x - track.x.mean()) / 1e3
         columns["ramp_north"] = (track.y - track.y.mean()) / 1e3
-    words, nuisances = tuple(columns), np.zeros((len(track.x), len(columns)))
+    words = tuple(columns)
+    nuisances = np.zeros((len(track.x), len(columns)))
     for number, column in enumerate(columns.values()):
         nuisances[:, number] = column
     if track.noise is None or track.noise.sill == 0:
@@ -244,7 +248,8 @@ def _factor(block: Block) -> Tensor:
     total = torch.from_numpy(block.covariance).double()
     # numpy asks for large pages of memory, torch does not: that takes twice the time for thousands
     # of points.
-    factor, failed = torch.from_numpy(np.empty(total.shape)).mT, torch.zeros((), dtype=torch.int32)
+    factor = torch.from_numpy(np.empty(total.shape)).mT
+    failed = torch.zeros((), dtype=torch.int32)
     torch.linalg.cholesky_ex(total, out=(factor, failed))
     independent = factor.diagonal().square() / total.diagonal()
     # In exact arithmetic a pivot would be 0 where rounding errors leave a positive one, by which
@@ -265,10 +270,8 @@ def _whitened(values: Tensor, factor: Tensor) -> Tensor:
     if factor.dim() == 1:
         return torch.div(values, factor)
     rows = values.reshape(-1, values.shape[-1])
-    whitened: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(
-        values.shape
-    )
-    return whitened
+    solved: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False)
+    return solved.mT.reshape(values.shape)
 
 
 def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,15 +28,15 @@ SignalFree = Callable[[Track], NDArray[np.bool_]]
 """Which points of a track the signal does not reach, (point,)."""
 
 
-def within(west: float, east: float, south: float, north: float) -> SignalFree:
-    """Those in a rectangle, in the observation's coordinates [m]."""
+def in_rectangle(west: float, east: float, south: float, north: float) -> SignalFree:
+    """Points in a rectangle, in the observation's coordinates [m]."""
     return lambda track: (
         (track.x >= west) & (track.x <= east) & (track.y >= south) & (track.y <= north)
     )
 
 
-def beyond(east: float, north: float, radius: float) -> SignalFree:
-    """Those outside of a circle, likewise."""
+def out_of_circle(east: float, north: float, radius: float) -> SignalFree:
+    """Points outside of a circle, likewise."""
     return lambda track: np.hypot(track.x - east, track.y - north) > radius
 
 
@@ -132,9 +132,11 @@ def estimate_of(
     """
     chosen = where & track.observed
     require_enough(track, chosen)
-    x, y, noise = track.x[chosen], track.y[chosen], values[chosen]
+    x = track.x[chosen]
+    y = track.y[chosen]
+    noise = values[chosen]
     if planes:
-        axes = ((along - along.mean()) / max(np.ptp(along), 1) for along in (x, y))
+        axes = ((positions - positions.mean()) / max(np.ptp(positions), 1) for positions in (x, y))
         design = np.column_stack([np.ones(len(x)), *axes])
         noise = noise - design @ np.linalg.lstsq(design, noise, rcond=None)[0]
     measured = semivariogram(x, y, noise)
@@ -215,14 +217,17 @@ def semivariogram(x: Array, y: Array, values: Array) -> Semivariogram:
     if len(x) <= MOST_POINTS:
         from scipy.spatial.distance import pdist
 
-        distance, squared = pdist(np.stack([x, y], axis=1)), pdist(values[:, None], "sqeuclidean")
+        distance = pdist(np.stack([x, y], axis=1))
+        squared = pdist(values[:, None], "sqeuclidean")
     else:
-        random, most = np.random.default_rng(0), MOST_POINTS * (MOST_POINTS - 1) // 2
+        random = np.random.default_rng(0)
+        most = MOST_POINTS * (MOST_POINTS - 1) // 2
         first, second = random.integers(0, len(x), (2, most))
         distance = np.hypot(x[first] - x[second], y[first] - y[second])
         squared = (values[first] - values[second]) ** 2
-    near = (distance < limit) & (distance > 0)
-    distance, squared = distance[near], squared[near]
+    used = (distance < limit) & (distance > 0)
+    distance = distance[used]
+    squared = squared[used]
     index = (distance / limit * BINS).astype(np.int64)
     pairs = np.bincount(index, minlength=BINS)
     enough = pairs >= 30
@@ -279,10 +284,10 @@ def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
     """
     if track.count is not None and track.spread is not None:
         return covariance_of_means(track.x, track.y, track.count, track.spread, noise)
-    between = np.empty((len(track.x), len(track.x)))
+    matrix = np.empty((len(track.x), len(track.x)))
     for rows, values in covariance_rows(track.x, track.y, noise):
-        between[rows] = values
-    return between
+        matrix[rows] = values
+    return matrix
 
 
 # The noise of means of cells: what is correlated is averaged less than what is independent.
@@ -319,8 +324,8 @@ def covariance_of_means(
     """
     if noise.type == "gaussian":
         east, north = (
-            _gaussian_means(along, spread[:, axis], noise.range)
-            for axis, along in enumerate((x, y))
+            _gaussian_means(positions, spread[:, axis], noise.range)
+            for axis, positions in enumerate((x, y))
         )
         smooth = noise.sill * east * north
         # Few points in a cell that is much wider than the range do not fill it: each is as noisy as
@@ -329,26 +334,28 @@ def covariance_of_means(
             smooth.diagonal(), _within(count, spread, noise)
         )
         return smooth
-    between, places = np.empty((len(x), len(x))), np.stack([x, y], axis=1)
-    near: list[NDArray[np.int64]] = []
+    matrix = np.empty((len(x), len(x)))
+    places = np.stack([x, y], axis=1)
+    close_pairs: list[NDArray[np.int64]] = []
     for start in range(0, len(x), ROWS):
         rows = slice(start, start + ROWS)
         # the matrix is symmetric: its upper triangle
         apart = np.abs(places[rows, None] - places[start:])
         both = np.square(spread[rows, None]) + np.square(spread[start:])
         close = (apart < NEAR * WIDTH * (spread[rows, None] + spread[start:])).all(axis=2)
-        near.append(np.argwhere(np.triu(close, 1)) + start)
+        close_pairs.append(np.argwhere(np.triu(close, 1)) + start)
         east, north = np.moveaxis(np.sqrt(both, out=both), 2, 0)
         corners = [
             np.hypot(apart[..., 0] + i * east, apart[..., 1] + j * north)
             for i in (-1, 1)
             for j in (-1, 1)
         ]
-        between[rows, start:] = sum(covariance(corner, noise) for corner in corners) / 4
-        between[start:, rows] = between[rows, start:].T
-    first, second = np.concatenate(near).T
+        matrix[rows, start:] = sum(covariance(corner, noise) for corner in corners) / 4
+        matrix[start:, rows] = matrix[rows, start:].T
+    first, second = np.concatenate(close_pairs).T
     for pairs in np.array_split(np.arange(len(first)), max(1, len(first) // ROWS)):
-        one, other = first[pairs], second[pairs]
+        one = first[pairs]
+        other = second[pairs]
         (east, of_east), (north, of_north) = (
             _differences(
                 places[one, axis] - places[other, axis], spread[one, axis], spread[other, axis]
@@ -356,11 +363,11 @@ def covariance_of_means(
             for axis in (0, 1)
         )
         values = covariance(np.hypot(east[:, :, None], north[:, None]), noise)
-        between[one, other] = between[other, one] = np.einsum(
+        matrix[one, other] = matrix[other, one] = np.einsum(
             "pij,pi,pj->p", values, of_east, of_north
         )
-    between[np.diag_indices_from(between)] = _within(count, spread, noise)
-    return between
+    matrix[np.diag_indices_from(matrix)] = _within(count, spread, noise)
+    return matrix
 
 
 WIDTH = 12**0.5
@@ -374,20 +381,21 @@ def _within(count: Array, spread: Array, noise: CorrelatedNoise) -> Array:
     rows = np.maximum(np.round(count / columns), 1)
     shape = np.minimum(np.stack([columns, rows], axis=1), MOST_ROWS_OF_CELL).astype(np.int64)
     shape[spread == 0] = 1
-    grid, several = shape.prod(axis=1), np.maximum(count, 2)
+    grid = shape.prod(axis=1)
+    several = np.maximum(count, 2)
     # Where the grid has not as many points as the cell, pairs of different ones keep their mean
     # squared distance.
     stretch = np.sqrt(np.where(grid > 1, (1 - 1 / grid) / (1 - 1 / several), 1))
     mean = np.empty(len(count))
-    for across in np.unique(shape, axis=0):
-        alike = (shape == across).all(axis=1)
+    for sides in np.unique(shape, axis=0):
+        alike = (shape == sides).all(axis=1)
         steps = (stretch[:, None] * spread)[alike] * np.sqrt(
-            12 / np.maximum(np.square(across) - 1, 1)
+            12 / np.maximum(np.square(sides) - 1, 1)
         )
-        lags = [np.arange(size) for size in across]
+        lags = [np.arange(size) for size in sides]
         shares = [
             np.where(lag == 0, 1, 2) * (size - lag) / size**2
-            for lag, size in zip(lags, across, strict=True)
+            for lag, size in zip(lags, sides, strict=True)
         ]
         distance = np.hypot((lags[0] * steps[:, :1])[:, :, None], (lags[1] * steps[:, 1:])[:, None])
         mean[alike] = np.einsum("cij,i,j->c", covariance(distance, noise), *shares)
@@ -405,21 +413,23 @@ def _differences(apart: Array, first: Array, second: Array) -> tuple[Array, Arra
     """
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     widths = WIDTH * np.stack([first, second])
-    narrow, wide = widths.min(axis=0) / 2, widths.max(axis=0) / 2
+    narrow = widths.min(axis=0) / 2
+    wide = widths.max(axis=0) / 2
     kinks = np.stack([-wide - narrow, narrow - wide, wide - narrow, wide + narrow], axis=1)
-    halves, middles = np.diff(kinks)[:, :, None] / 2, (kinks[:, 1:] + kinks[:, :-1])[:, :, None] / 2
-    at = middles + halves * nodes
-    beyond = np.abs(at) - (wide - narrow)[:, None, None]
+    halves = np.diff(kinks)[:, :, None] / 2
+    middles = (kinks[:, 1:] + kinks[:, :-1])[:, :, None] / 2
+    places = middles + halves * nodes
+    excess = np.abs(places) - (wide - narrow)[:, None, None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        density = np.clip(1 - beyond / (2 * narrow)[:, None, None], 0, 1)
+        density = np.clip(1 - excess / (2 * narrow)[:, None, None], 0, 1)
     share = (np.where(halves > 0, density, 0) * halves * weights).reshape(len(apart), 3 * NODES)
     total = share.sum(axis=1, keepdims=True)
     # Two points: all of the weight is at one difference.
     share = np.where(total > 0, share / np.where(total > 0, total, 1), 1 / share.shape[1])
-    return apart[:, None] + at.reshape(share.shape), share
+    return apart[:, None] + places.reshape(share.shape), share
 
 
-def _gaussian_means(along: Array, spread: Array, reach: float) -> Array:
+def _gaussian_means(positions: Array, spread: Array, reach: float) -> Array:
     """The mean of exp(−(difference / range)²) over pairs of coordinates, uniform around their
     means, (cell, cell).
     """
@@ -431,8 +441,9 @@ def _gaussian_means(along: Array, spread: Array, reach: float) -> Array:
         )
 
     half = np.maximum(WIDTH * spread / reach, NARROW) / 2
-    apart = (along[:, None] - along) / reach
-    plus, minus = half[:, None] + half, half[:, None] - half
+    apart = (positions[:, None] - positions) / reach
+    plus = half[:, None] + half
+    minus = half[:, None] - half
     inner = integrated_twice(apart + minus) + integrated_twice(apart - minus)
     outer = integrated_twice(apart + plus) + integrated_twice(apart - plus)
     return np.asarray((outer - inner) / (4 * half[:, None] * half))
@@ -451,7 +462,8 @@ def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:
 
     if len(measured.distance) < 5:
         raise ValueError(f"a semivariogram of {len(measured.distance)} bins; at least 5 are needed")
-    top, far = float(measured.value.max()), measured.longest
+    top = float(measured.value.max())
+    far = measured.longest
     if not top > 0:
         raise ValueError("a semivariogram that is 0 at all distances, which is that of no noise")
 

@@ -254,7 +254,8 @@ def require_overlap(observation: Observation) -> None:
         together += [other for other in apart if _meet(boxes[name], boxes[other])]
         apart = [other for other in apart if other not in together]
     if apart:
-        here, there = _extent(boxes[apart[0]]), _extent(boxes[first])
+        here = _extent(boxes[apart[0]])
+        there = _extent(boxes[first])
         raise QexpError(
             f"track '{apart[0]}' ({here}) does not overlap with '{first}' ({there}), so that they"
             " did not see the same event; make an observation of each, or check the coordinate"
@@ -338,7 +339,8 @@ def _pairs_of_entries(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]
         same_station = names[first] == names[second] if named else one_place
         if same_station and np.abs(directions[first] - directions[second]).max() < 1e-2:
             place = "at {:.0f} east, {:.0f} north".format(*places[first])
-            here, there = owners[first], owners[second]
+            here = owners[first]
+            there = owners[second]
             where = f"twice in '{here}'" if here == there else f"in '{here}' and in '{there}'"
             same = abs(displacements[first] - displacements[second]) < SAME_DISPLACEMENT
             yield where, str(names[first] or names[second] or place), bool(same)
@@ -377,7 +379,8 @@ def turned(direction: Array, angle: Array) -> Array:
     returns    (point, 3)
     """
     east, north, vertical = direction.T
-    cosine, sine = np.cos(angle), np.sin(angle)
+    cosine = np.cos(angle)
+    sine = np.sin(angle)
     turned = [east * cosine - north * sine, east * sine + north * cosine, vertical]
     return np.stack(turned, axis=-1)
 
@@ -436,16 +439,17 @@ def as_table(observation: Observation) -> xarray.Dataset:
     """
     import xarray
 
-    tracks, points = observation.tracks, dict[str, Any]()
+    tracks = observation.tracks
+    points = dict[str, Any]()
     measured = " or ".join(dict.fromkeys(track.instrument.unit for track in tracks))
     for name, words in WORDS.items():
         values = np.concatenate([getattr(track, name) for track in tracks])
         unit = measured if name in ("displacement", "error") else "m"
         points[name] = ("point", values, {"units": unit, "long_name": words})
     for name, (unit, words) in SOME.items():
-        if (values := where_known(tracks, name, np.nan)) is not None:
-            dimensions = ("point", "horizontal")[: values.ndim]
-            points[name] = (dimensions, values, {"units": unit, "long_name": words})
+        if (known := where_known(tracks, name, np.nan)) is not None:
+            dimensions = ("point", "horizontal")[: known.ndim]
+            points[name] = (dimensions, known, {"units": unit, "long_name": words})
     if (names := where_known(tracks, "station", "")) is not None:
         about_names = {"long_name": "name of the GNSS station"}
         points["station"] = ("point", names.astype(object), about_names)

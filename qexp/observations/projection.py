@@ -89,13 +89,8 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
     }
     if chosen is None and len({crs is None for crs in systems.values()}) > 1:
         lacking = ", ".join(source for source, crs in systems.items() if crs is None)
-        code = (
-            next(
-                (crs.to_epsg() for crs in systems.values() if crs is not None and crs.is_projected),
-                None,
-            )
-            or "…"
-        )
+        named = (crs for crs in systems.values() if crs is not None and crs.is_projected)
+        code = next((crs.to_epsg() for crs in named), None) or "…"
         known = "names no coordinate reference system, but other files do"
         raise QexpError(
             f"{lacking}: {known}; say in which its coordinates are, such as `crs=EPSG:{code}`"
@@ -107,12 +102,9 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
     for source, reading in readings.items():
         crs = systems[source]
         north = crs if reading.north == "grid" else None
-        moved += (
-            _along_grid(track, before, north, target)
-            for track, before in zip(
-                _moved(source, reading.tracks, crs, target), reading.tracks, strict=True
-            )
-        )
+        there = _moved(source, reading.tracks, crs, target)
+        for track, original in zip(there, reading.tracks, strict=True):
+            moved.append(_along_grid(track, original, north, target))
     return Observation(tuple(moved), None if target is None else target.to_wkt())
 
 
@@ -129,10 +121,8 @@ def by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
     system = reading.crs or crs
     if system is None:
         return reading
-    turns = [
-        np.degrees(np.abs(convergence(crs_of(system), track.x, track.y))).max()
-        for track in reading.tracks
-    ]
+    angles = [convergence(crs_of(system), track.x, track.y) for track in reading.tracks]
+    turns = [np.degrees(np.abs(angle)).max() for angle in angles]
     if max(turns) < 1.0:  # degrees, from which on it matters to which north directions refer
         return reading
     doubt = (
@@ -153,16 +143,18 @@ def _target(
     wanted = chosen if chosen is not None and not chosen.is_geographic else None
     first = wanted or next((crs for crs in named.values() if not crs.is_geographic), None)
     if first is not None:
-        if (units := {axis.unit_name for axis in first.axis_info[:2]}) - {"metre", "meter", "m"}:
+        units = {axis.unit_name for axis in first.axis_info[:2]}
+        if units - {"metre", "meter", "m"}:
             raise QexpError(
                 f"the coordinate reference system '{first.name}' has the unit"
                 f" {', '.join(sorted(units))}; choose one in metres, such as `crs=EPSG:32633`"
             )
         if not first.is_projected:
             return first
-    centre = _centre(
-        [(track, named[source]) for source in named for track in readings[source].tracks], named
-    )
+    placed: list[tuple[Track, pyproj.CRS]] = []
+    for source, crs in named.items():
+        placed += ((track, crs) for track in readings[source].tracks)
+    centre = _centre(placed, named)
     return first if first is not None and _keeps_lengths(first, *centre) else utm_zone(*centre)
 
 
@@ -179,9 +171,8 @@ def _centre(
     moved = []
     for track, crs in tracks:
         points = track.where_observed()
-        moved.append(
-            pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(points.x, points.y)
-        )
+        transformer = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+        moved.append(transformer.transform(points.x, points.y))
     x, y = (np.concatenate(values) for values in zip(*moved, strict=True))
     x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     if not len(x):
@@ -189,9 +180,9 @@ def _centre(
             f"{', '.join(files)}: none of the points is observed; all are masked, missing, or"
             " outside the area of their coordinate reference system"
         )
-    around = np.radians(x)
+    angles = np.radians(x)
     # also across 180°
-    longitude = np.degrees(np.arctan2(np.sin(around).mean(), np.cos(around).mean()))
+    longitude = np.degrees(np.arctan2(np.sin(angles).mean(), np.cos(angles).mean()))
     return float(longitude), float(y.min() + y.max()) / 2
 
 
@@ -203,11 +194,9 @@ def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
     """
     import pyproj
 
-    scales = pyproj.Proj(crs).get_factors(longitude, latitude)
-    if all(
-        abs(scale - 1) <= MOST_STRETCHED
-        for scale in (scales.meridional_scale, scales.parallel_scale)
-    ):
+    factors = pyproj.Proj(crs).get_factors(longitude, latitude)
+    scales = factors.meridional_scale, factors.parallel_scale
+    if all(abs(scale - 1) <= MOST_STRETCHED for scale in scales):
         return True
     if (area := crs.area_of_use) is not None:
         wide = (area.east - area.west) % 360 or 360.0
@@ -234,16 +223,16 @@ def utm_zone(longitude: float, latitude: float) -> pyproj.CRS:
 
 
 def _along_grid(
-    track: Track, before: Track, north: pyproj.CRS | None, target: pyproj.CRS | None
+    track: Track, original: Track, north: pyproj.CRS | None, target: pyproj.CRS | None
 ) -> Track:
     """A track whose directions refer to the north of the grid.
 
-    before  the track at its own x and y
-    north   the system to whose north the directions refer; None: to true north
+    original  the track at its own x and y
+    north     the system to whose north the directions refer; None: to true north
     """
     if north is not None and target is not None and north.equals(target, ignore_axis_order=True):
         return track
-    angle = convergence(target, track.x, track.y) - convergence(north, before.x, before.y)
+    angle = convergence(target, track.x, track.y) - convergence(north, original.x, original.y)
     return replace(track, direction=turned(track.direction, angle)) if angle.any() else track
 
 
@@ -257,9 +246,8 @@ def _moved(
 
     transformer = pyproj.Transformer.from_crs(crs, target, always_xy=True)
     for track in tracks:
-        x, y = (
-            np.asarray(values, np.float64) for values in transformer.transform(track.x, track.y)
-        )
+        places = transformer.transform(track.x, track.y)
+        x, y = (np.asarray(values, np.float64) for values in places)
         lost = track.observed & ~(np.isfinite(x) & np.isfinite(y))
         if lost.any():
             raise QexpError(
@@ -272,7 +260,8 @@ def _moved(
 def _require_plausible(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None) -> None:
     """Raises QexpError for degrees passed off as metres, and for metres passed off as degrees."""
     for track in tracks:
-        x, y = track.x[track.observed], track.y[track.observed]
+        x = track.x[track.observed]
+        y = track.y[track.observed]
         if not len(x):
             continue
         degrees = bool((np.abs(x) <= 360).all() and (np.abs(y) <= 90).all())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from qexp.base.arrays import Array
 from qexp.base.text import number_in
 from qexp.errors import QexpError, extra, suggestion
 from qexp.observations.rasters import Layout, Raster, Window, centred, resampled
-from qexp.observations.reading import elevations, without
+from qexp.observations.reading import elevations, without_codes
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import is_placed, open_raster as open_with_gdal, read_bands
 
@@ -39,9 +40,9 @@ def open_raster(path: Path, band: int | None = None, variable: str | None = None
     if ending in NETCDF:
         return open_netcdf(path, variable)
     if ending in HDF5:
-        return (
-            open_licsbas(path, variable or "") if is_series(path) else open_mintpy(path, variable)
-        )
+        if is_series(path):
+            return open_licsbas(path, variable or "")
+        return open_mintpy(path, variable)
     files.require_file(path)
     raise QexpError(f"{path}: rasters end in {', '.join((*GEOTIFF, *NETCDF, *HDF5))}; {CONVERSION}")
 
@@ -53,13 +54,8 @@ def open_coherence(path: Path) -> Raster:
     raster = open_raster(path)
     if raster.type != "uint8":
         return raster
-    largest = max(
-        (
-            float(np.nanmax(raster.read(piece), initial=0.0))
-            for piece in raster.layout.whole.pieces(2048)
-        ),
-        default=0.0,
-    )
+    pieces = map(raster.read, raster.layout.whole.pieces(2048))
+    largest = max((float(np.nanmax(piece, initial=0.0)) for piece in pieces), default=0.0)
     scale = next((scale for scale in (1, 100) if largest <= scale), 255)
     return replace(raster, read=lambda window: raster.read(window) / scale)
 
@@ -102,10 +98,8 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
 
     with open_with_gdal(path) as dataset:
         if band is None and dataset.count > 1:
-            names = ", ".join(
-                f"{number} {text or ''}".strip()
-                for number, text in enumerate(dataset.descriptions, 1)
-            )
+            pairs = enumerate(dataset.descriptions, 1)
+            names = ", ".join(f"{number} {text or ''}".strip() for number, text in pairs)
             raise QexpError(f"{path} has {dataset.count} bands ({names}); name one with `band`")
         number = 1 if band is None else band
         if not 1 <= number <= dataset.count:
@@ -119,7 +113,8 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
         layout = Layout((dataset.height, dataset.width), transform, crs)  # type: ignore[arg-type]
         unit = dataset.units[number - 1] or ""
         source = f"{path}, band {number}" if dataset.count > 1 else str(path)
-        gaps, kind = dataset.nodatavals[number - 1] is not None, dataset.dtypes[number - 1]
+        gaps = dataset.nodatavals[number - 1] is not None
+        kind = dataset.dtypes[number - 1]
 
     def read(window: Window) -> Array:
         part = rasterio.windows.Window.from_slices(window[:2], window[2:])
@@ -156,13 +151,14 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
         name = _field_name(path, table, variable)
         field = table[name]
         rows, columns = _axes(field)
-        (y, down, height), (x, across, width) = (
-            _axis(path, table, axis) for axis in (rows, columns)
-        )
-        layout = centred((height, width), (y, x), (down, across), _crs(table, field))
+        y, step_y, height = _axis(path, table, rows)
+        x, step_x, width = _axis(path, table, columns)
+        layout = centred((height, width), (y, x), (step_y, step_x), _crs(table, field))
         unit = str(field.attrs.get("units", ""))
         low, high = _valid_range(field)
-        of_all = [number for name in GAPS for number in _numbers(table.attrs.get(name, ()))]
+        of_all = list[float]()
+        for attribute in GAPS:
+            of_all += _numbers(table.attrs.get(attribute, ()))
         gaps = bool({*GAPS} & field.encoding.keys() or of_all)
         kind = str(field.encoding.get("dtype", field.dtype))
 
@@ -170,13 +166,12 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
         with open_dataset(path) as table:
             cut = table[name].isel({rows: slice(*window[:2]), columns: slice(*window[2:])})
             single = [dimension for dimension in cut.dims if dimension not in (rows, columns)]
+            cut = cut.squeeze(single).transpose(rows, columns)
             try:
-                values = np.asarray(
-                    cut.squeeze(single).transpose(rows, columns).values, dtype=np.float64
-                )
+                values = np.asarray(cut.values, dtype=np.float64)
             except DAMAGED as error:
                 raise QexpError(f"{path} cannot be read: {error}") from None
-        values = without(values, of_all)
+        values = without_codes(values, of_all)
         return np.where((values >= low) & (values <= high), values, np.nan)
 
     return Raster(f"{path}, variable '{name}'", layout, unit, read, gaps, kind)
@@ -184,9 +179,8 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
 
 def _numbers(attribute: Any) -> list[float]:
     """The numbers of an attribute of a file, some of which are written as texts."""
-    return [
-        number for value in np.ravel(attribute) if (number := number_in(as_text(value))) is not None
-    ]
+    numbers = (number_in(as_text(value)) for value in np.ravel(attribute))
+    return [number for number in numbers if number is not None]
 
 
 def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
@@ -206,16 +200,14 @@ def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
 
 
 def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:
-    fields = [
-        str(name)
-        for name, field in table.data_vars.items()
-        if sum(size > 1 for size in field.shape) == 2
-    ]
+    fields: list[str] = []
+    deeper: list[xarray.DataArray] = []
+    for name, field in table.data_vars.items():
+        axes = sum(size > 1 for size in field.shape)
+        fields += [str(name)] * (axes == 2)
+        deeper += [field] * (axes > 2)
     if variable is None and len(fields) == 1:
         return fields[0]
-    deeper = [
-        field for field in table.data_vars.values() if sum(size > 1 for size in field.shape) > 2
-    ]
     if not fields and deeper:
         sizes = [(name, size) for name, size in deeper[0].sizes.items() if size > 1][:-2]
         words = ", and ".join(f"{size} values along '{name}'" for name, size in sizes)
@@ -224,7 +216,8 @@ def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:
             f"{path}: '{deeper[0].name}' has {words}, but a track is one map; take one, or a"
             f" difference: xarray.open_dataset('{path.name}').isel({taken}).to_netcdf('one.nc')"
         )
-    if not table.variables and (groups := _groups(path)):
+    groups = _groups(path) if not table.variables else []
+    if groups:
         raise QexpError(
             f"{path} has its variables in groups: {', '.join(groups)}; write that of the"
             f" displacement to a file of its own: xarray.open_dataset('{path.name}',"
@@ -253,14 +246,14 @@ def _groups(path: Path) -> list[str]:
     names = list[str]()
     with suppress(QexpError), open_hdf5(path) as file:
         file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-    return list(dict.fromkeys(group for name in names if (group := name.rpartition("/")[0])))
+    groups = dict.fromkeys(name.rpartition("/")[0] for name in names)
+    return [group for group in groups if group]
 
 
 def _axes(field: xarray.DataArray) -> tuple[str, str]:
     """Dimensions along north and east: the last one is east, unless the file says the reverse."""
-    first, last = (
-        str(name) for name, size in zip(field.dims, field.shape, strict=True) if size > 1
-    )
+    sizes = zip(field.dims, field.shape, strict=True)
+    first, last = (str(name) for name, size in sizes if size > 1)
 
     def is_east(name: str) -> bool:
         axis = str(field[name].attrs.get("axis", "")) if name in field.coords else ""
@@ -274,9 +267,8 @@ def _axis(path: Path, table: xarray.Dataset, name: str) -> tuple[float, float, i
     number.
     """
     if name not in table.coords:
-        placed = [
-            f"'{other}'" for other in table.variables if str(other).lower() in {*EAST, *NORTH}
-        ]
+        names = [str(other) for other in table.variables]
+        placed = [f"'{other}'" for other in names if other.lower() in {*EAST, *NORTH}]
         maybe = (
             f"; if they are in {', '.join(placed)}, resample to a grid along x and y, or write a"
             " table of points"
@@ -292,7 +284,8 @@ def _axis(path: Path, table: xarray.Dataset, name: str) -> tuple[float, float, i
         raise QexpError(
             f"{path}: the coordinate '{name}' must have at least two values, none missing"
         )
-    first, step = float(values[0]), float(values[-1] - values[0]) / (len(values) - 1)
+    first = float(values[0])
+    step = float(values[-1] - values[0]) / (len(values) - 1)
     even = first + step * np.arange(len(values))
     if not step or np.abs(values - even).max() > EVEN * abs(step) * max(1.0, len(values) ** 0.5):
         raise QexpError(
@@ -309,16 +302,11 @@ def _crs(table: xarray.Dataset, field: xarray.DataArray) -> str | None:
     name = field.encoding.get("grid_mapping", field.attrs.get("grid_mapping"))
     names = [name] if name in table.variables else ["crs", "spatial_ref"]
     variables = [name for name in names if name in table.variables]
-    units = [
-        str(table[axis].attrs.get("units", "")).lower()
-        for axis in field.dims
-        if axis in table.coords
-    ]
+    coordinates = [table[axis] for axis in field.dims if axis in table.coords]
+    units = [str(axis.attrs.get("units", "")).lower() for axis in coordinates]
     axes = {str(axis).lower() for axis in field.dims}
-    degrees = sum(
-        unit.startswith(("degrees_east", "degrees_north", "degree_east", "degree_north"))
-        for unit in units
-    )
+    known = ("degrees_east", "degrees_north", "degree_east", "degree_north")
+    degrees = sum(unit.startswith(known) for unit in units)
     geographic = degrees == 2 or {"lon", "lat"} <= axes
     if not variables and not geographic:
         return None
@@ -374,14 +362,14 @@ def open_field(
     if name not in fields:
         raise QexpError(f"{path} has no dataset '{name}' over a grid; {suggestion(name, fields)}")
     with open_hdf5(path) as file:
-        grid, kind = layout(file), str(file[name].dtype)
+        grid = layout(file)
+        kind = str(file[name].dtype)
         unit = as_text(file[name].attrs.get("UNIT", unit))  # its own goes before that of the file
 
     def read(window: Window) -> Array:
+        cut = slice(*window[:2]), slice(*window[2:])
         with open_hdf5(path) as file:
-            return _without_data(
-                file[name][window.top : window.bottom, window.left : window.right], nodata
-            )
+            return _without_data(file[name][cut], nodata)
 
     return Raster(f"{path}, dataset '{name}'", grid, unit, read, nodata is not None, kind)
 
@@ -416,23 +404,23 @@ def displacement_between(
                 f"{path} has no epoch {day}; {suggestion(day, dates)} There are {len(dates)}, from"
                 f" {dates[0]} to {dates[-1]}"
             )
-    before, after = dates.index(first), dates.index(last)
-    if before == after:
+    indices = dates.index(first), dates.index(last)
+    if indices[0] == indices[1]:
         raise QexpError(f"`epochs={first},{last}`: the displacement of one day is zero; name two")
 
     def read(window: Window) -> Array:
         cut = slice(*window[:2]), slice(*window[2:])
         with open_hdf5(path) as file:
-            start, end = (
-                _without_data(file[series][(index, *cut)], nodata) for index in (before, after)
-            )
+            start, end = (_without_data(file[series][index, *cut], nodata) for index in indices)
         return end - start
 
     return Raster(f"{path}, {first} to {last}", layout, unit, read, nodata is not None)
 
 
 def _without_data(values: Any, nodata: str | None) -> Array:
-    return without(np.asarray(values, dtype=np.float64), _numbers(nodata))  # of "None" no number
+    return without_codes(
+        np.asarray(values, dtype=np.float64), _numbers(nodata)
+    )  # of "None" no number
 
 
 # Time series of LiCSBAS, `cum.h5` and `cum_filt.h5`.
@@ -452,12 +440,8 @@ def is_series(path: Path) -> bool:
 
 def open_licsbas(path: Path, name: str) -> Raster:
     """A dataset over the grid. Raises QexpError."""
-    return open_field(
-        path,
-        name,
-        lambda file: _licsbas_layout(path, file),
-        "mm/yr" if name in (VELOCITY, ERROR) else "",
-    )
+    unit = "mm/yr" if name in (VELOCITY, ERROR) else ""
+    return open_field(path, name, partial(_licsbas_layout, path), unit)
 
 
 def open_licsbas_difference(path: Path, epochs: Sequence[str]) -> Raster:
@@ -472,8 +456,8 @@ def _licsbas_layout(path: Path, file: Any) -> Layout:
         raise QexpError(
             f"{path} is in radar coordinates; geocode the interferograms that LiCSBAS takes"
         )
-    latitude, longitude, down, across = (float(file[name][()]) for name in CORNER)
-    return centred(file[SERIES].shape[1:], (latitude, longitude), (down, across), "EPSG:4326")
+    latitude, longitude, step_y, step_x = (float(file[name][()]) for name in CORNER)
+    return centred(file[SERIES].shape[1:], (latitude, longitude), (step_y, step_x), "EPSG:4326")
 
 
 # The HDF5 files of MintPy: datasets in the root over one grid, all else in attributes that are
@@ -491,7 +475,8 @@ def open_mintpy(path: Path, dataset: str | None = None) -> Raster:
     """
     attributes = attributes_of(path)
     name = dataset or attributes.get("FILE_TYPE", "")
-    if dataset is None and name not in (fields := fields_of(path)):
+    fields = fields_of(path) if dataset is None else [name]
+    if name not in fields:
         if len(fields) != 1:
             raise QexpError(
                 f"{path} has several datasets over a grid: {', '.join(fields)}; name one with"
@@ -522,15 +507,10 @@ def open_mintpy_difference(path: Path, epochs: Sequence[str]) -> Raster:
         raise QexpError(
             f"{path}: 'timeseries' has {len(shape)} dimensions, not those of time, y and x"
         )
-    return displacement_between(
-        path,
-        "timeseries",
-        "date",
-        epochs,
-        _mintpy_layout(path, attributes, shape[1:]),
-        attributes.get("UNIT", "m"),
-        attributes.get("NO_DATA_VALUE"),
-    )
+    layout = _mintpy_layout(path, attributes, shape[1:])
+    unit = attributes.get("UNIT", "m")
+    nodata = attributes.get("NO_DATA_VALUE")
+    return displacement_between(path, "timeseries", "date", epochs, layout, unit, nodata)
 
 
 def attribute(path: Path, attributes: dict[str, str], name: str) -> float:
@@ -547,18 +527,17 @@ def _mintpy_layout(path: Path, attributes: dict[str, str], shape: tuple[int, int
     """Where the pixels lie: X_FIRST and Y_FIRST are the outer corner of the first one."""
     if "X_FIRST" not in attributes and "Y_FIRST" not in attributes:
         raise QexpError(f"{path} is in radar coordinates; geocode it first (MintPy: geocode.py)")
-    x, across, y, down = (
-        attribute(path, attributes, name) for name in ("X_FIRST", "X_STEP", "Y_FIRST", "Y_STEP")
-    )
-    return Layout(
-        (int(shape[0]), int(shape[1])), (across, 0.0, x, 0.0, down, y), _mintpy_crs(attributes)
-    )
+    names = ("X_FIRST", "X_STEP", "Y_FIRST", "Y_STEP")
+    x, step_x, y, step_y = (attribute(path, attributes, name) for name in names)
+    transform = (step_x, 0.0, x, 0.0, step_y, y)
+    return Layout((int(shape[0]), int(shape[1])), transform, _mintpy_crs(attributes))
 
 
 def _mintpy_crs(attributes: dict[str, str]) -> str | None:
     if code := attributes.get("EPSG"):
         return f"EPSG:{int(float(code))}"
     if zone := attributes.get("UTM_ZONE"):
-        number, hemisphere = zone[:-1], zone[-1:].upper()
+        number = zone[:-1]
+        hemisphere = zone[-1:].upper()
         return f"EPSG:{(327 if hemisphere == 'S' else 326)}{int(number):02d}"
     return "EPSG:4326" if attributes.get("X_UNIT", "degrees").lower().startswith("deg") else None

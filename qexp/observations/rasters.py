@@ -57,7 +57,7 @@ class Layout:
     def whole(self) -> Window:
         return Window(0, self.shape[0], 0, self.shape[1])
 
-    def at(
+    def places(
         self, column: NDArray[np.floating] | float, row: NDArray[np.floating] | float
     ) -> tuple[Array, Array]:
         """Positions x, y of columns and rows; the centre of the first pixel is at 0.5, 0.5."""
@@ -65,7 +65,7 @@ class Layout:
         return np.asarray(a * column + b * row + c), np.asarray(d * column + e * row + f)
 
     def indices(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """The column and row of positions: what `at` makes positions of."""
+        """The column and row of positions: what `places` makes positions of."""
         a, b, c, d, e, f = self.transform
         column, row = np.linalg.solve(np.array([[a, b], [d, e]]), np.stack([x - c, y - f]))
         return column, row
@@ -75,17 +75,17 @@ class Layout:
         rows = np.arange(window.top, window.bottom) + 0.5
         columns = np.arange(window.left, window.right) + 0.5
         if self.transform[1] == 0 == self.transform[3]:  # as nearly all grids are
-            x, y = self.at(columns, 0.0)[0], self.at(0.0, rows)[1]
+            x = self.places(columns, 0.0)[0]
+            y = self.places(0.0, rows)[1]
             return np.tile(x, len(rows)), np.repeat(y, len(columns))
-        return self.at(np.tile(columns, len(rows)), np.repeat(rows, len(columns)))
+        return self.places(np.tile(columns, len(rows)), np.repeat(rows, len(columns)))
 
     @property
     def corners(self) -> Array:
         """The four outer corners, (corner, 2)."""
         height, width = self.shape
-        return np.stack(
-            self.at(np.array([0, width, width, 0.0]), np.array([0, 0, height, height])), axis=-1
-        )
+        x, y = self.places(np.array([0, width, width, 0.0]), np.array([0, 0, height, height]))
+        return np.stack([x, y], axis=-1)
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -110,7 +110,7 @@ class Layout:
         degree = 6_371_008.8 * np.pi / 180  # by the mean radius of the earth
         return float(degree * np.cos(latitude)), float(degree)
 
-    def within(self, bounds: Sequence[float], source: str) -> Window:
+    def window(self, bounds: Sequence[float], source: str) -> Window:
         """The smallest window that holds every pixel centre inside of bounds: west, east, south,
         north.
 
@@ -126,10 +126,8 @@ class Layout:
         columns, rows = self.indices(
             np.array([west, east, east, west]), np.array([south, south, north, north])
         )
-        (top, bottom), (left, right) = (
-            (max(0, int(np.ceil(low.min() - 0.5))), min(count, int(np.floor(low.max() - 0.5)) + 1))
-            for low, count in ((rows, self.shape[0]), (columns, self.shape[1]))
-        )
+        top, bottom = _inner(rows, self.shape[0])
+        left, right = _inner(columns, self.shape[1])
         if top >= bottom or left >= right:
             raise QexpError(
                 f"{source}: no pixel lies within the bounds {write_numbers(bounds)}; the grid"
@@ -150,14 +148,21 @@ class Layout:
         )
 
 
+def _inner(edges: Array, count: int) -> tuple[int, int]:
+    """The first of some pixels along an axis whose centres lie between edges, and the one after."""
+    first = int(np.ceil(edges.min() - 0.5))
+    last = int(np.floor(edges.max() - 0.5))
+    return max(0, first), min(count, last + 1)
+
+
 def centred(
     shape: tuple[int, int], first: tuple[float, float], step: tuple[float, float], crs: str | None
 ) -> Layout:
     """The grid whose first pixel has its centre at `first`, and its sides along the axes; y before
     x in both.
     """
-    (y, x), (down, across) = first, step
-    return Layout(shape, (across, 0.0, x - across / 2, 0.0, down, y - down / 2), crs)
+    (y, x), (step_y, step_x) = first, step
+    return Layout(shape, (step_x, 0.0, x - step_x / 2, 0.0, step_y, y - step_y / 2), crs)
 
 
 def write_numbers(numbers: Sequence[float]) -> str:
@@ -213,9 +218,8 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
     def read(window: Window) -> Array:
         from scipy.ndimage import map_coordinates
 
-        column, row = raster.layout.indices(
-            *_in_its_system(raster, layout, *layout.positions(window))
-        )
+        places = _in_its_system(raster, layout, *layout.positions(window))
+        column, row = raster.layout.indices(*places)
         # Pixel centres lie at whole numbers; what cannot be transformed lies outside.
         column, row = (np.where(np.isfinite(line), line - 0.5, -9.0) for line in (column, row))
         height, width = raster.layout.shape
@@ -223,8 +227,8 @@ def resampled(raster: Raster, layout: Layout) -> Raster:
         left, right = _range(column, width)
         values = np.full(window.size, np.nan)
         if top < bottom and left < right:
-            near = raster.read(Window(top, bottom, left, right))
-            values = map_coordinates(near, [row - top, column - left], order=1, cval=np.nan)
+            part = raster.read(Window(top, bottom, left, right))
+            values = map_coordinates(part, [row - top, column - left], order=1, cval=np.nan)
         return values.reshape(window.shape)
 
     return replace(raster, layout=layout, read=read)

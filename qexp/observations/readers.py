@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -59,19 +60,14 @@ BESIDE = (".", "..", "metadata", "../metadata", "../../metadata")
 
 
 def is_licsar(path: Path) -> bool:
-    return (
-        bool(_interferograms(path))
-        if path.is_dir()
-        else path.is_file() and path.name.endswith(LICSAR_PHASE)
-    )
+    if path.is_dir():
+        return bool(_interferograms(path))
+    return path.is_file() and path.name.endswith(LICSAR_PHASE)
 
 
 def _interferograms(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for depth in ("", "*/", "interferograms/*/")
-        for path in folder.glob(f"{depth}*{LICSAR_PHASE}")
-    )
+    patterns = [f"{depth}*{LICSAR_PHASE}" for depth in ("", "*/", "interferograms/*/")]
+    return sorted(chain.from_iterable(map(folder.glob, patterns)))
 
 
 def read_licsar(path: Path, options: ReadOptions) -> Reading:
@@ -92,9 +88,9 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
     direction = (
         direction_of(field, options) if given else from_components(field, *_licsar_components(file))
     )
-    beside = file.with_name(f"{name}{LICSAR_COHERENCE}")
-    wanted = options.least_coherence is not None and options.coherence is None and beside.is_file()
-    coherence = open_coherence(beside) if wanted else None
+    own = file.with_name(f"{name}{LICSAR_COHERENCE}")
+    wanted = options.least_coherence is not None and options.coherence is None and own.is_file()
+    coherence = open_coherence(own) if wanted else None
     wavelength = wavelength_of("sentinel-1")
     scene = scene_of(
         options.name or name, field, direction, options, wavelength, coherence=coherence
@@ -139,7 +135,8 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
             f"{path} is a time series; name either the days before and after, `epochs=('20200131',"
             f" '20200212')`, or its velocity, `variable={VELOCITY}`"
         )
-    fields, error = fields_of(path), None
+    fields = fields_of(path)
+    error = None
     if options.epochs is not None:
         field = open_licsbas_difference(path, options.epochs)
     else:
@@ -192,7 +189,8 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     unless one is given.
     """
     attributes = attributes_of(path)
-    kind, error = attributes.get("FILE_TYPE", ""), None
+    kind = attributes.get("FILE_TYPE", "")
+    error = None
     if kind == "timeseries":
         if options.epochs is None:
             raise QexpError(
@@ -203,11 +201,8 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     elif options.epochs is not None:
         raise QexpError(f"{path} holds '{kind}', not a time series; leave `epochs` out")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
-        words = (
-            f"has MintPy's type '{kind}'"
-            if kind
-            else "has no attribute FILE_TYPE, as MintPy's files do"
-        )
+        words = f"has MintPy's type '{kind}'"
+        words = words if kind else "has no attribute FILE_TYPE, as MintPy's files do"
         raise QexpError(
             f"{path} {_product(path) or words}; only MintPy's velocities and time series can be"
             " read; write others as GeoTIFF"
@@ -222,20 +217,15 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
         options.name or path.stem, in_crs(field, options.crs), direction, options, wavelength, error
     )
     reading = reading_of(scene, options)
-    return replace(
-        reading,
-        look=options.look or (_side(path, attributes) if SIDE in attributes else reading.look),
-    )
+    own = _side(path, attributes) if SIDE in attributes else reading.look
+    return replace(reading, look=options.look or own)
 
 
 def _product(path: Path) -> str:
     """What a file of NISAR is, and how its phase is read; empty for others."""
     with open_hdf5(path) as file:
-        products = [
-            name
-            for name in file.get("science/LSAR", ())
-            if name in ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")
-        ]
+        known = ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")
+        products = [name for name in file.get("science/LSAR", ()) if name in known]
         phases: list[str] = []
         file.visit(lambda name: phases.append(name) if name.endswith("/unwrappedPhase") else None)
     if not products:
@@ -263,8 +253,8 @@ def _mintpy_direction(
             if options.heading is None and "HEADING" in attributes:
                 options = replace(options, heading=attribute(path, attributes, "HEADING"))
         return direction_of(field, options)
-    beside = (path.parent / name for name in GEOMETRY)
-    geometry = options.geometry or next((file for file in beside if file.is_file()), None)
+    usual = (path.parent / name for name in GEOMETRY)
+    geometry = options.geometry or next((file for file in usual if file.is_file()), None)
     if geometry is None:
         raise QexpError(
             f"{path}: no file of geometry beside it; name MintPy's with `geometry=geometryGeo.h5`,"
@@ -329,22 +319,9 @@ REDUCING = ("reduce", "smallest_cell", "largest_cell", "least_share")
 OF_TABLES = ("name", "crs", "columns", "unit", "error", "nodata", "north")
 OF_SIGHT = ("incidence", "heading", "look")
 OF_GRIDS = (
-    "name",
-    "crs",
-    "error",
-    "unit",
-    "nodata",
-    "north",
-    "wavelength",
-    "sensor",
-    *OF_SIGHT,
-    "direction",
-    "coherence",
-    "least_coherence",
-    "dem",
-    "bounds",
-    *REDUCING,
-)
+    "name", "crs", "error", "unit", "nodata", "north", "wavelength", "sensor", *OF_SIGHT,
+    "direction", "coherence", "least_coherence", "dem", "bounds", *REDUCING,
+)  # fmt: skip
 OF_SERIES = (*OF_GRIDS, "variable", "epochs")
 
 
@@ -417,19 +394,8 @@ AS_POINTS = (
     " incidence and heading"
 )
 RASTERS = (
-    ".img",
-    ".hdr",
-    ".dim",
-    ".bil",
-    ".bip",
-    ".bsq",
-    ".unw",
-    ".geo",
-    ".int",
-    ".rsc",
-    ".xml",
-    ".kmz",
-)
+    ".img", ".hdr", ".dim", ".bil", ".bip", ".bsq", ".unw", ".geo", ".int", ".rsc", ".xml", ".kmz",
+)  # fmt: skip
 OTHERS = {
     ".mat": (
         f"is a file of Matlab, as for GBIS; {AS_POINTS}: scipy.io.loadmat, of version 7.3"

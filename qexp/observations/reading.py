@@ -74,9 +74,8 @@ class ReadOptions:
     @property
     def gives_sight(self) -> bool:
         """Whether there is a line of sight, or a part of one."""
-        return any(
-            value is not None for value in (self.direction, self.incidence, self.heading, self.look)
-        )
+        parts = (self.direction, self.incidence, self.heading, self.look)
+        return any(value is not None for value in parts)
 
     @property
     def metres(self) -> float:
@@ -149,7 +148,7 @@ class Reading:
     look: Look | None = None
 
 
-def without(values: Array, nodata: Sequence[float]) -> Array:
+def without_codes(values: Array, nodata: Sequence[float]) -> Array:
     """The values with NaN where they are one of those that mean no data, which files may hold in
     single precision.
     """
@@ -179,11 +178,11 @@ def direction_toward(incidence: Array, heading: Array, look: str = "right") -> A
     side = {"right": 1.0, "left": -1.0}
     if look not in side:
         raise QexpError(f"`look={look}`: a satellite looks right or left of its flight")
-    steep, along = np.radians(incidence), np.radians(heading)
-    across = side[look] * np.sin(steep)
-    return np.stack(
-        np.broadcast_arrays(-np.cos(along) * across, np.sin(along) * across, np.cos(steep)), axis=-1
-    )
+    steep = np.radians(incidence)
+    flight = np.radians(heading)
+    sideways = side[look] * np.sin(steep)
+    components = -np.cos(flight) * sideways, np.sin(flight) * sideways, np.cos(steep)
+    return np.stack(np.broadcast_arrays(*components), axis=-1)
 
 
 def angles_of(direction: Array, look: Look | None = None) -> tuple[Array, Array]:
@@ -213,9 +212,8 @@ def suspicions(
 
     named  whether the file names their unit
     """
-    if not largest > (
-        LARGE_DISPLACEMENT if named or options.unit is not None else UNUSUAL_DISPLACEMENT
-    ):
+    known = named or options.unit is not None
+    if not largest > (LARGE_DISPLACEMENT if known else UNUSUAL_DISPLACEMENT):
         return ()
     unit = "mm" if largest > LARGE_DISPLACEMENT else "cm"
     option = options.with_unit(unit)
@@ -223,12 +221,8 @@ def suspicions(
         option = (
             f"`{options.of_unit}={unit}` if all files are in it, or {option} if only this one is"
         )
-    return (
-        (
-            f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit:"
-            f" {option}{hint}"
-        ),
-    )
+    doubt = f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit:"
+    return (f"{doubt} {option}{hint}",)
 
 
 RADIANS = (
@@ -288,14 +282,15 @@ def codes_among(values: NDArray[np.floating], factor: float = 1.0) -> list[float
         return []
     ends = np.array([values.min(), values.max()])  # NaN if one of the values is
     known = values.reshape(-1) if np.isfinite(ends).all() else values[np.isfinite(values)]
-    if found := (
-        codes(known, factor) if len(known) < values.size or usual_codes(ends, factor).any() else []
-    ):
+    found = list[float]()
+    if len(known) < values.size or usual_codes(ends, factor).any():
+        found = [*codes(known, factor)]
         known = known[~np.isin(known, found)]
     if not len(known):
         return found
     extreme = float(max(known.min(), known.max(), key=abs))
-    if (repeated := np.count_nonzero(known == extreme)) < 2:
+    repeated = np.count_nonzero(known == extreme)
+    if repeated < 2:
         return found
     far = np.abs(known) >= abs(extreme) / CODE_RATIO
     is_code = np.count_nonzero(far) == repeated and bool(known[~far].any())

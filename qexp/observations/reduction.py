@@ -193,18 +193,22 @@ def _means(
             np.bincount(cells, minlength=base.size).astype(np.float64),
         ]
         features = plan.criterion.features(points)
-        lines += [np.bincount(cells, feature, base.size) for feature in features]
+        lines += [np.bincount(cells, feature, base.size).astype(np.float64) for feature in features]
         sums = [total + part for total, part in zip(sums, lines, strict=True)] if sums else lines
     label = _leaves(np.stack(sums).reshape(-1, *base.shape), base.levels, plan, metres).ravel()
     count = int(label.max()) + 1
     if not count:
         return None
-    example, origin, totals = None, np.zeros(2), np.zeros((len(MEANS), count))
+    example = None
+    origin = np.zeros(2)
+    totals = np.zeros((len(MEANS), count))
     for block in blocks():
         points = block.where_observed()
         if example is None and len(points.row):
-            example, origin = points.track, np.array([points.track.x[0], points.track.y[0]])
-        track, cell = points.track, label[base.cells(points)]
+            example = points.track
+            origin = np.array([points.track.x[0], points.track.y[0]])
+        track = points.track
+        cell = label[base.cells(points)]
         x, y = track.x - origin[0], track.y - origin[1]  # so that their squares keep their digits
         elevation = np.full(len(x), np.nan) if track.elevation is None else track.elevation
         positions = (np.ones(len(x)), x, y, x**2, y**2)
@@ -243,7 +247,8 @@ def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, floa
             children = np.repeat(np.repeat(parents, 2, axis=0), 2, axis=1)
             leaf[level - 1] |= children & (pyramid[level - 1][1] > 0)
     leaf[0] &= sums[1] >= plan.share * sums[0]
-    label, first = np.full(sums.shape[1:], -1), 0
+    label = np.full(sums.shape[1:], -1)
+    first = 0
     for level, mask in enumerate(leaf):
         numbers = np.full(mask.shape, -1)
         numbers[mask] = first + np.arange(mask.sum())
@@ -262,15 +267,18 @@ MEANS = (
 
 def _track(example: Track, origin: Array, totals: Array, metres: tuple[float, float]) -> Track:
     """The track of means; its name and instrument are those of the example."""
-    number, means = totals[0], dict(zip(MEANS, totals / totals[0], strict=True))
+    number = totals[0]
+    means = dict(zip(MEANS, totals / totals[0], strict=True))
     direction = np.stack([means[name] for name in ("east", "north", "up")], axis=1)
     variance = np.stack([means["xx"] - means["x"] ** 2, means["yy"] - means["y"] ** 2], axis=1)
-    x, y = means["x"] + origin[0], means["y"] + origin[1]
+    x = means["x"] + origin[0]
+    y = means["y"] + origin[1]
     error = np.sqrt(means["squared_error"] / number)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     elevation = None if np.isnan(means["elevation"]).all() else means["elevation"]
     observed = np.ones(len(number), bool)
-    whose, moved = (example.name, example.kind), means["displacement"]
+    whose = (example.name, example.kind)
+    moved = means["displacement"]
     track = Track(*whose, x, y, moved, error, direction, observed, elevation)
     return replace(track, count=number, spread=np.sqrt(np.maximum(variance, 0)) * metres)
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from qexp.observations.reading import (
     require_degrees,
     require_heading_in_degrees,
     suspicions,
-    without,
+    without_codes,
 )
 from qexp.observations.reduction import Flags, Pixels, joined, reduced
 from qexp.physics.instruments import RADAR
@@ -96,7 +97,7 @@ def scene_of(
     if options.nodata:
         stored = field.read
         field = replace(
-            field, read=lambda window: without(stored(window), options.nodata), gaps=True
+            field, read=lambda window: without_codes(stored(window), options.nodata), gaps=True
         )
     if options.error is not None:
         error = options.error * (1.0 if phase else options.metres)
@@ -118,7 +119,7 @@ def scene_of(
         raise QexpError("`least_coherence` needs a raster of coherence: `coherence=FILE`")
     elevation = None if options.dem is None else open_elevation(options.dem, field.layout)
     layout = field.layout
-    window = layout.whole if options.bounds is None else layout.within(options.bounds, field.source)
+    window = layout.whole if options.bounds is None else layout.window(options.bounds, field.source)
     masks = None if coherence is None else (coherence, least or 0.3)
     return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
 
@@ -181,16 +182,18 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
             f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it"
             " with `bounds`"
         )
-    said = []
-    while (content := scene.content()).codes:
-        said += [
-            f"{count:,} pixel{'s are' if count > 1 else ' is'} exactly {code:g}, far from all"
-            f" others; {'they count' if count > 1 else 'it counts'} as without data"
-            for code, count in content.codes.items()
-        ]
-        scene = replace(
-            scene, codes=(*scene.codes, *content.codes), field=replace(scene.field, gaps=True)
-        )
+    said = list[str]()
+    content = scene.content()
+    while content.codes:
+        for code, count in content.codes.items():
+            are, they = ("s are", "they count") if count > 1 else (" is", "it counts")
+            said.append(
+                f"{count:,} pixel{are} exactly {code:g}, far from all others; {they} as without"
+                " data"
+            )
+        field = replace(scene.field, gaps=True)
+        scene = replace(scene, codes=(*scene.codes, *content.codes), field=field)
+        content = scene.content()
     if content.zeros:
         said.append(
             f"{content.zeros:,} pixels are exactly 0, as are others beside them; they count as "
@@ -203,7 +206,8 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
         )
     plan = options.reduction
     unit = "m" if scene.phase and options.error is not None else options.error_unit
-    crs, warnings = scene.field.layout.crs, (*said, *scene.warnings(content, options))
+    crs = scene.field.layout.crs
+    warnings = (*said, *scene.warnings(content, options))
     look = (options.look or "right") if options.gives_sight and options.direction is None else None
     if plan is None:
         if scene.window.size > MOST_POINTS:
@@ -215,25 +219,17 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
             )
         return Reading((scene.track(scene.window),), crs, warnings, error_unit=unit, look=look)
     size = scene.window.size
-    means = reduced(
-        scene.blocks, scene.window.shape, scene.field.layout.metres, plan.in_system(crs)
-    )
-    return Reading(
-        (means,),
-        crs,
-        warnings,
-        points=lambda: _some_points(scene),
-        size=size,
-        error_unit=unit,
-        look=look,
-    )
+    shape = scene.window.shape
+    means = reduced(scene.blocks, shape, scene.field.layout.metres, plan.in_system(crs))
+    return Reading((means,), crs, warnings, "grid", partial(_some_points, scene), size, unit, look)
 
 
 def _some_points(scene: Scene) -> Track:
     """Observed pixels, drawn at random with a fixed seed: some SAMPLED_PIXELS where all are
     observed.
     """
-    random, share = np.random.default_rng(0), min(SAMPLED_PIXELS / scene.window.size, 1.0)
+    random = np.random.default_rng(0)
+    share = min(SAMPLED_PIXELS / scene.window.size, 1.0)
     parts = []
     for piece in scene.window.pieces(PIECE_SIDE):
         track = scene.track(piece)
@@ -306,7 +302,8 @@ class Scene:
         A pixel is masked without data, see `_measured`, or if its coherence is too low.
         """
         field, measured, _ = self._measured(window)
-        values, observed = field.ravel(), measured.ravel()
+        values = field.ravel()
+        observed = measured.ravel()
         if self.coherence is not None:
             raster, least = self.coherence
             observed &= raster.read(window).ravel() >= least
@@ -318,18 +315,9 @@ class Scene:
         displacement = np.where(observed, values * self.scale, np.nan)
         x, y = self.field.layout.positions(window)
         observed &= error > 0
-        track = Track(
-            self.name,
-            RADAR,
-            x,
-            y,
-            displacement,
-            error,
-            self.direction(window),
-            observed,
-            elevation,
-        )
-        return masked_where_missing(track)
+        direction = self.direction(window)
+        data = x, y, displacement, error, direction, observed, elevation
+        return masked_where_missing(Track(self.name, RADAR, *data))
 
     def _measured(self, window: Window) -> tuple[Array, Flags, Flags]:
         """Values of a window, (row, column), which of them are measured, and which zeros are not.
@@ -338,28 +326,29 @@ class Scene:
         of measured, not whole numbers that touch another zero: no measurement is exactly 0 twice.
         """
         height, width = self.field.layout.shape
-        top, left = max(window.top - 1, 0), max(window.left - 1, 0)
-        around = Window(top, min(window.bottom + 1, height), left, min(window.right + 1, width))
-        values = self.field.read(around)
+        top = max(window.top - 1, 0)
+        left = max(window.left - 1, 0)
+        wider = Window(top, min(window.bottom + 1, height), left, min(window.right + 1, width))
+        values = self.field.read(wider)
         zeros = values == 0
         if self.field.gaps:
             padded = np.pad(zeros, 1)
-            beside = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-            zeros &= beside & self.field.type.startswith("float")
+            vertical = padded[:-2, 1:-1] | padded[2:, 1:-1]
+            neighbours = vertical | padded[1:-1, :-2] | padded[1:-1, 2:]
+            zeros &= neighbours & self.field.type.startswith("float")
         measured = np.isfinite(values) & ~zeros & ~np.isin(values, self.codes)
-        rows, columns = (
-            slice(first, first + size)
-            for first, size in zip(
-                (window.top - top, window.left - left), window.shape, strict=True
-            )
-        )
+        rows = slice(window.top - top, window.bottom - top)
+        columns = slice(window.left - left, window.right - left)
         return values[rows, columns], measured[rows, columns], zeros[rows, columns]
 
     def content(self) -> Content:
         """What its values tell of themselves, from all of them."""
         # of each piece what tells whether there is a code
-        extremes, count = list[float](), Counter[float]()
-        zeros, jumps, ends = 0, 0, [math.inf, -math.inf]
+        extremes = list[float]()
+        count = Counter[float]()
+        zeros = 0
+        jumps = 0
+        ends = [math.inf, -math.inf]
         for piece in self.window.pieces(PIECE_SIDE):
             values, measured, gaps = self._measured(piece)
             zeros += int(gaps.sum())
@@ -380,7 +369,8 @@ class Scene:
                 ends = [min(ends[0], low), max(ends[1], high)]
         if not extremes:
             return Content(None, {}, zeros, False)
-        found, largest = codes_among(np.array(extremes)), float(np.abs(extremes).max())
+        found = codes_among(np.array(extremes))
+        largest = float(np.abs(extremes).max())
         least, most = WRAPPED_PHASE_SPANS
         wrapped = jumps > 0 and least < (ends[1] - ends[0]) / (2 * np.pi) < most
         codes = {code: count[code] for code in found}
@@ -389,9 +379,8 @@ class Scene:
     def blocks(self, side: int) -> Iterator[Pixels]:
         """All pixels, in squares whose corners are multiples of `side` from the upper left one."""
         for piece in self.window.pieces(side):
-            row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(
-                2, -1
-            )
+            numbers = np.mgrid[piece.top : piece.bottom, piece.left : piece.right]
+            row, column = numbers.reshape(2, -1)
             yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
 
     def warnings(self, content: Content, options: ReadOptions) -> tuple[str, ...]:
@@ -399,35 +388,26 @@ class Scene:
         displacements.
         """
         unit, per_year = unit_of(self.field)
-        doubts: tuple[str, ...] = ()
+        doubts = list[str]()
         if content.wrapped:
-            doubts = (
-                (
-                    "nearly all phase lies within 2π and jumps by that, as wrapped phase does;"
-                    " unwrap it first"
-                ),
+            doubts.append(
+                "nearly all phase lies within 2π and jumps by that, as wrapped phase does; unwrap"
+                " it first"
             )
         elif not self.phase:
             assert content.largest is not None
-            doubts = suspicions(
-                content.largest * self.scale,
-                unit in METRES,
-                options,
-                ", or for phase `wavelength` or `sensor`",
-            )
+            largest = content.largest * self.scale
+            hint = ", or for phase `wavelength` or `sensor`"
+            doubts += suspicions(largest, unit in METRES, options, hint)
         if options.epochs is not None and options.epochs[0] > options.epochs[-1]:
             first, last = options.epochs
-            doubts += (
-                (
-                    f"{first} is subtracted from {last}, the earlier day: uplift comes out as"
-                    " subsidence"
-                ),
+            doubts.append(
+                f"{first} is subtracted from {last}, the earlier day: uplift comes out as"
+                " subsidence"
             )
-        return (
-            (*doubts, "velocities are read as the displacements of one year")
-            if per_year
-            else doubts
-        )
+        if per_year:
+            doubts.append("velocities are read as the displacements of one year")
+        return tuple(doubts)
 
 
 # Lines of sight over a grid: from angles or components, as numbers or rasters.
@@ -443,9 +423,8 @@ def direction_of(field: Raster, options: ReadOptions) -> Direction:
 
     Raises QexpError if it gives none or two, or rasters of other grids.
     """
-    angles = [
-        name for name in ("incidence", "heading", "look") if getattr(options, name) is not None
-    ]
+    names = ("incidence", "heading", "look")
+    angles = [name for name in names if getattr(options, name) is not None]
     if options.direction is not None:
         if angles:
             raise QexpError(f"`direction` gives the whole line of sight; leave `{angles[0]}` out")
@@ -457,11 +436,14 @@ def direction_of(field: Raster, options: ReadOptions) -> Direction:
                 " `incidence` and `heading`, in degrees or as rasters of the same grid, or rasters"
                 " of the unit vector to the satellite: `direction=EAST,NORTH,UP`"
             )
-    values = (getattr(options, name) for name in ("incidence", "heading"))
-    incidence, heading = (
-        open_raster(value) if isinstance(value, Path) else value for value in values
-    )
+    incidence = _number_or_raster(options.incidence)
+    heading = _number_or_raster(options.heading)
     return from_angles(field, incidence, heading, options.look or "right")
+
+
+def _number_or_raster(value: float | Path | None) -> float | Raster:
+    assert value is not None
+    return open_raster(value) if isinstance(value, Path) else value
 
 
 def from_angles(
@@ -476,24 +458,21 @@ def from_angles(
     if not isinstance(heading, Raster):
         require_heading_in_degrees(np.array([heading]), "`heading`")
 
-    def known(angles: Array) -> Array:
+    def known(angle: float | Raster, window: Window) -> Array:
+        if not isinstance(angle, Raster):
+            return np.full(window.size, angle)
+        angles = angle.read(window).ravel()
         return np.where(usual_codes(angles), np.nan, angles)
 
     def direction(window: Window) -> Array:
-        steep, along = (
-            (
-                known(angle.read(window).ravel())
-                if isinstance(angle, Raster)
-                else np.full(window.size, angle)
-            )
-            for angle in (incidence, heading)
-        )
+        steep = known(incidence, window)
+        flight = known(heading, window)
         if isinstance(incidence, Raster):
             steep[steep == 0] = np.nan  # no radar looks straight down
             require_degrees(steep, incidence.source)
         if isinstance(heading, Raster):
-            require_heading_in_degrees(along, heading.source)
-        return direction_toward(steep, along, look)
+            require_heading_in_degrees(flight, heading.source)
+        return direction_toward(steep, flight, look)
 
     return direction
 
@@ -506,8 +485,8 @@ def from_components(field: Raster, *components: Raster) -> Direction:
         field.require_same_grid(component)
 
     def direction(window: Window) -> Array:
-        east, north, up = (component.read(window).ravel() for component in components)
-        length = np.sqrt(east * east + north * north + up * up)
+        east, north, vertical = (component.read(window).ravel() for component in components)
+        length = np.sqrt(east * east + north * north + vertical * vertical)
         length[length == 0] = np.nan
         if (np.abs(length - 1) > UNIT_TOLERANCE).any():
             raise QexpError(
@@ -515,7 +494,7 @@ def from_components(field: Raster, *components: Raster) -> Direction:
                 f" of unit vectors: lengths are {np.nanmin(length):g} to {np.nanmax(length):g}, but"
                 " must be 1"
             )
-        return np.stack([east, north, up], axis=-1)
+        return np.stack([east, north, vertical], axis=-1)
 
     return direction
 

@@ -49,7 +49,8 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
             " such as `error=0.005` (in metres, or in the unit of `unit`), or say which column"
             " holds it: `columns={'error': 'NAME'}`"
         )
-    east, north = table.numbers(columns[x]), table.numbers(columns[y])
+    east = table.numbers(columns[x])
+    north = table.numbers(columns[y])
     moved = lengths(table, columns, "los", options)
     if "error" in columns:
         error = lengths(table, columns, "error", options)
@@ -57,10 +58,16 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
         same = ASSUMED_ERROR if options.error is None else options.error * options.metres
         error = np.full(table.count, same)
     track = Track(
-        options.name or path.stem, RADAR, east, north, moved, error,
-        _direction(table, columns, options), np.ones(table.count, bool),
+        options.name or path.stem,
+        RADAR,
+        east,
+        north,
+        moved,
+        error,
+        _direction(table, columns, options),
+        np.ones(table.count, bool),
         _elevations(table, columns),
-    )  # fmt: skip
+    )
     masked = masked_where_missing(track)
     counted = np.flatnonzero(masked.observed)
     rows = np.column_stack([east, north, moved, track.direction])[counted]
@@ -171,7 +178,8 @@ def is_gnss(path: Path) -> bool:
         return False
     if not table.names:
         return not is_number(str(table.parts[0].columns[0][0]))
-    columns, names = _columns(table, None), {plain_name(name)[0] for name in table.names}
+    columns = _columns(table, None)
+    names = {plain_name(name)[0] for name in table.names}
     positions = {"east", "north"} <= columns.keys() or {"longitude", "latitude"} <= columns.keys()
     components = {"displacement_east", "displacement_north"} <= columns.keys()
     return positions and components and names.isdisjoint({"los", *POINTS["los"]})
@@ -199,17 +207,23 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         if not table.names and options.columns is None:
             _require_no_decimals(path, stations)
         _require_one_epoch(path, stations)
-    count, width, elevation = table.count, len(components), _elevations(table, columns)
+    count = table.count
+    width = len(components)
+    elevation = _elevations(table, columns)
     moved = [lengths(table, columns, role, options) for role in moved_columns]
     x, y = (np.repeat(table.numbers(columns[axis]), width) for axis in positions)
     track = Track(
-        options.name or path.stem, GNSS, x, y, np.stack(moved, axis=1).ravel(),
+        options.name or path.stem,
+        GNSS,
+        x,
+        y,
+        np.stack(moved, axis=1).ravel(),
         np.stack(errors, axis=1).ravel(),
         np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
         np.ones(count * width, bool),
         None if elevation is None else np.repeat(elevation, width),
         station=None if stations is None else np.repeat(stations, width),
-    )  # fmt: skip
+    )
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     named = unit_of(table, columns, "displacement_east") is not None
@@ -235,7 +249,8 @@ def _errors_of_stations(
             f" number in the unit of `gnss_unit`, {options.unit or 'm'}:"
             f" `error={0.003 / options.metres:g}`"
         )
-    same, errors = np.full(table.count, (options.error or 0) * options.metres), []
+    same = np.full(table.count, (options.error or 0) * options.metres)
+    errors = []
     for role in (f"error_{name}" for name in components):
         column = role if role in columns else "error"
         errors.append(lengths(table, columns, column, options) if column in columns else same)
@@ -306,7 +321,9 @@ STATIONS: Roles = {
     **POSITIONS,
     "station": ("name", "site", "stat", "sta", "id"),
     "displacement_east": ("e", "de", "ue", "ve", "disp_e", "east_displacement", "d_east", "east"),
-    "displacement_north": ("n", "dn", "un", "vn", "disp_n", "north_displacement", "d_north", "north"),
+    "displacement_north": (
+        "n", "dn", "un", "vn", "disp_n", "north_displacement", "d_north", "north",
+    ),
     "displacement_up": (
         "u", "du", "uu", "uz", "dz", "v", "uv", "vu", "disp_u", "up_displacement", "d_up", "up",
     ),
@@ -329,7 +346,8 @@ def plain_name(name: str) -> tuple[str, str | None]:
     """`LOS (mm)` → `los` and its unit `mm`; None where the name has no unit."""
     words, unit = name, None
     if match := UNIT.match(name.strip()):
-        words, unit = match["name"], match["braced"] or match["plain"]
+        words = match["name"]
+        unit = match["braced"] or match["plain"]
     return words.strip().lower().replace(" ", "_"), unit
 
 
@@ -465,7 +483,8 @@ def _as_asked(
                 f"{table.path} has no header with '{column}'; give its position, such as"
                 f" `columns={ {word: '1'} }`"
             )
-    plane, sphere = {"east", "north"}, {"longitude", "latitude"}
+    plane = {"east", "north"}
+    sphere = {"longitude", "latitude"}
     unwanted = plane if sphere & columns.keys() else set()
     unwanted = sphere if plane & columns.keys() else unwanted
     recognised = _by_name(table, roles, columns.values()) if table.names else usual
@@ -574,7 +593,8 @@ def codes_of(numbers: Array, role: str) -> list[float]:
     numbers = numbers[np.isfinite(numbers)]
     if not role.startswith("displacement") and role != "los":
         return codes(numbers)
-    others, zeros = numbers[numbers != 0], (numbers == 0).sum()
+    others = numbers[numbers != 0]
+    zeros = (numbers == 0).sum()
     most = np.unique(others, return_counts=True)[1].max(initial=0)
     return [*codes_among(others), *([0.0] if 0 < MOST_ZEROS * most < zeros else [])]
 
@@ -582,7 +602,8 @@ def codes_of(numbers: Array, role: str) -> list[float]:
 def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> Iterator[str]:
     """Which numbers of those columns that there are count as without data."""
     for role in (role for role in roles if role in columns):
-        numbers, where = table.numbers(columns[role]), table.titled(columns[role])
+        numbers = table.numbers(columns[role])
+        where = table.titled(columns[role])
         for code in codes_of(numbers, role):
             often = f"over {MOST_ZEROS} times as often as any other"
             why = "far from all others" if code else often

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.observations.reading import without
+from qexp.observations.reading import without_codes
 from qexp.rows.table import SHOWN, TableError, as_number, explained, is_number
 
 SEPARATORS = ("\t", ";", ",", "|")
@@ -93,7 +93,7 @@ class TextTable:
         if wrong:
             more = [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
             raise TableError("\n".join(wrong[:SHOWN] + more))
-        return without(np.concatenate(values), self.nodata)
+        return without_codes(np.concatenate(values), self.nodata)
 
     def texts(self, column: int) -> NDArray[np.str_]:
         """The texts of a column; numbers as short as they can be written."""
@@ -132,8 +132,10 @@ def read_text_table(
         if not texts:
             raise TableError(f"{path} has no rows" if first else f"{path} is empty")
         separator = _separator([text for _, text in texts])
-        number, cells = texts[0][0], _cells(texts[0][1], separator)
-        line_before, names = first[number - 2][1] if number > 1 else "", list[str]()
+        number = texts[0][0]
+        cells = _cells(texts[0][1], separator)
+        line_before = first[number - 2][1] if number > 1 else ""
+        names = list[str]()
         further = chain(texts, _with_cells(lines))
         rows = ((row, _cells(words, separator)) for row, words in further)
         if not any(map(is_number, cells[1:])) and not (len(cells) == 1 and is_number(cells[0])):

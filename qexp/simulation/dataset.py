@@ -93,9 +93,10 @@ class GeneratedDataset:
 
     def __post_init__(self) -> None:
         self.height, self.width = self.size
-        self.held_out = {
-            name: [(low, high) for low, high in ranges] for name, ranges in self.held_out.items()
-        }
+        held_out = dict[str, list[Interval]]()
+        for name, ranges in self.held_out.items():
+            held_out[name] = [(low, high) for low, high in ranges]
+        self.held_out = held_out
         self.test: Intervals = {name: ranges or [WHOLE] for name, ranges in self.held_out.items()}
 
     @property
@@ -113,22 +114,17 @@ class GeneratedDataset:
         return quantity(variable, self.quantities).si_factor
 
     def with_only_fixed(self, fixed: Mapping[str, float]) -> GeneratedDataset:
-        """The same dataset with only these values fixed; `observe` then takes the values of all
-        other variables.
-        """
+        """The dataset with only these values fixed; `observe` then takes those of all others."""
         return replace(self, fixed=fixed, held_out={})
 
     def with_fixed(self, values: Mapping[str, float]) -> GeneratedDataset:
-        """The same dataset with some of its varying variables fixed at these values."""
+        """The dataset with some of its varying variables fixed at these values."""
+        fixed = {**self.fixed, **values}
         held_out = {name: ranges for name, ranges in self.held_out.items() if name not in values}
         varying = {
-            name: distribution
-            for name, distribution in self.distributions.items()
-            if name not in values
+            name: self.distributions[name] for name in self.distributions if name not in values
         }
-        return replace(
-            self, fixed={**self.fixed, **values}, held_out=held_out, distributions=varying
-        )
+        return replace(self, fixed=fixed, held_out=held_out, distributions=varying)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or
@@ -155,15 +151,11 @@ class GeneratedDataset:
         """Divide the quantiles that are not held out for the test part between training and
         validation.
         """
-        divided = {
-            name: divide(test, shares, seeds.numpy("split", name))
-            for name, test in self.held_out.items()
-        }
-        return {
-            "train": {name: parts[0] for name, parts in divided.items()},
-            "validation": {name: parts[1] for name, parts in divided.items()},
-            "test": self.test,
-        }
+        training, validation = {}, {}
+        for name, test in self.held_out.items():
+            parts = divide(test, shares, seeds.numpy("split", name))
+            training[name], validation[name] = parts[0], parts[1]
+        return {"train": training, "validation": validation, "test": self.test}
 
     @property
     def whole(self) -> Part:
@@ -195,22 +187,17 @@ class GeneratedDataset:
 
         parts  of that run
         """
-        inside = np.ones(len(next(iter(samples.values()))), dtype=bool)
+        seen = np.ones(len(next(iter(samples.values()))), dtype=bool)
         for name in self.test:
+            values = samples[name]
+            in_gap = np.zeros(len(seen), dtype=bool)
             # A value at an edge is rounded to either side of it.
-            edge = np.finfo(np.float32).eps * np.abs(samples[name])
-            of_gaps = [
-                self.distributions[name].quantile(np.asarray(gap))
-                for gap in gaps(self.held_out[name])
-            ]
-            inside &= np.any(
-                [
-                    (samples[name] > low + edge) & (samples[name] < high - edge)
-                    for low, high in of_gaps
-                ],
-                axis=0,
-            )
-        return inside
+            edge = np.finfo(np.float32).eps * np.abs(values)
+            for gap in gaps(self.held_out[name]):
+                low, high = self.distributions[name].quantile(np.asarray(gap))
+                in_gap |= (values > low + edge) & (values < high - edge)
+            seen &= in_gap
+        return seen
 
     def available(self, part: Part, count: int) -> int:
         """How many of `count` different samples a part has."""
@@ -227,9 +214,8 @@ class GeneratedDataset:
         """Draw `count` samples of a part: variable → (count, channel, height, width) or (count,
         1).
         """
-        return self.observe(
-            self.values(part, count, seeds, purpose), seeds.torch(device, *purpose, "noise")
-        )
+        values = self.values(part, count, seeds, purpose)
+        return self.observe(values, seeds.torch(device, *purpose, "noise"))
 
     def values(
         self, part: Part, count: int, seeds: Seeds, purpose: Sequence[str | int]
@@ -246,9 +232,8 @@ class GeneratedDataset:
             if not wrong.any():
                 return drawn
             self.redrawn += int(wrong.sum())
-            for name, values in self._drawn(
-                part, int(wrong.sum()), seeds, (*purpose, "again", attempt)
-            ).items():
+            again = self._drawn(part, int(wrong.sum()), seeds, (*purpose, "again", attempt))
+            for name, values in again.items():
                 drawn[name][wrong] = values
         raise DatasetError(
             [(("varyings",), f"no possible values in {MOST_DRAWS:,} draws: {self.why_not(drawn)}")]
@@ -295,19 +280,15 @@ class GeneratedDataset:
 
     def _in_si(self, values: Mapping[str, Values]) -> dict[str, Values]:
         """All variables, (1,) if fixed, in SI units."""
-        return {
-            name: value * self.si_factor(name)
-            for name, value in self._with_fixed_values(values).items()
-        }
+        every = self._with_fixed_values(values).items()
+        return {name: value * self.si_factor(name) for name, value in every}
 
     def as_simulated(
         self, values: Mapping[str, Values], device: torch.device | str = "cpu"
     ) -> dict[str, Tensor]:
-        """The same as a generator takes them, in single precision."""
-        return {
-            name: torch.from_numpy(value).float().to(device)
-            for name, value in self._in_si(values).items()
-        }
+        """All variables as a generator takes them, in SI units and single precision."""
+        every = self._in_si(values).items()
+        return {name: torch.from_numpy(value).float().to(device) for name, value in every}
 
     def pixel_sizes(self, image: str, values: Mapping[str, Values]) -> tuple[Values, Values]:
         """Width and height of the pixels of an image [m], (count,) or (1,), for values as `observe`
@@ -333,42 +314,33 @@ class GeneratedDataset:
         `random` draws the noise; the samples are made on its device. `signals` are those of the
         values if they are known, and are changed. Raises DatasetError for impossible values.
         """
-        device, count = random.device, len(next(iter(values.values())))
+        device = random.device
+        count = len(next(iter(values.values())))
         if not self.possible(values, count).all():
             raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
         si = self.as_simulated(values, device)
         noise_level = si.pop("noise", torch.zeros(1, device=device))
         images = self._simulated(si, count) if signals is None else signals
-        errors = {
-            name: of_view for name in images if (of_view := self.view(name).errors) is not None
-        }
+        all_errors = {name: self.view(name).errors for name in images}
+        errors = {name: values for name, values in all_errors.items() if values is not None}
         streams = Seeds(_number_from(random.clone_state())) if errors else None
-        scattered = {
-            name: image for name, image in images.items() if self.view(name).instrument.imaging
-        }
-        masks = self.noise.add(scattered, lambda image: self.layout(image, si), noise_level, random)
+        names = [name for name in images if self.view(name).instrument.imaging]
+        noisy = {name: images[name] for name in names}
+        masks = self.noise.add(noisy, lambda image: self.layout(image, si), noise_level, random)
         if streams is not None:
             _number_from(random)  # the next samples have other errors
             for name, deviations in errors.items():
-                normal = torch.randn(
-                    images[name].shape,
-                    generator=streams.torch(device, "errors", name),
-                    device=device,
-                )
+                stream = streams.torch(device, "errors", name)
+                normal = torch.randn(images[name].shape, generator=stream, device=device)
                 images[name].addcmul_(normal, deviations.to(normal).T[:, :, None])
         for name, image in images.items():
             if (mask := self.view(name).mask(self.size)) is not None:
-                masks[name] = (
-                    masks[name] * mask.to(image)
-                    if name in masks
-                    else mask.to(image).expand(count, -1, -1, -1)
-                )
+                shown = mask.to(image).expand(count, -1, -1, -1)
+                masks[name] = masks[name] * shown if name in masks else shown
                 image.mul_(masks[name])
-        numbers = self._with_fixed_values(values).items()
-        scalars = {
-            name: torch.from_numpy(value).float().to(device).expand(count)[:, None]
-            for name, value in numbers
-        }
+        scalars = {}
+        for name, value in self._with_fixed_values(values).items():
+            scalars[name] = torch.from_numpy(value).float().to(device).expand(count)[:, None]
         return {**images, **{mask_of(image): mask for image, mask in masks.items()}, **scalars}
 
     def signals(self, values: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
@@ -432,27 +404,23 @@ class GeneratedDataset:
     def _medians(self, variable: str) -> dict[str, float]:
         """The fixed values, and the medians of those that vary, without those of one variable."""
         medians = {name: float(value[0]) for name, value in self.quantiles(0.5).items()}
-        return {
-            name: value for name, value in {**self.fixed, **medians}.items() if name != variable
-        }
+        values = {**self.fixed, **medians}
+        values.pop(variable, None)
+        return values
 
     def layouts(self) -> dict[str, Layout]:
         """The layout of every image that noise is added to, in two samples, which differ in all
         that varies.
         """
         si = self.as_simulated(self.quantiles(0.25, 0.75))
-        return {
-            image: self.layout(image, si)
-            for image in self.images
-            if self.view(image).instrument.imaging
-        }
+        noisy = [image for image in self.images if self.view(image).instrument.imaging]
+        return {image: self.layout(image, si) for image in noisy}
 
     def quantiles(self, *probabilities: float) -> dict[str, Values]:
         """Values of the varying variables, (probability,) each."""
+        shares = np.array(probabilities)
         varying = self.distributions.items()
-        return {
-            name: distribution.quantile(np.array(probabilities)) for name, distribution in varying
-        }
+        return {name: distribution.quantile(shares) for name, distribution in varying}
 
 
 def mask_of(image: str) -> str:

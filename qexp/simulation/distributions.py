@@ -28,7 +28,8 @@ class Distribution:
     """
 
     def __init__(self, quantile: Callable[[Array], Array], support: tuple[float, float]) -> None:
-        self._quantile, self._support = quantile, support
+        self._quantile = quantile
+        self._support = support
 
     def quantile(self, probability: Array) -> Array:
         """The quantiles of probabilities from 0 to 1, in the same shape; the bounds of the support
@@ -55,7 +56,8 @@ def uniform(a: float, b: float) -> Distribution:
 def log_uniform(low: float, high: float) -> Distribution:
     """Uniform in the logarithm between `low` and `high`."""
     _require_order("low", low, "high", high)
-    first, last = np.log(low), np.log(high)
+    first = np.log(low)
+    last = np.log(high)
     return Distribution(
         lambda share: np.exp(first + share * (last - first)), (float(low), float(high))
     )
@@ -195,9 +197,14 @@ def described(quantile: Callable[[Array], Array]) -> dict[str, Any] | None:
 
     quantile  probability → value
     """
-    shares, scores = np.linspace(0, 1, 201), np.linspace(-2, 2, 5)
-    values, compared = quantile(shares), quantile(ndtr(scores))
-    low, high, median, upper = values[0], values[-1], compared[2], compared[3]
+    shares = np.linspace(0, 1, 201)
+    scores = np.linspace(-2, 2, 5)
+    values = quantile(shares)
+    compared = quantile(ndtr(scores))
+    low = values[0]
+    high = values[-1]
+    median = compared[2]
+    upper = compared[3]
     apart = np.diff(compared, prepend=-math.inf, append=math.inf)
     tolerance = 1e-5 * np.minimum(apart[1:], apart[:-1]) + 4 * np.spacing(np.abs(compared))
     with np.errstate(all="ignore"):
@@ -288,6 +295,6 @@ def sample(intervals: Sequence[Interval], uniform: NDArray[np.float64]) -> NDArr
     """
     bounds = np.asarray(intervals, dtype=np.float64)
     ends = np.cumsum(bounds[:, 1] - bounds[:, 0])
-    along = uniform * ends[-1]
-    index = np.minimum(np.searchsorted(ends, along, side="right"), len(ends) - 1)
-    return np.asarray(np.clip(bounds[index, 1] - (ends[index] - along), *bounds[index].T))
+    position = uniform * ends[-1]
+    index = np.minimum(np.searchsorted(ends, position, side="right"), len(ends) - 1)
+    return np.asarray(np.clip(bounds[index, 1] - (ends[index] - position), *bounds[index].T))

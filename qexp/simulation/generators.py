@@ -152,7 +152,7 @@ class Source:
     """
 
     def with_name(self, name: str) -> Source:
-        """The same source with a name."""
+        """The source with a name."""
         return replace(self, name=name)
 
     def elsewhere(self, points: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class Source:
 
     @property
     def columns(self) -> list[str]:
-        """Its variables, with its name."""
+        """The variables, each with the name of the source."""
         return [f"{self.name}.{variable}" if self.name else variable for variable in self.variables]
 
     @property
@@ -181,7 +181,9 @@ class Source:
         """
         if self.image_kernel is not None:
             return self.image_kernel(source, east, north, direction)
-        batch, height, width = len(source), north.shape[-1], east.shape[-1]
+        batch = len(source)
+        height = north.shape[-1]
+        width = east.shape[-1]
         parts = (
             tensor.expand(batch, -1).split(BLOCK) for tensor in (source, east, north, direction)
         )
@@ -202,13 +204,10 @@ class Source:
                 return over_topography(
                     self.kernel, source, stations, elevation, self.variables.index("depth")
                 )
-            stations = torch.cat(
-                [stations, elevation.to(stations)[:, None].expand(len(source), -1, -1)], dim=-1
-            )
-        parts = (tensor.split(BLOCK) for tensor in (source, stations))
-        return torch.cat(
-            [self.kernel(sources, points) for sources, points in zip(*parts, strict=True)]
-        )
+            heights = elevation.to(stations)[:, None].expand(len(source), -1, -1)
+            stations = torch.cat([stations, heights], dim=-1)
+        parts = zip(source.split(BLOCK), stations.split(BLOCK), strict=True)
+        return torch.cat([self.kernel(sources, points) for sources, points in parts])
 
 
 class DeformationImages:
@@ -225,12 +224,12 @@ class DeformationImages:
 
     def required(self, variables: Iterable[str]) -> list[str]:
         mentioned = list(variables)
-        of_views = [
-            name
-            for suffix, view in self._views(mentioned)
-            for name in view.required(suffix, mentioned)
-        ]
-        return [*(name for source in self.sources for name in source.columns), *of_views]
+        names = list[str]()
+        for source in self.sources:
+            names += source.columns
+        for suffix, view in self._views(mentioned):
+            names += view.required(suffix, mentioned)
+        return names
 
     def images(self, variables: Iterable[str]) -> list[str]:
         return [DISPLACEMENT + suffix for suffix, _ in self._views(variables)]
@@ -243,9 +242,8 @@ class DeformationImages:
         """Suffix of each view, and the view; the first one always exists and has an empty
         suffix.
         """
-        mentioned = {
-            match[1] for name in variables if (match := _OF_A_VIEW.fullmatch(name)) and match[1]
-        }
+        matches = filter(None, map(_OF_A_VIEW.fullmatch, variables))
+        mentioned = {match[1] for match in matches if match[1]}
         declared = {f"_{index}" if index else "": view for index, view in enumerate(self.views)}
         suffixes = sorted({"", *mentioned, *declared}, key=lambda suffix: int(suffix[1:] or 0))
         return [(suffix, declared.get(suffix, View())) for suffix in suffixes]
@@ -257,22 +255,20 @@ class DeformationImages:
         returns  image → (batch, height, width), (batch, 3, point, 1) for GNSS stations [m]
         """
         batch = max(len(value) for value in values.values())
-        return {
-            DISPLACEMENT + suffix: self._draw(
-                view, suffix, values, batch, view.size or (height, width)
-            )
-            for suffix, view in self._views(values)
-        }
+        images = {}
+        for suffix, view in self._views(values):
+            size = view.size or (height, width)
+            images[DISPLACEMENT + suffix] = self._draw(view, suffix, values, batch, size)
+        return images
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         suffix = image.removeprefix(DISPLACEMENT)
         return values["x_res" + suffix], values["y_res" + suffix]
 
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
-        lowest = min(
-            (0.0 if view.elevation is None else float(view.elevation.min()) for view in self.views),
-            default=0.0,
-        )
+        heights = [view.elevation for view in self.views]
+        levels = [0.0 if height is None else float(height.min()) for height in heights]
+        lowest = min(levels, default=0.0)
         unmet = {}
         for source in self.sources:
             columns = zip(source.variables, source.columns, strict=True)
@@ -280,13 +276,11 @@ class DeformationImages:
             who = f"the source '{source.name}'" if source.name else "the source"
             if lowest:
                 of_source["depth"] = of_source["depth"] + lowest
-                unmet[f"{who} must lie below the lowest ground, {lowest:g} m"] = (
-                    of_source["depth"] <= 0
-                )
+                words = f"{who} must lie below the lowest ground, {lowest:g} m"
+                unmet[words] = of_source["depth"] <= 0
             for requirement in source.requirements:
-                unmet[f"{who} must {requirement.words}"] = ~np.asarray(
-                    requirement.holds(of_source), dtype=bool
-                )
+                met = np.asarray(requirement.holds(of_source), dtype=bool)
+                unmet[f"{who} must {requirement.words}"] = ~met
         return unmet
 
     def _draw(
@@ -299,9 +293,8 @@ class DeformationImages:
     ) -> Tensor:
         """(batch, *size) along the line of sight, or (batch, 3, station, 1)."""
         if view.points is not None:
-            moved = self._displacements(
-                view, values, batch, view.points.to(next(iter(values.values())))[None]
-            )
+            points = view.points.to(next(iter(values.values())))
+            moved = self._displacements(view, values, batch, points[None])
             if not view.instrument.line_of_sight:
                 return moved.transpose(1, 2)[..., None]
             return project(moved, self.direction(DISPLACEMENT + suffix, values))[..., None]
@@ -311,9 +304,8 @@ class DeformationImages:
         direction = self.direction(DISPLACEMENT + suffix, values)
         if view.elevation is not None:
             pixels = max(len(east), len(north))
-            moved = self._displacements(
-                view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1))
-            )
+            points = grid(east.expand(pixels, -1), north.expand(pixels, -1))
+            moved = self._displacements(view, values, batch, points)
             displacement: Tensor = project(moved, direction).unflatten(-1, size)
             return displacement
         images = (
@@ -327,11 +319,11 @@ class DeformationImages:
     ) -> Tensor:
         """(batch, station, 3)."""
         elevation = None if view.elevation is None else view.elevation.flatten()
-        arguments = ((source, source.argument(values, batch)) for source in self.sources)
-        return reduce(
-            iadd,
-            (source.displacements(argument, stations, elevation) for source, argument in arguments),
+        moved = (
+            source.displacements(source.argument(values, batch), stations, elevation)
+            for source in self.sources
         )
+        return reduce(iadd, moved)
 
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for
@@ -375,7 +367,8 @@ def _top_of_spheroid(values: Values) -> Array:
 
 def _highest_corner(values: Values) -> Array:
     """Of three rectangles, each of which spans two of the axes after the rotation Rz Ry Rx."""
-    omega_x, omega_y = values["omega_x"], values["omega_y"]
+    omega_x = values["omega_x"]
+    omega_y = values["omega_y"]
     upwards = (
         np.sin(omega_y),
         np.cos(omega_y) * np.sin(omega_x),
@@ -384,7 +377,7 @@ def _highest_corner(values: Values) -> Array:
     semi_axes = (values["a_x"], values["a_y"], values["a_z"])
     reach = np.stack(
         np.broadcast_arrays(
-            *(axis * np.abs(up) for axis, up in zip(semi_axes, upwards, strict=True))
+            *(axis * np.abs(upward) for axis, upward in zip(semi_axes, upwards, strict=True))
         )
     )
     return np.asarray(reach.sum(0) - reach.min(0))

@@ -213,10 +213,10 @@ class Blocks:
         covariance  (height, width)  between two pixels, by the rows and columns between them
         """
         rows, columns = (self._pairs(count) for count in (self.height, self.width))
-        between = torch.einsum(
+        covariances = torch.einsum(
             "lab,ijl->iajb", torch.einsum("lm,abm->lab", covariance, columns), rows
         )
-        return between.reshape(math.prod(self.shape), -1)
+        return covariances.reshape(math.prod(self.shape), -1)
 
     def _pairs(self, count: int) -> Tensor:
         """The share of each distance among all pairs of lines of two blocks, (block, block,
@@ -326,9 +326,9 @@ class CorrelatedNoise(Noise):
         """Fields of unit variance, (count, height, width)."""
 
     def covariance(self, layout: Layout) -> Tensor:
-        between = self.sill * self.correlation(distances(layout))
-        between.diagonal().add_(self.nugget)
-        return between
+        covariance = self.sill * self.correlation(distances(layout))
+        covariance.diagonal().add_(self.nugget)
+        return covariance
 
     def covariance_of_means(self, layout: Grid, blocks: Blocks) -> Tensor:
         lags = (torch.arange(count, dtype=torch.float64) for count in (layout.height, layout.width))
@@ -336,9 +336,9 @@ class CorrelatedNoise(Noise):
             lag * size.double()
             for lag, size in zip(lags, (layout.pixel_height, layout.pixel_width), strict=True)
         )
-        between = blocks.of_lags(self.sill * self.correlation(torch.hypot(north[:, None], east)))
-        between.diagonal().add_(self.nugget / blocks.counts())
-        return between
+        covariance = blocks.of_lags(self.sill * self.correlation(torch.hypot(north[:, None], east)))
+        covariance.diagonal().add_(self.nugget / blocks.counts())
+        return covariance
 
 
 class ExponentialNoise(CorrelatedNoise):
@@ -370,8 +370,8 @@ class ExponentialNoise(CorrelatedNoise):
         # A hundredth of the semivariogram between neighbouring pixels may be lost, as a share of
         # the sill.
         nearest = torch.minimum(layout.pixel_width, layout.pixel_height).double()
-        between = self.nugget / self.sill + 1 - self.correlation(nearest).item()
-        negligible = min(SEMIVARIOGRAM_TOLERANCE * between, random_fields.COVARIANCE_TOLERANCE)
+        semivariance = self.nugget / self.sill + 1 - self.correlation(nearest).item()
+        negligible = min(SEMIVARIOGRAM_TOLERANCE * semivariance, random_fields.COVARIANCE_TOLERANCE)
         if not self.of_unit_variance and _share_lost(key) > negligible:
             return exactly_on_grid(count, layout, self.as_von_karman, generator)
         if layout.height > random_fields.MOST_ROWS_TO_FACTOR:
@@ -520,7 +520,8 @@ class PowerLawNoise(CorrelatedNoise):
         outer_scale: float = 20.0,
         spectral_slope: float = KOLMOGOROV,
     ) -> None:
-        scale, hurst = outer_scale * METRES, (-spectral_slope - 1) / 2
+        scale = outer_scale * METRES
+        hurst = (-spectral_slope - 1) / 2
         sill = difference_at_1_km and random_fields.von_karman_sill(
             difference_at_1_km, METRES, scale, hurst
         )

@@ -178,28 +178,27 @@ class NoiseModel:
 
     components: Sequence[Component]
 
-    def on(self, image: str) -> list[Component]:
+    def components_of(self, image: str) -> list[Component]:
         """The components that an image has."""
-        return [
-            component
-            for component in self.components
-            if component.images is None or image in component.images
-        ]
+        chosen = list[Component]()
+        for component in self.components:
+            if component.images is None or image in component.images:
+                chosen.append(component)
+        return chosen
 
     def added(self, image: str) -> list[Noise]:
         """The noise that is added to an image, rather than hiding its pixels."""
-        return [component.noise for component in self.on(image) if not component.noise.hides]
+        noises = [component.noise for component in self.components_of(image)]
+        return [noise for noise in noises if not noise.hides]
 
     def hides(self, image: str) -> bool:
         """Whether pixels of an image may be hidden."""
-        return any(component.noise.hides for component in self.on(image))
+        return any(component.noise.hides for component in self.components_of(image))
 
     def depends_on_pixels(self, image: str) -> bool:
         """Whether the noise of an image depends on the size of its pixels."""
-        return any(
-            not isinstance(component.noise, WhiteNoise | OffsetNoise)
-            for component in self.on(image)
-        )
+        noises = (component.noise for component in self.components_of(image))
+        return not all(isinstance(noise, WhiteNoise | OffsetNoise) for noise in noises)
 
     def add(
         self,
@@ -215,15 +214,10 @@ class NoiseModel:
         returns  name → 1 where a pixel is seen and 0 where not, like the image, for images that can
                  have hidden ones
         """
-        nothing = not (level != 0).any()
-        of_images = {
-            name: [
-                component
-                for component in self.on(name)
-                if not (nothing and component.noise.of_unit_variance)
-            ]
-            for name in images
-        }
+        of_images = {name: self.components_of(name) for name in images}
+        if not (level != 0).any():
+            for name, components in of_images.items():
+                of_images[name] = [one for one in components if not one.noise.of_unit_variance]
         if not any(of_images.values()):
             return {}
         streams = self._streams(random)
@@ -231,7 +225,8 @@ class NoiseModel:
         for name, components in of_images.items():
             if not components:
                 continue
-            image, where = images[name], layout(name)
+            image = images[name]
+            where = layout(name)
             if self.hides(name):
                 masks[name] = torch.ones_like(image)
             generators = [streams(component, name) for component in components]
@@ -261,7 +256,7 @@ class NoiseModel:
         )
 
     def covariance_of_means(self, image: str, layout: Grid, level: float, blocks: Blocks) -> Tensor:
-        """The same between the means of blocks of pixels, (block, block) [m2].
+        """Covariance between the means of blocks of pixels, (block, block) [m2].
 
         Raises ValueError where there are too many pixels for it.
         """
@@ -274,11 +269,11 @@ class NoiseModel:
         self, image: str, count: int, level: float, covariance: Callable[[Noise], Tensor | None]
     ) -> Tensor:
         total = torch.zeros(count, count, dtype=torch.float64)
-        for component in self.on(image):
-            if (of_component := covariance(component.noise)) is not None:
-                total.add_(
-                    of_component, alpha=level**2 if component.noise.of_unit_variance else 1.0
-                )
+        for component in self.components_of(image):
+            of_component = covariance(component.noise)
+            if of_component is not None:
+                variance = level**2 if component.noise.of_unit_variance else 1.0
+                total.add_(of_component, alpha=variance)
         return total
 
     def trouble_with_inverse(self, image: str, pixels: int) -> str | None:

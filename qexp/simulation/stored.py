@@ -59,8 +59,8 @@ class StoredObservation:
         _, every, height, width = self.array.shape
         return len(range(every)[self.channels]), height, width
 
-    def of(self, rows: Rows) -> NDArray[np.float32]:
-        """That of some simulations: what was mapped of the file for it does not stay in memory."""
+    def select(self, rows: Rows) -> NDArray[np.float32]:
+        """The observation in some simulations; what is mapped of the file for it is released."""
         values = np.empty((len(rows), *self.shape), np.float32)
         for start in range(0, len(rows), READ_TOGETHER):
             some = rows[start : start + READ_TOGETHER]
@@ -85,20 +85,18 @@ class Simulations:
     groups: Rows
 
     def quantiles(self, name: str) -> list[float]:
-        """Those of a parameter, evenly spaced from its least to its greatest value; equal values
-        are spread a little, so that they increase.
+        """Quantiles of a parameter, evenly spaced from its least to its greatest value; equal
+        values are spread a little, so that they increase.
         """
         shares = np.linspace(0, 1, QUANTILES_KEPT)
         ordered = np.quantile(self.parameters[name][self.usable], shares)
         spread = SPREAD * (np.ptp(ordered) or abs(ordered[0]) or 1.0)
         return [float(value) for value in ordered + spread * (shares - 0.5)]
 
-    def of(self, rows: Rows) -> dict[str, Values]:
+    def select(self, rows: Rows) -> dict[str, Values]:
         """The parameters of some simulations, and their numbers."""
-        return {
-            **{name: values[rows] for name, values in self.parameters.items()},
-            SIMULATION: rows.astype(np.float64),
-        }
+        selected = {name: values[rows] for name, values in self.parameters.items()}
+        return {**selected, SIMULATION: rows.astype(np.float64)}
 
 
 class StoredImages:
@@ -118,7 +116,10 @@ class StoredImages:
         pixels: Mapping[str, Sequence[float]],
         model: Model | DatasetError | None = None,
     ) -> None:
-        self._simulations, self._views, self.pixels, self._model = simulations, views, pixels, model
+        self._simulations = simulations
+        self._views = views
+        self.pixels = pixels
+        self._model = model
 
     @property
     def simulations(self) -> Simulations:
@@ -144,13 +145,11 @@ class StoredImages:
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
         if SIMULATION in values or self.model is None:
             return {}
-        outside = {
-            name: (values[name] < low) | (values[name] > high)
-            for name, (low, high) in self.model.ranges.items()
-        }
-        return {
-            f"'{name}' must lie where the emulator was trained": of for name, of in outside.items()
-        }
+        unmet = {}
+        for name, (low, high) in self.model.ranges.items():
+            words = f"'{name}' must lie where the emulator was trained"
+            unmet[words] = (values[name] < low) | (values[name] > high)
+        return unmet
 
     def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
         """Image → (batch, channel, height, width). Raises QexpError for values that nothing
@@ -165,8 +164,11 @@ class StoredImages:
             every = dict(zip(values, torch.broadcast_tensors(*values.values()), strict=True))
             return {name: image.float() for name, image in self.model(every).items()}
         numbers = values[SIMULATION]
-        images, rows = self.simulations.observations.items(), numbers.long().cpu().numpy()
-        return {name: torch.from_numpy(image.of(rows)).to(numbers.device) for name, image in images}
+        rows = numbers.long().cpu().numpy()
+        images = {}
+        for name, observation in self.simulations.observations.items():
+            images[name] = torch.from_numpy(observation.select(rows)).to(numbers.device)
+        return images
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         width, height = (torch.tensor([side]) for side in self.pixels[image][:2])
@@ -197,23 +199,26 @@ class StoredDataset(GeneratedDataset):
         part is what the shares leave, the same for all seeds.
         """
         usable = self.simulations.usable
-        groups, inside = self.simulations.groups[usable], self._inside(usable)
-        if inside.shape[1]:
-            test = inside.all(axis=1)
-            free = ~inside.any(axis=1) & ~np.isin(groups, groups[test])
+        groups = self.simulations.groups[usable]
+        held_out = self._held_out(usable)
+        if held_out.shape[1]:
+            test = held_out.all(axis=1)
+            free = ~held_out.any(axis=1) & ~np.isin(groups, groups[test])
         else:
-            order, total = Seeds(0).numpy("test").permutation(np.unique(groups)), sum(shares)
+            order = Seeds(0).numpy("test").permutation(np.unique(groups))
+            total = sum(shares)
             test = np.isin(groups, order[: round((1 - total) * len(order))])
-            free, shares = ~test, [share / total for share in shares]
+            free = ~test
+            shares = [share / total for share in shares]
         order = seeds.numpy("split").permutation(np.unique(groups[free]))
         first, second = (round(share * len(order)) for share in np.cumsum(shares).tolist())
-        divided = {"train": order[:first], "validation": order[first:second]}
         return {
-            **{part: usable[free & np.isin(groups, of)] for part, of in divided.items()},
+            "train": usable[free & np.isin(groups, order[:first])],
+            "validation": usable[free & np.isin(groups, order[first:second])],
             "test": usable[test],
         }
 
-    def _inside(self, rows: Rows) -> NDArray[np.bool_]:
+    def _held_out(self, rows: Rows) -> NDArray[np.bool_]:
         """Whether parameters lie in their held-out intervals, (simulation, variable with such
         intervals).
         """
@@ -244,13 +249,14 @@ class StoredDataset(GeneratedDataset):
 
     def seen(self, samples: Mapping[str, Values], parts: Mapping[str, Part]) -> NDArray[np.bool_]:
         """Whether samples have the parameters of simulations that are trained or validated on."""
-        known = self.simulations.of(np.concatenate([parts["train"], parts["validation"]]))
-        trained, asked = (
-            np.stack([of[name] for name in self.compared], axis=1).astype(np.float32)
-            for of in (known, samples)
-        )
-        all_trained = {values.tobytes() for values in trained}
-        return np.array([values.tobytes() in all_trained for values in asked])
+
+        def as_bytes(simulations: Mapping[str, Values]) -> list[bytes]:
+            columns = [simulations[name] for name in self.compared]
+            return [row.tobytes() for row in np.stack(columns, axis=1).astype(np.float32)]
+
+        rows = np.concatenate([parts["train"], parts["validation"]])
+        trained = {*as_bytes(self.simulations.select(rows))}
+        return np.array([values in trained for values in as_bytes(samples)])
 
     def middle(self, image: str) -> tuple[float, float]:
         east, north = self.generator.pixels[image][2:4]
@@ -270,6 +276,6 @@ class StoredDataset(GeneratedDataset):
                 [((), f"this part has {len(part):,} simulations, and {count:,} are asked for")]
             )
         rows = part[seeds.numpy(*purpose, SIMULATION).permutation(len(part))[:count]]
-        known = self.simulations.of(rows)
+        known = self.simulations.select(rows)
         others = {name: [WHOLE] for name in self.test if name not in known}
         return {**known, **self._drawn(others, count, seeds, purpose)}

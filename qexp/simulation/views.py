@@ -61,7 +61,8 @@ class View:
         """
         height, width = self.size or size
         if self.points is not None:
-            height, width = len(self.points), 1
+            height = len(self.points)
+            width = 1
         return len(self.instrument.components), height, width
 
     def required(self, suffix: str, mentioned: Sequence[str]) -> list[str]:

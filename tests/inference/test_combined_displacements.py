@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from qexp.inference.displacements import Columns, Deformation, Means, deformation_of
 from qexp.inference.fit import best
-from qexp.inference.least_squares import Columns, Deformation, Means, Problem, deformation_of
+from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Coordinates, Parameter
 from qexp.inference.weighting import Weighting, track_block
 from qexp.observations.observation import Track

@@ -11,6 +11,7 @@ import scipy.optimize
 import torch
 
 from qexp.errors import QexpError
+from qexp.inference.displacements import deformation_of
 from qexp.inference.fit import (
     AGREED,
     POOR_CHI2,
@@ -23,7 +24,7 @@ from qexp.inference.fit import (
     standard_errors,
     threshold,
 )
-from qexp.inference.least_squares import STARTS, Problem, deformation_of, starts
+from qexp.inference.least_squares import STARTS, Problem, starts
 from qexp.inference.parameters import Coordinates, Parameter
 from qexp.inference.weighting import Block, Weighting, track_block
 from qexp.observations.reduction import reduced_points, reduction

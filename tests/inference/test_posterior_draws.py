@@ -19,8 +19,9 @@ from qexp.inference.density import (
     uniform,
     whole_signals,
 )
+from qexp.inference.displacements import deformation_of
 from qexp.inference.integration import grid_of
-from qexp.inference.least_squares import Problem, deformation_of
+from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Coordinates, Parameter
 from qexp.inference.posterior import around_modes, draws_of, laplace, likely, modes
 from qexp.inference.sampling import METHODS, Draws, doubts_of, draw_weighted, mixture

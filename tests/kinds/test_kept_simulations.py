@@ -151,7 +151,7 @@ def test_what_is_kept_is_what_the_dataset_simulates_with_its_views_units_and_hel
     }
     rows = np.array([7, 89])
     signals = source.signals({name: values[rows] for name, values in wanted.items()})
-    of_kept = kept.signals(kept.simulations.of(rows))
+    of_kept = kept.signals(kept.simulations.select(rows))
     assert of_kept.keys() == signals.keys() == {"displacement", "displacement_1", "displacement_2"}
     seen = {"displacement": torch.from_numpy(mask), "displacement_1": 1.0, "displacement_2": 1.0}
     for name, values in signals.items():

@@ -84,7 +84,7 @@ def archive(tmp_path, values):
 
 def signals(dataset, numbers):
     """Observations of some simulations, without noise."""
-    return dataset.signals(dataset.simulations.of(np.asarray(numbers)))
+    return dataset.signals(dataset.simulations.select(np.asarray(numbers)))
 
 
 # What is read.

@@ -14,7 +14,14 @@ import qexp as package
 from qexp.deformation.signal import estimate_noise
 from qexp.errors import QexpError
 from qexp.observations import noise
-from qexp.observations.noise import beyond, declared, fit, semivariogram, with_noise, within
+from qexp.observations.noise import (
+    declared,
+    fit,
+    in_rectangle,
+    out_of_circle,
+    semivariogram,
+    with_noise,
+)
 from qexp.observations.observation import (
     CorrelatedNoise,
     Observation,
@@ -27,7 +34,7 @@ from tests.observations.test_grids import tif
 SILL, RANGE, NUGGET = 2.3e-5, 10.2e3, 3e-6
 SIZE, POINTS, SAMPLES = 100e3, 500, 16
 
-AREA = within(-np.inf, np.inf, -np.inf, np.inf)
+AREA = in_rectangle(-np.inf, np.inf, -np.inf, np.inf)
 
 
 @pytest.fixture(scope="module")
@@ -131,15 +138,15 @@ def test_tracks_of_one_source_have_their_own_noise(positions, fields):
 
 def test_only_what_lies_where_no_signal_is_counts(positions, fields):
     x, y = positions
-    quiet = estimate_noise([track_of(positions, fields[0])], beyond(450e3, 4550e3, 30e3))[0]
+    quiet = estimate_noise([track_of(positions, fields[0])], out_of_circle(450e3, 4550e3, 30e3))[0]
     circle = np.hypot(x - 450e3, y - 4550e3) <= 30e3
     assert (
-        estimate_noise([track_of(positions, fields[0] + circle)], beyond(450e3, 4550e3, 30e3))[
-            0
-        ].best
+        estimate_noise(
+            [track_of(positions, fields[0] + circle)], out_of_circle(450e3, 4550e3, 30e3)
+        )[0].best
         == quiet.best
     )
-    area = within(400e3, 440e3, 4500e3, 4600e3)
+    area = in_rectangle(400e3, 440e3, 4500e3, 4600e3)
     assert estimate_noise([track_of(positions, fields[0])], area)[0].points == (x <= 440e3).sum()
 
 
@@ -293,7 +300,7 @@ def test_a_figure_that_is_there_already_is_replaced_only_if_asked(observed, tmp_
 
 def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(positions):
     with pytest.raises(QexpError, match="all its points have the same displacement"):
-        estimate_noise([track_of(positions, np.zeros(POINTS))], beyond(0, 0, 1))
+        estimate_noise([track_of(positions, np.zeros(POINTS))], out_of_circle(0, 0, 1))
     with pytest.raises(QexpError, match="20 of its 20 points are left to estimate the noise from"):
         estimate_noise([track_of(positions[:, :20], np.arange(20.0))])
 

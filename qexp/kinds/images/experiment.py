@@ -147,7 +147,7 @@ def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Findin
         )
     for image, layout in layouts.items():
         for index, component in enumerate(dataset.noise.components):
-            if component in dataset.noise.on(image) and (
+            if component in dataset.noise.components_of(image) and (
                 trouble := component.noise.trouble_with(layout)
             ):
                 where: Where = ("noise_model", index) if several else ("noise_model",)

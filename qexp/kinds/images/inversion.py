@@ -55,7 +55,7 @@ def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
         interval=interval if heads else None,
         trained=model.trained,
         tested=lambda: estimates_of_test(directory, list(model.outputs)),
-        outside=lambda inputs, estimates, tracks: _outside(model, inputs, estimates, tracks),
+        untrained=lambda inputs, estimates, tracks: _outside(model, inputs, estimates, tracks),
     )
 
 

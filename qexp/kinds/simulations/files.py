@@ -396,13 +396,15 @@ class SimulationFiles:
         for name, observed in observations.items():
             mask, channels = views[name].visible, observed.channels
             visible = None if mask is None else mask.numpy().reshape(observed.shape[1:])
-            found = found_in(observed.array, [channels.start, channels.stop], observed.of, visible)
+            found = found_in(
+                observed.array, [channels.start, channels.stop], observed.select, visible
+            )
             said = in_words(found, f"'{name}'", "simulations", ~any_failed, of_parameters)
             self.warnings += [f"{words} NaN in their place leaves them out" for words in said]
             if 1 in observed.shape[1:]:
                 some_rows = usable[:: 1 + len(usable) * math.prod(observed.shape) // BLOCK]
                 self.warnings += _in_vectors(
-                    observed.of(some_rows).reshape(len(some_rows), -1), name
+                    observed.select(some_rows).reshape(len(some_rows), -1), name
                 )
         if len(usable) < FEW_SIMULATIONS:
             self.warnings.append(

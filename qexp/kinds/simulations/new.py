@@ -327,7 +327,7 @@ def _over_decades(dataset: StoredDataset) -> bool:
     simulations = dataset.simulations
     some = simulations.usable[:SIMULATIONS_LOOKED_AT]
     for observed in simulations.observations.values():
-        if over_decades(observed.of(some).reshape(len(some), -1).astype(np.float64)):
+        if over_decades(observed.select(some).reshape(len(some), -1).astype(np.float64)):
             return True
     return False
 
