@@ -130,7 +130,7 @@ def _differences(
         if place_of(axis, len(panels))[0]:
             axis.set_ylabel(fitting(axis, words[1], upright=True))
         for text, height, side in corners:
-            look = {"ha": "right", "va": side, "fontsize": small(), "color": LINE}
+            look: dict[str, Any] = {"ha": "right", "va": side, "fontsize": small(), "color": LINE}
             axis.text(0.97, height, text, transform=axis.transAxes, **look)
         if len(lines) > 1:
             legend_below(figure, axis)
@@ -207,7 +207,12 @@ def _plane(
     for column, row in np.argwhere((wrong != 0) & ~np.isnan(share)):
         colour = "white" if share[column, row] < probability - DARK_DIFFERENCE else "black"
         mark = NARROW if wrong[column, row] < 0 else WIDE
-        look = {"color": colour, "ha": "center", "va": "center", "fontsize": small()}
+        look: dict[str, Any] = {
+            "color": colour,
+            "ha": "center",
+            "va": "center",
+            "fontsize": small(),
+        }
         axis.text(column + 0.5, row + 0.5, mark, **look)
     both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
     for ticked, (called, ends) in zip(both, edges, strict=True):
@@ -225,7 +230,7 @@ def _line(
     axis.bar(np.arange(number) + 0.5, np.nan_to_num(share), width=0.92, color=COLOURS[0])
     for cell in np.flatnonzero(wrong):
         mark = NARROW if wrong[cell] < 0 else WIDE
-        look = {"color": "white", "ha": "center", "va": "top", "fontsize": small()}
+        look: dict[str, Any] = {"color": "white", "ha": "center", "va": "top", "fontsize": small()}
         axis.text(cell + 0.5, share[cell] - 0.02, mark, **look)
     axis.axhline(probability, color=LINE, linewidth=1)
     for left in np.flatnonzero(np.isnan(share)).tolist():

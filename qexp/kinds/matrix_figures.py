@@ -681,7 +681,7 @@ def absolute_errors(cells: xarray.Dataset, output: str) -> Array:
     several = f"{output}_absolute_error"
     if several in cells:
         return np.asarray(cells[several].values)
-    return np.abs(cells[f"{output}_error"].values)
+    return np.asarray(np.abs(cells[f"{output}_error"].values))
 
 
 def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Iterable[str]) -> None:
