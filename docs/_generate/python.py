@@ -64,7 +64,7 @@ COMMON = {field.name: text_of(Computing, field.name) for field in dataclasses.fi
 """Parameter that many functions have → what it means where a docstring does not say it."""
 
 
-SEE = re.compile(r"; see (`\w+` and )?`qexp ([a-z-]+(?: [a-z]+)?)`")
+SEE = re.compile(r";\s+see\s+(`\w+`\s+and\s+)?`qexp ([a-z-]+(?: [a-z]+)?)`")
 """Where a docstring leads to a command, which the page of the function names elsewhere."""
 
 
@@ -142,11 +142,20 @@ def functions_of(command: str) -> dict[str, str]:
 
 
 def _commands_of(name: str) -> list[str]:
-    """The command of the same name, and the one that the docstring says to see."""
-    text = _about(name).text if inspect.isfunction(_thing(name)) else ""
-    seen = [command for _, command in SEE.findall(text)]
-    named = [name.replace("_", "-")] if inspect.isfunction(_thing(name)) else []
-    return [command for command in dict.fromkeys([*named, *seen]) if command in commands.commands()]
+    """The command of the same name, those that it describes, and those that its text says to
+    see.
+    """
+    if not inspect.isfunction(_thing(name)):
+        return []
+    every = commands.commands()
+    described = [
+        command
+        for command, call in every.items()
+        if (about := getattr(call.callback, "arranged", None)) and about.described == name
+    ]
+    seen = [command for _, command in SEE.findall(_about(name).text)]
+    found = dict.fromkeys([name.replace("_", "-"), *described, *seen])
+    return [command for command in found if command in every]
 
 
 def _thing(name: str) -> Any:

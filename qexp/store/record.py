@@ -176,7 +176,7 @@ class ForeignFile(Fingerprint):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignWeights(Part):
-    """The origin of weights of another program; `weights.json` has what became of each."""
+    """Where weights of another program are from; `weights.json` says what became of every tensor."""
 
     file: ForeignFile
     """The file with the weights."""
@@ -208,7 +208,7 @@ class ForeignWeights(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class LargeFile(Part):
-    """A file of the workspace that was not copied as it was large; or how many more there are."""
+    """An untracked file that was too large to be copied; or how many more of any size there are."""
 
     name: str
     """Path in the workspace."""
@@ -268,7 +268,7 @@ class Epochs(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldCount(Part):
-    """Finished folds of a cross-validation, their total, and the names of failed ones."""
+    """How many folds of a cross-validation are finished, of how many, and which failed."""
 
     done: int = 0
     """Number of finished folds."""
