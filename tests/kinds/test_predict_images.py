@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas
 import pytest
@@ -294,6 +295,34 @@ def test_stations_with_three_components_are_images_with_three_channels(tmp_path)
         np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), stations[:, 2, 4], rtol=1e-6)
 
 
+def test_axes_that_sizes_do_not_tell_apart_are_named_by_dimensions_or_remarked(tmp_path):
+    layout = ImageLayout({"displacement": (3, 3, 1)}, {"displacement": "m"})
+    model = replace(
+        model_of(estimate=lambda inputs: inputs["displacement"][:, 2, 1]), layout=layout
+    )
+    stations = np.random.default_rng(0).normal(size=(COUNT, 3, 3))
+    made = model.predict(saved(tmp_path / "a.npy", stations), tmp_path / "a.csv")
+    np.testing.assert_allclose(column(tmp_path / "a.csv"), stations[:, 2, 1], rtol=1e-6)
+    assert any("the axes of displacement are taken for channel" in said for said in made.warnings)
+    named = ("sample", "station", "component")
+    made = model.predict(netcdf(tmp_path / "b.nc", stations, dims=named), tmp_path / "b.csv")
+    np.testing.assert_allclose(column(tmp_path / "b.csv"), stations[:, 1, 2], rtol=1e-6)
+    assert not any("the axes of" in said for said in made.warnings)
+    own = ("sample", "component", "point")
+    made = model.predict(netcdf(tmp_path / "c.nc", stations, dims=own), tmp_path / "c.csv")
+    np.testing.assert_allclose(column(tmp_path / "c.csv"), stations[:, 2, 1], rtol=1e-6)
+    assert not any("the axes of" in said for said in made.warnings)
+
+
+def test_files_that_simulations_may_lie_in_are_read_alike(tmp_path):
+    for name, key in (("a.h5", "displacement"), ("a.mat", "pairs/displacement")):
+        with h5py.File(tmp_path / name, "w") as file:
+            file[key] = IMAGES
+        model = in_files(model_of(), None if key == "displacement" else {"displacement": key}, None)
+        model.predict(tmp_path / name, tmp_path / f"{name}.csv")
+        np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), weighted(IMAGES), rtol=1e-5)
+
+
 # Masks
 
 
@@ -550,7 +579,7 @@ def test_names_that_the_run_or_the_file_does_not_have_are_told(tmp_path):
         ),
         ({"unit": {"mask_2": "mm"}}, "the run has no input 'mask_2'"),
         ({"unit": "rad"}, "unit=\"rad\": 'displacement' is in m; choose from m, cm, mm, km"),
-        ({"unit": "cm"}, "gives its unit as mm, but unit says cm"),
+        ({"unit": "cm"}, 'gives its unit as mm, unlike unit={"displacement": "cm"}'),
     ):
         assert said in refusal_of(lambda given=given: estimated(source, target, **given))
     estimated(source, target, unit="mm")
@@ -585,7 +614,7 @@ def test_images_without_a_unit_whose_values_cannot_be_metres_get_a_warning_that_
     coded_said = "\n".join(
         estimated(saved(tmp_path / "a.npy", coded), target, ranges=ranges).warnings
     )
-    assert "are exactly -9999, far from all others: a code for no data?" in coded_said
+    assert "are exactly -9999, far from all other values: a code for no data?" in coded_said
     assert "another unit" not in coded_said
 
 

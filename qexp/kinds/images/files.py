@@ -1,6 +1,4 @@
-"""Files of images: arrays by the names of variables in npy, npz, NetCDF and GeoTIFF, read some
-samples at a time.
-"""
+"""Files of images: arrays by the names of variables, read some samples at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import weakref
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.formats import BROKEN_NUMPY
-from qexp.base.quantities import conversion
+from qexp.base.quantities import base_name, conversion
 from qexp.errors import NotFoundError, QexpError, some
 from qexp.observations.raster_files import EAST, NORTH
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import beside, northwards, open_raster, read_bands
+from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
     import xarray
@@ -85,9 +84,7 @@ class ImageFile(ABC):
         return ""
 
     def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
-        """Where the pixels of a variable lie eastwards and northwards; None if the file does not
-        say.
-        """
+        """Where pixels of a variable lie, eastwards and northwards; None if that is not known."""
         return None
 
     def tells_north(self, name: str) -> bool:
@@ -103,16 +100,12 @@ class ImageFile(ABC):
         return []
 
     def dimensions(self, name: str) -> list[str]:
-        """Names of the axes of a variable, y and x where these are known to be it; empty if the
-        file has none.
-        """
+        """Names of the axes of a variable, y and x where these are known; empty if it has none."""
         return []
 
     @abstractmethod
     def read(self, name: str, samples: slice | None) -> Values:
-        """Some samples of a variable, along its first axis; all of the array for None. Missing
-        values are NaN.
-        """
+        """Some samples of a variable along its first axis; all for None. Missing values are NaN."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +182,7 @@ class NpyImages(ImageFile):
         return np.array(array if samples is None else array[samples])
 
     def _mapped(self) -> Values:
-        """The array on the disk; mapped for each read, as what is mapped counts as memory of the
-        process.
-        """
+        """The array on the disk, mapped for each read: what is mapped counts as memory in use."""
         try:
             return np.lib.format.open_memmap(self.path, mode="r")
         except DAMAGED_ARCHIVE as error:
@@ -199,9 +190,7 @@ class NpyImages(ImageFile):
 
 
 class NpzImages(ImageFile):
-    """Named arrays, read some samples at a time as they lie in the archive. Raises QexpError if it
-    cannot be read.
-    """
+    """Named arrays, read in pieces as they lie in the archive. Raises QexpError if it is broken."""
 
     def __init__(self, path: Path) -> None:
         shapes: dict[str, Shape] = {}
@@ -220,9 +209,7 @@ class NpzImages(ImageFile):
             raise QexpError(f"{path} cannot be read as npz: {error}") from None
 
     def _shape(self, member: zipfile.ZipInfo) -> Shape:
-        """That of an array, by its header. Raises ValueError if the array has another size than
-        that says.
-        """
+        """Shape of an array by its header. Raises ValueError if the array has another size."""
         name, of = member.filename.removesuffix(".npy"), np.lib.format
         with self._archive.open(member) as stream:
             is_first = of.read_magic(stream) == (1, 0)
@@ -353,16 +340,15 @@ DEGREES = ("latitude", "lat", "longitude", "lon")
 """Coordinates that are in degrees if the file gives no unit."""
 
 ROWS, NORTHWARDS = "rows", "northwards"
-"""Attribute of a variable without coordinates, such as qexp's own samples, and its value, which say
-where north is.
-"""
+"""Attribute of a variable without coordinates, and its value, which say where north is."""
+POINT = "point"
+"""Dimension of stations and scattered points in qexp's own samples."""
+
 PIXEL = "pixel"
 """Attribute of images: width and height of their pixels [m], NaN where that is not known."""
 
 UNEVEN_STEPS = 1e-3
-"""Largest relative difference between the steps of evenly spaced coordinates; single precision
-causes about 1e-5.
-"""
+"""Largest relative difference between even steps; single precision causes about 1e-5."""
 
 
 class NetcdfImages(ImageFile):
@@ -459,15 +445,15 @@ class NetcdfImages(ImageFile):
             raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
 
     def dimensions(self, name: str) -> list[str]:
-        along = {"y": Y, "x": X}
-        named = (
-            [axis for axis in along if self._is_along(of, along[axis])]
-            for of in self._variable(name).dims
-        )
-        return [
-            (found or [str(of)])[0]
-            for found, of in zip(named, self._variable(name).dims, strict=True)
-        ]
+        return [self._named(dimension) for dimension in self._variable(name).dims]
+
+    def _named(self, dimension: Any) -> str:
+        """The name of an axis; y and x if it is along these, and station for points as of qexp."""
+        for axis, way in (("y", Y), ("x", X)):
+            if self._is_along(dimension, way):
+                return axis
+        name = base_name(str(dimension))
+        return "station" if name == POINT else name
 
     def _variable(self, name: str) -> xarray.Variable:
         """A variable whose last dimensions run along y and x, if the file says which do."""
@@ -483,9 +469,7 @@ class NetcdfImages(ImageFile):
         return variable.transpose(..., along[0][0], along[1][0])
 
     def _is_along(self, dimension: Any, way: Way) -> bool:
-        """Whether a dimension runs along y or x, by its name or what its coordinate says of
-        itself.
-        """
+        """Whether a dimension runs along y or x, by its name or what its coordinate says."""
         name = self._coordinate(dimension)
         about = {} if name is None else self._data.variables[name].attrs
         return (
@@ -497,9 +481,7 @@ class NetcdfImages(ImageFile):
         )
 
     def _coordinate(self, dimension: Any) -> str | None:
-        """The variable that says where a dimension goes: that of its name, or the only one with a
-        known name.
-        """
+        """The variable that says where a dimension goes: of its name, or the only one known to."""
         if str(dimension) in self._data.variables:
             return str(dimension) if self._data.variables[dimension].dims == (dimension,) else None
         names = [name for name in self._sides if self._data.variables[name].dims == (dimension,)]
@@ -531,9 +513,7 @@ class NetcdfImages(ImageFile):
         return ImageAxis(name, unit, step, float(along.min()) + step * len(along) / 2, None)
 
     def _towards(self, dimension: Any, way: Way) -> bool | None:
-        """Whether coordinates along a dimension, or the latitudes or longitudes of all pixels, grow
-        along it; None if there are none.
-        """
+        """Whether coordinates, or latitudes or longitudes of pixels, grow; None without any."""
         along = self._along(dimension)
         for name in (way.angle, way.angle[:3]):
             of_pixels = self._data.variables.get(name)
@@ -567,14 +547,30 @@ SINGLE: Mapping[str, type[NpyImages] | type[GeotiffImages]] = {
 HDF5 = (".h5", ".hdf5", ".mat")
 """Suffixes of plain HDF5, which is read like NetCDF; Matlab writes it from its version 7.3 on."""
 
-SUFFIXES = (".nc", ".npz", *SINGLE)
-"""Suffixes of files of images."""
+ZARR = ".zarr"
+
+
+def _zarr_images(path: Path) -> NetcdfImages:
+    from qexp.rows.zarr_stores import open_store
+
+    return NetcdfImages(path, open_store(path))
+
+
+FORMATS: Mapping[str, Callable[[Path], ImageFile]] = {
+    ".nc": NetcdfImages,
+    ".npz": NpzImages,
+    **SINGLE,
+    **dict.fromkeys(HDF5, NetcdfImages),
+    ZARR: _zarr_images,
+}
+"""Suffix → what reads it, wherever images are given: to train on, to predict or to look at."""
+
+SUFFIXES = tuple(suffix for suffix in FORMATS if suffix not in (*HDF5, ZARR))
+"""Suffixes of files of images, all of which are read in a folder."""
 
 
 def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
-    """Name → the npy or GeoTIFF file of that name in a folder, for those of these names that have
-    one.
-    """
+    """Name → the npy or GeoTIFF file of that name in a folder, for those that have one."""
     paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SINGLE and path.stem in names and path.is_file():
@@ -587,21 +583,32 @@ def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
 
 
 def open_images(source: Path, names: Collection[str]) -> dict[str, ImageVariable]:
-    """Name → variable of a file, or the file of that name in a folder. Raises QexpError and
-    NotFoundError.
+    """Name → variable of a file, or the file of that name in a folder.
 
-    names  those that are opened in a folder
+    names  those that are opened in a folder, and in groups of HDF5, as `group/variable`
+    Raises QexpError and NotFoundError.
     """
-    if source.is_dir():
-        paths = variables_in(source, names)
-        return {
-            name: ImageVariable(SINGLE[path.suffix.lower()](path), UNNAMED)
-            for name, path in paths.items()
-        }
-    if not source.is_file():
-        raise NotFoundError(f"{source}: there is no such file or folder")
     suffix = source.suffix.lower()
-    file: ImageFile = SINGLE.get(suffix, NetcdfImages if suffix in (".nc", *HDF5) else NpzImages)(
-        source
-    )
-    return {name: ImageVariable(file, name) for name in file.shapes}
+    if source.is_dir() and suffix != ZARR:
+        paths = variables_in(source, names)
+        files = {name: SINGLE[path.suffix.lower()](path) for name, path in paths.items()}
+        return {name: ImageVariable(file, UNNAMED) for name, file in files.items()}
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    file = FORMATS.get(suffix, NpzImages)(source)
+    there = {name: ImageVariable(file, name) for name in file.shapes}
+    if suffix in (".nc", *HDF5):
+        for name in names:
+            if "/" in name and name not in there:
+                there |= _in_group(source, name)
+    return there
+
+
+def _in_group(path: Path, name: str) -> dict[str, ImageVariable]:
+    """The variable of a group, `group/variable`, if it is there."""
+    group, _, variable = name.rpartition("/")
+    try:
+        file = NetcdfImages(path, open_dataset(path, group))
+    except TableError:  # a group that is not there
+        return {}
+    return {name: ImageVariable(file, variable)} if variable in file.shapes else {}

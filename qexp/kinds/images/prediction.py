@@ -8,23 +8,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from qexp.base.files import stem_of
 from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of, spread_of, within_of
-from qexp.base.quantities import alike, base_name, conversion, nearest, quantity, with_periods
+from qexp.base.quantities import base_name, conversion, with_periods
 from qexp.base.seeds import Seeds
-from qexp.errors import QexpError, some, suggestion
+from qexp.errors import QexpError, some
 from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
 from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
+from qexp.kinds.images.arrays import CODE
 from qexp.kinds.images.experiment import trained_on
 from qexp.kinds.images.extent import (
     EXTREMES,
@@ -33,9 +34,20 @@ from qexp.kinds.images.extent import (
     TrainingInputs,
     training_inputs,
 )
-from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
+from qexp.kinds.images.files import (
+    FORMATS as IMAGE_FORMATS,
+    SUFFIXES,
+    ZARR,
+    variables_in,
+)
 from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
-from qexp.kinds.images.source import ImageLayout, ImagePiece, ImageSource, directions_of, layout_of
+from qexp.kinds.images.source import (
+    ImageArrays,
+    ImageLayout,
+    ImagePiece,
+    ImageSource,
+    layout_of,
+)
 from qexp.kinds.images.tables import NAME, TABLES
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import batches_at_once, device_of
@@ -49,7 +61,6 @@ from qexp.kinds.prediction import (
     EstimatedPiece,
     FileKind,
     FileModel,
-    InputArrays,
     Prediction,
     RefinedArrays,
     SampleDraws,
@@ -72,10 +83,9 @@ from qexp.kinds.prediction import (
 )
 from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
-from qexp.networks.shapes import order_of
 from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
 from qexp.results.intervals import USUAL_COVERAGE
-from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
+from qexp.rows.formats import FORMATS, Columns, format_of
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.store.directory import RunDirectory
 
@@ -206,11 +216,11 @@ def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pat
     Raises QexpError if there is nothing to read, or for an invalid target; NotFoundError.
     """
     require_there(source)
-    if source.is_dir() and not variables_in(source, inputs):
+    if source.is_dir() and source.suffix != ZARR and not variables_in(source, inputs):
         pairs = _targets_in(source, target, inputs)
     else:
-        if not source.is_dir() and source.suffix.lower() not in (*SUFFIXES, *TABLES):
-            endings = f"{', '.join(SUFFIXES)}, a table of vectors in {' or '.join(TABLES)}"
+        if not source.is_dir() and source.suffix.lower() not in (*IMAGE_FORMATS, *TABLES):
+            endings = f"{', '.join(IMAGE_FORMATS)}, a table of vectors in {' or '.join(TABLES)}"
             raise QexpError(f"{source}: a file of images must end in {endings}")
         pairs = [(source, named_after(source, target, ".nc"))]
     for path, new in pairs:
@@ -428,7 +438,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
         training data.
         """
         for name, values in piece.inputs.items():
-            if codes := codes_among(values, factor := self._images.factors.get(name, 1.0)):
+            factor = self._images.factor(name)
+            codes = codes_among(values, factor)
+            if codes:
                 self._codes[name] = codes[0] / factor
         for name in [name for name in self._largest if name not in self._codes]:
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
@@ -453,6 +465,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             "unscaled": self._images.steps_without_unit,
             "converted": self._images.converted,
             "presumed_north": self._images.without_north,
+            "presumed_axes": self._images.presumed_axes,
             "codes": self._codes,
         }
         return {
@@ -532,8 +545,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             for name, largest in record.get("implausible", {}).items()
         ]
         warnings += [
-            f"{self.source}: values of {name} are exactly {code:g}, far from all others: a code for"
-            " no data? Write NaN in their place"
+            f"{self.source}: values of {name} are exactly {code:g}, {CODE}"
             for name, code in record.get("codes", {}).items()
         ]
         warnings += [
@@ -542,6 +554,12 @@ class ImageEstimation(TableEstimation[ImageModel]):
             " give them the attribute units"
             for name, step in record.get("unscaled", {}).items()
         ]
+        for name in record.get("presumed_axes", ()):
+            warnings.append(
+                f"{self.source}: the axes of {name} are taken for channel, y and x, or component"
+                " and station, but may as well have another order by their lengths; NetCDF with"
+                " dimensions of these names says which is which"
+            )
         if (presumed := record.get("presumed_north")) and self.source.suffix.lower() == ".nc":
             warnings.append(
                 f"{self.source}: no coordinates say which way the rows of {some(presumed)} run;"
@@ -786,14 +804,6 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         columns = [*outputs, *(map(spread_of, outputs) if networks > 1 else ())]
         return torch.cat([estimates[name] for name in columns], dim=1).cpu().numpy()
 
-    def features() -> FeatureDistance:
-        seeds = Seeds(record.seed)
-        part = source.parts(spec["split"], seeds)["train"]
-        simulated = source.sample(
-            part, source.available(part, SEEN_SAMPLES), seeds, ("features",), torch.device("cpu")
-        )
-        return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
-
     quantities = with_periods(source.quantities, model.periods)
     for option in ("interval", "recalibrated"):
         if not refined and getattr(options, option) is not None:
@@ -833,53 +843,22 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
             network, record, options.draws, posteriors.units if refined and posteriors else None
         ),
         seen=cache(lambda: training_inputs(directory, source, network)),
-        features=cache(features),
+        features=cache(lambda: _features(directory, source, model, on)),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
         periods=model.periods,
     )
 
 
-class ImageArrays(InputArrays):
-    """Those of xarray in their unit and with rows northwards; directions with any number of whole
-    turns.
-    """
-
-    @cached_property
-    def _source(self) -> GeneratedDataset:
-        return trained_on(self.directory)
-
-    @cached_property
-    def _directions(self) -> dict[str, tuple[float, float]]:
-        numbers = [name for name, shape in self.network.inputs.items() if shape == (1,)]
-        return directions_of(self._source, numbers) if numbers else {}
-
-    def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
-        array: Any = given
-        declared = self.directory.training_spec()["dataset"].get("axes", {}).get(name, [])
-        axes = [declared] if declared[:1] == ["simulation"] else []
-        if hasattr(array, "to_dataset"):  # of xarray
-            file = NetcdfImages(Path(name), array.drop_encoding().to_dataset(name=name))
-            unit, wanted = file.unit(name), quantity(name, self._source.quantities).unit
-            if (factor := conversion(unit or wanted, wanted)) is None:
-                raise QexpError(
-                    f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'};"
-                    " convert it"
-                )
-            values = file.read(name, None) * factor
-            array = array.copy(data=values) if name in self.columns else values
-            axes = [file.dimensions(name), *axes]
-        numbers = super().numbers(name, array)
-        return numbers.transpose(
-            order_of(numbers.shape, self.network.inputs[name], *axes) or range(numbers.ndim)
-        )
-
-    def within_turn(self, name: str, values: torch.Tensor) -> torch.Tensor:
-        if name not in self._directions:
-            return values
-        return torch.from_numpy(
-            nearest(values.numpy(), *self._directions[name])
-        ).float()  # 192° is −168°
+def _features(
+    directory: RunDirectory, source: GeneratedDataset, model: Estimator, device: torch.device
+) -> FeatureDistance:
+    """Distances from the features of samples that are simulated as those for training are."""
+    seeds, part = Seeds(directory.record().seed), directory.training_spec()["split"]
+    train = source.parts(part, seeds)["train"]
+    count = source.available(train, SEEN_SAMPLES)
+    simulated = source.sample(train, count, seeds, ("features",), torch.device("cpu"))
+    return FeatureDistance(model, {n: simulated[n].to(device) for n in model.network.inputs})
 
 
 def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
@@ -915,28 +894,8 @@ def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[...
 def in_files(
     model: ImageModel, columns: Columns | None, unit: str | Mapping[str, str] | None
 ) -> ImageModel:
-    """The model for files that call variables otherwise, or whose units are given. Raises
-    QexpError.
-    """
-    layout = model.layout
-    if columns is not None and not isinstance(columns, Mapping):
-        raise QexpError(
-            "`columns`: variables of images have names, such as"
-            f" `columns={ {layout.images[0]: 'NAME'} }`"
-        )
-    require_columns(columns or {}, layout.variables)
-    units = dict.fromkeys(layout.images, unit) if isinstance(unit, str) else dict(unit or {})
-    for name, given in units.items():
-        if name not in layout.needed:
-            raise QexpError(
-                f"`unit`: the run has no input '{name}'; {suggestion(name, layout.needed)}"
-            )
-        if conversion(given, wanted := layout.units.get(name, "")) is None:
-            raise QexpError(
-                f"`unit={given}`: '{name}' is in {wanted or 'no unit'}; choose from"
-                f" {some(alike(wanted))}"
-            )
-    return replace(model, layout=replace(layout, columns=columns or {}, given_units=units))
+    """The model for files with other names, or whose units are given. Raises QexpError."""
+    return replace(model, layout=model.layout.in_files(columns, unit))
 
 
 TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined", "recalibrated")

@@ -35,9 +35,7 @@ EDGE = 0.3
 
 
 class ImagesPreview(Preview[GeneratedDataset, Intervals]):
-    """Samples are those of a run with the same seed, without the order in which they are trained
-    on.
-    """
+    """Samples are those of a run with the same seed, not in the order of training."""
 
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
@@ -155,9 +153,7 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         return None if points is None else points.numpy() / 1000
 
     def _extent(self, image: str, values: Mapping[str, Values], index: int) -> Extent:
-        """The edges of a sample's image [km]: pixel [r, c] is centred at ((c - W/2) width, (r -
-        H/2) height).
-        """
+        """Edges of a sample's image [km]: pixel [0, 0] is centred at (−W/2 width, −H/2 height)."""
         points = self._positions(image)
         if points is not None:
             x, y = (points.min(0) + points.max(0)) / 2

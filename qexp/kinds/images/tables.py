@@ -1,6 +1,4 @@
-"""Vectors in tables, a sample in each row: numbers by the names of their columns, or in their
-order.
-"""
+"""Vectors in tables, a sample in each row: numbers by the names of columns, or in their order."""
 
 from __future__ import annotations
 
@@ -81,9 +79,7 @@ class TableImages(ImageFile):
     def _chosen(
         self, name: str, known: Sequence[str], by_name: bool, free: Sequence[str], only: bool
     ) -> Sequence[str]:
-        """The columns of a vector: those of its names, or all, if they have other names and are as
-        many.
-        """
+        """The columns of a vector: those of its names, or all, if as many have other names."""
         if {*known} <= {*self._table.names}:
             return known
         if only and not by_name and len(free) == len(known):
