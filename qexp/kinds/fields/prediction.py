@@ -148,9 +148,7 @@ def _lay_out(
 
 
 def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
-    """Copy further coordinates of the cells. Returns the attributes by which variables refer to
-    them.
-    """
+    """Copy further coordinates of the cells. Returns attributes by which variables name them."""
     if grid.source is None:
         return {}
     references: dict[str, str] = {}
@@ -274,9 +272,7 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
 
 
 def _folders_of_fields(source: Path) -> list[Path]:
-    """The folders with NetCDF or npy files below a folder, which holds no such file itself;
-    sorted.
-    """
+    """Folders with NetCDF or npy files below a folder without any; sorted."""
     folders = []
     for folder, subfolders, names in os.walk(source):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]

@@ -69,11 +69,9 @@ class ImageFile(ABC):
     @property
     def paths(self) -> Sequence[Path]:
         """The files that are read: of a folder, such as a store of Zarr, all in it."""
-        return (
-            sorted(filter(Path.is_file, self.path.rglob("*")))
-            if self.path.is_dir()
-            else [self.path]
-        )
+        if self.path.is_dir():
+            return sorted(filter(Path.is_file, self.path.rglob("*")))
+        return [self.path]
 
     def label(self, name: str) -> str:
         """The file of a variable, and its name there if it has one, for errors."""
@@ -125,8 +123,8 @@ class ImageVariable:
 
     @property
     def shape(self) -> Shape:
-        of_file = self.file.shapes[self.name]
-        shape = [of_file[axis] for axis in self.order or range(len(of_file))]
+        there = self.file.shapes[self.name]
+        shape = [there[axis] for axis in self.order or range(len(there))]
         if self.channel is not None:
             del shape[self.channel[0]]
         return tuple(shape)
@@ -210,10 +208,10 @@ class NpzImages(ImageFile):
 
     def _shape(self, member: zipfile.ZipInfo) -> Shape:
         """Shape of an array by its header. Raises ValueError if the array has another size."""
-        name, of = member.filename.removesuffix(".npy"), np.lib.format
+        name, npy = member.filename.removesuffix(".npy"), np.lib.format
         with self._archive.open(member) as stream:
-            is_first = of.read_magic(stream) == (1, 0)
-            header = of.read_array_header_1_0 if is_first else of.read_array_header_2_0
+            is_first = npy.read_magic(stream) == (1, 0)
+            header = npy.read_array_header_1_0 if is_first else npy.read_array_header_2_0
             shape, by_column, kind = header(stream)
             begin = stream.tell()
         size = begin + math.prod(shape) * kind.itemsize
@@ -237,20 +235,19 @@ class NpzImages(ImageFile):
         start, stop = 0, shape[0] if shape else 1
         if samples is not None:
             start, stop = samples.start, samples.stop
-        of_sample = math.prod(shape[1:]) * kind.itemsize
+        size, rows = math.prod(shape[1:]) * kind.itemsize, stop - start
         try:
-            if (stream := self._streams.get(name)) is None:
+            stream = self._streams.get(name)
+            if stream is None:
                 stream = self._streams[name] = self._archive.open(f"{name}.npy")
                 stream.read(begin)  # where one seeks, the hash of the whole is not compared
             if by_column:
                 stream.seek(begin)
                 values = np.frombuffer(stream.read(), kind).reshape(shape, order="F")
                 return np.array(values if samples is None else values[samples])
-            stream.seek(begin + start * of_sample)
-            content = stream.read((stop - start) * of_sample)
-            return np.frombuffer(content, kind).reshape(
-                shape if samples is None else (stop - start, *shape[1:])
-            )
+            stream.seek(begin + start * size)
+            values = np.frombuffer(stream.read(rows * size), kind)
+            return values.reshape(shape if samples is None else (rows, *shape[1:]))
         except DAMAGED_ARCHIVE as error:
             raise QexpError(f"{self.path} cannot be read as npz: {error}") from None
 
@@ -289,9 +286,8 @@ class GeotiffImages(ImageFile):
     def unit(self, name: str) -> str:
         units = sorted({unit or "" for unit in self._data.units})
         if len(units) > 1:
-            raise QexpError(
-                f"{self.path}: its bands have several units, {some([repr(unit) for unit in units])}"
-            )
+            several = some([repr(unit) for unit in units])
+            raise QexpError(f"{self.path}: its bands have several units, {several}")
         return units[0]
 
     def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
@@ -301,21 +297,17 @@ class GeotiffImages(ImageFile):
         unit, factor = ("degrees", None) if crs.is_geographic else crs.linear_units_factor
         unit = "m" if factor == 1 else unit
         metres = (factor, factor) if factor else degrees_in_metres((bounds.top + bounds.bottom) / 2)
-        middles = (
-            (bounds.left + bounds.right + width) / 2,
-            (bounds.bottom + bounds.top + height) / 2,
-        )
-        east, north = zip(("", ""), (unit, unit), (width, height), middles, metres, strict=True)
-        return ImageAxis(*east), ImageAxis(*north)
+        east = (bounds.left + bounds.right + width) / 2
+        north = (bounds.bottom + bounds.top + height) / 2
+        x = ImageAxis("", unit, width, east, metres[0])
+        return x, ImageAxis("", unit, height, north, metres[1])
 
     def tells_north(self, name: str) -> bool:
         return True  # the first row of a raster is its top
 
     def names(self, name: str) -> Sequence[str] | None:
-        return [
-            words or str(band)
-            for band, words in zip(self._data.indexes, self._data.descriptions, strict=True)
-        ]
+        bands = zip(self._data.indexes, self._data.descriptions, strict=True)
+        return [words or str(band) for band, words in bands]
 
     def read(self, name: str, samples: slice | None) -> Values:
         return read_bands(self._data, self._data.indexes[samples or slice(None)])[:, *self._order]
@@ -368,21 +360,19 @@ class NetcdfImages(ImageFile):
             self._data = xarray.decode_cf(
                 self._data, mask_and_scale=False, decode_coords=False, decode_timedelta=False
             )
-        self._sides = [
-            str(name) for name in self._data.variables if str(name).lower() in (*NORTH, *EAST)
-        ]
-        self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
-        along = {
-            self._variable(name).dims[0] for name, shape in self.shapes.items() if len(shape) >= 3
-        }
+        names = [str(name) for name in self._data.variables]
+        self._sides = [name for name in names if name.lower() in (*NORTH, *EAST)]
+        self.shapes = {name: self._variable(name).shape for name in names}
+        images = [name for name, shape in self.shapes.items() if len(shape) >= 3]
+        first = {self._variable(name).dims[0] for name in images}
         # further columns lie along the first dimension of the images, its coordinate aside
-        if len(along) == 1:
-            (samples,) = along
-            self.kept = {
-                str(name): self._values(str(name), variable)
-                for name, variable in self._data.variables.items()
-                if variable.dims == (samples,) and name != samples
-            }
+        if len(first) == 1:
+            kept: dict[str, Values] = {}
+            for name in names:
+                variable = self._data.variables[name]
+                if {*variable.dims} == first and variable.ndim == 1 and name not in first:
+                    kept[name] = self._values(name, variable)
+            self.kept = kept
 
     def label(self, name: str) -> str:
         return f"{self.path}: variable '{name}'"
@@ -399,33 +389,28 @@ class NetcdfImages(ImageFile):
         if x.unit.startswith("degree") and y.unit.startswith("degree"):
             east, north = degrees_in_metres(y.origin - y.step / 2)
             return replace(x, metres=east), replace(y, metres=north)
-        return replace(x, metres=conversion(x.unit, "m")), replace(
-            y, metres=conversion(y.unit, "m")
-        )
+        x, y = (replace(axis, metres=conversion(axis.unit, "m")) for axis in (x, y))
+        return x, y
 
     def tells_north(self, name: str) -> bool:
         variable = self._variable(name)
-        return (
-            variable.attrs.get(ROWS) == NORTHWARDS
-            or self._towards(variable.dims[-2], Y) is not None
-        )
+        if variable.attrs.get(ROWS) == NORTHWARDS:
+            return True
+        return self._towards(variable.dims[-2], Y) is not None
 
     def names(self, name: str) -> Sequence[str] | None:
-        along = self._variable(name).dims[0] if self.shapes[name] else None
-        coordinate = self._data.variables.get(along)
-        if coordinate is None or coordinate.dims != (along,):
+        samples = self._variable(name).dims[0] if self.shapes[name] else None
+        coordinate = self._data.variables.get(samples)
+        if coordinate is None or coordinate.dims != (samples,):
             return None
-        return [_as_text(value) for value in self._values(str(along), coordinate)]
+        return [_as_text(value) for value in self._values(str(samples), coordinate)]
 
     def labels(self, name: str) -> list[str]:
-        along = (
-            self._data.variables.get(self._variable(name).dims[-1]) if self.shapes[name] else None
-        )
-        return (
-            []
-            if along is None or along.dtype.kind not in "OUS"
-            else [*map(_as_text, self._values(name, along))]
-        )
+        last = self._variable(name).dims[-1] if self.shapes[name] else None
+        coordinate = self._data.variables.get(last)
+        if coordinate is None or coordinate.dtype.kind not in "OUS":
+            return []
+        return [_as_text(value) for value in self._values(name, coordinate)]
 
     def read(self, name: str, samples: slice | None) -> Values:
         variable = self._variable(name)
@@ -460,25 +445,22 @@ class NetcdfImages(ImageFile):
         variable = self._data.variables[name]
         # whose axes HDF5 has reversed
         variable = variable.T if "MATLAB_class" in variable.attrs else variable
-        along = [
-            [dimension for dimension in variable.dims if self._is_along(dimension, way)]
-            for way in (Y, X)
-        ]
-        if [len(dimensions) for dimensions in along] != [1, 1]:
+        y = [dimension for dimension in variable.dims if self._is_along(dimension, Y)]
+        x = [dimension for dimension in variable.dims if self._is_along(dimension, X)]
+        if len(y) != 1 or len(x) != 1:
             return variable
-        return variable.transpose(..., along[0][0], along[1][0])
+        return variable.transpose(..., y[0], x[0])
 
     def _is_along(self, dimension: Any, way: Way) -> bool:
         """Whether a dimension runs along y or x, by its name or what its coordinate says."""
         name = self._coordinate(dimension)
         about = {} if name is None else self._data.variables[name].attrs
-        return (
-            str(dimension).lower() in way.names
-            or str(about.get("axis", "")).upper() == way.letter
-            or about.get("standard_name")
-            in (way.angle, f"projection_{way.letter.lower()}_coordinate")
-            or about.get("units") == way.unit
-        )
+        if str(dimension).lower() in way.names or about.get("units") == way.unit:
+            return True
+        if str(about.get("axis", "")).upper() == way.letter:
+            return True
+        projected = f"projection_{way.letter.lower()}_coordinate"
+        return about.get("standard_name") in (way.angle, projected)
 
     def _coordinate(self, dimension: Any) -> str | None:
         """The variable that says where a dimension goes: of its name, or the only one known to."""
@@ -487,7 +469,7 @@ class NetcdfImages(ImageFile):
         names = [name for name in self._sides if self._data.variables[name].dims == (dimension,)]
         return names[0] if len(names) == 1 else None
 
-    def _along(self, dimension: Any) -> NDArray[np.float64] | None:
+    def _places(self, dimension: Any) -> NDArray[np.float64] | None:
         """The coordinates along a dimension, or None if there are none."""
         name = self._coordinate(dimension)
         if name is None or self._data.variables[name].dtype.kind not in "iuf":
@@ -496,35 +478,30 @@ class NetcdfImages(ImageFile):
 
     def _axis(self, dimension: Any) -> ImageAxis | None:
         """None if there are no coordinates. Raises QexpError unless they are evenly spaced."""
-        along = self._along(dimension)
-        if along is None or len(along) < 2:
+        places = self._places(dimension)
+        if places is None or len(places) < 2:
             return None
-        steps = np.diff(along)
+        steps = np.diff(places)
         if not np.ptp(steps) <= UNEVEN_STEPS * abs(steps.mean()):
-            raise QexpError(
-                f"{self.path}: '{dimension}' is not evenly spaced: its steps range from"
-                f" {abs(steps).min():g} to {abs(steps).max():g}; resample the images to square"
-                " pixels first"
-            )
+            ends = f"its steps range from {abs(steps).min():g} to {abs(steps).max():g}"
+            way_out = "resample the images to square pixels first"
+            raise QexpError(f"{self.path}: '{dimension}' is not evenly spaced: {ends}; {way_out}")
         name, step = str(self._coordinate(dimension)), float(abs(steps.mean()))
         unit = self.unit(name).strip()
         if not unit and name.lower() in DEGREES:
             unit = "degrees"
-        return ImageAxis(name, unit, step, float(along.min()) + step * len(along) / 2, None)
+        return ImageAxis(name, unit, step, float(places.min()) + step * len(places) / 2, None)
 
     def _towards(self, dimension: Any, way: Way) -> bool | None:
         """Whether coordinates, or latitudes or longitudes of pixels, grow; None without any."""
-        along = self._along(dimension)
+        places = self._places(dimension)
         for name in (way.angle, way.angle[:3]):
-            of_pixels = self._data.variables.get(name)
-            if (
-                along is None
-                and of_pixels is not None
-                and of_pixels.ndim == 2
-                and dimension in of_pixels.dims
-            ):
-                along = np.nanmean(self._values(name, of_pixels.transpose(dimension, ...)), axis=1)
-        return None if along is None or len(along) < 2 else bool(along[0] <= along[-1])
+            angles = self._data.variables.get(name)
+            if places is not None or angles is None:
+                continue
+            if angles.ndim == 2 and dimension in angles.dims:
+                places = np.nanmean(self._values(name, angles.transpose(dimension, ...)), axis=1)
+        return None if places is None or len(places) < 2 else bool(places[0] <= places[-1])
 
 
 def _as_text(value: Any) -> str:

@@ -104,9 +104,7 @@ UNUSUAL_SHARE.
 """
 HARDLY = f"residuals with p < {UNLIKE_P:g} or features with p < {UNUSUAL_SHARE:g}"
 PIXELS_OF_BATCH = 2**19
-"""Pixels of a batch; fixed, because rounding depends on the batch and must not depend on
---chunk.
-"""
+"""Of a batch; fixed, as rounding depends on the batch, but must not depend on --chunk."""
 BATCHES_AT_ONCE = 4
 """Batches that are read and written at a time."""
 PRESUMED = (
@@ -123,9 +121,7 @@ MILLIMETRES = 3
 """Decimals of metres to which places on a map are written."""
 PRESUMED_NORTH = "rows count as running northwards"
 FAR_RATIO = 10.0
-"""Times the largest value of the training data from which on images without a unit are suspected to
-have another.
-"""
+"""Times the largest value of the training data that suggests another unit, if none is given."""
 MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
 
@@ -216,46 +212,40 @@ def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pat
     Raises QexpError if there is nothing to read, or for an invalid target; NotFoundError.
     """
     require_there(source)
+    known = (*IMAGE_FORMATS, *TABLES)
     if source.is_dir() and source.suffix != ZARR and not variables_in(source, inputs):
         pairs = _targets_in(source, target, inputs)
-    else:
-        if not source.is_dir() and source.suffix.lower() not in (*IMAGE_FORMATS, *TABLES):
-            endings = f"{', '.join(IMAGE_FORMATS)}, a table of vectors in {' or '.join(TABLES)}"
-            raise QexpError(f"{source}: a file of images must end in {endings}")
+    elif source.is_dir() or source.suffix.lower() in known:
         pairs = [(source, named_after(source, target, ".nc"))]
+    else:
+        endings = f"{', '.join(IMAGE_FORMATS)}, a table of vectors in {' or '.join(TABLES)}"
+        raise QexpError(f"{source}: a file of images must end in {endings}")
     for path, new in pairs:
         format_of(new)
-        if new.resolve() == path.resolve() or (
-            path.is_dir() and new.absolute().parent.resolve() == path.resolve()
-        ):
-            raise QexpError(
-                f"{new}: the estimates would lie among the images, or replace them; give another"
-                " `target`"
-            )
+        folders = [new.absolute().parent.resolve()] if path.is_dir() else []
+        if path.resolve() in (new.resolve(), *folders):
+            lie = "the estimates would lie among the images, or replace them"
+            raise QexpError(f"{new}: {lie}; give another `target`")
     return pairs
 
 
 def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
-    paths = sorted(
-        path
-        for path in source.iterdir()
-        if not path.name.startswith(".")
-        and (variables_in(path, inputs) if path.is_dir() else path.suffix.lower() in SUFFIXES)
-    )
+    def holds_images(path: Path) -> bool:
+        if path.is_dir():
+            return bool(variables_in(path, inputs))
+        return path.suffix.lower() in SUFFIXES
+
+    seen = [path for path in source.iterdir() if not path.name.startswith(".")]
+    paths = sorted(filter(holds_images, seen))
     if not paths:
-        raise QexpError(
-            f"{source}: no file in it ends in {', '.join(SUFFIXES)}, and no folder in it has a file"
-            f" {inputs[0]}.npy"
-        )
+        lack = f"no file in it ends in {', '.join(SUFFIXES)}"
+        raise QexpError(f"{source}: {lack}, and no folder in it has a file {inputs[0]}.npy")
     if target.is_file() or target.suffix.lower() in FORMATS:
-        raise QexpError(
-            f"{target}: {source} holds {len(paths)} files of images, each with its own file of"
-            " estimates; give a folder"
-        )
+        each = f"{source} holds {len(paths)} files of images, each with its own file of estimates"
+        raise QexpError(f"{target}: {each}; give a folder")
     if target.resolve() == source.resolve():
-        raise QexpError(
-            f"{target}: the estimates would lie among the images; give another `target`"
-        )
+        lie = "the estimates would lie among the images; give another `target`"
+        raise QexpError(f"{target}: {lie}")
     pairs = [(path, target / f"{stem_of(path)}.nc") for path in paths]
     require_different_targets(pairs)
     return pairs
@@ -285,9 +275,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             for name, unit in model.outputs.items()
             if base_name(name) in along and conversion(unit, "m") is not None
         }
-        """Output that is a position east or north of the image's centre → the axis of the file
-        along which it lies.
-        """
+        """Output that is a position east or north of the image's centre → its axis of the file."""
         self._codes = dict[str, float]()
         """Image → a value that seems to stand for no data."""
         self._large = Counter[str]()
@@ -434,9 +422,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         return columns
 
     def _counted(self, piece: ImagePiece) -> NDArray[np.int16]:
-        """Add a piece to the counts. Returns the number of each sample's statistics outside the
-        training data.
-        """
+        """Count a piece. Returns each sample's number of statistics outside the training data."""
         for name, values in piece.inputs.items():
             factor = self._images.factor(name)
             codes = codes_among(values, factor)
@@ -862,9 +848,7 @@ def _features(
 
 
 def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
-    """By the likelihood of the dataset that a network was trained on. Raises QexpError if it is not
-    known.
-    """
+    """By the likelihood of the dataset that was trained on. Raises QexpError if it is not known."""
     source = trained_on(directory)
     posteriors_of = ImagePosteriors(
         source, list(model.network.inputs), with_periods(source.quantities, model.periods)

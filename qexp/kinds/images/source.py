@@ -118,8 +118,8 @@ class ImageLayout:
         units = dict.fromkeys(self.images, unit) if isinstance(unit, str) else dict(unit or {})
         for name, given in units.items():
             if name not in self.needed:
-                near = suggestion(name, self.needed)
-                raise QexpError(f"`unit`: the run has no input '{name}'; {near}")
+                similar = suggestion(name, self.needed)
+                raise QexpError(f"`unit`: the run has no input '{name}'; {similar}")
             wanted = self.units.get(name, "")
             if conversion(given, wanted) is None:
                 known = f"'{name}' is in {wanted or 'no unit'}; choose from {some(alike(wanted))}"
@@ -329,15 +329,15 @@ class ImageSource:
             piece = self._piece(first, min(first + size, self.count))
             pixels += int(piece.unmasked.sum())
             names += [piece.names[row] for row in np.flatnonzero(piece.unmasked).tolist()]
-        without = [name for name in self._layout.images if mask_of(name) not in inputs]
-        total = self.count * sum(math.prod(inputs[name]) for name in without)
-        what = "values" if all(is_vector(inputs[name]) for name in without) else "pixels"
+        images = [name for name in self._layout.images if mask_of(name) not in inputs]
+        total = self.count * sum(math.prod(inputs[name]) for name in images)
+        what = "values" if all(is_vector(inputs[name]) for name in images) else "pixels"
         fill = "" if self._layout.exact else "fill the gaps, "
         raise QexpError(
             f"{self.path}: {pixels:,} of {total:,} {what} are missing, in {len(names):,} of"
             f" {self.count:,} samples ({some(names, 3)}), and the network takes no mask of"
-            f" {some(without)}; {fill}leave these samples out, or train a network with the input"
-            f" '{mask_of(without[0])}'"
+            f" {some(images)}; {fill}leave these samples out, or train a network with the input"
+            f" '{mask_of(images[0])}'"
         )
 
     # Which variable of the file is which of the run.

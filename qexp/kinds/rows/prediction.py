@@ -99,9 +99,7 @@ CHUNK = 32_768
 BLOCK = 4_096
 """Number of rows that are predicted between two checks for interruption."""
 ROWS_TOGETHER = 256
-"""Number of rows that are drawn for together; fixed, because draws depend on it and must not depend
-on --chunk.
-"""
+"""Rows that are drawn for together; fixed, as draws depend on it, but not on --chunk."""
 DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
@@ -394,9 +392,7 @@ def _draw(
 
 
 def map_title(name: str, origin: Mapping[str, str]) -> str:
-    """The file name and the origin of its estimates, without the long digest, which is in the
-    record.
-    """
+    """The file name and the origin of its estimates, without the long digest."""
     return " · ".join([name, *(text for key, text in origin.items() if text and key != "digest")])
 
 

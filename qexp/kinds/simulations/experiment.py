@@ -335,8 +335,8 @@ def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Findin
             yield ("fixed", name), f"'{name}' {about}; fixed are the noise and the numbers of views"
     for name in document["distributions"]:
         if name not in dataset.test:
-            near = suggestion(name, dataset.test)
-            yield ("distributions", name), f"'{name}' does not vary; {near}"
+            similar = suggestion(name, dataset.test)
+            yield ("distributions", name), f"'{name}' does not vary; {similar}"
     for index, name in enumerate(dataset.images):
         points = dataset.view(name).points
         sides = [side.item() for side in dataset.generator.pixel_sizes(name, {})]
@@ -362,13 +362,13 @@ def _in_priors(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
         low, high = dataset.distributions[name].support()
         finite = math.isfinite(low) and math.isfinite(high)
         slack = ROUNDING * max(abs(low), abs(high)) if finite else 0.0
-        outside = np.flatnonzero((values < low - slack) | (values > high + slack))
-        if len(outside):
-            beyond = f"{len(outside):,} of {len(values):,} simulations lie beyond its ends"
-            first = f"simulation {usable[outside[0]]} has {values[outside[0]]:g}"
+        outliers = np.flatnonzero((values < low - slack) | (values > high + slack))
+        if len(outliers):
+            share = f"{len(outliers):,} of {len(values):,} simulations lie beyond its ends"
+            first = f"simulation {usable[outliers[0]]} has {values[outliers[0]]:g}"
             way_out = "declare what they were drawn from, or leave it out"
             where = "distributions", name
-            yield where, f"{beyond}, {low:g} and {high:g}: {first}; {way_out}"
+            yield where, f"{share}, {low:g} and {high:g}: {first}; {way_out}"
 
 
 def _unlike_priors(document: Document, dataset: StoredDataset) -> Iterator[str]:

@@ -378,9 +378,9 @@ class SimulationFiles:
         for index, name in enumerate(document["observations"]):
             if names[name] not in there:
                 arrays = [other for other, variable in there.items() if len(variable.shape) > 1]
-                near = "it has no arrays over simulations"
-                near = suggestion(names[name], arrays) if arrays else near
-                lack = f"{self.path} has no variable '{names[name]}'; {near}"
+                similar = "it has no arrays over simulations"
+                similar = suggestion(names[name], arrays) if arrays else similar
+                lack = f"{self.path} has no variable '{names[name]}'; {similar}"
                 yield ("observations", index), lack
         known: Iterable[str] = columns if self._table is not None else there
         others = [name for name in known if name not in document["observations"]]
@@ -388,12 +388,12 @@ class SimulationFiles:
         place = self.table or self.path
         for name in self.parameters:
             if names[name] not in known:
-                near = f"{suggestion(names[name], others)}{remedy}"
-                yield ("varyings", name), f"{place} has no parameter '{names[name]}'; {near}"
+                similar = f"{suggestion(names[name], others)}{remedy}"
+                yield ("varyings", name), f"{place} has no parameter '{names[name]}'; {similar}"
         groups = document["groups"]
         if groups is not None and groups not in {*columns, *there}:
-            near = suggestion(groups, [*columns, *there])
-            yield ("groups",), f"{place} has no '{groups}'; {near}"
+            similar = suggestion(groups, [*columns, *there])
+            yield ("groups",), f"{place} has no '{groups}'; {similar}"
 
     def _arrays(self) -> Iterator[StoredArray]:
         views, count = self._document.get("views", []), 0
