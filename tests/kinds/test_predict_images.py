@@ -29,7 +29,7 @@ from qexp.kinds.images.extent import (
     ranges_over,
     statistics,
 )
-from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, in_files, targets
+from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, targets
 from qexp.kinds.images.source import ImageLayout
 from qexp.kinds.options import PredictOptions
 from qexp.metrics.outliers import TrainedRange
@@ -74,6 +74,11 @@ def model_of(
         trained=dict(trained),
         origin={"run": "mogi_0", "digest": "ab" * 32, "caution": "", **origin},
     )
+
+
+def in_files(model: ImageModel, columns=None, unit=None) -> ImageModel:
+    """The model for files with other names or units."""
+    return replace(model, layout=model.layout.in_files(columns, unit))
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -312,6 +317,18 @@ def test_axes_that_sizes_do_not_tell_apart_are_named_by_dimensions_or_remarked(t
     made = model.predict(netcdf(tmp_path / "c.nc", stations, dims=own), tmp_path / "c.csv")
     np.testing.assert_allclose(column(tmp_path / "c.csv"), stations[:, 2, 1], rtol=1e-6)
     assert not any("the axes of" in said for said in made.warnings)
+
+
+def test_channels_of_as_many_images_as_these_have_rows_are_remarked(tmp_path):
+    units = {"displacement": "m", "displacement_1": "m"}
+    layout = ImageLayout(dict.fromkeys(units, (1, 2, 2)), units)
+    model = replace(
+        model_of(estimate=lambda inputs: inputs["displacement_1"][:, 0, 0, 1:]), layout=layout
+    )
+    views = np.random.default_rng(0).normal(size=(COUNT, 2, 2, 2))
+    made = model.predict(saved(tmp_path / "a.npy", views), tmp_path / "a.csv")
+    np.testing.assert_allclose(column(tmp_path / "a.csv"), views[:, 1, 0, 1], rtol=1e-6)
+    assert sum("the axes of displacement" in said for said in made.warnings) == 2
 
 
 def test_files_that_simulations_may_lie_in_are_read_alike(tmp_path):

@@ -96,9 +96,12 @@ def arranged(variable: ImageVariable, wanted: Shape) -> ImageArray | None:
 
 def is_doubtful(array: ImageArray) -> bool:
     """Whether by its sizes the channels may as well be another axis, and nothing names the axes."""
-    form = array.variable.shape[0 if array.single else 1 :]
-    other_first = forms(array.shape, last_first=True)
-    return not array.variable.order and other_first[form] != array.channels_last
+    variable, form = array.variable, array.variable.shape[0 if array.single else 1 :]
+    if variable.order:
+        return False
+    if variable.channel is not None:  # of as many images as these have rows and columns
+        return len({*variable.file.shapes[variable.name][-3:]}) == 1
+    return forms(array.shape, last_first=True)[form] != array.channels_last
 
 
 def tells_north(variable: ImageVariable, shape: Shape) -> bool:

@@ -85,7 +85,7 @@ from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
 from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
 from qexp.results.intervals import USUAL_COVERAGE
-from qexp.rows.formats import FORMATS, Columns, format_of
+from qexp.rows.formats import FORMATS, format_of
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.store.directory import RunDirectory
 
@@ -99,9 +99,7 @@ MISFIT, FEATURES = "misfit_p", "features_p"
 OF_RESIDUALS = "p-value of the residuals of the best source being the declared noise"
 OF_FEATURES = "share of training samples whose features lie as far from their mean in the network"
 UNLIKE_P = 1e-3
-"""p-value of residuals below which an image is counted as unlike the simulator's; of features,
-UNUSUAL_SHARE.
-"""
+"""p-value of residuals below which an image is unlike the simulator's."""
 HARDLY = f"residuals with p < {UNLIKE_P:g} or features with p < {UNUSUAL_SHARE:g}"
 PIXELS_OF_BATCH = 2**19
 """Of a batch; fixed, as rounding depends on the batch, but must not depend on --chunk."""
@@ -146,9 +144,7 @@ class ImageModel(FileModel):
     estimate: Callable[[Arrays], Array]
     """From inputs to (sample, output); of several networks, followed by the spreads over them."""
     networks: int = 1
-    """That estimate together, of several seeds; 1 for posteriors by the known likelihood, which
-    they only start.
-    """
+    """That estimate together, of several seeds; 1 for posteriors by the known likelihood."""
     seen: Callable[[], TrainingInputs]
     """Returns where the inputs lie in the training data, which takes a moment."""
     posteriors: WrittenPosteriors | None = None
@@ -872,14 +868,8 @@ def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
 
 
 def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
-    return in_files(image_model(directory, options), options.columns, options.unit).predict
-
-
-def in_files(
-    model: ImageModel, columns: Columns | None, unit: str | Mapping[str, str] | None
-) -> ImageModel:
-    """The model for files with other names, or whose units are given. Raises QexpError."""
-    return replace(model, layout=model.layout.in_files(columns, unit))
+    model = image_model(directory, options)
+    return replace(model, layout=model.layout.in_files(options.columns, options.unit)).predict
 
 
 TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined", "recalibrated")

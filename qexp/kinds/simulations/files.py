@@ -34,7 +34,6 @@ from qexp.kinds.images.arrays import (
     ImageArray,
     axes_of,
     factor_of,
-    tells_north,
 )
 from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, open_images
 from qexp.kinds.images.tables import TABLES as TABLES
@@ -426,7 +425,8 @@ class SimulationFiles:
             shape = shape[0], shape[2], 1
         images = 1 if stations else shape[0]
         names = [name + (f"_{channel}" if channel else "") for channel in range(images)]
-        told = "points" in view or tells_north(variable, shape)
+        told = stations or "points" in view or shape[1] == 1
+        told = told or variable.file.tells_north(variable.name)
         if not told and not (self._document.get("rows") or self._document.get("made_by")):
             self._without_north.append(name)
         return StoredArray(
