@@ -15,6 +15,7 @@ from qexp.base.quantities import alike, conversion
 from qexp.errors import QexpError
 from qexp.kinds.images.files import ImageVariable, Shape
 from qexp.networks.shapes import AXES, forms
+from qexp.observations.reading import codes_among
 
 Array = NDArray[np.float32]
 
@@ -64,6 +65,10 @@ class ImageArray:
         for start in range(0, self.count, size):
             block = slice(start, min(start + size, self.count))
             yield self.read(block) if whole is None else self._ordered(whole[block])
+
+    def codes(self, values: Array) -> list[float]:
+        """Numbers of the file among its values that seem to stand for no data."""
+        return [code / self.factor for code in codes_among(values, self.factor)]
 
     def _ordered(self, values: NDArray[np.generic]) -> Array:
         there = self.variable.labels if self.labels else []

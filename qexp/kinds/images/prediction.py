@@ -83,7 +83,7 @@ from qexp.kinds.prediction import (
 )
 from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
-from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
+from qexp.observations.reading import LARGE_DISPLACEMENT
 from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, format_of
 from qexp.simulation.dataset import GeneratedDataset, mask_of
@@ -420,10 +420,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
     def _counted(self, piece: ImagePiece) -> NDArray[np.int16]:
         """Count a piece. Returns each sample's number of statistics outside the training data."""
         for name, values in piece.inputs.items():
-            factor = self._images.factor(name)
-            codes = codes_among(values, factor)
+            codes = self._images.codes(name, values)
             if codes:
-                self._codes[name] = codes[0] / factor
+                self._codes[name] = codes[0]
         for name in [name for name in self._largest if name not in self._codes]:
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
             self._large[name] += int((largest > self._suspicious(name)).sum())

@@ -260,7 +260,9 @@ class ImageSource:
     @property
     def converted(self) -> dict[str, str]:
         """Input → its unit in the file, where that is another one."""
-        return {name: self._unit(name) for name in self._layout.needed if self.factor(name) != 1}
+        return {
+            name: self._unit(name) for name in self._layout.needed if self._arrays[name].factor != 1
+        }
 
     @property
     def without_unit(self) -> list[str]:
@@ -302,9 +304,9 @@ class ImageSource:
     def _on_grids(self) -> list[str]:
         return [name for name in self._layout.images if name in self._layout.pixels]
 
-    def factor(self, name: str) -> float:
-        """The number by which values of the file are multiplied to be in the input's unit."""
-        return self._arrays[name].factor if name in self._arrays else 1.0
+    def codes(self, name: str, values: Array) -> list[float]:
+        """Numbers of the file among an input's values that seem to stand for no data."""
+        return self._arrays[name].codes(values) if name in self._arrays else []
 
     def unit(self, column: str) -> str:
         """The unit of a further column; empty if the file gives none."""

@@ -77,14 +77,11 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
         pairs = [(source, named_after(source, target, source.suffix))]
     else:
         if target.is_file():
-            raise QexpError(
-                f"{target} is a file, but {source} is a folder; its estimates need a folder too"
-            )
-        pairs = [
-            (path, target / path.name)
-            for path in sorted(source.iterdir())
-            if path.suffix.lower() in FORMATS and path.is_file() and not path.name.startswith(".")
-        ]
+            both = f"{target} is a file, but {source} is a folder"
+            raise QexpError(f"{both}; its estimates need a folder too")
+        tables = [path for path in source.iterdir() if path.suffix.lower() in FORMATS]
+        seen = [path for path in tables if path.is_file() and not path.name.startswith(".")]
+        pairs = [(path, target / path.name) for path in sorted(seen)]
         if not pairs:
             raise QexpError(f"{source}: no file in it ends in {', '.join(FORMATS)}")
     for path, new in pairs:

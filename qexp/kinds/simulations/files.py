@@ -38,7 +38,6 @@ from qexp.kinds.images.arrays import (
 from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, open_images
 from qexp.kinds.images.tables import TABLES as TABLES
 from qexp.networks.shapes import AXES
-from qexp.observations.reading import codes_among
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.formats import open_table
@@ -585,7 +584,7 @@ class SimulationFiles:
                     block[..., ~visible] = 0
                 about["failed"] += (start + np.flatnonzero(wrong.any(axis=(1, 2, 3)))).tolist()
                 if not about["codes"]:
-                    about["codes"] = [code / factor for code in codes_among(block, factor)]
+                    about["codes"] = array.codes(block)
                 about["largest"] = max(about["largest"], _largest(block, ~wrong))
                 start += len(block)
                 yield block
