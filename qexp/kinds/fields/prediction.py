@@ -148,7 +148,7 @@ def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
     """Copy further coordinates of the cells. Returns attributes by which variables name them."""
     if grid.source is None:
         return {}
-    references: dict[str, str] = {}
+    references: dict[str, Any] = {}
     with open_dataset(grid.source) as data:
         for variable in data.variables.values():
             mapping = variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))

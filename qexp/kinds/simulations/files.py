@@ -157,9 +157,8 @@ def files_in(folder: Path, names: Iterable[str]) -> list[Path]:
     """The files of these names in a folder. Raises QexpError for one that is outside of it."""
     for name in names:
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise QexpError(
-                f"'{name}' is no file in {folder}; name each by its place below that folder"
-            )
+            way_out = f"name each file by its path within {folder}"
+            raise QexpError(f"'{name}' lies elsewhere; {way_out}")
     return [folder / name for name in names]
 
 
