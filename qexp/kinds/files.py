@@ -24,16 +24,15 @@ def find_data_file(path: str, folders: Iterable[Path], recorded: str = "") -> Pa
     recorded  where the file was when the run was prepared, which is searched first
     """
     candidates = data_candidates(path, folders)
-    if (file := next(filter(Path.is_file, [Path(recorded), *candidates]), None)) is not None:
+    file = next(filter(Path.is_file, [Path(recorded), *candidates]), None)
+    if file is not None:
         return file
-    near = _nearest_neighbour(candidates)
+    similar = _nearest_neighbour(candidates)
     if Path(path).is_absolute():
-        raise TableError(f"there is no file {path}{near}")
+        raise TableError(f"there is no file {path}{similar}")
     paths = ", ".join(map(str, candidates)) or "nowhere"
-    raise TableError(
-        f"there is no file '{path}'{near}; looked for {paths}; put the file there, or add its"
-        " folder to QEXP_DATA"
-    )
+    way_out = "put the file there, or add its folder to QEXP_DATA"
+    raise TableError(f"there is no file '{path}'{similar}; looked for {paths}; {way_out}")
 
 
 def _nearest_neighbour(paths: Sequence[Path]) -> str:
@@ -53,9 +52,8 @@ def fingerprint(path: Path) -> str:
     """
     with explained(path):
         hashes = list(map(sha256_of, [path, *beside(path)]))
-        return (
-            hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-        )
+        together = hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return hashes[0] if len(hashes) == 1 else together
 
 
 # The files and data that a program names: where they are, and hashes of their content. Loads no
@@ -63,14 +61,12 @@ def fingerprint(path: Path) -> str:
 
 
 def program_path(name: str, root: Path) -> Path:
-    """A file or folder below the workspace `root`, or anywhere if its path is absolute. Raises
-    QexpError.
-    """
+    """A file or folder below the workspace `root`, or with an absolute path. Raises QexpError."""
     path = root / name
     if path.exists():
         return path
-    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise QexpError(f"there is no file '{name}' in {root}{hint(path.name, beside)}")
+    there = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise QexpError(f"there is no file '{name}' in {root}{hint(path.name, there)}")
 
 
 def program_fingerprint(name: str, root: Path) -> str:
@@ -91,19 +87,15 @@ def program_fingerprint(name: str, root: Path) -> str:
     return digest.hexdigest()
 
 
-def _below(folder: Path, around: Sequence[Path] = ()) -> Iterator[Path]:
-    """All files in a folder, those of links to folders, too. Raises QexpError for a link to a
-    folder around it.
-    """
-    around = [*around, folder.resolve()]
+def _below(folder: Path, outer: Sequence[Path] = ()) -> Iterator[Path]:
+    """All files in a folder, also of links to folders, but for one around it: QexpError."""
+    outer = [*outer, folder.resolve()]
     for path in folder.iterdir():
-        if path.is_dir() and path.resolve() in around:
-            raise QexpError(
-                f"'{path}' is a link to a folder around it; remove it, or name what is in there one"
-                " by one"
-            )
+        if path.is_dir() and path.resolve() in outer:
+            way_out = "remove it, or name what is in there one by one"
+            raise QexpError(f"'{path}' is a link to a folder around it; {way_out}")
         if path.is_dir():
-            yield from _below(path, around)
+            yield from _below(path, outer)
         elif path.is_file():
             yield path
 
@@ -113,9 +105,9 @@ def changed_program_files(names: Iterable[tuple[str, str]], root: Path) -> Itera
 
     names  name and fingerprint of each file
     """
-    for name, before in names:
+    for name, recorded in names:
         try:
-            if program_fingerprint(name, root) != before:
+            if program_fingerprint(name, root) != recorded:
                 yield f"'{name}' has changed since the run was prepared"
         except QexpError as error:
             yield str(error)
@@ -143,18 +135,15 @@ def data_folder(
     """
     recorded = [Path(document["found"])] if document.get("found") else []
     paths = [*recorded, *data_candidates(document["path"], data_folders(workspace))]
-    if (path := next(filter(is_there, paths), None)) is not None:
+    path = next(filter(is_there, paths), None)
+    if path is not None:
         return path
-    command = document["made_by"]
-    way_out = (
-        f"make it with: {command}"
-        if command
-        else f"put it there, or add the folder that holds it to {DATA}"
-    )
+    way_out = f"put it there, or add the folder that holds it to {DATA}"
+    if document["made_by"]:
+        way_out = f"make it with: {document['made_by']}"
     searched = ", ".join(dict.fromkeys(map(str, paths)))
-    raise DatasetError(
-        [(("path",), f"there is no {what} '{document['path']}'; looked for {searched}; {way_out}")]
-    )
+    lack = f"there is no {what} '{document['path']}'; looked for {searched}; {way_out}"
+    raise DatasetError([(("path",), lack)])
 
 
 def data_candidates(path: str, folders: Iterable[Path]) -> list[Path]:
@@ -164,11 +153,9 @@ def data_candidates(path: str, folders: Iterable[Path]) -> list[Path]:
 
 def data_folders(workspace: Workspace | None) -> list[Path]:
     """The folders that are searched for data: the workspace's own, and those of QEXP_DATA."""
-    of_workspace = [workspace.root / "data"] if workspace is not None else []
-    return [
-        *of_workspace,
-        *(Path(folder) for folder in os.environ.get(DATA, "").split(os.pathsep) if folder),
-    ]
+    own = [workspace.root / "data"] if workspace is not None else []
+    others = filter(None, os.environ.get(DATA, "").split(os.pathsep))
+    return [*own, *map(Path, others)]
 
 
 def refuse(findings: Iterable[Finding]) -> None:

@@ -63,9 +63,7 @@ class KindData(ABC, Generic[D]):
     pretrainable: bool = True
     """Whether a run can start from the weights of another run."""
     several_networks: bool = False
-    """Whether several networks are trained, or several chunks of a file estimated, at a time, with
-    one thread each.
-    """
+    """Whether networks are trained, or chunks of files estimated, side by side on threads."""
     several_numbers: bool = False
     """Whether outputs may have transforms that make several numbers of each value."""
     all_samples: ClassVar[Mapping[str, str]] = {}
@@ -81,9 +79,7 @@ class KindData(ABC, Generic[D]):
         """
 
     def checked_dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> D:
-        """Like `dataset`, for a document that was not checked beyond its schema. Raises
-        DatasetError.
-        """
+        """Like `dataset`, of a document that only its schema checked. Raises DatasetError."""
         return self.dataset(document, tables, workspace)
 
     def remarks(self, document: Document, dataset: D) -> Iterator[Finding]:
@@ -91,9 +87,7 @@ class KindData(ABC, Generic[D]):
         return iter(())
 
     def folder(self, document: Document, workspace: Workspace | None) -> Path | None:
-        """Where the files of a dataset are, if it may give the command that makes them. Raises
-        DatasetError.
-        """
+        """Where the files of a dataset are, if a command may make them. Raises DatasetError."""
         return None
 
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
@@ -108,9 +102,7 @@ class KindData(ABC, Generic[D]):
     def roles(
         self, document: Document, workspace: Workspace | None
     ) -> tuple[list[str], list[str]] | None:
-        """Names of the inputs and of the outputs that a checked dataset lists; None if it does not
-        tell them apart.
-        """
+        """Names of inputs and outputs of a dataset; None if it does not tell them apart."""
         inputs, outputs = document.get("inputs"), document.get("outputs")
         return (
             ([*inputs], [*outputs])
@@ -119,15 +111,11 @@ class KindData(ABC, Generic[D]):
         )
 
     def unread(self, document: Document, workspace: Workspace) -> list[Finding]:
-        """Problems of an experience that does not read what its dataset says is read; paths are in
-        the dataset.
-        """
+        """Problems of an experience that reads other things than its dataset; paths are there."""
         return []
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
-        """The experience, with values that follow from its dataset filled in. Raises
-        DatasetError.
-        """
+        """The experience, with values that follow from its dataset. Raises DatasetError."""
         return document
 
     def turned(self, document: Document, angle: float) -> dict[str, Any]:
@@ -139,9 +127,7 @@ class KindData(ABC, Generic[D]):
         return {}
 
     def pinned(self, document: Document, dataset: D, workspace: Workspace) -> Document:
-        """The dataset's whole document with the hash of its files, so that the digest depends on
-        their content.
-        """
+        """The dataset's document with the hash of its files, for a digest of their content."""
         return document
 
     @abstractmethod
@@ -172,31 +158,23 @@ class KindData(ABC, Generic[D]):
     def match_filters(
         self, operation: MatchedFilters, image: str, document: Document, tables: Tables
     ) -> None:
-        """Give matched filters of an input their images, of a kind in whose models
-        `findings_in_model` allows them.
-        """
+        """Give matched filters of an input their images, of a kind whose models may have them."""
         raise NotImplementedError
 
     def data(
         self, spec: Document, dataset: D, tables: Tables, seeds: Seeds, device: torch.device
     ) -> Data:
-        """The samples of a resolved experience, for a run that trains one network; those for
-        training on demand.
-        """
+        """Samples of a resolved experience, for a run of one network; training ones on demand."""
         raise NotImplementedError
 
     def to_fit(
         self, spec: Document, dataset: D, tables: Tables, seeds: Seeds
     ) -> Mapping[str, torch.Tensor]:
-        """The samples to which the transforms of a single network are fitted: those of the training
-        part.
-        """
+        """The samples to which a single network's transforms are fitted: of the training part."""
         return self.data(spec, dataset, tables, seeds, torch.device("cpu")).to_fit()
 
     def ranges(self, spec: Document, dataset: D) -> tuple[Feature, ...]:
-        """Columns of the inputs with their least and greatest value; none for kinds whose inputs
-        have no columns.
-        """
+        """Columns of the inputs with their least and greatest value; empty without columns."""
         return ()
 
     def parts(
@@ -213,9 +191,7 @@ class KindData(ABC, Generic[D]):
 
     @abstractmethod
     def samples(self, document: Document, dataset: D) -> Samples:
-        """The number of training samples in an epoch, and the memory of the samples that are
-        kept.
-        """
+        """Number of training samples in an epoch, and memory of the samples that are kept."""
 
     def sizes(
         self, spec: Document, dataset: D, tables: Tables, seed: int
@@ -249,9 +225,7 @@ class KindFolds:
     load: Callable[[RunDirectory], dict[str, list[Estimator]]]
     """Fold → its networks. Raises QexpError that names unfinished folds."""
     work: Callable[[RunDirectory, IO[str], IO[str]], bool]
-    """(directory, orders, answers) → trains folds in a process of its own; False if it was asked to
-    stop.
-    """
+    """(directory, orders, answers) → trains folds in its own process; False if it was stopped."""
 
 
 def one_fold(

@@ -107,9 +107,7 @@ class InputArrays:
             raise QexpError(f"'{name}' is no array of numbers: {error}") from None
 
     def within_turn(self, name: str, values: Tensor) -> Tensor:
-        """An input, (sample, ...), moved by whole turns to the directions of the training data, if
-        it is one.
-        """
+        """An input, (sample, ...), moved by whole turns to trained directions, if it is one."""
         return values
 
 
@@ -509,9 +507,7 @@ def require_there(source: Path) -> None:
 
 
 def named_after(source: Path, target: Path, ending: str) -> Path:
-    """The file to write: `target`, or a file in it, if that is a folder, which is named after the
-    source.
-    """
+    """The file to write: `target`, or a file in that folder, which is named after the source."""
     return target / f"{files.stem_of(source)}{ending}" if target.is_dir() else target
 
 
@@ -524,9 +520,7 @@ def require_not_read(target: Path, sources: Iterable[Path]) -> None:
 
 
 def require_different_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
-    """Raise QexpError if two files would be written to one, or to files that differ by their
-    endings alone.
-    """
+    """Raise QexpError if two files would be written to one, or differ by their endings alone."""
     sources: dict[Path, Path] = {}
     for source, target in pairs:
         stem = target.with_suffix("")  # what is drawn is named after the stem alone
@@ -698,9 +692,7 @@ SAMPLES_TOGETHER = 64
 """Samples whose draws lie together in a chunk of the file."""
 
 AddDraws = Callable[[Sequence[str] | range, Array], None]
-"""Takes the names of further samples, or their numbers in the file, and their draws, (draw, sample,
-output).
-"""
+"""Takes names or numbers of further samples, and their draws, (draw, sample, output)."""
 
 
 @dataclass(frozen=True)
@@ -824,9 +816,7 @@ DIFFERENCES = {
     "interval": "was made with other intervals, or without any; see `interval`",
     "draws": "was made with another number of draws, or without any; see `draws`",
 }
-"""Entry of the record of a predicted file that says what it was made from → what is said of a file
-with another one.
-"""
+"""Entry of the record of a predicted file → what is said of a file with another one."""
 
 
 def identity(path: Path) -> dict[str, Any]:

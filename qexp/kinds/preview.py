@@ -34,14 +34,10 @@ class Variable:
     missing: int = 0
     """Missing values besides those that are NaN, such as of rows that were left out."""
     view: str | None = None
-    """The view whose image or number it is, by its name; None for variables of datasets whose views
-    have no names.
-    """
+    """The view whose image or number it is, by its name; None where views have no names."""
 
     def summary(self) -> dict[str, Any]:
-        """Name, view, unit, number of values, minimum, percentiles, maximum, largest size, and
-        missing values.
-        """
+        """Name, view, unit, number of values, minimum, percentiles, maximum, size, gaps."""
         finite = self.values[np.isfinite(self.values)].astype(np.float64)
         ends = [math.nan] * 5
         if len(finite):
@@ -65,9 +61,7 @@ class Variable:
         }
 
     def typical(self) -> float:
-        """A round number near the 99th percentile of the sizes, by which values can be divided; 1
-        if all are 0.
-        """
+        """A round number near the 99th percentile of the sizes, to divide by; 1 if all are 0."""
         finite = np.abs(self.values[np.isfinite(self.values)])
         size = float(np.percentile(finite, 99)) if len(finite) else 0.0
         return float(f"{size:.1g}") if size > 0 else 1.0
@@ -103,9 +97,7 @@ class Preview(ABC, Generic[D, P]):
 
     @abstractmethod
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        """The values of the part, or of as many samples as can be read in a second; `samples` are
-        drawn already.
-        """
+        """The values of the part, or of what can be read in a second; `samples` are drawn."""
 
     @abstractmethod
     def pictures(
@@ -118,9 +110,7 @@ class Preview(ABC, Generic[D, P]):
         return []
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any] | None:
-        """Typical values of fields and images, as keys of a dataset or an experience; None if it
-        has neither.
-        """
+        """Typical values of fields and images, as keys of a spec; None without either."""
         return None
 
     def histograms(self, variables: Sequence[Variable], title: str) -> tuple[str, Figure]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas
 import pytest
@@ -28,7 +29,7 @@ from qexp.kinds.images.extent import (
     ranges_over,
     statistics,
 )
-from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, in_files, targets
+from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, targets
 from qexp.kinds.images.source import ImageLayout
 from qexp.kinds.options import PredictOptions
 from qexp.metrics.outliers import TrainedRange
@@ -73,6 +74,11 @@ def model_of(
         trained=dict(trained),
         origin={"run": "mogi_0", "digest": "ab" * 32, "caution": "", **origin},
     )
+
+
+def in_files(model: ImageModel, columns=None, unit=None) -> ImageModel:
+    """The model for files with other names or units."""
+    return replace(model, layout=model.layout.in_files(columns, unit))
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -292,6 +298,46 @@ def test_stations_with_three_components_are_images_with_three_channels(tmp_path)
         )
         model.predict(saved(tmp_path / f"{name}.npy", values), tmp_path / f"{name}.csv")
         np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), stations[:, 2, 4], rtol=1e-6)
+
+
+def test_axes_that_sizes_do_not_tell_apart_are_named_by_dimensions_or_remarked(tmp_path):
+    layout = ImageLayout({"displacement": (3, 3, 1)}, {"displacement": "m"})
+    model = replace(
+        model_of(estimate=lambda inputs: inputs["displacement"][:, 2, 1]), layout=layout
+    )
+    stations = np.random.default_rng(0).normal(size=(COUNT, 3, 3))
+    made = model.predict(saved(tmp_path / "a.npy", stations), tmp_path / "a.csv")
+    np.testing.assert_allclose(column(tmp_path / "a.csv"), stations[:, 2, 1], rtol=1e-6)
+    assert any("the axes of displacement are taken for channel" in said for said in made.warnings)
+    named = ("sample", "station", "component")
+    made = model.predict(netcdf(tmp_path / "b.nc", stations, dims=named), tmp_path / "b.csv")
+    np.testing.assert_allclose(column(tmp_path / "b.csv"), stations[:, 1, 2], rtol=1e-6)
+    assert not any("the axes of" in said for said in made.warnings)
+    own = ("sample", "component", "point")
+    made = model.predict(netcdf(tmp_path / "c.nc", stations, dims=own), tmp_path / "c.csv")
+    np.testing.assert_allclose(column(tmp_path / "c.csv"), stations[:, 2, 1], rtol=1e-6)
+    assert not any("the axes of" in said for said in made.warnings)
+
+
+def test_channels_of_as_many_images_as_these_have_rows_are_remarked(tmp_path):
+    units = {"displacement": "m", "displacement_1": "m"}
+    layout = ImageLayout(dict.fromkeys(units, (1, 2, 2)), units)
+    model = replace(
+        model_of(estimate=lambda inputs: inputs["displacement_1"][:, 0, 0, 1:]), layout=layout
+    )
+    views = np.random.default_rng(0).normal(size=(COUNT, 2, 2, 2))
+    made = model.predict(saved(tmp_path / "a.npy", views), tmp_path / "a.csv")
+    np.testing.assert_allclose(column(tmp_path / "a.csv"), views[:, 1, 0, 1], rtol=1e-6)
+    assert sum("the axes of displacement" in said for said in made.warnings) == 2
+
+
+def test_files_that_simulations_may_lie_in_are_read_alike(tmp_path):
+    for name, key in (("a.h5", "displacement"), ("a.mat", "pairs/displacement")):
+        with h5py.File(tmp_path / name, "w") as file:
+            file[key] = IMAGES
+        model = in_files(model_of(), None if key == "displacement" else {"displacement": key}, None)
+        model.predict(tmp_path / name, tmp_path / f"{name}.csv")
+        np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), weighted(IMAGES), rtol=1e-5)
 
 
 # Masks
@@ -550,7 +596,7 @@ def test_names_that_the_run_or_the_file_does_not_have_are_told(tmp_path):
         ),
         ({"unit": {"mask_2": "mm"}}, "the run has no input 'mask_2'"),
         ({"unit": "rad"}, "unit=\"rad\": 'displacement' is in m; choose from m, cm, mm, km"),
-        ({"unit": "cm"}, "gives its unit as mm, but unit says cm"),
+        ({"unit": "cm"}, 'gives its unit as mm, unlike unit={"displacement": "cm"}'),
     ):
         assert said in refusal_of(lambda given=given: estimated(source, target, **given))
     estimated(source, target, unit="mm")
@@ -585,7 +631,7 @@ def test_images_without_a_unit_whose_values_cannot_be_metres_get_a_warning_that_
     coded_said = "\n".join(
         estimated(saved(tmp_path / "a.npy", coded), target, ranges=ranges).warnings
     )
-    assert "are exactly -9999, far from all others: a code for no data?" in coded_said
+    assert "are exactly -9999, far from all other values: a code for no data?" in coded_said
     assert "another unit" not in coded_said
 
 

@@ -552,7 +552,7 @@ def test_parameters_outside_or_unlike_their_declared_distribution(archive):
         ({"varyings": {"dept": []}}, "no parameter 'dept'"),
         ({"groups": "mesh"}, "no 'mesh'"),
         ({"columns": {"displacement": "run/x"}}, "no variable 'run/x'"),
-        ({"file_units": {"depth": "s"}}, "'depth' is in 's' there, but must be in km"),
+        ({"file_units": {"depth": "s"}}, "its unit is 's', but 'depth' is in km"),
         ({"fixed": {"noise": 0.01, "depth": 1.0}}, "fixed are the noise and the numbers of views"),
         (
             {"distributions": {"radius": {"type": "uniform", "parameters": {"a": 0, "b": 1}}}},

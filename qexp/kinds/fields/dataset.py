@@ -1,6 +1,4 @@
-"""Datasets of fields on a grid, in the folders of 2Dto2D-DLE: frames, read lazily, and cut into
-patches.
-"""
+"""Datasets of fields on a grid, in folders as of 2Dto2D-DLE: frames that are cut into patches."""
 
 from __future__ import annotations
 
@@ -47,14 +45,10 @@ Vector = tuple[int | None, int | None]
 """Indices of a vector's x and y component among the variables; None for one that is missing."""
 
 ROUNDS = 64
-"""How often a position below the threshold is drawn again before all valid ones of its frame are
-listed.
-"""
+"""How often a position below the threshold is drawn again, before valid ones are listed."""
 
 SYMMETRIES = 8
-"""Symmetries of the square, as the sum of: axes are exchanged (4), x is mirrored (2), y is mirrored
-(1).
-"""
+"""Symmetries of the square: axes are exchanged (4) + x is mirrored (2) + y is mirrored (1)."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +74,7 @@ class Positions:
         return len(self.part)
 
     def __getitem__(self, some: slice) -> Positions:
-        return Positions(
-            *(
-                values[some]
-                for values in (self.part, self.frame, self.row, self.column, self.symmetry)
-            )
-        )
+        return Positions(*(values[some] for values in vars(self).values()))
 
 
 class Patches:
@@ -104,23 +93,18 @@ class Patches:
         exchanging: bool = True,
     ) -> None:
         self.parts, self.size, self.threshold = list(parts), size, threshold
-        spacings = [part.frames.spacing for part in parts]
-        self._exchanging = np.array(  # without coordinates, cells are taken to be square
-            [
-                exchanging and (spacing is None or alike(spacing, spacing[::-1]))
-                for spacing in spacings
-            ]
-        )
+        self._exchanging = np.array([exchanging and _is_square(part.frames) for part in parts])
         self._owners = np.repeat(np.arange(len(parts)), [len(part.chosen) for part in parts])
         self._frames = np.concatenate([part.chosen for part in parts])
         counts = []
         for part in parts:
-            height, width = part.frames.size
-            counts.append(
-                np.full(len(part.chosen), (height - size + 1) * (width - size + 1))
-                if threshold is None
-                else counts_above(part.frames, THICKNESS, threshold, size)[part.chosen]
-            )
+            if threshold is None:
+                height, width = part.frames.size
+                of_frame = (height - size + 1) * (width - size + 1)
+                counts.append(np.full(len(part.chosen), of_frame))
+            else:
+                thick = counts_above(part.frames, THICKNESS, threshold, size)
+                counts.append(thick[part.chosen])
         self._until = np.cumsum(np.concatenate(counts))
         self.count = int(self._until[-1]) if len(self._until) else 0
         """The number of possible positions of a patch, in all frames together."""
@@ -128,12 +112,11 @@ class Patches:
     @property
     def tiles(self) -> int:
         """The number of patches that cover all frames once, as in an epoch of 2Dto2D-DLE."""
-        return sum(
-            len(part.chosen)
-            * (part.frames.size[0] // self.size + 1)
-            * (part.frames.size[1] // self.size + 1)
-            for part in self.parts
-        )
+        tiles = 0
+        for part in self.parts:
+            rows, columns = (side // self.size + 1 for side in part.frames.size)
+            tiles += len(part.chosen) * rows * columns
+        return tiles
 
     def draw(self, count: int, random: np.random.Generator, turned: bool) -> Positions:
         """Positions drawn uniformly from all possible ones.
@@ -152,25 +135,23 @@ class Patches:
     def _draw_positions(
         self, part: Numbers, frame: Numbers, random: np.random.Generator
     ) -> tuple[Numbers, Numbers]:
-        sizes = np.array([of_folder.frames.size for of_folder in self.parts])
+        sizes = np.array([folder.frames.size for folder in self.parts])
         free = sizes[part] - self.size + 1
         row, column = np.zeros_like(part), np.zeros_like(part)
         pending = np.arange(len(part))
         for _ in range(ROUNDS):
             row[pending] = random.integers(0, free[pending, 0])
             column[pending] = random.integers(0, free[pending, 1])
-            pending = pending[
-                ~self._good(part[pending], frame[pending], row[pending], column[pending])
-            ]
+            drawn = (numbers[pending] for numbers in (part, frame, row, column))
+            pending = pending[~self._good(*drawn)]
             if not len(pending):
                 return row, column
         for index in pending:  # few positions of the frame are valid
             thickness = self._thickness(self.parts[part[index]].frames)[frame[index]]
             first = self.size // 2
             height, width = free[index]
-            rows, columns = np.nonzero(
-                thickness[first : first + height, first : first + width] > self.threshold
-            )
+            centres = thickness[first : first + height, first : first + width]
+            rows, columns = np.nonzero(centres > self.threshold)
             choice = random.integers(0, len(rows))
             row[index], column[index] = rows[choice], columns[choice]
         return row, column
@@ -185,11 +166,8 @@ class Patches:
         for index in np.unique(part):
             those = np.flatnonzero(part == index)
             frames = self.parts[index].frames
-            thickness = self._thickness(frames)
-            good[those] = (
-                thickness[frame[those], row[those] + centre, column[those] + centre]
-                > self.threshold
-            )
+            places = frame[those], row[those] + centre, column[those] + centre
+            good[those] = self._thickness(frames)[places] > self.threshold
             frames.fields.note_read(len(those) * MAPPED_AROUND)
         return good
 
@@ -206,12 +184,10 @@ class Patches:
         patches = np.empty((len(positions), self.size, self.size, variables), dtype=np.float32)
         for index in range(len(positions)):
             fields = self.parts[positions.part[index]].frames.fields
-            frame = positions.frame[index]
-            row = positions.row[index]
+            frame, row = positions.frame[index], positions.row[index]
             column = positions.column[index]
-            patch = fields.values[
-                frame, row : row + self.size, column : column + self.size, :variables
-            ]
+            rows, columns = slice(row, row + self.size), slice(column, column + self.size)
+            patch = fields.values[frame, rows, columns, :variables]
             symmetry = int(positions.symmetry[index])
             if symmetry & 4:
                 patch = patch.transpose(1, 0, 2)
@@ -231,10 +207,15 @@ def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Ve
             patches[exchanged[:, None], ..., [x, y]] = patches[exchanged[:, None], ..., [y, x]]
         for component, mirrored in zip(vector, (symmetry & 2, symmetry & 1), strict=True):
             if component is not None:
-                patches[..., component] *= np.where(mirrored, np.float32(-1), np.float32(1))[
-                    :, None, None
-                ]
+                signs = np.where(mirrored, np.float32(-1), np.float32(1))
+                patches[..., component] *= signs[:, None, None]
     return patches
+
+
+def _is_square(frames: Frames) -> bool:
+    """Whether cells are as wide as high; without coordinates, they are taken to be."""
+    spacing = frames.spacing
+    return spacing is None or alike(spacing, spacing[::-1])
 
 
 class PatchesOnDevice:
@@ -267,9 +248,7 @@ class PatchesOnDevice:
                 fields.note_read(fields.values[frame].nbytes)
 
     def gathered(self, positions: Positions) -> Callable[[slice], Tensor]:
-        """Some of the patches at positions → their fields, (variable, patch, y, x), after their
-        symmetries.
-        """
+        """Some of the patches → their fields, (variable, patch, y, x), after their symmetries."""
         symmetry, size = positions.symmetry, self._size
         width = self._widths[positions.part]
         first = self._starts[self._firsts[positions.part] + positions.frame]
@@ -289,19 +268,16 @@ class PatchesOnDevice:
                     if exchanged.any():
                         assert other is not None
                         variables[component, exchanged] = other
-        firsts = torch.from_numpy(variables * self._fields.shape[1] + first).to(self._device)[
-            ..., None, None
-        ]
+        cells = torch.from_numpy(variables * self._fields.shape[1] + first)
+        firsts = cells.to(self._device)[..., None, None]
         in_y, in_x = torch.from_numpy(steps).to(self._device)
         signs_on_device = torch.from_numpy(signs).to(self._device)
         side = torch.arange(size, device=self._device)
 
         def some(which: slice) -> Tensor:
             offsets = side[:, None] * in_y[which, None, None] + side * in_x[which, None, None]
-            return (
-                self._fields.flatten()[firsts[:, which] + offsets]
-                * signs_on_device[:, which, None, None]
-            )
+            values = self._fields.flatten()[firsts[:, which] + offsets]
+            return values * signs_on_device[:, which, None, None]
 
         return some
 
@@ -329,17 +305,12 @@ class GriddedDataset:
     """
 
     def __init__(self, path: Path, document: Document) -> None:
-        self.path, self.inputs, self.outputs = (
-            path,
-            tuple(document["inputs"]),
-            tuple(document["outputs"]),
-        )
+        self.path = path
+        self.inputs, self.outputs = tuple(document["inputs"]), tuple(document["outputs"])
         self.scales = {**document["inputs"], **document["outputs"]}
         self.variables = list(self.scales)
         self.threshold: float | None = document["threshold"]
-        """Only patches whose centre has thicker ice are used, and only cells with thicker ice are
-        evaluated [m].
-        """
+        """Only patches with thicker ice in their centre are used, and cells evaluated [m]."""
         self.augment: bool = document["augment"]
         self.include_test_in_train: bool = document["include_test_in_train"]
         self._file: str | None = document["file"]
@@ -356,14 +327,8 @@ class GriddedDataset:
         attributes = self.parts[TRAIN][0].attributes
         units = {name: str(attributes.get(name, {}).get("units", "")) for name in self.variables}
         self.units = {name: document["units"].get(name, unit) for name, unit in units.items()}
-        vectors = (
-            KNOWN_VECTORS
-            if document["vectors"] is None
-            else [(x, y) for x, y in document["vectors"]]
-        )
-        self.vectors: list[tuple[str, str]] = [
-            pair for pair in vectors if set(pair) & set(self.variables)
-        ]
+        vectors = KNOWN_VECTORS if document["vectors"] is None else document["vectors"]
+        self.vectors = [(x, y) for x, y in vectors if {x, y} & set(self.variables)]
         self._warn()
 
     def _read_frames(
@@ -373,9 +338,9 @@ class GriddedDataset:
         findings: list[Finding] = []
         hidden = SLOPES if document.get("recompute_slopes") else ()
         keys = document["resample"], document["stepping"]
-        for part, of_part in folders.items():
+        for part, sources in folders.items():
             parts[part] = []
-            for source in of_part:
+            for source in sources:
                 variables: Collection[str] = [THICKNESS]
                 try:
                     frames = cached_frames(source.folder, self.variables, self._file, *keys, hidden)
@@ -387,11 +352,8 @@ class GriddedDataset:
                     with contextlib.suppress(FieldError):
                         variables = source.variables
                 if self.threshold is not None and THICKNESS not in variables:
-                    message = (
-                        f"{source.folder} has no thickness '{THICKNESS}' to compare with; leave"
-                        " 'threshold' out"
-                    )
-                    findings.append((("threshold",), message))
+                    lack = f"{source.folder} has no thickness '{THICKNESS}' to compare with"
+                    findings.append((("threshold",), f"{lack}; leave 'threshold' out"))
         files.refuse(findings)
         return parts
 
@@ -403,8 +365,8 @@ class GriddedDataset:
     def fingerprint(self) -> str:
         """SHA-256 of all files together, in hexadecimal."""
         digest = hashlib.sha256()
-        for of_part in self._folders().values():
-            for file in (file for source in of_part for file in source.files):
+        for source in chain.from_iterable(self._folders().values()):
+            for file in source.files:
                 digest.update(f"{file.relative_to(self.path)} {content_hash(file)}\n".encode())
         return digest.hexdigest()
 
@@ -423,23 +385,17 @@ class GriddedDataset:
         return np.arange(sum(len(frames) for frames in self.training_folders), dtype=np.int64)
 
     def column(self, name: str) -> NDArray[np.str_]:
-        """A column that a split may use: the `folder` of each frame, or its number in it, `time`.
-        Raises SplitError.
-        """
-        columns = {
-            "folder": [frames.name for frames in self.training_folders for _ in range(len(frames))],
-            "time": [
-                str(number) for frames in self.training_folders for number in range(len(frames))
-            ],
-        }
+        """A column to split by: the `folder` or number, `time`, of frames. Raises SplitError."""
+        columns: dict[str, list[str]] = {"folder": [], "time": []}
+        for frames in self.training_folders:
+            columns["folder"] += [frames.name] * len(frames)
+            columns["time"] += map(str, range(len(frames)))
         if name not in columns:
             raise SplitError("by", f"frames have no column '{name}'; {suggestion(name, columns)}")
         return np.array(columns[name])
 
     def patches(self, rows: Numbers) -> Patches:
-        """The patches of some frames of the training folders. Raises DatasetError if there are
-        none.
-        """
+        """Patches of some frames of the training folders. Raises DatasetError without any."""
         start, parts = 0, []
         for frames in self.training_folders:
             chosen = rows[(rows >= start) & (rows < start + len(frames))] - start
@@ -450,9 +406,8 @@ class GriddedDataset:
 
     def test_patches(self) -> Patches:
         """The patches of all frames of the test folders. Raises DatasetError if there are none."""
-        return self._non_empty(
-            [ChosenFrames(frames, np.arange(len(frames))) for frames in self.parts[TEST]]
-        )
+        whole = [ChosenFrames(frames, np.arange(len(frames))) for frames in self.parts[TEST]]
+        return self._non_empty(whole)
 
     def vector_positions(self) -> list[Vector]:
         """The vectors whose two components are variables."""
@@ -460,20 +415,14 @@ class GriddedDataset:
         return [(indices.get(x), indices.get(y)) for x, y in self.vectors]
 
     def hashes(self, folder: FieldFolder) -> set[str]:
-        """Hashes of the files of a folder that identify it: those with outputs, since others may be
-        shared by all.
-        """
+        """Hashes that identify a folder: of files of outputs, as others may be shared by all."""
         outputs = [path for path in folder.files if path.stem in self.outputs]
         return {content_hash(path) for path in outputs or folder.files}
 
     def hashes_of(self, frames: Iterable[Frames]) -> dict[str, set[str]]:
-        """Name of a folder of this dataset → its hashes. Raises FieldError if it cannot be read any
-        more.
-        """
-        return {
-            of_folder.name: self.hashes(open_folder(of_folder.folder, self._file))
-            for of_folder in frames
-        }
+        """Name of a folder → its hashes. Raises FieldError if it cannot be read any more."""
+        folders = {part.name: open_folder(part.folder, self._file) for part in frames}
+        return {name: self.hashes(folder) for name, folder in folders.items()}
 
     def _non_empty(self, parts: list[ChosenFrames]) -> Patches:
         both_components = all(set(vector) <= set(self.variables) for vector in self.vectors)
@@ -490,15 +439,15 @@ class GriddedDataset:
             raise DatasetError([(("path",), f"{self.path} is not a folder")])
         sources: dict[str, list[FieldFolder]] = {TRAIN: [], TEST: []}
         findings: list[Finding] = []
-        for part, of_part in sources.items():
+        for part, opened in sources.items():
+            folders: list[Path] = []
             try:
                 folders = field_folders(self.path / part)
             except FieldError as error:
-                folders = []
                 findings.append((("path",), str(error)))
             for folder in folders:
                 try:
-                    of_part.append(open_folder(folder, self._file))
+                    opened.append(open_folder(folder, self._file))
                 except FieldError as error:
                     findings.append((("path",), str(error)))
         files.refuse(findings)
@@ -507,20 +456,13 @@ class GriddedDataset:
     def _unusable_arguments(self, document: Document) -> Iterator[Finding]:
         resample = document["resample"]
         if resample > 1 and resample != round(resample):
-            yield (
-                ("resample",),
-                (
-                    f"{resample:g}: must be a whole number (wider cells), or less than 1 (narrower"
-                    " cells)"
-                ),
-            )
+            must = "must be a whole number (wider cells), or less than 1 (narrower cells)"
+            yield ("resample",), f"{resample:g}: {must}"
         for index, pair in enumerate(document["vectors"] or []):
             for name in pair:
                 if name not in self.scales:
-                    yield (
-                        ("vectors", index),
-                        f"no variable '{name}'; {suggestion(name, self.scales)}",
-                    )
+                    similar = suggestion(name, self.scales)
+                    yield ("vectors", index), f"no variable '{name}'; {similar}"
 
     def _patch_size(self, wanted: int) -> int:
         smallest = min(chain(*self.parts.values()), key=lambda frames: min(frames.size))
@@ -529,34 +471,28 @@ class GriddedDataset:
             return int(2 ** math.floor(math.log2(least)))
         if wanted > least:
             height, width = smallest.size
-            message = (
-                f"a patch of {wanted} × {wanted} cells is larger than the frames of"
-                f" {smallest.folder}, {height} × {width}; use at most {least}, or -1 for the"
-                " largest power of two that fits"
-            )
-            raise DatasetError([(("patch_size",), message)])
+            frames = f"the frames of {smallest.folder}, {height} × {width}"
+            way_out = f"use at most {least}, or -1 for the largest power of two that fits"
+            larger = f"a patch of {wanted} × {wanted} cells is larger than {frames}; {way_out}"
+            raise DatasetError([(("patch_size",), larger)])
         return wanted
 
     def _warn(self) -> None:
         spacings: dict[tuple[float, float], list[str]] = {}
         for frames in chain(*self.parts.values()):
-            if (spacing := frames.spacing) is not None:
+            spacing = frames.spacing
+            if spacing is not None:
                 rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
                 spacings.setdefault(rounded, []).append(frames.name)
         if len(spacings) > 1:
-            sizes = "; ".join(
-                f"{y:g} × {x:g} m in {some(names, 3)}" for (y, x), names in spacings.items()
-            )
-            self.warnings.append(
-                f"the cells have different sizes: {sizes}; a network does not know the size of its"
-                " cells"
-            )
+            folders = [f"{y:g} × {x:g} m in {some(spacings[y, x], 3)}" for y, x in spacings]
+            lack = "a network does not know the size of its cells"
+            self.warnings.append(f"the cells have different sizes: {'; '.join(folders)}; {lack}")
         for frames in chain(*self.parts.values()):
             self.warnings += frames.doubts()
         first = self.parts[TRAIN][0].read(self.variables, 0, 1)
-        inputs, outputs = (
-            {name: first[name].ravel() for name in names} for names in (self.inputs, self.outputs)
-        )
+        inputs = {name: first[name].ravel() for name in self.inputs}
+        outputs = {name: first[name].ravel() for name in self.outputs}
         self.warnings += targets_among(inputs, outputs)
         if self.include_test_in_train:
             self.warnings.append(
@@ -575,9 +511,7 @@ PATCHES_TO_FIT = 1024
 
 
 def covering(train: Patches, validation: Patches) -> tuple[int, int]:
-    """The numbers of patches for training and validation that cover the frames, as far as they are
-    kept in memory.
-    """
+    """Numbers of patches for training and validation that cover the frames and fit into memory."""
     return train.tiles, min(validation.tiles, MOST_TO_VALIDATE)
 
 
@@ -613,23 +547,23 @@ class PatchSamples(Data):
         return self._drawn(tested, min(tested.tiles, MOST_TO_VALIDATE), "test")
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
-        """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on
-        demand.
-        """
+        """Number of a batch of an epoch, from 0 → its samples, read and `prepared` on demand."""
         random = self._seeds.numpy("train", number, "patches")
         positions = self._patches.draw(self.train_size, random, turned=self._dataset.augment)
         if self._on_device is None:
-            return lambda index: prepared(
-                self._cut(self._patches, positions[index * batch_size : (index + 1) * batch_size])
-            )
+
+            def batch(index: int) -> Samples:
+                some = slice(index * batch_size, (index + 1) * batch_size)
+                return prepared(self._cut(self._patches, positions[some]))
+
+            return batch
         names, gathered = self._dataset.variables, self._on_device.gathered(positions)
         at_once = max(1, NUMBERS_AT_ONCE // (batch_size * len(names) * self._patches.size**2))
+        size = at_once * batch_size
 
         @lru_cache(maxsize=1)
         def batches(block: int) -> list[Samples]:
-            fields = gathered(
-                slice(block * at_once * batch_size, (block + 1) * at_once * batch_size)
-            ).unsqueeze(2)
+            fields = gathered(slice(block * size, (block + 1) * size)).unsqueeze(2)
             samples = prepared(dict(zip(names, fields, strict=True)))
             parts = zip(*(values.split(batch_size) for values in samples.values()), strict=True)
             return [dict(zip(samples, part, strict=True)) for part in parts]
@@ -639,13 +573,9 @@ class PatchSamples(Data):
     @cached_property
     def _on_device(self) -> PatchesOnDevice | None:
         """The patches on the device, if it has room for their fields."""
-        count = len(self._dataset.variables)
-        size = (
-            4
-            * count
-            * sum(len(part.chosen) * math.prod(part.frames.size) for part in self._patches.parts)
-        )
-        if size > room_for_data(self._device):
+        count, parts = len(self._dataset.variables), self._patches.parts
+        cells = sum(len(part.chosen) * math.prod(part.frames.size) for part in parts)
+        if 4 * count * cells > room_for_data(self._device):
             return None
         return PatchesOnDevice(self._patches, count, self._vectors, self._device)
 
@@ -654,22 +584,18 @@ class PatchSamples(Data):
         return self._drawn(self._patches, min(self.train_size, PATCHES_TO_FIT), "fit")
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """The cells that are evaluated, (patch, 1, y, x), the same for every output; None for
-        all.
-        """
+        """The cells that are evaluated, (patch, 1, y, x), of every output; None for all."""
         if self._dataset.threshold is None or THICKNESS not in samples:
             return None
         return samples[THICKNESS] > self._dataset.threshold
 
     def _drawn(self, patches: Patches, count: int, purpose: str) -> Samples:
-        return self._cut(
-            patches, patches.draw(count, self._seeds.numpy(purpose, "patches"), turned=False)
-        )
+        random = self._seeds.numpy(purpose, "patches")
+        return self._cut(patches, patches.draw(count, random, turned=False))
 
     def _cut(self, patches: Patches, positions: Positions) -> Samples:
         """Variable → (patch, 1, y, x)."""
         names = self._dataset.variables
-        fields = torch.from_numpy(patches.cut(positions, len(names), self._vectors)).to(
-            self._device
-        )
+        cut = torch.from_numpy(patches.cut(positions, len(names), self._vectors))
+        fields = cut.to(self._device)
         return {name: fields[..., index].unsqueeze(1) for index, name in enumerate(names)}

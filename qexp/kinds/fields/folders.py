@@ -1,6 +1,4 @@
-"""Folders of fields: their files, the fields computed from them, and the frames that a network
-gets.
-"""
+"""Folders of fields: their files, fields computed from them, and frames for a network."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,9 +61,7 @@ KNOWN_VECTORS: tuple[tuple[str, str], ...] = (("slopsurfx", "slopsurfy"), _MEAN,
 
 @dataclass(frozen=True)
 class FieldMapping:
-    """Field → the typical value that it is divided by, in the field's unit; in the order of the
-    channels.
-    """
+    """Field → the typical value in its unit that it is divided by, in the order of the channels."""
 
     inputs: dict[str, float]
     outputs: dict[str, float]
@@ -79,9 +75,7 @@ def preset(name: str) -> FieldMapping:
 
 
 def read_mapping(folder: Path) -> FieldMapping:
-    """The mapping in `fieldin.dat` and `fieldout.dat` of a folder. Raises QexpError, naming the
-    wrong line.
-    """
+    """The mapping of a folder with `fieldin.dat` and `fieldout.dat`. Raises QexpError."""
     return FieldMapping(_read(folder / FIELDS_IN), _read(folder / FIELDS_OUT))
 
 
@@ -89,9 +83,8 @@ def _read(path: Path) -> dict[str, float]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise QexpError(
-            f"there is no {path}; a mapping's folder holds {FIELDS_IN} and {FIELDS_OUT}"
-        ) from None
+        holds = f"a mapping's folder holds {FIELDS_IN} and {FIELDS_OUT}"
+        raise QexpError(f"there is no {path}; {holds}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise QexpError(f"{path} cannot be read: {error}") from error
     fields: dict[str, float] = {}
@@ -129,16 +122,14 @@ POSITIONS = {"X": -1, "Y": -2}
 
 
 def slope(surface: Array, spacing: float, axis: int) -> Array:
-    """Central differences of a surface, (time, y, x) [m], along one axis; one-sided at the frame,
-    as DLE takes them.
-    """
+    """Differences of a surface, (time, y, x) [m], along one axis; one-sided at the edge."""
     return np.asarray(np.gradient(surface.astype(np.float64), spacing, axis=axis), dtype=np.float32)
 
 
 def positions(coordinates: NDArray[np.float64], shape: tuple[int, int, int], axis: int) -> Array:
     """The coordinates of the cells along one axis as a field, (time, y, x)."""
-    along = coordinates if axis == -1 else coordinates[:, None]
-    return np.broadcast_to(along.astype(np.float32), shape)
+    values = coordinates if axis == -1 else coordinates[:, None]
+    return np.broadcast_to(values.astype(np.float32), shape)
 
 
 def resampled(fields: Array, factor: float) -> Array:
@@ -190,9 +181,7 @@ NETCDF = "ex.nc"
 COORDINATES = ("x", "y", "time")
 
 SPACING_TOLERANCE = 1e-3
-"""Largest relative difference between steps of evenly spaced coordinates; single precision causes
-about 1e-5.
-"""
+"""Largest relative difference between even steps; single precision causes about 1e-5."""
 
 
 class FieldError(QexpError):
@@ -217,16 +206,13 @@ class CoordinateAxis:
 def field_folders(part: Path) -> list[Path]:
     """The folders of a part, sorted by name. Raises FieldError if there are none."""
     try:
-        folders = sorted(
-            path for path in part.iterdir() if path.is_dir() and not path.name.startswith(".")
-        )
+        folders = sorted(path for path in part.iterdir() if path.is_dir())
     except FileNotFoundError:
-        raise FieldError(
-            f"there is no folder {part}; a gridded dataset has train/ and test/, each with folders"
-            " of fields"
-        ) from None
+        has = "a gridded dataset has train/ and test/, each with folders of fields"
+        raise FieldError(f"there is no folder {part}; {has}") from None
     except OSError as error:
         raise FieldError(f"{part} cannot be read: {error.strerror}") from error
+    folders = [path for path in folders if not path.name.startswith(".")]
     if not folders:
         raise FieldError(f"{part} holds no folder of fields")
     return folders
@@ -241,12 +227,13 @@ def open_folder(folder: Path, file: str | None = None, hidden: Collection[str] =
     name = file or NETCDF
     if (folder / name).is_file():
         return NetcdfFolder(folder, folder / name, hidden)
-    if file is None and (arrays := sorted(folder.glob("*.npy"))):
+    arrays = sorted(folder.glob("*.npy"))
+    if file is None and arrays:
         return NpyFolder(folder, [path for path in arrays if path.stem not in hidden])
-    if others := [path.name for path in folder.glob("*.nc")]:
-        raise FieldError(
-            f'{folder} has no {name}; {suggestion(name, others)} name it with "file" in the dataset'
-        )
+    others = [path.name for path in folder.glob("*.nc")]
+    if others:
+        similar = f'{suggestion(name, others)} name it with "file" in the dataset'
+        raise FieldError(f"{folder} has no {name}; {similar}")
     raise FieldError(f"{folder} has neither {name} nor npy files such as usurf.npy")
 
 
@@ -271,35 +258,27 @@ class FieldFolder:
         shapes: dict[str, tuple[int, ...]] = {}
         for name in names:
             if name not in self.variables:
-                raise FieldError(
-                    f"{self.label()} has no variable '{name}'; {suggestion(name, self.variables)}"
-                )
+                similar = suggestion(name, self.variables)
+                raise FieldError(f"{self.label()} has no variable '{name}'; {similar}")
             shapes[name] = self.variables[name]
-        first = next(
-            (name for name, shape in shapes.items() if len(shape) == 3), next(iter(shapes))
-        )
-        frames, height, width = shapes[first] if len(shapes[first]) == 3 else (1, *shapes[first])
+        over_time = [name for name in shapes if len(shapes[name]) == 3]
+        first = [*over_time, *shapes][0]
+        frames, height, width = shapes[first] if over_time else (1, *shapes[first])
         for name, shape in shapes.items():
             if shape not in ((frames, height, width), (height, width)):
                 sizes = [" × ".join(map(str, size)) for size in (shape, shapes[first])]
-                raise FieldError(
-                    f"{self.label()}: '{name}' has the shape {sizes[0]}, but '{first}' has"
-                    f" {sizes[1]}"
-                )
+                has = f"'{name}' has the shape {sizes[0]}, but '{first}' has {sizes[1]}"
+                raise FieldError(f"{self.label()}: {has}")
         return frames, height, width
 
     def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
-        """Name → some frames of a variable, (time, y, x). Raises FieldError for NaN, infinity and
-        codes for no data.
-        """
+        """Name → frames of a variable, (time, y, x). Raises FieldError for gaps and codes."""
         fields, frames = {}, range(start, stop, step)
-        y, x = (
-            slice(None, None, -1 if axis is not None and axis.descends else 1)
-            for axis in (self.y, self.x)
-        )
+        y, x = (slice(None, None, -1 if axis and axis.descends else 1) for axis in (self.y, self.x))
         for name, values in zip(names, self._read(names, slice(start, stop, step)), strict=True):
             gaps, words = ~np.isfinite(values), "not a finite number"
-            if not gaps.any() and (found := codes(values)):
+            found = [] if gaps.any() else codes(values)
+            if found:
                 gaps = np.isin(values, found)
                 words = f"{found[0]:g}, far from all others like a code for no data,"
             if gaps.any():
@@ -343,25 +322,20 @@ class FieldFolder:
 
     def _axis(self, name: str) -> CoordinateAxis | None:
         """Coordinates of one axis, or None. Raises FieldError if they are not evenly spaced."""
-        if (raw := self._header.coordinates.get(name)) is None:
+        raw = self._header.coordinates.get(name)
+        if raw is None:
             return None
-        values = np.asarray(raw, dtype=np.float64)
+        values, what = np.asarray(raw, dtype=np.float64), f"{self.label(name)}: '{name}'"
         if values.ndim != 1:
-            raise FieldError(
-                f"{self.label(name)}: '{name}' must be a list of coordinates, one for each cell"
-            )
+            raise FieldError(f"{what} must be a list of coordinates, one for each cell")
         if len(values) < 2:
             return CoordinateAxis(values, False, self.attributes(name))
         steps = np.diff(values)
-        if (
-            not np.isfinite(values).all()
-            or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean())
-            or steps[0] == 0
-        ):
+        uneven = np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean())
+        if uneven or steps[0] == 0 or not np.isfinite(values).all():
             raise FieldError(
-                f"{self.label(name)}: '{name}' is not evenly spaced: its steps range from"
-                f" {steps.min():g} to {steps.max():g}; interpolate the fields to a regular grid"
-                " first"
+                f"{what} is not evenly spaced: its steps range from {steps.min():g} to"
+                f" {steps.max():g}; interpolate the fields to a regular grid first"
             )
         descends = bool(steps[0] < 0)
         return CoordinateAxis(values[::-1] if descends else values, descends, self.attributes(name))
@@ -389,27 +363,20 @@ class NetcdfFolder(FieldFolder):
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         with self._opened() as data:
             grids = [_over_grid(data.variables[name]) for name in names]
-            blocks = [
-                grid.isel({grid.dims[0]: frames}) if grid.ndim == 3 else grid for grid in grids
-            ]
-            return [np.asarray(grid.values, dtype=np.float32) for grid in blocks]
+            times = [{grid.dims[0]: frames} if grid.ndim == 3 else {} for grid in grids]
+            blocks = [grid.isel(time) for grid, time in zip(grids, times, strict=True)]
+            return [np.asarray(block.values, dtype=np.float32) for block in blocks]
 
     @cached_property
     def _header(self) -> _Header:
-        # Read together: opening a file with a dozen variables takes longer than reading its
-        # coordinates.
+        # Read together: opening a file of many variables takes longer than reading coordinates.
         with self._opened() as data:
-            variables = {
-                str(name): grid for name, grid in data.variables.items() if name not in self._hidden
-            }
+            names = [str(name) for name in data.variables if name not in self._hidden]
+            there = [name for name in COORDINATES if name in data.variables]
             return _Header(
-                {name: _over_grid(variable).shape for name, variable in variables.items()},
-                {name: dict(variable.attrs) for name, variable in variables.items()},
-                {
-                    name: np.asarray(data[name].values)
-                    for name in COORDINATES
-                    if name in data.variables
-                },
+                {name: _over_grid(data.variables[name]).shape for name in names},
+                {name: dict(data.variables[name].attrs) for name in names},
+                {name: np.asarray(data[name].values) for name in there},
             )
 
     @contextmanager
@@ -441,10 +408,8 @@ class NpyFolder(FieldFolder):
 
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         mapped = [self._mapped(name) for name in names]
-        return [
-            np.asarray(values[frames] if values.ndim == 3 else values, dtype=np.float32)
-            for values in mapped
-        ]
+        chosen = (values[frames] if values.ndim == 3 else values for values in mapped)
+        return [np.asarray(values, dtype=np.float32) for values in chosen]
 
     def _mapped(self, name: str) -> NDArray[Any]:
         try:
@@ -457,9 +422,7 @@ class NpyFolder(FieldFolder):
 
 
 def _over_grid(variable: xarray.Variable) -> xarray.Variable:
-    """A variable without axes of length 1, except time, as in DLE; with y and x last if these are
-    its axes' names.
-    """
+    """A variable without axes of length 1, except time, as in DLE; y and x last if named so."""
     if variable.ndim > 3:
         single = [dimension for dimension in variable.dims[1:] if variable.sizes[dimension] == 1]
         variable = variable.isel(dict.fromkeys(single, 0))
@@ -483,51 +446,36 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
 
     Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
     """
-    variables = list(source.variables)
-    computable = [*POSITIONS, *(SLOPES if SURFACE in variables else ())]
-    if missing := [name for name in names if name not in variables and name not in computable]:
+    variables, label = list(source.variables), source.label()
+    known = {*variables, *POSITIONS, *(SLOPES if SURFACE in variables else ())}
+    missing = [name for name in names if name not in known]
+    if missing:
         lacking = ", ".join(f"'{name}'" for name in missing)
-        surface = (
-            f"; slopes can be computed from a surface '{SURFACE}'"
-            if set(missing) & set(SLOPES)
-            else ""
-        )
-        raise FieldError(
-            f"{source.label()} has no variable {lacking};"
-            f" {suggestion(missing[0], variables)}{surface}"
-        )
+        similar = suggestion(missing[0], variables)
+        if set(missing) & set(SLOPES):
+            similar += f"; slopes can be computed from a surface '{SURFACE}'"
+        raise FieldError(f"{label} has no variable {lacking}; {similar}")
     frames, height, width = source.shape(_of_files(source, names) or variables)
     if not frames * height * width:
-        raise FieldError(f"{source.label()} holds {frames} frames of {height} x {width} cells")
+        raise FieldError(f"{label} holds {frames} frames of {height} x {width} cells")
     for name in names:
         if computed(source, name):
             _axis(source, name)
     for name, axis, side in (("x", source.x, width), ("y", source.y, height)):
         if axis is not None and len(axis.values) != side:
-            raise FieldError(
-                f"{source.label()}: '{name}' has {len(axis.values)} values, but fields have {side}"
-            )
+            count = len(axis.values)
+            raise FieldError(f"{label}: '{name}' has {count} values, but fields have {side}")
     time = source.time
     if time is not None and time.shape != (frames,):
-        raise FieldError(
-            f"{source.label()}: 'time' has the shape {list(time.shape)}, but there are {frames}"
-            " frames"
-        )
-    rows, columns = (
-        len(resampled_axis(np.arange(side, dtype=np.float64), resample)) for side in (height, width)
-    )
+        there = f"'time' has the shape {list(time.shape)}, but there are {frames} frames"
+        raise FieldError(f"{label}: {there}")
+    cells = (np.arange(side, dtype=np.float64) for side in (height, width))
+    rows, columns = (len(resampled_axis(numbers, resample)) for numbers in cells)
     if not rows * columns:
-        cells = f"{height} x {width} cells"
-        raise FieldError(
-            f"{source.label()}: {cells} cannot be resampled by {resample:g}: no cell is left"
-        )
-    return FrameGrid(
-        frames,
-        (rows, columns),
-        _resampled(source.y, resample),
-        _resampled(source.x, resample),
-        time,
-    )
+        cannot = f"{height} x {width} cells cannot be resampled by {resample:g}"
+        raise FieldError(f"{label}: {cannot}: no cell is left")
+    y, x = _resampled(source.y, resample), _resampled(source.x, resample)
+    return FrameGrid(frames, (rows, columns), y, x, time)
 
 
 def read_ready(
@@ -538,9 +486,7 @@ def read_ready(
     step: int = 1,
     resample: float = 1,
 ) -> dict[str, Array]:
-    """Name → some frames of a variable, (time, y, x), slopes and resampling included. Raises
-    FieldError for NaN.
-    """
+    """Name → frames of a variable, (time, y, x), resampled. Raises FieldError for NaN."""
     of_files = _of_files(source, names)
     read = source.read(of_files, start, stop, step)
     _, height, width = source.shape(of_files or list(source.variables))
@@ -574,21 +520,20 @@ def _of_files(source: FieldFolder, names: Sequence[str]) -> list[str]:
 
 def _axis(source: FieldFolder, name: str) -> CoordinateAxis:
     """The coordinates from which, or along which, a variable is computed."""
-    along = "x" if (SLOPES | POSITIONS)[name] == -1 else "y"
-    axis: CoordinateAxis | None = getattr(source, along)
+    axis_name = "x" if (SLOPES | POSITIONS)[name] == -1 else "y"
+    axis: CoordinateAxis | None = getattr(source, axis_name)
     if axis is None or len(axis.values) < 2:
         surface = f" from '{SURFACE}'" if name in SLOPES else ""
-        raise FieldError(
-            f"{source.label()} has no coordinate '{along}' of two or more cells, which is needed to"
-            f" compute '{name}'{surface}; add it, evenly spaced in metres"
-        )
+        needed = f"which is needed to compute '{name}'{surface}; add it, evenly spaced in metres"
+        lack = f"{source.label()} has no coordinate '{axis_name}' of two or more cells"
+        raise FieldError(f"{lack}, {needed}")
     return axis
 
 
 def _resampled(axis: CoordinateAxis | None, factor: float) -> CoordinateAxis | None:
-    return axis and CoordinateAxis(
-        resampled_axis(axis.values, factor), axis.descends, axis.attributes
-    )
+    if axis is None:
+        return None
+    return replace(axis, values=resampled_axis(axis.values, factor))
 
 
 # Frames of one folder, prepared for a network: fields in their own units, y and x ascending,
@@ -604,14 +549,10 @@ SPACINGS_ALIKE = 1e-3
 """Relative tolerance within which cell widths are equal."""
 
 VERSION = 1
-"""Version of the cached frames, to be raised when the same files would be prepared in another
-way.
-"""
+"""Of the cached frames, to be raised when the same files would give others."""
 
 COUNTS_VERSION = 1
-"""Version of the cached counts, to be raised when the same frames would be counted in another
-way.
-"""
+"""Of the cached counts, to be raised when the same frames would be counted otherwise."""
 
 
 @dataclass(frozen=True)
@@ -649,9 +590,7 @@ class Frames:
         return y, x
 
     def doubts(self) -> Iterator[str]:
-        """Variables that change with time, and are constant in some frames, or the same as in
-        others.
-        """
+        """Variables that change with time, and are constant in some frames, or as in others."""
         count = len(self)
         for index, name in enumerate(self.variables):
 
@@ -659,22 +598,16 @@ class Frames:
                 self.fields.note_read(len(rows) * self.fields.values[0].nbytes)
                 return self.fields.values[rows, ..., index]
 
-            found = found_in(self.fields, [index], frames)
+            found, what = found_in(self.fields, [index], frames), f"{self.name}: '{name}'"
+            usable, parameters = np.ones(count, bool), np.ones((count, 0))
             if count > 1 and len(found["constant"]) < count and len(found["copies"]) < count - 1:
-                yield from in_words(
-                    found,
-                    f"{self.name}: '{name}'",
-                    "frames",
-                    np.ones(count, bool),
-                    np.ones((count, 0)),
-                )
+                yield from in_words(found, what, "frames", usable, parameters)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
         block = self.fields.values[start:stop]
-        fields = {
-            name: np.ascontiguousarray(block[..., self.variables.index(name)]) for name in names
-        }
+        places = {name: self.variables.index(name) for name in names}
+        fields = {name: np.ascontiguousarray(block[..., place]) for name, place in places.items()}
         self.fields.note_read(block.nbytes)
         return fields
 
@@ -699,37 +632,34 @@ def cached_frames(
     source = open_folder(folder, file, hidden)
     content = [[path.name, array_cache.content_hash(path)] for path in source.files]
     key = [VERSION, content, list(names), resample, stepping, *([sorted(hidden)] if hidden else [])]
-    if (about := array_cache.note(key)) is None:
+    about = array_cache.note(key)
+    if about is None:
         about = _describe(source, names, resample, stepping)
         array_cache.keep_note(key, about)
     variables = tuple(about["variables"])
     shape = (*about["shape"], len(variables))
-    if (array := array_cache.find(key, shape)) is None:
-        array = array_cache.cached_by_content(
-            shape, _blocks(source, variables, resample, stepping), lambda: key
-        )
-    coordinates = {
-        name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")
-    }
-    return Frames(folder, array, variables, attributes=about["attributes"], **coordinates)
+    array = array_cache.find(key, shape)
+    if array is None:
+        blocks = _blocks(source, variables, resample, stepping)
+        array = array_cache.cached_by_content(shape, blocks, lambda: key)
+    axes = {name: about[name] and tuple(about[name]) for name in ("x", "y", "time")}
+    return Frames(folder, array, variables, attributes=about["attributes"], **axes)
 
 
 def _describe(
     source: FieldFolder, names: Sequence[str], resample: float, stepping: int
 ) -> dict[str, Any]:
     """Shape, coordinates and attributes of the frames, without reading them. Raises FieldError."""
-    variables = list(
-        dict.fromkeys([*names, *([THICKNESS] if THICKNESS in source.variables else [])])
-    )
-    grid = grid_of(source, variables, resample)
+    thickness = [THICKNESS] if THICKNESS in source.variables else []
+    variables = list(dict.fromkeys([*names, *thickness]))
+    grid, described = grid_of(source, variables, resample), [*variables, "x", "y", "time"]
     return {
         "variables": variables,
         "shape": [len(range(0, grid.frames, stepping)), *grid.size],
-        **{name: axis and axis.values.tolist() for name, axis in (("x", grid.x), ("y", grid.y))},
+        "x": grid.x and grid.x.values.tolist(),
+        "y": grid.y and grid.y.values.tolist(),
         "time": None if grid.time is None else grid.time[::stepping].tolist(),
-        "attributes": {
-            name: _plain(attributes(source, name)) for name in [*variables, "x", "y", "time"]
-        },
+        "attributes": {name: _plain(attributes(source, name)) for name in described},
     }
 
 
@@ -758,10 +688,8 @@ def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
     """Whether cells are equally wide, along y and along x."""
-    return all(
-        abs(own - width) <= SPACINGS_ALIKE * width
-        for own, width in zip(spacing, other, strict=True)
-    )
+    pairs = zip(spacing, other, strict=True)
+    return all(abs(own - width) <= SPACINGS_ALIKE * width for own, width in pairs)
 
 
 def in_untrained_cells(
@@ -774,25 +702,23 @@ def in_untrained_cells(
 
     spacings  name of a file or folder → size of its cells
     """
-    others = {
-        name: own for name, own in spacings.items() if not any(alike(own, size) for size in trained)
-    }
+    others = {}
+    for name, own in spacings.items():
+        if not any(alike(own, size) for size in trained):
+            others[name] = own
     if not trained or not others:
         return []
     height, width = next(iter(others.values()))
     sizes = ", ".join(f"{y:g} x {x:g} m" for y, x in trained)
-    return [
-        f"{some(list(others), 3)}: the cells are {height:g} x {width:g} m{changed}, but the network"
-        f" was trained on {sizes}, and does not adapt to the cell size"
-    ]
+    own_size = f"{some(list(others), 3)}: the cells are {height:g} x {width:g} m{changed}"
+    lack = "and does not adapt to the cell size"
+    return [f"{own_size}, but the network was trained on {sizes}, {lack}"]
 
 
 def counts_above(
     frames: Frames, variable: str, threshold: float, patch_size: int
 ) -> NDArray[np.int64]:
-    """The number of patch positions in each frame, (frame,), whose centre exceeds a threshold;
-    cached.
-    """
+    """Patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
     key = ["counts", COUNTS_VERSION, frames.fields.path.name, variable, threshold, patch_size]
     cached = (array_cache.note(key) or {}).get("counts", [])
     if len(cached) == len(frames):

@@ -93,18 +93,15 @@ def new_field_file(
     # HDF5 would fail without space for everything except the fields: at most 1 MiB of names,
     # attributes and axes, and a longitude and a latitude of each cell; or with a limit on the size
     # of files.
-    beside = 2**20 + (16 * math.prod(grid.size) if grid.source is not None else 0)
-    if shutil.disk_usage(path.absolute().parent).free < beside:
+    further = 2**20 + (16 * math.prod(grid.size) if grid.source is not None else 0)
+    if shutil.disk_usage(path.absolute().parent).free < further:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     with path.open("wb") as hole:  # which needs no disk space
-        hole.truncate(beside + len(outputs) * grid.frames * size_of_frame)
+        hole.truncate(further + len(outputs) * grid.frames * size_of_frame)
     _lay_out(path, grid, outputs, about)
     with h5py.File(path) as layout:
         offsets: dict[str, int] = {name: layout[name].id.get_offset() for name in outputs}
-    y, x = (
-        slice(None, None, -1 if axis is not None and axis.descends else 1)
-        for axis in (grid.y, grid.x)
-    )
+    y, x = (slice(None, None, -1 if axis and axis.descends else 1) for axis in (grid.y, grid.x))
     # If the disk fills up, HDF5 crashes the process; writing to a plain file raises an error.
     with path.open("r+b") as file:
 
@@ -148,24 +145,18 @@ def _lay_out(
 
 
 def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
-    """Copy further coordinates of the cells. Returns the attributes by which variables refer to
-    them.
-    """
+    """Copy further coordinates of the cells. Returns attributes by which variables name them."""
     if grid.source is None:
         return {}
-    references: dict[str, str] = {}
+    references: dict[str, Any] = {}
     with open_dataset(grid.source) as data:
-        projections = (
-            variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
-            for variable in data.variables.values()
-        )
-        if (
-            projection := next((name for name in projections if name in data.variables), None)
-        ) is not None:
-            _describe(
-                file.createVariable(projection, np.int32, ()), data.variables[projection].attrs
-            )
-            references["grid_mapping"] = projection
+        for variable in data.variables.values():
+            mapping = variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
+            if mapping in data.variables:
+                described = file.createVariable(mapping, np.int32, ())
+                _describe(described, data.variables[mapping].attrs)
+                references["grid_mapping"] = mapping
+                break
         coordinates = list(_coordinates_of_cells(data, grid.size)) if grid.same_cells else []
         for name, dimensions, variable in coordinates:
             copy = file.createVariable(name, variable.dtype, dimensions)
@@ -181,17 +172,13 @@ def _coordinates_of_cells(
 ) -> Iterator[tuple[str, tuple[str, ...], xarray.Variable]]:
     """Name, dimensions in this file, and values of the numeric coordinates along y, x or both."""
     field = next(variable for variable in data.variables.values() if variable.ndim >= 3)
-    along = dict(zip(field.dims[-2:], ("y", "x"), strict=True))
+    axes = dict(zip(field.dims[-2:], ("y", "x"), strict=True))
     sides = dict(zip(("y", "x"), size, strict=True))
     for name, variable in data.variables.items():
-        if (
-            name in DIMENSIONS
-            or not (name in data.coords or name in POSITIONS)
-            or variable.dtype.kind not in "iuf"
-        ):
-            continue
-        dimensions = tuple(along[dimension] for dimension in variable.dims if dimension in along)
-        if dimensions and variable.shape == tuple(sides[dimension] for dimension in dimensions):
+        is_place = (name in data.coords or name in POSITIONS) and name not in DIMENSIONS
+        dimensions = tuple(axes[dimension] for dimension in variable.dims if dimension in axes)
+        shape = tuple(sides[dimension] for dimension in dimensions)
+        if is_place and dimensions and variable.shape == shape and variable.dtype.kind in "iuf":
             yield str(name), dimensions, variable
 
 
@@ -251,32 +238,22 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     require_there(source)
     if folders := _folders_of_fields(source):
         if target.suffix.lower() == ".nc" or target.is_file():
-            several = (
-                f"{source} has {len(folders)} folders of fields, each with its own file of"
-                " estimates"
-            )
-            raise QexpError(f"{target}: {several}; give a folder")
+            several = f"{source} has {len(folders)} folders of fields, each with its own file"
+            raise QexpError(f"{target}: {several} of estimates; give a folder")
         if target.resolve().is_relative_to(source.resolve()):
-            raise QexpError(
-                f"{target} lies inside {source} and would be read as fields next time; give another"
-                " `target`"
-            )
-        return [
-            (folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc"))
-            for folder in folders
-        ]
+            read = f"lies inside {source} and would be read as fields next time"
+            raise QexpError(f"{target} {read}; give another `target`")
+        names = [folder.relative_to(source).with_name(f"{folder.name}.nc") for folder in folders]
+        return [(folder, target / name) for folder, name in zip(folders, names, strict=True)]
     target = named_after(source, target, ".nc")
     if target.suffix.lower() != ".nc":
-        raise QexpError(
-            f"{target}: estimates of fields are written as NetCDF; let its name end in .nc"
-        )
+        written = "estimates of fields are written as NetCDF; let its name end in .nc"
+        raise QexpError(f"{target}: {written}")
     return [(source, target)]
 
 
 def _folders_of_fields(source: Path) -> list[Path]:
-    """The folders with NetCDF or npy files below a folder, which holds no such file itself;
-    sorted.
-    """
+    """Folders with NetCDF or npy files below a folder without any; sorted."""
     folders = []
     for folder, subfolders, names in os.walk(source):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]

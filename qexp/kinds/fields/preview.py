@@ -1,6 +1,4 @@
-"""A preview of fields on a grid: patches as a network gets them, and the frames that they are cut
-from.
-"""
+"""A preview of fields on a grid: patches as a network gets them, and whole frames."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
     import xarray
 
 CELLS = 4_000_000
-"""Cells of each variable that are read for the numbers and histograms, at most, unless one frame
-has more.
-"""
+"""Cells of each variable that are read for numbers and histograms, or one frame."""
 
 MOST_FRAMES = 4
 """Whole frames that are drawn."""
@@ -49,26 +45,21 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
             "column": ("sample", positions.column),
         }
         if all(folder.time is not None for folder in frames):
-            times = [
-                (folder.time or ())[number]
-                for folder, number in zip(frames, positions.frame, strict=True)
-            ]
+            pairs = zip(frames, positions.frame, strict=True)
+            times = [(folder.time or ())[number] for folder, number in pairs]
             unit = str(frames[0].attributes.get("time", {}).get("units", ""))
             coordinates["time"] = ("sample", times, {"units": unit})
         return xarray.Dataset(columns, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        return [
-            Variable(name, self.dataset.units[name], values) for name, values in self._read.items()
-        ]
+        units, read = self.dataset.units, self._read.items()
+        return [Variable(name, units[name], values) for name, values in read]
 
     def remarks(self) -> list[str]:
         frames = sum(len(part.chosen) for part in self.own.parts)
-        ice = (
-            ""
-            if self.dataset.threshold is None
-            else f", cells with more than {self.dataset.threshold:g} m of ice"
-        )
+        ice, threshold = "", self.dataset.threshold
+        if threshold is not None:
+            ice = f", cells with more than {threshold:g} m of ice"
         return [f"numbers and histograms: {len(_spread_over(self.own))} of {frames} frames{ice}"]
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
@@ -83,13 +74,10 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
     ) -> Pictures:
         names, units, side = self.dataset.variables, self.dataset.units, self.dataset.patch_size
-        patches = [
-            FieldSample(
-                self._words(samples, index, side, side),
-                {name: samples[name].values[index] for name in names},
-            )
-            for index in range(samples.sizes["sample"])
-        ]
+        patches = []
+        for index in range(samples.sizes["sample"]):
+            fields = {name: samples[name].values[index] for name in names}
+            patches.append(FieldSample(self._words(samples, index, side, side), fields))
         yield "samples", sample_fields(patches, units, f"{title}, patches")
         outlined = f"{title}, whole frames; outlined: the samples"
         yield "frames", sample_fields(self._frames(samples), units, outlined)
@@ -111,44 +99,26 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
 
     def _frames(self, samples: xarray.Dataset) -> list[FieldSample]:
         """The first frames that samples are cut from, with the outlines of those samples."""
-        frame_numbers = list(
-            zip(samples["folder"].values.tolist(), samples["frame"].values.tolist(), strict=True)
-        )
-        drawn, side = [], self.dataset.patch_size
-        for folder, number in list(dict.fromkeys(frame_numbers))[:MOST_FRAMES]:
+        indices: dict[tuple[str, int], list[int]] = {}
+        for index, folder in enumerate(samples["folder"].values.tolist()):
+            frame = folder, int(samples["frame"].values[index])
+            indices.setdefault(frame, []).append(index)
+        columns, rows = (samples[name].values.astype(float) for name in ("column", "row"))
+        drawn, side = [], float(self.dataset.patch_size)
+        for (folder, number), cut in list(indices.items())[:MOST_FRAMES]:
             frames = self._folder(folder)
-            of_frame = [
-                index
-                for index, frame_number in enumerate(frame_numbers)
-                if frame_number == (folder, number)
-            ]
-            outlines = [
-                (
-                    float(samples["column"].values[index]),
-                    float(samples["row"].values[index]),
-                    float(side),
-                    float(side),
-                )
-                for index in of_frame
-            ]
             fields, ice = self._frame(frames, number)
-            variables = {
-                name: np.where(ice, fields[name], np.nan) for name in self.dataset.variables
-            }
-            drawn.append(
-                FieldSample(self._words(samples, of_frame[0], *frames.size), variables, outlines)
-            )
+            seen = {name: np.where(ice, fields[name], np.nan) for name in self.dataset.variables}
+            outlines = [(float(columns[index]), float(rows[index]), side, side) for index in cut]
+            drawn.append(FieldSample(self._words(samples, cut[0], *frames.size), seen, outlines))
         return drawn
 
     def _frame(self, frames: Frames, number: int) -> tuple[dict[str, Array], Any]:
-        """The fields of a frame, and where there is more ice than the threshold; everywhere if
-        there is none.
-        """
+        """The fields of a frame, and where there is more ice than the threshold, if any."""
         needed = [THICKNESS] if self.dataset.threshold is not None else []
         names = list(dict.fromkeys([*self.dataset.variables, *needed]))
-        fields = {
-            name: values[0] for name, values in frames.read(names, number, number + 1).items()
-        }
+        read = frames.read(names, number, number + 1)
+        fields = {name: values[0] for name, values in read.items()}
         if self.dataset.threshold is None:
             return fields, np.ones(next(iter(fields.values())).shape, dtype=bool)
         return fields, fields[THICKNESS] > self.dataset.threshold
@@ -162,9 +132,8 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
                 fields, ice = self._frame(frames, number)
                 groups.append(frames.name)
                 parts.append(part)
-                values.append(
-                    float(fields[name][ice].mean(dtype=np.float64)) if ice.any() else np.nan
-                )
+                mean = fields[name][ice].mean(dtype=np.float64) if ice.any() else np.nan
+                values.append(float(mean))
         heading = self.over_all(title, "means of frames of all parts")
         unit = self.dataset.units[name]
         figure = values_by_group(
@@ -174,9 +143,7 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
 
     @cached_property
     def _read(self) -> dict[str, Array]:
-        """Variable → its values in those cells of frames, spread evenly over the part, that have
-        ice.
-        """
+        """Variable → its values in cells with ice, of frames spread evenly over the part."""
         columns: dict[str, list[Array]] = {name: [] for name in self.dataset.variables}
         for frames, number in _spread_over(self.own):
             fields, ice = self._frame(frames, number)
@@ -186,9 +153,7 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
 
 
 def _spread_over(patches: Patches) -> list[tuple[Frames, int]]:
-    """Frames of a part that have `CELLS` cells together, spread evenly: folder and number of
-    each.
-    """
+    """Frames that have `CELLS` cells together, spread evenly: folder and number of each."""
     every = [(part.frames, int(number)) for part in patches.parts for number in part.chosen]
     largest = max(frames.size[0] * frames.size[1] for frames, _ in every)
     count = min(len(every), max(1, CELLS // largest))

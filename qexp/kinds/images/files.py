@@ -1,6 +1,4 @@
-"""Files of images: arrays by the names of variables in npy, npz, NetCDF and GeoTIFF, read some
-samples at a time.
-"""
+"""Files of images: arrays by the names of variables, read some samples at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import weakref
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.formats import BROKEN_NUMPY
-from qexp.base.quantities import conversion
+from qexp.base.quantities import base_name, conversion
 from qexp.errors import NotFoundError, QexpError, some
 from qexp.observations.raster_files import EAST, NORTH
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import beside, northwards, open_raster, read_bands
+from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
     import xarray
@@ -70,11 +69,9 @@ class ImageFile(ABC):
     @property
     def paths(self) -> Sequence[Path]:
         """The files that are read: of a folder, such as a store of Zarr, all in it."""
-        return (
-            sorted(filter(Path.is_file, self.path.rglob("*")))
-            if self.path.is_dir()
-            else [self.path]
-        )
+        if self.path.is_dir():
+            return sorted(filter(Path.is_file, self.path.rglob("*")))
+        return [self.path]
 
     def label(self, name: str) -> str:
         """The file of a variable, and its name there if it has one, for errors."""
@@ -85,9 +82,7 @@ class ImageFile(ABC):
         return ""
 
     def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
-        """Where the pixels of a variable lie eastwards and northwards; None if the file does not
-        say.
-        """
+        """Where pixels of a variable lie, eastwards and northwards; None if that is not known."""
         return None
 
     def tells_north(self, name: str) -> bool:
@@ -103,16 +98,12 @@ class ImageFile(ABC):
         return []
 
     def dimensions(self, name: str) -> list[str]:
-        """Names of the axes of a variable, y and x where these are known to be it; empty if the
-        file has none.
-        """
+        """Names of the axes of a variable, y and x where these are known; empty if it has none."""
         return []
 
     @abstractmethod
     def read(self, name: str, samples: slice | None) -> Values:
-        """Some samples of a variable, along its first axis; all of the array for None. Missing
-        values are NaN.
-        """
+        """Some samples of a variable along its first axis; all for None. Missing values are NaN."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +123,8 @@ class ImageVariable:
 
     @property
     def shape(self) -> Shape:
-        of_file = self.file.shapes[self.name]
-        shape = [of_file[axis] for axis in self.order or range(len(of_file))]
+        there = self.file.shapes[self.name]
+        shape = [there[axis] for axis in self.order or range(len(there))]
         if self.channel is not None:
             del shape[self.channel[0]]
         return tuple(shape)
@@ -189,9 +180,7 @@ class NpyImages(ImageFile):
         return np.array(array if samples is None else array[samples])
 
     def _mapped(self) -> Values:
-        """The array on the disk; mapped for each read, as what is mapped counts as memory of the
-        process.
-        """
+        """The array on the disk, mapped for each read: what is mapped counts as memory in use."""
         try:
             return np.lib.format.open_memmap(self.path, mode="r")
         except DAMAGED_ARCHIVE as error:
@@ -199,9 +188,7 @@ class NpyImages(ImageFile):
 
 
 class NpzImages(ImageFile):
-    """Named arrays, read some samples at a time as they lie in the archive. Raises QexpError if it
-    cannot be read.
-    """
+    """Named arrays, read in pieces as they lie in the archive. Raises QexpError if it is broken."""
 
     def __init__(self, path: Path) -> None:
         shapes: dict[str, Shape] = {}
@@ -220,13 +207,11 @@ class NpzImages(ImageFile):
             raise QexpError(f"{path} cannot be read as npz: {error}") from None
 
     def _shape(self, member: zipfile.ZipInfo) -> Shape:
-        """That of an array, by its header. Raises ValueError if the array has another size than
-        that says.
-        """
-        name, of = member.filename.removesuffix(".npy"), np.lib.format
+        """Shape of an array by its header. Raises ValueError if the array has another size."""
+        name, npy = member.filename.removesuffix(".npy"), np.lib.format
         with self._archive.open(member) as stream:
-            is_first = of.read_magic(stream) == (1, 0)
-            header = of.read_array_header_1_0 if is_first else of.read_array_header_2_0
+            is_first = npy.read_magic(stream) == (1, 0)
+            header = npy.read_array_header_1_0 if is_first else npy.read_array_header_2_0
             shape, by_column, kind = header(stream)
             begin = stream.tell()
         size = begin + math.prod(shape) * kind.itemsize
@@ -250,20 +235,19 @@ class NpzImages(ImageFile):
         start, stop = 0, shape[0] if shape else 1
         if samples is not None:
             start, stop = samples.start, samples.stop
-        of_sample = math.prod(shape[1:]) * kind.itemsize
+        size, rows = math.prod(shape[1:]) * kind.itemsize, stop - start
         try:
-            if (stream := self._streams.get(name)) is None:
+            stream = self._streams.get(name)
+            if stream is None:
                 stream = self._streams[name] = self._archive.open(f"{name}.npy")
                 stream.read(begin)  # where one seeks, the hash of the whole is not compared
             if by_column:
                 stream.seek(begin)
                 values = np.frombuffer(stream.read(), kind).reshape(shape, order="F")
                 return np.array(values if samples is None else values[samples])
-            stream.seek(begin + start * of_sample)
-            content = stream.read((stop - start) * of_sample)
-            return np.frombuffer(content, kind).reshape(
-                shape if samples is None else (stop - start, *shape[1:])
-            )
+            stream.seek(begin + start * size)
+            values = np.frombuffer(stream.read(rows * size), kind)
+            return values.reshape(shape if samples is None else (rows, *shape[1:]))
         except DAMAGED_ARCHIVE as error:
             raise QexpError(f"{self.path} cannot be read as npz: {error}") from None
 
@@ -302,9 +286,8 @@ class GeotiffImages(ImageFile):
     def unit(self, name: str) -> str:
         units = sorted({unit or "" for unit in self._data.units})
         if len(units) > 1:
-            raise QexpError(
-                f"{self.path}: its bands have several units, {some([repr(unit) for unit in units])}"
-            )
+            several = some([repr(unit) for unit in units])
+            raise QexpError(f"{self.path}: its bands have several units, {several}")
         return units[0]
 
     def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
@@ -314,21 +297,17 @@ class GeotiffImages(ImageFile):
         unit, factor = ("degrees", None) if crs.is_geographic else crs.linear_units_factor
         unit = "m" if factor == 1 else unit
         metres = (factor, factor) if factor else degrees_in_metres((bounds.top + bounds.bottom) / 2)
-        middles = (
-            (bounds.left + bounds.right + width) / 2,
-            (bounds.bottom + bounds.top + height) / 2,
-        )
-        east, north = zip(("", ""), (unit, unit), (width, height), middles, metres, strict=True)
-        return ImageAxis(*east), ImageAxis(*north)
+        east = (bounds.left + bounds.right + width) / 2
+        north = (bounds.bottom + bounds.top + height) / 2
+        x = ImageAxis("", unit, width, east, metres[0])
+        return x, ImageAxis("", unit, height, north, metres[1])
 
     def tells_north(self, name: str) -> bool:
         return True  # the first row of a raster is its top
 
     def names(self, name: str) -> Sequence[str] | None:
-        return [
-            words or str(band)
-            for band, words in zip(self._data.indexes, self._data.descriptions, strict=True)
-        ]
+        bands = zip(self._data.indexes, self._data.descriptions, strict=True)
+        return [words or str(band) for band, words in bands]
 
     def read(self, name: str, samples: slice | None) -> Values:
         return read_bands(self._data, self._data.indexes[samples or slice(None)])[:, *self._order]
@@ -353,16 +332,15 @@ DEGREES = ("latitude", "lat", "longitude", "lon")
 """Coordinates that are in degrees if the file gives no unit."""
 
 ROWS, NORTHWARDS = "rows", "northwards"
-"""Attribute of a variable without coordinates, such as qexp's own samples, and its value, which say
-where north is.
-"""
+"""Attribute of a variable without coordinates, and its value, which say where north is."""
+POINT = "point"
+"""Dimension of stations and scattered points in qexp's own samples."""
+
 PIXEL = "pixel"
 """Attribute of images: width and height of their pixels [m], NaN where that is not known."""
 
 UNEVEN_STEPS = 1e-3
-"""Largest relative difference between the steps of evenly spaced coordinates; single precision
-causes about 1e-5.
-"""
+"""Largest relative difference between even steps; single precision causes about 1e-5."""
 
 
 class NetcdfImages(ImageFile):
@@ -382,21 +360,19 @@ class NetcdfImages(ImageFile):
             self._data = xarray.decode_cf(
                 self._data, mask_and_scale=False, decode_coords=False, decode_timedelta=False
             )
-        self._sides = [
-            str(name) for name in self._data.variables if str(name).lower() in (*NORTH, *EAST)
-        ]
-        self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
-        along = {
-            self._variable(name).dims[0] for name, shape in self.shapes.items() if len(shape) >= 3
-        }
+        names = [str(name) for name in self._data.variables]
+        self._sides = [name for name in names if name.lower() in (*NORTH, *EAST)]
+        self.shapes = {name: self._variable(name).shape for name in names}
+        images = [name for name, shape in self.shapes.items() if len(shape) >= 3]
+        first = {self._variable(name).dims[0] for name in images}
         # further columns lie along the first dimension of the images, its coordinate aside
-        if len(along) == 1:
-            (samples,) = along
-            self.kept = {
-                str(name): self._values(str(name), variable)
-                for name, variable in self._data.variables.items()
-                if variable.dims == (samples,) and name != samples
-            }
+        if len(first) == 1:
+            kept: dict[str, Values] = {}
+            for name in names:
+                variable = self._data.variables[name]
+                if {*variable.dims} == first and variable.ndim == 1 and name not in first:
+                    kept[name] = self._values(name, variable)
+            self.kept = kept
 
     def label(self, name: str) -> str:
         return f"{self.path}: variable '{name}'"
@@ -413,33 +389,28 @@ class NetcdfImages(ImageFile):
         if x.unit.startswith("degree") and y.unit.startswith("degree"):
             east, north = degrees_in_metres(y.origin - y.step / 2)
             return replace(x, metres=east), replace(y, metres=north)
-        return replace(x, metres=conversion(x.unit, "m")), replace(
-            y, metres=conversion(y.unit, "m")
-        )
+        x, y = (replace(axis, metres=conversion(axis.unit, "m")) for axis in (x, y))
+        return x, y
 
     def tells_north(self, name: str) -> bool:
         variable = self._variable(name)
-        return (
-            variable.attrs.get(ROWS) == NORTHWARDS
-            or self._towards(variable.dims[-2], Y) is not None
-        )
+        if variable.attrs.get(ROWS) == NORTHWARDS:
+            return True
+        return self._towards(variable.dims[-2], Y) is not None
 
     def names(self, name: str) -> Sequence[str] | None:
-        along = self._variable(name).dims[0] if self.shapes[name] else None
-        coordinate = self._data.variables.get(along)
-        if coordinate is None or coordinate.dims != (along,):
+        samples = self._variable(name).dims[0] if self.shapes[name] else None
+        coordinate = self._data.variables.get(samples)
+        if coordinate is None or coordinate.dims != (samples,):
             return None
-        return [_as_text(value) for value in self._values(str(along), coordinate)]
+        return [_as_text(value) for value in self._values(str(samples), coordinate)]
 
     def labels(self, name: str) -> list[str]:
-        along = (
-            self._data.variables.get(self._variable(name).dims[-1]) if self.shapes[name] else None
-        )
-        return (
-            []
-            if along is None or along.dtype.kind not in "OUS"
-            else [*map(_as_text, self._values(name, along))]
-        )
+        last = self._variable(name).dims[-1] if self.shapes[name] else None
+        coordinate = self._data.variables.get(last)
+        if coordinate is None or coordinate.dtype.kind not in "OUS":
+            return []
+        return [_as_text(value) for value in self._values(name, coordinate)]
 
     def read(self, name: str, samples: slice | None) -> Values:
         variable = self._variable(name)
@@ -459,53 +430,46 @@ class NetcdfImages(ImageFile):
             raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
 
     def dimensions(self, name: str) -> list[str]:
-        along = {"y": Y, "x": X}
-        named = (
-            [axis for axis in along if self._is_along(of, along[axis])]
-            for of in self._variable(name).dims
-        )
-        return [
-            (found or [str(of)])[0]
-            for found, of in zip(named, self._variable(name).dims, strict=True)
-        ]
+        return [self._named(dimension) for dimension in self._variable(name).dims]
+
+    def _named(self, dimension: Any) -> str:
+        """The name of an axis; y and x if it is along these, and station for points as of qexp."""
+        for axis, way in (("y", Y), ("x", X)):
+            if self._is_along(dimension, way):
+                return axis
+        name = base_name(str(dimension))
+        return "station" if name == POINT else name
 
     def _variable(self, name: str) -> xarray.Variable:
         """A variable whose last dimensions run along y and x, if the file says which do."""
         variable = self._data.variables[name]
         # whose axes HDF5 has reversed
         variable = variable.T if "MATLAB_class" in variable.attrs else variable
-        along = [
-            [dimension for dimension in variable.dims if self._is_along(dimension, way)]
-            for way in (Y, X)
-        ]
-        if [len(dimensions) for dimensions in along] != [1, 1]:
+        y = [dimension for dimension in variable.dims if self._is_along(dimension, Y)]
+        x = [dimension for dimension in variable.dims if self._is_along(dimension, X)]
+        if len(y) != 1 or len(x) != 1:
             return variable
-        return variable.transpose(..., along[0][0], along[1][0])
+        return variable.transpose(..., y[0], x[0])
 
     def _is_along(self, dimension: Any, way: Way) -> bool:
-        """Whether a dimension runs along y or x, by its name or what its coordinate says of
-        itself.
-        """
+        """Whether a dimension runs along y or x, by its name or what its coordinate says."""
         name = self._coordinate(dimension)
         about = {} if name is None else self._data.variables[name].attrs
-        return (
-            str(dimension).lower() in way.names
-            or str(about.get("axis", "")).upper() == way.letter
-            or about.get("standard_name")
-            in (way.angle, f"projection_{way.letter.lower()}_coordinate")
-            or about.get("units") == way.unit
-        )
+        if str(dimension).lower() in way.names or about.get("units") == way.unit:
+            return True
+        if str(about.get("axis", "")).upper() == way.letter:
+            return True
+        projected = f"projection_{way.letter.lower()}_coordinate"
+        return about.get("standard_name") in (way.angle, projected)
 
     def _coordinate(self, dimension: Any) -> str | None:
-        """The variable that says where a dimension goes: that of its name, or the only one with a
-        known name.
-        """
+        """The variable that says where a dimension goes: of its name, or the only one known to."""
         if str(dimension) in self._data.variables:
             return str(dimension) if self._data.variables[dimension].dims == (dimension,) else None
         names = [name for name in self._sides if self._data.variables[name].dims == (dimension,)]
         return names[0] if len(names) == 1 else None
 
-    def _along(self, dimension: Any) -> NDArray[np.float64] | None:
+    def _places(self, dimension: Any) -> NDArray[np.float64] | None:
         """The coordinates along a dimension, or None if there are none."""
         name = self._coordinate(dimension)
         if name is None or self._data.variables[name].dtype.kind not in "iuf":
@@ -514,37 +478,30 @@ class NetcdfImages(ImageFile):
 
     def _axis(self, dimension: Any) -> ImageAxis | None:
         """None if there are no coordinates. Raises QexpError unless they are evenly spaced."""
-        along = self._along(dimension)
-        if along is None or len(along) < 2:
+        places = self._places(dimension)
+        if places is None or len(places) < 2:
             return None
-        steps = np.diff(along)
+        steps = np.diff(places)
         if not np.ptp(steps) <= UNEVEN_STEPS * abs(steps.mean()):
-            raise QexpError(
-                f"{self.path}: '{dimension}' is not evenly spaced: its steps range from"
-                f" {abs(steps).min():g} to {abs(steps).max():g}; resample the images to square"
-                " pixels first"
-            )
+            ends = f"its steps range from {abs(steps).min():g} to {abs(steps).max():g}"
+            way_out = "resample the images to square pixels first"
+            raise QexpError(f"{self.path}: '{dimension}' is not evenly spaced: {ends}; {way_out}")
         name, step = str(self._coordinate(dimension)), float(abs(steps.mean()))
         unit = self.unit(name).strip()
         if not unit and name.lower() in DEGREES:
             unit = "degrees"
-        return ImageAxis(name, unit, step, float(along.min()) + step * len(along) / 2, None)
+        return ImageAxis(name, unit, step, float(places.min()) + step * len(places) / 2, None)
 
     def _towards(self, dimension: Any, way: Way) -> bool | None:
-        """Whether coordinates along a dimension, or the latitudes or longitudes of all pixels, grow
-        along it; None if there are none.
-        """
-        along = self._along(dimension)
+        """Whether coordinates, or latitudes or longitudes of pixels, grow; None without any."""
+        places = self._places(dimension)
         for name in (way.angle, way.angle[:3]):
-            of_pixels = self._data.variables.get(name)
-            if (
-                along is None
-                and of_pixels is not None
-                and of_pixels.ndim == 2
-                and dimension in of_pixels.dims
-            ):
-                along = np.nanmean(self._values(name, of_pixels.transpose(dimension, ...)), axis=1)
-        return None if along is None or len(along) < 2 else bool(along[0] <= along[-1])
+            angles = self._data.variables.get(name)
+            if places is not None or angles is None:
+                continue
+            if angles.ndim == 2 and dimension in angles.dims:
+                places = np.nanmean(self._values(name, angles.transpose(dimension, ...)), axis=1)
+        return None if places is None or len(places) < 2 else bool(places[0] <= places[-1])
 
 
 def _as_text(value: Any) -> str:
@@ -567,14 +524,30 @@ SINGLE: Mapping[str, type[NpyImages] | type[GeotiffImages]] = {
 HDF5 = (".h5", ".hdf5", ".mat")
 """Suffixes of plain HDF5, which is read like NetCDF; Matlab writes it from its version 7.3 on."""
 
-SUFFIXES = (".nc", ".npz", *SINGLE)
-"""Suffixes of files of images."""
+ZARR = ".zarr"
+
+
+def _zarr_images(path: Path) -> NetcdfImages:
+    from qexp.rows.zarr_stores import open_store
+
+    return NetcdfImages(path, open_store(path))
+
+
+FORMATS: Mapping[str, Callable[[Path], ImageFile]] = {
+    ".nc": NetcdfImages,
+    ".npz": NpzImages,
+    **SINGLE,
+    **dict.fromkeys(HDF5, NetcdfImages),
+    ZARR: _zarr_images,
+}
+"""Suffix → what reads it, wherever images are given: to train on, to predict or to look at."""
+
+SUFFIXES = tuple(suffix for suffix in FORMATS if suffix not in (*HDF5, ZARR))
+"""Suffixes of files of images, all of which are read in a folder."""
 
 
 def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
-    """Name → the npy or GeoTIFF file of that name in a folder, for those of these names that have
-    one.
-    """
+    """Name → the npy or GeoTIFF file of that name in a folder, for those that have one."""
     paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SINGLE and path.stem in names and path.is_file():
@@ -587,21 +560,32 @@ def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
 
 
 def open_images(source: Path, names: Collection[str]) -> dict[str, ImageVariable]:
-    """Name → variable of a file, or the file of that name in a folder. Raises QexpError and
-    NotFoundError.
+    """Name → variable of a file, or the file of that name in a folder.
 
-    names  those that are opened in a folder
+    names  those that are opened in a folder, and in groups of HDF5, as `group/variable`
+    Raises QexpError and NotFoundError.
     """
-    if source.is_dir():
-        paths = variables_in(source, names)
-        return {
-            name: ImageVariable(SINGLE[path.suffix.lower()](path), UNNAMED)
-            for name, path in paths.items()
-        }
-    if not source.is_file():
-        raise NotFoundError(f"{source}: there is no such file or folder")
     suffix = source.suffix.lower()
-    file: ImageFile = SINGLE.get(suffix, NetcdfImages if suffix in (".nc", *HDF5) else NpzImages)(
-        source
-    )
-    return {name: ImageVariable(file, name) for name in file.shapes}
+    if source.is_dir() and suffix != ZARR:
+        paths = variables_in(source, names)
+        files = {name: SINGLE[path.suffix.lower()](path) for name, path in paths.items()}
+        return {name: ImageVariable(file, UNNAMED) for name, file in files.items()}
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    file = FORMATS.get(suffix, NpzImages)(source)
+    there = {name: ImageVariable(file, name) for name in file.shapes}
+    if suffix in (".nc", *HDF5):
+        for name in names:
+            if "/" in name and name not in there:
+                there |= _in_group(source, name)
+    return there
+
+
+def _in_group(path: Path, name: str) -> dict[str, ImageVariable]:
+    """The variable of a group, `group/variable`, if it is there."""
+    group, _, variable = name.rpartition("/")
+    try:
+        file = NetcdfImages(path, open_dataset(path, group))
+    except TableError:  # a group that is not there
+        return {}
+    return {name: ImageVariable(file, variable)} if variable in file.shapes else {}

@@ -8,23 +8,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from qexp.base.files import stem_of
 from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of, spread_of, within_of
-from qexp.base.quantities import alike, base_name, conversion, nearest, quantity, with_periods
+from qexp.base.quantities import base_name, conversion, with_periods
 from qexp.base.seeds import Seeds
-from qexp.errors import QexpError, some, suggestion
+from qexp.errors import QexpError, some
 from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
 from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
+from qexp.kinds.images.arrays import CODE
 from qexp.kinds.images.experiment import trained_on
 from qexp.kinds.images.extent import (
     EXTREMES,
@@ -33,9 +34,20 @@ from qexp.kinds.images.extent import (
     TrainingInputs,
     training_inputs,
 )
-from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
+from qexp.kinds.images.files import (
+    FORMATS as IMAGE_FORMATS,
+    SUFFIXES,
+    ZARR,
+    variables_in,
+)
 from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
-from qexp.kinds.images.source import ImageLayout, ImagePiece, ImageSource, directions_of, layout_of
+from qexp.kinds.images.source import (
+    ImageArrays,
+    ImageLayout,
+    ImagePiece,
+    ImageSource,
+    layout_of,
+)
 from qexp.kinds.images.tables import NAME, TABLES
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import batches_at_once, device_of
@@ -49,7 +61,6 @@ from qexp.kinds.prediction import (
     EstimatedPiece,
     FileKind,
     FileModel,
-    InputArrays,
     Prediction,
     RefinedArrays,
     SampleDraws,
@@ -72,10 +83,9 @@ from qexp.kinds.prediction import (
 )
 from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
-from qexp.networks.shapes import order_of
-from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
+from qexp.observations.reading import LARGE_DISPLACEMENT
 from qexp.results.intervals import USUAL_COVERAGE
-from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
+from qexp.rows.formats import FORMATS, format_of
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.store.directory import RunDirectory
 
@@ -89,14 +99,10 @@ MISFIT, FEATURES = "misfit_p", "features_p"
 OF_RESIDUALS = "p-value of the residuals of the best source being the declared noise"
 OF_FEATURES = "share of training samples whose features lie as far from their mean in the network"
 UNLIKE_P = 1e-3
-"""p-value of residuals below which an image is counted as unlike the simulator's; of features,
-UNUSUAL_SHARE.
-"""
+"""p-value of residuals below which an image is unlike the simulator's."""
 HARDLY = f"residuals with p < {UNLIKE_P:g} or features with p < {UNUSUAL_SHARE:g}"
 PIXELS_OF_BATCH = 2**19
-"""Pixels of a batch; fixed, because rounding depends on the batch and must not depend on
---chunk.
-"""
+"""Of a batch; fixed, as rounding depends on the batch, but must not depend on --chunk."""
 BATCHES_AT_ONCE = 4
 """Batches that are read and written at a time."""
 PRESUMED = (
@@ -113,9 +119,7 @@ MILLIMETRES = 3
 """Decimals of metres to which places on a map are written."""
 PRESUMED_NORTH = "rows count as running northwards"
 FAR_RATIO = 10.0
-"""Times the largest value of the training data from which on images without a unit are suspected to
-have another.
-"""
+"""Times the largest value of the training data that suggests another unit, if none is given."""
 MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
 
@@ -140,9 +144,7 @@ class ImageModel(FileModel):
     estimate: Callable[[Arrays], Array]
     """From inputs to (sample, output); of several networks, followed by the spreads over them."""
     networks: int = 1
-    """That estimate together, of several seeds; 1 for posteriors by the known likelihood, which
-    they only start.
-    """
+    """That estimate together, of several seeds; 1 for posteriors by the known likelihood."""
     seen: Callable[[], TrainingInputs]
     """Returns where the inputs lie in the training data, which takes a moment."""
     posteriors: WrittenPosteriors | None = None
@@ -206,46 +208,40 @@ def targets(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Pat
     Raises QexpError if there is nothing to read, or for an invalid target; NotFoundError.
     """
     require_there(source)
-    if source.is_dir() and not variables_in(source, inputs):
+    known = (*IMAGE_FORMATS, *TABLES)
+    if source.is_dir() and source.suffix != ZARR and not variables_in(source, inputs):
         pairs = _targets_in(source, target, inputs)
-    else:
-        if not source.is_dir() and source.suffix.lower() not in (*SUFFIXES, *TABLES):
-            endings = f"{', '.join(SUFFIXES)}, a table of vectors in {' or '.join(TABLES)}"
-            raise QexpError(f"{source}: a file of images must end in {endings}")
+    elif source.is_dir() or source.suffix.lower() in known:
         pairs = [(source, named_after(source, target, ".nc"))]
+    else:
+        endings = f"{', '.join(IMAGE_FORMATS)}, a table of vectors in {' or '.join(TABLES)}"
+        raise QexpError(f"{source}: a file of images must end in {endings}")
     for path, new in pairs:
         format_of(new)
-        if new.resolve() == path.resolve() or (
-            path.is_dir() and new.absolute().parent.resolve() == path.resolve()
-        ):
-            raise QexpError(
-                f"{new}: the estimates would lie among the images, or replace them; give another"
-                " `target`"
-            )
+        folders = [new.absolute().parent.resolve()] if path.is_dir() else []
+        if path.resolve() in (new.resolve(), *folders):
+            lie = "the estimates would lie among the images, or replace them"
+            raise QexpError(f"{new}: {lie}; give another `target`")
     return pairs
 
 
 def _targets_in(source: Path, target: Path, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
-    paths = sorted(
-        path
-        for path in source.iterdir()
-        if not path.name.startswith(".")
-        and (variables_in(path, inputs) if path.is_dir() else path.suffix.lower() in SUFFIXES)
-    )
+    def holds_images(path: Path) -> bool:
+        if path.is_dir():
+            return bool(variables_in(path, inputs))
+        return path.suffix.lower() in SUFFIXES
+
+    seen = [path for path in source.iterdir() if not path.name.startswith(".")]
+    paths = sorted(filter(holds_images, seen))
     if not paths:
-        raise QexpError(
-            f"{source}: no file in it ends in {', '.join(SUFFIXES)}, and no folder in it has a file"
-            f" {inputs[0]}.npy"
-        )
+        lack = f"no file in it ends in {', '.join(SUFFIXES)}"
+        raise QexpError(f"{source}: {lack}, and no folder in it has a file {inputs[0]}.npy")
     if target.is_file() or target.suffix.lower() in FORMATS:
-        raise QexpError(
-            f"{target}: {source} holds {len(paths)} files of images, each with its own file of"
-            " estimates; give a folder"
-        )
+        each = f"{source} holds {len(paths)} files of images, each with its own file of estimates"
+        raise QexpError(f"{target}: {each}; give a folder")
     if target.resolve() == source.resolve():
-        raise QexpError(
-            f"{target}: the estimates would lie among the images; give another `target`"
-        )
+        lie = "the estimates would lie among the images; give another `target`"
+        raise QexpError(f"{target}: {lie}")
     pairs = [(path, target / f"{stem_of(path)}.nc") for path in paths]
     require_different_targets(pairs)
     return pairs
@@ -275,9 +271,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             for name, unit in model.outputs.items()
             if base_name(name) in along and conversion(unit, "m") is not None
         }
-        """Output that is a position east or north of the image's centre → the axis of the file
-        along which it lies.
-        """
+        """Output that is a position east or north of the image's centre → its axis of the file."""
         self._codes = dict[str, float]()
         """Image → a value that seems to stand for no data."""
         self._large = Counter[str]()
@@ -424,12 +418,11 @@ class ImageEstimation(TableEstimation[ImageModel]):
         return columns
 
     def _counted(self, piece: ImagePiece) -> NDArray[np.int16]:
-        """Add a piece to the counts. Returns the number of each sample's statistics outside the
-        training data.
-        """
+        """Count a piece. Returns each sample's number of statistics outside the training data."""
         for name, values in piece.inputs.items():
-            if codes := codes_among(values, factor := self._images.factors.get(name, 1.0)):
-                self._codes[name] = codes[0] / factor
+            codes = self._images.codes(name, values)
+            if codes:
+                self._codes[name] = codes[0]
         for name in [name for name in self._largest if name not in self._codes]:
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
             self._large[name] += int((largest > self._suspicious(name)).sum())
@@ -453,6 +446,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             "unscaled": self._images.steps_without_unit,
             "converted": self._images.converted,
             "presumed_north": self._images.without_north,
+            "presumed_axes": self._images.presumed_axes,
             "codes": self._codes,
         }
         return {
@@ -532,8 +526,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             for name, largest in record.get("implausible", {}).items()
         ]
         warnings += [
-            f"{self.source}: values of {name} are exactly {code:g}, far from all others: a code for"
-            " no data? Write NaN in their place"
+            f"{self.source}: values of {name} are exactly {code:g}, {CODE}"
             for name, code in record.get("codes", {}).items()
         ]
         warnings += [
@@ -542,6 +535,12 @@ class ImageEstimation(TableEstimation[ImageModel]):
             " give them the attribute units"
             for name, step in record.get("unscaled", {}).items()
         ]
+        for name in record.get("presumed_axes", ()):
+            warnings.append(
+                f"{self.source}: the axes of {name} are taken for channel, y and x, or component"
+                " and station, but may as well have another order by their lengths; NetCDF with"
+                " dimensions of these names says which is which"
+            )
         if (presumed := record.get("presumed_north")) and self.source.suffix.lower() == ".nc":
             warnings.append(
                 f"{self.source}: no coordinates say which way the rows of {some(presumed)} run;"
@@ -786,14 +785,6 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         columns = [*outputs, *(map(spread_of, outputs) if networks > 1 else ())]
         return torch.cat([estimates[name] for name in columns], dim=1).cpu().numpy()
 
-    def features() -> FeatureDistance:
-        seeds = Seeds(record.seed)
-        part = source.parts(spec["split"], seeds)["train"]
-        simulated = source.sample(
-            part, source.available(part, SEEN_SAMPLES), seeds, ("features",), torch.device("cpu")
-        )
-        return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
-
     quantities = with_periods(source.quantities, model.periods)
     for option in ("interval", "recalibrated"):
         if not refined and getattr(options, option) is not None:
@@ -833,59 +824,26 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
             network, record, options.draws, posteriors.units if refined and posteriors else None
         ),
         seen=cache(lambda: training_inputs(directory, source, network)),
-        features=cache(features),
+        features=cache(lambda: _features(directory, source, model, on)),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
         periods=model.periods,
     )
 
 
-class ImageArrays(InputArrays):
-    """Those of xarray in their unit and with rows northwards; directions with any number of whole
-    turns.
-    """
-
-    @cached_property
-    def _source(self) -> GeneratedDataset:
-        return trained_on(self.directory)
-
-    @cached_property
-    def _directions(self) -> dict[str, tuple[float, float]]:
-        numbers = [name for name, shape in self.network.inputs.items() if shape == (1,)]
-        return directions_of(self._source, numbers) if numbers else {}
-
-    def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
-        array: Any = given
-        declared = self.directory.training_spec()["dataset"].get("axes", {}).get(name, [])
-        axes = [declared] if declared[:1] == ["simulation"] else []
-        if hasattr(array, "to_dataset"):  # of xarray
-            file = NetcdfImages(Path(name), array.drop_encoding().to_dataset(name=name))
-            unit, wanted = file.unit(name), quantity(name, self._source.quantities).unit
-            if (factor := conversion(unit or wanted, wanted)) is None:
-                raise QexpError(
-                    f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'};"
-                    " convert it"
-                )
-            values = file.read(name, None) * factor
-            array = array.copy(data=values) if name in self.columns else values
-            axes = [file.dimensions(name), *axes]
-        numbers = super().numbers(name, array)
-        return numbers.transpose(
-            order_of(numbers.shape, self.network.inputs[name], *axes) or range(numbers.ndim)
-        )
-
-    def within_turn(self, name: str, values: torch.Tensor) -> torch.Tensor:
-        if name not in self._directions:
-            return values
-        return torch.from_numpy(
-            nearest(values.numpy(), *self._directions[name])
-        ).float()  # 192° is −168°
+def _features(
+    directory: RunDirectory, source: GeneratedDataset, model: Estimator, device: torch.device
+) -> FeatureDistance:
+    """Distances from the features of samples that are simulated as those for training are."""
+    seeds, part = Seeds(directory.record().seed), directory.training_spec()["split"]
+    train = source.parts(part, seeds)["train"]
+    count = source.available(train, SEEN_SAMPLES)
+    simulated = source.sample(train, count, seeds, ("features",), torch.device("cpu"))
+    return FeatureDistance(model, {n: simulated[n].to(device) for n in model.network.inputs})
 
 
 def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
-    """By the likelihood of the dataset that a network was trained on. Raises QexpError if it is not
-    known.
-    """
+    """By the likelihood of the dataset that was trained on. Raises QexpError if it is not known."""
     source = trained_on(directory)
     posteriors_of = ImagePosteriors(
         source, list(model.network.inputs), with_periods(source.quantities, model.periods)
@@ -909,34 +867,8 @@ def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
 
 
 def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
-    return in_files(image_model(directory, options), options.columns, options.unit).predict
-
-
-def in_files(
-    model: ImageModel, columns: Columns | None, unit: str | Mapping[str, str] | None
-) -> ImageModel:
-    """The model for files that call variables otherwise, or whose units are given. Raises
-    QexpError.
-    """
-    layout = model.layout
-    if columns is not None and not isinstance(columns, Mapping):
-        raise QexpError(
-            "`columns`: variables of images have names, such as"
-            f" `columns={ {layout.images[0]: 'NAME'} }`"
-        )
-    require_columns(columns or {}, layout.variables)
-    units = dict.fromkeys(layout.images, unit) if isinstance(unit, str) else dict(unit or {})
-    for name, given in units.items():
-        if name not in layout.needed:
-            raise QexpError(
-                f"`unit`: the run has no input '{name}'; {suggestion(name, layout.needed)}"
-            )
-        if conversion(given, wanted := layout.units.get(name, "")) is None:
-            raise QexpError(
-                f"`unit={given}`: '{name}' is in {wanted or 'no unit'}; choose from"
-                f" {some(alike(wanted))}"
-            )
-    return replace(model, layout=replace(layout, columns=columns or {}, given_units=units))
+    model = image_model(directory, options)
+    return replace(model, layout=model.layout.in_files(options.columns, options.unit)).predict
 
 
 TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined", "recalibrated")

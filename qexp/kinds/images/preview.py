@@ -35,9 +35,7 @@ EDGE = 0.3
 
 
 class ImagesPreview(Preview[GeneratedDataset, Intervals]):
-    """Samples are those of a run with the same seed, without the order in which they are trained
-    on.
-    """
+    """Samples are those of a run with the same seed, not in the order of training."""
 
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
@@ -53,57 +51,46 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
         drawn = self._drawn(min(MOST_IMAGES, max(1, PIXELS // pixels)))
-        values = {
-            name: of_all for name, of_all in self._values.items() if name in self.dataset.test
-        }
+        varying = [name for name in self._values if name in self.dataset.test]
+        values = {name: self._values[name] for name in varying}
         values |= {name: drawn[name].numpy().ravel() for name in self.dataset.images}
-        views = self.dataset.view_names
-        return [
-            Variable(
-                name,
-                self._unit(name),
-                array,
-                view=name_of_view(name, views) if any(views) else None,
-            )
-            for name, array in values.items()
-        ]
+        views, described = self.dataset.view_names, []
+        for name, array in values.items():
+            view = name_of_view(name, views) if any(views) else None
+            described.append(Variable(name, self._unit(name), array, view=view))
+        return described
 
     def _value_in_words(self, name: str, value: float) -> str:
         return value_in_words(in_words(name, self.dataset.view_names), value, self._unit(name))
 
     def remarks(self) -> list[str]:
         fixed = [self._value_in_words(name, value) for name, value in self.dataset.fixed.items()]
-        again = self.dataset.redrawn
-        return [
-            *([f"fixed: {', '.join(fixed)}"] if fixed else []),
-            *([f"drawn again because they were impossible: {again:,} samples"] if again else []),
-        ]
+        remarks, again = [f"fixed: {', '.join(fixed)}"] if fixed else [], self.dataset.redrawn
+        if again:
+            remarks.append(f"drawn again because they were impossible: {again:,} samples")
+        return remarks
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
         images = self.dataset.images
-        typical = {
-            variable.name: variable.typical() for variable in variables if variable.name in images
-        }
-        scales = {
-            name: {"type": "scale", "parameters": {"typical": value}}
-            for name, value in typical.items()
-        }
+        scales = {}
+        for variable in variables:
+            if variable.name in images:
+                typical = {"typical": variable.typical()}
+                scales[variable.name] = {"type": "scale", "parameters": typical}
         return {"transforms": scales}
 
     def pictures(
         self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
     ) -> Pictures:
-        names = self.dataset.images
+        names, drawn_samples = self.dataset.images, []
         values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
-        drawn_samples = [
-            ImageSample(
-                [self._value_in_words(name, of_all[index]) for name, of_all in values.items()],
-                {name: self._seen(samples, name, index) for name in names},
-                {name: self._extent(name, values, index) for name in names},
-                {name: at for name in names if (at := self._positions(name)) is not None},
-            )
-            for index in range(samples.sizes["sample"])
-        ]
+        places = {name: self._positions(name) for name in names}
+        points = {name: place for name, place in places.items() if place is not None}
+        for index in range(samples.sizes["sample"]):
+            words = [self._value_in_words(name, column[index]) for name, column in values.items()]
+            seen = {name: self._seen(samples, name, index) for name in names}
+            extents = {name: self._extent(name, values, index) for name in names}
+            drawn_samples.append(ImageSample(words, seen, extents, points))
         units, views = {name: self._unit(name) for name in names}, self.dataset.view_names
         yield "samples", sample_images(drawn_samples, units, title, views)
         drawn = []
@@ -120,12 +107,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     @cached_property
     def _values(self) -> dict[str, Values]:
         """Values of the varying variables, the first of which are those of the samples."""
-        part = self.parts[self.part]
-        return dict(
-            self.dataset.values(
-                part, self.dataset.available(part, DRAWN_VALUES), Seeds(self.seed), self._purpose
-            )
-        )
+        part, seeds = self.parts[self.part], Seeds(self.seed)
+        count = self.dataset.available(part, DRAWN_VALUES)
+        return dict(self.dataset.values(part, count, seeds, self._purpose))
 
     @property
     def _purpose(self) -> tuple[str | int, ...]:
@@ -133,10 +117,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         return (self.part, 1) if self.part == "train" else (self.part,)
 
     def _drawn(self, count: int) -> dict[str, torch.Tensor]:
-        part, device = self.parts[self.part], torch.device("cpu")
-        return self.dataset.sample(
-            part, self.dataset.available(part, count), Seeds(self.seed), self._purpose, device
-        )
+        part, seeds, device = self.parts[self.part], Seeds(self.seed), torch.device("cpu")
+        count = self.dataset.available(part, count)
+        return self.dataset.sample(part, count, seeds, self._purpose, device)
 
     def _unit(self, name: str) -> str:
         return quantity(name, self.dataset.quantities).unit
@@ -145,9 +128,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         """One image, NaN where its mask is 0."""
         values: Array = samples[image].values[index]
         mask = mask_of(image)
-        return (
-            np.where(samples[mask].values[index] > 0, values, np.nan) if mask in samples else values
-        )
+        if mask not in samples:
+            return values
+        return np.where(samples[mask].values[index] > 0, values, np.nan)
 
     def _positions(self, image: str) -> Array | None:
         """Scattered points or stations of a view, (point, 2) [km]."""
@@ -155,9 +138,7 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         return None if points is None else points.numpy() / 1000
 
     def _extent(self, image: str, values: Mapping[str, Values], index: int) -> Extent:
-        """The edges of a sample's image [km]: pixel [r, c] is centred at ((c - W/2) width, (r -
-        H/2) height).
-        """
+        """Edges of a sample's image [km]: pixel [0, 0] is centred at (−W/2 width, −H/2 height)."""
         points = self._positions(image)
         if points is not None:
             x, y = (points.min(0) + points.max(0)) / 2

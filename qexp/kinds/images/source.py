@@ -1,20 +1,33 @@
-"""The samples of a file as a network takes them: in its shapes and units, with unseen pixels masked
-and counted.
-"""
+"""The samples of a file in the shapes and units of a network, unseen pixels masked and counted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from qexp.base.arrays import by_name
 from qexp.base.quantities import alike, channels_of, conversion, nearest, periods_of, quantity
 from qexp.errors import QexpError, some, suggestion
+from qexp.kinds.images.arrays import (
+    SOUTHWARDS,
+    UNIT,
+    Array,
+    ImageArray,
+    arranged,
+    factor_of,
+    is_doubtful,
+    tells_north,
+)
+from qexp.kinds.images.experiment import trained_on
 from qexp.kinds.images.extent import numbers_of
 from qexp.kinds.images.files import (
     SINGLE,
@@ -22,18 +35,19 @@ from qexp.kinds.images.files import (
     UNNAMED,
     ImageAxis,
     ImageVariable,
+    NetcdfImages,
     Shape,
     Values,
     open_images,
 )
 from qexp.kinds.images.tables import NAME, TABLES, TableImages
+from qexp.kinds.prediction import InputArrays
 from qexp.networks.network import Network
 from qexp.networks.shapes import forms, is_vector, order_of
 from qexp.observations.raster_files import EAST, NORTH
+from qexp.rows.formats import Columns, require_columns
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.spec.reading import Document
-
-Array = NDArray[np.float32]
 
 CLOSE_SIZE = 0.01
 """Largest relative difference of a pixel's size from the sizes in the training data."""
@@ -52,15 +66,11 @@ class ImageLayout:
     pixels: Mapping[str, tuple[Range, Range]] = field(default_factory=dict)
     """Image → least and greatest width, and height, of its pixels in the training data [m]."""
     hidden: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
-    """Image → (height, width), which pixels no sample of the training data shows: they are hidden
-    here, too.
-    """
+    """Image → (height, width), pixels that no training sample shows: they are hidden here, too."""
     exact: bool = False
     """Whether every pixel counts as what was measured, so that none may be filled."""
     directions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Number whose values repeat, such as a heading → its median in the training data and its
-    period, in its unit.
-    """
+    """Number whose values repeat, such as a heading → its median where trained, and its period."""
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Vector → the names of its values in the training data, where these have some."""
     declared: Mapping[str, str] = field(default_factory=dict)
@@ -81,36 +91,51 @@ class ImageLayout:
 
     @property
     def images(self) -> list[str]:
-        return [
-            name
-            for name, shape in self.inputs.items()
-            if len(shape) == 3 and name not in self.masks
-        ]
+        return [name for name in self.needed if len(self.inputs[name]) == 3]
 
     @property
     def needed(self) -> list[str]:
         """Inputs that files must have: a mask follows from missing values, too."""
-        return [name for name in self.inputs if name not in self.masks]
+        masks = self.masks
+        return [name for name in self.inputs if name not in masks]
 
     @property
-    def variables(self) -> list[str]:
-        """All variables of files that are read, if they are there."""
-        return [
-            *self.inputs,
-            *(mask_of(name) for name in self.images if mask_of(name) not in self.inputs),
-        ]
+    def shapes(self) -> dict[str, Shape]:
+        """Variables of files that are read, if they are there; masks have the shape of an image."""
+        shapes = dict(self.inputs)
+        for image in self.images:
+            shapes.setdefault(mask_of(image), (1, *self.inputs[image][1:]))
+        return shapes
+
+    def in_files(
+        self, columns: Columns | None, unit: str | Mapping[str, str] | None
+    ) -> ImageLayout:
+        """The layout of files with other names, or whose units are given. Raises QexpError."""
+        if columns is not None and not isinstance(columns, Mapping):
+            example = f"`columns={ {self.images[0]: 'NAME'} }`"
+            raise QexpError(f"`columns`: variables of images have names, such as {example}")
+        require_columns(columns or {}, list(self.shapes))
+        units = dict.fromkeys(self.images, unit) if isinstance(unit, str) else dict(unit or {})
+        for name, given in units.items():
+            if name not in self.needed:
+                similar = suggestion(name, self.needed)
+                raise QexpError(f"`unit`: the run has no input '{name}'; {similar}")
+            wanted = self.units.get(name, "")
+            if conversion(given, wanted) is None:
+                known = f"'{name}' is in {wanted or 'no unit'}; choose from {some(alike(wanted))}"
+                raise QexpError(f"`unit={given}`: {known}")
+        return replace(self, columns=columns or {}, given_units=units)
 
 
 def layout_of(source: GeneratedDataset, network: Network, document: Document) -> ImageLayout:
-    """What the images of a run's dataset, with that document, are like, in which the network takes
-    its inputs.
-    """
+    """What the images of a run's dataset, with that document, are like for its network."""
     images = [name for name in network.inputs if name in source.images]
     masks = {name: source.view(name).mask(source.size) for name in images}
+    sizes = {name: _pixels(source, name) for name in images}
     return ImageLayout(
         inputs=dict(network.inputs),
         units={name: quantity(name, source.quantities).unit for name in network.inputs},
-        pixels={name: known for name in images if (known := _pixels(source, name)) is not None},
+        pixels={name: ranges for name, ranges in sizes.items() if ranges is not None},
         hidden={name: mask[0].numpy() == 0 for name, mask in masks.items() if mask is not None},
         directions=directions_of(source, network.inputs),
         values=source.origin.get("values", {}),
@@ -123,17 +148,13 @@ def layout_of(source: GeneratedDataset, network: Network, document: Document) ->
 def directions_of(
     source: GeneratedDataset, inputs: Iterable[str]
 ) -> dict[str, tuple[float, float]]:
-    """Input that varies and whose values repeat, such as a heading → its median in the training
-    data and its period.
-    """
+    """Input that varies and repeats, such as a heading → its median where trained, its period."""
     periods = periods_of((name for name in inputs if name in source.test), source.quantities)
     return {name: (median, periods[name]) for name, median in source.medians(periods).items()}
 
 
 def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range] | None:
-    """Least and greatest width, and height, of an image's pixels in the training data [m]; None if
-    it has none, or if they are not known.
-    """
+    """Least and greatest width, and height, of an image's pixels where trained [m], if known."""
     if source.view(image).points is not None:
         return None
     ends: dict[str, NDArray[np.float64]] = {
@@ -144,6 +165,43 @@ def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range] | None:
     if not np.isfinite(widths.min() + heights.min()):
         return None
     return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
+
+
+class ImageArrays(InputArrays):
+    """Arrays of xarray in their unit, rows northwards; directions with any number of turns."""
+
+    @cached_property
+    def _source(self) -> GeneratedDataset:
+        return trained_on(self.directory)
+
+    @cached_property
+    def _directions(self) -> dict[str, tuple[float, float]]:
+        numbers = [name for name, shape in self.network.inputs.items() if shape == (1,)]
+        return directions_of(self._source, numbers) if numbers else {}
+
+    def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
+        array: Any = given
+        declared = self.directory.training_spec()["dataset"].get("axes", {}).get(name, [])
+        axes = [declared] if declared[:1] == ["simulation"] else []
+        if hasattr(array, "to_dataset"):  # of xarray
+            file = NetcdfImages(Path(name), array.drop_encoding().to_dataset(name=name))
+            unit, wanted = file.unit(name), quantity(name, self._source.quantities).unit
+            factor = conversion(unit or wanted, wanted)
+            if factor is None:
+                must_be = f"must be in {wanted or 'no unit'}; convert it"
+                raise QexpError(f"'{name}' has the unit '{unit}', but {must_be}")
+            values = file.read(name, None) * factor
+            array = array.copy(data=values) if name in self.columns else values
+            axes = [file.dimensions(name), *axes]
+        numbers = super().numbers(name, array)
+        order = order_of(numbers.shape, self.network.inputs[name], *axes)
+        return numbers.transpose(order or range(numbers.ndim))
+
+    def within_turn(self, name: str, values: Tensor) -> Tensor:
+        if name not in self._directions:
+            return values
+        turned = nearest(values.numpy(), *self._directions[name])  # 192° is −168°
+        return torch.from_numpy(turned).float()
 
 
 @dataclass(frozen=True)
@@ -165,16 +223,6 @@ class ImagePiece:
     """The fraction of the file that has been read."""
 
 
-@dataclass(frozen=True)
-class _Arranged:
-    """How an array holds samples of a shape; `count` is None for a single sample without an axis of
-    samples.
-    """
-
-    count: int | None
-    channels_last: bool
-
-
 class ImageSource:
     """The samples of a file, or of a folder with a file per variable.
 
@@ -183,86 +231,86 @@ class ImageSource:
 
     def __init__(self, path: Path, layout: ImageLayout) -> None:
         self.path, self._layout = path, layout
-        self._files = self._found()
-        self._read = {
-            name: self._arranged(name, variable) for name, variable in self._files.items()
-        }
-        self.factors = {name: self._factor(name) for name in layout.needed}
+        found = self._found()
+        self._arrays = {name: self._array(name, variable) for name, variable in found.items()}
         self.count = self._common_count()
         for name in layout.images:
             self._require_pixels(name)
-        first = self._files[layout.needed[0]].file
-        used = {variable.name for variable in self._files.values()}
-        self.kept = {
-            name: values
-            for name, values in first.kept.items()
-            if name not in {*layout.variables, *used}
-        }
+        self._first = found[layout.needed[0]].file
+        used = {*layout.shapes, *(variable.name for variable in found.values())}
+        kept = self._first.kept
+        self.kept = {name: values for name, values in kept.items() if name not in used}
         self.names = self._names(layout.images[0])
+
+    # What is to be said of the file.
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that are read."""
+        files = dict.fromkeys(array.variable.file for array in self._arrays.values())
+        of_each = (file.paths if file.path.is_dir() else [file.path] for file in files)
+        return list(dict.fromkeys(chain.from_iterable(of_each)))
 
     @property
     def renamed(self) -> dict[str, str]:
         """Variable → its name in the file, where that is another one."""
-        return {
-            name: file.name
-            for name, file in self._files.items()
-            if file.name not in (UNNAMED, name)
-        }
+        names = {name: array.variable.name for name, array in self._arrays.items()}
+        return {name: other for name, other in names.items() if other not in (UNNAMED, name)}
 
     @property
     def converted(self) -> dict[str, str]:
         """Input → its unit in the file, where that is another one."""
-        return {name: self._unit(name) for name, factor in self.factors.items() if factor != 1}
+        return {
+            name: self._unit(name) for name in self._layout.needed if self._arrays[name].factor != 1
+        }
 
     @property
     def without_unit(self) -> list[str]:
         """Images of which neither the file nor the user says the unit."""
-        return [
-            name
-            for name in self._layout.images
-            if self._layout.units.get(name) and not self._unit(name)
-        ]
+        images = [name for name in self._layout.images if self._layout.units.get(name)]
+        return [name for name in images if not self._unit(name)]
 
     @property
     def steps_without_unit(self) -> dict[str, float]:
-        """Image → the step of its coordinates whose unit is not known; counted pixels, 0, 1, 2,
-        have none.
-        """
-        axes = {
-            name: self._axes(name) for name in self._layout.images if name in self._layout.pixels
-        }
-        return {
-            name: of[0].step
-            for name, of in axes.items()
-            if of and not of[0].metres and of[0].step != 1
-        }
+        """Image → the step of its coordinates whose unit is not known; counted pixels have none."""
+        steps = {}
+        for name in self._on_grids:
+            axes = self._axes(name)
+            if axes and not axes[0].metres and axes[0].step != 1:
+                steps[name] = axes[0].step
+        return steps
 
     @property
     def without_north(self) -> list[str]:
         """Images on grids of which the file does not say which way their rows run."""
-        on_grids = () if self._layout.rows else self._layout.pixels
-        return [
-            name for name in self._layout.images if name in on_grids and not self._tells_north(name)
-        ]
+        arrays = {} if self._layout.rows else {name: self._arrays[name] for name in self._on_grids}
+        files = {name: array.variable for name, array in arrays.items()}
+        return [name for name, there in files.items() if not there.file.tells_north(there.name)]
 
-    def _tells_north(self, name: str) -> bool:
-        return self._files[name].file.tells_north(self._files[name].name)
+    @property
+    def presumed_axes(self) -> list[str]:
+        """Images whose channels may be before or behind the other axes by the sizes of these."""
+        return [name for name in self._layout.images if is_doubtful(self._arrays[name])]
 
     @property
     def axes(self) -> tuple[ImageAxis, ImageAxis] | None:
         """Where the pixels of the first image lie whose file says so in a known unit."""
-        of_images = (self._axes(name) for name in self._layout.images)
-        return next(
-            (axes for axes in of_images if axes and axes[0].metres and axes[1].metres), None
-        )
+        for axes in map(self._axes, self._layout.images):
+            if axes and axes[0].metres and axes[1].metres:
+                return axes
+        return None
 
     @property
-    def files(self) -> Sequence[Path]:
-        return list(dict.fromkeys(variable.file.path for variable in self._files.values()))
+    def _on_grids(self) -> list[str]:
+        return [name for name in self._layout.images if name in self._layout.pixels]
+
+    def codes(self, name: str, values: Array) -> list[float]:
+        """Numbers of the file among an input's values that seem to stand for no data."""
+        return self._arrays[name].codes(values) if name in self._arrays else []
 
     def unit(self, column: str) -> str:
         """The unit of a further column; empty if the file gives none."""
-        return self._files[self._layout.needed[0]].file.unit(column)
+        return self._first.unit(column)
 
     def pieces(self, size: int) -> Iterator[ImagePiece]:
         """All samples in order, `size` at a time (fewer in the last piece).
@@ -278,24 +326,20 @@ class ImageSource:
 
     def _refuse_missing(self, start: int, size: int) -> None:
         """Count the missing pixels from a sample on, and raise."""
-        pixels, names = 0, list[str]()
+        pixels, names, inputs = 0, list[str](), self._layout.inputs
         for first in range(start, self.count, size):
             piece = self._piece(first, min(first + size, self.count))
             pixels += int(piece.unmasked.sum())
-            names += [
-                name for name, count in zip(piece.names, piece.unmasked, strict=True) if count
-            ]
-        without = [name for name in self._layout.images if mask_of(name) not in self._layout.inputs]
-        total = self.count * sum(int(np.prod(self._layout.inputs[name])) for name in without)
-        what = (
-            "values" if all(is_vector(self._layout.inputs[name]) for name in without) else "pixels"
-        )
+            names += [piece.names[row] for row in np.flatnonzero(piece.unmasked).tolist()]
+        images = [name for name in self._layout.images if mask_of(name) not in inputs]
+        total = self.count * sum(math.prod(inputs[name]) for name in images)
+        what = "values" if all(is_vector(inputs[name]) for name in images) else "pixels"
+        fill = "" if self._layout.exact else "fill the gaps, "
         raise QexpError(
             f"{self.path}: {pixels:,} of {total:,} {what} are missing, in {len(names):,} of"
             f" {self.count:,} samples ({some(names, 3)}), and the network takes no mask of"
-            f" {some(without)}; "
-            + ("" if self._layout.exact else "fill the gaps, ")
-            + f"leave these samples out, or train a network with the input '{mask_of(without[0])}'"
+            f" {some(images)}; {fill}leave these samples out, or train a network with the input"
+            f" '{mask_of(images[0])}'"
         )
 
     # Which variable of the file is which of the run.
@@ -305,90 +349,80 @@ class ImageSource:
         layout, path = self._layout, self.path
         if path.suffix.lower() in TABLES and path.is_file():
             return self._in_table()
-        there = open_images(
-            path, {*layout.variables, *layout.columns.values(), *layout.declared.values()}
-        )
+        names = {name: layout.columns.get(name, name) for name in layout.shapes}
+        there = open_images(path, {*names, *names.values(), *layout.declared.values()})
         if UNNAMED in there:
-            there = {UNNAMED: self._told(layout.images[0], there[UNNAMED])}
-            return self._in_channels(layout.images[0], there[UNNAMED]) or {
-                self._only_input(): there[UNNAMED]
-            }
-        names = {name: layout.columns.get(name, name) for name in layout.variables}
-        for name in names.keys() & layout.declared.keys() - layout.columns.keys():
-            names[name] = layout.declared[name] if layout.declared[name] in there else name
+            alone = self._told(layout.images[0], there[UNNAMED])
+            return self._in_channels(layout.images[0], alone) or {self._only_input(): alone}
         for name, other in layout.columns.items():
             if other not in there:
                 raise QexpError(
                     f"{path} has no variable '{other}' to be '{name}'; {suggestion(other, there)}"
                 )
+        for name in names.keys() & layout.declared.keys() - layout.columns.keys():
+            names[name] = layout.declared[name] if layout.declared[name] in there else name
         lacking = [name for name in layout.needed if names[name] not in there]
         others = {name: there[name] for name in there if name not in names.values()}
-        if (
-            len(layout.images) == 1
-            and lacking == layout.images
-            and len(alone := self._candidates(others)) == 1
-        ):
-            names[lacking[0]], lacking = alone[0], []
-        found = {
-            name: self._told(name, there[other]) for name, other in names.items() if other in there
-        }
+        if len(layout.images) == 1 and lacking == layout.images:
+            candidates = self._candidates(others)
+            if len(candidates) == 1:
+                names[lacking[0]], lacking = candidates[0], []
+        read = {name: other for name, other in names.items() if other in there}
+        found = {name: self._told(name, there[other]) for name, other in read.items()}
         for image in [image for image in layout.images if image in found]:
             if {*lacking} >= {*channels_of(image, layout.images)[1:]}:
                 found |= self._in_channels(image, found[image])
-        if lacking := [name for name in lacking if name not in found]:
+        lacking = [name for name in lacking if name not in found]
+        if lacking:
             raise QexpError(self._without(lacking, others))
         return found
 
     def _told(self, name: str, variable: ImageVariable) -> ImageVariable:
         """With its axes in the usual order, if the file or the dataset names them."""
-        shape, channels = self._shape(name), len(channels_of(name, self._layout.images))
+        shape, channels = self._layout.shapes[name], len(channels_of(name, self._layout.images))
         axes = variable.file.dimensions(variable.name), self._layout.axes.get(name, ())
-        orders = (
-            order_of(variable.shape, wanted, *axes) for wanted in (shape, (channels, *shape[1:]))
-        )
-        return replace(variable, order=next(filter(None, orders), ()))
+        for wanted in (shape, (channels, *shape[1:])):
+            order = order_of(variable.shape, wanted, *axes)
+            if order:
+                return replace(variable, order=order)
+        return variable
 
     def _in_table(self) -> dict[str, ImageVariable]:
         """Variable of the run → columns of a table."""
         layout = self._layout
-        shapes = {name: self._layout.inputs[name] for name in self._layout.needed}
-        vectors = {
-            name: (layout.values.get(name) or numbers_of(name, shape), name in layout.values)
-            for name, shape in shapes.items()
-            if is_vector(shape)
-        }
-        numbers = {
-            name: layout.columns.get(name, name)
-            for name, shape in shapes.items()
-            if len(shape) == 1
-        }
-        if images := [name for name in shapes if name not in {**vectors, **numbers}]:
+        vectors, numbers, images = {}, {}, []
+        for name in layout.needed:
+            shape = layout.inputs[name]
+            if is_vector(shape):
+                columns = layout.values.get(name) or numbers_of(name, shape)
+                vectors[name] = columns, name in layout.values
+            elif len(shape) == 1:
+                numbers[name] = layout.columns.get(name, name)
+            else:
+                images.append(name)
+        if images:
             endings = ", ".join(SUFFIXES)
             raise QexpError(
                 f"{self.path}: a table has vectors in its rows, and the run takes images,"
                 f" {some(images)}; a file of images must end in {endings}"
             )
-        if given := [name for name in layout.columns if name in vectors]:
-            raise QexpError(
-                f"`columns`: in a table each value of '{given[0]}' has its column; leave it out"
-            )
+        for name in layout.columns:
+            if name in vectors:
+                way_out = f"in a table each value of '{name}' has its column; leave it out"
+                raise QexpError(f"`columns`: {way_out}")
         file = TableImages(self.path, vectors, numbers)
         return {name: ImageVariable(file, name) for name in file.shapes}
 
     def _in_channels(self, image: str, variable: ImageVariable) -> dict[str, ImageVariable]:
-        """The images that the channels of an array are, from one on; empty if it has none, or
-        others.
-        """
+        """The images that an array's channels are, from one on; empty if it has none, or others."""
         images = channels_of(image, self._layout.images)
         for axis in (-3, -1) if len(variable.shape) > 2 and len(images) > 1 else ():
-            of_each = {
-                name: replace(variable, channel=(axis, number))
-                for number, name in enumerate(images)
-            }
-            if variable.shape[axis] == len(images) and all(
-                _arrangement(one.shape, self._shape(name)) for name, one in of_each.items()
-            ):
-                return of_each
+            if variable.shape[axis] != len(images):
+                continue
+            channels = [replace(variable, channel=(axis, index)) for index in range(len(images))]
+            found = dict(zip(images, channels, strict=True))
+            if all(arranged(one, self._layout.shapes[name]) for name, one in found.items()):
+                return found
         return {}
 
     def _only_input(self) -> str:
@@ -405,175 +439,128 @@ class ImageSource:
         return needed[0]
 
     def _candidates(self, there: Mapping[str, ImageVariable]) -> list[str]:
-        """Variables that may be an image of the run, by shape and unit; if none is, those that are
-        like images.
-        """
-        images = self._layout.images
-        fitting = [
-            name
-            for name, variable in there.items()
-            if name.lower() not in (*NORTH, *EAST)
-            and any(_arrangement(variable.shape, self._shape(image)) for image in images)
-            and any(conversion(variable.unit or unit, unit) for unit in map(self._wanted, images))
-        ]
+        """Variables that may be an image of the run, by shape and unit; else all like images."""
+        images = [(self._layout.inputs[name], self._wanted(name)) for name in self._layout.images]
+        fitting = []
+        for name, variable in there.items():
+            shaped = any(arranged(variable, shape) for shape, _ in images)
+            in_unit = any(conversion(variable.unit or unit, unit) for _, unit in images)
+            if shaped and in_unit and name.lower() not in (*NORTH, *EAST):
+                fitting.append(name)
         return fitting or [name for name, variable in there.items() if len(variable.shape) > 1]
 
     def _without(self, lacking: Sequence[str], there: Mapping[str, ImageVariable]) -> str:
-        """That inputs are lacking, what the file has, and what to write if that is what the run
-        takes.
-        """
+        """What is lacking, what the file has, and what to write if that is what the run takes."""
         words = f"{self.path} has no variable {' and '.join(map(repr, lacking))}"
-        if declared := [
-            f"'{self._layout.declared[name]}'" for name in lacking if name in self._layout.declared
-        ]:
-            words += f", nor {some(declared)}, as the dataset of the run says"
-        if set(lacking) - set(self._layout.images):
-            name, *_ = (name for name in lacking if name not in self._layout.images)
-            return (
-                f"{words}; {suggestion(name, there)}; if it has another name there:"
-                f" `columns={ {name: 'NAME'} }`"
-            )
-        candidates = self._candidates(there)
-        shapes = {name: _by(there[name].shape) for name in candidates}
-        about = [
-            f"'{name}' ({', '.join(filter(None, (shapes[name], there[name].unit)))})"
-            for name in candidates
+        declared = [
+            self._layout.declared[name] for name in lacking if name in self._layout.declared
         ]
+        if declared:
+            words += f", nor {some(list(map(repr, declared)))}, as the dataset of the run says"
+        for name in lacking:
+            if name not in self._layout.images:
+                own = f"if it has another name there: `columns={ {name: 'NAME'} }`"
+                return f"{words}; {suggestion(name, there)}; {own}"
         if self.path.is_dir():
-            stems = sorted(
-                path.stem for path in self.path.iterdir() if path.suffix.lower() in SINGLE
-            )
-            candidates = [stem for stem in stems if stem not in self._layout.variables]
+            files = sorted(path for path in self.path.iterdir() if path.suffix.lower() in SINGLE)
+            candidates = [path.stem for path in files if path.stem not in self._layout.shapes]
             about = [f"'{stem}'" for stem in candidates]
+        else:
+            candidates, about = self._candidates(there), []
+            for name in candidates:
+                facts = filter(None, (_by(there[name].shape), there[name].unit))
+                about.append(f"'{name}' ({', '.join(facts)})")
         if not candidates:
             return f"{words}; {suggestion(lacking[0], there)}"
-        pairs = zip(lacking, [*candidates, *["NAME"] * len(lacking)], strict=False)
+        names = [*candidates, *["NAME"] * len(lacking)]
+        example = dict(zip(lacking, names, strict=False))
         which = "it is" if len(lacking) == 1 else "is which"
-        return f"{words}, but {some(about)}; say which {which}, for example `columns={dict(pairs)}`"
+        return f"{words}, but {some(about)}; say which {which}, for example `columns={example}`"
 
-    def _arranged(self, name: str, variable: ImageVariable) -> _Arranged:
-        """Raises QexpError if the array holds no samples of the input's shape."""
-        shape, wanted = variable.shape, self._shape(name)
-        if arrangement := _arrangement(shape, wanted):
-            return arrangement
+    # How the arrays hold samples.
+
+    def _array(self, name: str, variable: ImageVariable) -> ImageArray:
+        """Raises QexpError if the array holds no samples of the input's shape and unit."""
+        layout, wanted = self._layout, self._layout.shapes[name]
+        array = arranged(variable, wanted)
+        if array is None:
+            raise QexpError(self._of_other_shape(name, variable))
+        turned = layout.rows == SOUTHWARDS and not tells_north(variable, wanted)
+        array = replace(array, turned=turned, labels=layout.values.get(name, ()))
+        if name not in layout.needed:
+            return array
+        unit, given = variable.unit, layout.given_units.get(name)
+        factor = factor_of(name, self._wanted(name), unit, given, variable.label, UNIT)
+        return replace(array, factor=factor)
+
+    def _of_other_shape(self, name: str, variable: ImageVariable) -> str:
+        """The shape that is wanted, and the ways to it."""
+        shape, wanted = variable.shape, self._layout.shapes[name]
         shortest = min(forms(wanted), key=len)
         words = (
             f"{variable.label}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that"
             f" is {_by(('samples', *shortest))}"
         )
         if shape[:-1] in forms(wanted):
-            raise QexpError(f"{words}; move the samples to the front: numpy.moveaxis(array, -1, 0)")
-        if len(wanted) == 3 and not is_vector(wanted) and len(shape) > 1:
-            words += "; cut the images to that, with pixels of the same size" + (
-                ", or fill them up with missing values"
-                if mask_of(name) in self._layout.inputs
-                else ""
-            )
-            words += (
-                f', or train a network on such images: "size": [{shape[-2]}, {shape[-1]}] in the'
-                " dataset"
-            )
-        raise QexpError(words)
-
-    def _shape(self, name: str) -> Shape:
-        """Shape of an input; a mask that is none has that of its image."""
-        if name in self._layout.inputs:
-            return self._layout.inputs[name]
-        return next(
-            (1, *self._layout.inputs[image][1:])
-            for image in self._layout.images
-            if mask_of(image) == name
+            return f"{words}; move the samples to the front: numpy.moveaxis(array, -1, 0)"
+        if len(wanted) != 3 or is_vector(wanted) or len(shape) < 2:
+            return words
+        masked = mask_of(name) in self._layout.inputs
+        fill = ", or fill them up with missing values" if masked else ""
+        size = f'"size": [{shape[-2]}, {shape[-1]}]'
+        return (
+            f"{words}; cut the images to that, with pixels of the same size{fill}, or train a"
+            f" network on such images: {size} in the dataset"
         )
 
     def _wanted(self, name: str) -> str:
         return self._layout.units.get(name, "")
 
     def _unit(self, name: str) -> str:
-        """The unit of a variable in the file; empty if it is not known. Raises QexpError if two are
-        given.
-        """
-        given, unit = self._layout.given_units.get(name), self._files[name].unit
-        here, said = (conversion(text or "", self._wanted(name)) for text in (unit, given))
-        if given and here not in (None, said):
-            raise QexpError(
-                f"{self._files[name].label} gives its unit as {unit}, but `unit` says {given}"
-            )
-        return given or unit
-
-    def _factor(self, name: str) -> float:
-        """By which values of the file are multiplied to be in the input's unit."""
-        unit, wanted = self._unit(name), self._wanted(name)
-        if (factor := conversion(unit or wanted, wanted)) is None:
-            others = alike(wanted)
-            raise QexpError(
-                f"{self._files[name].label}: its unit is '{unit}', but '{name}' is in"
-                f" {wanted or 'no unit'}; "
-                + (
-                    f"known units of it are {', '.join(others)}; if it is in one of these:"
-                    f" `unit={ {name: others[0]} }`"
-                    if others
-                    else "convert it, or remove the unit"
-                )
-            )
-        return factor
+        """The unit of a variable in the file; empty if it is not known."""
+        return self._layout.given_units.get(name) or self._arrays[name].variable.unit
 
     def _common_count(self) -> int:
-        counts = {
-            name: layout.count for name, layout in self._read.items() if layout.count is not None
-        }
-        images = [counts[name] for name in self._layout.images if name in counts]
-        count = max(images, default=max(counts.values(), default=1))
+        arrays, images = self._arrays, self._layout.images
+        counts = {name: array.count for name, array in arrays.items() if not array.single}
+        of_images = [counts[name] for name in images if name in counts]
+        count = max(of_images, default=max(counts.values(), default=1))
         if count == 0:
             raise QexpError(f"{self.path} holds no samples")
-        for name, layout in self._read.items():
-            # A mask or a number may be the same for all samples, an image hardly.
-            if layout.count not in (
-                count,
-                *(() if name in self._layout.images and count > 1 else (None, 1)),
-            ):
-                counts_in_words = ", ".join(
-                    f"{other}: {number.count or 1}" for other, number in self._read.items()
-                )
+        for name, array in arrays.items():
+            # a mask or a number may be the same for all samples, an image hardly
+            may_be_one = name not in images or count == 1
+            if array.count != count and not (may_be_one and array.count == 1):
+                words = ", ".join(f"{other}: {one.count}" for other, one in arrays.items())
                 raise QexpError(
-                    f"{self.path}: the variables have different numbers of samples,"
-                    f" {counts_in_words}"
+                    f"{self.path}: the variables have different numbers of samples, {words}"
                 )
         return count
 
     def _names(self, image: str) -> Sequence[str]:
-        """Names of the samples: by the file, by its column `name`, by the file itself for a single
-        one, or numbers.
-        """
-        variable = self._files[image]
-        names = variable.file.names(variable.name) if self._read[image].count is not None else None
+        """Names of the samples: by the file, by its column `name`, its own for one, or numbers."""
+        array = self._arrays[image]
+        names = None if array.single else array.variable.file.names(array.variable.name)
         if names is None and NAME in self.kept:
-            names = [str(name) for name in self.kept.pop(NAME)]
+            return [str(name) for name in self.kept.pop(NAME)]
         if names is None:
-            return (
-                [self.path.stem] if self.count == 1 else [str(index) for index in range(self.count)]
-            )
+            return [self.path.stem] if self.count == 1 else list(map(str, range(self.count)))
         return names
 
     def _axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
-        """Where the pixels of an image lie; coordinates without a unit are in m or km if the pixels
-        then fit.
-        """
-        axes = self._files[name].file.axes(self._files[name].name)
-        if axes is None or axes[0].unit or axes[1].unit or name not in self._layout.pixels:
+        """Where pixels lie; coordinates without a unit are in m or km if these then fit."""
+        variable, trained = self._arrays[name].variable, self._layout.pixels.get(name)
+        axes = variable.file.axes(variable.name)
+        if axes is None or axes[0].unit or axes[1].unit or trained is None:
             return axes
         for unit, metres in (("m", 1.0), ("km", 1000.0)):
             x, y = (replace(axis, unit=unit, metres=metres) for axis in axes)
-            if not any(
-                _unlike(axis, sizes)
-                for axis, sizes in zip((x, y), self._layout.pixels[name], strict=True)
-            ):
+            if not (_unlike(x, trained[0]) or _unlike(y, trained[1])):
                 return x, y
         return axes
 
     def _require_pixels(self, name: str) -> None:
-        """Raise QexpError if the pixels are known to be of another size than those of the training
-        data.
-        """
+        """Raise QexpError if the pixels have another size than those of the training data."""
         axes, trained_on = self._axes(name), self._layout.pixels.get(name)
         if axes is None or trained_on is None:
             return
@@ -581,23 +568,24 @@ class ImageSource:
             if axis.metres and _unlike(axis, (low, high)):
                 trained = f"{low:g} m" if low == high else f"{low:g} to {high:g} m"
                 raise QexpError(
-                    f"{self._files[name].label}: its pixels are {axis.step * axis.metres:g} m"
-                    f" {what}, but the run was trained on pixels of {trained}; resample the images"
-                    " to that"
+                    f"{self._arrays[name].variable.label}: its pixels are"
+                    f" {axis.step * axis.metres:g} m {what}, but the run was trained on pixels of"
+                    f" {trained}; resample the images to that"
                 )
 
+    # What they hold.
+
     def _piece(self, start: int, stop: int) -> ImagePiece:
-        names, inputs = self.names[start:stop], dict[str, Array]()
+        layout, rows, inputs = self._layout, slice(start, stop), dict[str, Array]()
         missing, unmasked = np.zeros((2, stop - start), np.int64)
         empty = np.zeros(stop - start, np.bool_)
-        for image in self._layout.images:
-            values = self._values(image, start, stop)
+        for image in layout.images:
+            values, mask = self._values(image, rows), mask_of(image)
             gaps = ~np.isfinite(values)
-            hidden = self._layout.hidden.get(image, np.zeros((1, 1), np.bool_))
-            mask = mask_of(image)
-            if mask in self._read:
-                gaps |= self._unseen(mask, start, stop)
-            if mask not in self._layout.inputs and gaps.any():
+            hidden = layout.hidden.get(image, np.zeros((1, 1), np.bool_))
+            if mask in self._arrays:
+                gaps |= self._unseen(mask, rows)
+            if mask not in layout.inputs:
                 unmasked += (gaps & ~hidden).sum(axis=(1, 2, 3))
             gaps |= hidden
             if gaps.any():
@@ -605,70 +593,48 @@ class ImageSource:
                 empty |= gaps.all(axis=(1, 2, 3))
                 values[gaps] = 0
             inputs[image] = values
-            if mask in self._layout.inputs:
+            if mask in layout.inputs:
                 inputs[mask] = np.asarray(~gaps.any(axis=1, keepdims=True), np.float32)
-        for name in self._layout.needed:
+        names = self.names[start:stop]
+        for name in layout.needed:
             if name not in inputs:
-                numbers = self._values(name, start, stop)
-                if lacking := [
-                    names[row] for row in np.flatnonzero(~np.isfinite(numbers[:, 0])).tolist()
-                ]:
-                    raise QexpError(
-                        f"{self._files[name].label}: '{name}' is missing for {some(lacking, 3)}"
-                    )
-                # 192° and −168° are the same, but not to a network
-                if name in self._layout.directions:
-                    numbers = nearest(numbers, *self._layout.directions[name]).astype(np.float32)
-                inputs[name] = numbers
-        columns = {name: values[start:stop] for name, values in self.kept.items()}
+                inputs[name] = self._numbers(name, rows)
+        columns = {name: values[rows] for name, values in self.kept.items()}
         return ImagePiece(names, columns, inputs, missing, unmasked, empty, stop / self.count)
 
-    def _values(self, name: str, start: int, stop: int) -> Array:
-        """Samples of a variable in its unit and shape."""
-        how, shape = self._read[name], self._shape(name)
-        alone = how.count is None or (how.count == 1 and self.count > 1)
-        raw = self._files[name].read(slice(start, stop) if not alone else None)
-        if (known := self._layout.values.get(name)) and (labels := self._files[name].labels):
-            named = dict(zip(labels, raw.reshape(-1, len(labels)).T, strict=True))
-            raw = by_name(named, self._files[name].label, known, "the run was trained on")
-        form = (*shape[1:], shape[0]) if how.channels_last else shape
-        values = np.asarray(raw).reshape(-1, *form)
-        if how.channels_last:
-            values = np.moveaxis(values, -1, 1)
-        if (
-            self._layout.rows == "southwards"
-            and min(shape[1:], default=1) > 1
-            and not self._tells_north(name)
-        ):
-            values = values[..., ::-1, :]
-        scaled: Array = np.empty((stop - start, *shape), np.float32)
-        # what is too large for single precision becomes infinite, that is, missing
-        with np.errstate(over="ignore"):
-            np.multiply(values, self.factors.get(name, 1.0), out=scaled, casting="same_kind")
-        return scaled
+    def _numbers(self, name: str, rows: slice) -> Array:
+        """A number of each sample; of directions, by whole turns near to those trained on."""
+        numbers = self._values(name, rows)
+        gaps = np.flatnonzero(~np.isfinite(numbers[:, 0])).tolist()
+        if gaps:
+            lacking = [self.names[rows.start + row] for row in gaps]
+            label = self._arrays[name].variable.label
+            raise QexpError(f"{label}: '{name}' is missing for {some(lacking, 3)}")
+        if name in self._layout.directions:  # 192° and −168° are the same, but not to a network
+            numbers = nearest(numbers, *self._layout.directions[name]).astype(np.float32)
+        return numbers
 
-    def _unseen(self, mask: str, start: int, stop: int) -> NDArray[np.bool_]:
-        values = self._values(mask, start, stop)
+    def _values(self, name: str, rows: slice) -> Array:
+        """Samples of a variable in its unit and shape; the only one may be that of all."""
+        array = self._arrays[name]
+        if array.count == self.count:
+            return array.read(rows)
+        return np.repeat(array.read(None), rows.stop - rows.start, axis=0)
+
+    def _unseen(self, mask: str, rows: slice) -> NDArray[np.bool_]:
+        values = self._values(mask, rows)
         unseen: NDArray[np.bool_] = np.nan_to_num(values, nan=0.0) == 0
-        if not (unseen | (values == 1)).all():
-            other = values[~unseen & (values != 1)][0]
+        other = values[~unseen & (values != 1)]
+        if len(other):
             raise QexpError(
-                f"{self._files[mask].label}: a mask is 1 where pixels are seen and 0 elsewhere, not"
-                f" {other:g}"
+                f"{self._arrays[mask].variable.label}: a mask is 1 where pixels are seen and 0"
+                f" elsewhere, not {other[0]:g}"
             )
         return unseen
 
 
-def _arrangement(shape: Shape, wanted: Shape) -> _Arranged | None:
-    """How an array holds samples of a shape; None if it does not."""
-    for form, channels_last in forms(wanted).items():
-        if shape == form or (shape[1:] == form and len(shape) == len(form) + 1):
-            return _Arranged(None if shape == form else shape[0], channels_last)
-    return None
-
-
 def _unlike(axis: ImageAxis, sizes: Range) -> bool:
-    """Whether pixels are of another size than between two [m]."""
+    """Whether pixels are of another size than those from the least to the greatest [m]."""
     side = axis.step * (axis.metres or 1.0)
     return not (1 - CLOSE_SIZE) * sizes[0] <= side <= (1 + CLOSE_SIZE) * sizes[1]
 

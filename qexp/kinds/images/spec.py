@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,18 +27,16 @@ def variable_of(name: str, view: int) -> str:
 
 
 def fixed_values(dataset: Mapping[str, Any]) -> dict[str, tuple[float, Where]]:
-    """Fixed variable → its value and where it is written: in `fixed`, or in the object of a
-    view.
-    """
+    """Fixed variable → its value and where it is written: in `fixed`, or in a view."""
+    fixed = dataset["fixed"].items()
     values: dict[str, tuple[float, Where]] = {
-        name: (float(value), ("fixed", name)) for name, value in dataset["fixed"].items()
+        name: (float(value), ("fixed", name)) for name, value in fixed
     }
     for index, view in enumerate(dataset.get("views", [])):
         for name in VIEW_KEYS:
             if name in view:
-                values.setdefault(
-                    variable_of(name, index), (float(view[name]), ("views", index, name))
-                )
+                value = float(view[name]), ("views", index, name)
+                values.setdefault(variable_of(name, index), value)
     return values
 
 
@@ -46,35 +44,27 @@ def problems_in_views(dataset: Document) -> Iterator[Finding]:
     """Problems of the views and of the variables that belong to them."""
     views = dataset.get("views", [])
     mentioned = {*dataset["fixed"], *dataset["varyings"]}
-    for index, view in enumerate(views):
-        yield from _in_view(
-            view, index, {name for name in VIEW_KEYS if variable_of(name, index) in mentioned}
-        )
+    for index in range(len(views) or 1):
+        view = _view(views, index)
+        keys = {name for name in VIEW_KEYS if variable_of(name, index) in mentioned}
+        yield from _in_view(view, index, keys)
         names = [other.get("name") for other in views[:index]]
         if view.get("name") is not None and view["name"] in names:
-            yield (
-                ("views", index, "name"),
-                f"view {names.index(view['name'])} is called '{view['name']}', too",
-            )
+            first = f"view {names.index(view['name'])} is called '{view['name']}', too"
+            yield ("views", index, "name"), first
     for index in range(len(views) or 1):
-        of_view = {
-            name
-            for name in VIEW_KEYS
-            if variable_of(name, index) in mentioned or name in _view(views, index)
+        view = _view(views, index)
+        given = {
+            name for name in VIEW_KEYS if variable_of(name, index) in mentioned or name in view
         }
         azimuth, heading = (f"'{variable_of(name, index)}'" for name in ("azimuth", "heading"))
-        if {"azimuth", "heading"} <= of_view:
+        if {"azimuth", "heading"} <= given:
             where: Where = ("views", index) if index < len(views) else ("fixed",)
-            yield (
-                where,
-                f"both {azimuth} and {heading} are given, and either gives the direction; keep one",
-            )
-        elif _view(views, index).get("look") == "left" and "heading" not in of_view:
-            where = ("views", index, "look")
-            yield (
-                where,
-                f"the side of the look only matters with {heading}, the direction of flight",
-            )
+            both = f"both {azimuth} and {heading} are given, and either gives the direction"
+            yield where, f"{both}; keep one"
+        elif view.get("look") == "left" and "heading" not in given:
+            matters = f"the side of the look only matters with {heading}, the direction of flight"
+            yield ("views", index, "look"), matters
 
 
 def _view(views: list[Document], index: int) -> Document:
@@ -86,10 +76,8 @@ def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Findin
     for name in VIEW_KEYS:
         if name in view and name in mentioned:
             variable = variable_of(name, index)
-            yield (
-                (*where, name),
-                f"'{variable}' has a value in 'fixed' or 'varyings', too; keep one of them",
-            )
+            twice = f"'{variable}' has a value in 'fixed' or 'varyings', too; keep one of them"
+            yield (*where, name), twice
     is_gnss = view.get("type") == "gnss"
     if is_gnss and "points" not in view:
         yield where, 'GNSS stations need "points", [x, y] of each in km or a file of them'
@@ -98,16 +86,12 @@ def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Findin
             if key in view:
                 yield (*where, key), f"'{key}' is for images, but this view has 'points'"
     if "errors" in view and not is_gnss:
-        yield (
-            (*where, "errors"),
-            "'errors' are for GNSS stations; the noise of images is the dataset's 'noise_model'",
-        )
+        noise = "the noise of images is the dataset's 'noise_model'"
+        yield (*where, "errors"), f"'errors' are for GNSS stations; {noise}"
     errors = view.get("errors", [])
     kinds = {isinstance(value, list) for value in errors}
     if len(kinds) == 2 or (kinds == {False} and len(errors) != 3):
-        wanted = (
-            "three numbers (east, north, up) for all stations, or a list of three for each station"
-        )
+        wanted = "three numbers (east, north, up) for all stations, or three for each station"
         yield (*where, "errors"), f"must be {wanted}"
 
 
@@ -133,9 +117,8 @@ class GeneratedSpecs(KindDocuments):
         yield from problems_in_views(dataset)
         for name, (value, where) in fixed_values(dataset).items():
             limits = quantity(name, quantities)
-            if not isinstance(dataset["fixed"].get(name), bool) and (
-                violation := limits.violation(value)
-            ):
+            violation = limits.violation(value)
+            if violation and not isinstance(dataset["fixed"].get(name), bool):
                 yield where, f"{violation}, but is {value:g}{limits.in_another_unit}"
             if name in varyings and where[0] == "fixed":
                 yield where, f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
@@ -150,54 +133,32 @@ class GeneratedSpecs(KindDocuments):
             if not low < high:
                 yield where, f"the axis must increase, but goes from {low:g} to {high:g}"
                 continue
-            # Matrix values are cell centres, so an end of the axis may lie on a limit that values
-            # must not reach.
-            limits = quantity(name, quantities)
-            for violation in {
-                limits.violation(low + 1e-9 * (high - low)),
-                limits.violation(high),
-            } - {None}:
-                yield (
-                    where,
-                    (
-                        f"{violation}, but the axis goes from {low:g} to"
-                        f" {high:g}{limits.in_another_unit}"
-                    ),
-                )
+            # Values are centres of cells: an end may lie on a limit that values must not reach.
+            limits, least = quantity(name, quantities), low + 1e-9 * (high - low)
+            for violation in {limits.violation(least), limits.violation(high)} - {None}:
+                ends = f"{low:g} to {high:g}{limits.in_another_unit}"
+                yield where, f"{violation}, but the axis goes from {ends}"
 
     def unread(self, dataset: Document) -> Iterator[Finding]:
         fixed, varyings = dataset.get("fixed"), dataset.get("varyings")
         if isinstance(fixed, dict) and isinstance(varyings, dict):
             for name in fixed:
                 if name in varyings:
-                    yield (
-                        ("fixed", name),
-                        f"'{name}' is fixed and varies: it varies, and this value is not used",
-                    )
+                    varies = f"'{name}' is fixed and varies: it varies, and this value is not used"
+                    yield ("fixed", name), varies
 
     def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
         fixed = dataset.get("fixed")
         if isinstance(fixed, dict) and fixed.get("noise") is True:
-            yield (
-                ("fixed", "noise"),
-                "true is read as a standard deviation of 1 m, as VDI does; write the number",
-            )
+            read = "true is read as a standard deviation of 1 m, as VDI does; write the number"
+            yield ("fixed", "noise"), read
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        if sum(experience["split"]) > 1 + 1e-9:
-            yield (
-                ("split",),
-                (
-                    "the shares must add up to at most 1, but their sum is"
-                    f" {sum(experience['split']):g}"
-                ),
-            )
+        yield from in_shares(experience["split"])
         batch, training = experience["batch_size"], experience["sizes"][0]
         if batch > training:
-            yield (
-                ("batch_size",),
-                f"a batch of {batch} is larger than the {training} training samples",
-            )
+            larger = f"a batch of {batch} is larger than the {training} training samples"
+            yield ("batch_size",), larger
 
     def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
         rest = 1 - sum(experience["split"])
@@ -207,38 +168,26 @@ class GeneratedSpecs(KindDocuments):
 
     def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         """Numbers of views become fixed variables."""
-        fixed = {
-            name: float(value) if isinstance(value, bool) else value
-            for name, value in dataset["fixed"].items()
-        }
-        fixed |= {
-            name: value for name, (value, _) in fixed_values(dataset).items() if name not in fixed
-        }
-        distributions = {
-            name: long_form(value, tables["distributions"])
-            for name, value in dataset["distributions"].items()
-        }
+        fixed = {name: value for name, (value, _) in fixed_values(dataset).items()}
+        for name, value in dataset["fixed"].items():
+            if not isinstance(value, bool):
+                fixed[name] = value
+        forms, given = tables["distributions"], dataset["distributions"].items()
+        distributions = {name: long_form(value, forms) for name, value in given}
         noise_model = noise_in_long_form(dataset["noise_model"], tables["noises"])
-        resolved = {
-            **dataset,
-            "fixed": fixed,
-            "distributions": distributions,
-            "noise_model": noise_model,
-        }
+        written = {"distributions": distributions, "noise_model": noise_model}
+        resolved = {**dataset, "fixed": fixed, **written}
         if resolved.get(ANGLES) != DEGREES:
             resolved.pop(ANGLES, None)
         keys = self.schemas["dataset"]["properties"]
         if "sources" in dataset:
-            generators = tables["generators"]
-            resolved["sources"] = [
-                {**source, **long_form(source, generators)} for source in dataset["sources"]
-            ]
+            sources, generators = dataset["sources"], tables["generators"]
+            resolved["sources"] = [{**one, **long_form(one, generators)} for one in sources]
         if "views" in dataset:
-            views = [
-                {key: value for key, value in view.items() if key not in VIEW_KEYS}
-                for view in dataset["views"]
-            ]
-            resolved["views"] = [{**defaults_in(keys["views"]["items"]), **view} for view in views]
+            resolved["views"] = []
+            for view in dataset["views"]:
+                own = {key: value for key, value in view.items() if key not in VIEW_KEYS}
+                resolved["views"].append({**defaults_in(keys["views"]["items"]), **own})
         if "matrix" in dataset:
             resolved["matrix"] = {**defaults_in(keys["matrix"]), **dataset["matrix"]}
         return resolved
@@ -256,10 +205,9 @@ class GeneratedSpecs(KindDocuments):
 
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
+        size = "{} x {} pixels".format(*dataset["size"])
         return {
-            "generator": (
-                f"{generator_in_words(dataset)}, {dataset['size'][0]} x {dataset['size'][1]} pixels"
-            ),
+            "generator": f"{generator_in_words(dataset)}, {size}",
             "varying": ", ".join(dataset["varyings"]),
             "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
         }
@@ -273,24 +221,25 @@ class GeneratedSpecs(KindDocuments):
         return NOISE in dataset["varyings"] or dataset.get("noise_model", undeclared) != undeclared
 
 
+def in_shares(split: Sequence[float]) -> Iterator[Finding]:
+    """Shares of training and validation that are more than all."""
+    total = sum(split)
+    if total > 1 + 1e-9:
+        yield ("split",), f"the shares must add up to at most 1, but their sum is {total:g}"
+
+
 def noise_in_long_form(noise_model: Any, table: Table) -> Any:
-    """One component of noise, or a list of them, with every parameter written out; `views` stay as
-    they are.
-    """
+    """One component of noise, or a list, with every parameter written out; not `views`."""
     if isinstance(noise_model, list):
         return [noise_in_long_form(component, table) for component in noise_model]
-    views = (
-        {"views": noise_model["views"]}
-        if isinstance(noise_model, Mapping) and "views" in noise_model
-        else {}
-    )
-    return {**long_form(noise_model, table), **views}
+    long = long_form(noise_model, table)
+    if isinstance(noise_model, Mapping) and "views" in noise_model:
+        return {**long, "views": noise_model["views"]}
+    return long
 
 
 def sources_of(dataset: Document) -> list[tuple[Document, Where]]:
-    """The sources of a dataset, `{"type", "name", "parameters"}` each, and where each is
-    written.
-    """
+    """The sources of a dataset, `{"type", "name", "parameters"}` each, and their places."""
     if "sources" in dataset:
         return [(source, ("sources", index)) for index, source in enumerate(dataset["sources"])]
     return [({"type": dataset["generation_type"]}, ("generation_type",))]
@@ -298,60 +247,45 @@ def sources_of(dataset: Document) -> list[tuple[Document, Where]]:
 
 def generator_in_words(dataset: Document) -> str:
     """`mogi`, or `mogi chamber and okada dike`."""
-    return " and ".join(
-        " ".join([source["type"], source.get("name", "")]).strip()
-        for source, _ in sources_of(dataset)
-    )
+    sources = [source for source, _ in sources_of(dataset)]
+    return " and ".join(f"{one['type']} {one.get('name', '')}".strip() for one in sources)
 
 
 def _in_sources(dataset: Document) -> Iterator[Finding]:
     if "generation_type" not in dataset and "sources" not in dataset:
-        yield (
-            (),
-            (
-                "the key 'generation_type' is missing (the model that makes the images); or give"
-                ' \'sources\', for example [{"type": "mogi"}]'
-            ),
-        )
+        lack = "the key 'generation_type' is missing (the model that makes the images)"
+        yield (), f'{lack}; or give \'sources\', for example [{{"type": "mogi"}}]'
         return
     if "generation_type" in dataset and "sources" in dataset:
-        yield (
-            ("generation_type",),
-            "the dataset has 'sources', which take its place; leave one of them out",
-        )
+        both = "the dataset has 'sources', which take its place; leave one of them out"
+        yield ("generation_type",), both
     names = [source.get("name") for source in dataset.get("sources", [])]
     for index, name in enumerate(names):
         if name is None and len(names) > 1:
-            yield (
-                ("sources", index),
-                "each of several sources needs a 'name', the prefix of its variables",
-            )
+            needs = "each of several sources needs a 'name', the prefix of its variables"
+            yield ("sources", index), needs
         elif name is not None and name in names[:index]:
             yield ("sources", index, "name"), f"source {names.index(name)} is called '{name}', too"
 
 
 def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
-    before, covered = 0.0, 0.0
+    lower, covered = 0.0, 0.0
     for index, (low, high) in enumerate(intervals):
         where: Where = ("varyings", name, index)
         if not low < high:
             yield where, f"the interval must increase, but goes from {low:g} to {high:g}"
         elif low < 0 or high > 1:
-            yield (
-                where,
-                f"quantiles lie between 0 and 1, but the interval goes from {low:g} to {high:g}",
-            )
-        elif low < before:
-            order = f"starts at {low:g}, before the preceding interval ends at {before:g}"
+            ends = f"but the interval goes from {low:g} to {high:g}"
+            yield where, f"quantiles lie between 0 and 1, {ends}"
+        elif low < lower:
+            order = f"starts at {low:g}, before the preceding interval ends at {lower:g}"
             yield where, f"{order}; sort them, without overlap"
         else:
             covered += high - low
-        before = max(before, high)
+        lower = max(lower, high)
     if covered >= 1 - 1e-9:
-        yield (
-            ("varyings", name),
-            "the test part takes all quantiles; leave some for training and validation",
-        )
+        every = "the test part takes all quantiles; leave some for training and validation"
+        yield ("varyings", name), every
 
 
 DOCUMENTS = GeneratedSpecs()

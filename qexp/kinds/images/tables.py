@@ -1,6 +1,4 @@
-"""Vectors in tables, a sample in each row: numbers by the names of their columns, or in their
-order.
-"""
+"""Vectors in tables, a sample in each row: numbers by the names of columns, or in their order."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from qexp.errors import QexpError, some
-from qexp.kinds.images.files import ImageFile, Values
+from qexp.kinds.images.files import ImageFile, Shape, Values
 from qexp.rows.csv import INDEX, CsvTable
 from qexp.rows.formats import open_table
 from qexp.rows.table import is_number
@@ -40,50 +38,36 @@ class TableImages(ImageFile):
         import pyarrow.types as types
 
         self.path, self._table = path, open_table(path, TABLES)
-        wanted = [column for columns, _ in vectors.values() for column in columns] + [
-            *numbers.values()
-        ]
+        in_vectors = [column for columns, _ in vectors.values() for column in columns]
+        wanted = [*in_vectors, *numbers.values()]
         if isinstance(self._table, CsvTable):
             alone = all(map(is_number, self._table.names)) and len(self._table.names) == len(wanted)
             self._table.assume_names(wanted, range(1, len(wanted) + 1) if alone else None)
         self._table.require(self._table.names)
         kinds = {field.name: field.type for field in self._table.types(self._table.names)}
-        of_numbers = [
-            name
-            for name, kind in kinds.items()
-            if types.is_integer(kind) or types.is_floating(kind)
-        ]
-        texts = [
-            name
-            for name, kind in kinds.items()
-            if name not in of_numbers and not types.is_nested(kind)
-        ]
+        of_numbers, texts = list[str](), list[str]()
+        for name, kind in kinds.items():
+            if types.is_integer(kind) or types.is_floating(kind):
+                of_numbers.append(name)
+            elif not types.is_nested(kind):
+                texts.append(name)
         free = [name for name in of_numbers if name not in {NAME, INDEX, *numbers.values()}]
-        self._columns = {
-            name: self._chosen(name, *known, free, len(vectors) == 1)
-            for name, known in vectors.items()
-        }
-        self._columns |= {name: [column] for name, column in numbers.items()}
+        only = len(vectors) == 1
+        chosen = {name: self._chosen(name, *known, free, only) for name, known in vectors.items()}
+        self._columns = {**chosen, **{name: [column] for name, column in numbers.items()}}
         used = {column for columns in self._columns.values() for column in columns}
-        read, words = self._table.read(
-            [*used, *of_numbers], [name for name in texts if name not in used]
-        )
+        read, words = self._table.read([*used, *of_numbers], [n for n in texts if n not in used])
         self._values, both = read, {**read, **words}
-        self.kept = {
-            name: both[name] for name in self._table.names if name in both and name not in used
-        }
+        others = [name for name in self._table.names if name in both and name not in used]
+        self.kept = {name: both[name] for name in others}
         rows = len(next(iter(read.values())))
-        self.shapes = {
-            name: (rows, len(self._columns[name])) if name in vectors else (rows,)
-            for name in self._columns
-        }
+        shapes: dict[str, Shape] = {name: (rows, len(each)) for name, each in chosen.items()}
+        self.shapes = {**shapes, **dict.fromkeys(numbers, (rows,))}
 
     def _chosen(
         self, name: str, known: Sequence[str], by_name: bool, free: Sequence[str], only: bool
     ) -> Sequence[str]:
-        """The columns of a vector: those of its names, or all, if they have other names and are as
-        many.
-        """
+        """The columns of a vector: those of its names, or all, if as many have other names."""
         if {*known} <= {*self._table.names}:
             return known
         if only and not by_name and len(free) == len(known):

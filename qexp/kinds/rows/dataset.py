@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,34 +49,35 @@ class TabularDataset:
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.columns = inputs | outputs
         self.imputation = imputation(document)
-        self.indicator: str | None = (
-            self.imputation["parameters"]["indicator"] if self.imputation else None
-        )
+        parameters = self.imputation.get("parameters", {})
+        self.indicator: str | None = parameters.get("indicator")
         self.units = {name: document["units"].get(name, "") for name in self.columns}
+        groups = document["groups"].items()
         self.groups: dict[str, tuple[str, str | None]] = {
-            name: (group["column"], group.get("pattern"))
-            for name, group in document["groups"].items()
+            name: (group["column"], group.get("pattern")) for name, group in groups
         }
         """Grouping → the column by which rows are grouped, and a regular expression whose first
         group in it, or the whole match if it has none, is the name of a row's group.
         """
-        self._known: Mapping[str, tuple[float, float]] = (document.get("estimates_of") or {}).get(
-            "ranges", {}
-        )
-        """Column → the range of the data behind estimates that are learned here, which is what is
-        known of it.
-        """
+        taught = document.get("estimates_of") or {}
+        self._known: Mapping[str, tuple[float, float]] = taught.get("ranges", {})
+        """Column → range of the data behind estimates that are learned here, as far as known."""
         self._copies: dict[tuple[str, ...], Copies] = {}
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
         with files.as_finding():
             self._file = open_table(path, FORMATS)
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
-            raise DatasetError(
-                [(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")]
-            )
-        files.refuse(self._unusable_columns(inputs, outputs, document["identifiers"]))
+            changed = f"{path} has changed: its SHA-256 is now {self.fingerprint}"
+            raise DatasetError([(("fingerprint",), changed)])
+        files.refuse(self._unusable_columns(document))
+        self._read(document)
+        self.identifiers = {name: self._texts[name] for name in document["identifiers"]}
+        self._texts |= self._group_names()
+        self.warnings += self._doubts()
 
+    def _read(self, document: Document) -> None:
+        """Read the rows that are used. Raises DatasetError."""
         columns = [column for columns in self.columns.values() for column in columns]
         sources = [column for column, _ in self.groups.values()]
         with files.as_finding():
@@ -85,31 +87,27 @@ class TabularDataset:
         gaps |= {name: texts[name] == "" for name in sources}
         self._records = self._without_gaps(gaps, document["missing"])
         """The rows that are used, as record numbers of the file."""
-        self.gaps = {
-            name: int(absent.sum() - absent[self._records].sum()) for name, absent in gaps.items()
-        }
+        left_out = np.ones(len(next(iter(gaps.values()))), np.bool_)
+        left_out[self._records] = False
+        self.gaps = {name: int((absent & left_out).sum()) for name, absent in gaps.items()}
         """Column → the number of rows of the file that are not used and have no value in it."""
         self.rows: Rows = np.arange(len(self), dtype=np.int64)
         """Numbers of all rows, (row,)."""
-        self.left_out = len(next(iter(gaps.values()))) - len(self._records)
+        self.left_out = int(left_out.sum())
         """Number of rows with missing values, which are not used."""
+        used = {name: column[self._records] for name, column in numbers.items()}
         self.values = {
-            name: np.stack([numbers[column][self._records] for column in columns], axis=1)
+            name: np.stack([used[column] for column in columns], axis=1)
             for name, columns in self.columns.items()
         }
         """Variable → (row, column). Inputs may be NaN if gaps are filled in for networks."""
         self._texts = {name: column[self._records] for name, column in texts.items()}
-        self.identifiers = {name: self._texts[name] for name in document["identifiers"]}
-        self._texts |= self._group_names()
-        self.warnings += self._doubts()
 
     def __len__(self) -> int:
         return len(self._records)
 
     def folds(self, split: Document, tables: Tables, seeds: Seeds) -> list[Fold]:
-        """All rows, divided. Raises SplitError, and TableError for a column that the file does not
-        have.
-        """
+        """All rows, divided. Raises SplitError, and TableError for a column that is not there."""
         folds: list[Fold] = built(tables["splits"], split).folds(
             self.rows, self.column, seeds.numpy("folds")
         )
@@ -118,9 +116,8 @@ class TabularDataset:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch: (column,)."""
         widths = {name: len(columns) for name, columns in self.columns.items()}
-        widths |= (
-            {self.indicator: sum(widths[name] for name in self.inputs)} if self.indicator else {}
-        )
+        if self.indicator:
+            widths[self.indicator] = sum(widths[name] for name in self.inputs)
         return {name: (width,) for name, width in widths.items()}
 
     @cached_property
@@ -130,16 +127,15 @@ class TabularDataset:
             return files.fingerprint(self.path)
 
     def column(self, name: str) -> NDArray[np.str_]:
-        """The values of a group, or of any column of the file, as texts, (row,). Raises
-        TableError.
-        """
+        """A group, or any column of the file, as texts, (row,). Raises TableError."""
         if name not in self._texts:
             if name not in self._file.names:
-                near = suggestion(name, [*self.groups, *self._file.names])
+                similar = suggestion(name, [*self.groups, *self._file.names])
                 raise TableError(
-                    f"{self.path} has no column '{name}', and the dataset has no such group; {near}"
+                    f"{self.path} has no column '{name}', and the dataset has no such group; {similar}"
                 )
-            if trouble := self._file.trouble_with(name):
+            trouble = self._file.trouble_with(name)
+            if trouble:
                 raise TableError(trouble)
             self._texts[name] = self._file.read([], [name])[1][name][self._records]
         return self._texts[name]
@@ -155,12 +151,12 @@ class TabularDataset:
 
     def ranges(self, inputs: Sequence[str]) -> tuple[Feature, ...]:
         """All columns of some variables in their order."""
-        return tuple(
-            Feature(column=column, least=float(least), greatest=float(greatest))
-            for name in inputs
-            for column, values in zip(self.columns[name], self.values[name].T, strict=True)
-            for least, greatest in [self._known.get(column, (np.nanmin(values), np.nanmax(values)))]
-        )
+        ranges = []
+        for name in inputs:
+            for column, values in zip(self.columns[name], self.values[name].T, strict=True):
+                ends = self._known.get(column, (np.nanmin(values), np.nanmax(values)))
+                ranges.append(Feature(column=column, least=float(ends[0]), greatest=float(ends[1])))
+        return tuple(ranges)
 
     def copies(self, inputs: Sequence[str]) -> Copies:
         """The rows with the same or nearly the same inputs."""
@@ -175,20 +171,16 @@ class TabularDataset:
         Values of a single column, or in place of gaps, repeat for many reasons; the outputs are
         then compared, too.
         """
-        columns = np.concatenate(
-            [self.filled(name) for name in inputs if name in self.columns], axis=1
-        )
+        filled = [self.filled(name) for name in inputs if name in self.columns]
+        columns = np.concatenate(filled, axis=1)
         if columns.shape[1] > 1 and not self.imputation:
             return columns
         return np.concatenate([columns, *(self.values[name] for name in self.outputs)], axis=1)
 
     def filled(self, name: str) -> NDArray[np.float64]:
-        """The values of a variable with the mean of its column in each gap: for checks, not for
-        networks.
-        """
-        return np.where(
-            np.isnan(self.values[name]), np.nanmean(self.values[name], axis=0), self.values[name]
-        )
+        """A variable with the mean of its column in each gap: for checks, not for networks."""
+        values = self.values[name]
+        return np.where(np.isnan(values), np.nanmean(values, axis=0), values)
 
     def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
         """Variable → the values of some rows in single precision, (row, column)."""
@@ -197,33 +189,24 @@ class TabularDataset:
             for name, values in self.values.items()
         }
 
-    def _unusable_columns(
-        self,
-        inputs: Mapping[str, Sequence[str]],
-        outputs: Mapping[str, Sequence[str]],
-        identifiers: Sequence[str],
-    ) -> Iterator[Finding]:
-        columns: list[tuple[Where, str]] = [
-            ((kind, variable, position), column)
-            for kind, variables in (("inputs", inputs), ("outputs", outputs))
-            for variable, of_variable in variables.items()
-            for position, column in enumerate(of_variable)
-        ]
-        columns += [
-            (("identifiers", position), column) for position, column in enumerate(identifiers)
-        ]
-        columns += [
-            (("groups", name, "column"), column) for name, (column, _) in self.groups.items()
-        ]
+    def _unusable_columns(self, document: Document) -> Iterator[Finding]:
+        columns: list[tuple[Where, str]] = []
+        for key, variables in (("inputs", self.inputs), ("outputs", self.outputs)):
+            for name in variables:
+                numbered = enumerate(self.columns[name])
+                columns += [((key, name, position), column) for position, column in numbered]
+        for position, column in enumerate(document["identifiers"]):
+            columns.append((("identifiers", position), column))
+        for name, (column, _) in self.groups.items():
+            columns.append((("groups", name, "column"), column))
         for where, column in columns:
-            if trouble := self._file.trouble_with(column):
+            trouble = self._file.trouble_with(column)
+            if trouble:
                 yield where, trouble
         for name, (column, pattern) in self.groups.items():
             if name in self._file.names and name != column and column in self._file.names:
-                yield (
-                    ("groups", name),
-                    f"{self.path} has another column called '{name}'; rename the group",
-                )
+                another = f"{self.path} has another column called '{name}'; rename the group"
+                yield ("groups", name), another
             try:
                 re.compile(pattern or "")
             except re.error as error:
@@ -231,15 +214,14 @@ class TabularDataset:
 
     def _unusable_numbers(self, numbers: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
         for name, column in numbers.items():
-            records = np.flatnonzero(np.abs(column) > LARGEST_NUMBER)  # False for NaN
-            if len(records):
-                where = f"{self.path}, column '{name}', {self._file.rows_shown(records)}"
-                yield ("path",), f"{where}: the number is too large for single precision"
+            records, where = np.flatnonzero(np.abs(column) > LARGEST_NUMBER), f"column '{name}'"
+            if len(records):  # NaN is none
+                rows = f"{where}, {self._file.rows_shown(records)}"
+                large = "the number is too large for single precision"
+                yield ("path",), f"{self.path}, {rows}: {large}"
             if np.isnan(column).all():
-                yield (
-                    ("path",),
-                    f"{self.path}, column '{name}': no row has a value; leave the column out",
-                )
+                lack = f"{where}: no row has a value; leave the column out"
+                yield ("path",), f"{self.path}, {lack}"
 
     def _without_gaps(
         self, gaps: Mapping[str, NDArray[np.bool_]], missing: Any
@@ -250,119 +232,99 @@ class TabularDataset:
             no_input = np.logical_and.reduce([gaps[column] for column in inputs])
             gaps = {name: no_input if name in inputs else absent for name, absent in gaps.items()}
         incomplete = np.logical_or.reduce(list(gaps.values()))
-        if not incomplete.any():
+        count = int(incomplete.sum())
+        if not count:
             return np.arange(len(incomplete))
         where = self._in_words({name: np.flatnonzero(absent) for name, absent in gaps.items()})
         if missing == "error":
             way_out = 'add "missing": "drop" to leave these rows out, or "median" to fill in inputs'
             raise DatasetError([(("missing",), f"{self.path} has no value for {where}; {way_out}")])
         if incomplete.all():
-            raise DatasetError(
-                [(("missing",), f"every row of {self.path} has a missing value: {where}")]
-            )
-        single = incomplete.sum() == 1
-        left_out = (
-            f"{incomplete.sum()} of {len(incomplete)} rows {'is' if single else 'are'} left out"
-        )
+            every = f"every row of {self.path} has a missing value: {where}"
+            raise DatasetError([(("missing",), every)])
+        is_left, has = ("is", "it has") if count == 1 else ("are", "they have")
+        words = f"{count} of {len(incomplete)} rows {is_left} left out, because {has} no value for"
         fill = not self.imputation and any(gaps[column].any() for column in inputs)
         way_out = '; "missing": "median" would fill in gaps of inputs' if fill else ""
-        self.warnings.append(
-            f"{left_out}, because {'it has' if single else 'they have'} no value for"
-            f" {where}{way_out}"
-        )
+        self.warnings.append(f"{words} {where}{way_out}")
         return np.flatnonzero(~incomplete)
 
     def _in_words(self, records: Mapping[str, NDArray[np.integer]]) -> str:
-        """The rows of each column."""
-        return "; ".join(
-            f"column '{name}' in {self._file.rows_shown(of)}"
-            for name, of in records.items()
-            if len(of)
-        )
+        """The rows of each column that has some."""
+        some_rows = {name: rows for name, rows in records.items() if len(rows)}
+        shown = {name: self._file.rows_shown(rows) for name, rows in some_rows.items()}
+        return "; ".join(f"column '{name}' in {rows}" for name, rows in shown.items())
 
     def _group_names(self) -> dict[str, NDArray[np.str_]]:
         """Grouping → the name of each row's group, (row,)."""
         names, findings = {}, []
         for grouping, (column, pattern) in self.groups.items():
-            of_rows = texts = self._texts[column].tolist()
+            groups = texts = self._texts[column].tolist()
             if pattern:
                 wanted = re.compile(pattern)
                 matches = map(wanted.search, texts)
-                of_rows = [(match and match[min(wanted.groups, 1)]) or "" for match in matches]
-            unmatched = dict.fromkeys(
-                f"'{text}'" for text, name in zip(texts, of_rows, strict=True) if not name
-            )
+                groups = [(match and match[min(wanted.groups, 1)]) or "" for match in matches]
+            pairs = zip(texts, groups, strict=True)
+            unmatched = list(dict.fromkeys(f"'{text}'" for text, group in pairs if not group))
             if unmatched:
-                values = write_list("value", list(unmatched)[:SHOWN], len(unmatched))
-                why = (
-                    f"'{pattern}' does not match the {values} of '{column}'; add alternatives"
-                    " with |"
-                )
-                findings.append((("groups", grouping, "pattern"), why))
-            names[grouping] = np.array(of_rows, dtype=np.str_)
+                values = write_list("value", unmatched[:SHOWN], len(unmatched))
+                lack = f"'{pattern}' does not match the {values} of '{column}'"
+                where = "groups", grouping, "pattern"
+                findings.append((where, f"{lack}; add alternatives with |"))
+            names[grouping] = np.array(groups, dtype=np.str_)
         files.refuse(findings)
         return names
 
     def _doubts(self) -> Iterator[str]:
-        """Identifiers of several rows, groups of nearly one name, columns of one value or with
-        codes for no data.
-        """
+        """Repeated identifiers, groups of nearly one name, columns of one value or with codes."""
         for name, values in self.identifiers.items():
-            if repeated := [
-                f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1
-            ]:
+            counts = Counter(values.tolist())
+            repeated = [f"'{value}'" for value, count in counts.items() if count > 1]
+            if repeated:
+                split = {"type": "group_k_fold", "parameters": {"by": name}}
                 yield (
                     f"identifiers in '{name}' are given to several rows: {some(repeated, SHOWN)};"
-                    " if these are "
-                    f'measurements of one thing, hold them out together: {{"type": "group_k_fold", '
-                    f'"parameters": {{"by": "{name}"}}}}'
+                    f" if these are measurements of one thing, hold them out together:"
+                    f" {json.dumps(split, ensure_ascii=False)}"
                 )
         for name in self.groups:
             yield from alike(name, self.column(name))
-        for variable, columns in self.columns.items():
-            lack = (
-                "it has no information for a network"
-                if variable in self.inputs
-                else "there is nothing to learn"
-            )
-            for name, values in zip(columns, self.values[variable].T, strict=True):
-                if len(values) > 1 and (low := np.nanmin(values)) == np.nanmax(values):
-                    yield (
-                        f"column '{name}' of '{variable}' is {low:g} in all {len(values)} rows:"
-                        f" {lack}"
-                    )
-                for code in codes(values[~np.isnan(values)]):
-                    rows = self._file.rows_shown(self._records[values == code])
-                    yield f"column '{name}' of '{variable}' is {code:g} in {rows}, {LIKE_A_CODE}"
+        for variable in self.columns:
+            yield from self._doubts_in_columns(variable)
         inputs, outputs = self._by_column(self.inputs), self._by_column(self.outputs)
-        gaps = {name: np.flatnonzero(np.isnan(of)) for name, of in inputs.items()}
-        if count := sum(map(len, gaps.values())):
+        gaps = {name: np.flatnonzero(np.isnan(column)) for name, column in inputs.items()}
+        count = sum(map(len, gaps.values()))
+        if count:
             incomplete = len(np.unique(np.concatenate([*gaps.values()])))
-            of_all = f"{count:,} gaps in {incomplete:,} of {len(self):,} rows"
-            where = self._in_words({name: self._records[of] for name, of in gaps.items()})
-            yield (
-                f"{of_all} are filled in by the {self.imputation['type']} of the training rows:"
-                f" {where}"
-            )
+            share = f"{count:,} gaps in {incomplete:,} of {len(self):,} rows"
+            where = self._in_words({name: self._records[rows] for name, rows in gaps.items()})
+            rule = f"are filled in by the {self.imputation['type']} of the training rows"
+            yield f"{share} {rule}: {where}"
         yield from targets_among(inputs, outputs)
-        rows_of_inputs = np.stack([*inputs.values()], axis=1)
-        if len(inputs) > 2 and (
-            same := unmeasured(lambda rows: rows_of_inputs[rows], len(self))["constant"]
-        ):
-            yield (
-                f"all inputs are one number in {self._file.rows_shown(self._records[same])}:"
-                f" {WAY_OUT}"
-            )
+        if len(inputs) > 2:
+            table = np.stack([*inputs.values()], axis=1)
+            same = unmeasured(lambda rows: table[rows], len(self))["constant"]
+            if same:
+                rows = self._file.rows_shown(self._records[same])
+                yield f"all inputs are one number in {rows}: {WAY_OUT}"
+
+    def _doubts_in_columns(self, variable: str) -> Iterator[str]:
+        lack = "there is nothing to learn"
+        if variable in self.inputs:
+            lack = "it has no information for a network"
+        for name, values in zip(self.columns[variable], self.values[variable].T, strict=True):
+            what = f"column '{name}' of '{variable}'"
+            if len(values) > 1 and np.nanmin(values) == np.nanmax(values):
+                yield f"{what} is {np.nanmin(values):g} in all {len(values)} rows: {lack}"
+            for code in codes(values[~np.isnan(values)]):
+                rows = self._file.rows_shown(self._records[values == code])
+                yield f"{what} is {code:g} in {rows}, {LIKE_A_CODE}"
 
     def _by_column(self, variables: Iterable[str]) -> dict[str, NDArray[np.float64]]:
-        columns = (
-            (name, self.values[variable].T)
-            for variable in variables
-            for name in [self.columns[variable]]
-        )
-        return {
-            name: of for names, values in columns for name, of in zip(names, values, strict=True)
-        }
+        columns: dict[str, NDArray[np.float64]] = {}
+        for name in variables:
+            columns |= zip(self.columns[name], self.values[name].T, strict=True)
+        return columns
 
 
 def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
@@ -372,8 +334,6 @@ def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
         spellings.setdefault("".join(group.casefold().split()), []).append(group)
     for names in spellings.values():
         if len(names) > 1:
-            of = " and ".join(f"'{name}'" for name in names)
-            yield (
-                f"groups {of} of '{grouping}' differ in upper and lower case or spaces alone: are"
-                " they one?"
-            )
+            both = " and ".join(f"'{name}'" for name in names)
+            differ = "differ in upper and lower case or spaces alone: are they one?"
+            yield f"groups {both} of '{grouping}' {differ}"

@@ -77,14 +77,11 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
         pairs = [(source, named_after(source, target, source.suffix))]
     else:
         if target.is_file():
-            raise QexpError(
-                f"{target} is a file, but {source} is a folder; its estimates need a folder too"
-            )
-        pairs = [
-            (path, target / path.name)
-            for path in sorted(source.iterdir())
-            if path.suffix.lower() in FORMATS and path.is_file() and not path.name.startswith(".")
-        ]
+            both = f"{target} is a file, but {source} is a folder"
+            raise QexpError(f"{both}; its estimates need a folder too")
+        tables = [path for path in source.iterdir() if path.suffix.lower() in FORMATS]
+        seen = [path for path in tables if path.is_file() and not path.name.startswith(".")]
+        pairs = [(path, target / path.name) for path in sorted(seen)]
         if not pairs:
             raise QexpError(f"{source}: no file in it ends in {', '.join(FORMATS)}")
     for path, new in pairs:
@@ -99,9 +96,7 @@ CHUNK = 32_768
 BLOCK = 4_096
 """Number of rows that are predicted between two checks for interruption."""
 ROWS_TOGETHER = 256
-"""Number of rows that are drawn for together; fixed, because draws depend on it and must not depend
-on --chunk.
-"""
+"""Rows that are drawn for together; fixed, as draws depend on it, but not on --chunk."""
 DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
@@ -394,9 +389,7 @@ def _draw(
 
 
 def map_title(name: str, origin: Mapping[str, str]) -> str:
-    """The file name and the origin of its estimates, without the long digest, which is in the
-    record.
-    """
+    """The file name and the origin of its estimates, without the long digest."""
     return " · ".join([name, *(text for key, text in origin.items() if text and key != "digest")])
 
 

@@ -22,14 +22,10 @@ ROW = "row"
 """Coordinate with the number of a sample's row in the file."""
 
 MOST_HISTOGRAMS = 24
-"""Largest number of columns whose histograms are all drawn; of more only those of variables with a
-single one.
-"""
+"""Columns whose histograms are all drawn, at most; of more only variables of a single one."""
 
 UNLIKE_WIDTHS = 10
-"""Ratio of the widest to the narrowest column, by 90 % of the rows, from which on they are not
-drawn on one axis.
-"""
+"""Ratio of the widest to the narrowest column, by 90 % of rows, that one axis cannot show."""
 
 
 class RowsPreview(Preview[TabularDataset, Rows]):
@@ -49,25 +45,20 @@ class RowsPreview(Preview[TabularDataset, Rows]):
             else:
                 variables[name] = (("sample", f"{name}_column"), values, attributes)
                 coordinates[f"{name}_column"] = list(columns)
-        names = {*variables, *coordinates}
-        coordinates |= {
-            name: ("sample", texts[rows])
-            for name, texts in self.dataset.identifiers.items()
-            if name not in names
-        }
+        for name, texts in self.dataset.identifiers.items():
+            if name not in variables:
+                coordinates.setdefault(name, ("sample", texts[rows]))
         return xarray.Dataset(variables, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        return [
-            Variable(
-                name if len(columns) == 1 else f"{name} {column}",
-                self.dataset.units[name],
-                self.dataset.values[name][self.own, index],
-                self.dataset.gaps[column] if self.part == ALL else 0,
-            )
-            for name, columns in self.dataset.columns.items()
-            for index, column in enumerate(columns)
-        ]
+        data, variables = self.dataset, []
+        for name, columns in data.columns.items():
+            for index, column in enumerate(columns):
+                called = name if len(columns) == 1 else f"{name} {column}"
+                gaps = data.gaps[column] if self.part == ALL else 0
+                values = data.values[name][self.own, index]
+                variables.append(Variable(called, data.units[name], values, gaps))
+        return variables
 
     def pictures(
         self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
@@ -80,46 +71,31 @@ class RowsPreview(Preview[TabularDataset, Rows]):
             every, unit = self.dataset.values[name], self.dataset.units[name]
             drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
             yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
-        further = [
-            name
-            for name in self.dataset.columns
-            if name not in (*alike, *(self.dataset.outputs if wide else ()))
-        ]
+        shown = (*alike, *(self.dataset.outputs if wide else ()))
+        further = [name for name in self.dataset.columns if name not in shown]
         if further:
-            yield (
-                "samples_ranks" if alike else "samples",
-                self._ranks(samples, further, words, title),
-            )
+            ranks = self._ranks(samples, further, words, title)
+            yield "samples_ranks" if alike else "samples", ranks
         if len(self.own) > 1:
-            of_numbers = [
-                variable for variable in variables if variable.name in self.dataset.columns
-            ]
-            yield self.histograms(
-                of_numbers if of_numbers and len(variables) > MOST_HISTOGRAMS else variables, title
-            )
+            numbers = [one for one in variables if one.name in self.dataset.columns]
+            few = numbers and len(variables) > MOST_HISTOGRAMS
+            yield self.histograms(numbers if few else variables, title)
         for group in self.dataset.groups:
             yield from self._by_group(group, title)
 
     def _words(self, samples: xarray.Dataset, index: int) -> str:
         """What a row is called, and its outputs."""
-        names = [
-            str(samples[name].values[index])
-            for name in self.dataset.identifiers
-            if name in samples.coords
-        ]
-        values = [
-            value_in_words(
-                in_words(name), float(samples[name].values[index]), self.dataset.units[name]
-            )
-            for name in self.dataset.outputs
-            if samples[name].ndim == 1
-        ]
-        return ", ".join([*(names or [f"row {samples[ROW].values[index]}"]), *values])
+        identifiers = [name for name in self.dataset.identifiers if name in samples.coords]
+        words = [str(samples[name].values[index]) for name in identifiers]
+        words = words or [f"row {samples[ROW].values[index]}"]
+        for name in self.dataset.outputs:
+            if samples[name].ndim == 1:
+                value = float(samples[name].values[index])
+                words.append(value_in_words(in_words(name), value, self.dataset.units[name]))
+        return ", ".join(words)
 
     def _alike(self, name: str) -> bool:
-        """Whether the columns of a variable can be seen on one axis: none varies little beside
-        another.
-        """
+        """Whether the columns of a variable can be seen on one axis: none varies much less."""
         low, high = np.nanpercentile(self.dataset.values[name], (5, 95), axis=0)
         widths = (high - low)[high > low]
         return not len(widths) or bool(widths.max() < UNLIKE_WIDTHS * widths.min())
@@ -127,15 +103,12 @@ class RowsPreview(Preview[TabularDataset, Rows]):
     def _ranks(
         self, samples: xarray.Dataset, names: Sequence[str], words: Sequence[str], title: str
     ) -> Any:
-        """Share of the rows with a lower value, of every column: values of different units or sizes
-        on one axis.
-        """
+        """Share of rows with a lower value, of every column: any units and sizes on one axis."""
         every = np.concatenate([self.dataset.values[name] for name in names], axis=1)
-        columns = [
-            name if len(self.dataset.columns[name]) == 1 else column
-            for name in names
-            for column in self.dataset.columns[name]
-        ]
+        columns: list[str] = []
+        for name in names:
+            own = self.dataset.columns[name]
+            columns += [name] if len(own) == 1 else own
         ranks = 100 * (every.argsort(axis=0).argsort(axis=0) / max(len(every) - 1, 1))
         rows = []
         for text, index in zip(words, range(samples.sizes["sample"]), strict=True):
@@ -144,12 +117,10 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         return sample_rows(rows, columns, "rows below", "%", ranks, title)
 
     def _by_group(self, group: str, title: str) -> Pictures:
-        """The outputs by group: of all rows, or of train and test if the rows are divided into
-        these.
-        """
+        """The outputs by group: of all rows, or of train and test if these are apart."""
         parts = {ALL: self.parts[ALL]} if ALL in self.parts else self.parts
         rows = np.concatenate(list(parts.values()))
-        part_of_row = np.repeat(list(parts), [len(of_part) for of_part in parts.values()]).tolist()
+        part_of_row = np.repeat(list(parts), list(map(len, parts.values()))).tolist()
         names = self.dataset.column(group)[rows].tolist()
         heading = self.over_all(title, "all rows")
         for output in self.dataset.outputs:

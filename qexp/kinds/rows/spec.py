@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,9 +38,7 @@ SELECTABLE = (
 """Keys that `select` may choose by cross-validation: those on building and training networks."""
 
 MOST_COMBINATIONS = 10_000
-"""Largest number of combinations of the values in `select`: each is trained on all inner folds of
-all folds.
-"""
+"""Combinations of values in `select`, at most: each is trained on all inner folds of all folds."""
 
 MOST_LISTED = 12
 """Values to choose from that are listed one by one."""
@@ -62,204 +60,149 @@ class TabularSpecs(KindDocuments):
         inputs, outputs = dataset["inputs"], dataset["outputs"]
         owners = {column: name for name, columns in inputs.items() for column in listed(columns)}
         for name, columns in outputs.items():
+            where = "outputs", name
             if name in inputs:
-                yield (
-                    ("outputs", name),
-                    f"'{name}' is also an input; a variable is one or the other",
-                )
+                yield where, f"'{name}' is also an input; a variable is one or the other"
                 continue
             for column in listed(columns):
                 if column in owners:
                     owner = f"the column '{column}' belongs to the input '{owners[column]}' as well"
-                    yield ("outputs", name), f"{owner}: the network would see the answer"
-        if (rule := imputation(dataset)) and (name := rule["parameters"]["indicator"]) in {
-            **inputs,
-            **outputs,
-        }:
-            yield (
-                ("missing", "parameters", "indicator"),
-                f"'{name}' is a variable of columns; choose another name",
-            )
+                    yield where, f"{owner}: the network would see the answer"
+        names, rule = [*inputs, *outputs], imputation(dataset)
+        indicator = rule["parameters"]["indicator"] if rule else None
+        if indicator in names:
+            clash = f"'{indicator}' is a variable of columns; choose another name"
+            yield ("missing", "parameters", "indicator"), clash
         for name in dataset["units"]:
-            if name not in {**inputs, **outputs}:
-                yield (
-                    ("units", name),
-                    f"no variable '{name}'; {suggestion(name, [*inputs, *outputs])}",
-                )
+            if name not in names:
+                yield ("units", name), f"no variable '{name}'; {suggestion(name, names)}"
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        """Problems, above all choices that are not made on rows that are neither training rows nor
-        held out.
-        """
+        """Problems, above all choices on rows that are trained on or held out."""
         for index, name in enumerate(experience["outputs"]):
             if name in experience["inputs"]:
-                yield (
-                    ("outputs", index),
-                    f"'{name}' is also an input: the network would see the answer",
-                )
+                answer = f"'{name}' is also an input: the network would see the answer"
+                yield ("outputs", index), answer
         if not experience.get("test", True):
             lack = "rows are divided into folds, and have no validation part of their own"
             yield ("test",), f"{lack}; values are chosen within each fold, by 'select'"
         callbacks = [_type(value) for value in experience["additional_callbacks"]]
         if "test_evaluate" in callbacks:
             where: Where = ("additional_callbacks", callbacks.index("test_evaluate"))
-            yield (
-                where,
-                (
-                    "held-out rows are not evaluated before the end of training; leave out"
-                    " 'test_evaluate'"
-                ),
-            )
-        validated = [(index, name) for index, name in enumerate(callbacks) if name in VALIDATED]
-        inner, keep = experience["inner"], experience["keep"]
-        if experience["protocol"] == "as_published":
-            if inner is not None:
-                yield (
-                    ("inner",),
-                    (
-                        "the protocol 'as_published' chooses on the held-out rows; leave out one of"
-                        " the two"
-                    ),
-                )
-        elif keep == "last":
-            for index, name in validated:
-                lack = (
-                    f'\'{name}\' needs validation rows, and with "keep": "last" all outside a fold'
-                    " are trained on"
-                )
-                yield (
-                    ("additional_callbacks", index),
-                    f'{lack}; leave it out, or use "keep": "best" with $.inner',
-                )
-            if experience["select"] and inner is None:
-                yield ("select",), f"there are no validation rows to choose on; {INNER}"
-            if inner is not None and not experience["select"] and not experience["baselines"]:
-                yield (
-                    ("inner",),
-                    (
-                        'nothing is chosen, since "keep" is "last" and there is no $.select; leave'
-                        " it out"
-                    ),
-                )
-        elif inner is None:
-            lack = (
-                "there are no rows on which to choose the best epoch without looking at those"
-                " held out"
-            )
-            yield (
-                ("keep",),
-                (
-                    f'{lack}; {INNER}, or use "keep": "last" with a number of epochs that is known'
-                    " to work"
-                ),
-            )
-        combinations = math.prod(len(values) for values in experience["select"].values())
-        if combinations > MOST_COMBINATIONS:
-            yield (
-                ("select",),
-                f"{combinations:,} combinations are too many; list at most {MOST_COMBINATIONS:,}",
-            )
-        for name, key in [(keys, key) for keys in experience["select"] for key in keys.split(",")]:
-            if (first := key.split(".")[0]) not in SELECTABLE:
-                near = suggestion(first, SELECTABLE)
-                yield ("select", name), f"'{first}' cannot be chosen by cross-validation; {near}"
-            elif key == "model":
-                advice = (
-                    "list values of a key in the model, for example"
-                    " model.operations.NAME.parameters.KEY"
-                )
-                yield ("select", name), advice
+            lack = "held-out rows are not evaluated before the end of training"
+            yield where, f"{lack}; leave out 'test_evaluate'"
+        yield from _in_choices(experience, callbacks)
+        yield from _in_selection(experience["select"])
 
     def with_defaults(self, dataset: Document, tables: Tables) -> Document:
-        variables = {
-            key: {name: listed(value) for name, value in dataset[key].items()}
+        inputs, outputs = (
+            {name: listed(columns) for name, columns in dataset[key].items()}
             for key in ("inputs", "outputs")
-        }
-        units = {
-            **{name: "" for of_key in variables.values() for name in of_key},
-            **dataset["units"],
-        }
+        )
+        units = {**dict.fromkeys([*inputs, *outputs], ""), **dataset["units"]}
         groups = {name: {"pattern": None, **value} for name, value in dataset["groups"].items()}
         missing = imputation(dataset) or dataset["missing"]
-        return {**dataset, **variables, "units": units, "groups": groups, "missing": missing}
+        variables = {"inputs": inputs, "outputs": outputs, "units": units}
+        return {**dataset, **variables, "groups": groups, "missing": missing}
 
     def summary(self, spec: Document) -> dict[str, str]:
-        dataset = spec["dataset"]
-        choices = {
-            key: (
-                ", ".join(map(str, values))
-                if len(values) <= MOST_LISTED
-                else f"{len(values)} points"
-            )
-            for key, values in spec["select"].items()
-        }
+        dataset, choices = spec["dataset"], []
+        for key, values in spec["select"].items():
+            few = len(values) <= MOST_LISTED
+            listing = ", ".join(map(str, values)) if few else f"{len(values)} points"
+            choices.append(f"{key} from {listing}")
         groups = "" if spec["split"]["parameters"].get("by") else ", ".join(dataset["groups"])
-        taught = dataset.get("estimates_of")
         path = dataset["stand_in" if dataset.get("stood_in") else "path"]
-        return {
+        lines = {
             "file": f"{path}, SHA-256 {dataset['fingerprint'][:16]}…",
-            "held out": (
-                entry_in_words(spec["split"])
-                + (f", not by the declared groups: {groups}" if groups else "")
-            ),
+            "held out": entry_in_words(spec["split"]),
             "inner folds": entry_in_words(spec["inner"]) if spec["inner"] else "none",
-            **(
-                {"gaps": entry_in_words(missing)}
-                if isinstance(missing := dataset["missing"], dict)
-                else {}
-            ),
-            "selected": (
-                "; ".join(f"{key} from {values}" for key, values in choices.items())
-                or "only the epoch"
-            ),
-            "members": str(spec["members"]),
-            **({"learned": f"estimates of {taught['run']}, of {taught['rows']}"} if taught else {}),
-            "protocol": spec["protocol"].replace("_", " "),
         }
+        if groups:
+            lines["held out"] += f", not by the declared groups: {groups}"
+        if isinstance(dataset["missing"], dict):
+            lines["gaps"] = entry_in_words(dataset["missing"])
+        lines["selected"] = "; ".join(choices) or "only the epoch"
+        lines["members"] = str(spec["members"])
+        taught = dataset.get("estimates_of")
+        if taught:
+            lines["learned"] = f"estimates of {taught['run']}, of {taught['rows']}"
+        lines["protocol"] = spec["protocol"].replace("_", " ")
+        return lines
 
     def cautions_of_data(self, spec: Document) -> list[str]:
         stand_in = [STAND_IN] if spec["dataset"].get("stood_in") else []
         taught = spec["dataset"].get("estimates_of")
         if not taught:
             return stand_in
-        return [
-            f"errors are against estimates of {taught['run']}",
-            *filter(None, [taught["caution"]]),
-        ]
+        errors = f"errors are against estimates of {taught['run']}"
+        return [errors, *filter(None, [taught["caution"]])]
 
     def cautions(self, spec: Document) -> list[str]:
-        return self.cautions_of_data(spec) + (
-            [AS_PUBLISHED] if spec["protocol"] == "as_published" else []
-        )
+        published = [AS_PUBLISHED] if spec["protocol"] == "as_published" else []
+        return self.cautions_of_data(spec) + published
+
+
+def _in_choices(experience: Document, callbacks: Sequence[str]) -> Iterator[Finding]:
+    """Choices without validation rows, or on rows that are held out."""
+    inner, keep = experience["inner"], experience["keep"]
+    if experience["protocol"] == "as_published":
+        if inner is not None:
+            lack = "the protocol 'as_published' chooses on the held-out rows"
+            yield ("inner",), f"{lack}; leave out one of the two"
+    elif keep == "last":
+        way_out = 'leave it out, or use "keep": "best" with $.inner'
+        for index, name in enumerate(callbacks):
+            if name in VALIDATED:
+                lack = f'\'{name}\' needs validation rows, and with "keep": "last" all outside a'
+                where = "additional_callbacks", index
+                yield where, f"{lack} fold are trained on; {way_out}"
+        if experience["select"] and inner is None:
+            yield ("select",), f"there are no validation rows to choose on; {INNER}"
+        if inner is not None and not experience["select"] and not experience["baselines"]:
+            lack = 'nothing is chosen, since "keep" is "last" and there is no $.select'
+            yield ("inner",), f"{lack}; leave it out"
+    elif inner is None:
+        lack = "there are no rows on which to choose the best epoch without looking at those"
+        last = 'use "keep": "last" with a number of epochs that is known to work'
+        yield ("keep",), f"{lack} held out; {INNER}, or {last}"
+
+
+def _in_selection(select: Mapping[str, Sequence[Any]]) -> Iterator[Finding]:
+    """Too many combinations, and keys that cannot be chosen."""
+    combinations = math.prod(len(values) for values in select.values())
+    if combinations > MOST_COMBINATIONS:
+        many = f"{combinations:,} combinations are too many"
+        yield ("select",), f"{many}; list at most {MOST_COMBINATIONS:,}"
+    for name in select:
+        for key in name.split(","):
+            first = key.split(".")[0]
+            if first not in SELECTABLE:
+                similar = suggestion(first, SELECTABLE)
+                lack = f"'{first}' cannot be chosen by cross-validation; {similar}"
+                yield ("select", name), lack
+            elif key == "model":
+                example = "for example model.operations.NAME.parameters.KEY"
+                yield ("select", name), f"list values of a key in the model, {example}"
 
 
 def imputation(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """How gaps in the inputs of a dataset, in any form, are filled in; empty if rows with gaps are
-    not used.
-    """
+    """How gaps in the inputs of a dataset are filled in; empty if rows with gaps are not used."""
     missing = dataset["missing"]
-    if (by := _type(missing)) in ("error", "drop"):
+    rule = _type(missing)
+    if rule in ("error", "drop"):
         return {}
-    return {
-        "type": by,
-        "parameters": {
-            "indicator": None,
-            **({} if by == missing else missing.get("parameters", {})),
-        },
-    }
+    given = {} if rule == missing else missing.get("parameters", {})
+    return {"type": rule, "parameters": {"indicator": None, **given}}
 
 
 def measured(spec: Mapping[str, Any]) -> list[str]:
-    """The inputs of an experience that are columns of its file: all but the indicator of their
-    gaps.
-    """
+    """The inputs of an experience that are columns of its file, without the indicator of gaps."""
     return [name for name in spec["inputs"] if name in spec["dataset"]["inputs"]]
 
 
 def grouped_by(spec: Mapping[str, Any]) -> str | None:
-    """The column or group of the split, else the first group of the dataset; None if there is
-    neither.
-    """
+    """The column or group of the split, else the dataset's first group; None without either."""
     return spec["split"]["parameters"].get("by") or next(iter(spec["dataset"]["groups"]), None)
 
 

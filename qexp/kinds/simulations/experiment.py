@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from qexp.kinds.images.spec import fixed_values, variable_of
 from qexp.kinds.kind import KindData
 from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
 from qexp.kinds.networks import in_batches
-from qexp.kinds.simulations.files import Shape, SimulationFiles
+from qexp.kinds.simulations.files import SimulationFiles
 from qexp.networks.network import Network
 from qexp.networks.training import Data, Prepare, Samples as SamplesOfBatch
 from qexp.simulation.dataset import GeneratedDataset, Part
@@ -51,25 +51,17 @@ ROUNDING = 1e-6
 NODES_OF_PRIOR = 2001
 
 UNLIKE_PRIOR = 1.95
-"""Kolmogorov and Smirnov's statistic times the root of the count; larger ones come by chance once
-in a thousand.
-"""
+"""Kolmogorov-Smirnov statistic times the root of the count; chance exceeds it in 0.1 %."""
 
 
 class StoredData(Data):
-    """Simulations in an order of each epoch's own, with noise of each epoch's own, some batches at
-    a time.
-    """
+    """Simulations in another order, with new noise, in each epoch; some batches at a time."""
 
     def __init__(
         self, dataset: StoredDataset, parts: Mapping[str, Rows], seeds: Seeds, device: torch.device
     ) -> None:
-        self._dataset, self._train, self._seeds, self._device = (
-            dataset,
-            parts["train"],
-            seeds,
-            device,
-        )
+        self._dataset, self._train = dataset, parts["train"]
+        self._seeds, self._device = seeds, device
         self.train_size = len(self._train)
         self._together = max(1, READ_TOGETHER // sum(map(math.prod, dataset.shapes().values())))
         """Samples that are read at a time."""
@@ -90,98 +82,54 @@ class StoredData(Data):
             if block not in read:
                 read.clear()
                 rows = slice(block * together * batch_size, (block + 1) * together * batch_size)
-                some = {name: of_all[rows] for name, of_all in values.items()}
+                parameters = {name: column[rows] for name, column in values.items()}
                 random = self._seeds.torch(self._device, "train", number, "noise", block)
-                samples = prepared(self._dataset.observe(some, random))
-                read[block] = {name: of_all.split(batch_size) for name, of_all in samples.items()}
-            return {name: of_all[place] for name, of_all in read[block].items()}
+                samples = prepared(self._dataset.observe(parameters, random))
+                read[block] = {name: each.split(batch_size) for name, each in samples.items()}
+            return {name: batches[place] for name, batches in read[block].items()}
 
         return batch
 
     def to_fit(self) -> SamplesOfBatch:
-        return self._dataset.sample(
-            self._train,
-            min(self.train_size, self._together),
-            self._seeds,
-            ("train", 0),
-            self._device,
-        )
+        count = min(self.train_size, self._together)
+        return self._dataset.sample(self._train, count, self._seeds, ("train", 0), self._device)
 
 
 class SimulatedData(GeneratedData):
     def dataset(
         self, document: Document, tables: Tables, workspace: Workspace | None
     ) -> StoredDataset:
-        """Without its files, a run's dataset has no samples, but all that estimating new
-        observations needs.
-        """
+        """Without its files, a run's dataset has no samples, but all that estimation needs."""
         quantities = tables["quantities"]
-        fixed = {name: value for name, (value, _) in fixed_values(document).items()}
         try:
             path = self.folder(document, workspace)
         except DatasetError as lack:
             if "shapes" not in document:
                 raise
-            shapes = {
-                name: (shape[0], shape[1], shape[2]) for name, shape in document["shapes"].items()
-            }
-            views, model = _views(document, shapes, workspace), _emulator(document, workspace)
-            return _stored(
-                document,
-                tables,
-                lack,
-                shapes,
-                views,
-                fixed,
-                of_dataset(document, quantities),
-                document,
-                model,
-            )
+            views = _views(document, document["shapes"], workspace)
+            model = _emulator(document, workspace)
+            known = of_dataset(document, quantities)
+            return _stored(document, tables, lack, views, known, document, model)
         files = SimulationFiles(document, quantities, path, data_folders(workspace))
         fingerprint, views = files.fingerprint, _views(document, files.shapes, workspace)
         if document.get("fingerprint", fingerprint) != fingerprint:
             why = f"{path} has changed since the run was prepared: its SHA-256 is now {fingerprint}"
             raise DatasetError([(("path",), why)])
-        simulations, given = files.read(views), document["distributions"]
-        quantiles = {
-            name: {"values": simulations.quantiles(name)}
-            for name in files.parameters
-            if name not in given
-        }
-        origin = {
-            "fingerprint": fingerprint,
-            "found": str(path.absolute()),
-            **({} if files.table is None else {"found_parameters": str(files.table.absolute())}),
-            "units": files.units,
-            **({"values": files.values} if files.values else {}),
-            "shapes": {name: list(shape) for name, shape in files.shapes.items()},
-            "pixels": {name: list(place[:2]) for name, place in files.places.items()},
-            "middles": {name: list(place[2:]) for name, place in files.places.items()},
-            "distributions": {
-                **given,
-                **{n: {"type": "quantiles", "parameters": of} for n, of in quantiles.items()},
-            },
-        }
-        if (model := _emulator(document, workspace)) and not isinstance(model, QexpError):
-            origin |= {
-                "found_emulator": str(model.directory.path.absolute()),
-                "emulator_weights": model.weights,
-            }
-            if lacking := [name for name in files.shapes if name not in model.images]:
-                raise DatasetError(
-                    [(("emulator",), f"{model.directory.name} does not make '{lacking[0]}'")]
-                )
-        dataset = _stored(
-            document,
-            tables,
-            simulations,
-            files.shapes,
-            views,
-            fixed,
-            files.quantities,
-            origin,
-            model,
-        )
+        simulations, distributions = files.read(views), dict(document["distributions"])
+        for name in files.parameters:
+            if name not in distributions:
+                quantiles = {"values": simulations.quantiles(name)}
+                distributions[name] = {"type": "quantiles", "parameters": quantiles}
+        origin = {"fingerprint": fingerprint, **files.origin, "distributions": distributions}
+        model = _emulator(document, workspace)
+        if model is not None and not isinstance(model, QexpError):
+            origin["found_emulator"] = str(model.directory.path.absolute())
+            origin["emulator_weights"] = model.weights
+            for name in files.shapes:
+                if name not in model.images:
+                    lack_of = f"{model.directory.name} does not make '{name}'"
+                    raise DatasetError([(("emulator",), lack_of)])
+        dataset = _stored(document, tables, simulations, views, files.quantities, origin, model)
         dataset.warnings += files.warnings
         return dataset
 
@@ -224,21 +172,13 @@ class SimulatedData(GeneratedData):
     ) -> Iterator[Finding]:
         assert isinstance(dataset, StoredDataset)
         sizes = self.sizes(document, dataset, tables, 0)
-        groups = len(np.unique(dataset.simulations.groups))
-        together = (
-            f", in {groups:,} groups or with as many different parameters"
-            if groups < sum(sizes)
-            else ""
-        )
-        for part, size in zip(("training", "validation", "test"), sizes, strict=True):
+        groups, counts = len(np.unique(dataset.simulations.groups)), _in_parts(sizes)
+        if groups < sum(sizes):
+            counts += f", in {groups:,} groups or with as many different parameters"
+        for part, size in zip(WAYS_OUT, sizes, strict=True):
             if not size:
-                yield (
-                    ("split",),
-                    (
-                        f"no simulation is left for the {part} part ({_in_parts(sizes)}{together});"
-                        f" {WAYS_OUT[part]}"
-                    ),
-                )
+                lack = f"no simulation is left for the {part} part ({counts})"
+                yield ("split",), f"{lack}; {WAYS_OUT[part]}"
         if network is not None:
             yield from in_batches(document, network, {sizes[0]})
         yield from in_transforms(document, dataset, tables)
@@ -264,7 +204,8 @@ class SimulatedData(GeneratedData):
     ) -> Mapping[str, Part]:
         if spec is not None:
             return dataset.parts(spec["split"], Seeds(seed))
-        return {part: of for part, of in dataset.parts([1.0, 0.0], Seeds(seed)).items() if len(of)}
+        parts = dataset.parts([1.0, 0.0], Seeds(seed))
+        return {part: rows for part, rows in parts.items() if len(rows)}
 
     def sizes(
         self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int
@@ -298,30 +239,27 @@ def _stored(
     document: Document,
     tables: Tables,
     simulations: Simulations | DatasetError,
-    shapes: Mapping[str, Shape],
     views: Mapping[str, View],
-    fixed: Mapping[str, float],
     quantities: Quantities,
     origin: Mapping[str, Any],
     model: Emulator | DatasetError | None,
 ) -> StoredDataset:
     """origin: what the files hold, or held when the run was prepared."""
-    pixels = {}
+    fixed = {name: value for name, (value, _) in fixed_values(document).items()}
+    shapes, pixels = origin["shapes"], {}
+    metres = quantity("x_res", quantities).si_factor
     for index, name in enumerate(shapes):
-        metres = quantity("x_res", quantities).si_factor
         width, height = (fixed.get(variable_of(side, index), math.nan) * metres for side in SIZED)
         sides, middle = (origin.get(key, {}).get(name) for key in ("pixels", "middles"))
         pixels[name] = *(sides or (width, height)), *(middle or (0.0, 0.0))
-    _, *size = next(iter(shapes.values()))
+    _, height, width = next(iter(shapes.values()))
+    entries, distributions = origin["distributions"], tables["distributions"]
     return StoredDataset(
         StoredImages(simulations, views, pixels, model),
-        (size[0], size[1]),
+        (height, width),
         fixed,
         document["varyings"],
-        {
-            name: built(tables["distributions"], origin["distributions"][name])
-            for name in document["varyings"]
-        },
+        {name: built(distributions, entries[name]) for name in document["varyings"]},
         noise_of(document, list(shapes), tables),
         quantities,
         origin={key: origin[key] for key in RECORDED if key in origin},
@@ -329,26 +267,22 @@ def _stored(
 
 
 def _emulator(document: Document, workspace: Workspace | None) -> Emulator | DatasetError | None:
-    """The run that makes images of other parameters. Raises DatasetError, or returns it for the
-    dataset of a run.
-    """
+    """The run that makes other images. Raises DatasetError, or returns it for a run's dataset."""
     if "emulator" not in document:
         return None
     from qexp.kinds.images.emulator import Emulator
 
+    name = document["emulator"]
     try:
         if workspace is None:
-            raise QexpError(f"the run '{document['emulator']}' is known in its workspace alone")
-        directory = run_named(document["emulator"], workspace)
+            raise QexpError(f"the run '{name}' is known in its workspace alone")
+        directory = run_named(name, workspace)
         directory.require_trust(
             "remove the run, and pull or import it again with `trust_code=True`"
         )
         emulator = Emulator(directory)
         if document.get("emulator_weights", emulator.weights) != emulator.weights:
-            raise QexpError(
-                f"the emulator '{document['emulator']}' has other weights than when the run was"
-                " prepared"
-            )
+            raise QexpError(f"'{name}' has other weights than when the run was prepared")
         return emulator
     except QexpError as error:
         lack = DatasetError([(("emulator",), f"the dataset's emulator: {error}")])
@@ -373,119 +307,81 @@ def _in_parts(sizes: tuple[int, ...]) -> str:
 
 
 def _views(
-    document: Document, shapes: Mapping[str, Shape], workspace: Workspace | None
+    document: Document, shapes: Mapping[str, Sequence[int]], workspace: Workspace | None
 ) -> dict[str, View]:
     """Observation → its view, of the size in the files. Raises DatasetError."""
     declared: list[Document] = document.get("views", [])
     if declared and len(declared) != len(shapes):
-        count = (
-            f"{len(declared)} views are described, but the files have {len(shapes)} observations"
-        )
-        raise DatasetError([(("views",), f"{count}: {', '.join(shapes)}")])
+        count = f"{len(declared)} views are described, but the files have {len(shapes)}"
+        raise DatasetError([(("views",), f"{count} observations: {', '.join(shapes)}")])
+    sized = []
     views = declared or [{} for _ in shapes]
-    for index, (view, shape) in enumerate(zip(views, shapes.values(), strict=True)):
-        if "size" in view and tuple(view["size"]) != shape[1:]:
-            raise DatasetError(
-                [
-                    (
-                        ("views", index, "size"),
-                        f"it is {shape[1]} x {shape[2]} in the files; leave it out",
-                    )
-                ]
-            )
-    sized = [
-        view if "points" in view else {**view, "size": list(shape[1:])}
-        for view, shape in zip(views, shapes.values(), strict=True)
-    ]
+    for index, (view, (_, *size)) in enumerate(zip(views, shapes.values(), strict=True)):
+        if view.get("size", size) != size:
+            way_out = f"it is {size[0]} x {size[1]} in the files; leave it out"
+            raise DatasetError([(("views", index, "size"), way_out)])
+        sized.append(view if "points" in view else {**view, "size": size})
     read = views_of({**document, "views": sized, "size": [1, 1]}, workspace)
     return dict(zip(shapes, read, strict=True))
 
 
 def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
     """Values that nothing reads, and axes of matrices that do not vary."""
-    count = len(dataset.images)
-    known = {NOISE, *(variable_of(key, view) for key in VIEW_KEYS for view in range(count))}
+    views = range(len(dataset.images))
+    known = {NOISE, *(variable_of(key, view) for key in VIEW_KEYS for view in views)}
     for name in document["fixed"]:
         if name not in known:
             about = "is a parameter that varies" if name in dataset.test else "is read by nothing"
             yield ("fixed", name), f"'{name}' {about}; fixed are the noise and the numbers of views"
     for name in document["distributions"]:
         if name not in dataset.test:
-            yield (
-                ("distributions", name),
-                f"'{name}' does not vary; {suggestion(name, dataset.test)}",
-            )
-    for index, (name, view) in enumerate((name, dataset.view(name)) for name in dataset.images):
+            similar = suggestion(name, dataset.test)
+            yield ("distributions", name), f"'{name}' does not vary; {similar}"
+    for index, name in enumerate(dataset.images):
+        points = dataset.view(name).points
         sides = [side.item() for side in dataset.generator.pixel_sizes(name, {})]
-        if (
-            dataset.noise.depends_on_pixels(name)
-            and view.points is None
-            and not all(map(math.isfinite, sides))
-        ):
-            key = variable_of("x_res", index)
-            yield (
-                ("noise_model",),
-                (
-                    f"depends on the size of pixels, which the files of '{name}' do not say; give"
-                    f" '{key}'"
-                ),
-            )
-        expected = None if view.points is None else len(view.points)
+        needed = points is None and dataset.noise.depends_on_pixels(name)
+        if needed and not all(map(math.isfinite, sides)):
+            lack = f"the size of pixels, which the files of '{name}' do not say"
+            yield ("noise_model",), f"depends on {lack}; give '{variable_of('x_res', index)}'"
         there = dataset.simulations.observations[name].shape[1]
-        if expected not in (None, there):
-            yield (
-                ("views", index, "points"),
-                f"there are {expected} points, but '{name}' has {there} values",
-            )
+        if points is not None and len(points) != there:
+            where = "views", index, "points"
+            yield where, f"there are {len(points)} points, but '{name}' has {there} values"
 
 
 def _in_priors(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
-    """Parameters beyond the limits of their quantity, or outside the distribution that is declared
-    for them.
-    """
+    """Parameters beyond the limits of their quantity, or outside of their declared distribution."""
     usable = dataset.simulations.usable
     for name, all_values in dataset.simulations.parameters.items():
         values, limits = all_values[usable], quantity(name, dataset.quantities)
         for end in (values.min(), values.max()):
-            if violation := limits.violation(float(end)):
+            violation = limits.violation(float(end))
+            if violation:
                 yield ("varyings", name), f"{violation}, but a simulation has {end:g}"
         low, high = dataset.distributions[name].support()
-        slack = (
-            ROUNDING * max(abs(low), abs(high))
-            if math.isfinite(low) and math.isfinite(high)
-            else 0.0
-        )
-        outside = (values < low - slack) | (values > high + slack)
-        if outside.any():
-            first = int(np.argmax(outside))
-            yield (
-                ("distributions", name),
-                (
-                    f"{int(outside.sum()):,} of {len(values):,} simulations lie beyond its ends,"
-                    f" {low:g} and {high:g}: simulation {usable[first]} has {values[first]:g};"
-                    " declare what they were drawn from, or leave it out"
-                ),
-            )
+        finite = math.isfinite(low) and math.isfinite(high)
+        slack = ROUNDING * max(abs(low), abs(high)) if finite else 0.0
+        outliers = np.flatnonzero((values < low - slack) | (values > high + slack))
+        if len(outliers):
+            share = f"{len(outliers):,} of {len(values):,} simulations lie beyond its ends"
+            first = f"simulation {usable[outliers[0]]} has {values[outliers[0]]:g}"
+            way_out = "declare what they were drawn from, or leave it out"
+            where = "distributions", name
+            yield where, f"{share}, {low:g} and {high:g}: {first}; {way_out}"
 
 
 def _unlike_priors(document: Document, dataset: StoredDataset) -> Iterator[str]:
-    """Warnings about parameters that do not look as if they were drawn from the distribution that
-    is declared.
-    """
-    shares = np.linspace(0, 1, NODES_OF_PRIOR)
-    for name in (
-        name for name in document["distributions"] if name in dataset.simulations.parameters
-    ):
-        values = np.sort(dataset.simulations.parameters[name][dataset.simulations.usable])
-        expected = np.interp(
-            values, dataset.distributions[name].quantile(shares[1:-1]), shares[1:-1]
-        )
-        ranks = np.arange(len(values) + 1) / len(values)
+    """Warnings about parameters that hardly were drawn from their declared distribution."""
+    shares, simulations = np.linspace(0, 1, NODES_OF_PRIOR)[1:-1], dataset.simulations
+    for name in document["distributions"]:
+        if name not in simulations.parameters:
+            continue
+        values = np.sort(simulations.parameters[name][simulations.usable])
+        expected = np.interp(values, dataset.distributions[name].quantile(shares), shares)
+        ranks, root = np.arange(len(values) + 1) / len(values), math.sqrt(len(values))
         distance = max(np.abs(expected - ranks[1:]).max(), np.abs(expected - ranks[:-1]).max())
-        if (
-            distance * math.sqrt(len(values))
-            > UNLIKE_PRIOR + math.sqrt(len(values)) / NODES_OF_PRIOR
-        ):
+        if distance * root > UNLIKE_PRIOR + root / NODES_OF_PRIOR:
             yield (
                 f"the simulations do not look drawn from the declared distribution of '{name}':"
                 f" their shares differ by up to {100 * distance:.0f} %; a posterior's prior is what"

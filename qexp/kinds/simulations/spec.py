@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from qexp.base.quantities import NOISE, Quantities
 from qexp.errors import suggestion
-from qexp.kinds.images.spec import DOCUMENTS as GENERATED, GeneratedSpecs
+from qexp.kinds.images.spec import DOCUMENTS as GENERATED, GeneratedSpecs, in_shares
 from qexp.spec.reading import Document, Finding
 
 
@@ -25,67 +25,40 @@ class SimulatedSpecs(GeneratedSpecs):
     def schemas(self) -> Document:
         """Keys that mean the same for generated images are written there."""
         schemas = super().schemas
-        of_generated = GENERATED.schemas["dataset"]["properties"]
-        shared = {key: of_generated[key] for key in schemas["of_generated"]}
-        dataset = {
-            **schemas["dataset"],
-            "properties": {**schemas["dataset"]["properties"], **shared},
-        }
-        return {**schemas, "dataset": dataset}
+        generated = GENERATED.schemas["dataset"]["properties"]
+        shared = {key: generated[key] for key in schemas["of_generated"]}
+        properties = {**schemas["dataset"]["properties"], **shared}
+        return {**schemas, "dataset": {**schemas["dataset"], "properties": properties}}
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         yield from super().in_dataset(dataset, quantities)
-        parameters = [name for name in dataset["varyings"] if name != NOISE]
+        varyings, observations = dataset["varyings"], dataset["observations"]
+        parameters = [name for name in varyings if name != NOISE]
         if not parameters:
-            yield (
-                ("varyings",),
-                "no parameter of the simulations varies, which a network could estimate; add one",
-            )
-        if NOISE in dataset["varyings"] and dataset["varyings"][NOISE]:
-            yield (
-                ("varyings", NOISE),
-                "the noise is drawn for each sample, so that none of it is held out; write []",
-            )
-        if NOISE in dataset["varyings"] and NOISE not in dataset["distributions"]:
-            yield (
-                ("varyings", NOISE),
-                "'noise' varies but has no distribution; add $.distributions.noise",
-            )
-        held_out = [name for name in parameters if dataset["varyings"][name]]
+            lack = "no parameter of the simulations varies, which a network could estimate; add one"
+            yield ("varyings",), lack
+        if varyings.get(NOISE):
+            drawn = "the noise is drawn for each sample, so that none of it is held out; write []"
+            yield ("varyings", NOISE), drawn
+        if NOISE in varyings and NOISE not in dataset["distributions"]:
+            lack = "'noise' varies but has no distribution; add $.distributions.noise"
+            yield ("varyings", NOISE), lack
+        held_out = [name for name in parameters if varyings[name]]
         if held_out and dataset["groups"] is not None:
-            yield (
-                ("groups",),
-                (
-                    f"'{held_out[0]}' has held-out intervals, which cut through groups; keep one of"
-                    " the two"
-                ),
-            )
+            cut = f"'{held_out[0]}' has held-out intervals, which cut through groups"
+            yield ("groups",), f"{cut}; keep one of the two"
         if dataset["files"] is not None and dataset["parameters"] is None:
-            yield (
-                ("files",),
-                "names a column of the table of parameters, which is missing; add 'parameters'",
-            )
-        for name in dataset.get("axes", {}).keys() - {*dataset["observations"]}:
-            yield (
-                ("axes", name),
-                f"no observation '{name}'; {suggestion(name, dataset['observations'])}",
-            )
-        for name in dataset["observations"]:
+            lack = "names a column of the table of parameters, which is missing; add 'parameters'"
+            yield ("files",), lack
+        for name in dataset.get("axes", {}).keys() - {*observations}:
+            yield ("axes", name), f"no observation '{name}'; {suggestion(name, observations)}"
+        for name in observations:
             if name in parameters:
-                yield (
-                    ("varyings", name),
-                    f"'{name}' is an observation, too; a variable is one or the other",
-                )
+                both = f"'{name}' is an observation, too; a variable is one or the other"
+                yield ("varyings", name), both
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        if sum(experience["split"]) > 1 + 1e-9:
-            yield (
-                ("split",),
-                (
-                    "the shares must add up to at most 1, but their sum is"
-                    f" {sum(experience['split']):g}"
-                ),
-            )
+        yield from in_shares(experience["split"])
 
     def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
         return iter(())  # what the shares leave is the test part

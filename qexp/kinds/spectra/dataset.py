@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,9 +68,8 @@ class SpectraDataset:
         self.patches = self.channels // self.patch_size
         self.mix = float(document["mix"])
         """Largest fraction of another spectrum that is mixed into one in training (mixup)."""
-        self.energy: tuple[float, float] | None = document["energy"] and tuple(
-            map(float, document["energy"])
-        )
+        energy = document["energy"]
+        self.energy: tuple[float, float] | None = energy and tuple(map(float, energy))
         """Of the first channel, and the step between channels, in keV; None if not known."""
         self._core, self._depth = document["core"], document["depth"]
         source = self._source(document)
@@ -79,109 +78,78 @@ class SpectraDataset:
         self.warnings: list[str] = list(facts.warnings)
         """Properties of the data that are allowed but may be mistakes."""
         self.without_spread: list[int] = facts.without_spread
-        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard
-        deviation.
-        """
-        if constant := [self._rows.names[row] for row in self.without_spread]:
-            of_all = f"{len(constant):,} of {len(self._rows):,} spectra"
-            self.warnings.append(
-                f"{of_all} have the same counts in all channels: {some(constant)}: {WAY_OUT}"
-            )
+        """Rows whose counts are all equal: they cannot be scaled by their standard deviation."""
         self.left_out = facts.left_out
         """Number of spectra without a target, which are not used."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
         self.rows = np.arange(len(self), dtype=np.int64)
         self.hashes: Texts = np.array(facts.hashes)
         """First digits of the SHA-256 of every spectrum, which identify it."""
-        self.measured = (
-            {}
-            if self.target is None
-            else {self.target: np.array(self._rows.targets, dtype=np.float64)}
-        )
+        targets = np.array(self._rows.targets, dtype=np.float64)
+        self.measured = {} if self.target is None else {self.target: targets}
         """The target, if there is one → its values, (row,)."""
-        for name, values in self.measured.items():
-            for code in codes(values):
-                where = some(self.names[values == code].tolist())
-                self.warnings.append(f"'{name}' of spectrum {where} is {code:g}, {LIKE_A_CODE}")
         self._units: dict[str, str] = document["units"]
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
-            raise DatasetError(
-                [
-                    (
-                        ("fingerprint",),
-                        f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}",
-                    )
-                ]
-            )
+            changed = f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}"
+            raise DatasetError([(("fingerprint",), changed)])
         findings = Findings()
         self.cores, self.depths = self._cores(source, findings), self._depths(source, findings)
         names = {*self.shapes(), "depth", *self._rows.columns}
         for name in sorted(self._units.keys() - names):
-            findings.add(
-                f"no variable or column '{name}'; {suggestion(name, names)}", where=("units", name)
-            )
+            lack = f"no variable or column '{name}'; {suggestion(name, names)}"
+            findings.add(lack, where=("units", name))
         findings.refuse()
-        trained, chosen = (
-            set(self.cores[self.part == part].tolist()) for part in (TRAIN, VALIDATION)
-        )
-        if shared := sorted(trained & chosen):
-            self.warnings.append(
-                f"{len(shared)} cores have spectra for training and for validation: {some(shared)};"
-                " neighbouring spectra are similar, so that the validation loss is too low to"
-                " choose an epoch by"
-            )
+        self.warnings += self._doubts()
+
+    def _doubts(self) -> Iterator[str]:
+        """Constant spectra, targets that are codes, and cores for training and validation."""
+        constant = self.names[self.without_spread].tolist()
+        if constant:
+            share = f"{len(constant):,} of {len(self):,} spectra"
+            yield f"{share} have the same counts in all channels: {some(constant)}: {WAY_OUT}"
+        for name, values in self.measured.items():
+            for code in codes(values):
+                where = some(self.names[values == code].tolist())
+                yield f"'{name}' of spectrum {where} is {code:g}, {LIKE_A_CODE}"
+        trained, chosen = (set(self.cores[self.part == part]) for part in (TRAIN, VALIDATION))
+        shared = sorted(map(str, trained & chosen))
+        if shared:
+            similar = "neighbouring spectra are similar, so that the validation loss is too low to"
+            both = f"{len(shared)} cores have spectra for training and for validation"
+            yield f"{both}: {some(shared)}; {similar} choose an epoch by"
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, rows: NDArray[np.int64]) -> Array:
-        """A copy of some spectra, (row, channels); mapped memory is given back, so that it does not
-        grow.
-        """
+        """A copy of some spectra, (row, channels), for which no mapped memory is kept."""
         spectra: Array = self._counts.values[rows]
         self._counts.note_read(len(rows) * max(MAPPED_AROUND, 4 * self.channels))
         return spectra
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch."""
-        return {
-            SPECTRUM: (self.channels,),
-            MASK: (self.patches,),
-            **dict.fromkeys(self.measured, (1,)),
-        }
+        shapes = {SPECTRUM: (self.channels,), MASK: (self.patches,)}
+        return {**shapes, **dict.fromkeys(self.measured, (1,))}
 
     @cached_property
     def units(self) -> dict[str, str]:
         """Units of the variables, the depth, and columns with a given unit."""
         depth = self._units.get(self._depth or "", unit_in(self._depth or ""))
-        return {
-            SPECTRUM: "counts",
-            MASK: "",
-            "depth": depth,
-            **dict.fromkeys(self.measured, ""),
-            **self._units,
-        }
+        units = {SPECTRUM: "counts", MASK: "", "depth": depth}
+        return {**units, **dict.fromkeys(self.measured, ""), **self._units}
 
     @cached_property
     def metadata(self) -> Mapping[str, Texts]:
         """All columns but core and depth, as texts, (row,)."""
-        return {
-            name: np.array(texts)
-            for name, texts in self._rows.columns.items()
-            if name not in (self._core, self._depth)
-        }
+        own = (self._core, self._depth)
+        columns = self._rows.columns.items()
+        return {name: np.array(texts) for name, texts in columns if name not in own}
 
     def column(self, name: str) -> Texts:
-        """Values that a split may group by: `core`, `part`, `name`, or a column of the files.
-        Raises SplitError.
-        """
-        columns = {
-            **self.metadata,
-            "core": self.cores,
-            self._core: self.cores,
-            "part": self.part,
-            "name": self.names,
-        }
+        """A column to group by: `core`, `part`, `name`, or one of the files. Raises SplitError."""
+        cores = {"core": self.cores, self._core: self.cores}
+        columns = {**self.metadata, **cores, "part": self.part, "name": self.names}
         if name not in columns:
             raise SplitError("by", f"spectra have no column '{name}'; {suggestion(name, columns)}")
         return columns[name]
@@ -189,51 +157,43 @@ class SpectraDataset:
     def _source(self, document: Document) -> SpectrumSource:
         """Keys that came later have no default, so that digests stay as they were."""
         lists, missing = document.get("lists", {}), document.get("missing", ERROR)
-        if self.path.is_dir():
-            return Folders(
-                self.path, self.target, self.channels, lists, missing, document.get("alone", False)
-            )
+        path, shared = self.path, (self.target, self.channels)
+        if path.is_dir():
+            return Folders(path, *shared, lists, missing, document.get("alone", False))
         if lists:
-            raise DatasetError(
-                [(("lists",), f"{self.path} is not a folder; a table lists its spectra itself")]
-            )
-        if self.path.suffix.lower() in FORMATS and self.path.is_file():
-            return SpectrumTable(
-                self.path, self.target, self.channels, document["columns"], missing
-            )
-        what = (
-            "is neither a folder nor"
-            if self.path.exists()
-            else "is not there; it must be a folder with train/ or"
-        )
-        raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
+            is_no_folder = f"{path} is not a folder; a table lists its spectra itself"
+            raise DatasetError([(("lists",), is_no_folder)])
+        if path.suffix.lower() in FORMATS and path.is_file():
+            return SpectrumTable(path, *shared, document["columns"], missing)
+        what = "is not there; it must be a folder with train/ or"
+        what = "is neither a folder nor" if path.exists() else what
+        raise DatasetError([(("path",), f"{path} {what} a table, {', '.join(FORMATS)}")])
 
     def _cores(self, source: SpectrumSource, findings: Findings) -> Texts:
-        if (texts := self._rows.columns.get(self._core)) is None:
-            near = suggestion(self._core, self._rows.columns)
-            findings.add(
-                f"{source.path}: {source.list_names} has no column '{self._core}'; {near}",
-                where=("core",),
-            )
+        texts, place = self._rows.columns.get(self._core), f"{source.path}: {source.list_names}"
+        if texts is None:
+            similar = suggestion(self._core, self._rows.columns)
+            findings.add(f"{place} has no column '{self._core}'; {similar}", where=("core",))
             return np.array([], dtype=np.str_)
-        for name, text in zip(self.names, texts, strict=True) if "" in texts else ():
+        for name, text in zip(self.names, texts, strict=True):
             if not text:
-                findings.add(
-                    f"{source.path}: {source.list_names} has no core for spectra", name, ("core",)
-                )
+                findings.add(f"{place} has no core for spectra", name, ("core",))
         return np.array(texts)
 
     def _depths(self, source: SpectrumSource, findings: Findings) -> NDArray[np.float64]:
         if self._depth is None:
             return np.full(len(self), np.nan)
-        if (texts := self._rows.columns.get(self._depth)) is None:
-            near = depth_like(self._rows.columns)
-            advice = f"did you mean {near}" if near else suggestion(self._depth, self._rows.columns)
-            says = (
-                f"{source.list_names} has no column '{self._depth}'; {advice}; \"depth\": null if"
-                " there is none"
+        texts = self._rows.columns.get(self._depth)
+        if texts is None:
+            similar = depth_like(self._rows.columns)
+            advice = (
+                f"did you mean {similar}"
+                if similar
+                else suggestion(self._depth, self._rows.columns)
             )
-            findings.add(f"{source.path}: {says}", where=("depth",))
+            lack = f"{source.list_names} has no column '{self._depth}'; {advice}"
+            way_out = '"depth": null if there is none'
+            findings.add(f"{source.path}: {lack}; {way_out}", where=("depth",))
             return np.array([])
         origin = f"{source.path}: column '{self._depth}' of {source.list_names}"
         return depths_of(texts, self._rows.names, origin, findings)
@@ -263,7 +223,8 @@ class _Facts:
         first: dict[tuple[str, str], str] = {}
         twice: dict[str, list[str]] = {}
         for name, part, counts in zip(self.rows.names, self.rows.parts, self.hashes, strict=True):
-            if (original := first.setdefault((part, counts), name)) is not name:
+            original = first.setdefault((part, counts), name)
+            if original is not name:
                 twice.setdefault(part, []).append(f"{name} (as {original})")
         self.warnings += [
             f"{len(names)} spectra of the {part} part are duplicates of earlier ones: {some(names)}"
@@ -271,26 +232,22 @@ class _Facts:
         ]
 
     def key(self) -> list[Any]:
-        """Key of the array: the same spectra in the same order are cached once, whatever their
-        metadata.
-        """
+        """Key of the array: spectra in one order are cached once, whatever their columns."""
         return ["spectra", VERSION, hashlib.sha256("".join(self.hashes).encode()).hexdigest()]
 
 
 def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
-    """The array of all spectra and the facts about them, read from the files only if anything
-    changed.
-    """
+    """The array of all spectra and the facts about them, read anew only if files changed."""
     key = ["facts of spectra", VERSION, *source.state()]
-    if document := array_cache.note(key):
+    document = array_cache.note(key)
+    if document:
         facts = _Facts(**{**document, "rows": SpectrumRows(**document["rows"])})
-        if array := array_cache.find(facts.key(), (len(facts.rows), channels)):
-            return array, facts
+        found = array_cache.find(facts.key(), (len(facts.rows), channels))
+        if found:
+            return found, facts
     facts = _Facts(*source.rows())
-    shape = (len(facts.rows), channels)
-    array = array_cache.cached_by_content(
-        shape, map(facts.see, source.counts(facts.rows)), facts.key
-    )
+    shape, blocks = (len(facts.rows), channels), map(facts.see, source.counts(facts.rows))
+    array = array_cache.cached_by_content(shape, blocks, facts.key)
     facts.end()
     array_cache.keep_note(key, {**vars(facts), "rows": vars(facts.rows)})
     return array, facts
@@ -326,17 +283,11 @@ class SpectrumSamples(Data):
         hidden: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.train_rows, self.test_rows = train, test
-        self._dataset, self._unlabelled, self._seeds, self._device = (
-            dataset,
-            unlabelled,
-            seeds,
-            device,
-        )
-        self._hidden = hidden
+        self._dataset, self._unlabelled, self._hidden = dataset, unlabelled, hidden
+        self._seeds, self._device = seeds, device
         self.train_size = len(train)
-        self.validation = self._samples(
-            validation, self._masks(len(validation), "validation", "masks")
-        )
+        masks = self._masks(len(validation), "validation", "masks")
+        self.validation = self._samples(validation, masks)
         self.test = self._samples(test, self._masks(len(test), "test", "masks"))
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
@@ -345,39 +296,36 @@ class SpectrumSamples(Data):
         The random numbers of the patches and of the mixing belong to the position in the epoch, so
         that any batch can be made without the others.
         """
-        random = self._seeds
-        order = self._placed(random.numpy("train", number, "order").permutation(self.train_rows))
+
+        def drawn(purpose: str) -> Rows | Tensor:
+            random = self._seeds.numpy("train", number, purpose)
+            return self._placed(random.permutation(self.train_rows))
+
+        order, mix = drawn("order"), self._dataset.mix
         masks = self._tensors({MASK: self._masks(self.train_size, "train", number, "masks")})[MASK]
-        if mix := self._dataset.mix:
+        if mix:
             # The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so
             # few cores give new samples in every epoch (mixup, Zhang et al. 2018, but with uniform
             # fractions).
-            others = self._placed(
-                random.numpy("train", number, "mixed with").permutation(self.train_rows)
-            )
-            shares = random.numpy("train", number, "mixed shares").random(
-                (self.train_size, 1), dtype=np.float32
-            )
-            shares_on_device = torch.from_numpy(shares * np.float32(mix)).to(self._device)
+            others = drawn("mixed with")
+            random = self._seeds.numpy("train", number, "mixed shares")
+            shares = random.random((self.train_size, 1), dtype=np.float32) * np.float32(mix)
+            shares_on_device = torch.from_numpy(shares).to(self._device)
 
         def batch(index: int) -> Samples:
             positions = slice(index * batch_size, (index + 1) * batch_size)
             samples = self._measured(order[positions])
             if mix:
                 second, share = self._measured(others[positions]), shares_on_device[positions]
-                samples = {
-                    name: torch.lerp(values, second[name], share)
-                    for name, values in samples.items()
-                }
+                for name, values in samples.items():
+                    samples[name] = torch.lerp(values, second[name], share)
             return prepared({**samples, MASK: masks[positions]})
 
         return batch
 
     @cached_property
     def _on_device(self) -> dict[str, Tensor] | None:
-        """All training spectra and their target on the device, in the order of the rows, if it has
-        room for them.
-        """
+        """Training spectra and targets on the device, in the order of rows, if it has room."""
         if 4 * self.train_size * self._dataset.channels > room_for_data(self._device):
             return None
         return self._measured(self.train_rows)
@@ -391,15 +339,12 @@ class SpectrumSamples(Data):
         return torch.from_numpy(places).to(self._device)
 
     def to_fit(self) -> Samples:
-        """Training samples to which transforms are fitted: targets of the labelled ones, spectra of
-        all.
-        """
+        """Samples to which transforms are fitted: targets of labelled ones, spectra of all."""
         spectra = self._some(np.union1d(self.train_rows, self._unlabelled))
         labelled = self._some(self.train_rows)
         masks = self._masks(len(labelled), "fit", "masks")
-        return self._tensors(
-            {SPECTRUM: self._dataset.read(spectra), MASK: masks, **self._target(labelled)}
-        )
+        values = {SPECTRUM: self._dataset.read(spectra), MASK: masks}
+        return self._tensors({**values, **self._target(labelled)})
 
     def _some(self, rows: Rows) -> Rows:
         if len(rows) <= MOST_TO_FIT:
@@ -407,9 +352,7 @@ class SpectrumSamples(Data):
         return np.sort(self._seeds.numpy("fit", "spectra").choice(rows, MOST_TO_FIT, replace=False))
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """The values of an output that are evaluated, (sample, channel) for the spectrum; None for
-        all.
-        """
+        """Which values of the spectrum are evaluated, (sample, channel); None for all."""
         if output != SPECTRUM or self._hidden is None:
             return None
         return self._hidden(samples[MASK])
@@ -427,19 +370,15 @@ class SpectrumSamples(Data):
         return {**self._measured(rows), **self._tensors({MASK: masks})}
 
     def _measured(self, rows: Rows | Tensor) -> dict[str, Tensor]:
-        """The spectrum, and the target if there is one; of rows, or of places among those on the
-        device.
-        """
+        """The spectrum, and the target if there is one, of rows or of places on the device."""
         if isinstance(rows, Tensor):
             return {name: values[rows] for name, values in (self._on_device or {}).items()}
         return self._tensors({SPECTRUM: self._dataset.read(rows), **self._target(rows)})
 
     def _target(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
         """The target, (sample, 1), if there is one."""
-        return {
-            name: values[rows, None].astype(np.float32)
-            for name, values in self._dataset.measured.items()
-        }
+        measured = self._dataset.measured.items()
+        return {name: values[rows, None].astype(np.float32) for name, values in measured}
 
     def _tensors(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self._device) for name, array in values.items()}

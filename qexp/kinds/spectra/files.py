@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -37,9 +38,7 @@ HASH_DIGITS = 24
 
 
 def counts_in(content: bytes, channels: int) -> Array:
-    """The counts of a spectrum, (channels,), from the content of its file. Raises ValueError if
-    they are not valid.
-    """
+    """The counts of a spectrum, (channels,), from its file. Raises ValueError if they are wrong."""
     if not content.strip():
         raise ValueError("it is empty")
     if not content.translate(None, WHOLE):
@@ -60,14 +59,16 @@ def counts_in(content: bytes, channels: int) -> Array:
             raise ValueError(f"'{text}' in channel {channel} is not a number") from None
     with np.errstate(over="ignore"):  # infinity is found below
         counts: Array = (numbers + 0.0).astype(np.float32)  # adding zero removes the sign of -0.0
-    if trouble := trouble_with(counts):
+    trouble = trouble_with(counts)
+    if trouble:
         raise ValueError(trouble)
     return counts
 
 
 def trouble_with(counts: Array) -> str | None:
     """Why numbers, (channels,), cannot be counts; None if they can."""
-    if not (finite := np.isfinite(counts)).all():
+    finite = np.isfinite(counts)
+    if not finite.all():
         return f"channel {np.argmin(finite)} is not a finite number"
     if (counts < 0).any():
         channel = int(np.argmax(counts < 0))
@@ -80,9 +81,8 @@ def hash_of(counts: Array) -> str:
 
     Negative zeros, which a table may contain, are replaced by zeros.
     """
-    return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[
-        :HASH_DIGITS
-    ]
+    content = (counts.astype("<f4") + np.float32(0)).tobytes()
+    return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
 
 
 def _require_length(length: int, channels: int) -> None:
@@ -123,9 +123,7 @@ class Findings:
         self._examples: dict[tuple[Where, str], list[str]] = {}
 
     def add(self, kind: str, example: str = "", where: Where = ("path",)) -> None:
-        """Add a problem of a kind; `example` is the spectrum or file, `where` the key of the
-        dataset.
-        """
+        """Add a problem of a kind, with a spectrum or file, and the key of the dataset."""
         self._examples.setdefault((where, kind), []).append(example)
 
     def refuse(self) -> None:
@@ -146,38 +144,34 @@ def without_target(
     targets  name of a spectrum → its target
     origin   where the targets come from, for messages
     """
-    without = [name for name, value in targets.items() if math.isnan(value)]
+    left_out = [name for name, value in targets.items() if math.isnan(value)]
     if missing == DROP:
-        return without
-    for name in without:
+        return left_out
+    for name in left_out:
         lack = f'{origin} lacks the numbers of spectra, which "missing": "drop" would leave out'
         findings.add(lack, name, ("target",))
     return []
 
 
 def remarks_on(
-    without: Sequence[str], count: int, target: str, path: Path, findings: Findings
+    left_out: Sequence[str], count: int, target: str, path: Path, findings: Findings
 ) -> list[str]:
     """Remarks on the spectra that are left out of so many; a finding if none is left."""
-    if without and len(without) == count:
+    if left_out and len(left_out) == count:
         findings.add(f"{path}: no spectrum has a number for '{target}'", where=("target",))
-    reason = f"they have no number for '{target}': {some(without)}"
-    return (
-        [f"{len(without):,} of {count:,} spectra are left out, because {reason}"] if without else []
-    )
+    if not left_out:
+        return []
+    reason = f"they have no number for '{target}': {some(left_out)}"
+    return [f"{len(left_out):,} of {count:,} spectra are left out, because {reason}"]
 
 
 def depth_like(columns: Iterable[str]) -> str:
-    """The columns that may hold a depth, by their names: `'mid_depth_mm' or 'section_depth_mm'`;
-    empty if none.
-    """
+    """Columns whose names may mean a depth: `'mid_depth_mm' or 'section_depth_mm'`; or empty."""
     return " or ".join(f"'{name}'" for name in columns if "depth" in name.lower())
 
 
 def unit_in(column: str) -> str:
-    """The unit of length that ends a column's name, as in `mid_depth_mm` or `depth (cm)`; empty
-    without one.
-    """
+    """The unit of length at the end of `mid_depth_mm` or `depth (cm)`; empty without one."""
     found = re.search(r"(?:_|\s*[(\[])(mm|cm|m|km)[)\]]?$", column)
     return found[1] if found else ""
 
@@ -191,11 +185,10 @@ def depths_of(
     origin  where the texts come from, for messages
     """
     numbers = [number(text) for text in texts]
-    for name, text, depth in zip(names, texts, numbers, strict=True) if None in numbers else ():
+    for name, text, depth in zip(names, texts, numbers, strict=True):
         if depth is None:
-            findings.add(
-                f"{origin} has cells that are not numbers", f"'{text[:20]}' of {name}", ("depth",)
-            )
+            kind = f"{origin} has cells that are not numbers"
+            findings.add(kind, f"'{text[:20]}' of {name}", ("depth",))
     return np.array(numbers, dtype=np.float64)
 
 
@@ -237,124 +230,94 @@ class Folders:
         """Path, size and time of change of every file: what changes when any of them changes."""
         digest = hashlib.sha256()
         for part in self._parts():
-            for folder in (
-                part / SPECTRA,
-                *([] if self._target is None else [self._targets(part)]),
-            ):
-                digest.update(
-                    os.fsencode("\n".join([str(folder.relative_to(self.path)), *_states(folder)]))
-                )
+            targets = [] if self._target is None else [self._targets(part)]
+            for folder in (part / SPECTRA, *targets):
+                lines = [str(folder.relative_to(self.path)), *_states(folder)]
+                digest.update(os.fsencode("\n".join(lines)))
             for name in (self._info(part).name, self._validation_info.name):
                 if (part / name).is_file():
-                    status = (part / name).stat()
-                    digest.update(
-                        f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}".encode()
-                    )
+                    digest.update(_state(name, (part / name).stat()).encode())
         alone = ["alone"] if self._alone else []
         keys = [self._target, self._channels, self._lists, self._missing, *alone]
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
-        """The spectra that are used, remarks on those that are left out, and their number. Raises
-        DatasetError.
-        """
-        findings, without = Findings(), list[str]()
-        names: list[str] = []
-        parts: list[str] = []
-        lines: list[dict[str, str]] = []
+        """The spectra that are used, remarks on others, and their number. Raises DatasetError."""
+        findings, left_out, rows = Findings(), list[str](), list[tuple[str, str, dict[str, str]]]()
         targets: list[float] = []
         for part in self._parts():
-            info = self._info(part)
-            cells_of = dict(read_info(info, findings))
-            validation = (
-                self._validation(findings) if part.name == TRAIN and not self._alone else {}
-            )
-            # In published folders info.csv does not name what val.csv does. Where both do, info.csv
-            # counts.
-            apart = {name: cells for name, cells in validation.items() if name not in cells_of}
-            there = files_in(part / SPECTRA)
-            compare(
-                part / SPECTRA,
-                there,
-                info,
-                cells_of,
-                findings,
-                None if part.name in self._lists else apart,
-            )
-            for name in sorted(apart.keys() - set(there)):
-                findings.add(
-                    f"{self._validation_info} names spectra that are not in {part / SPECTRA}", name
-                )
-            cells_of |= apart
-            if self._target is not None:
-                values = _read_targets(folder := self._targets(part), list(cells_of), findings)
-                without += without_target(values, self._missing, str(folder), findings)
-                cells_of = {
-                    name: cells for name, cells in cells_of.items() if not math.isnan(values[name])
-                }
-                targets += [values[name] for name in cells_of]
             tested = part.name == TEST or self._alone
+            validation = {} if tested else self._validation(findings)
+            cells_of = self._cells(part, validation, findings)
+            if self._target is not None:
+                folder = self._targets(part)
+                values = _read_targets(folder, list(cells_of), findings)
+                left_out += without_target(values, self._missing, str(folder), findings)
+                cells_of = {n: cells for n, cells in cells_of.items() if not math.isnan(values[n])}
+                targets += [values[name] for name in cells_of]
             for name, cells in cells_of.items():
-                names.append(name)
-                lines.append(cells)
                 trained = VALIDATION if name in validation else TRAIN
-                parts.append(TEST if tested else trained)
-        remarks = remarks_on(
-            without, len(names) + len(without), self._target or "", self.path, findings
-        )
+                rows.append((name, TEST if tested else trained, cells))
+        count = len(rows) + len(left_out)
+        remarks = remarks_on(left_out, count, self._target or "", self.path, findings)
         findings.refuse()
-        columns = {
-            name: [cells.get(name, "") for cells in lines]
-            for name in dict.fromkeys(chain.from_iterable(lines))
-        }
-        return (
-            SpectrumRows(names, parts, columns, None if self._target is None else targets),
-            remarks,
-            len(without),
-        )
+        columns = dict.fromkeys(chain.from_iterable(cells for *_, cells in rows))
+        table = {column: [cells.get(column, "") for *_, cells in rows] for column in columns}
+        names, parts = [name for name, *_ in rows], [part for _, part, _ in rows]
+        known = None if self._target is None else targets
+        return SpectrumRows(names, parts, table, known), remarks, len(left_out)
+
+    def _cells(
+        self, part: Path, validation: Mapping[str, dict[str, str]], findings: Findings
+    ) -> dict[str, dict[str, str]]:
+        """Spectrum of a part → its cells in the list of the part, or in that for validation.
+
+        In published folders info.csv does not name what val.csv does. Where both do, info.csv
+        counts.
+        """
+        info, folder = self._info(part), part / SPECTRA
+        cells_of, there = dict(read_info(info, findings)), files_in(folder)
+        apart = {name: cells for name, cells in validation.items() if name not in cells_of}
+        others = None if part.name in self._lists else apart
+        compare(folder, there, info, cells_of, findings, others)
+        for name in sorted(apart.keys() - set(there)):
+            kind = f"{self._validation_info} names spectra that are not in {folder}"
+            findings.add(kind, name)
+        return cells_of | apart
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
-        """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last
-        of them.
-        """
+        """Spectra in blocks, (row, channels). Raises DatasetError, after the last of them."""
         findings, train = Findings(), self.path / TRAIN / SPECTRA
         test = (self.path if self._alone else self.path / TEST) / SPECTRA
-        paths = [
-            (test if part == TEST else train) / name
-            for name, part in zip(rows.names, rows.parts, strict=True)
-        ]
+        pairs = zip(rows.names, rows.parts, strict=True)
+        paths = [(test if part == TEST else train) / name for name, part in pairs]
         for start in range(0, len(paths), BLOCK):
             yield counts_of(paths[start : start + BLOCK], self._channels, findings)
         findings.refuse()
 
     def _parts(self) -> list[Path]:
         """The folders of the parts. Raises DatasetError if one cannot be used."""
-        findings, train = Findings(), self.path / TRAIN
-        parts = [train, *([self.path / TEST] if (self.path / TEST).is_dir() else [])]
+        findings, train, test = Findings(), self.path / TRAIN, self.path / TEST
+        parts = [train, *([test] if test.is_dir() else [])]
         if self._alone:
             parts = [self.path]
         elif not train.is_dir():
             findings.add(f"{self.path} has no folder {TRAIN}/{self._where_train_is()}")
             findings.refuse()
+        needed = {SPECTRA: ("path", "the spectra, a file for each")}
+        if self._target is not None:
+            needed[TARGETS] = "target", "the number of every spectrum"
         for part in parts:
-            for name in (SPECTRA, *([] if self._target is None else [TARGETS])):
+            for name, (key, what) in needed.items():
                 if not (part / name).is_dir():
-                    where = ("target",) if name == TARGETS else ("path",)
-                    what = (
-                        "the number of every spectrum"
-                        if name == TARGETS
-                        else "the spectra, a file for each"
-                    )
-                    findings.add(f"{part} has no folder {name}/, which holds {what}", where=where)
-            if not self._info(part).is_file():
-                findings.add(
-                    f"{part} has no {self._info(part).name}, which lists the spectra and names"
-                    " their cores"
-                )
-        if self._lists.get(VALIDATION) and not self._validation_info.is_file():
-            findings.add(
-                f"{train} has no {self._validation_info.name}", where=("lists", VALIDATION)
-            )
+                    findings.add(f"{part} has no folder {name}/, which holds {what}", where=(key,))
+            info = self._info(part)
+            if not info.is_file():
+                what = "which lists the spectra and names their cores"
+                findings.add(f"{part} has no {info.name}, {what}")
+        info = self._validation_info
+        if self._lists.get(VALIDATION) and not info.is_file():
+            findings.add(f"{train} has no {info.name}", where=("lists", VALIDATION))
         findings.refuse()
         return parts
 
@@ -380,37 +343,32 @@ class Folders:
 
     def _where_train_is(self) -> str:
         if (self.path / SPECTRA).is_dir():
-            return (
-                "; it seems to be a part itself; use the folder that contains it,"
-                f" {self.path.absolute().parent}"
-            )
-        try:
-            below = sorted(entry.name for entry in self.path.iterdir() if (entry / TRAIN).is_dir())
-        except OSError:
-            below = []
-        return (
-            f"; below it, these have one: {some(below)}"
-            if below
-            else ", nor has any folder below it"
-        )
+            folder = self.path.absolute().parent
+            return f"; it seems to be a part itself; use the folder that contains it, {folder}"
+        lower = []
+        with suppress(OSError):
+            lower = sorted(entry.name for entry in self.path.iterdir() if (entry / TRAIN).is_dir())
+        have = f"; below it, these have one: {some(lower)}"
+        return have if lower else ", nor has any folder below it"
+
+
+def _state(name: str, status: os.stat_result) -> str:
+    """Name, size, time of change and inode of a file."""
+    return f"{name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}"
 
 
 def _states(folder: Path) -> list[str]:
     """Name, size, time of change and inode of every file, by name."""
     # relative to an open folder, so that its path is resolved once
     handle = os.open(folder, os.O_RDONLY)
+    states = []
     try:
         with os.scandir(handle) as entries:
-            states = []
             for entry in entries:
                 try:
-                    status = entry.stat()
+                    states.append(_state(entry.name, entry.stat()))
                 except FileNotFoundError:  # a link to nowhere
                     states.append(entry.name)
-                else:
-                    states.append(
-                        f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}"
-                    )
     finally:
         os.close(handle)
     return sorted(states)
@@ -423,9 +381,8 @@ def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array
         try:
             block[row] = counts_in(path.read_bytes(), channels)
         except OSError as error:
-            findings.add(
-                f"{path.parent} has files that cannot be read", f"{path.name} ({error.strerror})"
-            )
+            kind = f"{path.parent} has files that cannot be read"
+            findings.add(kind, f"{path.name} ({error.strerror})")
         except ValueError as error:
             kind = f"{path.parent} has files that are not spectra of {channels} counts"
             findings.add(kind, f"{path.name} ({error})")
@@ -433,9 +390,7 @@ def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array
 
 
 def read_info(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
-    """Name and other columns of every spectrum of info.csv, in its order; the first column is the
-    name of the file.
-    """
+    """Name, by the first column, and other columns of every spectrum of info.csv, in its order."""
     lines = _lines(info, findings)
     header = next(lines, (0, []))[1]
     for name, count in Counter(header[1:]).items():
@@ -444,9 +399,8 @@ def read_info(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, s
     names = set[str]()
     for line, cells in lines:
         if len(cells) != len(header):
-            findings.add(
-                f"{info} has lines without {len(header)} columns", f"line {line} ({len(cells)})"
-            )
+            kind = f"{info} has lines without {len(header)} columns"
+            findings.add(kind, f"line {line} ({len(cells)})")
             continue
         if cells[0] in names:
             findings.add(f"{info} names spectra twice", f"{cells[0]} (line {line})")
@@ -463,10 +417,8 @@ def _lines(path: Path, findings: Findings) -> Iterator[tuple[int, list[str]]]:
         for line, cells in read_records(path):
             yield line, [cell.strip() for cell in cells]
         if not line:
-            findings.add(
-                f"{path} is empty; its first line must name the columns, starting with that of the"
-                " file names"
-            )
+            must = "its first line must name the columns, starting with that of the file names"
+            findings.add(f"{path} is empty; {must}")
     except TableError as error:
         findings.add(str(error))
 
@@ -474,9 +426,8 @@ def _lines(path: Path, findings: Findings) -> Iterator[tuple[int, list[str]]]:
 def files_in(folder: Path) -> list[str]:
     """Sorted names of the files of a folder, without hidden ones."""
     with os.scandir(folder) as entries:
-        return sorted(
-            entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")
-        )
+        files = [entry.name for entry in entries if entry.is_file()]
+    return sorted(name for name in files if not name.startswith("."))
 
 
 def compare(
@@ -485,11 +436,11 @@ def compare(
     info: Path,
     names: Collection[str],
     findings: Findings,
-    besides: Collection[str] | None = (),
+    others: Collection[str] | None = (),
 ) -> None:
     """Find spectra that a list names and the folder lacks, and files that it does not name.
 
-    besides  files that another list names; None if the folder may hold files that are not used
+    others  files that another list names; None if the folder may hold files that are not used
     """
     if not there:
         findings.add(f"{folder} holds no file")
@@ -501,35 +452,28 @@ def compare(
         if name not in files:
             findings.add(f"{info} names spectra that are not in {folder}{example}", name)
     for name in there:
-        if besides is not None and name not in names and name not in besides:
+        if others is not None and name not in names and name not in others:
             findings.add(f"{folder} holds spectra that {info} does not name", name)
 
 
 def _read_targets(folder: Path, names: Sequence[str], findings: Findings) -> dict[str, float]:
     """Spectrum → its target; NaN if there is none."""
     there, targets = set(files_in(folder)), dict.fromkeys(names, math.nan)
+    kind = f"{folder} has files that are not one finite number"
     for name in (name for name in names if name in there):
         try:
-            text = (
-                (folder / name)
-                .read_bytes()
-                .removeprefix(BYTE_ORDER_MARK)
-                .decode(errors="replace")
-                .strip()
-            )
+            content = (folder / name).read_bytes().removeprefix(BYTE_ORDER_MARK)
+            text = content.decode(errors="replace").strip()
         except OSError as error:
             text = error.strerror or str(error)
-        targets[name] = _finite_number(
-            text, f"{folder} has files that are not one finite number", name, findings
-        )
+        targets[name] = _finite_number(text, kind, name, findings)
     return targets
 
 
 def _finite_number(text: str, kind: str, name: str, findings: Findings) -> float:
-    """A target, NaN where there is none; else a finding of this kind, with the text and the name it
-    belongs to.
-    """
-    if (value := number(text)) is None or math.isinf(value):
+    """A target, NaN where there is none; else a finding of this kind, with name and text."""
+    value = number(text)
+    if value is None or math.isinf(value):
         findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
         return math.inf
     return value
@@ -562,72 +506,59 @@ class CountTable:
         self._width = self._table.vector(columns)
         self._numbered = self._columns_by_number()
         if self._width is None and not self._numbered:
-            self._table = open_table(
-                path, unnamed=[f"{columns}{channel}" for channel in range(channels)]
-            )
+            unnamed = [f"{columns}{channel}" for channel in range(channels)]
+            self._table = open_table(path, unnamed=unnamed)
             self._numbered = self._columns_by_number()
-        self.counts = (
-            [columns]
-            if self._width
-            else [self._numbered[number] for number in sorted(self._numbered)]
-        )
-        self.others: list[str] = (
-            self._table.others(self.counts) if self.counts else self._table.names
-        )
+        ordered = [self._numbered[number] for number in sorted(self._numbered)]
+        self.counts = [columns] if self._width else ordered
+        every = self._table.names
+        self.others: list[str] = self._table.others(self.counts) if self.counts else every
+
+    @property
+    def name_column(self) -> str | None:
+        """The column with the names of spectra; None if they are numbered from 1."""
+        return next((column for column in NAMES if column in self.others), None)
 
     def require_channels(self, findings: Findings) -> None:
         """Add a finding if the rows do not have the right number of counts."""
+        wanted, prefix = range(self._channels), self._columns
         if self._width is not None:
             if self._width != self._channels:
-                what = f"'{self._columns}' has {self._width} counts in a row, not {self._channels}"
+                what = f"'{prefix}' has {self._width} counts in a row, not {self._channels}"
                 findings.add(f"{self.path}: {what}", where=("channels",))
-        elif sorted(self._numbered) != list(range(self._channels)):
-            first = next(
-                (number for number in range(self._channels) if number not in self._numbered), None
-            )
-            lacking = (
-                "" if first is None else f"; the first that is missing is {self._columns}{first}"
-            )
-            what = (
-                f"{len(self.counts)} columns {self._columns}0, {self._columns}1, … of counts, not"
-                f" {self._channels}"
-            )
-            findings.add(
-                f"{self.path} has {what}{lacking}",
-                where=("channels",) if self.counts else ("columns",),
-            )
+        elif sorted(self._numbered) != list(wanted):
+            first = next((number for number in wanted if number not in self._numbered), None)
+            lacking = "" if first is None else f"; the first that is missing is {prefix}{first}"
+            what = f"{len(self.counts)} columns {prefix}0, {prefix}1, … of counts"
+            where = ("channels",) if self.counts else ("columns",)
+            findings.add(f"{self.path} has {what}, not {self._channels}{lacking}", where=where)
 
     def texts(self) -> dict[str, list[str]]:
         """All columns except the counts."""
-        return {
-            name: column.tolist() for name, column in self._table.read([], self.others)[1].items()
-        }
+        columns = self._table.read([], self.others)[1]
+        return {name: column.tolist() for name, column in columns.items()}
 
     def types(self, names: Iterable[str]) -> pa.Schema:
-        """Some of the other columns, with the types in which they are kept, and units that the file
-        has.
-        """
+        """Some of the other columns, with the types and units that they have in the file."""
         import pyarrow as pa
 
-        units = self._table.units
-        return pa.schema(
-            field.with_metadata({"unit": units[field.name]}) if units.get(field.name) else field
-            for field in self._table.types(list(names))
-        )
+        fields = []
+        for field in self._table.types(list(names)):
+            unit = self._table.units.get(field.name)
+            fields.append(field.with_metadata({"unit": unit}) if unit else field)
+        return pa.schema(fields)
 
     def chunks(self, columns: pa.Schema | None = None, size: int = CHUNK) -> Iterator[Chunk]:
         """The counts as features, and some other columns."""
         import pyarrow as pa
 
-        return Rows(
-            self._table, self.counts, pa.schema([]) if columns is None else columns, pa.float32()
-        ).chunks(size)
+        others = pa.schema([]) if columns is None else columns
+        return Rows(self._table, self.counts, others, pa.float32()).chunks(size)
 
     def _columns_by_number(self) -> dict[int, str]:
         numbered = re.compile(re.escape(self._columns) + r"(\d+)")
-        return {
-            int(match[1]): name for name in self._table.names if (match := numbered.fullmatch(name))
-        }
+        matches = filter(None, map(numbered.fullmatch, self._table.names))
+        return {int(match[1]): match[0] for match in matches}
 
 
 class SpectrumTable:
@@ -641,13 +572,8 @@ class SpectrumTable:
     def __init__(
         self, path: Path, target: str | None, channels: int, columns: str, missing: str
     ) -> None:
-        self.path, self.list_names = path, path.name
-        self._target, self._channels, self._columns, self._missing = (
-            target,
-            channels,
-            columns,
-            missing,
-        )
+        self.path, self.list_names, self._target = path, path.name, target
+        self._channels, self._columns, self._missing = channels, columns, missing
 
     def state(self) -> list[Any]:
         return [content_hash(self.path), self._target, self._channels, self._columns, self._missing]
@@ -658,47 +584,35 @@ class SpectrumTable:
             table = CountTable(self.path, self._channels, self._columns)
             table.require_channels(findings)
             if self._target is not None and self._target not in table.others:
-                near = suggestion(self._target, table.others)
-                findings.add(
-                    f"{self.path} has no column '{self._target}'; {near}", where=("target",)
-                )
+                lack = f"no column '{self._target}'; {suggestion(self._target, table.others)}"
+                findings.add(f"{self.path} has {lack}", where=("target",))
             findings.refuse()
             columns = table.texts()
-            size = (
-                len(next(iter(columns.values())))
-                if columns
-                else sum(len(chunk.features) for chunk in table.chunks())
-            )
-        name_column = next((name for name in NAMES if name in columns), None)
-        names = columns.pop(name_column) if name_column else [str(row + 1) for row in range(size)]
+            size = sum(len(chunk.features) for chunk in table.chunks()) if not columns else 0
+        size = len(next(iter(columns.values()))) if columns else size
+        shown = [str(row + 1) for row in range(size)]
+        names = columns.pop(table.name_column) if table.name_column else shown
         parts = columns.pop(PART, [TRAIN] * size)
-        for row, part in enumerate(parts):
+        kind = f"{self.path}, column '{PART}', has values other than {', '.join(PARTS)}"
+        for label, part in zip(shown, parts, strict=True):
             if part not in PARTS:
-                kind = f"{self.path}, column '{PART}', has values other than {', '.join(PARTS)}"
-                findings.add(kind, f"'{part}' of spectrum {row + 1}")
+                findings.add(kind, f"'{part}' of spectrum {label}")
         if self._target is None:
             findings.refuse()
             return SpectrumRows(names, parts, columns, None), [], 0
-        origin, texts = f"{self.path}, column '{self._target}',", columns.pop(self._target)
+        origin, targets = f"{self.path}, column '{self._target}',", dict[str, float]()
         kind = f"{origin} has cells that are not finite numbers"
-        shown = [f"spectrum {row + 1}" for row in range(size)]
-        targets = [
-            _finite_number(text, kind, name, findings)
-            for name, text in zip(shown, texts, strict=True)
-        ]
-        without = without_target(
-            dict(zip(shown, targets, strict=True)), self._missing, origin, findings
-        )
-        remarks = remarks_on(without, size, self._target, self.path, findings)
+        for label, text in zip(shown, columns.pop(self._target), strict=True):
+            name = f"spectrum {label}"
+            targets[name] = _finite_number(text, kind, name, findings)
+        left_out = without_target(targets, self._missing, origin, findings)
+        remarks = remarks_on(left_out, size, self._target, self.path, findings)
         findings.refuse()
-        used = np.flatnonzero(~np.isnan(targets)).tolist()
+        values = np.array(list(targets.values()))
+        used = np.flatnonzero(~np.isnan(values)).tolist()
         names, parts = ([texts[row] for row in used] for texts in (names, parts))
         columns = {name: [cells[row] for row in used] for name, cells in columns.items()}
-        return (
-            SpectrumRows(names, parts, columns, [targets[row] for row in used]),
-            remarks,
-            len(without),
-        )
+        return SpectrumRows(names, parts, columns, values[used].tolist()), remarks, len(left_out)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         import pyarrow as pa

@@ -1,6 +1,4 @@
-"""Prediction from spectra that need not fit into memory: a folder with one file each, or a
-table.
-"""
+"""Prediction from spectra that need not fit into memory: a folder of files, or a table."""
 
 from __future__ import annotations
 
@@ -43,7 +41,6 @@ from qexp.kinds.prediction import (
 from qexp.kinds.spectra.figures import Estimates, down_core
 from qexp.kinds.spectra.files import (
     INFO,
-    NAMES,
     SPECTRA,
     TEST,
     TRAIN,
@@ -103,9 +100,7 @@ class SpectrumPiece:
 
 
 TYPES = ("int64", "float64", "string")
-"""Types of columns that are read as texts: each holds all values of those before it; without
-values, the last.
-"""
+"""Types of columns that are read as texts: each holds all values of those before it."""
 
 
 def type_of(text: str) -> int:
@@ -116,9 +111,11 @@ def type_of(text: str) -> int:
     """
     if text in MISSING:
         return -1
-    if number(text) is not None and not text.removeprefix("-").isdecimal():
+    if number(text) is None:
+        return TYPES.index("string")
+    if not text.removeprefix("-").isdecimal():
         return TYPES.index("float64")
-    is_whole = number(text) is not None and str(int(text)) == text and abs(int(text)) < 2**63
+    is_whole = str(int(text)) == text and abs(int(text)) < 2**63
     return TYPES.index("int64" if is_whole else "string")
 
 
@@ -129,15 +126,12 @@ def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         return pa.array([text or None for text in texts], kind)
     convert: Callable[[str], float | None] = int if pa.types.is_integer(kind) else number
-    return pa.array(
-        [None if text in MISSING else convert(text) for text in texts], kind, from_pandas=True
-    )
+    values = [None if text in MISSING else convert(text) for text in texts]
+    return pa.array(values, kind, from_pandas=True)
 
 
 class FolderOfSpectra:
-    """A folder with a file per spectrum in `spe/`, in `train/spe/` and `test/spe/`, or in the
-    folder itself.
-    """
+    """A folder with a file per spectrum: in it, `spe/`, or `train/spe/` and `test/spe/`."""
 
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:
         import pyarrow as pa
@@ -147,9 +141,7 @@ class FolderOfSpectra:
         self.with_parts = bool(parts)
         """Whether the spectra are divided into `train/` and `test/`."""
         self.folders, self.warnings = list[Path](), list[str]()
-        """The folders of files with one spectrum each; and what a user may have meant otherwise:
-        depths under another name.
-        """
+        """The folders of files, and what a user may have meant otherwise: names of depths."""
         self._spectra: list[tuple[str, Path, Mapping[str, str]]] = []
         """Part, file and columns of each."""
         self.identity: Any = []
@@ -157,15 +149,14 @@ class FolderOfSpectra:
         findings, count = Findings(), 0
         for part in parts or [""]:
             lists, columns_of = self._listed(path / part, findings)
-            inside = path / part / SPECTRA
-            folder = inside if inside.is_dir() else path / part
+            subfolder = path / part / SPECTRA
+            folder = subfolder if subfolder.is_dir() else path / part
             names = [name for name in files_in(folder) if name not in BESIDE]
             if lists:
                 compare(folder, names, lists[0], columns_of, findings)
             count += len(names)
-            self._spectra += [
-                (part, folder / name, columns_of.get(name, {})) for name in columns_of or names
-            ]
+            for name in columns_of or names:
+                self._spectra.append((part, folder / name, columns_of.get(name, {})))
             self.folders.append(folder)
             self.identity.append([part, *_listing(folder), *map(identity, lists)])
         if not count:
@@ -173,46 +164,41 @@ class FolderOfSpectra:
         findings.refuse()
         types = dict[str, int]()
         for *_, columns in self._spectra:
-            types |= {
-                column: max(types.get(column, -1), type_of(text))
-                for column, text in columns.items()
-            }
-        self.kept = pa.schema(
-            [(name, getattr(pa, TYPES[index])()) for name, index in types.items()]
-        )
-        """All columns that describe the spectra except for their names, core and depth included,
-        with units.
-        """
+            for column, text in columns.items():
+                types[column] = max(types.get(column, -1), type_of(text))
+        fields = [(name, getattr(pa, TYPES[index])()) for name, index in types.items()]
+        self.kept = pa.schema(fields)
+        """All columns that describe the spectra but their names, with units."""
 
     def _listed(
         self, folder: Path, findings: Findings
     ) -> tuple[list[Path], dict[str, dict[str, str]]]:
-        """The lists in a folder: info.csv if it is there, and val.csv if it names other spectra;
-        and of each spectrum that they name its columns.
+        """The lists in a folder, and of each spectrum that they name its columns.
+
+        They are info.csv if it is there, and val.csv if it names other spectra.
         """
         info, validation = folder / INFO, folder / VALIDATION_INFO
         if not info.is_file():
             return [], {}
         lists, columns_of = [info], dict(read_info(info, findings))
-        if (
-            validation.is_file()
-            and not dict(read_info(validation, Findings())).keys() <= columns_of.keys()
-        ):
-            lists.append(validation)
-            for name, columns in read_info(validation, findings):
-                columns_of.setdefault(name, columns)
+        if validation.is_file():
+            names = dict(read_info(validation, Findings())).keys()
+            if not names <= columns_of.keys():
+                lists.append(validation)
+                for name, columns in read_info(validation, findings):
+                    columns_of.setdefault(name, columns)
         if columns_of:
             first = next(iter(columns_of.values()))
             self.warnings += without_depths(self.layout, first, info)
             if self.layout.core not in first:
-                near = suggestion(self.layout.core, first)
-                findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
+                similar = suggestion(self.layout.core, first)
+                findings.add(
+                    f"{info} has no column '{self.layout.core}'; {similar}", where=("core",)
+                )
         return lists, columns_of
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
-        """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for
-        invalid spectra.
-        """
+        """All spectra in order, `size` at a time. Raises QexpError for invalid spectra."""
         import pyarrow as pa
 
         layout, where = self.layout, f"{self.path}: column '{self.layout.depth}' of {INFO}"
@@ -221,15 +207,14 @@ class FolderOfSpectra:
             parts, paths, columns = zip(*self._spectra[start : start + size], strict=True)
             names = [path.name for path in paths]
             texts = {name: [row.get(name, "") for row in columns] for name in self.kept.names}
+            kept = [column_of(texts[column.name], column.type) for column in self.kept]
             unknown = [""] * len(names)
             piece = SpectrumPiece(
                 names,
                 texts.get(layout.core, unknown),
                 depths_of(texts.get(layout.depth or "", unknown), names, where, findings),
                 list(parts),
-                pa.table(
-                    [column_of(texts[column.name], column.type) for column in self.kept], self.kept
-                ),
+                pa.table(kept, self.kept),
                 counts_of(paths, layout.channels, findings),
                 (start + len(names)) / len(self._spectra),
             )
@@ -252,60 +237,44 @@ class TableOfSpectra:
         self._table.require_channels(findings)
         findings.refuse()
         self.warnings = without_depths(layout, self._table.others, path)
-        self._names = next((column for column in NAMES if column in self._table.others), None)
-        others = self._table.types(column for column in self._table.others if column != self._names)
-        # Cores are read as they are written: "7.50" stays that.
-        self.kept = pa.schema(
-            column.with_type(pa.string()) if column.name == layout.core else column
-            for column in others
-        )
+        self._names = self._table.name_column
+        fields = []
+        for field in self._table.types(name for name in self._table.others if name != self._names):
+            # Cores are read as they are written: "7.50" stays that.
+            fields.append(field.with_type(pa.string()) if field.name == layout.core else field)
+        self.kept = pa.schema(fields)
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         import pyarrow as pa
 
         name, core, depth = self._names, self.layout.core, self.layout.depth
-        wanted = [
-            column
-            for column in (name, core, depth)
-            if column is not None and column in self._table.others
-        ]
+        where, there = f"{self.path}: column '{depth}'", {*self._table.others}
+        wanted = [column for column in (name, core, depth) if column in there]
         others = pa.schema([*([(name, pa.string())] if name else []), *self.kept])
         first = 0
         for chunk in in_equal_chunks(self._table.chunks(others, size), size):
             findings, count = Findings(), len(chunk.features)
             add_troubles(chunk.features, self.path, first, findings)
-            texts = {
-                column: [
-                    "" if value is None else str(value).strip()
-                    for value in chunk.kept[column].to_pylist()
-                ]
-                for column in wanted
-            }
-            names = texts[name] if name else [str(first + row + 1) for row in range(count)]
-            depths = depths_of(
-                texts.get(depth or "", [""] * count),
-                names,
-                f"{self.path}: column '{depth}'",
-                findings,
-            )
+            texts, unknown = dict[str | None, list[str]](), [""] * count
+            for column in wanted:
+                cells = chunk.kept[column].to_pylist()
+                texts[column] = ["" if value is None else str(value).strip() for value in cells]
+            numbers = [str(first + row + 1) for row in range(count)]
+            names = texts.get(name, numbers)
+            depths = depths_of(texts.get(depth, unknown), names, where, findings)
             findings.refuse()
-            beside = chunk.kept.select(self.kept.names)
-            cores, no_parts = texts.get(core, [""] * count), [""] * count
-            yield SpectrumPiece(names, cores, depths, no_parts, beside, chunk.features, chunk.done)
+            kept, cores = chunk.kept.select(self.kept.names), texts.get(core, unknown)
+            yield SpectrumPiece(names, cores, depths, unknown, kept, chunk.features, chunk.done)
             first += count
 
 
 def without_depths(layout: SpectrumLayout, columns: Collection[str], path: Path) -> list[str]:
-    """A warning if a list has no column of the run's name for depths, but others that look like
-    one.
-    """
-    near = depth_like(columns)
-    if layout.depth is None or layout.depth in columns or not near:
+    """A warning if a list has no column of the run's name for depths, but others like one."""
+    similar = depth_like(columns)
+    if layout.depth is None or layout.depth in columns or not similar:
         return []
-    return [
-        f"{path} has no column '{layout.depth}', which holds the depth in the run's dataset: depths"
-        f" are left empty; rename {near} if it is that depth"
-    ]
+    lack = f"{path} has no column '{layout.depth}', which holds the depth in the run's dataset"
+    return [f"{lack}: depths are left empty; rename {similar} if it is that depth"]
 
 
 def _listing(folder: Path) -> list[Any]:
@@ -330,9 +299,7 @@ DRAWN_POINTS = 10_000
 
 
 class Thinned:
-    """At most DRAWN_POINTS spectra, evenly spaced: all at first, then every second, every fourth,
-    and so on.
-    """
+    """At most DRAWN_POINTS spectra, evenly spaced: all at first, then every second, fourth, ..."""
 
     def __init__(self) -> None:
         self._every, self._seen = 1, 0
@@ -356,9 +323,7 @@ class Thinned:
 
 
 BATCH = 64
-"""Number of spectra per batch; fixed, because rounding depends on the batch and must not depend on
---chunk.
-"""
+"""Spectra per batch; fixed, as rounding depends on it, but must not depend on --chunk."""
 CHUNK = 512
 """Number of spectra that are read and written at a time."""
 NAME, PART, CORE, DEPTH = "name", "part", "core", "depth"
@@ -499,9 +464,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             yield EstimatedPiece(len(piece.names), columns, by_output, piece.done)
 
     def _estimated(self, piece: SpectrumPiece, add_draws: AddDraws) -> NDArray[np.float32]:
-        """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no
-        information.
-        """
+        """Like `SpectrumModel.estimate`; NaN for spectra whose counts are all equal."""
         model, blocks = self.model, []
         for start in range(0, len(piece.names), BATCH):
             batch = slice(start, start + BATCH)

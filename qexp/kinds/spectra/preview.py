@@ -87,25 +87,23 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
     def _words(self, samples: xarray.Dataset, index: int) -> str:
         words = [str(samples["core"].values[index])]
         for name in (DEPTH, *self.dataset.measured):
-            if np.isfinite(value := float(samples[name].values[index])):
+            value = float(samples[name].values[index])
+            if np.isfinite(value):
                 words.append(value_in_words(in_words(name), value, samples[name].attrs["units"]))
         return ", ".join(words)
 
     def _by_core(self, title: str) -> Pictures:
-        """The target by core over all parts; without a target the total of counts, of some
-        spectra.
-        """
+        """The target by core over all parts; without one the total counts of some spectra."""
         data = self.dataset
         rows = np.concatenate(list(self.parts.values()))
-        parts = np.repeat(list(self.parts), [len(of_part) for of_part in self.parts.values()])
+        parts = np.repeat(list(self.parts), list(map(len, self.parts.values())))
         if data.measured:
             ((name, measured),) = data.measured.items()
             unit, values = data.units[name], measured[rows]
         else:
             chosen = spread_evenly(len(rows), SPECTRA)
             rows, parts = rows[chosen], parts[chosen]
-            name = TOTAL
-            unit = data.units[SPECTRUM]
+            name, unit = TOTAL, data.units[SPECTRUM]
             values = data.read(rows).sum(axis=1, dtype=np.float64)
         heading, cores = self.over_all(title, "all parts"), data.cores[rows].tolist()
         figure = values_by_group(
