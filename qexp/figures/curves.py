@@ -11,7 +11,7 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import in_symbols, in_words, typeset, with_unit
 from qexp.figures import canvas
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import MAIN_METRIC
+from qexp.metrics.meaning import MAIN_METRICS, main_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,14 +21,14 @@ Lines = Sequence[Mapping[str, Any]]
 """Of a run's `metrics.jsonl`, one per epoch."""
 
 
-def outputs_of(line: Mapping[str, Any]) -> list[str]:
-    """Those with errors that are drawn, which programs of others need not have."""
-    of_outputs = {
-        name: of_one
-        for name, of_one in line["validation"].items()
-        if name not in ("loss", "losses")
-    }
-    return [name for name, metrics in of_outputs.items() if MAIN_METRIC in metrics]
+def outputs_of(line: Mapping[str, Any]) -> dict[str, str]:
+    """Output → its main metric, which is drawn, and which programs of others need not have."""
+    mains = {}
+    for name, metrics in line["validation"].items():
+        main = None if name in ("loss", "losses") else main_metric(metrics)
+        if main in MAIN_METRICS:
+            mains[name] = main
+    return mains
 
 
 def positions(lines: Lines) -> list[float]:
@@ -73,11 +73,9 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     units  output → its unit
     note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
-    outputs = list(
-        dict.fromkeys(
-            name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)
-        )
-    )
+    outputs: dict[str, str] = {}
+    for lines in runs.values():
+        outputs |= outputs_of(lines[0]) if lines else {}
     figure, (losses, *errors) = canvas.panels(
         1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35, shared=True
     )
@@ -85,12 +83,11 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
         colour, prefix = canvas.COLOURS[number % len(canvas.COLOURS)], f"{name}, " * (len(runs) > 1)
         _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
         _draw_curve(losses, lines, ("validation", "loss"), colour, f"{prefix}validation")
-        for axis, output in zip(errors, outputs, strict=True):
-            _draw_curve(
-                axis, lines, ("validation", output, MAIN_METRIC), colour, f"{prefix}validation"
-            )
+        for axis, (output, metric) in zip(errors, outputs.items(), strict=True):
+            keys = output, metric
+            _draw_curve(axis, lines, ("validation", *keys), colour, f"{prefix}validation")
             if any(output in line.get("test", {}) for line in lines):
-                _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{prefix}test")
+                _draw_curve(axis, lines, ("test", *keys), colour, f"{prefix}test")
     for axis in (losses, *errors):
         _finish(
             axis,
@@ -156,7 +153,7 @@ OF_WHAT = "of transformed values"
 
 def _describe(
     axes: Sequence[Axes],
-    outputs: Sequence[str],
+    outputs: Mapping[str, str],
     units: Mapping[str, str],
     of_what: str,
     ends: Sequence[str],
@@ -166,8 +163,8 @@ def _describe(
     """
     axes[0].set_ylabel(canvas.fitting(axes[0], f"loss ({of_what})", upright=True))
     axes[0].set_title("loss", fontsize=canvas.sized(10), y=canvas.TITLE)
-    for axis, output in zip(axes[1:], outputs, strict=True):
-        axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
+    for axis, (output, metric) in zip(axes[1:], outputs.items(), strict=True):
+        axis.set_ylabel(with_unit(metric_in_words(metric), typeset(units.get(output, ""))))
         words = [f"{of(output)}{end}" for end in ends for of in (in_words, in_symbols)]
         axis.set_title(canvas.fitting(axis, *words), fontsize=canvas.sized(10), y=canvas.TITLE)
     for axis in axes if canvas.scales_differ(*(axis.yaxis for axis in axes)) else ():
@@ -274,11 +271,11 @@ def learning_bands(
     units   output → its unit
     """
     runs = [lines for of_group in groups.values() for lines in of_group]
-    outputs = list(dict.fromkeys(name for lines in runs for name in outputs_of(lines[0])))
+    outputs: dict[str, str] = {}
+    for lines in runs:
+        outputs |= outputs_of(lines[0])
     figure, axes = canvas.folded(1 + len(outputs), 4.2, 3.2, shared=True)
-    for axis, keys in zip(
-        axes, (("loss",), *((output, MAIN_METRIC) for output in outputs)), strict=True
-    ):
+    for axis, keys in zip(axes, [("loss",), *outputs.items()], strict=True):
         tables = {
             name: over_epochs(of_group, "validation", *keys) for name, of_group in groups.items()
         }

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from qexp.base import formats
 from qexp.base.arrays import Array
-from qexp.base.outputs import estimate_of, high_of, low_of, quantile_of
+from qexp.base.outputs import Estimated, estimate_of, high_of, joined, low_of, quantile_of
 from qexp.base.quantities import nearest
 from qexp.errors import QexpError
 from qexp.kinds.networks import scale_of
@@ -24,7 +23,6 @@ from qexp.kinds.scores import write_table
 from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
-from qexp.networks.estimator import Estimator, mean
 from qexp.results.intervals import (
     INTERVALS,
     INTERVALS_OF_ROWS,
@@ -223,7 +221,7 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
 def keep_intervals_of(
     evaluation: RunDirectory,
     run: RunDirectory,
-    estimates: Mapping[str, FoldEstimates],
+    estimates: Mapping[str, Sequence[Estimated]],
     folds: Sequence[str],
     by: str | None,
 ) -> None:
@@ -333,44 +331,6 @@ def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Arr
     write_table(directory.results / INTERVALS_OF_ROWS, table, rows.attrs.get("caution", ""))
 
 
-Values = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class FoldEstimates:
-    """What each fold estimates of rows, (fold, row), in the output's unit.
-
-    quantiles  probability → quantile; of outputs of posterior heads
-    """
-
-    estimate: Values
-    quantiles: Mapping[float, Values]
-
-
-def means_of_folds(
-    model: Estimator,
-    output: str,
-    values: Tensor,
-    sizes: Sequence[int],
-    probabilities: Sequence[float],
-) -> FoldEstimates:
-    """The mean over the networks of each fold, as each fold estimated what it held out.
-
-    model   any of the networks
-    values  estimates of an output before limits, (network, row, 1), fold by fold; followed by
-            quantiles of these probabilities if the output is of a posterior head
-    sizes   the number of networks of each fold
-    """
-    of_folds = values.split(list(sizes))
-    columns = [
-        torch.stack([mean(model, output, of_fold[..., [column]])[..., 0] for of_fold in of_folds])
-        .cpu()
-        .numpy()
-        for column in range(values.shape[-1])
-    ]
-    return FoldEstimates(columns[0], dict(zip(probabilities, columns[1:], strict=False)))
-
-
 def networks_of_folds(directory: RunDirectory) -> dict[str, int]:
     """Fold → the number of its networks, in their order; of a run without folds one, under an empty
     name.
@@ -407,22 +367,33 @@ class Rule:
     weight: Array
     coverage: float
 
-    def ends(self, estimates: FoldEstimates) -> tuple[Array, Array]:
-        """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate."""
-        around = [estimates.quantiles[probability] for probability in self.probabilities] or [
-            estimates.estimate
-        ]
+    def ends(self, folds: Sequence[Estimated]) -> tuple[Array, Array]:
+        """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate.
+
+        folds  what each fold estimates, arrays or tensors, (row,) or (row, 1) each
+        """
+        estimates = joined(folds, _stacked)
+        around = [estimates.quantiles[probability] for probability in self.probabilities]
         starts = [
             self.shares @ nearest(values, values[:1], self.scale.period).astype(np.float64)
-            for values in around
+            for values in around or [estimates.middle]
         ]
         lower, upper = self.scale.forwarded(starts[0], starts[-1])
         low, high = conformal.cross_interval(
             lower, upper, self.scores, self.pattern, self.weight, self.coverage
         )
-        unknown = np.isnan(estimates.estimate).any(axis=0)
+        unknown = np.isnan(estimates.middle).any(axis=0)
         low, high = self.scale.ends(low, high)
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+
+
+def _stacked(folds: list[Any]) -> Array:
+    """Arrays or tensors of rows as one, (fold, row)."""
+    return np.stack([_flat(values) for values in folds])
+
+
+def _flat(values: Any) -> Array:
+    return torch.as_tensor(values).flatten().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -471,6 +442,20 @@ def new_intervals(
         return rules_of(read_held_out(directory), USUAL_COVERAGE, folds)
     except QexpError:
         return None
+
+
+def with_ends(
+    estimates: Mapping[str, Estimated], intervals: NewIntervals | None
+) -> dict[str, Estimated]:
+    """Estimated numbers, (row, 1) with those of folds, as arrays, (row,), with their intervals."""
+    numbers = {}
+    for name, made in estimates.items():
+        numbers[name] = Estimated(_flat(made.middle), _flat(made.spread))
+        if intervals is not None and name in intervals.rules:
+            low, high = intervals.rules[name].ends(made.folds)
+            ends = low.astype(np.float32), high.astype(np.float32)
+            numbers[name] = replace(numbers[name], ends=ends)
+    return numbers
 
 
 def require_coverage(interval: float | None) -> None:

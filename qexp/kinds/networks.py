@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from qexp.base.arrays import Array
-from qexp.base.outputs import NO_LIMITS, limits_of
+from qexp.base.outputs import NO_LIMITS, Number, TrainedRange, limits_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Table, Tables, built
@@ -36,6 +36,7 @@ from qexp.simulation.distributions import Distribution
 from qexp.spec.kinds import documents_of, load_stage
 from qexp.spec.reading import Document, Finding, listed
 from qexp.store.directory import RunDirectory
+from qexp.store.record import Feature
 
 ANOTHER_TRANSFORM = "use another transform, or leave the column out"
 
@@ -54,6 +55,32 @@ def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
         for name, transform in transforms.items()
         if transform.period is not None
     }
+
+
+def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
+    """Output → the period after which its values repeat: of its transform, or of its quantity."""
+    outputs, dataset = spec["outputs"], spec["dataset"]
+    periods = documents_of(dataset).periods(outputs, dataset, tables["quantities"])
+    return periods | periods_of(transforms_of(spec, tables))
+
+
+def outputs_of(
+    spec: Document, tables: Tables, units: Mapping[str, str], targets: Iterable[Feature] = ()
+) -> dict[str, Number]:
+    """Output → what it is, by a resolved experience and what its run recorded.
+
+    targets  outputs with the ranges of their training data
+    """
+    limits, periods, trained = limits_of(spec), periods_of_outputs(spec, tables), {}
+    for target in targets:
+        if target.least is not None and target.greatest is not None:
+            ends = target.least, target.greatest
+            trained[target.column] = TrainedRange(*ends, periods.get(target.column))
+    made = {}
+    for name in spec["outputs"]:
+        of_name = limits.get(name, NO_LIMITS), periods.get(name), trained.get(name)
+        made[name] = Number(name, units.get(name, ""), *of_name)
+    return made
 
 
 def build_transforms(
@@ -456,30 +483,12 @@ def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
 
 def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
-    """output → the metrics that are reported of it; errors of angles are taken by the shorter way
-    round.
-    """
-    periods = periods_of_outputs(spec, tables)
-    return {
-        output: with_period(
-            {
-                name: tables["metrics"][name].build()
-                for name in asked_for(spec["metrics"].get(output, []))
-            },
-            periods.get(output),
-        )
-        for output in spec["outputs"]
-    }
-
-
-def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
-    """output → the period after which its values repeat, in its own unit: of its transform, or else
-    of its quantity.
-    """
-    periods = documents_of(spec["dataset"]).periods(
-        spec["outputs"], spec["dataset"], tables["quantities"]
-    )
-    return periods | periods_of(transforms_of(spec, tables))
+    """Output → the metrics that are reported of it; errors of angles by the shorter way round."""
+    periods, metrics = periods_of_outputs(spec, tables), {}
+    for output in spec["outputs"]:
+        built_ones = {name: tables["metrics"][name].build() for name in asked_for(spec, output)}
+        metrics[output] = with_period(built_ones, periods.get(output))
+    return metrics
 
 
 def of_training_mean(

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import formats
 from qexp.base.arrays import Array
-from qexp.base.outputs import NO_LIMITS, PERIOD, Limits, at_limits, estimate_of
+from qexp.base.outputs import ESTIMATE, Column, at_limits
 from qexp.kinds.attempt import Results
 from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, evaluate, with_training_mean
@@ -82,9 +82,9 @@ class Scores:
         names = self.groups.astype(str)
         means = np.broadcast_to(np.asarray(training_mean, np.float64), truth.shape)
         of_groups = [(self.by, name, np.flatnonzero(names == name)) for name in np.unique(names)]
-        for of, name, rows in [(OVERALL, "", np.arange(len(truth))), *of_groups]:
+        for kind, name, rows in [(OVERALL, "", np.arange(len(truth))), *of_groups]:
             values = evaluate(with_training_mean(metrics, means[rows]), estimate[rows], truth[rows])
-            yield errors_of_group(of, str(name), len(rows), output, values)
+            yield errors_of_group(kind, str(name), len(rows), output, values)
 
     def document(self, part: str, **further: Any) -> Results:
         """further  what else the record says"""
@@ -114,22 +114,12 @@ def write_errors(
 ) -> None:
     """A line per group and output; cells of undefined metrics are empty."""
     metrics = list(dict.fromkeys(name for group in errors for name in group.metrics))
-    lines = [
-        [
-            group.of,
-            group.name,
-            group.n,
-            group.output,
-            units.get(group.output, ""),
-            *map(group.metrics.get, metrics),
-        ]
-        for group in errors
-    ]
-    write_table(
-        directory.results / TABLE,
-        dict(zip([*HEAD, *metrics], zip(*lines, strict=True), strict=True)),
-        note,
-    )
+    lines = []
+    for group in errors:
+        head = group.of, group.name, group.n, group.output, units.get(group.output, "")
+        lines.append([*head, *map(group.metrics.get, metrics)])
+    columns = zip(*lines, strict=True)
+    write_table(directory.results / TABLE, dict(zip([*HEAD, *metrics], columns, strict=True)), note)
 
 
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
@@ -143,83 +133,42 @@ def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> No
 # The file of true values and estimates.
 
 
-Column = tuple[Any, Mapping[str, Any]]
-"""Values, (sample,) or (sample, quantile), and attributes."""
-
-
-def columns_of_output(
-    output: str,
-    unit: str,
-    truth: Array,
-    estimate: Array,
-    words: str,
-    limits: Limits,
-    period: float | None = None,
-) -> dict[str, Column]:
-    """The true values and the estimates of an output.
-
-    words   what the estimates are
-    period  after which the output's values repeat, if they do
-    """
-    more = attributes_of_limits(output, limits, unit, estimate) | (
-        {} if period is None else {PERIOD: period}
-    )
-    return {
-        output: (truth, {"units": unit, "long_name": f"{output}: measured"}),
-        estimate_of(output): (estimate, {"units": unit, "long_name": f"{output}: {words}", **more}),
-    }
-
-
-def attributes_of_limits(
-    output: str, limits: Limits, unit: str, estimate: NDArray[np.floating]
-) -> dict[str, Any]:
-    """Log how many estimates of an output lie at its limits; returns attributes that say the same.
-
-    Empty, and no line in the log, for an output without limits.
-    """
-    if limits == NO_LIMITS:
-        return {}
-    count = limits.reached(estimate)
-    log.info("%s", at_limits(output, limits, unit, count, estimate.size))
-    return {"limits": str(limits), "at_limits": count}
-
-
 def write_test_predictions(
     directory: RunDirectory,
     sample: str,
     numbers: ArrayLike,
     texts: Mapping[str, NDArray[Any]],
     columns: Mapping[str, Column],
-    probabilities: Sequence[float],
     note: str,
     **about: Any,
 ) -> None:
-    """Write true values and estimates, which marks a run as evaluated.
+    """Write true values and estimates, which marks a run as evaluated; log which reach limits.
 
     sample         what a sample is called, such as "row"; `numbers` are theirs
     texts          name → what identifies each, (sample,)
-    probabilities  of the quantiles among the columns; empty without any
+    columns        see `Output.columns`
     note, about    attributes besides the run and the part, see `attributes`
     """
     import xarray
 
-    variables: dict[str, Any] = {
-        name: (sample, values.astype(object)) for name, values in texts.items()
-    }
+    coordinates: dict[str, Any] = {sample: numbers}
+    variables: dict[str, Any] = {}
+    for name, identifiers in texts.items():
+        variables[name] = sample, identifiers.astype(object)
     for name, (values, words) in columns.items():
-        variables[name] = ((sample, "quantile")[: np.ndim(values)], np.asarray(values), words)
-    coordinates = {sample: numbers, **({"quantile": list(probabilities)} if probabilities else {})}
+        if isinstance(values, Mapping):
+            coordinates["quantile"] = list(values)
+            variables[name] = (sample, "quantile"), np.stack(list(values.values()), axis=1), words
+            continue
+        variables[name] = sample, np.asarray(values), words
+        if (count := words.get("at_limits")) is not None:
+            output, limits, unit = name.removesuffix(ESTIMATE), words["limits"], words["units"]
+            log.info("%s", at_limits(output, limits, unit, count, len(values)))
     table = xarray.Dataset(variables, coordinates, attributes(directory, note, **about))
     formats.write_netcdf(directory.results / TEST_PREDICTIONS, table)
 
 
 def attributes(directory: RunDirectory, note: str, **about: Any) -> dict[str, Any]:
-    """What a file of results says of itself: the run, the part, `about`, and a caution if there is
-    one.
-    """
-    return {
-        "run": directory.name,
-        "part": directory.part,
-        **about,
-        **({"caution": note} if note else {}),
-    }
+    """Of a file of results: the run, the part, `about`, and a caution if there is one."""
+    caution = {"caution": note} if note else {}
+    return {"run": directory.name, "part": directory.part, **about, **caution}

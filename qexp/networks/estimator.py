@@ -7,14 +7,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
-from itertools import combinations
+from itertools import accumulate, chain, combinations, pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from qexp.base.outputs import NO_LIMITS, Limits, spread_of
+from qexp.base.outputs import NO_LIMITS, Estimated, Limits, joined
 from qexp.base.quantities import module_name
 from qexp.errors import QexpError
 from qexp.networks.heads import Density
@@ -479,6 +480,8 @@ def numbers_on_gpu(device: torch.device, networks: int = 1) -> int:
 class Ensemble:
     """Estimators with the same inputs and outputs, each with its own weights and transforms.
 
+    folds  the number of networks of each fold, if estimates of the single folds are wanted, too
+
     On a CPU the networks take turns on batches that stay in the cache, which is as fast as matrix
     products of stacked weights, and faster than torch.func's vmap. On a GPU all are one
     computation, of batches that fill its memory.
@@ -487,93 +490,73 @@ class Ensemble:
     recalibrated = ""
     """What made its posteriors wider or narrower; empty if they are the networks' own."""
 
-    def __init__(self, models: Sequence[Estimator]) -> None:
-        self.models = [model.eval() for model in models]
+    def __init__(self, models: Sequence[Estimator], folds: Sequence[int] = ()) -> None:
+        self.models, self.folds = [model.eval() for model in models], folds
         self.network = self.models[0].network
         self.batch = batch_for(self.network)
         self._together = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
         self._stacked: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
         device = _device_of(self.network)
-        if (
-            device.type == "cuda"
-            and len(models) > 1
-            and (stacked := in_one_computation(self.models))
-        ):
-            self._stacked, self._together = stacked, 1
+        if device.type == "cuda" and len(models) > 1:
+            self._stacked = in_one_computation(self.models)
+        if self._stacked is not None:
+            self._together = 1
             self.batch = batch_for(self.network, numbers_on_gpu(device, len(models)))
 
-    def estimate(self, samples: Mapping[str, Tensor], *, spread: bool = False) -> dict[str, Tensor]:
-        """Output → the mean, or the estimates of a single network as itself makes them; see
-        `Estimator.estimate`.
-
-        spread  also `<output>_spread`, the standard deviation over the networks
-        """
-        if len(self.models) == 1 and not spread:
+    def estimate(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Output → the mean, or the estimates of a single network as itself makes them."""
+        if len(self.models) == 1:
             return self.models[0].estimate(samples)
-        both = self.mean_and_spread(samples)
-        means, spreads = ({name: pair[which] for name, pair in both.items()} for which in range(2))
-        return (
-            means | {spread_of(name): values for name, values in spreads.items()}
-            if spread
-            else means
-        )
+        return {name: made.middle for name, made in self.estimated(samples).items()}
 
     def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
-        """That of a single network, or the mixture over all; see `Estimator.posterior`."""
+        """The posterior of a single network, or the mixture over all; see `Estimator.posterior`."""
         posteriors = [model.posterior(samples) for model in self.models]
         return PosteriorMixture(posteriors) if len(posteriors) > 1 else posteriors[0]
 
-    def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Output → mean and standard deviation over the networks, (sample, ...), in the output's
-        own unit.
+    @torch.no_grad()
+    def estimated(
+        self, samples: Mapping[str, Tensor], probabilities: Sequence[float] = ()
+    ) -> dict[str, Estimated]:
+        """Output → mean and standard deviation over the networks, (sample, ...), in its own unit.
 
         The mean is taken of transformed values, as the losses are: of logarithms where a logarithm
         is learned; it lies within the output's limits. The standard deviation is that of the
         estimates before they are limited, of an angle by the shorter way round; NaN if there is
         only one network.
+        probabilities  of quantiles of posterior heads, whose means are taken likewise
         """
-        first = self.models[0]
-        both = self.reduced(
-            samples, lambda name, values: [mean(first, name, values), spread(first, name, values)]
-        )
-        return {name: (means, spreads) for name, (means, spreads) in both.items()}
-
-    @torch.no_grad()
-    def reduced(
-        self,
-        samples: Mapping[str, Tensor],
-        reduce: Callable[[str, Tensor], Sequence[Tensor]],
-        probabilities: Sequence[float] = (),
-    ) -> dict[str, list[Tensor]]:
-        """Output → what is made of the estimates of all networks, batch by batch; (sample, ...)
-        each.
-
-        reduce         output, its estimates before limits, (network, sample, ...) → tensors,
-                       (sample, ...) each
-        probabilities  of quantiles that follow the estimates of outputs of posterior heads:
-                       (sample, 1 + probability)
-        """
-        batches: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
+        batches: dict[str, list[Estimated]] = {name: [] for name in self.network.outputs}
         for batch in _batches(self.network, samples, self.batch, self._together):
-            estimates = self._estimates(batch, probabilities)
-            for name, parts in batches.items():
-                parts.append(reduce(name, estimates[name]))
-        return {
-            name: [torch.cat(column) for column in zip(*parts, strict=True)]
-            for name, parts in batches.items()
-        }
+            for name, networks in self._of_networks(batch, probabilities).items():
+                batches[name].append(self._combined(name, networks))
+        return {name: joined(parts, torch.cat) for name, parts in batches.items()}
 
-    def _estimates(
+    def _combined(self, output: str, networks: Estimated) -> Estimated:
+        """The estimates of all networks, (network, sample, ...), as one."""
+        first = self.models[0]
+        ends = pairwise(accumulate(self.folds, initial=0))
+        folds = [_mean_of_fold(first, output, networks, slice(*of_fold)) for of_fold in ends]
+        means = networks.each(lambda values: mean(first, output, values))
+        return replace(means, spread=spread(first, output, networks.middle), folds=tuple(folds))
+
+    def _of_networks(
         self, samples: Mapping[str, Tensor], probabilities: Sequence[float]
-    ) -> dict[str, Tensor]:
-        """Output → what `with_quantiles` makes of each network, (network, sample, ...)."""
-        if self._stacked is not None and not (probabilities and self.network.heads):
-            return self._stacked(samples)
-        each = [with_quantiles(model, samples, probabilities) for model in self.models]
-        return {
-            name: torch.stack([of_model[name] for of_model in each])
-            for name in self.network.outputs
-        }
+    ) -> dict[str, Estimated]:
+        """Output → the estimates of each network before limits, (network, sample, ...)."""
+        heads = set(chain(*self.network.heads.values())) if probabilities else set()
+        if self._stacked is not None and not heads:
+            return {name: Estimated(values) for name, values in self._stacked(samples).items()}
+        each = [_with_quantiles(model, samples, probabilities) for model in self.models]
+        made = {}
+        for name in self.network.outputs:
+            values = torch.stack([outputs[name] for outputs in each])
+            made[name] = Estimated(values)
+            if name in heads:
+                middle, *quantiles = values.split(1, dim=-1)
+                by_probability = dict(zip(probabilities, quantiles, strict=True))
+                made[name] = Estimated(middle, quantiles=by_probability)
+        return made
 
 
 def in_one_computation(
@@ -606,22 +589,23 @@ def in_one_computation(
     return estimates
 
 
-def with_quantiles(
+def _with_quantiles(
     model: Estimator, samples: Mapping[str, Tensor], probabilities: Sequence[float]
 ) -> dict[str, Tensor]:
-    """Output → estimates before limits; of a posterior head's, followed by quantiles, (sample, 1 +
-    probability).
+    """Output → estimates before limits; of a posterior head's, (sample, 1 + probability), with the
+    quantiles behind them in memory, on which the rounding of means depends.
     """
     estimates: dict[str, Tensor] = model(samples)
-    if not probabilities or not model.network.heads:
-        return estimates
-    quantiles = model.posterior(samples).quantiles(probabilities)
-    return {
-        name: (
-            torch.cat([values, quantiles[name].to(values)], dim=1) if name in quantiles else values
-        )
-        for name, values in estimates.items()
-    }
+    if probabilities and model.network.heads:
+        quantiles = model.posterior(samples).quantiles(probabilities)
+        for name, values in quantiles.items():
+            estimates[name] = torch.cat([estimates[name], values.to(estimates[name])], dim=1)
+    return estimates
+
+
+def _mean_of_fold(model: Estimator, output: str, networks: Estimated, fold: slice) -> Estimated:
+    """The mean over the networks of a fold, as it estimated what it held out."""
+    return networks.each(lambda values: mean(model, output, values[fold].contiguous()))
 
 
 def mean(model: Estimator, output: str, values: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class StackedEnsemble(nn.Module):
 
 
 class MeanAndSpread(nn.Module):
-    """`Ensemble.mean_and_spread` as a module: each output, and its standard deviation as
+    """`Ensemble.estimated` as a module: each output, and its standard deviation as
     `<output>_spread`.
 
     groups  modules that return output → (network, sample, ...)

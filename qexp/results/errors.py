@@ -11,12 +11,11 @@ from itertools import chain, groupby
 from typing import Any
 
 from qexp.base import files
+from qexp.base.outputs import REPORTED, Number
 from qexp.base.quantities import QUANTITIES, number_with_unit, quantity, with_unit
 from qexp.base.text import Table
 from qexp.errors import some
-from qexp.metrics.built_in import ALWAYS
 from qexp.metrics.meaning import (
-    MAIN_METRIC,
     NETWORK,
     NONE,
     OUTPUT,
@@ -81,7 +80,7 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
             (
                 [part, output],
                 output,
-                {name: metrics[name] for name in sorted(metrics, key=ALWAYS.__contains__)},
+                {name: metrics[name] for name in sorted(metrics, key=REPORTED.__contains__)},
             )
             for part, outputs in record.results.items()
             for output, metrics in outputs.items()
@@ -373,7 +372,7 @@ def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
             f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"]),
             _with_interval(row, "rmse"),
             _with_interval(row, "difference"),
-            *(_texts(row, metric)[0] for metric in (MAIN_METRIC, "r2", "bias")),
+            *(_texts(row, metric)[0] for metric in (Number.main, "r2", "bias")),
         ]
         for row in ordered
     ]

@@ -30,7 +30,7 @@ from qexp.errors import (
     some,
     suggestion,
 )
-from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, main_metric, measured, number
+from qexp.metrics.meaning import MAIN_METRICS, NONE, UNKNOWN, Meaning, main_metric, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.runs.options import ListOptions
 from qexp.store.directory import EVALUATIONS, RunDirectory
@@ -695,7 +695,7 @@ def _fields_with(word: str, paths: Collection[str]) -> list[str]:
         found,
         key=lambda path: (
             not path.startswith("test"),
-            not path.endswith(MAIN_METRIC),
+            not path.endswith(MAIN_METRICS),
             len(path),
             path,
         ),
@@ -936,7 +936,7 @@ def _main_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, 
             for output, of_output in of_run.get(part, {}).items():
                 metrics.setdefault(output, {}).setdefault(part, {}).update(dict.fromkeys(of_output))
     return [
-        (part, output, main_metric(of_parts[part]) or MAIN_METRIC)
+        (part, output, main_metric(of_parts[part]) or MAIN_METRICS[0])
         for output, of_parts in metrics.items()
         for part in SHOWN_PARTS
         if part in of_parts

@@ -22,7 +22,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Submitted
-from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
+from qexp.kinds.held_out import networks_of_folds, rules_of_run, with_ends
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import PredictOptions, SubmitOptions
@@ -123,8 +123,11 @@ class Predictor:
                 {name: values[[index]] for name, values in tensors.items()}
                 for index in range(count)
             ]
-        estimates = [self.ensemble.mean_and_spread(part) for part in parts]
-        return {name: torch.cat([part[name][0] for part in estimates]) for name in estimates[0]}
+        estimates = [self.ensemble.estimated(part) for part in parts]
+        means = {}
+        for name in estimates[0]:
+            means[name] = torch.cat([part[name].middle for part in estimates])
+        return means
 
     def interval(
         self, inputs: Mapping[str, ArrayLike], coverage: float
@@ -135,24 +138,18 @@ class Predictor:
         Raises QexpError as `predict` does, and for a run whose held-out errors do not promise this
         coverage.
         """
-        sizes, first = networks_of_folds(self.directory), self.ensemble.models[0]
+        sizes = networks_of_folds(self.directory)
         intervals = rules_of_run(self.directory, coverage, list(sizes))
-        rules, probabilities = intervals.rules, intervals.probabilities
         tensors, single = self._batch(inputs)
-
-        def ends(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-            low, high = rules[name].ends(
-                means_of_folds(first, name, values, list(sizes.values()), probabilities)
-            )
-            return [torch.from_numpy(np.stack([low, high], axis=1))]
-
+        ensemble = Ensemble(self.ensemble.models, list(sizes.values()))
+        ends: dict[str, tuple[NDArray[Any], ...]] = {}
         with threads(self._threads):
-            reduced = self.ensemble.reduced(tensors, ends, probabilities)
-        columns = {name: both.numpy().astype(np.float32).T for name, (both,) in reduced.items()}
-        return {
-            name: (low[0], high[0]) if single else (low, high)
-            for name, (low, high) in columns.items()
-        }
+            estimates = ensemble.estimated(tensors, intervals.probabilities)
+            for name, made in with_ends(estimates, intervals).items():
+                kept = made.each(lambda values: values[0]) if single else made
+                if kept.ends is not None:
+                    ends[name] = kept.ends
+        return ends
 
     def posterior(
         self,
@@ -251,10 +248,8 @@ class Predictor:
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads):
-            means = {
-                name: mean for name, (mean, _) in self.ensemble.mean_and_spread(tensors).items()
-            }
-            start = {name: mean[:, 0].cpu().numpy() for name, mean in means.items()}
+            means = self.ensemble.estimated(tensors)
+            start = {name: made.middle[:, 0].cpu().numpy() for name, made in means.items()}
             arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
             values, doubts = self._refined.draw(arrays, start, draws, seed)
         if doubts:

@@ -89,7 +89,7 @@ def epochs_listed(lines: Sequence[Summary]) -> Listing:
 
 
 def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
-    from qexp.metrics.meaning import MAIN_METRIC, number
+    from qexp.metrics.meaning import MAIN_METRICS, number
     from qexp.runs.columns import Column
 
     def text(key: str, line: Summary) -> str:
@@ -100,6 +100,6 @@ def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
     shown = [
         key
         for key in keys
-        if key.rpartition(".")[2] in ("epoch", "learning_rate", "loss", MAIN_METRIC)
+        if key.rpartition(".")[2] in ("epoch", "learning_rate", "loss", *MAIN_METRICS)
     ]
     return [Column(key, key, partial(text, key), numeric=True) for key in shown]

@@ -14,6 +14,7 @@ import xarray
 from pyarrow import parquet
 
 from qexp.base.machine import threads
+from qexp.base.outputs import Estimated, Number
 from qexp.errors import QexpError
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.prediction import RowModel
@@ -76,7 +77,7 @@ def row_model(estimate, **changes) -> RowModel:
     return RowModel(
         features=FEATURES,
         ranges=np.zeros((3, 2)),
-        outputs={"made": ""},
+        outputs={"made": Number("made")},
         estimate=estimate,
         **changes,
     )
@@ -88,7 +89,7 @@ def predicted(path: Path) -> np.ndarray:
 
     def estimate(features):
         batches.append(features.copy())
-        return features[:, :1], features[:, :1]
+        return {"made": Estimated(features[:, 0], features[:, 0])}
 
     with threads(1):
         row_model(estimate).predict(path, path.parent / "made.parquet", overwrite=True)
@@ -287,9 +288,9 @@ def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
 
     def estimate(counts):
         batches.append(counts.copy())
-        return counts[:, :1]
+        return {"made": Estimated(counts[:, 0])}
 
-    model = SpectrumModel(layout=layout, outputs={"made": ""}, estimate=estimate)
+    model = SpectrumModel(layout=layout, outputs={"made": Number("made")}, estimate=estimate)
     result = model.predict(path, path.parent / "made.parquet", overwrite=True)
     return np.concatenate(batches), parquet.read_table(result.target)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from qexp.base import files, formats
-from qexp.base.outputs import ESTIMATE, Limits, at_limits as in_words
+from qexp.base.outputs import ESTIMATE, NO_LIMITS, Number, at_limits as in_words
 from qexp.base.text import leaves
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.figures.fields import extent, thinned
@@ -108,13 +108,14 @@ def tallied(
     Memory depends on the size of the frames and not on their number.
     """
     directory, record, device = attempt.directory, attempt.record, attempt.device
-    outputs, units = model.network.outputs, record.units
+    outputs = attempt.outputs
     metrics = {
         **metrics,
         **{", ".join(pair): OF_VECTORS for pair in fields.vectors if set(pair) <= set(outputs)},
     }
     tallies: dict[str, Tally] = {}
-    at_limits = dict.fromkeys(model.limits, 0)
+    limited = {name: one for name, one in outputs.items() if one.limits != NO_LIMITS}
+    at_limits = dict.fromkeys(limited, 0)
     with deterministic():
         for frames in fields.folders:
             tally = tallies[frames.name] = Tally(metrics, fields.threshold)
@@ -124,9 +125,9 @@ def tallied(
                     return None
                 tally.add(*block)
                 kept.add(*block)
-                for name, limits in model.limits.items():
-                    at_limits[name] += limits.reached(block[0][name])
-            kept.write(directory, units, model.limits, record.caution)
+                for name, output in limited.items():
+                    at_limits[name] += output.limits.reached(block[0][name])
+            kept.write(directory, outputs, record.caution)
             log.info(
                 "evaluated %s: %d frames, %s cells",
                 frames.name,
@@ -134,8 +135,8 @@ def tallied(
                 f"{tally.total.cells:,}",
             )
     cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
-    for name, limits in model.limits.items():
-        log.info("%s", in_words(name, limits, units.get(name, ""), at_limits[name], cells))
+    for name, output in limited.items():
+        log.info("%s", in_words(name, output.limits, output.unit, at_limits[name], cells))
     return tallies
 
 
@@ -262,29 +263,20 @@ class _KeptFrames:
                     self._fields.setdefault(f"{name}{ending}", []).append(thinned(field))
             self._seen += 1
 
-    def write(
-        self,
-        directory: RunDirectory,
-        units: Mapping[str, str],
-        limits: Mapping[str, Limits],
-        caution: str,
-    ) -> None:
+    def write(self, directory: RunDirectory, outputs: Mapping[str, Number], caution: str) -> None:
         """`results/frames/<folder>.nc`: true and estimated fields of the frames, with their numbers
         and times.
         """
         import xarray
 
         frames = self._frames
-        variables = {
-            name: (
-                ("frame", "y", "x"),
-                np.stack(fields),
-                {"units": units.get(name.removesuffix(ESTIMATE), "")},
-            )
-            for name, fields in self._fields.items()
-        }
-        for name, ends in limits.items():
-            variables[f"{name}{ESTIMATE}"][2]["limits"] = str(ends)
+        variables = {}
+        for name, fields in self._fields.items():
+            output = outputs[name.removesuffix(ESTIMATE)]
+            about = {"units": output.unit}
+            if name.endswith(ESTIMATE) and output.limits != NO_LIMITS:
+                about["limits"] = str(output.limits)
+            variables[name] = ("frame", "y", "x"), np.stack(fields), about
         coordinates: dict[str, Any] = {"frame": self._numbers}
         if frames.time is not None:
             unit = str(frames.attributes.get("time", {}).get("units", ""))

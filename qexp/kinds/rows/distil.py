@@ -130,8 +130,8 @@ def distil(
         errors: dict[str, dict[str, Any]] = {output: {} for output in model.outputs}
         for key, each in (("of_network", _model(student, options)), ("of_run", model)):
             for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
-                truth, known_range = dataset.values[output][:, 0], model.trained.get(output)
-                off = nearest(estimates, truth, known_range.period if known_range else None) - truth
+                truth = dataset.values[output][:, 0]
+                off = nearest(estimates, truth, model.outputs[output].period) - truth
                 errors[output][key] = float(np.sqrt(np.square(off).mean()))
         both = {}
         for output, numbers in errors.items():
@@ -208,7 +208,6 @@ def _estimates(model: RowModel, rows: Matrix) -> Matrix:
         freed_memory_kept(),
         ThreadPoolExecutor(count, "", torch.set_num_threads, (1,)) as pool,
     ):
-        parts = pool.map(
-            lambda block: model.estimate(block)[0], np.array_split(rows, -(-len(rows) // BLOCK))
-        )
-        return np.concatenate([*parts])
+        parts = [*pool.map(model.estimate, np.array_split(rows, -(-len(rows) // BLOCK)))]
+    columns = [np.concatenate([part[name].middle for part in parts]) for name in model.outputs]
+    return np.stack(columns, axis=1)

@@ -21,7 +21,7 @@ from qexp.base.tables import Tables, built
 from qexp.errors import DamagedError, QexpError
 from qexp.kinds.experiments import candidates
 from qexp.kinds.held_out import ROW, ExchangeableUnits
-from qexp.kinds.networks import imputation_of, model_of, periods_of, transforms_of
+from qexp.kinds.networks import imputation_of, model_of, transforms_of
 from qexp.kinds.objects import recipe_of
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.spec import grouped_by
@@ -79,8 +79,6 @@ class Folds:
         """
         self.chooses = not self.refits or len(self.candidates) > 1
         """Whether networks are trained on the inner folds."""
-        self.periods = periods_of(transforms_of(spec, tables))
-        """Output → the period after which its values repeat, where its transform has one."""
         self.groups, self.alike = (
             None if by is None else dataset.column(by)
             for by in (spec["split"]["parameters"].get("by"), grouped_by(spec))
