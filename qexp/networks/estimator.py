@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from qexp.base.outputs import NO_LIMITS, Estimated, Limits, joined
 from qexp.base.quantities import module_name
 from qexp.errors import QexpError
-from qexp.networks.heads import Density
+from qexp.networks.checkpoint import joined as joined_tensors
+from qexp.networks.heads import Continuous, Density
 from qexp.networks.imputation import Imputation
 from qexp.networks.network import Network, evaluating
 from qexp.networks.shapes import Shape
@@ -58,16 +59,15 @@ class Posterior:
 
     @torch.no_grad()
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
-        """Output → quantiles, (sample, probability), in its unit."""
-        levels = torch.tensor(list(probabilities), dtype=torch.float64)
-        quantiles = torch.cat(
-            [density.quantiles(levels) for density in self._densities.values()], dim=1
-        )
-        # A transform may reverse the order, such as a division by a negative number.
-        return {
-            name: self._inverse(name, quantiles[:, index]).sort(dim=-1).values
-            for index, name in enumerate(self.names)
-        }
+        """Output with a continuous density → quantiles, (sample, probability), in its unit."""
+        levels, quantiles = torch.tensor(list(probabilities), dtype=torch.float64), {}
+        for outputs, density in self._densities.items():
+            if not isinstance(density, Continuous):
+                continue
+            for name, values in zip(outputs, density.quantiles(levels).unbind(1), strict=True):
+                # A transform may reverse the order, such as a division by a negative number.
+                quantiles[name] = self._inverse(name, values).sort(dim=-1).values
+        return quantiles
 
     @torch.no_grad()
     def correlations(self) -> dict[tuple[str, str], Tensor]:
@@ -83,7 +83,7 @@ class Posterior:
             for i, j in combinations(range(len(self.names)), 2)
         }
 
-    def within(self) -> dict[str, Tensor]:
+    def own_deviations(self) -> dict[str, Tensor]:
         """Of several networks output → the root of the mean variance of their posteriors,
         (sample,), in its unit.
         """
@@ -110,22 +110,20 @@ class Posterior:
         return log_prob
 
     def log_prob_within(self, values: Tensor) -> Tensor:
-        """The same of values in double precision, and −∞ where no draw can lie, such as beyond the
-        ends of a prior.
+        """The logarithm of the density, of values in double precision; −∞ where no draw can lie,
+        such as beyond the ends of a prior.
         """
-        inside, columns = torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device), []
+        columns = []
+        possible = torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device)
         for index, name in enumerate(self.names):
             ends = self._inverse(name, values.new_tensor([-FAR_VALUE, FAR_VALUE])).sort().values
             slack = (EDGE * ends.diff() + SINGLE * ends.abs()).nan_to_num(nan=0.0, posinf=0.0)
             low, high = ends[0] - slack[0], ends[1] + slack[1]
             column = values[..., index]
-            inside &= (column >= low) & (column <= high)
+            possible &= (column >= low) & (column <= high)
             columns.append(column.clamp(*ends))
-        return (
-            self.log_prob(torch.stack(columns, dim=-1))
-            .nan_to_num(nan=-math.inf)
-            .where(inside, -math.inf)
-        )
+        log_prob = self.log_prob(torch.stack(columns, dim=-1)).nan_to_num(nan=-math.inf)
+        return log_prob.where(possible, -math.inf)
 
     def _transformed_draws(self, count: int, random: torch.Generator | None) -> Tensor:
         return torch.cat(
@@ -149,26 +147,20 @@ class PosteriorMixture(Posterior):
     """The mixture of the posteriors of several networks, with equal weights."""
 
     def __init__(self, posteriors: Sequence[Posterior]) -> None:
-        self.parts, self.names, self.device = (
-            list(posteriors),
-            posteriors[0].names,
-            posteriors[0].device,
-        )
+        self.parts, first = list(posteriors), posteriors[0]
+        self.names, self.device = first.names, first.device
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        """As of `Posterior`, in random order. Each network makes the same number of draws; where
-        `count` cannot be divided, those that make one more are chosen at random.
+        """Draws in random order. Each network makes the same number of draws; where `count` cannot
+        be divided, those that make one more are chosen at random.
         """
         share, rest = divmod(count, len(self.parts))
-        with_one_more = torch.randperm(len(self.parts), generator=random, device=self.device)[
-            :rest
-        ].tolist()
-        counts = [share + (index in with_one_more) for index in range(len(self.parts))]
-        draws = [
-            part.draws(count, random)
-            for part, count in zip(self.parts, counts, strict=True)
-            if count
-        ]
+        order = torch.randperm(len(self.parts), generator=random, device=self.device)
+        with_one_more, draws = order[:rest].tolist(), []
+        for index, part in enumerate(self.parts):
+            own_count = share + (index in with_one_more)
+            if own_count:
+                draws.append(part.draws(own_count, random))
         return torch.cat(draws)[torch.randperm(count, generator=random, device=self.device)]
 
     _transformed_draws = draws  # each network has its own transforms
@@ -176,21 +168,19 @@ class PosteriorMixture(Posterior):
     @cached_property
     def _levels(self) -> dict[str, Tensor]:
         """Output → quantiles of each network, (network, sample, level)."""
-        each = [
-            part.quantiles([(level + 0.5) / LEVELS for level in range(LEVELS)])
-            for part in self.parts
-        ]
-        return {name: torch.stack([of[name] for of in each]) for name in self.names}
+        probabilities = [(level + 0.5) / LEVELS for level in range(LEVELS)]
+        parts = [part.quantiles(probabilities) for part in self.parts]
+        return joined_tensors(parts, torch.stack)
 
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
-        """As of `Posterior`, to a thousandth of probability."""
-        at = torch.tensor(list(probabilities))
-        pooled = {name: levels.transpose(0, 1).flatten(1) for name, levels in self._levels.items()}
-        return {
-            name: torch.quantile(values, at.to(values), dim=1).T for name, values in pooled.items()
-        }
+        """Quantiles, see `Posterior.quantiles`, to a thousandth of probability."""
+        shares, quantiles = torch.tensor(list(probabilities)), {}
+        for name, levels in self._levels.items():
+            pooled = levels.transpose(0, 1).flatten(1)
+            quantiles[name] = torch.quantile(pooled, shares.to(pooled), dim=1).T
+        return quantiles
 
-    def within(self) -> dict[str, Tensor]:
+    def own_deviations(self) -> dict[str, Tensor]:
         return {
             name: levels.var(dim=-1, correction=0).mean(dim=0).sqrt()
             for name, levels in self._levels.items()
@@ -297,9 +287,7 @@ class Estimator(nn.Module):
         return self.transforms[name](values) if name in self.transforms else values
 
     def transformed_in_blocks(self, name: str, values: Tensor) -> Tensor:
-        """The same bits, some samples at a time, so that intermediate results stay in the
-        processor's cache.
-        """
+        """Transformed values, some samples at a time, which stay in the processor's cache."""
         return torch.cat([self.transformed(name, block) for block in values.split(_block(values))])
 
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -420,7 +408,7 @@ class Estimator(nn.Module):
         with evaluating(self):
             size = batch_size or self._batch_size()
             batches = [function(inputs) for inputs in _batches(self.network, tensors, size)]
-        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        return joined_tensors(batches, torch.cat)
 
 
 def _block(values: Tensor) -> int:
@@ -494,13 +482,13 @@ class Ensemble:
         self.models, self.folds = [model.eval() for model in models], folds
         self.network = self.models[0].network
         self.batch = batch_for(self.network)
-        self._together = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
+        self._batches_at_once = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
         self._stacked: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
         device = _device_of(self.network)
         if device.type == "cuda" and len(models) > 1:
-            self._stacked = in_one_computation(self.models)
+            self._stacked = stacked_estimates(self.models)
         if self._stacked is not None:
-            self._together = 1
+            self._batches_at_once = 1
             self.batch = batch_for(self.network, numbers_on_gpu(device, len(models)))
 
     def estimate(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -527,7 +515,7 @@ class Ensemble:
         probabilities  of quantiles of posterior heads, whose means are taken likewise
         """
         batches: dict[str, list[Estimated]] = {name: [] for name in self.network.outputs}
-        for batch in _batches(self.network, samples, self.batch, self._together):
+        for batch in _batches(self.network, samples, self.batch, self._batches_at_once):
             for name, networks in self._of_networks(batch, probabilities).items():
                 batches[name].append(self._combined(name, networks))
         return {name: joined(parts, torch.cat) for name, parts in batches.items()}
@@ -559,12 +547,10 @@ class Ensemble:
         return made
 
 
-def in_one_computation(
+def stacked_estimates(
     models: Sequence[Estimator],
 ) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None:
-    """The estimates of all networks, (network, sample, ...), without a loop over them; None if
-    theirs cannot be so.
-    """
+    """The estimates of networks as a stack, (network, sample, ...); None if theirs cannot be."""
     first, stacked = models[0], torch.func.stack_module_state(list(models))
 
     def estimates(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -581,10 +567,8 @@ def in_one_computation(
             estimates(
                 {name: torch.zeros(2, *shape, device=device) for name, shape in first.takes.items()}
             )
-    except (
-        RuntimeError,
-        ValueError,
-    ):  # what torch.func raises for an operation or a transform that looks at values
+    # what torch.func raises for an operation or a transform that looks at values
+    except (RuntimeError, ValueError):
         return None
     return estimates
 
@@ -671,13 +655,13 @@ def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
 
 
 def input_times_gradient(
-    model: Estimator, samples: Mapping[str, Tensor], output: str, of: str
+    model: Estimator, samples: Mapping[str, Tensor], output: str, name: str
 ) -> Tensor:
     """An input, as the network sees it, times the gradient of an estimate with respect to it, in
     the output's unit.
 
     samples  input → (sample, ...) in its unit
-    of       the input
+    name     of the input
     returns  in the shape of the input, (sample, ...)
 
     Positive where a value raises the estimate. For a linear network without transforms it is weight
@@ -691,8 +675,8 @@ def input_times_gradient(
     """
     with evaluating(model), torch.enable_grad():
         inputs = model.inputs(samples)
-        values = inputs[of].detach().requires_grad_()
-        outputs = model.network({**inputs, of: values})
+        values = inputs[name].detach().requires_grad_()
+        outputs = model.network({**inputs, name: values})
         estimate = model.unlimited({output: outputs[output]}, samples)[output]
         (gradient,) = torch.autograd.grad(estimate.sum(), values)
     return values.detach() * gradient

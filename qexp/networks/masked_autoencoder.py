@@ -414,9 +414,9 @@ def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None
     )
     shared = math.lcm(2, size.heads)  # positions are pairs of a sine and a cosine
     if size.width % shared:
-        near = max(round(size.width / shared), 1) * shared
+        nearest = max(round(size.width / shared), 1) * shared
         raise ShapeError(
-            f"{size.heads} heads cannot share a width of {size.width}; a width of {near} would do"
+            f"{size.heads} heads cannot share a width of {size.width}; a width of {nearest} would do"
         )
     return size
 

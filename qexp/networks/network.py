@@ -165,11 +165,8 @@ class Network(nn.Module):
                 self.operations[name] = self.builders[name]().eval()
             if operation.l2:
                 self._penalties[name] = operation.l2
-        self._layers += sum(
-            1
-            for layer in self.operations[name].modules()
-            if not any(True for _ in layer.children())
-        )
+        layers = list(self.operations[name].modules())
+        self._layers += sum(1 for layer in layers if next(layer.children(), None) is None)
         if self._layers > MOST_LAYERS:
             raise ShapeError(
                 f"brings the network to {self._layers:,} layers; at most {MOST_LAYERS:,} are"

@@ -24,7 +24,7 @@ Kind = TypeVar("Kind", bound=type[Optimizer])
 
 
 def uncompiled(kind: Kind) -> Kind:
-    """The same optimizer, with the same numbers, by the functions that torch wraps for its
+    """An optimizer with the same numbers, by the functions that torch wraps for its
     compiler.
     """
     wrapped = {
@@ -106,27 +106,16 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         rate_of_others: float = 0.1,
     ) -> None:
-        groups: list[dict[str, Any]] = [
-            weight if isinstance(weight, dict) else {"params": [weight]} for weight in weights
-        ]
-        apart = [
-            {
-                **group,
-                "params": chosen,
-                "factor": group.get("factor", 1.0) * share,
-                "of_matrices": of_matrices,
-            }
-            for group in groups
-            for of_matrices, share in ((True, 1.0), (False, rate_of_others))
-            if (
-                chosen := [
-                    weight for weight in group["params"] if (weight.ndim == 2) is of_matrices
-                ]
-            )
-        ]
-        for group in apart:
-            group["lr"] = learning_rate * group["factor"]
-        super().__init__(apart, {})
+        groups: list[dict[str, Any]] = []
+        for given in weights:
+            group = given if isinstance(given, dict) else {"params": [given]}
+            for of_matrices, share in ((True, 1.0), (False, rate_of_others)):
+                chosen = [each for each in group["params"] if (each.ndim == 2) is of_matrices]
+                factor = group.get("factor", 1.0) * share
+                about = {"factor": factor, "of_matrices": of_matrices, "lr": learning_rate * factor}
+                if chosen:
+                    groups.append({**group, "params": chosen, **about})
+        super().__init__(groups, {})
         matrices, others = self._groups(True), self._groups(False)
         self._inner: list[tuple[bool, torch.optim.Optimizer]] = []
         if matrices:
@@ -135,12 +124,8 @@ class Muon(torch.optim.Optimizer):
             )
             self._inner.append((True, muon))
         if others:
-            self._inner.append(
-                (
-                    False,
-                    uncompiled(torch.optim.AdamW)(others, weight_decay=weight_decay, fused=True),
-                )
-            )
+            adamw = uncompiled(torch.optim.AdamW)(others, weight_decay=weight_decay, fused=True)
+            self._inner.append((False, adamw))
 
     def _groups(self, of_matrices: bool) -> list[dict[str, Any]]:
         return [group for group in self.param_groups if group["of_matrices"] is of_matrices]
@@ -289,8 +274,10 @@ def warm_up_level_cosine(
     def factor(epoch: int, epochs: int) -> float:
         if epoch < warm_up_epochs:
             return initial + (1 - initial) * epoch / warm_up_epochs
-        since, rest = epoch - warm_up_epochs - level_epochs, epochs - warm_up_epochs - level_epochs
-        return 1.0 if since <= 0 else final + (1 - final) * _falling(since / rest)
+        level_end = warm_up_epochs + level_epochs
+        if epoch <= level_end:
+            return 1.0
+        return final + (1 - final) * _falling((epoch - level_end) / (epochs - level_end))
 
     return ByEpoch(factor)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from qexp.base.outputs import spread_of
+from qexp.networks.checkpoint import joined
 from qexp.networks.estimator import Estimator, mean, spread
 from qexp.networks.training import Samples
 
@@ -47,10 +48,7 @@ class EnsembleLoop(nn.Module):
         self.models = nn.ModuleList(models)
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        estimates = [model(samples) for model in self.models]
-        return {
-            name: torch.stack([of_model[name] for of_model in estimates]) for name in estimates[0]
-        }
+        return joined([model(samples) for model in self.models], torch.stack)
 
 
 class StackedEnsemble(nn.Module):
@@ -91,12 +89,8 @@ class MeanAndSpread(nn.Module):
         self.model = [model]
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        model, estimates = self.model[0], [group(samples) for group in self.groups]
-        outputs = {}
-        for name in model.network.outputs:
-            values = torch.cat([of_group[name] for of_group in estimates])
-            outputs[name], outputs[spread_of(name)] = (
-                mean(model, name, values),
-                spread(model, name, values),
-            )
+        model, outputs = self.model[0], {}
+        for name, values in joined([group(samples) for group in self.groups], torch.cat).items():
+            outputs[name] = mean(model, name, values)
+            outputs[spread_of(name)] = spread(model, name, values)
         return outputs

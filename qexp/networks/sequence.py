@@ -71,7 +71,7 @@ def one_d_cnn(
 
     The first convolution with more channels than the one before it halves the length.
     """
-    wider = [count > before for before, count in pairwise(filters)]
+    wider = [second > first for first, second in pairwise(filters)]
     first = wider.index(True) + 1 if any(wider) else len(filters)
     strides = [2 if position == first else 1 for position in range(len(filters))]
     blocks = sequence_convolutions(
@@ -116,9 +116,7 @@ class SequenceConvolution(nn.Conv1d):
         return y if self.bias is None else y + self.bias[:, None]
 
     def _as_product(self, x: Tensor) -> Tensor:
-        """The same by standard operations; `vmap` of torch's convolution needs a fixed batch
-        size.
-        """
+        """A convolution by standard operations; `vmap` of torch's needs a fixed batch size."""
         (kernel_size,), (stride,) = self.kernel_size, self.stride
         last = (x.shape[-1] - 1) // stride * stride
         padded = functional.pad(x, ((kernel_size - 1) // 2, kernel_size))
@@ -341,13 +339,13 @@ def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slic
     """For each offset in the kernel: the results whose input there is not padding, and these
     inputs' positions.
     """
-    before = (kernel_size - 1) // 2
+    padding = (kernel_size - 1) // 2
     windows = []
     for offset in range(kernel_size):
-        first = max(-(-(before - offset) // stride), 0)
-        last = min((length - 1 + before - offset) // stride, -(-length // stride) - 1)
-        start = first * stride + offset - before
-        stop = last * stride + offset - before + 1
+        first = max(-(-(padding - offset) // stride), 0)
+        last = min((length - 1 + padding - offset) // stride, -(-length // stride) - 1)
+        start = first * stride + offset - padding
+        stop = last * stride + offset - padding + 1
         results = slice(first, max(last + 1, first))
         windows.append(
             (offset, results, slice(start, stop, stride) if last >= first else slice(0, 0))

@@ -43,17 +43,16 @@ def own_random_state(device: torch.device) -> contextlib.AbstractContextManager[
 def deterministic() -> Iterator[None]:
     """Use torch's deterministic algorithms; restore the caller's setting on leaving."""
     settings: Any = torch.utils.deterministic
-    before = torch.get_deterministic_debug_mode()
+    mode = torch.get_deterministic_debug_mode()
     fill = settings.fill_uninitialized_memory
     # torch.use_deterministic_algorithms would load torch's compiler
     torch.set_deterministic_debug_mode("warn")
-    settings.fill_uninitialized_memory = (
-        False  # it costs time, and no uninitialised memory is read here
-    )
+    # it costs time, and no uninitialised memory is read here
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.set_deterministic_debug_mode(before)
+        torch.set_deterministic_debug_mode(mode)
         settings.fill_uninitialized_memory = fill
 
 
@@ -343,12 +342,12 @@ class Trainer:
         Weights that are frozen at first need a group of their own: in torch's fused gradient
         descent with momentum either all weights of a group have had a step, or none.
         """
-        above = layers_above(self.model.network)
+        depths = layers_above(self.model.network)
         freezable = {id(weight) for weights in self._freezable.values() for weight in weights}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, weight in self.model.named_parameters():
             if weight.requires_grad:
-                factor = self.recipe.layer_decay ** above.get(name.removeprefix("network."), 0)
+                factor = self.recipe.layer_decay ** depths.get(name.removeprefix("network."), 0)
                 groups.setdefault((factor, id(weight) in freezable), []).append(weight)
         return [{"params": group, "factor": factor} for (factor, _), group in groups.items()]
 
@@ -357,11 +356,11 @@ class Trainer:
         left to train.
         """
         operations = self.model.network.operations
-        to_freeze = {
-            name: [weight for weight in operations[name].parameters() if weight.requires_grad]
-            for name in self.recipe.frozen
-        }
-        freezable = {id(weight) for group in to_freeze.values() for weight in group}
+        to_freeze, freezable = {}, set[int]()
+        for name in self.recipe.frozen:
+            weights = [weight for weight in operations[name].parameters() if weight.requires_grad]
+            to_freeze[name] = weights
+            freezable.update(map(id, weights))
         if to_freeze and not {id(weight) for weight in self.weights} - freezable:
             raise QexpError(
                 f"no weights are left to train: all belong to {', '.join(to_freeze)}; freeze fewer"
@@ -424,7 +423,7 @@ class Trainer:
         return self.close(batch_losses, lambda: self.model.features(self.validation))
 
     def close(self, batch_losses: Tensor, features: Callable[[], Samples]) -> dict[str, Any]:
-        """The same, of an epoch with these losses, (batch, loss).
+        """Close an epoch with these losses, (batch, loss); see `close_epoch`.
 
         features  what the network makes of the validation samples
         """

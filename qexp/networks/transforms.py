@@ -322,8 +322,8 @@ class Standardize(Fitted):
         return f"values that are all {low:g} cannot be standardized" if low == high else None
 
     def fit(self, values: Tensor) -> None:
-        over = [0] if self.deviations == "value" else _but_channels(values)
-        deviation, mean = torch.std_mean(values.double(), dim=over, keepdim=True)
+        axes = [0] if self.deviations == "value" else _but_channels(values)
+        deviation, mean = torch.std_mean(values.double(), dim=axes, keepdim=True)
         if self.deviations == "value":
             deviation = deviation.where(deviation > 0, 1.0)  # what never varies says nothing
         elif self.deviations == "all":
@@ -633,17 +633,17 @@ class NormalScore(Transform):
     def forward(self, values: Tensor) -> Tensor:
         exact = values.double().clamp(self.nodes[0], self.nodes[-1])
         if torch.compiler.is_exporting():
-            below = torch.zeros_like(exact, dtype=torch.long)
+            node = torch.zeros_like(exact, dtype=torch.long)
             # a binary search in operations that exported networks can hold
             for power in reversed(range(POWER)):
-                further = below + 2**power
-                below = torch.where(self.nodes[further] <= exact, further, below)
+                further = node + 2**power
+                node = torch.where(self.nodes[further] <= exact, further, node)
         else:
-            below = (torch.searchsorted(self.nodes, exact, right=True) - 1).clamp(0, NODES - 2)
-        low, high = self.nodes[below], self.nodes[below + 1]
+            node = (torch.searchsorted(self.nodes, exact, right=True) - 1).clamp(0, NODES - 2)
+        low, high = self.nodes[node], self.nodes[node + 1]
         # of the last two nodes, far from zero, it may be 0
         width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
-        position = below + (exact - low) / width
+        position = node + (exact - low) / width
         scores: Tensor = position * (2 * SCORE_SPAN / (NODES - 1)) - SCORE_SPAN
         return scores.to(values)
 
@@ -651,9 +651,9 @@ class NormalScore(Transform):
         position = (values.double().clamp(-SCORE_SPAN, SCORE_SPAN) + SCORE_SPAN) * (
             (NODES - 1) / (2 * SCORE_SPAN)
         )
-        below = position.detach().floor().clamp(0, NODES - 2).long()
-        low, high = self.nodes[below], self.nodes[below + 1]
-        result: Tensor = low + (position - below) * (high - low)
+        node = position.detach().floor().clamp(0, NODES - 2).long()
+        low, high = self.nodes[node], self.nodes[node + 1]
+        result: Tensor = low + (position - node) * (high - low)
         return result.to(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
@@ -707,12 +707,12 @@ class Chain(Transform):
         return values
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        befores: list[Tensor | None] = []  # what `own` is before each step
+        given: list[Tensor | None] = []  # `own`, as each step takes it
         for step in self._transforms():
-            befores.append(own)
+            given.append(own)
             own = step(own) if own is not None and self.needs_own else None
-        for step, before in zip(reversed(self._transforms()), reversed(befores), strict=True):
-            values = step.inverse(values, before)
+        for step, own in zip(reversed(self._transforms()), reversed(given), strict=True):
+            values = step.inverse(values, own)
         return values
 
     def domain_error(self, low: float, high: float) -> str | None:

@@ -7,9 +7,9 @@ from qexp.networks.estimator import (
     Estimator,
     _batches,
     batch_for,
-    in_one_computation,
     mean,
     spread,
+    stacked_estimates,
 )
 from qexp.networks.transforms import Angle, Log, Standardize
 from tests.networks.parts import initialised, operation
@@ -102,7 +102,7 @@ def test_the_mean_of_angles_lies_between_them_and_their_spread_is_by_the_shorter
     torch.testing.assert_close(made.spread, around.std().expand(3, 1), atol=1e-3, rtol=0)
 
 
-def test_all_networks_in_one_computation_estimate_as_they_do_in_turns():
+def test_all_networks_as_a_stack_estimate_as_they_do_in_turns():
     models = []
     for seed in range(3):
         scaling, operations = Standardize(), {"network": operation("one_d_cnn", filters=[4, 8])}
@@ -114,7 +114,7 @@ def test_all_networks_in_one_computation_estimate_as_they_do_in_turns():
         models.append(model.eval())
     several = Ensemble(models)
     in_turns = several.estimated({"seen": SEEN[:300]})["tio2"]
-    several._stacked = in_one_computation(models)
+    several._stacked = stacked_estimates(models)
     together = several.estimated({"seen": SEEN[:300]})["tio2"]
     torch.testing.assert_close(together.middle, in_turns.middle, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.spread, in_turns.spread, rtol=1e-4, atol=1e-5)
@@ -129,7 +129,7 @@ class Looking(Log):
 
 def test_networks_that_look_at_values_take_turns():
     assert (
-        in_one_computation(
+        stacked_estimates(
             [Estimator(network(seed), {"tio2": Looking()}).eval() for seed in range(2)]
         )
         is None

@@ -628,7 +628,8 @@ class OfHeads:
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
         columns |= {
-            within_of(name): values.cpu().numpy() for name, values in posterior.within().items()
+            within_of(name): values.cpu().numpy()
+            for name, values in posterior.own_deviations().items()
         }
         return columns, None if draws is None else draws.draw(posterior, first)
 
