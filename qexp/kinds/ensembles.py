@@ -47,9 +47,7 @@ class EnsembleDirectory(RunDirectory):
         return self.runs[0].evaluation_file()
 
     def record(self) -> Record:
-        """That of the first run, with the cautions and the widest ranges of the training data of
-        all.
-        """
+        """The first run's record, with the cautions and the widest ranges of all."""
         records = [run.record() for run in self.runs]
         cautions = dict.fromkeys(record.caution for record in records if record.caution)
         features, targets = (

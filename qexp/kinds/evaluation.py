@@ -47,9 +47,7 @@ class Independence:
     def of(
         cls, shared: Sequence[str], unknown: Sequence[str], compared: str, caution: str = TRAINED_ON
     ) -> Independence:
-        """Not independent if anything is shared, unknown if anything is unknown, else
-        independent.
-        """
+        """Not independent if anything is shared; unknown if anything is; else independent."""
         if shared:
             return cls(False, tuple(shared), caution)
         return cls(None, tuple(unknown)) if unknown else cls(True, (compared,))
@@ -169,9 +167,7 @@ def one_of(words: Sequence[str]) -> str:
 
 
 def independence_of(request: EvaluationRequest, data: EvaluationData) -> Independence:
-    """Whether data are independent of those that a run, and those that it started from, were
-    trained on.
-    """
+    """Whether data are independent of those that a run, and its ancestors, were trained on."""
     record = request.directory.record()
     if record.foreign_weights is not None:
         return _unknown(f"{request.directory.name} has weights of another program")

@@ -41,9 +41,7 @@ from qexp.spec.resolution import FOLDERS, Override, Written
 from qexp.spec.validation import without_unread
 
 MOST_CACHED = 16
-"""Number of datasets that a command keeps open, and of models that it keeps in mind, for the next
-specs.
-"""
+"""Number of datasets that a command keeps open, and of models that it keeps in mind."""
 
 
 class SpecCache:
@@ -65,9 +63,7 @@ class SpecCache:
             )
         )
         self.digests_of_files: dict[str, str | None] = {}
-        """Experience → its digest without overrides, None if it is wrong without them; see
-        `is_unchanged`.
-        """
+        """Experience → its digest without overrides, None if it is wrong; see `is_unchanged`."""
 
     def without_unread(
         self, kind: str, document: Document, overridden: Collection[Where] = ()
@@ -134,9 +130,7 @@ class Check:
 
 
 def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None, list[Problem]]:
-    """Open the dataset of an experience, and let its specs follow it; returns also the problems of
-    both.
-    """
+    """Open the dataset of an experience, to which its specs adapt; returns problems of both."""
     document = loaded.document.get("dataset")
     if not isinstance(document, dict):
         return None, []
@@ -155,9 +149,7 @@ def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None
 def leave_out_unread(
     loaded: resolution.Loaded, changes: list[Override], cache: SpecCache
 ) -> list[Problem]:
-    """Leave out what nothing reads of an experience, its dataset and its model; returns warnings
-    about it.
-    """
+    """Leave out what nothing reads of an experience and its parts; returns warnings."""
     warnings = []
     for kind in resolution.REFERENCES if type_of(loaded.document).trains else ():
         document = loaded.document.get(kind)
@@ -320,9 +312,7 @@ STAND_INS: Document = {
     "limits": {},
     "description": "",
 }
-"""Key of an experience, on which no other depends → a right value of it, with which the others are
-checked.
-"""
+"""Key of an experience that no other depends on → a right value, to check others with."""
 
 
 def _rightly_named(document: Document, known: Collection[str]) -> Document:
@@ -373,9 +363,7 @@ def _in_corrected(
 
 
 class ExperienceObjects(ABC):
-    """What qexp does with a type of experience before it runs. Documents have been checked, or are
-    resolved.
-    """
+    """What qexp does with a type of checked or resolved experience before it runs."""
 
     @abstractmethod
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
@@ -610,9 +598,7 @@ def experience(
 
 
 def setting_of(problem: Problem, keys: Iterable[str]) -> str | None:
-    """Which of the dotted keys that were set is what a problem is about; None if it is of the
-    file.
-    """
+    """Which of the dotted keys that were set a problem is about; None for the file."""
     for key in keys:
         first, *rest = way = resolution.steps(key)
         for place in (way, tuple(rest) if first in resolution.REFERENCES else ()):
@@ -775,9 +761,7 @@ def read_dataset(reference: str, cache: SpecCache) -> tuple[Path, Document]:
 
 
 def open_dataset(reference: str, cache: SpecCache) -> tuple[str, Document, Dataset]:
-    """Name, resolved document and object of a dataset spec. Raises SpecError with all its
-    problems.
-    """
+    """Name, resolved document and object of a dataset spec. Raises SpecError."""
     path = resolution.locate("dataset", reference, cache.workspace)
     written, _ = _read(path, "dataset", cache)
     dataset, findings = cache.dataset(written.document)

@@ -1,6 +1,4 @@
-"""The figures of a run, drawn from the files in its directory: no training, no network, no
-torch.
-"""
+"""The figures of a run, drawn from the files in its directory, without torch."""
 
 from __future__ import annotations
 
@@ -125,9 +123,7 @@ class MissingNumbersError(QexpError):
 
 
 def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
-    """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is
-    missing.
-    """
+    """A NetCDF file. Raises MissingNumbersError if it or a needed variable is missing."""
     try:
         variables = formats.read_netcdf(path)
     except FileNotFoundError as error:
@@ -175,9 +171,7 @@ def truth_and_estimate(table: xarray.Dataset, output: str) -> tuple[NDArray[Any]
 def ends_of_intervals(
     directory: RunDirectory, output: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Lower and upper end of the interval of each test row, (row,) each; None if they are not
-    kept.
-    """
+    """Lower and upper end of each test row's interval, (row,); None if they are not kept."""
     path = directory.results / INTERVALS_OF_ROWS
     if not path.is_file():
         return None
@@ -302,9 +296,7 @@ def draw(
 
 
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
-    """The figures that a run of its type and its kind of dataset, or an evaluation of it, can have,
-    by name.
-    """
+    """The figures that a run, or an evaluation of it, can have, by name."""
     spec = directory.spec()
     if not type_of(spec).trains:
         return {}

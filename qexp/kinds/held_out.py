@@ -105,9 +105,7 @@ class HeldOutEstimates:
         return around[0], around[-1]
 
     def scores(self, coverage: float) -> Array:
-        """How far true values lie outside of it, (row,); absolute errors if that is the
-        estimate.
-        """
+        """How far true values lie outside, (row,); absolute errors around an estimate."""
         return self.scale.scores(*self.start(coverage), self.truth)
 
     @property
@@ -117,9 +115,7 @@ class HeldOutEstimates:
 
 
 def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
-    """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has
-    none.
-    """
+    """The held-out estimates of a run, by output. Raises QexpError if it has none."""
     spec = directory.training_spec()
     if len(directory.members) > 1:
         raise QexpError(
@@ -187,9 +183,7 @@ COVERAGES = (0.5, 0.68, 0.9, 0.95)
 """Coverages that are counted."""
 
 TIE_SHARE = 1e-6
-"""Share of a true value within which it counts as the end of an interval: estimates have single
-precision.
-"""
+"""Share of a true value that is a tie with an end: estimates have single precision."""
 
 
 def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
@@ -332,9 +326,7 @@ def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Arr
 
 
 def networks_of_folds(directory: RunDirectory) -> dict[str, int]:
-    """Fold → the number of its networks, in their order; of a run without folds one, under an empty
-    name.
-    """
+    """Fold → the number of its networks; of a run without folds one, under an empty name."""
     folds = {fold.path.name: fold.record().fold for fold in directory.all_folds()}
     return {name: len(fold.networks or ()) for name, fold in folds.items() if fold is not None} or {
         "": 1
@@ -465,9 +457,7 @@ def require_coverage(interval: float | None) -> None:
 
 
 def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str]) -> NewIntervals:
-    """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out
-    errors.
-    """
+    """The rules for a coverage. Raises QexpError if the run cannot promise it."""
     require_coverage(coverage)
     outputs = read_held_out(directory)
     most, unit = conformal.promised(outputs[0].count), outputs[0].unit

@@ -1,6 +1,4 @@
-"""Networks of checked documents and of finished runs, with transforms, weights, posterior heads and
-metrics.
-"""
+"""Networks of checked documents and of finished runs, their transforms and metrics."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
 
 
 def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
-    """Variable → the period after which its values repeat, in its own unit, where its transform has
-    one.
-    """
+    """Variable → the period after which its values repeat, where its transform has one."""
     return {
         name: transform.period
         for name, transform in transforms.items()
@@ -86,9 +82,7 @@ def outputs_of(
 def build_transforms(
     document: Document, tables: Tables
 ) -> tuple[dict[str, Transform], list[Finding]]:
-    """The transforms of an experience that can be built, and the problems of the parameters of the
-    others.
-    """
+    """The transforms of an experience that can be built, and the problems of the others."""
     transforms: dict[str, Transform] = {}
     findings: list[Finding] = []
     for name, value in document["transforms"].items():
@@ -184,9 +178,7 @@ def in_periods(
 def network_of(
     document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables
 ) -> Network:
-    """The network of a checked model document, laid out without allocating its weights. Raises
-    BranchError.
-    """
+    """The network of a checked model, without allocating its weights. Raises BranchError."""
     sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
     operations = {
         name: _operation(value, tables["modules"]) for name, value in document["operations"].items()
@@ -264,9 +256,7 @@ def model_of(spec: Document, tables: Tables) -> Estimator:
 
 
 def imputation_of(spec: Document) -> Imputation | None:
-    """What fills gaps in the inputs of a resolved experience, not fitted yet; None if its rows have
-    none.
-    """
+    """What fills gaps in the inputs of an experience, not fitted; None if there are none."""
     # of other rules the name alone is written
     if not isinstance(rule := spec.get("dataset", {}).get("missing"), dict):
         return None
@@ -278,9 +268,7 @@ def imputation_of(spec: Document) -> Imputation | None:
 def trained_model(
     spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path
 ) -> Estimator:
-    """A model with weights from a file, ready to predict. Raises DamagedError if they do not belong
-    to it.
-    """
+    """A model with weights from a file. Raises DamagedError if they do not belong to it."""
     model = model_of(spec, tables)
     initialise(model.network, Seeds(0))  # allocates memory; the values come from `weights`
     checkpoint.load(model, weights, file)
@@ -366,9 +354,7 @@ def in_heads(
     shapes: Mapping[str, tuple[int, ...]],
     transforms: Mapping[str, Transform],
 ) -> Iterator[Finding]:
-    """Whether losses, transforms and shapes of an experience are those that its posterior heads
-    need.
-    """
+    """Whether losses, transforms and shapes are those that posterior heads need."""
     of_head = outputs_of_heads(document, tables["modules"])
     outputs, losses = document["outputs"], document["losses"]
     for name, head in of_head.items():

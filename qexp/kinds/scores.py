@@ -32,9 +32,7 @@ TABLE = "errors.csv"
 """File in `results` with errors by group."""
 
 HEAD = ("of", "name", "n", "output", "unit")
-"""Columns of the table before those of metrics: what kind of group, which one, number of values,
-and output.
-"""
+"""Columns of the table before metrics: kind of group, which, number of values, output."""
 
 MOST_RECORDED = 100
 """Most groups that a record holds; of more only the table does."""
@@ -123,9 +121,7 @@ def write_errors(
 
 
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
-    """Write columns of equal length as CSV; None is an empty cell, and a note is repeated in every
-    line.
-    """
+    """Write columns as CSV; None is an empty cell, and a note is repeated in every line."""
     columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
     formats.write_csv(path, columns, zip(*columns.values(), strict=True))
 

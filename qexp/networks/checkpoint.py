@@ -1,6 +1,4 @@
-"""Checkpoints, and the weights of the epoch that is kept: that of the lowest validation loss, or
-the last.
-"""
+"""Checkpoints, and the weights of the kept epoch: of the lowest validation loss, or the last."""
 
 from __future__ import annotations
 
@@ -71,9 +69,7 @@ def joined(
 
 
 def load(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give a model the weights read from `path`. Raises DamagedError if names or shapes differ, or
-    for NaN.
-    """
+    """Give a model weights. Raises DamagedError for other names or shapes, and for NaN."""
     load_diverged(model, tensors, path)
     require_numbers(model.state_dict(), path)
 
@@ -170,9 +166,7 @@ def is_kept(loss: float, best_loss: float, keep: str) -> bool:
 
 
 class BestWeights:
-    """A copy of a model's weights at its best epoch, in memory and in `path`
-    (`best.safetensors`).
-    """
+    """A copy of a model's weights at its best epoch, in memory and in `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -187,16 +181,12 @@ class BestWeights:
         self._unwritten = True
 
     def load_into(self, model: nn.Module) -> None:
-        """Load the weights of the best epoch into the model. `keep` or `read` must have been called
-        before.
-        """
+        """Load the weights of the best epoch into the model, after `keep` or `read`."""
         assert self._tensors is not None
         model.load_state_dict(self._tensors)
 
     def write(self, epoch: int, loss: float) -> None:
-        """Write the weights, with their epoch and its validation loss, unless they are written
-        already.
-        """
+        """Write the weights, with their epoch and its validation loss, unless they are written."""
         if self._tensors is not None and self._unwritten:
             write(self.path, self._tensors, {"epoch": epoch, "loss": loss})
             self._unwritten = False

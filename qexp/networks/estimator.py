@@ -50,9 +50,7 @@ class Posterior:
 
     @torch.no_grad()
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        """Independent draws, (draw, sample, output), in the outputs' units; outputs in the order of
-        `names`.
-        """
+        """Independent draws, (draw, sample, output), in units; outputs in the order of `names`."""
         draws = self._transformed_draws(count, random)
         columns = [self._inverse(name, draws[..., index]) for index, name in enumerate(self.names)]
         return torch.stack(columns, dim=-1)
@@ -91,9 +89,7 @@ class Posterior:
 
     @torch.no_grad()
     def log_prob(self, values: Tensor) -> Tensor:
-        """The logarithm of the density, (..., sample), of (..., sample, output) in the outputs'
-        units.
-        """
+        """The logarithm of the density, (..., sample), of (..., sample, output) in units."""
         transformed, slopes = [], []
         for index, name in enumerate(self.names):
             column = values[..., index].detach().reshape(-1, 1).requires_grad_()
@@ -138,9 +134,7 @@ class Posterior:
 
 
 LEVELS = 400
-"""Quantiles of each network, at equal steps of probability, that stand for its posterior in a
-mixture.
-"""
+"""Quantiles of each network, at equal steps of probability: its posterior in a mixture."""
 
 
 class PosteriorMixture(Posterior):
@@ -261,9 +255,7 @@ class Estimator(nn.Module):
 
     @property
     def periods(self) -> dict[str, float]:
-        """Output → the period after which its values repeat, in its own unit, where its transform
-        has one.
-        """
+        """Output → the period after which its values repeat, where its transform has one."""
         return {
             name: transform.period
             for name, transform in self.transforms.items()
@@ -272,9 +264,7 @@ class Estimator(nn.Module):
 
     @property
     def takes(self) -> dict[str, Shape]:
-        """Input that samples must have → its shape: all of the network's but the indicator of their
-        gaps.
-        """
+        """Input that samples must have → its shape; the indicator of their gaps is made."""
         made = None if self.imputation is None else self.imputation.indicator
         return {name: shape for name, shape in self.network.inputs.items() if name != made}
 
@@ -385,9 +375,7 @@ class Estimator(nn.Module):
     def features(
         self, inputs: Mapping[str, Tensor], batch_size: int | None = None
     ) -> dict[str, Tensor]:
-        """The network's features, see `Network.features`, for inputs that are already
-        transformed.
-        """
+        """The network's features, see `Network.features`, for transformed inputs."""
         return self._in_batches(self.network.features, inputs, batch_size)
 
     def _batch_size(self) -> int:
@@ -444,15 +432,11 @@ def _batches(
 CACHED_NUMBERS = 1 << 16
 """Activations of one layer, in numbers, that fit into a processor's cache beside the weights."""
 NUMBERS_TOGETHER = 8 * CACHED_NUMBERS
-"""Likewise of all whole batches that are one: small products cost little more than the calls that
-make them.
-"""
+"""Of all whole batches that are one: small products cost little more than their calls."""
 BATCHES = (64, 4096)
 """Smallest and largest batch, in samples."""
 TENSORS_AT_ONCE = 8
-"""Of the widest layer's size, that a forward pass holds on a GPU, with those that a convolution
-reads.
-"""
+"""Of the widest layer's size, that a forward pass holds on a GPU, and convolutions read."""
 SHARE_OF_GPU = 1 / 64
 """Of its whole memory, for one batch: several threads have one each, and batches of equal size give
 the same bits.
@@ -629,9 +613,7 @@ def spread(model: Estimator, output: str, values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
-    """The batch size, a power of two, for which the network's widest layer has at most so many
-    activations.
-    """
+    """The batch size, a power of two, with at most so many activations of the widest layer."""
     widest = 1
 
     def measure(_: nn.Module, __: object, result: object) -> None:

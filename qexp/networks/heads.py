@@ -1,6 +1,4 @@
-"""Posterior heads: operations that end a branch in a probability density of several outputs
-together.
-"""
+"""Posterior heads: operations that end a branch in a density of several outputs together."""
 
 from __future__ import annotations
 
@@ -77,19 +75,13 @@ class Head(nn.Module, ABC):
 # Gaussian densities with full covariance, and mixtures of them.
 
 LARGEST_LOGARITHM = 14.0
-"""Of a diagonal element of a precision's factor; reached by tanh, so that no step of training can
-overflow.
-"""
+"""Of a diagonal element of a precision's factor; by tanh, so that no step can overflow."""
 
 BISECTIONS = 40
-"""Of an interval of some standard deviations: what is left is below the rounding error of single
-precision.
-"""
+"""Of an interval of some deviations: what is left is below the error of single precision."""
 
 TAIL = 6.0
-"""Standard deviations beyond the components' means within which the quantiles of a mixture are
-searched.
-"""
+"""Deviations beyond the components' means within which quantiles of a mixture are searched."""
 
 
 class Gaussian(Continuous):
@@ -129,9 +121,7 @@ class Gaussian(Continuous):
         return deviations
 
     def scores(self, values: Tensor) -> Tensor:
-        """Lᵀ (value − μ), (..., sample, output): standard normal if the values have this
-        density.
-        """
+        """Lᵀ (value − μ), (..., sample, output): standard normal if values have this density."""
         return (self.factor * (values - self.mean)[..., :, None]).sum(-2)
 
     def values(self, scores: Tensor) -> Tensor:
@@ -210,9 +200,7 @@ class _Numbers(nn.Linear):
 
 
 class _Factors(nn.Module):
-    """Numbers of a network → means and factors of precisions, whose diagonal is larger than
-    `least`.
-    """
+    """Numbers of a network → means and factors of precisions, with a diagonal above `least`."""
 
     basis: Tensor
 
@@ -294,9 +282,7 @@ QUASI_RANDOM = 128
 """Points of a Sobol sequence, the same for every sample, by which quantiles are found."""
 
 MOST_AT_ONCE = 2**18
-"""Numbers that are drawn together: the inverse of a spline needs some hundred times their
-memory.
-"""
+"""Numbers that are drawn together: inverting a spline needs some hundred times their memory."""
 
 
 class Flow(Continuous):
@@ -374,9 +360,7 @@ class FlowHead(GaussianHead):
 
 @dataclass(frozen=True)
 class HeadEntry(Entry):
-    """An operation whose builder gets the shape of its input and the number of outputs, and makes a
-    `Head`.
-    """
+    """An operation whose builder gets the shape of its input and the number of outputs."""
 
 
 HEADS: dict[str, Entry] = {

@@ -209,9 +209,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Pixels before and after, for ceil(side / stride) results; the odd one goes after, as in
-    Keras.
-    """
+    """Pixels before and after, for ceil(side / stride) results; the odd one goes after."""
     results = (side + stride - 1) // stride
     total = torch.sym_max((results - 1) * stride + kernel_size - side, 0)
     return total // 2, total - total // 2
@@ -394,9 +392,7 @@ class Between:
 
 
 class ChannelsLast(nn.Sequential):
-    """Keeps the channels of a cell contiguous in memory (channels last): a quarter faster on a
-    CPU.
-    """
+    """Keeps the channels of a cell contiguous (channels last): a quarter faster on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -505,9 +501,7 @@ def _block(channels: int, filters: int, kernel_size: int, layers: Between) -> nn
 
 
 def _convolution(channels: int, filters: int, kernel_size: int, layers: Between) -> list[nn.Module]:
-    """A convolution that keeps the size, and what follows it. Raises ShapeError for an even
-    kernel.
-    """
+    """A convolution that keeps the size, and more. Raises ShapeError for an even kernel."""
     if kernel_size % 2 == 0:
         raise ShapeError(
             f"kernel_size {kernel_size}: must be odd, so that cells stay where they are"

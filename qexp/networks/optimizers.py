@@ -24,9 +24,7 @@ Kind = TypeVar("Kind", bound=type[Optimizer])
 
 
 def uncompiled(kind: Kind) -> Kind:
-    """An optimizer with the same numbers, by the functions that torch wraps for its
-    compiler.
-    """
+    """An optimizer by the functions that torch wraps for its compiler, with the same numbers."""
     wrapped = {
         name: getattr(kind, name)
         for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
@@ -57,9 +55,7 @@ def adam(
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adam; weight decay is added to the gradient (L2), or, with torch's AdamW as `kind`, decoupled
-    from it.
-    """
+    """Adam; weight decay is added to the gradient (L2), or decoupled, with AdamW as `kind`."""
     first, second = map(float, betas)
     return uncompiled(kind)(
         weights,
@@ -149,9 +145,7 @@ ADDED_DECAY = {**DECAY, "description": "this factor times the weight is added to
 MOMENTUM = number("share of the last step's direction that is kept", least=0, below=1)
 
 OF_MATRICES = ("muon",)
-"""Optimizers that treat a weight as a matrix; all others update each number independently of the
-others.
-"""
+"""Optimizers that treat a weight as a matrix; others update each number independently."""
 
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
@@ -249,9 +243,7 @@ def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) 
 
 
 def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.0) -> Schedule:
-    """Linear rise from `initial` to 1 over the fraction `warm_up` of the run, then cosine decay to
-    `final`.
-    """
+    """Linear rise from `initial` to 1 over the share `warm_up`, then cosine decay to `final`."""
 
     def factor(progress: float) -> float:
         if progress < warm_up:

@@ -16,9 +16,7 @@ from qexp.networks.training import Samples
 
 
 class Positional(nn.Module):
-    """A module of named tensors with positional ones: inputs in order → a tuple of outputs in
-    order.
-    """
+    """A module of named tensors with positional ones: inputs → a tuple of outputs, in order."""
 
     def __init__(self, module: nn.Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
         super().__init__()

@@ -100,9 +100,7 @@ class MeanOfPositions(nn.Module):
 
 
 class SequenceConvolution(nn.Conv1d):
-    """A convolution whose kernel is centred on every stride-th position, with zeros beyond the
-    ends.
-    """
+    """A convolution centred on every stride-th position, with zeros beyond the ends."""
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
@@ -163,9 +161,7 @@ def _apply(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
 
 
 class _PerNetwork(torch.autograd.Function):
-    """Tensors have a leading dimension for networks: of length 1, or under `vmap` the number of
-    networks.
-    """
+    """Tensors have a leading dimension for networks: 1, or their number under `vmap`."""
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
@@ -186,9 +182,7 @@ class _PerNetwork(torch.autograd.Function):
 
 
 class _Convolution(_PerNetwork):
-    """(network, sample, channel, position) and (network, filter, channel, kernel) → (…, filter,
-    position).
-    """
+    """Of (network, sample, channel, position) and (network, filter, channel, kernel)."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
@@ -354,9 +348,7 @@ def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slic
 
 
 LARGE_PRODUCT = 1e6
-"""Operations in a matrix product above which one call per network is faster than one call for
-all.
-"""
+"""Operations in a matrix product above which one call per network is faster than one."""
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

@@ -41,9 +41,7 @@ def require_image(shape: Shape) -> Shape:
 
 
 def is_vector(shape: Shape) -> bool:
-    """Whether a sample is values in a row, or of several components in rows beside each other, and
-    no image.
-    """
+    """Whether a sample is values in a row, or in rows of components, and no image."""
     return len(shape) == 3 and 1 in shape[1:]
 
 
@@ -68,9 +66,7 @@ def forms(shape: Shape, last_first: bool = False) -> dict[Shape, bool]:
 
 
 AXES = {"simulation": 0, "channel": 1, "component": 1, "y": 2, "station": 2, "x": 3, "value": 3}
-"""Name of an axis → its place among simulation, channel, y and x, in whose order observations are
-kept.
-"""
+"""Name of an axis → its place in the order in which observations are kept."""
 
 
 def order_of(shape: Shape, wanted: Shape, *told: Sequence[str]) -> Sequence[int]:
@@ -95,9 +91,7 @@ def order_of(shape: Shape, wanted: Shape, *told: Sequence[str]) -> Sequence[int]
 Sizes = Sequence[int]
 
 Result = tuple[Sizes, int] | None
-"""Shape of the result, and floating-point operations; None if torch must decide, or gives the
-better error.
-"""
+"""Shape of the result, and operations; None if torch must decide, or has a better error."""
 
 
 class ShapeRules(TorchFunctionMode):

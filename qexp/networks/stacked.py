@@ -28,9 +28,7 @@ log = logging.getLogger("qexp.run")
 Tensors = dict[str, Tensor]
 
 FACTORS = ""
-"""The name, which no variable has, of the factors of learning rates beside the samples of a
-step.
-"""
+"""The name, which no variable has, of factors of learning rates beside samples."""
 
 
 class LossModule(nn.Module):
@@ -81,9 +79,7 @@ class _Features(nn.Module):
 
 
 def with_norms_for_stacks(network: Network) -> Network:
-    """Replace batch normalisation of rows, in place: torch's own rounds differently in a stack than
-    alone.
-    """
+    """Replace batch normalisation, in place: torch's own rounds differently in a stack."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm1d:
@@ -103,9 +99,7 @@ class Group:
 
     @property
     def state(self) -> Tensors:
-        """The optimizer's state by name: (network, number) for what each weight has, else a single
-        number.
-        """
+        """The optimizer's state by name: (network, number) of each weight, else one number."""
         state: Tensors = self.optimizer.state[self.weights]
         return state
 
@@ -187,9 +181,7 @@ class StackedNetworks:
         return losses.detach()
 
     def evaluate(self, samples: Tensors) -> tuple[Tensor, Tensor]:
-        """The objective that each network minimises, (network,), and its losses, (network,
-        output).
-        """
+        """The objectives of the networks, (network,), and their losses, (network, output)."""
         cast: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if self._cast:
             cast = torch.autocast(self.weights.device.type, self._cast)

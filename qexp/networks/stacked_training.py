@@ -298,9 +298,7 @@ class Stack:
         return joined(current, torch.stack) if current else {}
 
     def _train_epoch(self) -> Tensor:
-        """Train all current networks for an epoch; returns their losses, (batch, network,
-        output).
-        """
+        """Train all current networks for an epoch. Returns losses, (batch, network, output)."""
         epoch, size = self.epochs_done + 1, self.recipe.batch_size
         places = self._in_company(self._positions)
         orders = torch.stack([self.tasks[place].order(epoch) for place in places]).to(self.device)

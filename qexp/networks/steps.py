@@ -42,9 +42,7 @@ class Graph:
 
 
 Record = Callable[[Callable[[], None], Callable[[], Tensor]], Graph]
-"""Runs a function to warm up, and records a step; raises an exception if the step cannot be
-recorded.
-"""
+"""Warms up by a function, and records a step; raises an exception if that is impossible."""
 
 
 def cuda_graph(warm_up: Callable[[], None], step: Callable[[], Tensor]) -> Graph:
@@ -70,9 +68,7 @@ RECORDERS: dict[str, Record] = {"cuda": cuda_graph}
 """Type of a device → how its steps are recorded; on others, operations are launched one by one."""
 
 WARM_UP = 3
-"""Steps before the one that is recorded: libraries choose their algorithms, optimizers make their
-state.
-"""
+"""Steps before the recorded one: libraries choose algorithms, optimizers make their state."""
 
 TOLERANCE = 1e-3
 """Relative, between the losses of recorded steps and of the same steps launched one by one."""

@@ -114,9 +114,7 @@ class TrainerStack:
         self._networks = StackedNetworks(module, self._layout, weights, buffers, recipes)
 
     def run(self) -> None:
-        """Train to the end: the models of all runs that have not ended before have their last
-        weights then.
-        """
+        """Train to the end, when the models of all runs that went on have their last weights."""
         with own_random_state(self._networks.weights.device), deterministic():
             checkpointed_at = time.monotonic()
             while self._members:

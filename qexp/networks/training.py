@@ -1,6 +1,4 @@
-"""The training of a network: whether it starts afresh or from a checkpoint, it ends with the same
-bits.
-"""
+"""The training of a network: afresh or from a checkpoint, it ends with the same bits."""
 
 from __future__ import annotations
 
@@ -124,13 +122,9 @@ class Recipe:
     gradient_clip: float | None = None
     precision: str = "float32"
     keep: str = "best"
-    """The epoch whose weights are the result: "best", with the lowest validation loss, or
-    "last".
-    """
+    """The epoch whose weights are kept: "best", with the lowest validation loss, or "last"."""
     layer_decay: float = 1.0
-    """A weight's learning rate is multiplied by this once for each layer above it; see
-    `layers_above`.
-    """
+    """A learning rate is multiplied by this for each layer above it; see `layers_above`."""
     frozen: Sequence[str] = ()
     """Frozen operations: weights and batch statistics are fixed, dropout is off."""
     epochs_frozen: int | None = None
@@ -142,9 +136,7 @@ class Recipe:
 
 
 class Data(ABC):
-    """The samples. Training samples may differ from epoch to epoch; validation and test samples
-    never do.
-    """
+    """The samples. Training samples may differ by epoch; validation and test samples do not."""
 
     train_size: int
     """Training samples per epoch."""
@@ -160,15 +152,11 @@ class Data(ABC):
         """Training samples to which transforms are fitted."""
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """The values of an output that its metrics are computed from: booleans in its shape; None
-        for all.
-        """
+        """The values of an output that metrics are computed from, as booleans; None for all."""
         return None
 
     def training_mean(self, output: str) -> float:
-        """The mean of the training targets of an output, in its unit; NaN if there is no such
-        mean.
-        """
+        """The mean of an output's training targets, in its unit; NaN if there is none."""
         return math.nan
 
 
@@ -369,9 +357,7 @@ class Trainer:
         return to_freeze
 
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
-        """Train on the remaining batches of the current epoch; False if interrupted between two of
-        them.
-        """
+        """Train on the remaining batches of the epoch; False if interrupted between two."""
         progress, recipe = self.progress, self.recipe
         batch = self.data.epoch(
             progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training")
@@ -463,9 +449,7 @@ class Trainer:
         return transformed(self.model, self.data.validation, "validation")
 
     def _validated(self, features: Samples) -> dict[str, Any]:
-        """Losses on transformed values, metrics in the outputs' units; one forward pass for
-        both.
-        """
+        """Losses of transformed values, metrics in the outputs' units; one forward pass."""
         network = self.model.network
         with torch.no_grad():
             values = losses_of(network, self.recipe.losses, features, self.validation)
@@ -540,9 +524,7 @@ def mean_losses(batch_losses: Tensor, batch_size: int, train_size: int) -> Tenso
 
 
 def divergence(batch_losses: Tensor, recipe: Recipe, epoch: int) -> str | None:
-    """The message for the first of an epoch's losses, (batch, output), that is NaN or infinite, or
-    None.
-    """
+    """The message for the first loss of an epoch that is NaN or infinite, or None."""
     bad = (~torch.isfinite(batch_losses)).any(1).nonzero()
     if not len(bad):
         return None

@@ -1,6 +1,4 @@
-"""The base class of transforms: a torch module, so that fitted numbers are buffers, saved with the
-weights.
-"""
+"""Transforms of variables: modules of torch, so that fitted numbers are saved with weights."""
 
 from __future__ import annotations
 
@@ -20,27 +18,19 @@ from qexp.simulation.distributions import DISTRIBUTIONS, Distribution
 
 
 class Transform(nn.Module):
-    """Maps a variable, (batch, ...) in its own unit, to the values that a network sees, and
-    back.
-    """
+    """Maps a variable, (batch, ...) in its unit, to the values that a network sees, and back."""
 
     formula: str | None = None
-    """`forward` as a numpy expression of `value`, (batch, ...), of the parameters and of fitted
-    numbers.
-    """
+    """`forward` as a numpy expression of `value`, (batch, ...), and of fitted numbers."""
     inverse_formula: str | None = None
     """`inverse` as a numpy expression; of `own`, too, the samples' values in the variable's unit,
     if `needs_own`.
     """
     needs_own: bool = False
-    """Whether the inverse needs `own`, so that an output with this transform must also be an
-    input.
-    """
+    """Whether the inverse needs `own`: an output with this transform is also an input."""
 
     period: float | None = None
-    """The difference after which values mean the same, in the variable's unit, if the transform
-    knows one.
-    """
+    """The difference after which values mean the same, in their unit; None without one."""
 
     def shape(self, values: Shape) -> Shape:
         """The shape of transformed values, of that of the values, without the batch; another one is
@@ -79,9 +69,7 @@ class Transform(nn.Module):
 
 
 class Asinh(Transform):
-    """asinh(value / scale): linear below the scale, logarithmic above, for values of either
-    sign.
-    """
+    """asinh(value / scale): linear below the scale, logarithmic above, for either sign."""
 
     formula = "arcsinh(value / scale)"
     inverse_formula = "sinh(value) * scale"
@@ -143,9 +131,7 @@ class Log1p(Transform):
 
 
 class Anscombe(Transform):
-    """2 √(value + 3/8): gives counts with Poisson noise a standard deviation of about 1 (Anscombe
-    1948).
-    """
+    """2 √(value + 3/8): gives Poisson counts a deviation of about 1 (Anscombe 1948)."""
 
     formula = "2 * sqrt(value + 0.375)"
     inverse_formula = "(value / 2) ** 2 - 0.375"
@@ -435,9 +421,7 @@ def _suitable(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def over_decades(values: NDArray[np.float64]) -> bool:
-    """Whether any number of vectors, (sample, value), lies over decades, and is learned by its
-    logarithm.
-    """
+    """Whether any number of vectors, (sample, value), spans decades, for its logarithm."""
     for column in values.T:
         power, centre, scale = _suitable(column)
         if power == 0 and np.quantile(np.abs(column - centre), 0.995) > DECADES * scale:
@@ -606,9 +590,7 @@ SCORE_SPAN = 7.0
 
 POWER = 12
 NODES = 2**POWER + 1
-"""Scores at which the distribution is tabulated; linear between them to a few parts in a
-million.
-"""
+"""Scores of the tabulated distribution; linear between them to a few parts in a million."""
 
 
 class NormalScore(Transform):

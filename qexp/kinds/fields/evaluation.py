@@ -70,9 +70,7 @@ from qexp.store.record import Feature, FieldErrors
 log = logging.getLogger("qexp.run")
 
 CELLS_AT_ONCE = 2**18
-"""Largest number of cells estimated together: intermediate results then take a few hundred
-megabytes.
-"""
+"""Largest number of cells estimated together, which take a few hundred megabytes."""
 
 KEPT_FRAMES = 10
 """Largest number of frames per folder that are kept for figures."""
@@ -141,9 +139,7 @@ def tallied(
 
 
 def training_ranges(dataset: GriddedDataset, outputs: Sequence[str]) -> tuple[Feature, ...]:
-    """The outputs with the ranges of their true values in the training folders, read some frames at
-    a time.
-    """
+    """The outputs with the ranges of their true values in the training folders."""
     ends = dict.fromkeys(outputs, (np.inf, -np.inf))
     for frames in dataset.training_folders:
         at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
@@ -232,9 +228,7 @@ def _synchronise(device: torch.device) -> None:
 
 
 class _KeptFrames:
-    """Frames of a folder for figures, evenly spread over time, with no more cells than a figure can
-    show.
-    """
+    """Frames of a folder for figures, evenly spread, no finer than figures can show."""
 
     def __init__(self, frames: Frames, threshold: float | None) -> None:
         self._frames, self._threshold = frames, threshold
@@ -248,9 +242,7 @@ class _KeptFrames:
     def add(
         self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None
     ) -> None:
-        """Keep the wanted ones of the next frames; cells without ice are NaN if the thickness is
-        known.
-        """
+        """Keep the wanted ones of the next frames; cells known to have no ice are NaN."""
         least = 0.0 if self._threshold is None else self._threshold
         for index in range(len(next(iter(truths.values())))):
             for ending, fields in (
@@ -368,9 +360,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 def _evaluated_frames(
     request: EvaluationRequest, folders: Sequence[FieldsIn], document: Mapping[str, Any]
 ) -> EvaluatedFrames:
-    """The frames of some folders. Raises QexpError for those that the network or the threshold does
-    not fit.
-    """
+    """The frames of some folders. Raises QexpError if network or threshold do not fit."""
     spec, threshold, vectors = request.spec, document.get("threshold"), document.get("vectors")
     names = list(dict.fromkeys([*spec["inputs"], *request.outputs]))
     keys = document.get("resample", 1), document.get("stepping", 1)

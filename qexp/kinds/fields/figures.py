@@ -53,9 +53,7 @@ SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
 """Metric → style of its line."""
 
 LARGEST_ERROR = 200.0
-"""Largest error that is shown [%]: where ice hardly moves, every error is many times the
-velocity.
-"""
+"""Largest error that is shown [%]: where ice hardly moves, every error is larger."""
 
 
 def errors_by_thickness(
@@ -262,9 +260,7 @@ def learning_curve(directory: RunDirectory) -> Pictures:
 
 
 def frames(directory: RunDirectory) -> Pictures:
-    """Truth, estimate and difference of some test frames: a picture per frame, in a folder per data
-    folder.
-    """
+    """Truth, estimate and difference of some frames: a picture each, by data folder."""
     errors = formats.read_json(directory.results / FIELD_ERRORS)
     vectors = [(x, y) for x, y in (name.split(", ") for name in errors["overall"]["vectors"])]
     caution = directory.record().caution
@@ -302,9 +298,7 @@ def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str
 
 
 def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
-    """Errors of the outputs and vectors by the thickness of the ice; no figure if that is not
-    known.
-    """
+    """Errors by the thickness of the ice; no figure if that is not known."""
     errors = formats.read_json(directory.results / FIELD_ERRORS)
     overall, classes = errors["overall"], errors["thickness"]
     if not classes:

@@ -144,9 +144,7 @@ def _write_images(
     test: Mapping[str, Tensor],
     dataset: GeneratedDataset,
 ) -> None:
-    """True and estimated images of the first samples, which tell the errors of an emulator by
-    place.
-    """
+    """True and estimated images of the first samples: errors of an emulator by place."""
     import xarray
 
     variables: dict[str, Any] = {}

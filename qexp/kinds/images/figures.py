@@ -74,19 +74,13 @@ each, and down [inch].
 """
 
 PANELS_IN_A_ROW, CROWDED_TO = 3, 0.4
-"""Panels in a row; and how much narrower they become in a narrow figure of more than two
-samples.
-"""
+"""Panels in a row; how much narrower those of more than two samples may become."""
 
 ALIKE_RATIO = 4.0
-"""Factor between the largest and the smallest of the images' extremes up to which they share a
-colour scale.
-"""
+"""Factor between extremes of images up to which they share a colour scale."""
 
 SMALLEST_MARK, LARGEST_MARK = 4.0, 200.0
-"""Area of the mark of one of very many scattered points, and what is shared by all of them
-[point²].
-"""
+"""Area of the mark of one of very many points, and that shared by all [point²]."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +170,7 @@ def sample_images(
 
 
 def _lines(values: Sequence[str], room: int) -> list[str]:
-    """The values in lines of so many characters, that fit above a panel; none is broken if it fits
-    into one.
-    """
+    """The values in lines of so many characters; none is broken if it fits into one."""
     text = ", ".join(
         value.replace(" ", "\u00a0") if len(value) <= room else TOGETHER.sub("\u00a0", value)
         for value in values
@@ -187,9 +179,7 @@ def _lines(values: Sequence[str], room: int) -> list[str]:
 
 
 def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
-    """The smallest and largest value of each sample; those of another for a sample of which nothing
-    is seen.
-    """
+    """The least and largest value of each sample; of another if nothing is seen."""
     values_of = [
         np.concatenate([image[np.isfinite(image)] for image in images]) for images in samples
     ]

@@ -1,6 +1,4 @@
-"""One network that learns what all networks of a run on rows estimate together, of rows without
-true values.
-"""
+"""One network that learns what all networks of a run on rows estimate together."""
 
 from __future__ import annotations
 
@@ -124,9 +122,7 @@ def distil(
         files.write_bytes(path, content)
 
     def keep_errors(student: RunDirectory) -> None:
-        """Root mean square errors of both over the measured rows, beside those where the run held
-        each out.
-        """
+        """RMSE of both over the measured rows, beside those where the run held each out."""
         errors: dict[str, dict[str, Any]] = {output: {} for output in model.outputs}
         for key, each in (("of_network", _model(student, options)), ("of_run", model)):
             for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):

@@ -271,9 +271,7 @@ def _completed(plan: Folds) -> Callable[[Rows], Array] | None:
 
 
 def _as_pair(plan: Folds, output: Number) -> BaselineTransform | None:
-    """The output's transform and limits for baselines, the first fitted to the training rows of
-    each fold.
-    """
+    """The output's transform, fitted to the training rows of each fold, and limits."""
     limits, described = output.limits, plan.spec["transforms"].get(output.name)
     if described is None:
         return None if limits == NO_LIMITS else (lambda values: values, on_arrays(limits))
@@ -524,9 +522,7 @@ def _write_evaluated(
 
 
 def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
-    """Whether no row has the inputs of a training row, and none is of a group, or has an
-    identifier, of one.
-    """
+    """Whether no row has inputs of a training row, or shares a group or identifier."""
     try:
         trained = request.trained
     except DatasetError as error:

@@ -68,9 +68,7 @@ NEAR = 4.0
 """As much further away is a name put in order to cover a ninth of a point less [point]."""
 
 MANY_BARS = 60
-"""From so many rows on, bars are faint, and those of intervals that miss the measured value stand
-out.
-"""
+"""From so many rows on, bars are faint, except of intervals that miss the value."""
 
 BOXED_FROM = 5
 """Fewest rows of a group for a box; it would be misleading for fewer."""
@@ -230,9 +228,7 @@ PANEL_WIDTH, PANEL_HEIGHT, PANELS_IN_A_ROW = 2.7, 1.5, 3
 """Sizes of a panel [inch], and panels in a row."""
 
 MOST_NAMES, LONGEST_NAME, LEVEL_CHARACTERS = 14, 24, 24
-"""Columns that are named on an axis, characters of their names, and characters that fit beside each
-other.
-"""
+"""Columns that an axis names, characters of their names, and how many fit."""
 
 
 MEASURED = {

@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     import xarray
 
 MEMBERS_THAT_CHOOSE = 3
-"""Most members per inner fold that choose the candidate, if further networks are trained for the
-estimates.
-"""
+"""Most members per inner fold that choose the candidate, if more follow."""
 
 EPOCHS_REMEMBERED = 4
 
@@ -74,9 +72,7 @@ class Folds:
         ]
         self.folds = dataset.folds(spec["split"], tables, seeds)
         self.refits = spec["keep"] == "last" and not self.as_published
-        """Whether the networks of a fold are trained on all its training rows, for a given number
-        of epochs.
-        """
+        """Whether the networks of a fold are trained on all its rows, for given epochs."""
         self.chooses = not self.refits or len(self.candidates) > 1
         """Whether networks are trained on the inner folds."""
         self.groups, self.alike = (
@@ -105,9 +101,7 @@ class Folds:
         ]
 
     def refitted(self, fold: Fold, candidate: Candidate) -> list[Task]:
-        """The networks that are trained on all training rows of a fold, for a given number of
-        epochs.
-        """
+        """The networks that are trained on all training rows of a fold, for given epochs."""
         return [
             self._task(fold, candidate, fold.train, None, ("all", member))
             for member in range(self.spec["members"])
@@ -179,9 +173,7 @@ class Folds:
 
     @cache  # noqa: B019 - the object lives only while its run is trained
     def _laid_out(self, candidate: int) -> Network:
-        """A candidate's network without weights: laying it out takes longer than initialising
-        it.
-        """
+        """A candidate's network without weights, which takes long to lay out."""
         return model_of(self.candidates[candidate].spec, self.tables).network
 
     def _random_keys(self, epoch: int, member: int) -> np.ndarray:
@@ -195,9 +187,7 @@ class Folds:
 
 
 def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[list[Task]]:
-    """Tasks with equal numbers of rows together, in their order, at most `size(task)` in a
-    stack.
-    """
+    """Tasks in stacks: with equal numbers of rows, at most `size(task)` in each."""
     alike: dict[tuple[int, int], list[Task]] = {}
     for task in tasks:
         train, validation = (

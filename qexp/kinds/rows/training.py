@@ -1,6 +1,4 @@
-"""Training of the networks of a cross-validation, fold by fold, in several processes, and their
-directories.
-"""
+"""Training of the networks of a cross-validation, fold by fold, in several processes."""
 
 from __future__ import annotations
 
@@ -56,9 +54,7 @@ from qexp.store.record import (
 log = logging.getLogger("qexp.run")
 
 UNVALIDATED: Line = {"validation": {"loss": None, "losses": {}}}
-"""The validation part of a line for networks that are trained on all rows of a fold, without
-validation.
-"""
+"""The validation part of a line of networks that have no validation rows."""
 
 
 @dataclass
@@ -244,9 +240,7 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
-    """Mean losses and learning rate of lines, `best` if all are best, and the number of
-    networks.
-    """
+    """Mean losses and rate of lines, `best` if all are, and the number of networks."""
     parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
     return {
         "epoch": lines[0]["epoch"],
@@ -397,9 +391,7 @@ class Selection:
 
 
 def _pooled_loss(networks: Sequence[TrainedNetwork]) -> float:
-    """The loss of a candidate over the rows of all inner folds; infinite if one of its networks
-    failed.
-    """
+    """The loss of a candidate over all inner folds; infinite if a network failed."""
     if any(network.outcome.failed for network in networks):
         return math.inf
     rows = [len(next(iter((network.task.validation or {}).values()))) for network in networks]
@@ -707,9 +699,7 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     ]
 
     def count() -> None:
-        """Note the number of finished folds in the run's record, without reading the folds'
-        records.
-        """
+        """Note the number of finished folds in the run's record, without theirs."""
         of_failed = tuple(fold.name for batch in batches for fold in batch if fold.name in failed)
         attempt.own.note(folds=FoldCount(done=len(finished), of=len(plan.folds), failed=of_failed))
 
@@ -747,9 +737,7 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
 
 
 def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
-    """Estimated training time of some batches on one core [s], to decide whether to start more
-    processes.
-    """
+    """Estimated time of some batches on one core [s], to decide on more processes."""
     tasks = tasks_of_first(plan)
     rows = len(next(iter(tasks[0].train.values())))
     networks = len(tasks) * sum(len(batches[number]) for number in todo)

@@ -143,9 +143,7 @@ def cells(values: ArrayLike) -> list[float | None]:
 
 
 INNER_FOLDS = 5
-"""Largest number of inner folds of the training spectra, on which baselines choose their
-parameters.
-"""
+"""Largest number of inner folds of the training spectra, for baselines' parameters."""
 
 
 def compared_with_baselines(
@@ -239,14 +237,10 @@ class Reconstructed:
         self.of_cores: dict[str, Sums] = {}
         """Core → metrics of its spectra, in the order in which they come."""
         self.squares: dict[str, Array] = {}
-        """Quantity → sum of its squares over the times that each channel was hidden, (channel,)
-        [counts²].
-        """
+        """Quantity → sum of squares over the times that each channel was hidden [counts²]."""
         self.of_spectra: list[float] = []  # RMSE of the hidden channels of each
         self.kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = []
-        """Position among the test spectra, counts, reconstruction, and whether each channel is
-        hidden.
-        """
+        """Position among the test spectra, counts, reconstruction, hidden channels."""
 
     def add(
         self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject
@@ -303,9 +297,7 @@ def _root(sums: Array, times: Array) -> Array:
 def write_reconstructed(
     directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str
 ) -> None:
-    """Errors of hidden channels by energy; counts, reconstruction and hidden channels of some test
-    spectra.
-    """
+    """Errors of hidden channels by energy; counts and reconstruction of some spectra."""
     import xarray
 
     dataset = subject.dataset
@@ -349,9 +341,7 @@ def write_reconstructed(
 
 
 MOST_AVERAGED = 256
-"""Largest number of test spectra over which it is averaged: a gradient takes as long as two
-estimates.
-"""
+"""Largest number of test spectra that are averaged: gradients take twice as long."""
 
 AT_ONCE_WITH_GRADIENTS = 32
 """Number of spectra whose gradients are computed together, for which all activations are kept."""
@@ -392,9 +382,7 @@ def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -
 def _write(
     attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: NDArray[np.int64]
 ) -> None:
-    """Input times gradient and its absolute value, (channel,), with the mean spectrum of the same
-    spectra.
-    """
+    """Input times gradient and its absolute value, (channel,), with the mean spectrum."""
     import xarray
 
     dataset = subject.dataset
@@ -524,9 +512,7 @@ def _estimated(
 def _write_predictions(
     directory: RunDirectory, subject: Subject, columns: Mapping[str, Column], note: str
 ) -> None:
-    """Write tables with a line per test spectrum; the one that marks the run as evaluated comes
-    last.
-    """
+    """Write tables with a line per test spectrum; the one that marks the run comes last."""
     dataset, test = subject.dataset, subject.test
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
@@ -546,9 +532,7 @@ NO_ROWS: Rows = np.array([], dtype=np.int64)
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
-    """The spectra of a dataset, of a folder with train/ and test/ or one such as these, or of a
-    table.
-    """
+    """The spectra of a dataset, of a folder, with or without train/ and test/, or a table."""
     document = _document(request)
     try:
         dataset: Any = dataset_of(document, request.tables, request.workspace)
@@ -637,9 +621,7 @@ def _evaluate_other(
 
 
 def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> float:
-    """The mean of the run's training targets; NaN if its data are gone, or if no metric needs
-    it.
-    """
+    """The mean of the run's training targets; NaN if it is unknown or not needed."""
     if any(map(needs_training_mean, metrics.values())):
         with suppress(DatasetError):
             trained, seeds = request.trained, Seeds(request.run_seed)
@@ -694,9 +676,7 @@ def _independence(
 
 
 def _own_held_out(dataset: SpectraDataset, rows: Rows, request: EvaluationRequest) -> int:
-    """How many spectra are, in all their counts, among those that the run held out; 0 if its data
-    are gone.
-    """
+    """How many spectra are among those that the run held out; 0 if its data are gone."""
     try:
         trained = request.trained
     except DatasetError:

@@ -332,9 +332,7 @@ MOST_LEVELS = 2
 
 
 def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
-    """Energies of the channels, (channel,) [keV], from that of the first and the step; None if
-    unknown.
-    """
+    """Energies of the channels, (channel,) [keV]; None if they are unknown."""
     return (
         None
         if first_and_step is None
@@ -343,9 +341,7 @@ def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | N
 
 
 Reconstruction = tuple[str, Array, Array, NDArray[np.bool_]]
-"""Title, counts, reconstructed counts, and whether they were hidden from the network, (channel,)
-each.
-"""
+"""Title, counts, reconstructed counts, and what was hidden, (channel,) each."""
 
 
 def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
@@ -618,9 +614,7 @@ CURVES = {
 
 
 def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
-    """Estimates against measured values, coloured by core; no figure if the run estimates no
-    number.
-    """
+    """Estimates against measured values, by core; no figure if there are no numbers."""
     for estimates in _estimates(directory):
         yield (
             FIGURES_FOLDER / "estimates_by_core",
@@ -629,9 +623,7 @@ def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
 
 
 def down_core_of_run(directory: RunDirectory) -> Pictures:
-    """Estimates and measured values over depth, a panel per core; no figure if the run estimates no
-    number.
-    """
+    """Estimates and measured values over depth, a panel per core, if there are numbers."""
     for estimates in _estimates(directory):
         with_intervals = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
         figure = down_core(
@@ -663,9 +655,7 @@ def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
 
 
 def saliency_of_run(directory: RunDirectory) -> Pictures:
-    """How much each channel contributes to the estimates; no figure if the run estimates no
-    number.
-    """
+    """How much each channel contributes to the estimates, if there are numbers."""
     for name in directory.spec()["outputs"]:
         if name != SPECTRUM:
             variables = table(directory.results / SALIENCY, [saliency_of(name)])
