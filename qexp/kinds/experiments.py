@@ -237,11 +237,9 @@ def _in_names(
     """Inputs and outputs that the dataset or the model does not have; None stands for one that is
     wrong itself.
     """
-    lists = [document.get(key) for key in ("inputs", "outputs")]
-    if not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
-    ):
-        return
+    for names in (document.get("inputs"), document.get("outputs")):
+        if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
+            return
     for key, noun in (("inputs", "input"), ("outputs", "output")):
         for index, name in enumerate(document[key]):
             if shapes is not None and name not in shapes:
@@ -251,14 +249,11 @@ def _in_names(
                     (key, index),
                     f"the model has no {noun} '{name}'; {suggestion(name, model[key])}",
                 )
-            elif shapes is None or model is None or key == "outputs":
-                continue
-            elif (size := from_spec(model[key][name]["size"])) != (shape := shapes[name]):
-                message = (
-                    f"its shape in the dataset is {written(shape)}, but the model's input is"
-                    f" {written(size)}"
-                )
-                yield (key, index), message
+            elif shapes is not None and model is not None and key == "inputs":
+                size, shape = from_spec(model[key][name]["size"]), shapes[name]
+                words = f"its shape in the dataset is {written(shape)}"
+                if size != shape:
+                    yield (key, index), f"{words}, but the model's input is {written(size)}"
 
 
 def _in_pretrain(document: Document, network: Network | None) -> Iterator[Finding]:
@@ -272,17 +267,15 @@ def _in_pretrain(document: Document, network: Network | None) -> Iterator[Findin
                     ("pretrain", key, index),
                     f"the model has no operation '{name}'; {suggestion(name, operations)}",
                 )
-    if network is not None and (frozen := pretrain["freeze"]):
-        learning = {
-            name
-            for name, operation in network.operations.items()
-            if any(True for _ in operation.parameters())
-        }
-        if learning <= set(frozen):
-            message = (
-                "all operations with weights are frozen, and nothing is left to train; freeze fewer"
-            )
-            yield ("pretrain", "freeze"), message
+    if network is None or not pretrain["freeze"]:
+        return
+    learning = set()
+    for name, operation in network.operations.items():
+        if next(operation.parameters(), None) is not None:
+            learning.add(name)
+    if learning <= set(pretrain["freeze"]):
+        words = "all operations with weights are frozen, and nothing is left to train; freeze fewer"
+        yield ("pretrain", "freeze"), words
 
 
 # What is still found in an experience in which something is wrong already.
@@ -688,8 +681,10 @@ def examine(path: Path, cache: SpecCache) -> Check:
         dataset, findings = cache.dataset(written.document)
         warnings += _data_warnings(written.document, dataset)
     awaited = _awaited(written.document, cache) if kind == "dataset" else []
-    every = (findings, warnings, awaited)
-    return Check(None, None, *([written.problem(*finding) for finding in some] for some in every))
+    every = []
+    for found in (findings, warnings, awaited):
+        every.append([written.problem(*finding) for finding in found])
+    return Check(None, None, *every)
 
 
 def _examine_experience(path: Path, cache: SpecCache) -> Check:
@@ -699,7 +694,8 @@ def _examine_experience(path: Path, cache: SpecCache) -> Check:
         return checked
     of_data = _data_warnings(loaded.document.get("dataset"), checked.dataset)
     warnings = checked.warnings + loaded.problems("dataset", of_data)
-    if not checked.problems and (data := data_of(loaded.document)):
+    data = None if checked.problems else data_of(loaded.document)
+    if data is not None:
         doubts = data.doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
     awaited = loaded.problems("dataset", _awaited(loaded.document.get("dataset"), cache))
@@ -736,12 +732,12 @@ def spec_kind(path: Path, workspace: Workspace) -> str:
             return kind
     document = reading.read(path)
     # what it changes may be of any kind
-    if isinstance(parent := document.get(resolution.EXTENDS), str):
+    parent = document.get(resolution.EXTENDS)
+    if isinstance(parent, str):
         named = [kind for kind, folder in FOLDERS.items() if Path(parent).parent.name == folder]
-        homes = {kind: workspace.specs / FOLDERS[kind] for kind in FOLDERS}
-        named += [
-            kind for kind, home in homes.items() if resolution.is_there(home / f"{parent}.json")
-        ]
+        for kind, folder in FOLDERS.items():
+            if resolution.is_there(workspace.specs / folder / f"{parent}.json"):
+                named.append(kind)
         if len(named) == 1:
             return named[0]
     if type_name(document) == document.get("type"):

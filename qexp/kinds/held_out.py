@@ -99,10 +99,9 @@ class HeldOutEstimates:
         """What intervals of a coverage are laid around, in the output's unit: two quantiles, or
         twice the estimate.
         """
-        around = [self.quantiles[probability] for probability in self.probabilities(coverage)] or [
-            self.estimate
-        ]
-        return around[0], around[-1]
+        starts = [self.quantiles[probability] for probability in self.probabilities(coverage)]
+        starts = starts or [self.estimate]
+        return starts[0], starts[-1]
 
     def scores(self, coverage: float) -> Array:
         """How far true values lie outside, (row,); absolute errors around an estimate."""
@@ -365,11 +364,11 @@ class Rule:
         folds  what each fold estimates, arrays or tensors, (row,) or (row, 1) each
         """
         estimates = joined(folds, _stacked)
-        around = [estimates.quantiles[probability] for probability in self.probabilities]
-        starts = [
-            self.shares @ nearest(values, values[:1], self.scale.period).astype(np.float64)
-            for values in around or [estimates.middle]
-        ]
+        laid_around = [estimates.quantiles[probability] for probability in self.probabilities]
+        starts = []
+        for values in laid_around or [estimates.middle]:
+            near_first = nearest(values, values[:1], self.scale.period).astype(np.float64)
+            starts.append(self.shares @ near_first)
         lower, upper = self.scale.forwarded(starts[0], starts[-1])
         low, high = conformal.cross_interval(
             lower, upper, self.scores, self.pattern, self.weight, self.coverage
@@ -480,29 +479,20 @@ def rules_of(
     """
     attained = min(coverage, conformal.promised(outputs[0].count))
     rules, unit = {rows.output: _rule(rows, attained, folds) for rows in outputs}, outputs[0].unit
-    rows_in_words = (
+    new_rows = (
         "new rows like those of the training data" if unit == ROW else f"rows of a new {unit}"
     )
-    return NewIntervals(attained, rows_in_words, rules)
+    return NewIntervals(attained, new_rows, rules)
 
 
 def _rule(rows: HeldOutEstimates, coverage: float, folds: Sequence[str]) -> Rule:
     patterns = [pattern or ("",) for pattern in rows.patterns]
-    shares = np.array(
-        [[pattern.count(fold) / len(pattern) for fold in folds] for pattern in patterns]
-    )
+    counts = np.array([list(map(pattern.count, folds)) for pattern in patterns])
+    shares = counts / np.array([[len(pattern)] for pattern in patterns])
     weight, scores = conformal.weights(rows.units), rows.scores(coverage)
-    probabilities = rows.probabilities(coverage)
     if len(patterns) == 1:  # one network: the quantile alone says all
         radius = conformal.quantile(scores, weight, coverage)
-        return Rule(
-            rows.scale,
-            probabilities,
-            shares,
-            radius[None],
-            np.zeros(1, np.int64),
-            np.ones(1),
-            coverage,
-        )
-    fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
-    return Rule(rows.scale, probabilities, shares, *fewer, coverage)
+        fewer = radius[None], np.zeros(1, np.int64), np.ones(1)
+    else:
+        fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
+    return Rule(rows.scale, rows.probabilities(coverage), shares, *fewer, coverage)

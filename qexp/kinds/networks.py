@@ -257,8 +257,8 @@ def model_of(spec: Document, tables: Tables) -> Estimator:
 
 def imputation_of(spec: Document) -> Imputation | None:
     """What fills gaps in the inputs of an experience, not fitted; None if there are none."""
-    # of other rules the name alone is written
-    if not isinstance(rule := spec.get("dataset", {}).get("missing"), dict):
+    rule = spec.get("dataset", {}).get("missing")
+    if not isinstance(rule, dict):  # of other rules the name alone is written
         return None
     columns, indicator = spec["dataset"]["inputs"], rule["parameters"]["indicator"]
     measured = {name: columns[name] for name in spec["inputs"] if name in columns}
@@ -276,9 +276,8 @@ def trained_model(
         shape = model.network.inputs.get(name) or model.network.shapes[name]
         try:  # fitted values may have any number of channels
             values = torch.ones(1, *shape)
-            transformed = transform(
-                values if transform.needs_own else transform.inverse(values)
-            ).shape[1:]
+            values = values if transform.needs_own else transform.inverse(values)
+            transformed = transform(values).shape[1:]
         except RuntimeError:
             transformed = None
         if transformed != shape:
@@ -313,23 +312,23 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
     Raises QexpError.
     """
     if len(directory.members) > 1:
-        each = [load_folds(member, device) for member in directory.members]
-        return {fold: [model for folds in each for model in folds[fold]] for fold in each[0]}
+        joined: dict[str, list[Estimator]] = {}
+        for member in directory.members:
+            for fold, models in load_folds(member, device).items():
+                joined.setdefault(fold, []).extend(models)
+        return joined
     spec = directory.training_spec()
     directory.require_own_weights()
     if directory.all_folds():
-        models = load_stage(spec["dataset"], "folds").load(directory)
+        folds = load_stage(spec["dataset"], "folds").load(directory)
     else:
         require_done(directory)
-        weights, _ = checkpoint.read(directory.best_weights)
-        models = {
-            "": [
-                trained_model(
-                    directory.spec(), tables_of(directory), weights, directory.best_weights
-                )
-            ]
-        }
-    return {fold: [model.to(device) for model in of_fold] for fold, of_fold in models.items()}
+        file, tables = directory.best_weights, tables_of(directory)
+        folds = {"": [trained_model(directory.spec(), tables, checkpoint.read(file)[0], file)]}
+    for models in folds.values():
+        for model in models:
+            model.to(device)
+    return folds
 
 
 # Posterior heads of experiences: transforms that follow from the prior, and what does not fit them.

@@ -280,7 +280,8 @@ class _KeptFrames:
         }
         about = attributes(directory, caution, folder=frames.name, frames=len(frames), **region)
         table = xarray.Dataset(variables, coordinates, about)
-        files.make_folder(folder := directory.results / FRAMES)
+        folder = directory.results / FRAMES
+        files.make_folder(folder)
         packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in variables}
         formats.write_netcdf(folder / f"{frames.name}.nc", table, packed)
 
@@ -289,12 +290,12 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
     """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls`
     names them.
     """
-    rows = [
-        dict(leaves({key: line[key] for key in line if key not in ("best", "not_finite")}))
-        for line in lines
-    ]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return formats.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
+    rows, columns = [], dict[str, None]()
+    for line in lines:
+        shown = {key: line[key] for key in line if key not in ("best", "not_finite")}
+        rows.append(dict(leaves(shown)))
+        columns |= dict.fromkeys(rows[-1])
+    return formats.csv_text(list(columns), [list(map(row.get, columns)) for row in rows])
 
 
 # Evaluation on fields of other folders: errors on whole frames, and pictures.
@@ -322,12 +323,12 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         if lacking := [name for name in request.outputs if name not in source.variables]:
             raise request.without_truth(lacking)
     fields = _evaluated_frames(request, folders, document)
-    hashes = {
-        source.name: [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)]
-        for source in sources
-    }
+    contents = {}
+    for source in sources:
+        of_files = [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)]
+        contents[source.name] = f"{source.name} {'/'.join(of_files)}"
     # whatever folders are called
-    content = "\n".join(f"{name} {'/'.join(hashes[name])}" for name in sorted(hashes))
+    content = "\n".join(contents[name] for name in sorted(contents))
     document = {
         **document,
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
@@ -339,13 +340,13 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     def evaluate(
         attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]
     ) -> Results | None:
-        if (tallies := tallied(attempt, fields, models[0], metrics)) is None:
+        tallies = tallied(attempt, fields, models[0], metrics)
+        if tallies is None:
             return None
         # Frames of one folder resemble each other.
-        sums = [tally.total.sums for tally in tallies.values()]
-        intervals = {
-            output: intervals_over_pieces([folder[output] for folder in sums]) for output in metrics
-        }
+        sums, intervals = [tally.total.sums for tally in tallies.values()], {}
+        for output in metrics:
+            intervals[output] = intervals_over_pieces([folder[output] for folder in sums])
         results = results_of(attempt, fields, models[0], tallies)
         return replace(results, intervals={attempt.directory.part: intervals})
 
@@ -365,9 +366,8 @@ def _evaluated_frames(
     names = list(dict.fromkeys([*spec["inputs"], *request.outputs]))
     keys = document.get("resample", 1), document.get("stepping", 1)
     frames = [cached_frames(folder, names, file, *keys) for folder, file in folders]
-    if threshold is not None and (
-        lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]
-    ):
+    lacking = [folder.name for folder in frames if THICKNESS not in folder.variables]
+    if threshold is not None and lacking:
         raise QexpError(
             f"{some(lacking, MOST_NAMED)} of {request.name} has no thickness '{THICKNESS}' to"
             " compare with 'threshold'"

@@ -124,11 +124,11 @@ def _too_narrow(name: str, truth: Array, quantiles: Array, outputs: int) -> str:
     from scipy.stats import binom
 
     promised = QUANTILES[-1] - QUANTILES[0]
-    inside = int(((quantiles[:, 0] <= truth) & (truth <= quantiles[:, -1])).sum())
-    if binom.cdf(inside, len(truth), promised) > UNLIKELY / outputs:
+    held = int(((quantiles[:, 0] <= truth) & (truth <= quantiles[:, -1])).sum())
+    if binom.cdf(held, len(truth), promised) > UNLIKELY / outputs:
         return ""
     return (
-        f"the {100 * promised:.0f} % intervals of {name} hold {100 * inside / len(truth):.0f} % of"
+        f"the {100 * promised:.0f} % intervals of {name} hold {100 * held / len(truth):.0f} % of"
         f" {len(truth):,} test samples: posteriors are too narrow; more training data may help, or"
         " a recalibration by qexp calibrate"
     )
@@ -231,9 +231,9 @@ def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> 
             (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",),
         )
     compared = {name: samples[name][:, 0].double().numpy() for name in trained.compared}
-    inside = trained.seen(compared, trained.parts(request.spec["split"], Seeds(request.run_seed)))
+    seen = trained.seen(compared, trained.parts(request.spec["split"], Seeds(request.run_seed)))
     of_one, of_several = trained.seen_in_words
-    if not inside.any():
+    if not seen.any():
         return Independence(True, (f"no sample {of_one}",))
-    reason = f"{inside.sum():,} of {len(inside):,} samples {of_several}"
-    return Independence(False, (reason,), trained_on(int(inside.sum()), len(inside)))
+    reason = f"{seen.sum():,} of {len(seen):,} samples {of_several}"
+    return Independence(False, (reason,), trained_on(int(seen.sum()), len(seen)))

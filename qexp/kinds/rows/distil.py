@@ -127,8 +127,8 @@ def distil(
         for key, each in (("of_network", _model(student, options)), ("of_run", model)):
             for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
                 truth = dataset.values[output][:, 0]
-                off = nearest(estimates, truth, model.outputs[output].period) - truth
-                errors[output][key] = float(np.sqrt(np.square(off).mean()))
+                difference = nearest(estimates, truth, model.outputs[output].period) - truth
+                errors[output][key] = float(np.sqrt(np.square(difference).mean()))
         both = {}
         for output, numbers in errors.items():
             held_out = record.results.get("test", {}).get(output, {}).get("rmse")
@@ -205,5 +205,5 @@ def _estimates(model: RowModel, rows: Matrix) -> Matrix:
         ThreadPoolExecutor(count, "", torch.set_num_threads, (1,)) as pool,
     ):
         parts = [*pool.map(model.estimate, np.array_split(rows, -(-len(rows) // BLOCK)))]
-    columns = [np.concatenate([part[name].middle for part in parts]) for name in model.outputs]
-    return np.stack(columns, axis=1)
+    estimated = [np.stack([made.middle for made in part.values()], axis=1) for part in parts]
+    return np.concatenate(estimated)

@@ -182,7 +182,7 @@ def _held_out(plan: Folds, lines: Lines, output: Number) -> Estimated:
             probabilities.append(probability)
 
     def numbers(fold: Fold) -> Array:
-        return np.array([[float(line[name]) for name in columns] for line in lines[fold.name]])
+        return np.array([list(map(line.__getitem__, columns)) for line in lines[fold.name]], float)
 
     middle, apart, *quantiles = _means_over_folds(plan, len(columns), numbers, output.period).T
     return Estimated(middle, apart, dict(zip(probabilities, quantiles, strict=True)))
@@ -510,10 +510,8 @@ def _write_evaluated(
         "row": tables.numbers,
         **{name: texts[name].tolist() for name in texts},
     }
-    table |= {
-        name: [None if np.isnan(value) else value for value in values.tolist()]
-        for name, (values, _) in columns.items()
-    }
+    for name, (values, _) in columns.items():
+        table[name] = np.where(np.isnan(values), None, values).tolist()
     write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
     groups, caution = tables.by or "", attempt.caution
     write_test_predictions(
@@ -567,7 +565,8 @@ def _copies(
     old = trained.compared(inputs)[rows]
     new = np.concatenate([dataset.compared(inputs)[rows] for dataset, rows in tables.parts])
     numbers = np.arange(len(old) + len(new))
-    exact, near = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
+    found = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
+    exact, close = found
     some, copied = f"of {len(tables):,} rows have", np.zeros(len(tables), dtype=bool)
     if len(exact) and len(exact) <= chance(new, old):
         return (
@@ -575,9 +574,11 @@ def _copies(
             [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"],
             copied,
         )
-    copied[np.concatenate([exact, near]) - len(old)] = True
+    copied[np.concatenate([exact, close]) - len(old)] = True
     shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
-    shared += [f"{len(near):,} {some} nearly the same inputs as training rows"] if len(near) else []
+    shared += (
+        [f"{len(close):,} {some} nearly the same inputs as training rows"] if len(close) else []
+    )
     return shared, [], copied
 
 

@@ -266,10 +266,9 @@ class Reconstructed:
         cores = subject.dataset.cores[subject.test[numbers]]
         for core in np.unique(cores):
             rows = cores == core
-            before = self.of_cores.get(str(core), Sums(self.overall.metrics))
-            self.of_cores[str(core)] = before.with_piece(
-                estimate[rows][hidden[rows]], truth[rows][hidden[rows]]
-            )
+            sums = self.of_cores.get(str(core), Sums(self.overall.metrics))
+            piece = estimate[rows][hidden[rows]], truth[rows][hidden[rows]]
+            self.of_cores[str(core)] = sums.with_piece(*piece)
         self.times_hidden += hidden.sum(axis=0)
         for name, values in squares.items():
             self.squares[name] = self.squares.get(name, 0.0) + values.sum(axis=0)
@@ -474,12 +473,12 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         return None
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
     _write_predictions(directory, subject, columns, attempt.caution)
-    ranges = tuple(
-        Feature(column=name, least=float(values.min()), greatest=float(values.max()))
-        for name in estimates
-        if len(values := dataset.measured[name][subject.train])
-    )
-    return scores.document(directory.part, comparison=tuple(comparison), targets=ranges)
+    ranges = []
+    for name in estimates if len(subject.train) else ():
+        values = dataset.measured[name][subject.train]
+        ends = {"least": float(values.min()), "greatest": float(values.max())}
+        ranges.append(Feature(column=name, **ends))
+    return scores.document(directory.part, comparison=tuple(comparison), targets=tuple(ranges))
 
 
 def _estimated(
@@ -606,8 +605,8 @@ def _evaluate_other(
     hidden = hidden_of(model.network)
     data = SpectrumSamples(dataset, NO_ROWS, NO_ROWS, rows, NO_ROWS, seeds, attempt.device, hidden)
     mean = _training_mean(request, metrics)
-    against = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
-    results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, against, mean))
+    complete = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
+    results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, complete, mean))
     numbers = [name for name in request.outputs if name != SPECTRUM]
     if results is not None and numbers:
         predictions = read_test_predictions(attempt.directory)
@@ -649,11 +648,10 @@ def _independence(
         return Independence(None, (f"the training spectra are unknown: {error}",))
     if not trained:
         return Independence(None, ("the run does not say on which spectra it was trained",))
-    overlaps = {
-        run: found
-        for run, spectra in trained.items()
-        if (found := overlaps_with(dataset, rows, spectra))
-    }
+    overlaps = {}
+    for run, spectra in trained.items():
+        if found := overlaps_with(dataset, rows, spectra):
+            overlaps[run] = found
     shared = [
         f"used for training by {run}: {overlap_in_words(found)}" for run, found in overlaps.items()
     ]
