@@ -146,6 +146,14 @@ class Output(ABC):
     def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:
         """The columns of a file with true values and estimates, (sample,) each."""
 
+    @abstractmethod
+    def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
+        """The columns of a table with estimates, which are in the column `name`."""
+
+    @abstractmethod
+    def read(self, columns: Mapping[str, Any]) -> Estimated:
+        """What `cells` made of estimates in the column `<output>_estimate`."""
+
 
 @dataclass(frozen=True)
 class Number(Output):
@@ -180,6 +188,25 @@ class Number(Output):
             about = self._attributes(words.quantiles)
             columns[quantile_of(self.name)] = estimated.quantiles, about
         return columns
+
+    def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
+        columns = {name: estimated.middle}
+        if estimated.ends is not None:
+            columns[low_of(self.name)], columns[high_of(self.name)] = estimated.ends
+        if estimated.spread is not None:
+            columns[spread_of(self.name)] = estimated.spread
+        for probability, values in estimated.quantiles.items():
+            columns[column_of_quantile(self.name, probability)] = values
+        return columns
+
+    def read(self, columns: Mapping[str, Any]) -> Estimated:
+        quantiles = {}
+        for probability in HELD_OUT_QUANTILES:
+            column = column_of_quantile(self.name, probability)
+            if column in columns:
+                quantiles[probability] = columns[column]
+        middle, spread = columns[estimate_of(self.name)], columns.get(spread_of(self.name))
+        return Estimated(middle, spread, quantiles)
 
     def _attributes(self, words: str) -> dict[str, Any]:
         return {"units": self.unit, "long_name": words}

@@ -33,6 +33,7 @@ from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
 from qexp.networks.shapes import Shape, from_spec, written
+from qexp.networks.transforms import Transform
 from qexp.spec import reading, resolution, validation
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import dataset_with_defaults, filled_in
@@ -182,53 +183,48 @@ def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterato
     fitting &= not findings
     if fitting:
         network = network_of(model, model["inputs"], document["outputs"], tables)
-        for index, name in enumerate(document["outputs"]):
-            if name in document["transforms"] and name not in transforms:
-                continue  # its transform cannot be built, which is reported
-            shape = transforms[name].shape(shapes[name]) if name in transforms else shapes[name]
-            if network.shapes[name] != shape:
-                why = f"its values are {written(shape)}; end the branch"
-                if shape != shapes[name]:
-                    why = (
-                        f"its transform makes {written(shape)} of its values; give it a branch of"
-                        " its own that ends"
-                    )
-                message = (
-                    f"the model makes {written(network.shapes[name])} for '{name}', but {why} with"
-                    " that shape"
-                )
-                yield ("outputs", index), message
+        yield from _in_shapes(document, network, shapes, transforms)
     yield from kind.findings(document, dataset, tables, network, cache.available)
     if network is not None and not any(True for _ in network.parameters()):
-        yield (
-            ("model",),
-            (
-                "no operation of the model has weights, so that nothing can be trained; add one, as"
-                " 'denses'"
-            ),
-        )
+        why = "no operation of the model has weights, so that nothing can be trained"
+        yield ("model",), f"{why}; add one, as 'denses'"
     called = [one["type"] for one in document["additional_callbacks"]]
     if "test_evaluate" in called and not document.get("test", True):
         where = ("additional_callbacks", called.index("test_evaluate"))
         yield where, "looks at the test part, which 'test' keeps unseen; leave it out"
     yield from _in_pretrain(document, network)
-    if (
-        network is not None
-        and document.get("layer_decay", 1.0) < 1
-        and not any(layers_above(network).values())
-    ):
-        yield (
-            ("layer_decay",),
-            "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out",
-        )
-    for key, arguments in (
-        ("optimizer", ([torch.nn.Parameter(torch.zeros(1))], 0.1)),
-        ("schedule", ()),
-    ):
+    decays = network is not None and document.get("layer_decay", 1.0) < 1
+    if network is not None and decays and not any(layers_above(network).values()):
+        why = "no operation of the model has numbered layers, as 'masked_encoder' has"
+        yield ("layer_decay",), f"{why}; leave it out"
+    weight = torch.nn.Parameter(torch.zeros(1))
+    arguments_of: dict[str, tuple[Any, ...]] = {"optimizer": ([weight], 0.1), "schedule": ()}
+    for key, arguments in arguments_of.items():
         try:  # whether it can be built with its parameters
             built(tables[f"{key}s"], document[key], *arguments)
         except ValueError as error:
             yield (key, "parameters"), str(error)
+
+
+def _in_shapes(
+    document: Document,
+    network: Network,
+    shapes: Mapping[str, Shape],
+    transforms: Mapping[str, Transform],
+) -> Iterator[Finding]:
+    """Outputs of which the model makes values of another shape."""
+    for index, name in enumerate(document["outputs"]):
+        if name in document["transforms"] and name not in transforms:
+            continue  # its transform cannot be built, which is reported
+        shape = transforms[name].shape(shapes[name]) if name in transforms else shapes[name]
+        if network.shapes[name] == shape:
+            continue
+        why = f"its values are {written(shape)}; end the branch"
+        if shape != shapes[name]:
+            values = f"its transform makes {written(shape)} of its values"
+            why = f"{values}; give it a branch of its own that ends"
+        made = f"the model makes {written(network.shapes[name])} for '{name}'"
+        yield ("outputs", index), f"{made}, but {why} with that shape"
 
 
 def _in_names(

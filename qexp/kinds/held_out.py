@@ -43,14 +43,14 @@ ROW = "row"
 class ExchangeableUnits(NamedTuple):
     """How held-out samples belong together.
 
-    unit   kind of the units that are exchangeable: `row`, or the kind of group that is held out
-    by     kind of the groups by which coverage is listed; None if there are none
-    folds  the folds that hold out each sample, (sample,), which are several if they are repeated;
-           empty without folds
+    unit      kind of the units that are exchangeable: `row`, or the kind of group that is held out
+    grouping  kind of the groups by which coverage is listed; None if there are none
+    folds     the folds that hold out each sample, (sample,), which are several if they are
+              repeated; empty without folds
     """
 
     unit: str
-    by: str | None
+    grouping: str | None
     folds: Sequence[tuple[str, ...]]
 
 
@@ -60,7 +60,7 @@ class ExchangeableUnits(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldOutEstimates:
-    """One output's estimates of held-out rows or spectra; `unit` and `by` are those of
+    """One output's estimates of held-out rows or spectra; `unit` and `grouping` are those of
     `ExchangeableUnits`.
 
     quantiles  probability → quantiles of a posterior head, (row,); empty where the output has none
@@ -77,7 +77,7 @@ class HeldOutEstimates:
     quantiles: Mapping[float, Array]
     unit: str
     units: NDArray[np.int64]
-    by: str | None
+    grouping: str | None
     groups: NDArray[np.str_]
     patterns: tuple[tuple[str, ...], ...]
     pattern: NDArray[np.int64]
@@ -130,13 +130,13 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
     if not (outputs := documents_of(spec["dataset"]).numbers_among(spec["outputs"])):
         raise QexpError(f"{directory.name} estimates no number that could have an interval")
     predictions, tables = read_test_predictions(directory), tables_of(directory)
-    unit, by, folds = units_of(directory, predictions)
-    groups = np.zeros(len(folds), dtype=str) if by is None else predictions[by].values.astype(str)
+    unit, grouping, folds = units_of(directory, predictions)
+    groups = _groups(predictions, grouping, len(folds))
     units = np.arange(len(groups)) if unit == ROW else np.unique(groups, return_inverse=True)[1]
     patterns = tuple(dict.fromkeys(folds))
     numbers = {pattern: number for number, pattern in enumerate(patterns)}
     pattern = np.array([numbers[of_sample] for of_sample in folds])
-    shared = unit, units, by, groups, patterns, pattern
+    shared = unit, units, grouping, groups, patterns, pattern
     held_out = []
     for output in outputs:
         truth, estimate = (
@@ -146,6 +146,13 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         quantiles = quantiles_among(predictions, output)
         held_out.append(HeldOutEstimates(output, scale, truth, estimate, quantiles, *shared))
     return held_out
+
+
+def _groups(predictions: xarray.Dataset, grouping: str | None, count: int) -> NDArray[np.str_]:
+    """The group of each sample; empty names if there are none."""
+    if grouping is None:
+        return np.zeros(count, dtype=str)
+    return predictions[grouping].values.astype(str)
 
 
 def quantiles_among(predictions: xarray.Dataset, output: str) -> dict[float, Array]:
@@ -216,7 +223,7 @@ def keep_intervals_of(
     run: RunDirectory,
     estimates: Mapping[str, Sequence[Estimated]],
     folds: Sequence[str],
-    by: str | None,
+    grouping: str | None,
 ) -> None:
     """Write the intervals of evaluated rows or spectra, as the run's held-out errors promise them,
     and how many they cover; nothing if the run has no held-out errors.
@@ -224,7 +231,7 @@ def keep_intervals_of(
     estimates  output → what each fold estimates of the rows; of posterior heads with all
                `HELD_OUT_QUANTILES`
     folds      their names; a run without folds has one with an empty name
-    by         kind of the groups by which coverage is listed
+    grouping   kind of the groups by which coverage is listed
     """
     try:
         outputs = read_held_out(run)
@@ -238,12 +245,8 @@ def keep_intervals_of(
         ends = {name: rule.ends(estimates[name]) for name, rule in rules.items()}
         for rows in outputs:
             truth = predictions[rows.output].values.astype(np.float64)
-            groups = (
-                np.zeros(len(truth), dtype=str)
-                if by is None
-                else predictions[by].values.astype(str)
-            )
-            evaluated = replace(rows, truth=truth, by=by, groups=groups)
+            groups = _groups(predictions, grouping, len(truth))
+            evaluated = replace(rows, truth=truth, grouping=grouping, groups=groups)
             coverages += count_covered(evaluated, coverage, most, ends[rows.output])
         if coverage == USUAL_COVERAGE:
             write_intervals(evaluation, ends)
@@ -289,8 +292,9 @@ def count_covered(
     tie = TIE_SHARE * np.abs(rows.truth)
     covered = (low - tie <= rows.truth) & (rows.truth <= high + tie)
     parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
-    if rows.by is not None:
-        parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
+    if rows.grouping is not None:
+        for name in np.unique(rows.groups):
+            parts.append((rows.grouping, str(name), rows.groups == name))
     for kind, name, members in parts:
         width = float((high - low)[members].mean())
         count = int(covered[members].sum())

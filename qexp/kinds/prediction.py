@@ -22,13 +22,11 @@ from qexp.base.arrays import by_name
 from qexp.base.machine import terminable
 from qexp.base.outputs import (
     NO_LIMITS,
-    Estimated,
     Number,
     TrainedRange,
     at_limits,
     high_of,
     low_of,
-    spread_of,
 )
 from qexp.base.seeds import Seeds
 from qexp.errors import NotFoundError, QexpError, hint, some
@@ -584,16 +582,6 @@ def words_of_ends(output: Number, interval: str) -> dict[str, str]:
     """Column → what it holds, of the ends of an interval."""
     ends = {low_of(output.name): "lower", high_of(output.name): "upper"}
     return {column: f"{end} end of {interval}" for column, end in ends.items()}
-
-
-def estimated_columns(name: str, output: str, estimated: Estimated) -> dict[str, Any]:
-    """Column → what is estimated of an output; name: of the column of the estimates themselves."""
-    columns = {name: estimated.middle}
-    if estimated.ends is not None:
-        columns[low_of(output)], columns[high_of(output)] = estimated.ends
-    if estimated.spread is not None:
-        columns[spread_of(output)] = estimated.spread
-    return columns
 
 
 def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> list[pa.Field]:

@@ -42,13 +42,13 @@ MOST_RECORDED = 100
 class Scores:
     """Metrics of outputs on all samples, their intervals, and errors by group, output by output.
 
-    by      what kind of group, such as "core"; None if errors are not listed by group
-    groups  the name of each sample's group, (sample,)
-    alike   samples of one value resemble each other, so that intervals are over these, (sample,);
-            None if none do
+    grouping  what kind of group, such as "core"; None if errors are not listed by group
+    groups    the name of each sample's group, (sample,)
+    alike     samples of one value resemble each other, so that intervals are over these,
+              (sample,); None if none do
     """
 
-    by: str | None = None
+    grouping: str | None = None
     groups: NDArray[Any] | None = None
     alike: NDArray[Any] | None = None
     results: dict[str, Any] = field(default_factory=dict)
@@ -75,11 +75,13 @@ class Scores:
         self, output: str, metrics: Metrics, estimate: Array, truth: Array, training_mean: ArrayLike
     ) -> Iterator[GroupErrors]:
         """The errors of an output on all test samples, then on those of each group, by name."""
-        if self.by is None or self.groups is None:
+        if self.grouping is None or self.groups is None:
             return
         names = self.groups.astype(str)
         means = np.broadcast_to(np.asarray(training_mean, np.float64), truth.shape)
-        of_groups = [(self.by, name, np.flatnonzero(names == name)) for name in np.unique(names)]
+        of_groups = [
+            (self.grouping, name, np.flatnonzero(names == name)) for name in np.unique(names)
+        ]
         for kind, name, rows in [(OVERALL, "", np.arange(len(truth))), *of_groups]:
             values = evaluate(with_training_mean(metrics, means[rows]), estimate[rows], truth[rows])
             yield errors_of_group(kind, str(name), len(rows), output, values)

@@ -106,7 +106,7 @@ class NetworkTraining:
             end(place, how)
 
     def _results(self, attempt: Attempt, trainer: Trainer) -> Results | None:
-        """Those of a trained network."""
+        """The results of a trained network."""
         if trainer.progress.stopped:
             log.info("stopped early: %s", trainer.progress.stopped)
         attempt.own.keep(stopped=trainer.progress.stopped)

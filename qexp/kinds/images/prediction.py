@@ -66,7 +66,6 @@ from qexp.kinds.prediction import (
     WithoutEstimate,
     closing_columns,
     draws_of,
-    estimated_columns,
     identity,
     named_after,
     new_column,
@@ -389,7 +388,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             estimates = {name: made.middle for name, made in estimated.items()}
             columns: dict[str, Any] = {}
             for name, made in estimated.items():
-                columns |= estimated_columns(estimate_of(name), name, made)
+                columns |= model.outputs[name].cells(estimate_of(name), made)
             if model.posteriors is not None:
                 further, drawn = model.posteriors.of_batch(
                     inputs, estimates, empty, self.count + start, model.draws

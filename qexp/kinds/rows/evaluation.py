@@ -23,9 +23,7 @@ from qexp.base.outputs import (
     Estimated,
     Number,
     Words,
-    column_of_quantile,
     estimate_of,
-    spread_of,
 )
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
@@ -82,17 +80,15 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
     table |= {name: values[test].tolist() for name, values in dataset.identifiers.items()}
     results = {}
     metrics = plan.recipe(plan.candidates[0]).metrics
-    for output in plan.spec["outputs"]:
-        estimated = estimates[output].each(_column)
-        truth = dataset.values[output][test, 0]
-        table[output] = truth.tolist()
-        table[estimate_of(output)] = estimated.middle.tolist()
-        table[spread_of(output)] = estimated.spread.tolist()
-        for probability, values in estimated.quantiles.items():
-            table[column_of_quantile(output, probability)] = values.tolist()
-        training_mean = dataset.values[output][fold.train, 0].mean()
-        complete = with_training_mean(metrics[output], training_mean)
-        results[output] = evaluate_metrics(complete, estimated.middle, truth)
+    for name, output in plan.outputs.items():
+        estimated = estimates[name].each(_column)
+        truth = dataset.values[name][test, 0]
+        table[name] = truth.tolist()
+        for column, values in output.cells(estimate_of(name), estimated).items():
+            table[column] = values.tolist()
+        training_mean = dataset.values[name][fold.train, 0].mean()
+        complete = with_training_mean(metrics[name], training_mean)
+        results[name] = evaluate_metrics(complete, estimated.middle, truth)
     write_table(folder.path / PREDICTIONS, table, folder.record().caution)
     return {"test": results}
 
@@ -104,18 +100,18 @@ def _column(values: torch.Tensor) -> Array:
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
-    directory, dataset, outputs = attempt.directory, plan.dataset, attempt.outputs
+    directory, dataset, outputs = attempt.directory, plan.dataset, plan.outputs
     lines: dict[str, list[dict[str, str]]] = {}
     for fold in plan.folds:
         lines[fold.name] = formats.read_csv(directory.fold(fold.name).path / PREDICTIONS)
     rows = np.unique(np.concatenate([fold.test for fold in plan.folds]))
     estimates = {name: _held_out(plan, lines, output) for name, output in outputs.items()}
     metrics = plan.recipe(plan.candidates[0]).metrics
-    by = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
+    grouping = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
     groups, alike = (
         None if values is None else values[rows] for values in (plan.groups, plan.alike)
     )
-    scores, columns = Scores(by, groups, alike), dict[str, Column]()
+    scores, columns = Scores(grouping, groups, alike), dict[str, Column]()
     for name, output in outputs.items():
         truth, estimated = dataset.values[name][:, 0], estimates[name]
         tested = estimated.each(lambda values: values[rows])
@@ -170,22 +166,15 @@ Lines = Mapping[str, Sequence[Mapping[str, str]]]
 
 def _held_out(plan: Folds, lines: Lines, output: Number) -> Estimated:
     """The means over the folds that hold out a row, (row,); NaN for rows that no fold holds out."""
-    there, columns = (
-        lines[plan.folds[0].name][0],
-        [estimate_of(output.name), spread_of(output.name)],
-    )
-    probabilities = []
-    for probability in HELD_OUT_QUANTILES:
-        column = column_of_quantile(output.name, probability)
-        if column in there:
-            columns.append(column)
-            probabilities.append(probability)
+    possible = Estimated(0.0, 0.0, dict.fromkeys(HELD_OUT_QUANTILES, 0.0))
+    there = lines[plan.folds[0].name][0]
+    columns = [name for name in output.cells(estimate_of(output.name), possible) if name in there]
 
     def numbers(fold: Fold) -> Array:
         return np.array([list(map(line.__getitem__, columns)) for line in lines[fold.name]], float)
 
-    middle, apart, *quantiles = _means_over_folds(plan, len(columns), numbers, output.period).T
-    return Estimated(middle, apart, dict(zip(probabilities, quantiles, strict=True)))
+    means = _means_over_folds(plan, len(columns), numbers, output.period).T
+    return output.read(dict(zip(columns, means, strict=True)))
 
 
 def _training_means(plan: Folds, output: str) -> Array:
@@ -229,7 +218,7 @@ def _compared(
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     estimators = {NETWORK: np.stack([estimates[output] for output in outputs], axis=1)}
-    transforms = [_as_pair(plan, attempt.outputs[output]) for output in outputs]
+    transforms = [_as_pair(plan, plan.outputs[output]) for output in outputs]
     folds = [(fold.train, fold.test) for fold in plan.folds]
     baselines, table = plan.spec["baselines"], plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
@@ -248,7 +237,7 @@ def _compared(
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
     periods = {}
-    for name, output in attempt.outputs.items():
+    for name, output in plan.outputs.items():
         if output.period is not None:
             periods[name] = output.period
     compared = compared_estimators(estimators, truth, units, plan.alike, notes, periods)
@@ -295,13 +284,13 @@ FILE = "file"
 class Tables:
     """The rows that are evaluated, of one file or of several.
 
-    parts  the data of each file, and which of its rows
-    by     column or group by which errors are listed: the run's if all files have it, else the
-           file; None: neither
+    parts     the data of each file, and which of its rows
+    grouping  column or group by which errors are listed: the run's if all files have it, else the
+              file; None: neither
     """
 
     parts: Sequence[tuple[TabularDataset, Rows]]
-    by: str | None
+    grouping: str | None
 
     def __len__(self) -> int:
         return sum(len(rows) for _, rows in self.parts)
@@ -334,10 +323,10 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         _require_variables(request, dataset)
     why = "rows have no fixed validation part, as it differs from fold to fold"
     part = request.chosen_part(ALL, (TRAIN, TEST, ALL), why)
-    by = grouped_by(request.spec)
-    if by is None or not all(_has(dataset, by) for dataset in datasets):
-        by = FILE if len(datasets) > 1 else None
-    tables = Tables([(dataset, _rows(request, dataset, part)) for dataset in datasets], by)
+    grouping = grouped_by(request.spec)
+    if grouping is None or not all(_has(dataset, grouping) for dataset in datasets):
+        grouping = FILE if len(datasets) > 1 else None
+    tables = Tables([(dataset, _rows(request, dataset, part)) for dataset in datasets], grouping)
     left_out = sum(dataset.left_out for dataset in datasets)
     prints = [dataset.fingerprint for dataset in datasets]
     document = {**documents[0], "fingerprint": prints[0] if len(prints) == 1 else prints}
@@ -457,8 +446,11 @@ def _evaluate_rows(
     means = _means_of_training_targets(request, metrics)
     ensemble = Ensemble(models, list(sizes.values()))
     estimates = ensemble.estimated(inputs, HELD_OUT_QUANTILES)
-    groups, units = None if tables.by is None else tables.texts(tables.by), attempt.record.units
-    scores = Scores(tables.by, groups, None if tables.by == FILE else groups)
+    groups, units = (
+        None if tables.grouping is None else tables.texts(tables.grouping),
+        attempt.record.units,
+    )
+    scores = Scores(tables.grouping, groups, None if tables.grouping == FILE else groups)
     columns: dict[str, Column] = {}
     folds: dict[str, Sequence[Estimated]] = {}
     for name, output in attempt.outputs.items():
@@ -471,7 +463,7 @@ def _evaluate_rows(
     directory = attempt.directory
     files.make_folder(directory.results)
     _write_evaluated(attempt, tables, columns, document)
-    keep_intervals_of(directory, request.directory, folds, list(sizes), tables.by)
+    keep_intervals_of(directory, request.directory, folds, list(sizes), tables.grouping)
     if scores.errors:
         write_errors(directory, scores.errors, units, attempt.caution)
     arrays = {name: values.cpu().numpy() for name, values in inputs.items()}
@@ -484,7 +476,7 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training rows extend over, as the run recorded it."""
     record, names = directory.record(), measured(directory.training_spec())
 
-    def outside(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
+    def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
         columns = np.concatenate(
             [inputs[name].reshape(len(inputs[name]), -1) for name in names], axis=1
         ).T
@@ -496,7 +488,7 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
             for feature, values, (low, high) in zip(record.features, columns, ends, strict=True)
         }
 
-    return TrainingExtent(outside, of_run(directory)["outputs"])
+    return TrainingExtent(untrained, of_run(directory)["outputs"])
 
 
 def _write_evaluated(
@@ -504,7 +496,9 @@ def _write_evaluated(
 ) -> None:
     """Write a line per row, as CSV and as NetCDF."""
     names = [*([FILE] if len(tables.parts) > 1 else []), *document["identifiers"]]
-    names += [tables.by] if tables.by is not None and tables.by not in names else []
+    names += (
+        [tables.grouping] if tables.grouping is not None and tables.grouping not in names else []
+    )
     texts = {name: tables.texts(name) for name in names}
     table: dict[str, Sequence[Any]] = {
         "row": tables.numbers,
@@ -513,7 +507,7 @@ def _write_evaluated(
     for name, (values, _) in columns.items():
         table[name] = np.where(np.isnan(values), None, values).tolist()
     write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
-    groups, caution = tables.by or "", attempt.caution
+    groups, caution = tables.grouping or "", attempt.caution
     write_test_predictions(
         attempt.directory, "row", tables.numbers, texts, columns, caution, groups=groups
     )
@@ -530,8 +524,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
     compared, affected, columns = [], copied.copy(), list[tuple[list[str], list[str]]]()
-    by = request.spec["split"]["parameters"].get("by")
-    for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
+    group = request.spec["split"]["parameters"].get("by")
+    for name in dict.fromkeys([*([group] if group else []), *trained.groups, *trained.identifiers]):
         if not all(_has(dataset, name) for dataset, _ in tables.parts):
             continue
         column = trained.column(name)

@@ -21,7 +21,7 @@ from qexp.base.tables import Tables, built
 from qexp.errors import DamagedError, QexpError
 from qexp.kinds.experiments import candidates
 from qexp.kinds.held_out import ROW, ExchangeableUnits
-from qexp.kinds.networks import imputation_of, model_of, transforms_of
+from qexp.kinds.networks import imputation_of, model_of, outputs_of, transforms_of
 from qexp.kinds.objects import recipe_of
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.spec import grouped_by
@@ -70,14 +70,15 @@ class Folds:
         self.candidates = [
             Candidate(chosen, document) for chosen, document in candidates(spec, tables)
         ]
+        self.outputs = outputs_of(spec, tables, dataset.units)
         self.folds = dataset.folds(spec["split"], tables, seeds)
         self.refits = spec["keep"] == "last" and not self.as_published
         """Whether the networks of a fold are trained on all its rows, for given epochs."""
         self.chooses = not self.refits or len(self.candidates) > 1
         """Whether networks are trained on the inner folds."""
         self.groups, self.alike = (
-            None if by is None else dataset.column(by)
-            for by in (spec["split"]["parameters"].get("by"), grouped_by(spec))
+            None if name is None else dataset.column(name)
+            for name in (spec["split"]["parameters"].get("by"), grouped_by(spec))
         )
         """The group of each row, (row,): of a split by groups; and of rows that resemble each
         other, which are those of the split, else of the first group that is declared. None if there

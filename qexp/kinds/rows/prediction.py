@@ -33,7 +33,6 @@ from qexp.kinds.prediction import (
     TableEstimation,
     closing_columns,
     draws_of,
-    estimated_columns,
     identity,
     named_after,
     new_column,
@@ -234,7 +233,7 @@ class RowEstimation(TableEstimation[RowModel]):
                 self._renamed.get(name, name): part.kept[name] for name in self._rows.kept.names
             }
             for name, estimated in estimates.items():
-                columns |= estimated_columns(name, name, estimated)
+                columns |= self.model.outputs[name].cells(name, estimated)
             self._outside += int((outside > 0).sum())
             means = {name: estimated.middle for name, estimated in estimates.items()}
             missing = np.any([np.isnan(values) for values in means.values()], axis=0)

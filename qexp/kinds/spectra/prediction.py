@@ -31,7 +31,6 @@ from qexp.kinds.prediction import (
     WithoutEstimate,
     closing_columns,
     draws_of,
-    estimated_columns,
     identity,
     named_after,
     new_column,
@@ -472,7 +471,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             estimates = self._estimated(piece, add_draws)
             by_column: dict[str, Any] = {}
             for name, estimated in estimates.items():
-                by_column |= estimated_columns(estimate_of(name), name, estimated)
+                by_column |= self.model.outputs[name].cells(estimate_of(name), estimated)
             by_output = {name: estimated.middle for name, estimated in estimates.items()}
             self._missing.add(piece.names, np.isnan(np.stack(list(by_output.values()))).any(axis=0))
             numbers = np.stack(list(by_column.values()), axis=1)
