@@ -311,8 +311,8 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
     """Fold → its models, ready to predict; of a run without folds its model, under an empty name.
     Raises QexpError.
     """
+    joined: dict[str, list[Estimator]] = {}
     if len(directory.members) > 1:
-        joined: dict[str, list[Estimator]] = {}
         for member in directory.members:
             for fold, models in load_folds(member, device).items():
                 joined.setdefault(fold, []).extend(models)
@@ -325,10 +325,9 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
         require_done(directory)
         file, tables = directory.best_weights, tables_of(directory)
         folds = {"": [trained_model(directory.spec(), tables, checkpoint.read(file)[0], file)]}
-    for models in folds.values():
-        for model in models:
-            model.to(device)
-    return folds
+    for fold, models in folds.items():
+        joined[fold] = [model.to(device) for model in models]
+    return joined
 
 
 # Posterior heads of experiences: transforms that follow from the prior, and what does not fit them.

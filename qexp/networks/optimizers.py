@@ -104,7 +104,7 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         groups: list[dict[str, Any]] = []
         for given in weights:
-            group = given if isinstance(given, dict) else {"params": [given]}
+            group: dict[str, Any] = given if isinstance(given, dict) else {"params": [given]}
             for of_matrices, share in ((True, 1.0), (False, rate_of_others)):
                 chosen = [each for each in group["params"] if (each.ndim == 2) is of_matrices]
                 factor = group.get("factor", 1.0) * share

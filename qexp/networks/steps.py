@@ -100,9 +100,8 @@ class Steps:
         self._step, self._optimizers, self._changed = step, optimizers, changed
         self._device = device or torch.device("cpu")
         device_type = self._device.type if os.environ.get(VARIABLE) != "0" else ""
-        self.features = None if network is None else Features(network, device_type)
-        """What the network makes of inputs."""
-        large = self.features is not None and self.features.large
+        self._compiled = None if network is None else Features(network, device_type)
+        large = self._compiled is not None and self._compiled.large
         self._record = None if large else RECORDERS.get(device_type)
         self._recorded: dict[object, tuple[Graph, Samples]] = {}
 
@@ -113,8 +112,8 @@ class Steps:
         mode   what else decides which operations a step consists of
         """
         self._set(rates)
-        if self.features is not None:
-            self.features.compile(lambda: self._in_vain(samples))
+        if self._compiled is not None:
+            self._compiled.compile(lambda: self._in_vain(samples))
         if self._record is not None:
             key = (mode, *((name, values.shape) for name, values in samples.items()))
             if key not in self._recorded:
@@ -126,6 +125,12 @@ class Steps:
             values.copy_(samples[name])
         graph.replay()
         return graph.losses.clone()
+
+    @property
+    def features(self) -> Features:
+        """What the network makes of inputs; compiled if it is large."""
+        assert self._compiled is not None, "there are features of a network only"
+        return self._compiled
 
     def _set(self, rates: Sequence[float]) -> None:
         for group, rate in zip(self._groups(), rates, strict=True):

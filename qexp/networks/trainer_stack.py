@@ -233,7 +233,7 @@ class TrainerStack:
     def _factors_of(self, member: Member) -> Tensor:
         """Of the learning rates of a network's weights, (number,), as they decay by layer."""
         groups = member.trainer.optimizer.param_groups
-        factors = {}
+        factors: dict[int, float] = {}
         for group in groups:
             factors |= {id(weight): group["factor"] for weight in group["params"]}
         weights = dict(member.module.named_parameters())

@@ -308,7 +308,8 @@ def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
 
 def _numbers(parts: Sequence[Mapping[str, float | None]], key: str) -> list[float]:
     """The numbers of a key in objects of a JSON file, with NaN for null."""
-    return np.array([part[key] for part in parts], np.float64).tolist()
+    values = [part[key] for part in parts]
+    return [float("nan") if value is None else value for value in values]
 
 
 FIGURES: Mapping[str, FigureOfRun] = {

@@ -149,8 +149,8 @@ def sample_images(
     colours = "one colour scale" if alike else "each sample has its own colour scale"
     hidden = False
     for sample in samples:
-        for name, image in sample.images.items():
-            hidden |= name not in sample.positions and bool(np.isnan(image).any())
+        for name, values in sample.images.items():
+            hidden |= name not in sample.positions and bool(np.isnan(values).any())
     add_title(figure, title, caption=f"{colours}{'; grey: not seen' if hidden else ''}")
     return figure
 

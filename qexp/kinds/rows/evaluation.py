@@ -496,16 +496,15 @@ def _write_evaluated(
 ) -> None:
     """Write a line per row, as CSV and as NetCDF."""
     names = [*([FILE] if len(tables.parts) > 1 else []), *document["identifiers"]]
-    names += (
-        [tables.grouping] if tables.grouping is not None and tables.grouping not in names else []
-    )
+    if tables.grouping is not None and tables.grouping not in names:
+        names.append(tables.grouping)
     texts = {name: tables.texts(name) for name in names}
     table: dict[str, Sequence[Any]] = {
         "row": tables.numbers,
         **{name: texts[name].tolist() for name in texts},
     }
     for name, (values, _) in columns.items():
-        table[name] = np.where(np.isnan(values), None, values).tolist()
+        table[name] = [None if np.isnan(value) else value for value in values.tolist()]
     write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
     groups, caution = tables.grouping or "", attempt.caution
     write_test_predictions(

@@ -187,8 +187,8 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
     record = folder.record()
     assert record.fold is not None, "open_fold writes it"
     best = median_epoch(network.outcome.best_epoch for network in trained.networks)
-    numbers = {"networks": networks, "inner_loss": trained.inner_loss}
-    of_fold = replace(record.fold, chosen=trained.chosen, **numbers)
+    of_fold = replace(record.fold, chosen=trained.chosen, networks=networks)
+    of_fold = replace(of_fold, inner_loss=trained.inner_loss)
     if len(trained.judged) > 1:
         judged = tuple(loss if math.isfinite(loss) else None for loss in trained.judged)
         of_fold = replace(of_fold, judged=judged)

@@ -476,8 +476,8 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     ranges = []
     for name in estimates if len(subject.train) else ():
         values = dataset.measured[name][subject.train]
-        ends = {"least": float(values.min()), "greatest": float(values.max())}
-        ranges.append(Feature(column=name, **ends))
+        least, greatest = float(values.min()), float(values.max())
+        ranges.append(Feature(column=name, least=least, greatest=greatest))
     return scores.document(directory.part, comparison=tuple(comparison), targets=tuple(ranges))
 
 
