@@ -392,7 +392,8 @@ def test_a_damaged_file_is_refused_or_read_but_never_ends_in_another_error(tmp_p
 def test_texts_that_netcdf_cannot_hold_are_written_without_what_it_cannot(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text('red,"green, dark",blue,site\n1,2,3,a\0b\n')
-    row_model(lambda values: (values[:, :1], values[:, :1])).predict(path, tmp_path / "made.nc")
+    model = row_model(lambda values: {"made": Estimated(values[:, 0], values[:, 0])})
+    model.predict(path, tmp_path / "made.nc")
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as written:
         assert written["site"].values.tolist() == ["a\ufffdb"]
 
