@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from benchmarks.timing import Comparison, at_least, seconds
 from qexp.base.machine import threads
+from qexp.base.outputs import Estimated, Number
 from qexp.base.seeds import Seeds
+from qexp.kinds.held_out import with_ends
 from qexp.kinds.rows.prediction import RowModel
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.estimator import Ensemble, Estimator
@@ -85,7 +87,7 @@ def of_dlim(count: int = 55, rows: int = 1024) -> Comparison:
 
     title = f"{rows:,} rows by {count} of DL-IM's over their forward passes, one core"
     with threads(1):
-        return at_least(title, lambda: ensemble.mean_and_spread(samples), passes, 0.8, repeats=5)
+        return at_least(title, lambda: ensemble.estimated(samples), passes, 0.8, repeats=5)
 
 
 def bare(model: RowModel, features: NDArray[np.float32]) -> None:
@@ -127,14 +129,12 @@ def ensemble_of(count: int, operations: list[tuple[str, dict[str, Any]]]) -> Ens
 
 
 def model_of(ensemble: Ensemble) -> RowModel:
-    def estimate(
-        features: NDArray[np.float32],
-    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        mean, spread = ensemble.mean_and_spread({"reflectance": torch.from_numpy(features)})["tio2"]
-        return mean.numpy(), spread.numpy()
+    def estimate(features: NDArray[np.float32]) -> dict[str, Estimated]:
+        return with_ends(ensemble.estimated({"reflectance": torch.from_numpy(features)}), None)
 
     ranges = np.tile([0.03, 0.2], (len(FEATURES), 1))
-    return RowModel(features=FEATURES, ranges=ranges, outputs={"tio2": "wt%"}, estimate=estimate)
+    outputs = {"tio2": Number("tio2", "wt%")}
+    return RowModel(features=FEATURES, ranges=ranges, outputs=outputs, estimate=estimate)
 
 
 def values(rows: int, seed: int = 0) -> NDArray[np.float32]:

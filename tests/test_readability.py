@@ -3,16 +3,11 @@ are given.
 """
 
 import ast
-import re
-from pathlib import Path
 
-from tests.source import MODULES, imports_of, nodes_of, part, reads_all_modules
+from tests.source import MODULES, nodes_of, reads_all_modules
 
 PREPOSITIONS = frozenset(
-    "about above across after against along among around as at before behind below beneath beside"
-    " besides between beyond by down during for from in inside into near of off on onto out outside"
-    " over past per since than through to toward towards under until up upon via with within"
-    " without".split()
+    ["about", "above", "across", "after", "against", "along", "among", "around", "as", "at", "before", "behind", "below", "beneath", "beside", "besides", "between", "beyond", "by", "down", "during", "for", "from", "in", "inside", "into", "near", "of", "off", "on", "onto", "out", "outside", "over", "past", "per", "since", "than", "through", "to", "toward", "towards", "under", "until", "up", "upon", "via", "with", "within", "without"]
 )
 
 PUBLIC = frozenset({"at", "over", "to", "inside", "outside", "per", "within", "out", "above"})

@@ -96,7 +96,7 @@ class Run(Shown):
 
     @property
     def evaluations(self) -> dict[str, EvaluationRecord]:
-        """Name → evaluation on other data: `results` by part and output, `independent`, `reasons`."""
+        """Name → evaluation on other data: `results` by part, `independent`, `reasons`."""
         records = [evaluation.evaluation() for evaluation in evaluations_of(self.directory)]
         return {record.name: record for record in records}
 

@@ -1,12 +1,14 @@
-"""The estimates of an output: their limits, and the names of the variables that hold them."""
+"""What a run estimates: outputs with their limits, columns and metrics, and estimates of them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from qexp.base.quantities import number_with_unit
+from qexp.base.quantities import nearest, number_with_unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,17 +53,185 @@ def limits_of(spec: Mapping[str, Any]) -> dict[str, Limits]:
     return {name: Limits(*ends) for name, ends in spec.get("limits", {}).items()}
 
 
-def at_limits(output: str, limits: Limits, unit: str, count: int, total: int) -> str:
-    """`3 of 300 estimates of toc are at its limits, 0 to 100 %`."""
-    return (
-        f"{count:,} of {total:,} estimates of {output} are at its limits,"
-        f" {number_with_unit(str(limits), unit)}"
+@dataclass(frozen=True)
+class TrainedRange:
+    """Where the training data of an output lie, in its unit.
+
+    period  after which its values repeat; None if they do not
+    """
+
+    low: float
+    high: float
+    period: float | None = None
+
+    def moved(self, values: Any) -> NDArray[Any]:
+        """Values; those that repeat are moved to within half a period of the range's middle."""
+        return nearest(values, (self.low + self.high) / 2, self.period)
+
+    def beyond(self, values: Any) -> NDArray[np.bool_]:
+        """Whether values lie beyond the range; NaN does not."""
+        import numpy as np
+
+        moved = self.moved(values)
+        return np.asarray((moved < self.low) | (moved > self.high))
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What one or several networks estimate of an output, in its unit: arrays or tensors.
+
+    middle     (sample, ...): the mean over the networks, or the median of a posterior
+    spread     (sample, ...): standard deviation over the networks; None if it is not wanted
+    quantiles  probability → (sample, ...): of a posterior head
+    ends       lower and upper end of an interval, (sample,) each; None without intervals
+    folds      what the networks of each fold estimate, if that is wanted
+    """
+
+    middle: Any
+    spread: Any = None
+    quantiles: Mapping[float, Any] = field(default_factory=dict)
+    ends: tuple[Any, Any] | None = None
+    folds: tuple[Estimated, ...] = ()
+
+    def each(self, change: Callable[[Any], Any]) -> Estimated:
+        """The estimates with a change made to every array."""
+        return joined([self], lambda arrays: change(arrays[0]))
+
+
+def joined(parts: Sequence[Estimated], join: Callable[[list[Any]], Any]) -> Estimated:
+    """One of several parts: every array is made from theirs, for example by `torch.cat`."""
+    first, quantiles, ends = parts[0], {}, None
+    for probability in first.quantiles:
+        quantiles[probability] = join([part.quantiles[probability] for part in parts])
+    if first.ends is not None:
+        lower, upper = zip(*(part.ends or () for part in parts), strict=True)
+        ends = join(list(lower)), join(list(upper))
+    spread = None if first.spread is None else join([part.spread for part in parts])
+    folds = zip(*(part.folds for part in parts), strict=True)
+    return Estimated(
+        middle=join([part.middle for part in parts]),
+        spread=spread,
+        quantiles=quantiles,
+        ends=ends,
+        folds=tuple(joined(fold, join) for fold in folds),
     )
+
+
+Column = tuple[Any, dict[str, Any]]
+"""Values, (sample,), or of quantiles probability → (sample,); and attributes."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the columns of an output say that they hold."""
+
+    truth: str
+    estimate: str
+    spread: str = ""
+    quantiles: str = ""
+
+
+@dataclass(frozen=True)
+class Output(ABC):
+    """What a run estimates."""
+
+    name: str
+
+    main: ClassVar[str]
+    """The metric that shows an output at a glance: every run reports it."""
+    always: ClassVar[tuple[str, ...]]
+    """Metrics that are reported of every output."""
+
+    @abstractmethod
+    def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:
+        """The columns of a file with true values and estimates, (sample,) each."""
+
+    @abstractmethod
+    def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
+        """The columns of a table with estimates, which are in the column `name`."""
+
+    @abstractmethod
+    def read(self, columns: Mapping[str, Any]) -> Estimated:
+        """What `cells` made of estimates in the column `<output>_estimate`."""
+
+
+@dataclass(frozen=True)
+class Number(Output):
+    """A number, or an array of numbers.
+
+    period   after which its values repeat, as those of a strike do; None if they do not
+    trained  where its training data lie; None if that is unknown
+    """
+
+    unit: str = ""
+    limits: Limits = NO_LIMITS
+    period: float | None = None
+    trained: TrainedRange | None = None
+
+    main = "mae"
+    always = ("mae", "rmse", "bias", "r2", "mre")
+
+    def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:
+        columns: dict[str, Column] = {
+            self.name: (truth, self._attributes(words.truth)),
+            estimate_of(self.name): (estimated.middle, self._attributes(words.estimate)),
+        }
+        about = columns[estimate_of(self.name)][1]
+        if self.limits != NO_LIMITS:
+            reached = self.limits.reached(estimated.middle)
+            about |= {"limits": str(self.limits), "at_limits": reached}
+        if self.period is not None:
+            about[PERIOD] = self.period
+        if estimated.spread is not None:
+            columns[spread_of(self.name)] = estimated.spread, self._attributes(words.spread)
+        if estimated.quantiles:
+            about = self._attributes(words.quantiles)
+            columns[quantile_of(self.name)] = estimated.quantiles, about
+        return columns
+
+    def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
+        columns = {name: estimated.middle}
+        if estimated.ends is not None:
+            columns[low_of(self.name)], columns[high_of(self.name)] = estimated.ends
+        if estimated.spread is not None:
+            columns[spread_of(self.name)] = estimated.spread
+        for probability, values in estimated.quantiles.items():
+            columns[column_of_quantile(self.name, probability)] = values
+        return columns
+
+    def read(self, columns: Mapping[str, Any]) -> Estimated:
+        quantiles = {}
+        for probability in HELD_OUT_QUANTILES:
+            column = column_of_quantile(self.name, probability)
+            if column in columns:
+                quantiles[probability] = columns[column]
+        middle, spread = columns[estimate_of(self.name)], columns.get(spread_of(self.name))
+        return Estimated(middle, spread, quantiles)
+
+    def _attributes(self, words: str) -> dict[str, Any]:
+        return {"units": self.unit, "long_name": words}
+
+
+OUTPUTS: tuple[type[Output], ...] = (Number,)
+"""All that runs may estimate."""
+
+REPORTED = frozenset(chain.from_iterable(output.always for output in OUTPUTS))
+"""Metrics that are reported whether or not an experience asks for them."""
+
+
+def output_type(spec: Mapping[str, Any], output: str) -> type[Output]:
+    """What an output of an experience is."""
+    return Number
+
+
+def at_limits(output: str, limits: object, unit: str, count: int, total: int) -> str:
+    """`3 of 300 estimates of toc are at its limits, 0 to 100 %`."""
+    estimates = f"{count:,} of {total:,} estimates of {output}"
+    return f"{estimates} are at its limits, {number_with_unit(str(limits), unit)}"
 
 
 # Names of the variables that hold estimates of an output, beside the output's own, which holds its
 # true values.
-
 
 ESTIMATE = "_estimate"
 

@@ -14,7 +14,7 @@ from qexp.base.files import make_folder
 from qexp.base.formats import read_json, read_netcdf
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import SeedComparison
-from qexp.metrics.meaning import MAIN_METRIC
+from qexp.metrics.meaning import MAIN_METRICS
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 
 
@@ -93,7 +93,7 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
         yield folder / "learning_bands.png"
     errors: dict[str, dict[str, OfSeeds]] = {}
     for row in comparison.results:
-        if row.metric == MAIN_METRIC and row.estimate is not None:
+        if row.metric in MAIN_METRICS and row.estimate is not None:
             of_seeds = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
             errors.setdefault(row.output, {})[row.group] = of_seeds
     if errors:

@@ -13,6 +13,7 @@ from typing import Any
 
 from qexp.base.files import make_folder
 from qexp.base.formats import write_csv
+from qexp.base.outputs import output_type
 from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
@@ -34,7 +35,7 @@ from qexp.kinds.experiments import data_of, spec_cache
 from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
 from qexp.metrics.built_in import asked_for, metric_in_words
-from qexp.metrics.meaning import MAIN_METRIC, NONE
+from qexp.metrics.meaning import MAIN_METRICS, NONE
 from qexp.runs import launch, plan as grids
 from qexp.runs.launch import CheckedOrder, Workload, memory_of
 from qexp.runs.order import SAME, Order, StudyOptions
@@ -211,7 +212,7 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
                 f"`metric={name}`: {reference} has no output '{output}';"
                 f" {suggestion(output, outputs)}"
             )
-        reported = asked_for(document["metrics"].get(output, []))
+        reported = asked_for(document, output)
         if metric not in reported:
             raise QexpError(
                 f"`metric={name}`: {reference} reports no '{metric}';"
@@ -231,8 +232,7 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
 
     document  of the first experience
     """
-    name = study.options.metric or MAIN_METRIC
-    firsts = type_of(document).outputs(document)
+    name, firsts = study.options.metric or "", type_of(document).outputs(document)
     if name.startswith("validation."):
         of_test = name.removeprefix("validation.")
         raise QexpError(
@@ -246,8 +246,10 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
             f"the outputs of {first} are unknown before it has run; give `metric=OUTPUT.METRIC`"
         )
     if not output and firsts:
-        output, metric = (metric, MAIN_METRIC) if metric in firsts else (firsts[0], metric)
-    usual = firsts is not None and [output] == firsts[:1] and metric == MAIN_METRIC
+        output = metric if metric in firsts else firsts[0]
+        if metric in ("", output):
+            metric = output_type(document, output).main
+    usual = firsts is not None and [output] == firsts[:1] and metric in MAIN_METRICS
     return Measured(output, metric, usual)
 
 

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
+from qexp.base.outputs import TrainedRange
 from qexp.base.quantities import base_name, nearest, quantity, with_periods
 from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
 from qexp.deformation.options import NONE, InvertOptions
 from qexp.errors import QexpError
 from qexp.inference.displacements import SIGHT_TOLERANCE, deformation_of
 from qexp.inference.parameters import Units, amplitudes, display_name
-from qexp.metrics.outliers import TrainedRange
 from qexp.observations.observation import Look, Observation, Track, spacing
 from qexp.observations.reading import angles_of
 from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight

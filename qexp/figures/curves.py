@@ -11,7 +11,7 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import in_symbols, in_words, typeset, with_unit
 from qexp.figures import canvas
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import MAIN_METRIC
+from qexp.metrics.meaning import MAIN_METRICS, main_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,13 +21,14 @@ Lines = Sequence[Mapping[str, Any]]
 """Of a run's `metrics.jsonl`, one per epoch."""
 
 
-def outputs_of(line: Mapping[str, Any]) -> list[str]:
-    """Those with errors that are drawn, which programs of others need not have."""
-    return [
-        name
-        for name, metrics in line["validation"].items()
-        if name not in ("loss", "losses") and MAIN_METRIC in metrics
-    ]
+def outputs_of(line: Mapping[str, Any]) -> dict[str, str]:
+    """Output → its main metric, which is drawn, and which programs of others need not have."""
+    mains = {}
+    for name, metrics in line["validation"].items():
+        main = None if name in ("loss", "losses") else main_metric(metrics)
+        if main in MAIN_METRICS:
+            mains[name] = main
+    return mains
 
 
 def positions(lines: Lines) -> list[float]:
@@ -71,8 +72,9 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     units  output → its unit
     note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
-    firsts = [lines[0] for lines in runs.values() if lines]
-    outputs = list(dict.fromkeys(name for line in firsts for name in outputs_of(line)))
+    outputs: dict[str, str] = {}
+    for lines in runs.values():
+        outputs |= outputs_of(lines[0]) if lines else {}
     figure, (losses, *errors) = canvas.panels(
         1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35, shared=True
     )
@@ -81,12 +83,11 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
         prefix = f"{name}, " * (len(runs) > 1)
         _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
         _draw_curve(losses, lines, ("validation", "loss"), colour, f"{prefix}validation")
-        for axis, output in zip(errors, outputs, strict=True):
-            parts = ["validation"]
+        for axis, (output, metric) in zip(errors, outputs.items(), strict=True):
+            keys = output, metric
+            _draw_curve(axis, lines, ("validation", *keys), colour, f"{prefix}validation")
             if any(output in line.get("test", {}) for line in lines):
-                parts.append("test")
-            for part in parts:
-                _draw_curve(axis, lines, (part, output, MAIN_METRIC), colour, f"{prefix}{part}")
+                _draw_curve(axis, lines, ("test", *keys), colour, f"{prefix}test")
     for axis in (losses, *errors):
         values = [np.asarray(line.get_ydata()) for line in axis.get_lines()]
         _finish(axis, np.concatenate([np.zeros(0), *values]))
@@ -146,7 +147,7 @@ OF_WHAT = "of transformed values"
 
 def _describe(
     axes: Sequence[Axes],
-    outputs: Sequence[str],
+    outputs: Mapping[str, str],
     units: Mapping[str, str],
     of_what: str,
     ends: Sequence[str],
@@ -154,8 +155,8 @@ def _describe(
     """Titles and labels of the panels of the loss and of outputs, whose titles have an end."""
     axes[0].set_ylabel(canvas.fitting(axes[0], f"loss ({of_what})", upright=True))
     axes[0].set_title("loss", fontsize=canvas.sized(10), y=canvas.TITLE)
-    for axis, output in zip(axes[1:], outputs, strict=True):
-        axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
+    for axis, (output, metric) in zip(axes[1:], outputs.items(), strict=True):
+        axis.set_ylabel(with_unit(metric_in_words(metric), typeset(units.get(output, ""))))
         names = in_words(output), in_symbols(output)
         words = [f"{name}{end}" for end in ends for name in names]
         axis.set_title(canvas.fitting(axis, *words), fontsize=canvas.sized(10), y=canvas.TITLE)
@@ -261,12 +262,13 @@ def learning_bands(
     loss    what the losses are of, in the label of their axis
     units   output → its unit
     """
-    runs = [lines for members in groups.values() for lines in members]
-    outputs = list(dict.fromkeys(name for lines in runs for name in outputs_of(lines[0])))
+    outputs: dict[str, str] = {}
+    for members in groups.values():
+        for lines in members:
+            outputs |= outputs_of(lines[0])
     figure, axes = canvas.folded(1 + len(outputs), 4.2, 3.2, shared=True)
-    drawn = [("loss",), *((output, MAIN_METRIC) for output in outputs)]
     opacity = min(0.2, 0.8 / len(groups))
-    for axis, keys in zip(axes, drawn, strict=True):
+    for axis, keys in zip(axes, [("loss",), *outputs.items()], strict=True):
         tables = {}
         for name, members in groups.items():
             tables[name] = over_epochs(members, "validation", *keys)

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qexp.base.outputs import Number
 from qexp.base.tables import Tables
 from qexp.store.directory import RunDirectory
 from qexp.store.record import (
@@ -120,6 +121,13 @@ class Attempt:
     @property
     def name(self) -> str:
         return self.record.name
+
+    @cached_property
+    def outputs(self) -> dict[str, Number]:
+        """What the network of the run estimates."""
+        from qexp.kinds.networks import outputs_of  # loads torch
+
+        return outputs_of(self.spec, self.tables, self.record.units)
 
     @property
     def seed(self) -> int:

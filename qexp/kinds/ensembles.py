@@ -47,18 +47,17 @@ class EnsembleDirectory(RunDirectory):
         return self.runs[0].evaluation_file()
 
     def record(self) -> Record:
-        """That of the first run, with the cautions and the widest ranges of the training data of
-        all.
-        """
+        """The first run's record, with the cautions and the widest ranges of all."""
         records = [run.record() for run in self.runs]
         cautions = dict.fromkeys(record.caution for record in records if record.caution)
-        features, targets = (
-            tuple(map(_widest, zip(*columns, strict=True)))
-            for columns in zip(
-                *((record.features, record.targets) for record in records), strict=True
-            )
+        features = map(_widest, zip(*(record.features for record in records), strict=True))
+        targets = map(_widest, zip(*(record.targets for record in records), strict=True))
+        return replace(
+            records[0],
+            caution="; ".join(cautions),
+            features=tuple(features),
+            targets=tuple(targets),
         )
-        return replace(records[0], caution="; ".join(cautions), features=features, targets=targets)
 
 
 def _widest(columns: Sequence[Feature]) -> Feature:

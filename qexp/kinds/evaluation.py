@@ -47,16 +47,14 @@ class Independence:
     def of(
         cls, shared: Sequence[str], unknown: Sequence[str], compared: str, caution: str = TRAINED_ON
     ) -> Independence:
-        """Not independent if anything is shared, unknown if anything is unknown, else
-        independent.
-        """
+        """Not independent if anything is shared; unknown if anything is; else independent."""
         if shared:
             return cls(False, tuple(shared), caution)
         return cls(None, tuple(unknown)) if unknown else cls(True, (compared,))
 
     @classmethod
     def of_validation(cls, spec: Document, whose: str) -> Independence:
-        """That of a run's validation data.
+        """The independence of a run's validation data.
 
         spec   of the run
         whose  the data, and whose they are
@@ -169,28 +167,23 @@ def one_of(words: Sequence[str]) -> str:
 
 
 def independence_of(request: EvaluationRequest, data: EvaluationData) -> Independence:
-    """Whether data are independent of those that a run, and those that it started from, were
-    trained on.
-    """
+    """Whether data are independent of those that a run, and its ancestors, were trained on."""
     record = request.directory.record()
     if record.foreign_weights is not None:
         return _unknown(f"{request.directory.name} has weights of another program")
     every = [data.independence(request)]
-    if not documents_of(
-        request.spec["dataset"]
-    ).keeps_hashes:  # where the run keeps those of its ancestors, too
+    # else the run keeps the hashes of its ancestors, too
+    if not documents_of(request.spec["dataset"]).keeps_hashes:
         every += [_of_ancestor(ancestor, request, data) for ancestor in record.lineage]
-    shared, unknown = (
-        dict.fromkeys(reason for part in every if part.known is known for reason in part.reasons)
-        for known in (False, None)
-    )
-    if shared:
+    reasons: dict[bool | None, dict[str, None]] = {}
+    for part in every:
+        reasons.setdefault(part.known, {}).update(dict.fromkeys(part.reasons))
+    if False in reasons:
         cautions = {part.caution for part in every if part.known is False}
         of_training = list(cautions - {VALIDATED}) or list(cautions)
-        return Independence(
-            False, tuple(shared), of_training[0] if len(of_training) == 1 else TRAINED_ON
-        )
-    return Independence(None, tuple(unknown)) if unknown else every[0]
+        caution = of_training[0] if len(of_training) == 1 else TRAINED_ON
+        return Independence(False, tuple(reasons[False]), caution)
+    return Independence(None, tuple(reasons[None])) if None in reasons else every[0]
 
 
 def _of_ancestor(
@@ -212,12 +205,9 @@ def _of_ancestor(
         tables = tables_of(directory)
     except (NotFoundError, DamagedError, UntrustedCodeError) as error:
         return _unknown(f"it started from {ancestor.name}, which cannot be read: {error}")
-    independence = data.independence(
-        replace(request, directory=directory, spec=spec, tables=tables)
-    )
-    reasons = tuple(
-        f"{ancestor.name}, from which it started: {text}" for text in independence.reasons
-    )
+    own_request = replace(request, directory=directory, spec=spec, tables=tables)
+    independence, origin = data.independence(own_request), f"{ancestor.name}, from which it started"
+    reasons = tuple(f"{origin}: {text}" for text in independence.reasons)
     return Independence(independence.known, reasons, independence.caution)
 
 

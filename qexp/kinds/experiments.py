@@ -33,6 +33,7 @@ from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
 from qexp.networks.shapes import Shape, from_spec, written
+from qexp.networks.transforms import Transform
 from qexp.spec import reading, resolution, validation
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import dataset_with_defaults, filled_in
@@ -41,9 +42,7 @@ from qexp.spec.resolution import FOLDERS, Override, Written
 from qexp.spec.validation import without_unread
 
 MOST_CACHED = 16
-"""Number of datasets that a command keeps open, and of models that it keeps in mind, for the next
-specs.
-"""
+"""Number of datasets that a command keeps open, and of models that it keeps in mind."""
 
 
 class SpecCache:
@@ -65,9 +64,7 @@ class SpecCache:
             )
         )
         self.digests_of_files: dict[str, str | None] = {}
-        """Experience → its digest without overrides, None if it is wrong without them; see
-        `is_unchanged`.
-        """
+        """Experience → its digest without overrides, None if it is wrong; see `is_unchanged`."""
 
     def without_unread(
         self, kind: str, document: Document, overridden: Collection[Where] = ()
@@ -134,9 +131,7 @@ class Check:
 
 
 def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None, list[Problem]]:
-    """Open the dataset of an experience, and let its specs follow it; returns also the problems of
-    both.
-    """
+    """Open the dataset of an experience, to which its specs adapt; returns problems of both."""
     document = loaded.document.get("dataset")
     if not isinstance(document, dict):
         return None, []
@@ -155,9 +150,7 @@ def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None
 def leave_out_unread(
     loaded: resolution.Loaded, changes: list[Override], cache: SpecCache
 ) -> list[Problem]:
-    """Leave out what nothing reads of an experience, its dataset and its model; returns warnings
-    about it.
-    """
+    """Leave out what nothing reads of an experience and its parts; returns warnings."""
     warnings = []
     for kind in resolution.REFERENCES if type_of(loaded.document).trains else ():
         document = loaded.document.get(kind)
@@ -190,53 +183,48 @@ def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterato
     fitting &= not findings
     if fitting:
         network = network_of(model, model["inputs"], document["outputs"], tables)
-        for index, name in enumerate(document["outputs"]):
-            if name in document["transforms"] and name not in transforms:
-                continue  # its transform cannot be built, which is reported
-            shape = transforms[name].shape(shapes[name]) if name in transforms else shapes[name]
-            if network.shapes[name] != shape:
-                why = f"its values are {written(shape)}; end the branch"
-                if shape != shapes[name]:
-                    why = (
-                        f"its transform makes {written(shape)} of its values; give it a branch of"
-                        " its own that ends"
-                    )
-                message = (
-                    f"the model makes {written(network.shapes[name])} for '{name}', but {why} with"
-                    " that shape"
-                )
-                yield ("outputs", index), message
+        yield from _in_shapes(document, network, shapes, transforms)
     yield from kind.findings(document, dataset, tables, network, cache.available)
     if network is not None and not any(True for _ in network.parameters()):
-        yield (
-            ("model",),
-            (
-                "no operation of the model has weights, so that nothing can be trained; add one, as"
-                " 'denses'"
-            ),
-        )
+        why = "no operation of the model has weights, so that nothing can be trained"
+        yield ("model",), f"{why}; add one, as 'denses'"
     called = [one["type"] for one in document["additional_callbacks"]]
     if "test_evaluate" in called and not document.get("test", True):
         where = ("additional_callbacks", called.index("test_evaluate"))
         yield where, "looks at the test part, which 'test' keeps unseen; leave it out"
     yield from _in_pretrain(document, network)
-    if (
-        network is not None
-        and document.get("layer_decay", 1.0) < 1
-        and not any(layers_above(network).values())
-    ):
-        yield (
-            ("layer_decay",),
-            "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out",
-        )
-    for key, arguments in (
-        ("optimizer", ([torch.nn.Parameter(torch.zeros(1))], 0.1)),
-        ("schedule", ()),
-    ):
+    decays = network is not None and document.get("layer_decay", 1.0) < 1
+    if network is not None and decays and not any(layers_above(network).values()):
+        why = "no operation of the model has numbered layers, as 'masked_encoder' has"
+        yield ("layer_decay",), f"{why}; leave it out"
+    weight = torch.nn.Parameter(torch.zeros(1))
+    arguments_of: dict[str, tuple[Any, ...]] = {"optimizer": ([weight], 0.1), "schedule": ()}
+    for key, arguments in arguments_of.items():
         try:  # whether it can be built with its parameters
             built(tables[f"{key}s"], document[key], *arguments)
         except ValueError as error:
             yield (key, "parameters"), str(error)
+
+
+def _in_shapes(
+    document: Document,
+    network: Network,
+    shapes: Mapping[str, Shape],
+    transforms: Mapping[str, Transform],
+) -> Iterator[Finding]:
+    """Outputs of which the model makes values of another shape."""
+    for index, name in enumerate(document["outputs"]):
+        if name in document["transforms"] and name not in transforms:
+            continue  # its transform cannot be built, which is reported
+        shape = transforms[name].shape(shapes[name]) if name in transforms else shapes[name]
+        if network.shapes[name] == shape:
+            continue
+        why = f"its values are {written(shape)}; end the branch"
+        if shape != shapes[name]:
+            values = f"its transform makes {written(shape)} of its values"
+            why = f"{values}; give it a branch of its own that ends"
+        made = f"the model makes {written(network.shapes[name])} for '{name}'"
+        yield ("outputs", index), f"{made}, but {why} with that shape"
 
 
 def _in_names(
@@ -245,11 +233,9 @@ def _in_names(
     """Inputs and outputs that the dataset or the model does not have; None stands for one that is
     wrong itself.
     """
-    lists = [document.get(key) for key in ("inputs", "outputs")]
-    if not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists
-    ):
-        return
+    for names in (document.get("inputs"), document.get("outputs")):
+        if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
+            return
     for key, noun in (("inputs", "input"), ("outputs", "output")):
         for index, name in enumerate(document[key]):
             if shapes is not None and name not in shapes:
@@ -259,14 +245,11 @@ def _in_names(
                     (key, index),
                     f"the model has no {noun} '{name}'; {suggestion(name, model[key])}",
                 )
-            elif shapes is None or model is None or key == "outputs":
-                continue
-            elif (size := from_spec(model[key][name]["size"])) != (shape := shapes[name]):
-                message = (
-                    f"its shape in the dataset is {written(shape)}, but the model's input is"
-                    f" {written(size)}"
-                )
-                yield (key, index), message
+            elif shapes is not None and model is not None and key == "inputs":
+                size, shape = from_spec(model[key][name]["size"]), shapes[name]
+                words = f"its shape in the dataset is {written(shape)}"
+                if size != shape:
+                    yield (key, index), f"{words}, but the model's input is {written(size)}"
 
 
 def _in_pretrain(document: Document, network: Network | None) -> Iterator[Finding]:
@@ -280,17 +263,15 @@ def _in_pretrain(document: Document, network: Network | None) -> Iterator[Findin
                     ("pretrain", key, index),
                     f"the model has no operation '{name}'; {suggestion(name, operations)}",
                 )
-    if network is not None and (frozen := pretrain["freeze"]):
-        learning = {
-            name
-            for name, operation in network.operations.items()
-            if any(True for _ in operation.parameters())
-        }
-        if learning <= set(frozen):
-            message = (
-                "all operations with weights are frozen, and nothing is left to train; freeze fewer"
-            )
-            yield ("pretrain", "freeze"), message
+    if network is None or not pretrain["freeze"]:
+        return
+    learning = set()
+    for name, operation in network.operations.items():
+        if next(operation.parameters(), None) is not None:
+            learning.add(name)
+    if learning <= set(pretrain["freeze"]):
+        words = "all operations with weights are frozen, and nothing is left to train; freeze fewer"
+        yield ("pretrain", "freeze"), words
 
 
 # What is still found in an experience in which something is wrong already.
@@ -320,9 +301,7 @@ STAND_INS: Document = {
     "limits": {},
     "description": "",
 }
-"""Key of an experience, on which no other depends → a right value of it, with which the others are
-checked.
-"""
+"""Key of an experience that no other depends on → a right value, to check others with."""
 
 
 def _rightly_named(document: Document, known: Collection[str]) -> Document:
@@ -373,9 +352,7 @@ def _in_corrected(
 
 
 class ExperienceObjects(ABC):
-    """What qexp does with a type of experience before it runs. Documents have been checked, or are
-    resolved.
-    """
+    """What qexp does with a type of checked or resolved experience before it runs."""
 
     @abstractmethod
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
@@ -610,9 +587,7 @@ def experience(
 
 
 def setting_of(problem: Problem, keys: Iterable[str]) -> str | None:
-    """Which of the dotted keys that were set is what a problem is about; None if it is of the
-    file.
-    """
+    """Which of the dotted keys that were set a problem is about; None for the file."""
     for key in keys:
         first, *rest = way = resolution.steps(key)
         for place in (way, tuple(rest) if first in resolution.REFERENCES else ()):
@@ -702,8 +677,10 @@ def examine(path: Path, cache: SpecCache) -> Check:
         dataset, findings = cache.dataset(written.document)
         warnings += _data_warnings(written.document, dataset)
     awaited = _awaited(written.document, cache) if kind == "dataset" else []
-    every = (findings, warnings, awaited)
-    return Check(None, None, *([written.problem(*finding) for finding in some] for some in every))
+    every = []
+    for found in (findings, warnings, awaited):
+        every.append([written.problem(*finding) for finding in found])
+    return Check(None, None, *every)
 
 
 def _examine_experience(path: Path, cache: SpecCache) -> Check:
@@ -713,7 +690,8 @@ def _examine_experience(path: Path, cache: SpecCache) -> Check:
         return checked
     of_data = _data_warnings(loaded.document.get("dataset"), checked.dataset)
     warnings = checked.warnings + loaded.problems("dataset", of_data)
-    if not checked.problems and (data := data_of(loaded.document)):
+    data = None if checked.problems else data_of(loaded.document)
+    if data is not None:
         doubts = data.doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
     awaited = loaded.problems("dataset", _awaited(loaded.document.get("dataset"), cache))
@@ -750,12 +728,12 @@ def spec_kind(path: Path, workspace: Workspace) -> str:
             return kind
     document = reading.read(path)
     # what it changes may be of any kind
-    if isinstance(parent := document.get(resolution.EXTENDS), str):
+    parent = document.get(resolution.EXTENDS)
+    if isinstance(parent, str):
         named = [kind for kind, folder in FOLDERS.items() if Path(parent).parent.name == folder]
-        homes = {kind: workspace.specs / FOLDERS[kind] for kind in FOLDERS}
-        named += [
-            kind for kind, home in homes.items() if resolution.is_there(home / f"{parent}.json")
-        ]
+        for kind, folder in FOLDERS.items():
+            if resolution.is_there(workspace.specs / folder / f"{parent}.json"):
+                named.append(kind)
         if len(named) == 1:
             return named[0]
     if type_name(document) == document.get("type"):
@@ -775,9 +753,7 @@ def read_dataset(reference: str, cache: SpecCache) -> tuple[Path, Document]:
 
 
 def open_dataset(reference: str, cache: SpecCache) -> tuple[str, Document, Dataset]:
-    """Name, resolved document and object of a dataset spec. Raises SpecError with all its
-    problems.
-    """
+    """Name, resolved document and object of a dataset spec. Raises SpecError."""
     path = resolution.locate("dataset", reference, cache.workspace)
     written, _ = _read(path, "dataset", cache)
     dataset, findings = cache.dataset(written.document)

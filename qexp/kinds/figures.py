@@ -1,6 +1,4 @@
-"""The figures of a run, drawn from the files in its directory: no training, no network, no
-torch.
-"""
+"""The figures of a run, drawn from the files in its directory, without torch."""
 
 from __future__ import annotations
 
@@ -125,9 +123,7 @@ class MissingNumbersError(QexpError):
 
 
 def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
-    """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is
-    missing.
-    """
+    """A NetCDF file. Raises MissingNumbersError if it or a needed variable is missing."""
     try:
         variables = formats.read_netcdf(path)
     except FileNotFoundError as error:
@@ -142,8 +138,11 @@ def columns(path: Path) -> dict[str, list[str]]:
     """A CSV file: column → a text per line. Raises MissingNumbersError if the file is missing."""
     if not path.is_file():
         raise missing(f"there is no {path}")
-    lines = formats.read_csv(path)
-    return {name: [line[name] or "" for line in lines] for name in (lines[0] if lines else {})}
+    texts: dict[str, list[str]] = {}
+    for line in formats.read_csv(path):
+        for name, text in line.items():
+            texts.setdefault(name, []).append(text or "")
+    return texts
 
 
 def numbers(texts: Iterable[str]) -> NDArray[np.float64]:
@@ -175,9 +174,7 @@ def truth_and_estimate(table: xarray.Dataset, output: str) -> tuple[NDArray[Any]
 def ends_of_intervals(
     directory: RunDirectory, output: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Lower and upper end of the interval of each test row, (row,) each; None if they are not
-    kept.
-    """
+    """Lower and upper end of each test row's interval, (row,); None if they are not kept."""
     path = directory.results / INTERVALS_OF_ROWS
     if not path.is_file():
         return None
@@ -268,32 +265,28 @@ def draw(
         for name, pictures in figures.items():
             if only and name not in only:
                 continue
-            before = len(drawn)
+            count = len(drawn)
             try:
                 for picture, figure in pictures(directory):
                     # One file per format, or a single one if the name of the figure already has an
                     # ending.
                     single = picture.suffix.removeprefix(".") in FORMATS
-                    for name_of_file in (
-                        [picture] if single else [f"{picture}.{ending}" for ending in formats]
-                    ):
-                        parts = Path(name_of_file).parts
-                        below = [
-                            part
-                            for part in parts
-                            if to is None or part not in ("results", "figures")
-                        ]
-                        path = (to or directory.path).joinpath(*below)
+                    names = [str(picture)] if single else [f"{picture}.{one}" for one in formats]
+                    for name_of_file in names:
+                        path = directory.path / name_of_file
+                        if to is not None:
+                            parts = Path(name_of_file).parts
+                            own = [part for part in parts if part not in ("results", "figures")]
+                            path = to.joinpath(*own)
                         files.make_folder(path.parent)
                         save(figure, path)
                         drawn.append(path)
             except MissingNumbersError as lack:
                 missing.append(f"{directory.name}: '{name}' is not drawn: {lack}")
             else:
-                if name in only and len(drawn) == before:
-                    missing.append(
-                        f"{directory.name}: '{name}' is not drawn: the run has no numbers for it"
-                    )
+                if name in only and len(drawn) == count:
+                    why = "the run has no numbers for it"
+                    missing.append(f"{directory.name}: '{name}' is not drawn: {why}")
     if missing and (only or not drawn):
         raise QexpError("\n".join(missing))
     for reason in missing:
@@ -302,9 +295,7 @@ def draw(
 
 
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
-    """The figures that a run of its type and its kind of dataset, or an evaluation of it, can have,
-    by name.
-    """
+    """The figures that a run, or an evaluation of it, can have, by name."""
     spec = directory.spec()
     if not type_of(spec).trains:
         return {}

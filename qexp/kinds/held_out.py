@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from qexp.base import formats
 from qexp.base.arrays import Array
-from qexp.base.outputs import estimate_of, high_of, low_of, quantile_of
+from qexp.base.outputs import Estimated, estimate_of, high_of, joined, low_of, quantile_of
 from qexp.base.quantities import nearest
 from qexp.errors import QexpError
 from qexp.kinds.networks import scale_of
@@ -24,7 +23,6 @@ from qexp.kinds.scores import write_table
 from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
-from qexp.networks.estimator import Estimator, mean
 from qexp.results.intervals import (
     INTERVALS,
     INTERVALS_OF_ROWS,
@@ -45,14 +43,14 @@ ROW = "row"
 class ExchangeableUnits(NamedTuple):
     """How held-out samples belong together.
 
-    unit   kind of the units that are exchangeable: `row`, or the kind of group that is held out
-    by     kind of the groups by which coverage is listed; None if there are none
-    folds  the folds that hold out each sample, (sample,), which are several if they are repeated;
-           empty without folds
+    unit      kind of the units that are exchangeable: `row`, or the kind of group that is held out
+    grouping  kind of the groups by which coverage is listed; None if there are none
+    folds     the folds that hold out each sample, (sample,), which are several if they are
+              repeated; empty without folds
     """
 
     unit: str
-    by: str | None
+    grouping: str | None
     folds: Sequence[tuple[str, ...]]
 
 
@@ -62,7 +60,7 @@ class ExchangeableUnits(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldOutEstimates:
-    """One output's estimates of held-out rows or spectra; `unit` and `by` are those of
+    """One output's estimates of held-out rows or spectra; `unit` and `grouping` are those of
     `ExchangeableUnits`.
 
     quantiles  probability → quantiles of a posterior head, (row,); empty where the output has none
@@ -79,7 +77,7 @@ class HeldOutEstimates:
     quantiles: Mapping[float, Array]
     unit: str
     units: NDArray[np.int64]
-    by: str | None
+    grouping: str | None
     groups: NDArray[np.str_]
     patterns: tuple[tuple[str, ...], ...]
     pattern: NDArray[np.int64]
@@ -101,15 +99,12 @@ class HeldOutEstimates:
         """What intervals of a coverage are laid around, in the output's unit: two quantiles, or
         twice the estimate.
         """
-        around = [self.quantiles[probability] for probability in self.probabilities(coverage)] or [
-            self.estimate
-        ]
-        return around[0], around[-1]
+        starts = [self.quantiles[probability] for probability in self.probabilities(coverage)]
+        starts = starts or [self.estimate]
+        return starts[0], starts[-1]
 
     def scores(self, coverage: float) -> Array:
-        """How far true values lie outside of it, (row,); absolute errors if that is the
-        estimate.
-        """
+        """How far true values lie outside, (row,); absolute errors around an estimate."""
         return self.scale.scores(*self.start(coverage), self.truth)
 
     @property
@@ -119,9 +114,7 @@ class HeldOutEstimates:
 
 
 def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
-    """The held-out estimates of a run on rows or spectra, by output. Raises QexpError if it has
-    none.
-    """
+    """The held-out estimates of a run, by output. Raises QexpError if it has none."""
     spec = directory.training_spec()
     if len(directory.members) > 1:
         raise QexpError(
@@ -137,13 +130,13 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
     if not (outputs := documents_of(spec["dataset"]).numbers_among(spec["outputs"])):
         raise QexpError(f"{directory.name} estimates no number that could have an interval")
     predictions, tables = read_test_predictions(directory), tables_of(directory)
-    unit, by, folds = units_of(directory, predictions)
-    groups = np.zeros(len(folds), dtype=str) if by is None else predictions[by].values.astype(str)
+    unit, grouping, folds = units_of(directory, predictions)
+    groups = _groups(predictions, grouping, len(folds))
     units = np.arange(len(groups)) if unit == ROW else np.unique(groups, return_inverse=True)[1]
     patterns = tuple(dict.fromkeys(folds))
     numbers = {pattern: number for number, pattern in enumerate(patterns)}
     pattern = np.array([numbers[of_sample] for of_sample in folds])
-    shared = unit, units, by, groups, patterns, pattern
+    shared = unit, units, grouping, groups, patterns, pattern
     held_out = []
     for output in outputs:
         truth, estimate = (
@@ -153,6 +146,13 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         quantiles = quantiles_among(predictions, output)
         held_out.append(HeldOutEstimates(output, scale, truth, estimate, quantiles, *shared))
     return held_out
+
+
+def _groups(predictions: xarray.Dataset, grouping: str | None, count: int) -> NDArray[np.str_]:
+    """The group of each sample; empty names if there are none."""
+    if grouping is None:
+        return np.zeros(count, dtype=str)
+    return predictions[grouping].values.astype(str)
 
 
 def quantiles_among(predictions: xarray.Dataset, output: str) -> dict[float, Array]:
@@ -189,9 +189,7 @@ COVERAGES = (0.5, 0.68, 0.9, 0.95)
 """Coverages that are counted."""
 
 TIE_SHARE = 1e-6
-"""Share of a true value within which it counts as the end of an interval: estimates have single
-precision.
-"""
+"""Share of a true value that is a tie with an end: estimates have single precision."""
 
 
 def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
@@ -223,9 +221,9 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
 def keep_intervals_of(
     evaluation: RunDirectory,
     run: RunDirectory,
-    estimates: Mapping[str, FoldEstimates],
+    estimates: Mapping[str, Sequence[Estimated]],
     folds: Sequence[str],
-    by: str | None,
+    grouping: str | None,
 ) -> None:
     """Write the intervals of evaluated rows or spectra, as the run's held-out errors promise them,
     and how many they cover; nothing if the run has no held-out errors.
@@ -233,7 +231,7 @@ def keep_intervals_of(
     estimates  output → what each fold estimates of the rows; of posterior heads with all
                `HELD_OUT_QUANTILES`
     folds      their names; a run without folds has one with an empty name
-    by         kind of the groups by which coverage is listed
+    grouping   kind of the groups by which coverage is listed
     """
     try:
         outputs = read_held_out(run)
@@ -247,12 +245,8 @@ def keep_intervals_of(
         ends = {name: rule.ends(estimates[name]) for name, rule in rules.items()}
         for rows in outputs:
             truth = predictions[rows.output].values.astype(np.float64)
-            groups = (
-                np.zeros(len(truth), dtype=str)
-                if by is None
-                else predictions[by].values.astype(str)
-            )
-            evaluated = replace(rows, truth=truth, by=by, groups=groups)
+            groups = _groups(predictions, grouping, len(truth))
+            evaluated = replace(rows, truth=truth, grouping=grouping, groups=groups)
             coverages += count_covered(evaluated, coverage, most, ends[rows.output])
         if coverage == USUAL_COVERAGE:
             write_intervals(evaluation, ends)
@@ -298,8 +292,9 @@ def count_covered(
     tie = TIE_SHARE * np.abs(rows.truth)
     covered = (low - tie <= rows.truth) & (rows.truth <= high + tie)
     parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
-    if rows.by is not None:
-        parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
+    if rows.grouping is not None:
+        for name in np.unique(rows.groups):
+            parts.append((rows.grouping, str(name), rows.groups == name))
     for kind, name, members in parts:
         width = float((high - low)[members].mean())
         count = int(covered[members].sum())
@@ -333,48 +328,8 @@ def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Arr
     write_table(directory.results / INTERVALS_OF_ROWS, table, rows.attrs.get("caution", ""))
 
 
-Values = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class FoldEstimates:
-    """What each fold estimates of rows, (fold, row), in the output's unit.
-
-    quantiles  probability → quantile; of outputs of posterior heads
-    """
-
-    estimate: Values
-    quantiles: Mapping[float, Values]
-
-
-def means_of_folds(
-    model: Estimator,
-    output: str,
-    values: Tensor,
-    sizes: Sequence[int],
-    probabilities: Sequence[float],
-) -> FoldEstimates:
-    """The mean over the networks of each fold, as each fold estimated what it held out.
-
-    model   any of the networks
-    values  estimates of an output before limits, (network, row, 1), fold by fold; followed by
-            quantiles of these probabilities if the output is of a posterior head
-    sizes   the number of networks of each fold
-    """
-    of_folds = values.split(list(sizes))
-    columns = [
-        torch.stack([mean(model, output, of_fold[..., [column]])[..., 0] for of_fold in of_folds])
-        .cpu()
-        .numpy()
-        for column in range(values.shape[-1])
-    ]
-    return FoldEstimates(columns[0], dict(zip(probabilities, columns[1:], strict=False)))
-
-
 def networks_of_folds(directory: RunDirectory) -> dict[str, int]:
-    """Fold → the number of its networks, in their order; of a run without folds one, under an empty
-    name.
-    """
+    """Fold → the number of its networks; of a run without folds one, under an empty name."""
     folds = {fold.path.name: fold.record().fold for fold in directory.all_folds()}
     return {name: len(fold.networks or ()) for name, fold in folds.items() if fold is not None} or {
         "": 1
@@ -407,22 +362,33 @@ class Rule:
     weight: Array
     coverage: float
 
-    def ends(self, estimates: FoldEstimates) -> tuple[Array, Array]:
-        """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate."""
-        around = [estimates.quantiles[probability] for probability in self.probabilities] or [
-            estimates.estimate
-        ]
-        starts = [
-            self.shares @ nearest(values, values[:1], self.scale.period).astype(np.float64)
-            for values in around
-        ]
+    def ends(self, folds: Sequence[Estimated]) -> tuple[Array, Array]:
+        """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate.
+
+        folds  what each fold estimates, arrays or tensors, (row,) or (row, 1) each
+        """
+        estimates = joined(folds, _stacked)
+        laid_around = [estimates.quantiles[probability] for probability in self.probabilities]
+        starts = []
+        for values in laid_around or [estimates.middle]:
+            near_first = nearest(values, values[:1], self.scale.period).astype(np.float64)
+            starts.append(self.shares @ near_first)
         lower, upper = self.scale.forwarded(starts[0], starts[-1])
         low, high = conformal.cross_interval(
             lower, upper, self.scores, self.pattern, self.weight, self.coverage
         )
-        unknown = np.isnan(estimates.estimate).any(axis=0)
+        unknown = np.isnan(estimates.middle).any(axis=0)
         low, high = self.scale.ends(low, high)
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+
+
+def _stacked(folds: list[Any]) -> Array:
+    """Arrays or tensors of rows as one, (fold, row)."""
+    return np.stack([_flat(values) for values in folds])
+
+
+def _flat(values: Any) -> Array:
+    return torch.as_tensor(values).flatten().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -473,6 +439,20 @@ def new_intervals(
         return None
 
 
+def with_ends(
+    estimates: Mapping[str, Estimated], intervals: NewIntervals | None
+) -> dict[str, Estimated]:
+    """Estimated numbers, (row, 1) with those of folds, as arrays, (row,), with their intervals."""
+    numbers = {}
+    for name, made in estimates.items():
+        numbers[name] = Estimated(_flat(made.middle), _flat(made.spread))
+        if intervals is not None and name in intervals.rules:
+            low, high = intervals.rules[name].ends(made.folds)
+            ends = low.astype(np.float32), high.astype(np.float32)
+            numbers[name] = replace(numbers[name], ends=ends)
+    return numbers
+
+
 def require_coverage(interval: float | None) -> None:
     """Raise QexpError for a coverage that cannot be; None stands for the usual one."""
     if interval is not None and not 0 < interval < 1:
@@ -480,9 +460,7 @@ def require_coverage(interval: float | None) -> None:
 
 
 def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str]) -> NewIntervals:
-    """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out
-    errors.
-    """
+    """The rules for a coverage. Raises QexpError if the run cannot promise it."""
     require_coverage(coverage)
     outputs = read_held_out(directory)
     most, unit = conformal.promised(outputs[0].count), outputs[0].unit
@@ -505,29 +483,20 @@ def rules_of(
     """
     attained = min(coverage, conformal.promised(outputs[0].count))
     rules, unit = {rows.output: _rule(rows, attained, folds) for rows in outputs}, outputs[0].unit
-    rows_in_words = (
+    new_rows = (
         "new rows like those of the training data" if unit == ROW else f"rows of a new {unit}"
     )
-    return NewIntervals(attained, rows_in_words, rules)
+    return NewIntervals(attained, new_rows, rules)
 
 
 def _rule(rows: HeldOutEstimates, coverage: float, folds: Sequence[str]) -> Rule:
     patterns = [pattern or ("",) for pattern in rows.patterns]
-    shares = np.array(
-        [[pattern.count(fold) / len(pattern) for fold in folds] for pattern in patterns]
-    )
+    counts = np.array([list(map(pattern.count, folds)) for pattern in patterns])
+    shares = counts / np.array([[len(pattern)] for pattern in patterns])
     weight, scores = conformal.weights(rows.units), rows.scores(coverage)
-    probabilities = rows.probabilities(coverage)
     if len(patterns) == 1:  # one network: the quantile alone says all
         radius = conformal.quantile(scores, weight, coverage)
-        return Rule(
-            rows.scale,
-            probabilities,
-            shares,
-            radius[None],
-            np.zeros(1, np.int64),
-            np.ones(1),
-            coverage,
-        )
-    fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
-    return Rule(rows.scale, probabilities, shares, *fewer, coverage)
+        fewer = radius[None], np.zeros(1, np.int64), np.ones(1)
+    else:
+        fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
+    return Rule(rows.scale, rows.probabilities(coverage), shares, *fewer, coverage)

@@ -1,6 +1,4 @@
-"""Networks of checked documents and of finished runs, with transforms, weights, posterior heads and
-metrics.
-"""
+"""Networks of checked documents and of finished runs, their transforms and metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ import numpy as np
 import torch
 
 from qexp.base.arrays import Array
-from qexp.base.outputs import NO_LIMITS, limits_of
+from qexp.base.outputs import NO_LIMITS, Number, TrainedRange, limits_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Table, Tables, built
@@ -36,6 +34,7 @@ from qexp.simulation.distributions import Distribution
 from qexp.spec.kinds import documents_of, load_stage
 from qexp.spec.reading import Document, Finding, listed
 from qexp.store.directory import RunDirectory
+from qexp.store.record import Feature
 
 ANOTHER_TRANSFORM = "use another transform, or leave the column out"
 
@@ -46,9 +45,7 @@ def transforms_of(spec: Document, tables: Tables) -> dict[str, Transform]:
 
 
 def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
-    """Variable → the period after which its values repeat, in its own unit, where its transform has
-    one.
-    """
+    """Variable → the period after which its values repeat, where its transform has one."""
     return {
         name: transform.period
         for name, transform in transforms.items()
@@ -56,12 +53,36 @@ def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
     }
 
 
+def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
+    """Output → the period after which its values repeat: of its transform, or of its quantity."""
+    outputs, dataset = spec["outputs"], spec["dataset"]
+    periods = documents_of(dataset).periods(outputs, dataset, tables["quantities"])
+    return periods | periods_of(transforms_of(spec, tables))
+
+
+def outputs_of(
+    spec: Document, tables: Tables, units: Mapping[str, str], targets: Iterable[Feature] = ()
+) -> dict[str, Number]:
+    """Output → what it is, by a resolved experience and what its run recorded.
+
+    targets  outputs with the ranges of their training data
+    """
+    limits, periods, trained = limits_of(spec), periods_of_outputs(spec, tables), {}
+    for target in targets:
+        if target.least is not None and target.greatest is not None:
+            ends = target.least, target.greatest
+            trained[target.column] = TrainedRange(*ends, periods.get(target.column))
+    made = {}
+    for name in spec["outputs"]:
+        of_name = limits.get(name, NO_LIMITS), periods.get(name), trained.get(name)
+        made[name] = Number(name, units.get(name, ""), *of_name)
+    return made
+
+
 def build_transforms(
     document: Document, tables: Tables
 ) -> tuple[dict[str, Transform], list[Finding]]:
-    """The transforms of an experience that can be built, and the problems of the parameters of the
-    others.
-    """
+    """The transforms of an experience that can be built, and the problems of the others."""
     transforms: dict[str, Transform] = {}
     findings: list[Finding] = []
     for name, value in document["transforms"].items():
@@ -157,9 +178,7 @@ def in_periods(
 def network_of(
     document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables
 ) -> Network:
-    """The network of a checked model document, laid out without allocating its weights. Raises
-    BranchError.
-    """
+    """The network of a checked model, without allocating its weights. Raises BranchError."""
     sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
     operations = {
         name: _operation(value, tables["modules"]) for name, value in document["operations"].items()
@@ -237,11 +256,9 @@ def model_of(spec: Document, tables: Tables) -> Estimator:
 
 
 def imputation_of(spec: Document) -> Imputation | None:
-    """What fills gaps in the inputs of a resolved experience, not fitted yet; None if its rows have
-    none.
-    """
-    # of other rules the name alone is written
-    if not isinstance(rule := spec.get("dataset", {}).get("missing"), dict):
+    """What fills gaps in the inputs of an experience, not fitted; None if there are none."""
+    rule = spec.get("dataset", {}).get("missing")
+    if not isinstance(rule, dict):  # of other rules the name alone is written
         return None
     columns, indicator = spec["dataset"]["inputs"], rule["parameters"]["indicator"]
     measured = {name: columns[name] for name in spec["inputs"] if name in columns}
@@ -251,9 +268,7 @@ def imputation_of(spec: Document) -> Imputation | None:
 def trained_model(
     spec: Document, tables: Tables, weights: Mapping[str, torch.Tensor], file: Path
 ) -> Estimator:
-    """A model with weights from a file, ready to predict. Raises DamagedError if they do not belong
-    to it.
-    """
+    """A model with weights from a file. Raises DamagedError if they do not belong to it."""
     model = model_of(spec, tables)
     initialise(model.network, Seeds(0))  # allocates memory; the values come from `weights`
     checkpoint.load(model, weights, file)
@@ -261,9 +276,8 @@ def trained_model(
         shape = model.network.inputs.get(name) or model.network.shapes[name]
         try:  # fitted values may have any number of channels
             values = torch.ones(1, *shape)
-            transformed = transform(
-                values if transform.needs_own else transform.inverse(values)
-            ).shape[1:]
+            values = values if transform.needs_own else transform.inverse(values)
+            transformed = transform(values).shape[1:]
         except RuntimeError:
             transformed = None
         if transformed != shape:
@@ -297,24 +311,23 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
     """Fold → its models, ready to predict; of a run without folds its model, under an empty name.
     Raises QexpError.
     """
+    joined: dict[str, list[Estimator]] = {}
     if len(directory.members) > 1:
-        each = [load_folds(member, device) for member in directory.members]
-        return {fold: [model for folds in each for model in folds[fold]] for fold in each[0]}
+        for member in directory.members:
+            for fold, models in load_folds(member, device).items():
+                joined.setdefault(fold, []).extend(models)
+        return joined
     spec = directory.training_spec()
     directory.require_own_weights()
     if directory.all_folds():
-        models = load_stage(spec["dataset"], "folds").load(directory)
+        folds = load_stage(spec["dataset"], "folds").load(directory)
     else:
         require_done(directory)
-        weights, _ = checkpoint.read(directory.best_weights)
-        models = {
-            "": [
-                trained_model(
-                    directory.spec(), tables_of(directory), weights, directory.best_weights
-                )
-            ]
-        }
-    return {fold: [model.to(device) for model in of_fold] for fold, of_fold in models.items()}
+        file, tables = directory.best_weights, tables_of(directory)
+        folds = {"": [trained_model(directory.spec(), tables, checkpoint.read(file)[0], file)]}
+    for fold, models in folds.items():
+        joined[fold] = [model.to(device) for model in models]
+    return joined
 
 
 # Posterior heads of experiences: transforms that follow from the prior, and what does not fit them.
@@ -339,9 +352,7 @@ def in_heads(
     shapes: Mapping[str, tuple[int, ...]],
     transforms: Mapping[str, Transform],
 ) -> Iterator[Finding]:
-    """Whether losses, transforms and shapes of an experience are those that its posterior heads
-    need.
-    """
+    """Whether losses, transforms and shapes are those that posterior heads need."""
     of_head = outputs_of_heads(document, tables["modules"])
     outputs, losses = document["outputs"], document["losses"]
     for name, head in of_head.items():
@@ -456,30 +467,12 @@ def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
 
 def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
-    """output → the metrics that are reported of it; errors of angles are taken by the shorter way
-    round.
-    """
-    periods = periods_of_outputs(spec, tables)
-    return {
-        output: with_period(
-            {
-                name: tables["metrics"][name].build()
-                for name in asked_for(spec["metrics"].get(output, []))
-            },
-            periods.get(output),
-        )
-        for output in spec["outputs"]
-    }
-
-
-def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
-    """output → the period after which its values repeat, in its own unit: of its transform, or else
-    of its quantity.
-    """
-    periods = documents_of(spec["dataset"]).periods(
-        spec["outputs"], spec["dataset"], tables["quantities"]
-    )
-    return periods | periods_of(transforms_of(spec, tables))
+    """Output → the metrics that are reported of it; errors of angles by the shorter way round."""
+    periods, metrics = periods_of_outputs(spec, tables), {}
+    for output in spec["outputs"]:
+        built_ones = {name: tables["metrics"][name].build() for name in asked_for(spec, output)}
+        metrics[output] = with_period(built_ones, periods.get(output))
+    return metrics
 
 
 def of_training_mean(

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -20,14 +20,21 @@ from numpy.typing import ArrayLike, NDArray
 from qexp.base import files, folders, formats
 from qexp.base.arrays import by_name
 from qexp.base.machine import terminable
-from qexp.base.outputs import Limits, at_limits, limits_of
-from qexp.base.quantities import Quantities, quantity
+from qexp.base.outputs import (
+    NO_LIMITS,
+    Number,
+    TrainedRange,
+    at_limits,
+    high_of,
+    low_of,
+)
 from qexp.base.seeds import Seeds
 from qexp.errors import NotFoundError, QexpError, hint, some
 from qexp.figures.canvas import draws_at_once
 from qexp.figures.distributions import OF_DRAWS, draw_corner
+from qexp.kinds.networks import outputs_of
 from qexp.kinds.options import OnProgress, PredictOptions
-from qexp.metrics.outliers import TrainedRange
+from qexp.kinds.tables import tables_of
 from qexp.rows.csv import title
 from qexp.rows.formats import new_file_of_rows
 from qexp.rows.table import Grid
@@ -182,12 +189,7 @@ def no_progress(count: int, share: float) -> None: ...
 class FileModel(ABC):
     """The parts of a run that are needed to predict files of one kind of data."""
 
-    outputs: Mapping[str, str]
-    """Name → unit."""
-    limits: Mapping[str, Limits] = field(default_factory=dict)
-    """Output → limits of its estimates, if it has some."""
-    trained: Mapping[str, TrainedRange] = field(default_factory=dict)
-    """Output → where its training data lie, where that is known."""
+    outputs: Mapping[str, Number]
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution, such as "selected on the
     test data".
@@ -198,7 +200,11 @@ class FileModel(ABC):
     """From the posteriors, for a file of their own, if they were asked for."""
 
     extent: ClassVar[str] = ALL_DATA
-    """What the ranges of `trained` hold, in words."""
+    """What the ranges of the training data hold, in words."""
+
+    @property
+    def units(self) -> dict[str, str]:
+        return {name: output.unit for name, output in self.outputs.items()}
 
     @property
     def coverage(self) -> float | None:
@@ -271,9 +277,8 @@ class FileModel(ABC):
             phrases.append(f"{samples}{outside:,} with estimates outside {self.extent} ({phrase})")
         for name, number in record.get("at_limits", {}).items():
             if number:
-                phrases.append(
-                    at_limits(name, self.limits[name], self.outputs.get(name, ""), number, count)
-                )
+                output = self.outputs[name]
+                phrases.append(at_limits(name, output.limits, output.unit, number, count))
         if self.draws is not None and count > 1:
             phrases.append(
                 "corner plot of the first sample with draws; of others: qexp figures FILE --only"
@@ -406,25 +411,18 @@ class TableEstimation(Estimation[M]):
                 sink.write(piece.table(schema, tally.add(piece.estimates, piece.count)))
                 progress(self.count, piece.done)
             entries = self.finish()
-        return {
-            self.counted: self.count,
-            **entries,
-            **tally.document(),
-            "units": dict(model.outputs),
-        }
+        about = {**tally.document(), "units": model.units}
+        return {self.counted: self.count, **entries, **about}
 
 
 class EstimateTally:
-    """Counts of estimates beyond the ranges of the training data, and at limits, accumulated piece
-    by piece.
-    """
+    """Counts of estimates beyond the training data, and at limits, piece by piece."""
 
     def __init__(self, model: FileModel) -> None:
-        self._limits, self._trained, self._samples = model.limits, model.trained, 0
-        self._at_limits, self._beyond = (
-            dict.fromkeys(model.limits, 0),
-            dict.fromkeys(model.trained, 0),
-        )
+        self._outputs, self._samples = model.outputs, 0
+        outputs = model.outputs.values()
+        self._at_limits = {one.name: 0 for one in outputs if one.limits != NO_LIMITS}
+        self._beyond = {one.name: 0 for one in outputs if one.trained is not None}
 
     def add(self, estimates: Mapping[str, NDArray[np.floating]], count: int) -> NDArray[np.int16]:
         """The number of outputs of each of `count` samples whose estimates lie beyond, (sample,),
@@ -434,10 +432,11 @@ class EstimateTally:
         """
         numbers = np.zeros(count, np.int16)
         for name, values in estimates.items():
-            if name in self._limits:
-                self._at_limits[name] += self._limits[name].reached(values)
-            if name in self._trained:
-                beyond = self._trained[name].beyond(values)
+            output = self._outputs[name]
+            if name in self._at_limits:
+                self._at_limits[name] += output.limits.reached(values)
+            if output.trained is not None:
+                beyond = output.trained.beyond(values)
                 self._beyond[name] += int(beyond.sum())
                 numbers += beyond
         self._samples += int((numbers > 0).sum())
@@ -445,12 +444,13 @@ class EstimateTally:
 
     def document(self) -> dict[str, Any]:
         """What the record of the file says of it."""
-        beyond = (
-            {ESTIMATES_OUTSIDE: self._samples, f"{ESTIMATES_OUTSIDE}_in": self._beyond}
-            if self._trained
-            else {}
-        )
-        return {**beyond, **({"at_limits": self._at_limits} if self._limits else {})}
+        entries: dict[str, Any] = {}
+        if self._beyond:
+            entries[ESTIMATES_OUTSIDE] = self._samples
+            entries[f"{ESTIMATES_OUTSIDE}_in"] = self._beyond
+        if self._at_limits:
+            entries["at_limits"] = self._at_limits
+        return entries
 
 
 class WithoutEstimate:
@@ -480,18 +480,11 @@ class WithoutEstimate:
         return [f"{count:,} without an estimate, because {reason} ({listing})"] if count else []
 
 
-def of_run(
-    directory: RunDirectory, outputs: Iterable[str], periods: Mapping[str, float]
-) -> dict[str, Any]:
-    """What a `FileModel` of any kind has from its run: outputs, limits, training ranges and origin.
-
-    periods  output → the period after which its values repeat, if they do
-    """
-    record = directory.record()
+def of_run(directory: RunDirectory) -> dict[str, Any]:
+    """What a `FileModel` of any kind has from its run: outputs and origin."""
+    record, spec = directory.record(), directory.training_spec()
     return {
-        "outputs": {name: record.units.get(name, "") for name in outputs},
-        "limits": limits_of(directory.training_spec()),
-        "trained": ranges_of_targets(record, periods),
+        "outputs": outputs_of(spec, tables_of(directory), record.units, record.targets),
         "origin": {"run": directory.name, "digest": record.digest, "caution": record.caution},
     }
 
@@ -565,6 +558,26 @@ def new_column(
     return pa.field(name, kind, metadata={key: text for key, text in about.items() if text})
 
 
+def output_columns(output: Number, words: Mapping[str, str]) -> list[pa.Field]:
+    """The columns with estimates of an output, of which the first says its limits.
+
+    words  column → what it holds
+    """
+    import pyarrow as pa
+
+    columns, limits = [], str(output.limits)
+    for name, text in words.items():
+        columns.append(new_column(name, pa.float32(), output.unit, text, limits))
+        limits = ""
+    return columns
+
+
+def words_of_ends(output: Number, interval: str) -> dict[str, str]:
+    """Column → what it holds, of the ends of an interval."""
+    ends = {low_of(output.name): "lower", high_of(output.name): "upper"}
+    return {column: f"{end} end of {interval}" for column, end in ends.items()}
+
+
 def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> list[pa.Field]:
     """The last columns of a file: the number of estimates outside of the training data, and the
     run's caution.
@@ -575,7 +588,7 @@ def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> l
     import pyarrow as pa
 
     columns = []
-    if model.trained:
+    if any(output.trained is not None for output in model.outputs.values()):
         columns.append(
             new_column(ESTIMATES_OUTSIDE, pa.int16(), description=f"estimates outside {extent}")
         )
@@ -610,38 +623,21 @@ EDGES = np.array([0.005, 0.995])
 """Quantiles of a distribution of simulated data between which most of the training data lie."""
 
 
-def trained_ranges(
-    dataset: GeneratedDataset, outputs: Iterable[str], quantities: Quantities
-) -> dict[str, TrainedRange]:
-    """Output → the range between the EDGES of its distribution.
+def with_ranges(outputs: Mapping[str, Number], dataset: GeneratedDataset) -> dict[str, Number]:
+    """Outputs with the ranges between the EDGES of their distributions.
 
-    Without outputs that do not vary, and without those that repeat and have all directions in the
+    None for outputs that do not vary, and for those that repeat and have all directions in the
     training data.
-
-    quantities  of the dataset, with the periods of what the network learns as angles
     """
-    ranges = {}
-    for name in outputs:
-        if name not in dataset.test:
-            continue
-        low, high = map(float, dataset.distributions[name].quantile(EDGES))
-        period = quantity(name, quantities).period
-        if period is None or high - low < (EDGES[1] - EDGES[0]) * period * (1 - 1e-6):
-            ranges[name] = TrainedRange(low, high, period)
-    return ranges
-
-
-def ranges_of_targets(record: Record, periods: Mapping[str, float]) -> dict[str, TrainedRange]:
-    """Output → the range of its true values in the training data, as a run recorded it; empty for
-    older runs.
-
-    periods  output → the period after which its values repeat, if they do
-    """
-    return {
-        target.column: TrainedRange(target.least, target.greatest, periods.get(target.column))
-        for target in record.targets
-        if target.least is not None and target.greatest is not None
-    }
+    ranged = {}
+    for name, output in outputs.items():
+        trained, period = None, output.period
+        if name in dataset.test:
+            low, high = map(float, dataset.distributions[name].quantile(EDGES))
+            if period is None or high - low < (EDGES[1] - EDGES[0]) * period * (1 - 1e-6):
+                trained = TrainedRange(low, high, period)
+        ranged[name] = replace(output, trained=trained)
+    return ranged
 
 
 @dataclass(frozen=True)
@@ -650,31 +646,30 @@ class TrainingExtent:
 
     inputs     from input → (sample, ...) to the name of a number, such as a feature → whether it is
                outside, (sample,)
-    estimates  output → the range of its training data; `words` says what such ranges hold
+    outputs    with the ranges of their training data; `words` says what such ranges hold
     """
 
     inputs: Callable[[Arrays], Mapping[str, NDArray[np.bool_]]]
-    estimates: Mapping[str, TrainedRange]
+    outputs: Mapping[str, Number]
     words: str = ALL_DATA
 
     def remarks(self, inputs: Arrays, estimates: Mapping[str, NDArray[Any]]) -> list[str]:
         """A sentence on samples with inputs outside, and one on those with estimates outside;
         estimates (sample, 1).
         """
-        beyond = {
-            name: known.beyond(estimates[name]).reshape(-1)
-            for name, known in self.estimates.items()
-            if name in estimates
-        }
-        sentences = []
+        beyond, sentences = {}, []
+        for name, output in self.outputs.items():
+            if name in estimates and output.trained is not None:
+                beyond[name] = output.trained.beyond(estimates[name]).reshape(-1)
         for what, where, outside in (
             ("inputs", ALL_DATA, self.inputs(inputs)),
             ("estimates", self.words, beyond),
         ):
             either = np.any(list(outside.values()), axis=0) if outside else np.zeros(0, np.bool_)
             if count := int(either.sum()):
+                counts = {name: int(samples.sum()) for name, samples in outside.items()}
                 names = "; ".join(
-                    f"{name}: {int(some.sum()):,}" for name, some in outside.items() if some.any()
+                    f"{name}: {number:,}" for name, number in counts.items() if number
                 )
                 sentences.append(
                     f"{count:,} of {len(either):,} samples have {what} outside {where} ({names})"

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import formats
 from qexp.base.arrays import Array
-from qexp.base.outputs import NO_LIMITS, PERIOD, Limits, at_limits, estimate_of
+from qexp.base.outputs import ESTIMATE, Column, at_limits
 from qexp.kinds.attempt import Results
 from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, evaluate, with_training_mean
@@ -32,9 +32,7 @@ TABLE = "errors.csv"
 """File in `results` with errors by group."""
 
 HEAD = ("of", "name", "n", "output", "unit")
-"""Columns of the table before those of metrics: what kind of group, which one, number of values,
-and output.
-"""
+"""Columns of the table before metrics: kind of group, which, number of values, output."""
 
 MOST_RECORDED = 100
 """Most groups that a record holds; of more only the table does."""
@@ -44,13 +42,13 @@ MOST_RECORDED = 100
 class Scores:
     """Metrics of outputs on all samples, their intervals, and errors by group, output by output.
 
-    by      what kind of group, such as "core"; None if errors are not listed by group
-    groups  the name of each sample's group, (sample,)
-    alike   samples of one value resemble each other, so that intervals are over these, (sample,);
-            None if none do
+    grouping  what kind of group, such as "core"; None if errors are not listed by group
+    groups    the name of each sample's group, (sample,)
+    alike     samples of one value resemble each other, so that intervals are over these,
+              (sample,); None if none do
     """
 
-    by: str | None = None
+    grouping: str | None = None
     groups: NDArray[Any] | None = None
     alike: NDArray[Any] | None = None
     results: dict[str, Any] = field(default_factory=dict)
@@ -77,14 +75,16 @@ class Scores:
         self, output: str, metrics: Metrics, estimate: Array, truth: Array, training_mean: ArrayLike
     ) -> Iterator[GroupErrors]:
         """The errors of an output on all test samples, then on those of each group, by name."""
-        if self.by is None or self.groups is None:
+        if self.grouping is None or self.groups is None:
             return
         names = self.groups.astype(str)
         means = np.broadcast_to(np.asarray(training_mean, np.float64), truth.shape)
-        of_groups = [(self.by, name, np.flatnonzero(names == name)) for name in np.unique(names)]
-        for of, name, rows in [(OVERALL, "", np.arange(len(truth))), *of_groups]:
+        of_groups = [
+            (self.grouping, name, np.flatnonzero(names == name)) for name in np.unique(names)
+        ]
+        for kind, name, rows in [(OVERALL, "", np.arange(len(truth))), *of_groups]:
             values = evaluate(with_training_mean(metrics, means[rows]), estimate[rows], truth[rows])
-            yield errors_of_group(of, str(name), len(rows), output, values)
+            yield errors_of_group(kind, str(name), len(rows), output, values)
 
     def document(self, part: str, **further: Any) -> Results:
         """further  what else the record says"""
@@ -114,74 +114,21 @@ def write_errors(
 ) -> None:
     """A line per group and output; cells of undefined metrics are empty."""
     metrics = list(dict.fromkeys(name for group in errors for name in group.metrics))
-    lines = [
-        [
-            group.of,
-            group.name,
-            group.n,
-            group.output,
-            units.get(group.output, ""),
-            *map(group.metrics.get, metrics),
-        ]
-        for group in errors
-    ]
-    write_table(
-        directory.results / TABLE,
-        dict(zip([*HEAD, *metrics], zip(*lines, strict=True), strict=True)),
-        note,
-    )
+    lines = []
+    for group in errors:
+        head = group.of, group.name, group.n, group.output, units.get(group.output, "")
+        lines.append([*head, *map(group.metrics.get, metrics)])
+    columns = zip(*lines, strict=True)
+    write_table(directory.results / TABLE, dict(zip([*HEAD, *metrics], columns, strict=True)), note)
 
 
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
-    """Write columns of equal length as CSV; None is an empty cell, and a note is repeated in every
-    line.
-    """
+    """Write columns as CSV; None is an empty cell, and a note is repeated in every line."""
     columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
     formats.write_csv(path, columns, zip(*columns.values(), strict=True))
 
 
 # The file of true values and estimates.
-
-
-Column = tuple[Any, Mapping[str, Any]]
-"""Values, (sample,) or (sample, quantile), and attributes."""
-
-
-def columns_of_output(
-    output: str,
-    unit: str,
-    truth: Array,
-    estimate: Array,
-    words: str,
-    limits: Limits,
-    period: float | None = None,
-) -> dict[str, Column]:
-    """The true values and the estimates of an output.
-
-    words   what the estimates are
-    period  after which the output's values repeat, if they do
-    """
-    more = attributes_of_limits(output, limits, unit, estimate) | (
-        {} if period is None else {PERIOD: period}
-    )
-    return {
-        output: (truth, {"units": unit, "long_name": f"{output}: measured"}),
-        estimate_of(output): (estimate, {"units": unit, "long_name": f"{output}: {words}", **more}),
-    }
-
-
-def attributes_of_limits(
-    output: str, limits: Limits, unit: str, estimate: NDArray[np.floating]
-) -> dict[str, Any]:
-    """Log how many estimates of an output lie at its limits; returns attributes that say the same.
-
-    Empty, and no line in the log, for an output without limits.
-    """
-    if limits == NO_LIMITS:
-        return {}
-    count = limits.reached(estimate)
-    log.info("%s", at_limits(output, limits, unit, count, estimate.size))
-    return {"limits": str(limits), "at_limits": count}
 
 
 def write_test_predictions(
@@ -190,36 +137,36 @@ def write_test_predictions(
     numbers: ArrayLike,
     texts: Mapping[str, NDArray[Any]],
     columns: Mapping[str, Column],
-    probabilities: Sequence[float],
     note: str,
     **about: Any,
 ) -> None:
-    """Write true values and estimates, which marks a run as evaluated.
+    """Write true values and estimates, which marks a run as evaluated; log which reach limits.
 
     sample         what a sample is called, such as "row"; `numbers` are theirs
     texts          name → what identifies each, (sample,)
-    probabilities  of the quantiles among the columns; empty without any
+    columns        see `Output.columns`
     note, about    attributes besides the run and the part, see `attributes`
     """
     import xarray
 
-    variables: dict[str, Any] = {
-        name: (sample, values.astype(object)) for name, values in texts.items()
-    }
+    coordinates: dict[str, Any] = {sample: numbers}
+    variables: dict[str, Any] = {}
+    for name, identifiers in texts.items():
+        variables[name] = sample, identifiers.astype(object)
     for name, (values, words) in columns.items():
-        variables[name] = ((sample, "quantile")[: np.ndim(values)], np.asarray(values), words)
-    coordinates = {sample: numbers, **({"quantile": list(probabilities)} if probabilities else {})}
+        if isinstance(values, Mapping):
+            coordinates["quantile"] = list(values)
+            variables[name] = (sample, "quantile"), np.stack(list(values.values()), axis=1), words
+            continue
+        variables[name] = sample, np.asarray(values), words
+        if (count := words.get("at_limits")) is not None:
+            output, limits, unit = name.removesuffix(ESTIMATE), words["limits"], words["units"]
+            log.info("%s", at_limits(output, limits, unit, count, len(values)))
     table = xarray.Dataset(variables, coordinates, attributes(directory, note, **about))
     formats.write_netcdf(directory.results / TEST_PREDICTIONS, table)
 
 
 def attributes(directory: RunDirectory, note: str, **about: Any) -> dict[str, Any]:
-    """What a file of results says of itself: the run, the part, `about`, and a caution if there is
-    one.
-    """
-    return {
-        "run": directory.name,
-        "part": directory.part,
-        **about,
-        **({"caution": note} if note else {}),
-    }
+    """Of a file of results: the run, the part, `about`, and a caution if there is one."""
+    caution = {"caution": note} if note else {}
+    return {"run": directory.name, "part": directory.part, **about, **caution}

@@ -38,9 +38,7 @@ Ended = Results | BaseException | None
 
 
 class NetworkTraining:
-    """The stage `train` of a kind whose runs have one network each: of one run, or of several in a
-    stack.
-    """
+    """The stage `train` of a kind whose runs have one network each, alone or in a stack."""
 
     def __init__(self, evaluate: Evaluate) -> None:
         self._evaluate = evaluate
@@ -108,7 +106,7 @@ class NetworkTraining:
             end(place, how)
 
     def _results(self, attempt: Attempt, trainer: Trainer) -> Results | None:
-        """Those of a trained network."""
+        """The results of a trained network."""
         if trainer.progress.stopped:
             log.info("stopped early: %s", trainer.progress.stopped)
         attempt.own.keep(stopped=trainer.progress.stopped)
@@ -154,9 +152,7 @@ def _prepare(attempt: Attempt) -> Trainer:
 
 @contextmanager
 def _followed(attempt: Attempt, trainer: Trainer) -> Iterator[TrainingListener]:
-    """A listener that writes what a run is trained to its directory, and shows it, until the block
-    ends.
-    """
+    """A listener that shows the training of a run and writes it to its directory."""
     directory, done = attempt.directory, trainer.progress.epoch - 1
     # Drop the lines of epochs that will be trained again. It is always a new file, so that an
     # earlier attempt that still has the old one open does not append to it.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from qexp.base.arrays import Array
+from qexp.base.outputs import output_type
 from qexp.base.tables import Entry
 from qexp.metrics.metric import Additive, Metric
 
@@ -136,10 +137,7 @@ def metric_in_words(key: str) -> str:
     return name or key.replace("_", " ").replace(".", ", ")
 
 
-ALWAYS = ("mae", "rmse", "bias", "r2", "mre")
-"""Metrics that are always reported for every output."""
-
-
-def asked_for(names: Iterable[str]) -> list[str]:
-    """The metrics to report for an output: those of `ALWAYS`, and those of the experience."""
-    return list(dict.fromkeys([*ALWAYS, *names]))
+def asked_for(spec: Mapping[str, Any], output: str) -> list[str]:
+    """The metrics to report of an output: of every one of its type, and of the experience."""
+    always = output_type(spec, output).always
+    return list(dict.fromkeys([*always, *spec["metrics"].get(output, [])]))

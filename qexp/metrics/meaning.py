@@ -11,15 +11,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from qexp.base.outputs import OUTPUTS
 from qexp.base.quantities import SUPERSCRIPTS
 
 LOWEST, HIGHEST, ZERO = "lowest", "highest", "zero"
 
 BEST = (LOWEST, HIGHEST, ZERO)
 """Which values are better; `zero`: those closest to zero, from either side."""
-
-MAIN_METRIC = "mae"
-"""The metric by which listings, curves and comparisons show an output: every run reports it."""
 
 NETWORK = "network"
 """The estimator that the others are compared with."""
@@ -68,10 +66,15 @@ class Meaning:
 UNKNOWN = Meaning()
 
 
+MAIN_METRICS = tuple(output.main for output in OUTPUTS)
+"""By which listings, curves and comparisons show outputs at a glance."""
+
+
 def main_metric(metrics: Iterable[str]) -> str | None:
-    """The metric of an output at a glance: `MAIN_METRIC`, or the first one of others."""
+    """The metric of an output that is shown at a glance: its main one, or the first of others."""
     names = list(metrics)
-    return MAIN_METRIC if MAIN_METRIC in names else next(iter(names), None)
+    mains = [main for main in MAIN_METRICS if main in names]
+    return next(iter(mains or names), None)
 
 
 # Rounding of numbers for readers: only the digits that are significant given the uncertainty.

@@ -2,36 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
-from qexp.base.quantities import nearest
-
-
-@dataclass(frozen=True)
-class TrainedRange:
-    """Where the training data of an output lie, in its unit.
-
-    period  after which its values repeat; None if they do not
-    """
-
-    low: float
-    high: float
-    period: float | None = None
-
-    def moved(self, values: Any) -> NDArray[Any]:
-        """Values that repeat, moved by whole periods to half a period around the middle."""
-        return nearest(values, (self.low + self.high) / 2, self.period)
-
-    def beyond(self, values: Any) -> NDArray[np.bool_]:
-        """Whether values lie beyond the range; NaN does not."""
-        moved = self.moved(values)
-        return np.asarray((moved < self.low) | (moved > self.high))
-
 
 # Vectors: each of their numbers by itself, and all of them together.
 

@@ -15,9 +15,7 @@ class Epoch:
     """What a callback sees of an epoch, and through which it acts on the training."""
 
     state: Any
-    """A `Progress`, or the like, with what callbacks change: `learning_rate_factor` and
-    `stopped`.
-    """
+    """A `Progress`, or the like, with what callbacks change: `learning_rate_factor`, `stopped`."""
     line: dict[str, Any]
     """The epoch's line of `metrics.jsonl`, to which a callback may add."""
     validation_loss: float
@@ -44,9 +42,7 @@ class Callback:
         """Called after validation."""
 
     def state(self) -> dict[str, Any]:
-        """Plain JSON values from which `restore` continues as if training had never been
-        interrupted.
-        """
+        """JSON values from which `restore` continues as if training had never been interrupted."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def restore(self, state: dict[str, Any]) -> None:

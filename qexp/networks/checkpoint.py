@@ -1,11 +1,9 @@
-"""Checkpoints, and the weights of the epoch that is kept: that of the lowest validation loss, or
-the last.
-"""
+"""Checkpoints, and the weights of the kept epoch: of the lowest validation loss, or the last."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,16 +58,24 @@ def shapes(path: Path) -> dict[str, list[int]]:
         return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a dict
 
 
+def joined(
+    parts: Sequence[Mapping[str, Tensor]], join: Callable[[list[Tensor]], Tensor]
+) -> dict[str, Tensor]:
+    """Tensors of the same names as one of each, made by a function such as `torch.stack`."""
+    made = {}
+    for name in parts[0]:
+        made[name] = join([part[name] for part in parts])
+    return made
+
+
 def load(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give a model the weights read from `path`. Raises DamagedError if names or shapes differ, or
-    for NaN.
-    """
+    """Give a model weights. Raises DamagedError for other names or shapes, and for NaN."""
     load_diverged(model, tensors, path)
     require_numbers(model.state_dict(), path)
 
 
 def load_diverged(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """The same, but weights may be NaN, as they are after training has diverged."""
+    """Load weights that may be NaN, as they are after training has diverged; see `load`."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:  # the first line only says that there is an error
@@ -160,9 +166,7 @@ def is_kept(loss: float, best_loss: float, keep: str) -> bool:
 
 
 class BestWeights:
-    """A copy of a model's weights at its best epoch, in memory and in `path`
-    (`best.safetensors`).
-    """
+    """A copy of a model's weights at its best epoch, in memory and in `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -177,16 +181,12 @@ class BestWeights:
         self._unwritten = True
 
     def load_into(self, model: nn.Module) -> None:
-        """Load the weights of the best epoch into the model. `keep` or `read` must have been called
-        before.
-        """
+        """Load the weights of the best epoch into the model, after `keep` or `read`."""
         assert self._tensors is not None
         model.load_state_dict(self._tensors)
 
     def write(self, epoch: int, loss: float) -> None:
-        """Write the weights, with their epoch and its validation loss, unless they are written
-        already.
-        """
+        """Write the weights, with their epoch and its validation loss, unless they are written."""
         if self._tensors is not None and self._unwritten:
             write(self.path, self._tensors, {"epoch": epoch, "loss": loss})
             self._unwritten = False
@@ -205,14 +205,11 @@ class BestRows:
     ) -> None:
         """modules  the networks, all of one layout, with their initial weights"""
         self._layout = layout
-        self.weights = torch.stack(
-            [layout.row(dict(module.named_parameters())) for module in modules]
-        ).to(device)
+        rows = [layout.row(dict(module.named_parameters())) for module in modules]
+        self.weights = torch.stack(rows).to(device)
         """(network, number)"""
-        self.buffers = {
-            name: torch.stack([dict(module.named_buffers())[name] for module in modules]).to(device)
-            for name, _ in modules[0].named_buffers()
-        }
+        buffers = joined([dict(module.named_buffers()) for module in modules], torch.stack)
+        self.buffers = {name: values.to(device) for name, values in buffers.items()}
         """Name → (network, ...)."""
 
     def keep(self, position: int, weights: Tensor, buffers: Mapping[str, Tensor]) -> None:

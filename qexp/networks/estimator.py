@@ -7,17 +7,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
-from itertools import combinations
+from itertools import accumulate, chain, combinations, pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from qexp.base.outputs import NO_LIMITS, Limits, spread_of
+from qexp.base.outputs import NO_LIMITS, Estimated, Limits, joined
 from qexp.base.quantities import module_name
 from qexp.errors import QexpError
-from qexp.networks.heads import Density
+from qexp.networks.checkpoint import joined as joined_tensors
+from qexp.networks.heads import Continuous, Density
 from qexp.networks.imputation import Imputation
 from qexp.networks.network import Network, evaluating
 from qexp.networks.shapes import Shape
@@ -48,25 +50,22 @@ class Posterior:
 
     @torch.no_grad()
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        """Independent draws, (draw, sample, output), in the outputs' units; outputs in the order of
-        `names`.
-        """
+        """Independent draws, (draw, sample, output), in units; outputs in the order of `names`."""
         draws = self._transformed_draws(count, random)
         columns = [self._inverse(name, draws[..., index]) for index, name in enumerate(self.names)]
         return torch.stack(columns, dim=-1)
 
     @torch.no_grad()
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
-        """Output → quantiles, (sample, probability), in its unit."""
-        levels = torch.tensor(list(probabilities), dtype=torch.float64)
-        quantiles = torch.cat(
-            [density.quantiles(levels) for density in self._densities.values()], dim=1
-        )
-        # A transform may reverse the order, such as a division by a negative number.
-        return {
-            name: self._inverse(name, quantiles[:, index]).sort(dim=-1).values
-            for index, name in enumerate(self.names)
-        }
+        """Output with a continuous density → quantiles, (sample, probability), in its unit."""
+        levels, quantiles = torch.tensor(list(probabilities), dtype=torch.float64), {}
+        for outputs, density in self._densities.items():
+            if not isinstance(density, Continuous):
+                continue
+            for name, values in zip(outputs, density.quantiles(levels).unbind(1), strict=True):
+                # A transform may reverse the order, such as a division by a negative number.
+                quantiles[name] = self._inverse(name, values).sort(dim=-1).values
+        return quantiles
 
     @torch.no_grad()
     def correlations(self) -> dict[tuple[str, str], Tensor]:
@@ -82,7 +81,7 @@ class Posterior:
             for i, j in combinations(range(len(self.names)), 2)
         }
 
-    def within(self) -> dict[str, Tensor]:
+    def own_deviations(self) -> dict[str, Tensor]:
         """Of several networks output → the root of the mean variance of their posteriors,
         (sample,), in its unit.
         """
@@ -90,9 +89,7 @@ class Posterior:
 
     @torch.no_grad()
     def log_prob(self, values: Tensor) -> Tensor:
-        """The logarithm of the density, (..., sample), of (..., sample, output) in the outputs'
-        units.
-        """
+        """The logarithm of the density, (..., sample), of (..., sample, output) in units."""
         transformed, slopes = [], []
         for index, name in enumerate(self.names):
             column = values[..., index].detach().reshape(-1, 1).requires_grad_()
@@ -109,22 +106,20 @@ class Posterior:
         return log_prob
 
     def log_prob_within(self, values: Tensor) -> Tensor:
-        """The same of values in double precision, and −∞ where no draw can lie, such as beyond the
-        ends of a prior.
+        """The logarithm of the density, of values in double precision; −∞ where no draw can lie,
+        such as beyond the ends of a prior.
         """
-        inside, columns = torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device), []
+        columns = []
+        possible = torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device)
         for index, name in enumerate(self.names):
             ends = self._inverse(name, values.new_tensor([-FAR_VALUE, FAR_VALUE])).sort().values
             slack = (EDGE * ends.diff() + SINGLE * ends.abs()).nan_to_num(nan=0.0, posinf=0.0)
             low, high = ends[0] - slack[0], ends[1] + slack[1]
             column = values[..., index]
-            inside &= (column >= low) & (column <= high)
+            possible &= (column >= low) & (column <= high)
             columns.append(column.clamp(*ends))
-        return (
-            self.log_prob(torch.stack(columns, dim=-1))
-            .nan_to_num(nan=-math.inf)
-            .where(inside, -math.inf)
-        )
+        log_prob = self.log_prob(torch.stack(columns, dim=-1)).nan_to_num(nan=-math.inf)
+        return log_prob.where(possible, -math.inf)
 
     def _transformed_draws(self, count: int, random: torch.Generator | None) -> Tensor:
         return torch.cat(
@@ -139,35 +134,27 @@ class Posterior:
 
 
 LEVELS = 400
-"""Quantiles of each network, at equal steps of probability, that stand for its posterior in a
-mixture.
-"""
+"""Quantiles of each network, at equal steps of probability: its posterior in a mixture."""
 
 
 class PosteriorMixture(Posterior):
     """The mixture of the posteriors of several networks, with equal weights."""
 
     def __init__(self, posteriors: Sequence[Posterior]) -> None:
-        self.parts, self.names, self.device = (
-            list(posteriors),
-            posteriors[0].names,
-            posteriors[0].device,
-        )
+        self.parts, first = list(posteriors), posteriors[0]
+        self.names, self.device = first.names, first.device
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        """As of `Posterior`, in random order. Each network makes the same number of draws; where
-        `count` cannot be divided, those that make one more are chosen at random.
+        """Draws in random order. Each network makes the same number of draws; where `count` cannot
+        be divided, those that make one more are chosen at random.
         """
         share, rest = divmod(count, len(self.parts))
-        with_one_more = torch.randperm(len(self.parts), generator=random, device=self.device)[
-            :rest
-        ].tolist()
-        counts = [share + (index in with_one_more) for index in range(len(self.parts))]
-        draws = [
-            part.draws(count, random)
-            for part, count in zip(self.parts, counts, strict=True)
-            if count
-        ]
+        order = torch.randperm(len(self.parts), generator=random, device=self.device)
+        with_one_more, draws = order[:rest].tolist(), []
+        for index, part in enumerate(self.parts):
+            own_count = share + (index in with_one_more)
+            if own_count:
+                draws.append(part.draws(own_count, random))
         return torch.cat(draws)[torch.randperm(count, generator=random, device=self.device)]
 
     _transformed_draws = draws  # each network has its own transforms
@@ -175,21 +162,19 @@ class PosteriorMixture(Posterior):
     @cached_property
     def _levels(self) -> dict[str, Tensor]:
         """Output → quantiles of each network, (network, sample, level)."""
-        each = [
-            part.quantiles([(level + 0.5) / LEVELS for level in range(LEVELS)])
-            for part in self.parts
-        ]
-        return {name: torch.stack([of[name] for of in each]) for name in self.names}
+        probabilities = [(level + 0.5) / LEVELS for level in range(LEVELS)]
+        parts = [part.quantiles(probabilities) for part in self.parts]
+        return joined_tensors(parts, torch.stack)
 
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
-        """As of `Posterior`, to a thousandth of probability."""
-        at = torch.tensor(list(probabilities))
-        pooled = {name: levels.transpose(0, 1).flatten(1) for name, levels in self._levels.items()}
-        return {
-            name: torch.quantile(values, at.to(values), dim=1).T for name, values in pooled.items()
-        }
+        """Quantiles, see `Posterior.quantiles`, to a thousandth of probability."""
+        shares, quantiles = torch.tensor(list(probabilities)), {}
+        for name, levels in self._levels.items():
+            pooled = levels.transpose(0, 1).flatten(1)
+            quantiles[name] = torch.quantile(pooled, shares.to(pooled), dim=1).T
+        return quantiles
 
-    def within(self) -> dict[str, Tensor]:
+    def own_deviations(self) -> dict[str, Tensor]:
         return {
             name: levels.var(dim=-1, correction=0).mean(dim=0).sqrt()
             for name, levels in self._levels.items()
@@ -270,9 +255,7 @@ class Estimator(nn.Module):
 
     @property
     def periods(self) -> dict[str, float]:
-        """Output → the period after which its values repeat, in its own unit, where its transform
-        has one.
-        """
+        """Output → the period after which its values repeat, where its transform has one."""
         return {
             name: transform.period
             for name, transform in self.transforms.items()
@@ -281,9 +264,7 @@ class Estimator(nn.Module):
 
     @property
     def takes(self) -> dict[str, Shape]:
-        """Input that samples must have → its shape: all of the network's but the indicator of their
-        gaps.
-        """
+        """Input that samples must have → its shape; the indicator of their gaps is made."""
         made = None if self.imputation is None else self.imputation.indicator
         return {name: shape for name, shape in self.network.inputs.items() if name != made}
 
@@ -296,9 +277,7 @@ class Estimator(nn.Module):
         return self.transforms[name](values) if name in self.transforms else values
 
     def transformed_in_blocks(self, name: str, values: Tensor) -> Tensor:
-        """The same bits, some samples at a time, so that intermediate results stay in the
-        processor's cache.
-        """
+        """Transformed values, some samples at a time, which stay in the processor's cache."""
         return torch.cat([self.transformed(name, block) for block in values.split(_block(values))])
 
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -396,9 +375,7 @@ class Estimator(nn.Module):
     def features(
         self, inputs: Mapping[str, Tensor], batch_size: int | None = None
     ) -> dict[str, Tensor]:
-        """The network's features, see `Network.features`, for inputs that are already
-        transformed.
-        """
+        """The network's features, see `Network.features`, for transformed inputs."""
         return self._in_batches(self.network.features, inputs, batch_size)
 
     def _batch_size(self) -> int:
@@ -419,7 +396,7 @@ class Estimator(nn.Module):
         with evaluating(self):
             size = batch_size or self._batch_size()
             batches = [function(inputs) for inputs in _batches(self.network, tensors, size)]
-        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        return joined_tensors(batches, torch.cat)
 
 
 def _block(values: Tensor) -> int:
@@ -455,15 +432,11 @@ def _batches(
 CACHED_NUMBERS = 1 << 16
 """Activations of one layer, in numbers, that fit into a processor's cache beside the weights."""
 NUMBERS_TOGETHER = 8 * CACHED_NUMBERS
-"""Likewise of all whole batches that are one: small products cost little more than the calls that
-make them.
-"""
+"""Of all whole batches that are one: small products cost little more than their calls."""
 BATCHES = (64, 4096)
 """Smallest and largest batch, in samples."""
 TENSORS_AT_ONCE = 8
-"""Of the widest layer's size, that a forward pass holds on a GPU, with those that a convolution
-reads.
-"""
+"""Of the widest layer's size, that a forward pass holds on a GPU, and convolutions read."""
 SHARE_OF_GPU = 1 / 64
 """Of its whole memory, for one batch: several threads have one each, and batches of equal size give
 the same bits.
@@ -479,6 +452,8 @@ def numbers_on_gpu(device: torch.device, networks: int = 1) -> int:
 class Ensemble:
     """Estimators with the same inputs and outputs, each with its own weights and transforms.
 
+    folds  the number of networks of each fold, if estimates of the single folds are wanted, too
+
     On a CPU the networks take turns on batches that stay in the cache, which is as fast as matrix
     products of stacked weights, and faster than torch.func's vmap. On a GPU all are one
     computation, of batches that fill its memory.
@@ -487,101 +462,79 @@ class Ensemble:
     recalibrated = ""
     """What made its posteriors wider or narrower; empty if they are the networks' own."""
 
-    def __init__(self, models: Sequence[Estimator]) -> None:
-        self.models = [model.eval() for model in models]
+    def __init__(self, models: Sequence[Estimator], folds: Sequence[int] = ()) -> None:
+        self.models, self.folds = [model.eval() for model in models], folds
         self.network = self.models[0].network
         self.batch = batch_for(self.network)
-        self._together = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
+        self._batches_at_once = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
         self._stacked: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
         device = _device_of(self.network)
-        if (
-            device.type == "cuda"
-            and len(models) > 1
-            and (stacked := in_one_computation(self.models))
-        ):
-            self._stacked, self._together = stacked, 1
+        if device.type == "cuda" and len(models) > 1:
+            self._stacked = stacked_estimates(self.models)
+        if self._stacked is not None:
+            self._batches_at_once = 1
             self.batch = batch_for(self.network, numbers_on_gpu(device, len(models)))
 
-    def estimate(self, samples: Mapping[str, Tensor], *, spread: bool = False) -> dict[str, Tensor]:
-        """Output → the mean, or the estimates of a single network as itself makes them; see
-        `Estimator.estimate`.
-
-        spread  also `<output>_spread`, the standard deviation over the networks
-        """
-        if len(self.models) == 1 and not spread:
+    def estimate(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Output → the mean, or the estimates of a single network as itself makes them."""
+        if len(self.models) == 1:
             return self.models[0].estimate(samples)
-        both = self.mean_and_spread(samples)
-        means, spreads = ({name: pair[which] for name, pair in both.items()} for which in range(2))
-        return (
-            means | {spread_of(name): values for name, values in spreads.items()}
-            if spread
-            else means
-        )
+        return {name: made.middle for name, made in self.estimated(samples).items()}
 
     def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
-        """That of a single network, or the mixture over all; see `Estimator.posterior`."""
+        """The posterior of a single network, or the mixture over all; see `Estimator.posterior`."""
         posteriors = [model.posterior(samples) for model in self.models]
         return PosteriorMixture(posteriors) if len(posteriors) > 1 else posteriors[0]
 
-    def mean_and_spread(self, samples: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Output → mean and standard deviation over the networks, (sample, ...), in the output's
-        own unit.
+    @torch.no_grad()
+    def estimated(
+        self, samples: Mapping[str, Tensor], probabilities: Sequence[float] = ()
+    ) -> dict[str, Estimated]:
+        """Output → mean and standard deviation over the networks, (sample, ...), in its own unit.
 
         The mean is taken of transformed values, as the losses are: of logarithms where a logarithm
         is learned; it lies within the output's limits. The standard deviation is that of the
         estimates before they are limited, of an angle by the shorter way round; NaN if there is
         only one network.
+        probabilities  of quantiles of posterior heads, whose means are taken likewise
         """
+        batches: dict[str, list[Estimated]] = {name: [] for name in self.network.outputs}
+        for batch in _batches(self.network, samples, self.batch, self._batches_at_once):
+            for name, networks in self._of_networks(batch, probabilities).items():
+                batches[name].append(self._combined(name, networks))
+        return {name: joined(parts, torch.cat) for name, parts in batches.items()}
+
+    def _combined(self, output: str, networks: Estimated) -> Estimated:
+        """The estimates of all networks, (network, sample, ...), as one."""
         first = self.models[0]
-        both = self.reduced(
-            samples, lambda name, values: [mean(first, name, values), spread(first, name, values)]
-        )
-        return {name: (means, spreads) for name, (means, spreads) in both.items()}
+        ends = pairwise(accumulate(self.folds, initial=0))
+        folds = [_mean_of_fold(first, output, networks, slice(*of_fold)) for of_fold in ends]
+        means = networks.each(lambda values: mean(first, output, values))
+        return replace(means, spread=spread(first, output, networks.middle), folds=tuple(folds))
 
-    @torch.no_grad()
-    def reduced(
-        self,
-        samples: Mapping[str, Tensor],
-        reduce: Callable[[str, Tensor], Sequence[Tensor]],
-        probabilities: Sequence[float] = (),
-    ) -> dict[str, list[Tensor]]:
-        """Output → what is made of the estimates of all networks, batch by batch; (sample, ...)
-        each.
-
-        reduce         output, its estimates before limits, (network, sample, ...) → tensors,
-                       (sample, ...) each
-        probabilities  of quantiles that follow the estimates of outputs of posterior heads:
-                       (sample, 1 + probability)
-        """
-        batches: dict[str, list[Sequence[Tensor]]] = {name: [] for name in self.network.outputs}
-        for batch in _batches(self.network, samples, self.batch, self._together):
-            estimates = self._estimates(batch, probabilities)
-            for name, parts in batches.items():
-                parts.append(reduce(name, estimates[name]))
-        return {
-            name: [torch.cat(column) for column in zip(*parts, strict=True)]
-            for name, parts in batches.items()
-        }
-
-    def _estimates(
+    def _of_networks(
         self, samples: Mapping[str, Tensor], probabilities: Sequence[float]
-    ) -> dict[str, Tensor]:
-        """Output → what `with_quantiles` makes of each network, (network, sample, ...)."""
-        if self._stacked is not None and not (probabilities and self.network.heads):
-            return self._stacked(samples)
-        each = [with_quantiles(model, samples, probabilities) for model in self.models]
-        return {
-            name: torch.stack([of_model[name] for of_model in each])
-            for name in self.network.outputs
-        }
+    ) -> dict[str, Estimated]:
+        """Output → the estimates of each network before limits, (network, sample, ...)."""
+        heads = set(chain(*self.network.heads.values())) if probabilities else set()
+        if self._stacked is not None and not heads:
+            return {name: Estimated(values) for name, values in self._stacked(samples).items()}
+        each = [_with_quantiles(model, samples, probabilities) for model in self.models]
+        made = {}
+        for name in self.network.outputs:
+            values = torch.stack([outputs[name] for outputs in each])
+            made[name] = Estimated(values)
+            if name in heads:
+                middle, *quantiles = values.split(1, dim=-1)
+                by_probability = dict(zip(probabilities, quantiles, strict=True))
+                made[name] = Estimated(middle, quantiles=by_probability)
+        return made
 
 
-def in_one_computation(
+def stacked_estimates(
     models: Sequence[Estimator],
 ) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None:
-    """The estimates of all networks, (network, sample, ...), without a loop over them; None if
-    theirs cannot be so.
-    """
+    """The estimates of networks as a stack, (network, sample, ...); None if theirs cannot be."""
     first, stacked = models[0], torch.func.stack_module_state(list(models))
 
     def estimates(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -598,30 +551,29 @@ def in_one_computation(
             estimates(
                 {name: torch.zeros(2, *shape, device=device) for name, shape in first.takes.items()}
             )
-    except (
-        RuntimeError,
-        ValueError,
-    ):  # what torch.func raises for an operation or a transform that looks at values
+    # what torch.func raises for an operation or a transform that looks at values
+    except (RuntimeError, ValueError):
         return None
     return estimates
 
 
-def with_quantiles(
+def _with_quantiles(
     model: Estimator, samples: Mapping[str, Tensor], probabilities: Sequence[float]
 ) -> dict[str, Tensor]:
-    """Output → estimates before limits; of a posterior head's, followed by quantiles, (sample, 1 +
-    probability).
+    """Output → estimates before limits; of a posterior head's, (sample, 1 + probability), with the
+    quantiles behind them in memory, on which the rounding of means depends.
     """
     estimates: dict[str, Tensor] = model(samples)
-    if not probabilities or not model.network.heads:
-        return estimates
-    quantiles = model.posterior(samples).quantiles(probabilities)
-    return {
-        name: (
-            torch.cat([values, quantiles[name].to(values)], dim=1) if name in quantiles else values
-        )
-        for name, values in estimates.items()
-    }
+    if probabilities and model.network.heads:
+        quantiles = model.posterior(samples).quantiles(probabilities)
+        for name, values in quantiles.items():
+            estimates[name] = torch.cat([estimates[name], values.to(estimates[name])], dim=1)
+    return estimates
+
+
+def _mean_of_fold(model: Estimator, output: str, networks: Estimated, fold: slice) -> Estimated:
+    """The mean over the networks of a fold, as it estimated what it held out."""
+    return networks.each(lambda values: mean(model, output, values[fold].contiguous()))
 
 
 def mean(model: Estimator, output: str, values: Tensor) -> Tensor:
@@ -661,9 +613,7 @@ def spread(model: Estimator, output: str, values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
-    """The batch size, a power of two, for which the network's widest layer has at most so many
-    activations.
-    """
+    """The batch size, a power of two, with at most so many activations of the widest layer."""
     widest = 1
 
     def measure(_: nn.Module, __: object, result: object) -> None:
@@ -687,13 +637,13 @@ def batch_for(network: Network, numbers: int = CACHED_NUMBERS) -> int:
 
 
 def input_times_gradient(
-    model: Estimator, samples: Mapping[str, Tensor], output: str, of: str
+    model: Estimator, samples: Mapping[str, Tensor], output: str, name: str
 ) -> Tensor:
     """An input, as the network sees it, times the gradient of an estimate with respect to it, in
     the output's unit.
 
     samples  input → (sample, ...) in its unit
-    of       the input
+    name     of the input
     returns  in the shape of the input, (sample, ...)
 
     Positive where a value raises the estimate. For a linear network without transforms it is weight
@@ -707,8 +657,8 @@ def input_times_gradient(
     """
     with evaluating(model), torch.enable_grad():
         inputs = model.inputs(samples)
-        values = inputs[of].detach().requires_grad_()
-        outputs = model.network({**inputs, of: values})
+        values = inputs[name].detach().requires_grad_()
+        outputs = model.network({**inputs, name: values})
         estimate = model.unlimited({output: outputs[output]}, samples)[output]
         (gradient,) = torch.autograd.grad(estimate.sum(), values)
     return values.detach() * gradient

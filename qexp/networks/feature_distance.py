@@ -1,6 +1,4 @@
-"""How unlike its training samples a network finds an observation, by the features of its last
-layers.
-"""
+"""How unlike its training samples a network finds others, by features of its last layers."""
 
 from __future__ import annotations
 
@@ -93,11 +91,9 @@ def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
     return torch.cat(caught, dim=1).double().cpu().numpy()
 
 
-def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:
-    """The last layer of the latest branch, of those `before` one, that makes a value; or of what it
-    starts from.
-    """
-    for index in reversed(range(before)):
+def _layers_making(network: Network, name: str, latest: int) -> list[nn.Module]:
+    """The last layer of the latest branch before `latest` that makes a value, or its source."""
+    for index in reversed(range(latest)):
         branch = network.branches[index]
         if name in branch.targets:
             if branch.operations and branch.operations[-1] in network.heads:

@@ -1,6 +1,4 @@
-"""Posterior heads: operations that end a branch in a probability density of several outputs
-together.
-"""
+"""Posterior heads: operations that end a branch in a density of several outputs together."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from qexp.networks.shapes import Shape
 
 
 class Density(ABC):
-    """The density of the transformed outputs of each sample of a batch."""
+    """The density, or the probability, of the transformed outputs of each sample of a batch."""
 
     device: torch.device
     """On which it is."""
@@ -37,11 +35,19 @@ class Density(ABC):
         """Independent draws, (draw, sample, output); `random` is on the device of the density."""
 
     @abstractmethod
+    def middle(self) -> Tensor:
+        """The estimate of each output by itself, (sample, output)."""
+
+
+class Continuous(Density):
+    """The density of numbers."""
+
+    @abstractmethod
     def quantiles(self, probabilities: Tensor) -> Tensor:
         """Quantiles of each output by itself, (sample, output, probability)."""
 
-    def medians(self) -> Tensor:
-        """The median of each output by itself, (sample, output)."""
+    def middle(self) -> Tensor:
+        """The medians."""
         return self.quantiles(torch.tensor([0.5]))[..., 0]
 
 
@@ -49,8 +55,7 @@ class Head(nn.Module, ABC):
     """The last operation of a branch: from features to the density of its outputs.
 
     outputs  how many
-    As an operation among others it makes the outputs' medians, (batch, output), which are the
-    estimates.
+    As an operation among others it makes the outputs' estimates, (batch, output).
     """
 
     def __init__(self, outputs: int) -> None:
@@ -64,28 +69,22 @@ class Head(nn.Module, ABC):
     def forward(self, features: Tensor) -> Tensor:
         if features.is_meta:  # only the shape is asked for
             return features.new_empty(len(features), self.outputs)
-        return self.density(features).medians()
+        return self.density(features).middle()
 
 
 # Gaussian densities with full covariance, and mixtures of them.
 
 LARGEST_LOGARITHM = 14.0
-"""Of a diagonal element of a precision's factor; reached by tanh, so that no step of training can
-overflow.
-"""
+"""Of a diagonal element of a precision's factor; by tanh, so that no step can overflow."""
 
 BISECTIONS = 40
-"""Of an interval of some standard deviations: what is left is below the rounding error of single
-precision.
-"""
+"""Of an interval of some deviations: what is left is below the error of single precision."""
 
 TAIL = 6.0
-"""Standard deviations beyond the components' means within which the quantiles of a mixture are
-searched.
-"""
+"""Deviations beyond the components' means within which quantiles of a mixture are searched."""
 
 
-class Gaussian(Density):
+class Gaussian(Continuous):
     """Normal densities of mean μ and precision L Lᵀ.
 
     mean    (..., sample, output)
@@ -113,7 +112,7 @@ class Gaussian(Density):
         scores: Tensor = ndtri(probabilities.to(self.mean))
         return self.mean[..., None] + self.deviations()[..., None] * scores
 
-    def medians(self) -> Tensor:
+    def middle(self) -> Tensor:
         return self.mean
 
     def deviations(self) -> Tensor:
@@ -122,9 +121,7 @@ class Gaussian(Density):
         return deviations
 
     def scores(self, values: Tensor) -> Tensor:
-        """Lᵀ (value − μ), (..., sample, output): standard normal if the values have this
-        density.
-        """
+        """Lᵀ (value − μ), (..., sample, output): standard normal if values have this density."""
         return (self.factor * (values - self.mean)[..., :, None]).sum(-2)
 
     def values(self, scores: Tensor) -> Tensor:
@@ -145,21 +142,17 @@ class Gaussian(Density):
         inverse: list[list[Tensor]] = []
         for row in range(size):
             pivot = self.factor[..., row, row].reciprocal()
-            columns = [
-                -pivot
-                * sum(
-                    self.factor[..., row, step] * inverse[step][column]
-                    for step in range(column, row)
-                )
-                for column in range(row)
-            ]
+            columns = []
+            for column in range(row):
+                steps = range(column, row)
+                total = sum(self.factor[..., row, step] * inverse[step][column] for step in steps)
+                columns.append(-pivot * total)
             inverse.append([*columns, pivot, *[torch.zeros_like(pivot)] * (size - row - 1)])
-        return torch.stack(
-            [torch.stack(column, dim=-1) for column in zip(*inverse, strict=True)], dim=-2
-        )
+        columns = [torch.stack(column, dim=-1) for column in zip(*inverse, strict=True)]
+        return torch.stack(columns, dim=-2)
 
 
-class Mixture(Density):
+class Mixture(Continuous):
     """Weighted sums of Gaussian densities.
 
     log_weights  (sample, component)  logarithms of weights whose sum is 1
@@ -193,8 +186,8 @@ class Mixture(Density):
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)
             scores = (middle[:, None] - mean[..., None]) / deviation[..., None]
-            below = (weights * torch.special.ndtr(scores)).sum(1) < levels
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+            too_low = (weights * torch.special.ndtr(scores)).sum(1) < levels
+            low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
         return 0.5 * (low + high)
 
 
@@ -207,9 +200,7 @@ class _Numbers(nn.Linear):
 
 
 class _Factors(nn.Module):
-    """Numbers of a network → means and factors of precisions, whose diagonal is larger than
-    `least`.
-    """
+    """Numbers of a network → means and factors of precisions, with a diagonal above `least`."""
 
     basis: Tensor
 
@@ -223,17 +214,14 @@ class _Factors(nn.Module):
 
     def forward(self, numbers: Tensor) -> Gaussian:
         """numbers  (..., number)"""
-        mean, logarithm, below = numbers.split(
-            [self.outputs, self.outputs, self.basis.shape[0]], dim=-1
-        )
-        diagonal = (
-            LARGEST_LOGARITHM * torch.tanh(logarithm / LARGEST_LOGARITHM)
-        ).exp() + self.least
+        sizes = self.outputs, self.outputs, self.basis.shape[0]
+        mean, logarithm, others = numbers.split(sizes, dim=-1)
+        limited = LARGEST_LOGARITHM * torch.tanh(logarithm / LARGEST_LOGARITHM)
+        diagonal = limited.exp() + self.least
         # Elements below the diagonal are in units of their column's: a correlation then takes a
         # number of order 1.
-        lower = (below @ self.basis).unflatten(-1, (self.outputs, self.outputs)) * diagonal[
-            ..., None, :
-        ]
+        lower = (others @ self.basis).unflatten(-1, (self.outputs, self.outputs))
+        lower = lower * diagonal[..., None, :]
         return Gaussian(mean, lower + torch.diag_embed(diagonal))
 
 
@@ -294,12 +282,10 @@ QUASI_RANDOM = 128
 """Points of a Sobol sequence, the same for every sample, by which quantiles are found."""
 
 MOST_AT_ONCE = 2**18
-"""Numbers that are drawn together: the inverse of a spline needs some hundred times their
-memory.
-"""
+"""Numbers that are drawn together: inverting a spline needs some hundred times their memory."""
 
 
-class Flow(Density):
+class Flow(Continuous):
     """A Gaussian density whose scores are not normal, but follow a normalizing flow.
 
     flow  zuko's distribution of the scores of each sample
@@ -374,9 +360,7 @@ class FlowHead(GaussianHead):
 
 @dataclass(frozen=True)
 class HeadEntry(Entry):
-    """An operation whose builder gets the shape of its input and the number of outputs, and makes a
-    `Head`.
-    """
+    """An operation whose builder gets the shape of its input and the number of outputs."""
 
 
 HEADS: dict[str, Entry] = {

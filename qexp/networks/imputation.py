@@ -31,9 +31,7 @@ class Imputation(FittedModule):
     """
 
     statistics: Tensor
-    """(4, column): what first fills a gap, the least and the largest value, and whether a row had a
-    gap.
-    """
+    """(4, column): what first fills a gap, least and largest value, whether a row had a gap."""
     lines: Tensor
     """(column, column + 1): the weights of the other columns, and the offset."""
 

@@ -209,9 +209,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Pixels before and after, for ceil(side / stride) results; the odd one goes after, as in
-    Keras.
-    """
+    """Pixels before and after, for ceil(side / stride) results; the odd one goes after."""
     results = (side + stride - 1) // stride
     total = torch.sym_max((results - 1) * stride + kernel_size - side, 0)
     return total // 2, total - total // 2
@@ -394,9 +392,7 @@ class Between:
 
 
 class ChannelsLast(nn.Sequential):
-    """Keeps the channels of a cell contiguous in memory (channels last): a quarter faster on a
-    CPU.
-    """
+    """Keeps the channels of a cell contiguous (channels last): a quarter faster on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -441,18 +437,18 @@ class UNet(nn.Module):
                 f" multiple of {self.multiple} cells, but are {rows} × {columns}; change"
                 " patch_size, or take fewer blocks"
             )
-        between, widen = Between(activation, slope, dropout), UPSAMPLINGS[upsampling]
+        layers, widen = Between(activation, slope, dropout), UPSAMPLINGS[upsampling]
         widths = [filters * 2**level for level in range(blocks)]
         self.down = nn.ModuleList()
         for width in widths:
-            self.down.append(_block(channels, width, kernel_size, between))
+            self.down.append(_block(channels, width, kernel_size, layers))
             channels = width
         self.widen = nn.ModuleList(
-            widen(coarse, fine, kernel_size, between)
+            widen(coarse, fine, kernel_size, layers)
             for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
         self.up = nn.ModuleList(
-            _block(2 * fine, fine, kernel_size, between) for fine in widths[-2::-1]
+            _block(2 * fine, fine, kernel_size, layers) for fine in widths[-2::-1]
         )
         self.head = nn.Conv2d(widths[0], outputs, 1)
 
@@ -464,8 +460,8 @@ class UNet(nn.Module):
         for level, block in enumerate(self.down):
             value = block(value if level == 0 else functional.max_pool2d(value, 2))
             passed.append(value)
-        for widen, block, beside in zip(self.widen, self.up, passed[-2::-1], strict=True):
-            value = block(torch.cat([widen(value), beside], dim=1))
+        for widen, block, fine in zip(self.widen, self.up, passed[-2::-1], strict=True):
+            value = block(torch.cat([widen(value), fine], dim=1))
         result: Tensor = self.head(value)
         return result[..., :height, :width]
 
@@ -478,10 +474,8 @@ class Doubling(nn.ConvTranspose2d):
     """
 
     def __init__(self, channels: int, filters: int, kernel_size: int) -> None:
-        around = max(kernel_size - 2, 0) // 2
-        super().__init__(
-            channels, filters, kernel_size, 2, around, output_padding=int(kernel_size == 1)
-        )
+        padding, more = max(kernel_size - 2, 0) // 2, int(kernel_size == 1)
+        super().__init__(channels, filters, kernel_size, 2, padding, output_padding=more)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         doubled = super().forward(x, output_size)
@@ -489,11 +483,11 @@ class Doubling(nn.ConvTranspose2d):
 
 
 UPSAMPLINGS: dict[str, Callable[[int, int, int, Between], nn.Module]] = {
-    "bare": lambda coarse, fine, kernel_size, between: nn.ConvTranspose2d(coarse, fine, 2, 2),
-    "convolved": lambda coarse, fine, kernel_size, between: nn.Sequential(
+    "bare": lambda coarse, fine, kernel_size, layers: nn.ConvTranspose2d(coarse, fine, 2, 2),
+    "convolved": lambda coarse, fine, kernel_size, layers: nn.Sequential(
         Doubling(coarse, fine, kernel_size),
-        *between.modules(),
-        *_convolution(fine, fine, kernel_size, between),
+        *layers.modules(),
+        *_convolution(fine, fine, kernel_size, layers),
     ),
 }
 """Name → what doubles the sides of a block: made of the channels before and after, the kernel's
@@ -501,19 +495,15 @@ size, and so on.
 """
 
 
-def _block(channels: int, filters: int, kernel_size: int, between: Between) -> nn.Sequential:
-    first = _convolution(channels, filters, kernel_size, between)
-    return nn.Sequential(*first, *_convolution(filters, filters, kernel_size, between))
+def _block(channels: int, filters: int, kernel_size: int, layers: Between) -> nn.Sequential:
+    first = _convolution(channels, filters, kernel_size, layers)
+    return nn.Sequential(*first, *_convolution(filters, filters, kernel_size, layers))
 
 
-def _convolution(
-    channels: int, filters: int, kernel_size: int, between: Between
-) -> list[nn.Module]:
-    """A convolution that keeps the size, and what follows it. Raises ShapeError for an even
-    kernel.
-    """
+def _convolution(channels: int, filters: int, kernel_size: int, layers: Between) -> list[nn.Module]:
+    """A convolution that keeps the size, and more. Raises ShapeError for an even kernel."""
     if kernel_size % 2 == 0:
         raise ShapeError(
             f"kernel_size {kernel_size}: must be odd, so that cells stay where they are"
         )
-    return [nn.Conv2d(channels, filters, kernel_size, padding=kernel_size // 2), *between.modules()]
+    return [nn.Conv2d(channels, filters, kernel_size, padding=kernel_size // 2), *layers.modules()]

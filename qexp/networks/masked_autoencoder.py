@@ -134,9 +134,7 @@ class LayerScale(nn.Module):
 
 
 def positions(count: int, width: int) -> Tensor:
-    """Sines and cosines of `count` positions, (position, width): Vaswani et al. (2017), section
-    3.5.
-    """
+    """Sines and cosines of positions, (position, width): Vaswani et al. (2017), section 3.5."""
     wavelengths = 10000 ** (torch.arange(width // 2, dtype=torch.float64) * 2 / width)
     angles = torch.arange(count, dtype=torch.float64)[:, None] / wavelengths
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
@@ -147,9 +145,7 @@ def positions(count: int, width: int) -> Tensor:
 
 
 def visible_patches(numbers: Tensor, mask_ratio: float) -> Tensor:
-    """Random numbers, (sample, patch) → ascending indices of the visible patches, (sample, visible
-    patch).
-    """
+    """Random numbers, (sample, patch) → ascending indices of visible patches."""
     count = visible_count(numbers.shape[1], mask_ratio)
     return numbers.topk(count, dim=1, largest=False).indices.sort(dim=1).values
 
@@ -178,9 +174,7 @@ class AlikePatches(Linear):
         super().__init__(inputs, outputs)
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample,
-        picked).
-        """
+        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`."""
         return super().forward(values if picked is None else picked_patches(values, picked))
 
 
@@ -203,9 +197,7 @@ class OwnPatches(nn.Module):
         self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
 
     def forward(self, values: Tensor, picked: Tensor | None = None) -> Tensor:
-        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`, (sample,
-        picked).
-        """
+        """(sample, patch, input) → (sample, patch, output); only of the patches `picked`."""
         if self.embeds:
             layers = self.weight.unflatten(1, (self.patches, -1)).permute(1, 2, 0)
         else:
@@ -393,9 +385,7 @@ class Decoder(nn.Module):
 
 
 class TokenPooling(nn.Module):
-    """One vector of an encoder's tokens: the class token of a sample, or the mean of its
-    patches'.
-    """
+    """One vector of an encoder's tokens: the class token, or the mean of the patches'."""
 
     def __init__(self, shape: Shape, /, of: str = "class") -> None:
         super().__init__()
@@ -414,9 +404,9 @@ def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None
     )
     shared = math.lcm(2, size.heads)  # positions are pairs of a sine and a cosine
     if size.width % shared:
-        near = max(round(size.width / shared), 1) * shared
+        nearest = max(round(size.width / shared), 1) * shared
         raise ShapeError(
-            f"{size.heads} heads cannot share a width of {size.width}; a width of {near} would do"
+            f"{size.heads} heads cannot share a width of {size.width}; a width of {nearest} would do"
         )
     return size
 

@@ -76,9 +76,7 @@ class Network(nn.Module):
         self.builders: dict[str, Callable[[], nn.Module]] = {}
         """Operation → a function that builds it again; see `initialise`."""
         self.input_shapes: dict[str, Shape | list[Shape]] = {}
-        """Operation → the shape of its input where it is first used; of one that joins, the
-        shapes.
-        """
+        """Operation → the shape of its input where it is first used, or the shapes that join."""
         self.heads: dict[str, tuple[str, ...]] = {}
         """Operation that is a posterior head → its outputs."""
         self._penalties: dict[str, float] = {}
@@ -123,9 +121,7 @@ class Network(nn.Module):
     def _require_end(
         self, name: str, branches: Sequence[Branch], index: int, position: int
     ) -> None:
-        """Raise ShapeError unless a posterior head ends one branch, in outputs; else note its
-        outputs.
-        """
+        """Raise ShapeError unless a head ends one branch, in outputs; else note its outputs."""
         branch = branches[index]
         if sum(other.operations.count(name) for other in branches) > 1:
             raise ShapeError(
@@ -165,11 +161,8 @@ class Network(nn.Module):
                 self.operations[name] = self.builders[name]().eval()
             if operation.l2:
                 self._penalties[name] = operation.l2
-        self._layers += sum(
-            1
-            for layer in self.operations[name].modules()
-            if not any(True for _ in layer.children())
-        )
+        layers = list(self.operations[name].modules())
+        self._layers += sum(1 for layer in layers if next(layer.children(), None) is None)
         if self._layers > MOST_LAYERS:
             raise ShapeError(
                 f"brings the network to {self._layers:,} layers; at most {MOST_LAYERS:,} are"
@@ -200,9 +193,7 @@ class Network(nn.Module):
         return self.finished(self.features(inputs))
 
     def features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Outputs for a batch, and in place of those of a posterior head, by its name, what it
-        takes.
-        """
+        """Outputs for a batch; for each posterior head, by its name, what it takes."""
         values = dict(inputs)
         for branch in self.branches:
             value: Tensor | list[Tensor] = _gather(values, branch)
@@ -223,9 +214,7 @@ class Network(nn.Module):
 
     @property
     def learned(self) -> dict[str, tuple[str, ...]]:
-        """What is trained by a loss of its own: each output, or all outputs of a posterior head by
-        its name.
-        """
+        """What has a loss of its own: an output, or all outputs of a posterior head."""
         return learned(self.outputs, self.heads)
 
     def density(self, name: str, features: Tensor) -> Density:
@@ -235,9 +224,7 @@ class Network(nn.Module):
         return head.density(features.float())
 
     def penalty(self) -> Tensor | None:
-        """The sum of the squared weights, each operation's times its `l2`; None if no operation has
-        any.
-        """
+        """The sum of squared weights, each operation's times its `l2`; None without any."""
         terms = [
             factor * parameter.square().sum()
             for name, factor in self._penalties.items()
@@ -250,18 +237,14 @@ class Network(nn.Module):
 def learned(
     outputs: Iterable[str], heads: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
-    """Each output that no posterior head makes, by its name, and the outputs of each head by its
-    name.
-    """
+    """Each output that no posterior head makes, and the outputs of each head, by its name."""
     of_heads = {output for names in heads.values() for output in names}
     return {**{name: (name,) for name in outputs if name not in of_heads}, **heads}
 
 
 @runtime_checkable
 class Layered(Protocol):
-    """An operation that consists of layers, such as a transformer, for a learning rate that decays
-    by layer.
-    """
+    """An operation of layers, such as a transformer, for a rate that decays by layer."""
 
     @property
     def layers(self) -> int: ...
@@ -285,9 +268,7 @@ def layers_above(network: Network) -> dict[str, int]:
 
 
 def operations_per_sample(network: Network) -> int:
-    """Floating-point operations of a forward pass, counted on the meta device (no memory, no
-    time).
-    """
+    """Floating-point operations of a forward pass, counted on the meta device."""
     samples = {
         name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()
     }
@@ -319,9 +300,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def refusal(network: Network, height: int, width: int) -> str | None:
-    """Why a network cannot take frames of a height and width, or None; checked on the meta
-    device.
-    """
+    """Why a network cannot take frames of a size, or None; checked on the meta device."""
     state = {
         name: tensor.to("meta")
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]

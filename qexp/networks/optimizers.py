@@ -24,9 +24,7 @@ Kind = TypeVar("Kind", bound=type[Optimizer])
 
 
 def uncompiled(kind: Kind) -> Kind:
-    """The same optimizer, with the same numbers, by the functions that torch wraps for its
-    compiler.
-    """
+    """An optimizer by the functions that torch wraps for its compiler, with the same numbers."""
     wrapped = {
         name: getattr(kind, name)
         for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
@@ -57,9 +55,7 @@ def adam(
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """Adam; weight decay is added to the gradient (L2), or, with torch's AdamW as `kind`, decoupled
-    from it.
-    """
+    """Adam; weight decay is added to the gradient (L2), or decoupled, with AdamW as `kind`."""
     first, second = map(float, betas)
     return uncompiled(kind)(
         weights,
@@ -106,27 +102,16 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         rate_of_others: float = 0.1,
     ) -> None:
-        groups: list[dict[str, Any]] = [
-            weight if isinstance(weight, dict) else {"params": [weight]} for weight in weights
-        ]
-        apart = [
-            {
-                **group,
-                "params": chosen,
-                "factor": group.get("factor", 1.0) * share,
-                "of_matrices": of_matrices,
-            }
-            for group in groups
-            for of_matrices, share in ((True, 1.0), (False, rate_of_others))
-            if (
-                chosen := [
-                    weight for weight in group["params"] if (weight.ndim == 2) is of_matrices
-                ]
-            )
-        ]
-        for group in apart:
-            group["lr"] = learning_rate * group["factor"]
-        super().__init__(apart, {})
+        groups: list[dict[str, Any]] = []
+        for given in weights:
+            group: dict[str, Any] = given if isinstance(given, dict) else {"params": [given]}
+            for of_matrices, share in ((True, 1.0), (False, rate_of_others)):
+                chosen = [each for each in group["params"] if (each.ndim == 2) is of_matrices]
+                factor = group.get("factor", 1.0) * share
+                about = {"factor": factor, "of_matrices": of_matrices, "lr": learning_rate * factor}
+                if chosen:
+                    groups.append({**group, "params": chosen, **about})
+        super().__init__(groups, {})
         matrices, others = self._groups(True), self._groups(False)
         self._inner: list[tuple[bool, torch.optim.Optimizer]] = []
         if matrices:
@@ -135,12 +120,8 @@ class Muon(torch.optim.Optimizer):
             )
             self._inner.append((True, muon))
         if others:
-            self._inner.append(
-                (
-                    False,
-                    uncompiled(torch.optim.AdamW)(others, weight_decay=weight_decay, fused=True),
-                )
-            )
+            adamw = uncompiled(torch.optim.AdamW)(others, weight_decay=weight_decay, fused=True)
+            self._inner.append((False, adamw))
 
     def _groups(self, of_matrices: bool) -> list[dict[str, Any]]:
         return [group for group in self.param_groups if group["of_matrices"] is of_matrices]
@@ -164,9 +145,7 @@ ADDED_DECAY = {**DECAY, "description": "this factor times the weight is added to
 MOMENTUM = number("share of the last step's direction that is kept", least=0, below=1)
 
 OF_MATRICES = ("muon",)
-"""Optimizers that treat a weight as a matrix; all others update each number independently of the
-others.
-"""
+"""Optimizers that treat a weight as a matrix; others update each number independently."""
 
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
@@ -264,9 +243,7 @@ def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) 
 
 
 def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.0) -> Schedule:
-    """Linear rise from `initial` to 1 over the fraction `warm_up` of the run, then cosine decay to
-    `final`.
-    """
+    """Linear rise from `initial` to 1 over the share `warm_up`, then cosine decay to `final`."""
 
     def factor(progress: float) -> float:
         if progress < warm_up:
@@ -289,8 +266,10 @@ def warm_up_level_cosine(
     def factor(epoch: int, epochs: int) -> float:
         if epoch < warm_up_epochs:
             return initial + (1 - initial) * epoch / warm_up_epochs
-        since, rest = epoch - warm_up_epochs - level_epochs, epochs - warm_up_epochs - level_epochs
-        return 1.0 if since <= 0 else final + (1 - final) * _falling(since / rest)
+        level_end = warm_up_epochs + level_epochs
+        if epoch <= level_end:
+            return 1.0
+        return final + (1 - final) * _falling((epoch - level_end) / (epochs - level_end))
 
     return ByEpoch(factor)
 

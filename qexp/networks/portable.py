@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from qexp.base.outputs import spread_of
+from qexp.networks.checkpoint import joined
 from qexp.networks.estimator import Estimator, mean, spread
 from qexp.networks.training import Samples
 
 
 class Positional(nn.Module):
-    """A module of named tensors with positional ones: inputs in order → a tuple of outputs in
-    order.
-    """
+    """A module of named tensors with positional ones: inputs → a tuple of outputs, in order."""
 
     def __init__(self, module: nn.Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
         super().__init__()
@@ -47,10 +46,7 @@ class EnsembleLoop(nn.Module):
         self.models = nn.ModuleList(models)
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        estimates = [model(samples) for model in self.models]
-        return {
-            name: torch.stack([of_model[name] for of_model in estimates]) for name in estimates[0]
-        }
+        return joined([model(samples) for model in self.models], torch.stack)
 
 
 class StackedEnsemble(nn.Module):
@@ -78,7 +74,7 @@ class StackedEnsemble(nn.Module):
 
 
 class MeanAndSpread(nn.Module):
-    """`Ensemble.mean_and_spread` as a module: each output, and its standard deviation as
+    """`Ensemble.estimated` as a module: each output, and its standard deviation as
     `<output>_spread`.
 
     groups  modules that return output → (network, sample, ...)
@@ -91,12 +87,8 @@ class MeanAndSpread(nn.Module):
         self.model = [model]
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        model, estimates = self.model[0], [group(samples) for group in self.groups]
-        outputs = {}
-        for name in model.network.outputs:
-            values = torch.cat([of_group[name] for of_group in estimates])
-            outputs[name], outputs[spread_of(name)] = (
-                mean(model, name, values),
-                spread(model, name, values),
-            )
+        model, outputs = self.model[0], {}
+        for name, values in joined([group(samples) for group in self.groups], torch.cat).items():
+            outputs[name] = mean(model, name, values)
+            outputs[spread_of(name)] = spread(model, name, values)
         return outputs

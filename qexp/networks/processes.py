@@ -39,9 +39,7 @@ class Processes:
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.first, self.count, self._rank = rank == 0, count, rank
         self._samples, self._share = 0, 1.0
-        """Samples of the present batch, of all processes, and the share of its losses that is
-        computed here.
-        """
+        """Samples of the present batch, of all processes, and the share of its losses here."""
         self._mine: slice | None = None
         """Which samples are computed here; None if all are, in each process."""
 

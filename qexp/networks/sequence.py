@@ -71,7 +71,7 @@ def one_d_cnn(
 
     The first convolution with more channels than the one before it halves the length.
     """
-    wider = [count > before for before, count in pairwise(filters)]
+    wider = [second > first for first, second in pairwise(filters)]
     first = wider.index(True) + 1 if any(wider) else len(filters)
     strides = [2 if position == first else 1 for position in range(len(filters))]
     blocks = sequence_convolutions(
@@ -100,9 +100,7 @@ class MeanOfPositions(nn.Module):
 
 
 class SequenceConvolution(nn.Conv1d):
-    """A convolution whose kernel is centred on every stride-th position, with zeros beyond the
-    ends.
-    """
+    """A convolution centred on every stride-th position, with zeros beyond the ends."""
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
@@ -116,9 +114,7 @@ class SequenceConvolution(nn.Conv1d):
         return y if self.bias is None else y + self.bias[:, None]
 
     def _as_product(self, x: Tensor) -> Tensor:
-        """The same by standard operations; `vmap` of torch's convolution needs a fixed batch
-        size.
-        """
+        """A convolution by standard operations; `vmap` of torch's needs a fixed batch size."""
         (kernel_size,), (stride,) = self.kernel_size, self.stride
         last = (x.shape[-1] - 1) // stride * stride
         padded = functional.pad(x, ((kernel_size - 1) // 2, kernel_size))
@@ -165,9 +161,7 @@ def _apply(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
 
 
 class _PerNetwork(torch.autograd.Function):
-    """Tensors have a leading dimension for networks: of length 1, or under `vmap` the number of
-    networks.
-    """
+    """Tensors have a leading dimension for networks: 1, or their number under `vmap`."""
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
@@ -188,9 +182,7 @@ class _PerNetwork(torch.autograd.Function):
 
 
 class _Convolution(_PerNetwork):
-    """(network, sample, channel, position) and (network, filter, channel, kernel) → (…, filter,
-    position).
-    """
+    """Of (network, sample, channel, position) and (network, filter, channel, kernel)."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
@@ -341,13 +333,13 @@ def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slic
     """For each offset in the kernel: the results whose input there is not padding, and these
     inputs' positions.
     """
-    before = (kernel_size - 1) // 2
+    padding = (kernel_size - 1) // 2
     windows = []
     for offset in range(kernel_size):
-        first = max(-(-(before - offset) // stride), 0)
-        last = min((length - 1 + before - offset) // stride, -(-length // stride) - 1)
-        start = first * stride + offset - before
-        stop = last * stride + offset - before + 1
+        first = max(-(-(padding - offset) // stride), 0)
+        last = min((length - 1 + padding - offset) // stride, -(-length // stride) - 1)
+        start = first * stride + offset - padding
+        stop = last * stride + offset - padding + 1
         results = slice(first, max(last + 1, first))
         windows.append(
             (offset, results, slice(start, stop, stride) if last >= first else slice(0, 0))
@@ -356,9 +348,7 @@ def _windows(length: int, kernel_size: int, stride: int) -> list[tuple[int, slic
 
 
 LARGE_PRODUCT = 1e6
-"""Operations in a matrix product above which one call per network is faster than one call for
-all.
-"""
+"""Operations in a matrix product above which one call per network is faster than one."""
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

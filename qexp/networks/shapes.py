@@ -41,9 +41,7 @@ def require_image(shape: Shape) -> Shape:
 
 
 def is_vector(shape: Shape) -> bool:
-    """Whether a sample is values in a row, or of several components in rows beside each other, and
-    no image.
-    """
+    """Whether a sample is values in a row, or in rows of components, and no image."""
     return len(shape) == 3 and 1 in shape[1:]
 
 
@@ -68,9 +66,7 @@ def forms(shape: Shape, last_first: bool = False) -> dict[Shape, bool]:
 
 
 AXES = {"simulation": 0, "channel": 1, "component": 1, "y": 2, "station": 2, "x": 3, "value": 3}
-"""Name of an axis → its place among simulation, channel, y and x, in whose order observations are
-kept.
-"""
+"""Name of an axis → its place in the order in which observations are kept."""
 
 
 def order_of(shape: Shape, wanted: Shape, *told: Sequence[str]) -> Sequence[int]:
@@ -79,9 +75,10 @@ def order_of(shape: Shape, wanted: Shape, *told: Sequence[str]) -> Sequence[int]
 
     told  the names of all axes, of which the first may be unknown; the first that fit count
     """
-    for names in (
-        names for axes in told for names in (axes, [name for name in axes if name != "simulation"])
-    ):
+    possible: list[Sequence[str]] = []
+    for axes in told:
+        possible += [axes, [name for name in axes if name != "simulation"]]
+    for names in possible:
         places = [AXES.get(name, -1 if index else 0) for index, name in enumerate(names)]
         order = sorted(range(len(places)), key=places.__getitem__)
         if len(places) == len(shape) and -1 not in places:
@@ -94,9 +91,7 @@ def order_of(shape: Shape, wanted: Shape, *told: Sequence[str]) -> Sequence[int]
 Sizes = Sequence[int]
 
 Result = tuple[Sizes, int] | None
-"""Shape of the result, and floating-point operations; None if torch must decide, or gives the
-better error.
-"""
+"""Shape of the result, and operations; None if torch must decide, or has a better error."""
 
 
 class ShapeRules(TorchFunctionMode):
@@ -197,14 +192,13 @@ def _transposed_convolution(
         return None
     settings = (_each(value, count) for value in (stride, padding, output_padding, dilation))
     sides = [
-        (side - 1) * step - 2 * around + apart * (wide - 1) + more + 1
-        for side, wide, step, around, more, apart in zip(
+        (side - 1) * step - 2 * pad + apart * (wide - 1) + more + 1
+        for side, wide, step, pad, more, apart in zip(
             x.shape[2:], weight.shape[2:], *settings, strict=True
         )
     ]
-    return (x.shape[0], weight.shape[1], *sides), 2 * math.prod(x.shape) * math.prod(
-        weight.shape[1:]
-    )
+    operations = 2 * math.prod(x.shape) * math.prod(weight.shape[1:])
+    return (x.shape[0], weight.shape[1], *sides), operations
 
 
 def _average_pooled(
@@ -223,13 +217,11 @@ def _average_pooled(
 
 def _joined(tensors: Sequence[Tensor], dim: int = 0, **options: Any) -> Result:
     first, others = tensors[0].shape, [tensor.shape for tensor in tensors]
-    along = dim % len(first)
-    if any(
-        (*shape[:along], *shape[along + 1 :]) != (*first[:along], *first[along + 1 :])
-        for shape in others
-    ):
+    axis = dim % len(first)
+    left, right = first[:axis], first[axis + 1 :]
+    if any((shape[:axis], shape[axis + 1 :]) != (left, right) for shape in others):
         return None
-    return (*first[:along], sum(shape[along] for shape in others), *first[along + 1 :]), 0
+    return (*left, sum(shape[axis] for shape in others), *right), 0
 
 
 def _combined(x: Tensor, other: Any, **options: Any) -> Result:
@@ -248,12 +240,14 @@ def _mean(
 ) -> Result:
     if dim is None or options:
         return None
-    over = {axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)}
-    return [
-        1 if axis in over else side
-        for axis, side in enumerate(x.shape)
-        if keepdim or axis not in over
-    ], 0
+    averaged = {axis % x.dim() for axis in ([dim] if isinstance(dim, int) else dim)}
+    sides = []
+    for axis, side in enumerate(x.shape):
+        if axis not in averaged:
+            sides.append(side)
+        elif keepdim:
+            sides.append(1)
+    return sides, 0
 
 
 def _windows(
@@ -267,8 +261,8 @@ def _windows(
     count, stride = len(sides), stride or kernel
     settings = (_each(value, count) for value in (kernel, stride, padding, dilation))
     return [
-        (side + 2 * around - apart * (wide - 1) - 1) // step + 1
-        for side, wide, step, around, apart in zip(sides, *settings, strict=True)
+        (side + 2 * pad - apart * (wide - 1) - 1) // step + 1
+        for side, wide, step, pad, apart in zip(sides, *settings, strict=True)
     ]
 
 

@@ -1,13 +1,11 @@
-"""Many small networks of one architecture, trained together in one computation."""
+"""Tasks, such as the networks of folds, trained in stacks: small networks of one architecture."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,219 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from qexp.base.arrays import Array
-from qexp.errors import shortened
 from qexp.networks import checkpoint, training
 from qexp.networks.callbacks import Callback, Epoch
-from qexp.networks.checkpoint import BestRows, WeightLayout, is_kept
+from qexp.networks.checkpoint import BestRows, WeightLayout, is_kept, joined
 from qexp.networks.estimator import BATCH, Estimator
-from qexp.networks.losses import losses_of, total
 from qexp.networks.network import Network, operations_per_sample
-from qexp.networks.sequence import SequenceNorm
-from qexp.networks.steps import Steps
-from qexp.networks.training import PRECISIONS, Recipe, Samples, deterministic, own_random_state
-
-log = logging.getLogger("qexp.run")
-
-
-Tensors = dict[str, Tensor]
-
-FACTORS = ""
-"""The name, which no variable has, of the factors of learning rates beside the samples of a
-step.
-"""
-
-
-class LossModule(nn.Module):
-    """A network followed by the losses of its outputs."""
-
-    def __init__(self, network: Network, recipe: Recipe) -> None:
-        super().__init__()
-        self.network, self._recipe = network, recipe
-
-    def forward(self, samples: Tensors) -> tuple[Tensor, Tensor]:
-        """The objective to minimise, (), and the losses, (output,), of transformed samples,
-        (sample, ...) each.
-        """
-        features = self.network.features({name: samples[name] for name in self.network.inputs})
-        losses = losses_of(self.network, self._recipe.losses, features, samples)
-        return total(losses, self.network.penalty()), torch.stack(losses)
-
-
-def can_be_stacked(network: Network, recipe: Recipe) -> bool:
-    """Whether networks with this one's architecture can be trained in one computation, by a try
-    with two samples.
-    """
-    module = LossModule(with_norms_for_stacks(copy.deepcopy(network)), recipe).train()
-    if not all(weight.requires_grad for weight in module.parameters()):
-        return False
-    layout, shapes = WeightLayout(module), {**network.shapes, **network.inputs}
-    weights = torch.stack([layout.row(dict(module.named_parameters()))] * 2)
-    buffers = {name: torch.stack([buffer] * 2) for name, buffer in module.named_buffers()}
-    samples = {name: torch.zeros(2, 2, *shape) for name, shape in shapes.items()}
-    networks = StackedNetworks(module, layout, weights, buffers, [(recipe, 2)])
-    try:
-        with own_random_state(weights.device):
-            objectives, _ = networks.evaluate(samples)
-            torch.autograd.grad(objectives.sum(), list(networks.views.values()), allow_unused=True)
-    except Exception as error:  # whatever a module or loss does that works for one network alone
-        log.info("networks cannot be stacked: %s", shortened(repr(error)))
-        return False
-    return True
-
-
-class _Features(nn.Module):
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Tensors) -> Tensors:
-        return self.network.features(inputs)
-
-
-def with_norms_for_stacks(network: Network) -> Network:
-    """Replace batch normalisation of rows, in place: torch's own rounds differently in a stack than
-    alone.
-    """
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.BatchNorm1d:
-                setattr(module, name, SequenceNorm(child.num_features, child.eps, child.momentum))
-    return network
-
-
-@dataclass
-class Group:
-    """Neighbouring networks of a stack that one optimizer trains."""
-
-    rows: slice
-    recipe: Recipe
-    weights: nn.Parameter
-    """Their part of the matrix of weights, in the same memory."""
-    optimizer: torch.optim.Optimizer
-
-    @property
-    def state(self) -> Tensors:
-        """The optimizer's state by name: (network, number) for what each weight has, else a single
-        number.
-        """
-        state: Tensors = self.optimizer.state[self.weights]
-        return state
-
-    def step(self) -> None:
-        """A step by the gradients of the weights."""
-        gradients = self.weights.grad
-        assert gradients is not None
-        if self.recipe.gradient_clip is not None:
-            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-            gradients.mul_((self.recipe.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
-        self.optimizer.step()
-
-
-class StackedNetworks:
-    """Networks of one architecture, each a row of one matrix of weights, and their steps in one
-    computation.
-
-    module   a network of theirs followed by its losses; its own weights are not used
-    weights  (network, number), in rows of the layout
-    buffers  name → (network, ...)
-    recipes  how neighbouring networks are trained, and how many they are; precision and losses are
-             those of the first
-    Optimizers must update each number independently, with steps in proportion to the learning rate.
-    """
-
-    def __init__(
-        self,
-        module: LossModule,
-        layout: WeightLayout,
-        weights: Tensor,
-        buffers: Tensors,
-        recipes: Sequence[tuple[Recipe, int]],
-    ) -> None:
-        self.module, self.weights, self.buffers = module, weights, buffers
-        self._cast = PRECISIONS[recipes[0][0].precision]
-        self.views = layout.views(weights)
-        for view in self.views.values():
-            view.requires_grad_()
-        gradients = torch.zeros_like(weights)
-        self._gradients = layout.views(gradients)
-        self.groups: list[Group] = []
-        first = 0
-        for recipe, count in recipes:
-            rows = slice(first, first + count)
-            of_group = nn.Parameter(weights[rows])
-            of_group.grad = gradients[rows]
-            self.groups.append(
-                Group(rows, recipe, of_group, recipe.optimizer([of_group], recipe.learning_rate))
-            )
-            first += count
-        optimizers = [group.optimizer for group in self.groups]
-        self._steps = Steps(
-            self._step, optimizers, lambda: [weights, *self.buffers.values()], weights.device
-        )
-
-    def step(self, samples: Tensors, rates: Sequence[float], factors: Tensor | None) -> Tensor:
-        """Train all networks on a batch, (network, sample, ...); returns their losses, (network,
-        output).
-
-        rates    the learning rate of each group
-        factors  of the rates, (network, 1) or (network, number); None if all are 1
-        """
-        return self._steps(samples if factors is None else {**samples, FACTORS: factors}, rates)
-
-    def _step(self, given: Mapping[str, Tensor]) -> Tensor:
-        samples = dict(given)
-        factors = samples.pop(FACTORS, None)
-        objectives, losses = self.evaluate(samples)
-        gradients = torch.autograd.grad(
-            objectives.sum(), list(self.views.values()), allow_unused=True
-        )
-        for view, gradient in zip(self._gradients.values(), gradients, strict=True):
-            view.zero_() if gradient is None else view.copy_(gradient)
-        before = None if factors is None else self.weights.clone()
-        for group in self.groups:
-            group.step()
-        # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit
-        if before is not None and factors is not None:
-            self.weights.copy_(torch.lerp(before, self.weights, factors))
-        return losses.detach()
-
-    def evaluate(self, samples: Tensors) -> tuple[Tensor, Tensor]:
-        """The objective that each network minimises, (network,), and its losses, (network,
-        output).
-        """
-        with (
-            torch.autocast(self.weights.device.type, self._cast)
-            if self._cast
-            else contextlib.nullcontext()
-        ):
-            pair: tuple[Tensor, Tensor] = self._of_each(self.module, samples)
-        return pair
-
-    @torch.no_grad()
-    def features(self, inputs: Tensors) -> Tensors:
-        """What each network makes of inputs, (network, sample, ...), without its posterior heads;
-        see `Network`.
-        """
-        self.module.eval()
-        features: Tensors = self._of_each(_Features(self.module.network), inputs)
-        return features
-
-    def _of_each(self, module: nn.Module, samples: Tensors) -> Any:
-        """What a module that holds a network as `network` makes of the samples of each."""
-        return vmap(
-            lambda weights, buffers, own: functional_call(module, (weights, buffers), (own,)),
-            randomness="different",
-        )(self.views, self.buffers, samples)
-
-    def rates(self, epoch: int, batch: int, batches: int) -> list[float]:
-        """The scheduled learning rate of each group."""
-        return [
-            training.scheduled_rate(group.recipe, epoch, batch, batches) for group in self.groups
-        ]
-
+from qexp.networks.stacked import LossModule, StackedNetworks, Tensors, with_norms_for_stacks
+from qexp.networks.training import Recipe, Samples, deterministic, own_random_state
 
 # The lines of `metrics.jsonl` of a stack: one per epoch and network, kept as a row of numbers.
 
@@ -243,25 +37,19 @@ def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
     """
     rate, *losses, best = numbers
     parts = {"train": losses[: len(names)], "validation": losses[len(names) :]}
-    return {
-        "epoch": epoch,
-        "learning_rate": rate,
-        **{
-            part: {"loss": sum(values), "losses": dict(zip(names, values, strict=True))}
-            for part, values in parts.items()
-            if values
-        },
-        "best": bool(best),
-    }
+    line: Line = {"epoch": epoch, "learning_rate": rate}
+    for part, values in parts.items():
+        if values:
+            line[part] = {"loss": sum(values), "losses": dict(zip(names, values, strict=True))}
+    return {**line, "best": bool(best)}
 
 
 def mean_of_networks(numbers: Array, epoch: int, names: Sequence[str]) -> Line:
     """The mean line of several networks, of (network, number); best only if it is the best epoch so
     far of them all.
     """
-    return line_of(
-        [*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())], epoch, names
-    )
+    means = numbers[:, :-1].mean(axis=0).tolist()
+    return line_of([*means, float(numbers[:, -1].all())], epoch, names)
 
 
 # The tasks of a stack: a network and its data, how its training ended, and which tasks can share a
@@ -312,7 +100,7 @@ class Outcome:
 
 
 def stack_size(network: Network, batch_size: int) -> int:
-    """The number of such networks to train together; 1 if a stack would be no faster, and with
+    """The number of such networks in a stack; 1 if a stack would be no faster, and with
     dropout.
 
     Dropout draws from one stream of random numbers for the whole stack, and would depend on the
@@ -344,7 +132,7 @@ class StackListener(Protocol):
 
 
 class Stack:
-    """Trains the networks of several tasks side by side.
+    """Trains the networks of several tasks as a stack.
 
     tasks   of one architecture, with names of their own and the same numbers of rows; see
             `stack_size` for how many
@@ -369,23 +157,18 @@ class Stack:
         self._train_size = len(next(iter(tasks[0].train.values())))
         self.batches = math.ceil(self._train_size / recipe.batch_size)
         self._small = stack_size(tasks[0].model.network, recipe.batch_size) > 1
-        self._module = LossModule(
-            with_norms_for_stacks(copy.deepcopy(tasks[0].model.network)), recipe
-        )
+        network = with_norms_for_stacks(copy.deepcopy(tasks[0].model.network))
+        self._module = LossModule(network, recipe)
         for task in tasks:
             task.model.to(device)
-        self._train = [
-            self._transformed(position, task.train, "training")
-            for position, task in enumerate(tasks)
-        ]
-        self._validation = [
-            (
-                self._transformed(position, task.validation, "validation")
-                if task.validation is not None
-                else {}
-            )
-            for position, task in enumerate(tasks)
-        ]
+        self._train: list[Tensors] = []
+        self._validation: list[Tensors] = []
+        for position, task in enumerate(tasks):
+            self._train.append(self._transformed(position, task.train, "training"))
+            validation: Tensors = {}
+            if task.validation is not None:
+                validation = self._transformed(position, task.validation, "validation")
+            self._validation.append(validation)
         self._layout = WeightLayout(self._module)
         self._best = BestRows(
             self._layout, [LossModule(task.model.network, recipe) for task in tasks], device
@@ -482,22 +265,16 @@ class Stack:
 
     def _leave(self, remaining: list[int]) -> None:
         """Continue with some of the current networks, given by their rows in the stack."""
-        before = self._networks
+        former = self._networks
         self._positions = [self._positions[row] for row in remaining]
         rows = self._in_company(remaining)
-        self._take(before.weights, before.buffers, rows)
-        if rows:
-            self._networks.groups[0].state.update(
-                (
-                    name,
-                    (
-                        value[rows]
-                        if isinstance(value, Tensor) and value.shape == before.weights.shape
-                        else value
-                    ),
-                )
-                for name, value in before.groups[0].state.items()
-            )
+        self._take(former.weights, former.buffers, rows)
+        if not rows:
+            return
+        state = self._networks.groups[0].state
+        for name, value in former.groups[0].state.items():
+            of_weights = isinstance(value, Tensor) and value.shape == former.weights.shape
+            state[name] = value[rows] if of_weights else value
 
     def _in_company(self, rows: list[int]) -> list[int]:
         """The rows to compute. A single one is doubled: products may round differently for one
@@ -517,31 +294,21 @@ class Stack:
         )
 
     def _stacked(self, samples: Sequence[Tensors]) -> Tensors:
-        of_each = [samples[position] for position in self._in_company(self._positions)]
-        return (
-            {name: torch.stack([tensors[name] for tensors in of_each]) for name in of_each[0]}
-            if of_each
-            else {}
-        )
+        current = [samples[position] for position in self._in_company(self._positions)]
+        return joined(current, torch.stack) if current else {}
 
     def _train_epoch(self) -> Tensor:
-        """Train all current networks for an epoch; returns their losses, (batch, network,
-        output).
-        """
+        """Train all current networks for an epoch. Returns losses, (batch, network, output)."""
         epoch, size = self.epochs_done + 1, self.recipe.batch_size
-        trained = [
-            (self.tasks[position], self.outcomes[position])
-            for position in self._in_company(self._positions)
-        ]
-        orders = torch.stack([task.order(epoch) for task, _ in trained]).to(self.device)
+        places = self._in_company(self._positions)
+        orders = torch.stack([self.tasks[place].order(epoch) for place in places]).to(self.device)
         rows = torch.arange(len(orders), device=self.device)[:, None]
         shuffled = {
             name: values[rows, orders].split(size, dim=1) for name, values in self._inputs.items()
         }
-        factors = [[outcome.learning_rate_factor] for _, outcome in trained]
-        on_device = (
-            None if factors == [[1.0]] * len(factors) else torch.tensor(factors, device=self.device)
-        )
+        factors, on_device = [self.outcomes[place].learning_rate_factor for place in places], None
+        if any(factor != 1.0 for factor in factors):
+            on_device = torch.tensor(factors, device=self.device)[:, None]
         if (seed := self.tasks[self._positions[0]].dropout_seed) is not None:
             torch.manual_seed(seed(epoch))
         self._module.train()

@@ -1,18 +1,15 @@
-"""Steps of training on a GPU: those of small networks recorded as a graph, those of large ones
-compiled.
+"""Steps of training on a GPU, recorded as a graph: those of small networks.
 
 The operations of a small network take less time than Python needs to launch them, one by one. A
 recorded step is launched as a whole; Python's code runs while it is recorded, and not again. So
 whatever changes from step to step is in tensors: samples, learning rates, weights, the optimizer's
-state, and the state of the random numbers. In a large network it is the operations themselves that
-take the time; the compiler joins those that wait for memory.
+state, and the state of the random numbers.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,8 +20,8 @@ import torch
 from torch import Tensor
 
 from qexp.errors import shortened
+from qexp.networks.compiled import Features
 from qexp.networks.network import Network
-from qexp.rows.array_cache import cache_folder
 
 log = logging.getLogger("qexp.run")
 
@@ -45,9 +42,7 @@ class Graph:
 
 
 Record = Callable[[Callable[[], None], Callable[[], Tensor]], Graph]
-"""Runs a function to warm up, and records a step; raises an exception if the step cannot be
-recorded.
-"""
+"""Warms up by a function, and records a step; raises an exception if that is impossible."""
 
 
 def cuda_graph(warm_up: Callable[[], None], step: Callable[[], Tensor]) -> Graph:
@@ -72,16 +67,8 @@ def cuda_graph(warm_up: Callable[[], None], step: Callable[[], Tensor]) -> Graph
 RECORDERS: dict[str, Record] = {"cuda": cuda_graph}
 """Type of a device → how its steps are recorded; on others, operations are launched one by one."""
 
-COMPILED_ON = ["cuda"]
-"""Types of the devices for which large networks are compiled."""
-
-LARGE = 10_000_000
-"""Weights of a network from which on it is compiled, and its steps are not recorded."""
-
 WARM_UP = 3
-"""Steps before the one that is recorded: libraries choose their algorithms, optimizers make their
-state.
-"""
+"""Steps before the recorded one: libraries choose algorithms, optimizers make their state."""
 
 TOLERANCE = 1e-3
 """Relative, between the losses of recorded steps and of the same steps launched one by one."""
@@ -102,9 +89,6 @@ class Steps:
     steps do not make the losses of others, operations are launched one by one.
     """
 
-    features: Callable[[Samples], dict[str, Tensor]]
-    """What the network makes of inputs; compiled if it is large."""
-
     def __init__(
         self,
         step: Callable[[Samples], Tensor],
@@ -113,22 +97,13 @@ class Steps:
         device: torch.device | None,
         network: Network | None = None,
     ) -> None:
-        self._step, self._optimizers, self._changed, self._network = (
-            step,
-            optimizers,
-            changed,
-            network,
-        )
+        self._step, self._optimizers, self._changed = step, optimizers, changed
         self._device = device or torch.device("cpu")
-        of_device = self._device.type if os.environ.get(VARIABLE) != "0" else ""
-        large = (
-            network is not None and sum(weight.numel() for weight in network.parameters()) >= LARGE
-        )
-        self._to_compile = large and of_device in COMPILED_ON
-        self._record = None if large else RECORDERS.get(of_device)
+        device_type = self._device.type if os.environ.get(VARIABLE) != "0" else ""
+        self._compiled = None if network is None else Features(network, device_type)
+        large = self._compiled is not None and self._compiled.large
+        self._record = None if large else RECORDERS.get(device_type)
         self._recorded: dict[object, tuple[Graph, Samples]] = {}
-        if network is not None:
-            self.features = network.features
 
     def __call__(self, samples: Samples, rates: Sequence[float], mode: object = None) -> Tensor:
         """The losses of a step.
@@ -137,8 +112,8 @@ class Steps:
         mode   what else decides which operations a step consists of
         """
         self._set(rates)
-        if self._to_compile:
-            self._compile(samples)
+        if self._compiled is not None:
+            self._compiled.compile(lambda: self._in_vain(samples))
         if self._record is not None:
             key = (mode, *((name, values.shape) for name, values in samples.items()))
             if key not in self._recorded:
@@ -150,6 +125,12 @@ class Steps:
             values.copy_(samples[name])
         graph.replay()
         return graph.losses.clone()
+
+    @property
+    def features(self) -> Features:
+        """What the network makes of inputs; compiled if it is large."""
+        assert self._compiled is not None, "there are features of a network only"
+        return self._compiled
 
     def _set(self, rates: Sequence[float]) -> None:
         for group, rate in zip(self._groups(), rates, strict=True):
@@ -191,27 +172,10 @@ class Steps:
         else:
             self._recorded[key] = graph, own
 
-    def _compile(self, samples: Samples) -> None:
-        """Compile the network, which takes a minute unless it was compiled before."""
-        assert self._network is not None
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
-        from torch._inductor import config
-
-        config.deterministic = (
-            True  # no choice between kernels by their speed, which would change bits
-        )
-        self._to_compile, started = False, time.perf_counter()
-        # Each shape is compiled by itself, so that the kernels of a batch do not depend on those
-        # before it.
-        self.features = torch.compile(self._network.features, dynamic=False)
-        try:
-            with self._unchanged():
-                self._step(samples)
-        except Exception as error:  # whatever the compiler cannot do
-            log.info("the network is not compiled: %s", shortened(repr(error)))
-            self.features = self._network.features
-        else:
-            log.info("compiled the network in %.1f s", time.perf_counter() - started)
+    def _in_vain(self, samples: Samples) -> None:
+        """A step that changes nothing."""
+        with self._unchanged():
+            self._step(samples)
 
     def _capturable(self, samples: Samples) -> Tensor:
         """A step in which optimizers are told that they are recorded, which torch asks for."""
@@ -231,14 +195,14 @@ class Steps:
         """Restore weights, buffers, random numbers and the optimizers' state; what is new in that
         is set to zero.
         """
-        before = [(tensor, tensor.clone()) for tensor in [*self._changed(), *self._state()]]
+        kept = [(tensor, tensor.clone()) for tensor in [*self._changed(), *self._state()]]
         random = random_state(self._device)
         try:
             yield
         finally:
-            known = {tensor.data_ptr() for tensor, _ in before}
+            known = {tensor.data_ptr() for tensor, _ in kept}
             with torch.no_grad():
-                for tensor, values in before:
+                for tensor, values in kept:
                     tensor.copy_(values)
                 for tensor in self._state():
                     if tensor.data_ptr() not in known:
@@ -246,13 +210,11 @@ class Steps:
             restore_random_state(random, self._device)
 
     def _state(self) -> list[Tensor]:
-        slots = [slots for optimizer in self._optimizers for slots in optimizer.state.values()]
-        return [
-            value
-            for of_weight in slots
-            for value in of_weight.values()
-            if isinstance(value, Tensor)
-        ]
+        values: list[Any] = []
+        for optimizer in self._optimizers:
+            for slots in optimizer.state.values():
+                values += slots.values()
+        return [value for value in values if isinstance(value, Tensor)]
 
 
 # torch's random numbers.

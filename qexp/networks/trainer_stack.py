@@ -26,9 +26,9 @@ from torch import Tensor
 
 from qexp.base.seeds import Seeds
 from qexp.networks import training
-from qexp.networks.checkpoint import WeightLayout
+from qexp.networks.checkpoint import WeightLayout, joined
 from qexp.networks.estimator import BATCH
-from qexp.networks.stacked_training import (
+from qexp.networks.stacked import (
     Group,
     LossModule,
     StackedNetworks,
@@ -99,9 +99,8 @@ class TrainerStack:
         self._members = [member for member in members if member.trainer.goes_on]
         """Those that are trained."""
         first = self._members[0]
-        module = LossModule(
-            with_norms_for_stacks(copy.deepcopy(first.trainer.model.network)), first.trainer.recipe
-        )
+        network = with_norms_for_stacks(copy.deepcopy(first.trainer.model.network))
+        module = LossModule(network, first.trainer.recipe)
         self._layout = WeightLayout(module)
         self._joining = {member: self._state_of(member) for member in self._members}
         """Those that have not joined in yet, with where they stand."""
@@ -109,21 +108,13 @@ class TrainerStack:
         in_places = self._in_places(self._members)
         states = [self._joining[member] for member in in_places]
         groups = [list(group) for _, group in groupby(in_places, key=lambda member: member.steps)]
-        self._networks = StackedNetworks(
-            module,
-            self._layout,
-            torch.stack([state.weights for state in states]),
-            {
-                name: torch.stack([state.buffers[name] for state in states])
-                for name in states[0].buffers
-            },
-            [(group[0].trainer.recipe, len(group)) for group in groups],
-        )
+        recipes = [(group[0].trainer.recipe, len(group)) for group in groups]
+        weights = torch.stack([state.weights for state in states])
+        buffers = joined([state.buffers for state in states], torch.stack)
+        self._networks = StackedNetworks(module, self._layout, weights, buffers, recipes)
 
     def run(self) -> None:
-        """Train to the end: the models of all runs that have not ended before have their last
-        weights then.
-        """
+        """Train to the end, when the models of all runs that went on have their last weights."""
         with own_random_state(self._networks.weights.device), deterministic():
             checkpointed_at = time.monotonic()
             while self._members:
@@ -133,16 +124,12 @@ class TrainerStack:
                 if not self._members:
                     return
                 epoch = min(member.trainer.progress.epoch for member in self._members)
-                abreast = [
-                    member for member in self._members if member.trainer.progress.epoch == epoch
-                ]
+                abreast = [one for one in self._members if one.trainer.progress.epoch == epoch]
                 self._train(epoch, abreast)
-                past = time.monotonic() - checkpointed_at > training.SECONDS_BETWEEN_CHECKPOINTS
-                self._each(
-                    [member for member in abreast if past or not member.trainer.goes_on],
-                    self._write_checkpoint,
-                )
-                if past:
+                due = time.monotonic() - checkpointed_at > training.SECONDS_BETWEEN_CHECKPOINTS
+                written = [member for member in abreast if due or not member.trainer.goes_on]
+                self._each(written, self._write_checkpoint)
+                if due:
                     checkpointed_at = time.monotonic()
                 self._members = [member for member in self._members if member.trainer.goes_on]
 
@@ -162,7 +149,8 @@ class TrainerStack:
         if not members:
             return
         losses = self._steps(epoch, members, batches)
-        if not (members := self._each(members, lambda member: member.trainer.validation)):
+        members = self._each(members, lambda member: member.trainer.validation)
+        if not members:
             return
         features = self._features(members)
 
@@ -179,19 +167,15 @@ class TrainerStack:
         """The losses of an epoch's steps, (batch, network, loss)."""
         networks, in_places = self._networks, self._in_places(members)
         factors = torch.stack([self._factors[member] for member in in_places])
-        factors *= torch.tensor(
-            [[member.trainer.progress.learning_rate_factor] for member in in_places]
-        )
+        of_runs = [member.trainer.progress.learning_rate_factor for member in in_places]
+        factors *= torch.tensor(of_runs)[:, None]
         on_device = None if bool((factors == 1).all()) else factors.to(networks.weights)
         torch.manual_seed(self._seeds.number("train", epoch, "dropout"))
         networks.module.train()
         losses, count = [], members[0].trainer.batches
         for batch in range(count):
             samples = {member: batches[member](batch) for member in members}
-            stacked = {
-                name: torch.stack([samples[member][name] for member in in_places])
-                for name in samples[members[0]]
-            }
+            stacked = joined([samples[member] for member in in_places], torch.stack)
             losses.append(networks.step(stacked, networks.rates(epoch, batch, count), on_device))
             for member in members:
                 member.listener.batch_done(epoch, batch + 1, count)
@@ -200,18 +184,15 @@ class TrainerStack:
     def _features(self, members: Sequence[Member]) -> Tensors:
         """What the networks make of the validation samples, (network, sample, ...)."""
         in_places, names = self._in_places(members), self._networks.module.network.inputs
-        inputs = {name: [member.trainer.validation[name] for member in in_places] for name in names}
-        count = len(next(iter(inputs.values()))[0])
-        parts = [
-            self._networks.features(
-                {
-                    name: torch.stack([own[start : start + BATCH] for own in values])
-                    for name, values in inputs.items()
-                }
-            )
-            for start in range(0, count, BATCH)
-        ]
-        return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+        validation = [member.trainer.validation for member in in_places]
+        count, parts = len(next(iter(validation[0].values()))), []
+        for start in range(0, count, BATCH):
+            inputs = {}
+            for name in names:
+                batches = [samples[name][start : start + BATCH] for samples in validation]
+                inputs[name] = torch.stack(batches)
+            parts.append(self._networks.features(inputs))
+        return joined(parts, partial(torch.cat, dim=1))
 
     def _in_places(self, members: Sequence[Member]) -> list[Member]:
         """The run whose samples are computed in each place: its own, or another in its stead."""
@@ -252,7 +233,9 @@ class TrainerStack:
     def _factors_of(self, member: Member) -> Tensor:
         """Of the learning rates of a network's weights, (number,), as they decay by layer."""
         groups = member.trainer.optimizer.param_groups
-        factors = {id(weight): group["factor"] for group in groups for weight in group["params"]}
+        factors: dict[int, float] = {}
+        for group in groups:
+            factors |= {id(weight): group["factor"] for weight in group["params"]}
         weights = dict(member.module.named_parameters())
         ones = torch.ones_like(self._joining[member].weights, device="cpu")
         for name, view in self._layout.views(ones[None]).items():

@@ -1,6 +1,4 @@
-"""The training of a network: whether it starts afresh or from a checkpoint, it ends with the same
-bits.
-"""
+"""The training of a network: afresh or from a checkpoint, it ends with the same bits."""
 
 from __future__ import annotations
 
@@ -43,17 +41,16 @@ def own_random_state(device: torch.device) -> contextlib.AbstractContextManager[
 def deterministic() -> Iterator[None]:
     """Use torch's deterministic algorithms; restore the caller's setting on leaving."""
     settings: Any = torch.utils.deterministic
-    before = torch.get_deterministic_debug_mode()
+    mode = torch.get_deterministic_debug_mode()
     fill = settings.fill_uninitialized_memory
     # torch.use_deterministic_algorithms would load torch's compiler
     torch.set_deterministic_debug_mode("warn")
-    settings.fill_uninitialized_memory = (
-        False  # it costs time, and no uninitialised memory is read here
-    )
+    # it costs time, and no uninitialised memory is read here
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.set_deterministic_debug_mode(before)
+        torch.set_deterministic_debug_mode(mode)
         settings.fill_uninitialized_memory = fill
 
 
@@ -125,13 +122,9 @@ class Recipe:
     gradient_clip: float | None = None
     precision: str = "float32"
     keep: str = "best"
-    """The epoch whose weights are the result: "best", with the lowest validation loss, or
-    "last".
-    """
+    """The epoch whose weights are kept: "best", with the lowest validation loss, or "last"."""
     layer_decay: float = 1.0
-    """A weight's learning rate is multiplied by this once for each layer above it; see
-    `layers_above`.
-    """
+    """A learning rate is multiplied by this for each layer above it; see `layers_above`."""
     frozen: Sequence[str] = ()
     """Frozen operations: weights and batch statistics are fixed, dropout is off."""
     epochs_frozen: int | None = None
@@ -143,9 +136,7 @@ class Recipe:
 
 
 class Data(ABC):
-    """The samples. Training samples may differ from epoch to epoch; validation and test samples
-    never do.
-    """
+    """The samples. Training samples may differ by epoch; validation and test samples do not."""
 
     train_size: int
     """Training samples per epoch."""
@@ -161,15 +152,11 @@ class Data(ABC):
         """Training samples to which transforms are fitted."""
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
-        """The values of an output that its metrics are computed from: booleans in its shape; None
-        for all.
-        """
+        """The values of an output that metrics are computed from, as booleans; None for all."""
         return None
 
     def training_mean(self, output: str) -> float:
-        """The mean of the training targets of an output, in its unit; NaN if there is no such
-        mean.
-        """
+        """The mean of an output's training targets, in its unit; NaN if there is none."""
         return math.nan
 
 
@@ -343,12 +330,12 @@ class Trainer:
         Weights that are frozen at first need a group of their own: in torch's fused gradient
         descent with momentum either all weights of a group have had a step, or none.
         """
-        above = layers_above(self.model.network)
+        depths = layers_above(self.model.network)
         freezable = {id(weight) for weights in self._freezable.values() for weight in weights}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, weight in self.model.named_parameters():
             if weight.requires_grad:
-                factor = self.recipe.layer_decay ** above.get(name.removeprefix("network."), 0)
+                factor = self.recipe.layer_decay ** depths.get(name.removeprefix("network."), 0)
                 groups.setdefault((factor, id(weight) in freezable), []).append(weight)
         return [{"params": group, "factor": factor} for (factor, _), group in groups.items()]
 
@@ -357,11 +344,11 @@ class Trainer:
         left to train.
         """
         operations = self.model.network.operations
-        to_freeze = {
-            name: [weight for weight in operations[name].parameters() if weight.requires_grad]
-            for name in self.recipe.frozen
-        }
-        freezable = {id(weight) for group in to_freeze.values() for weight in group}
+        to_freeze, freezable = {}, set[int]()
+        for name in self.recipe.frozen:
+            weights = [weight for weight in operations[name].parameters() if weight.requires_grad]
+            to_freeze[name] = weights
+            freezable.update(map(id, weights))
         if to_freeze and not {id(weight) for weight in self.weights} - freezable:
             raise QexpError(
                 f"no weights are left to train: all belong to {', '.join(to_freeze)}; freeze fewer"
@@ -370,9 +357,7 @@ class Trainer:
         return to_freeze
 
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
-        """Train on the remaining batches of the current epoch; False if interrupted between two of
-        them.
-        """
+        """Train on the remaining batches of the epoch; False if interrupted between two."""
         progress, recipe = self.progress, self.recipe
         batch = self.data.epoch(
             progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training")
@@ -424,7 +409,7 @@ class Trainer:
         return self.close(batch_losses, lambda: self.model.features(self.validation))
 
     def close(self, batch_losses: Tensor, features: Callable[[], Samples]) -> dict[str, Any]:
-        """The same, of an epoch with these losses, (batch, loss).
+        """Close an epoch with these losses, (batch, loss); see `close_epoch`.
 
         features  what the network makes of the validation samples
         """
@@ -464,9 +449,7 @@ class Trainer:
         return transformed(self.model, self.data.validation, "validation")
 
     def _validated(self, features: Samples) -> dict[str, Any]:
-        """Losses on transformed values, metrics in the outputs' units; one forward pass for
-        both.
-        """
+        """Losses of transformed values, metrics in the outputs' units; one forward pass."""
         network = self.model.network
         with torch.no_grad():
             values = losses_of(network, self.recipe.losses, features, self.validation)
@@ -541,9 +524,7 @@ def mean_losses(batch_losses: Tensor, batch_size: int, train_size: int) -> Tenso
 
 
 def divergence(batch_losses: Tensor, recipe: Recipe, epoch: int) -> str | None:
-    """The message for the first of an epoch's losses, (batch, output), that is NaN or infinite, or
-    None.
-    """
+    """The message for the first loss of an epoch that is NaN or infinite, or None."""
     bad = (~torch.isfinite(batch_losses)).any(1).nonzero()
     if not len(bad):
         return None

@@ -1,6 +1,4 @@
-"""The base class of transforms: a torch module, so that fitted numbers are buffers, saved with the
-weights.
-"""
+"""Transforms of variables: modules of torch, so that fitted numbers are saved with weights."""
 
 from __future__ import annotations
 
@@ -20,27 +18,19 @@ from qexp.simulation.distributions import DISTRIBUTIONS, Distribution
 
 
 class Transform(nn.Module):
-    """Maps a variable, (batch, ...) in its own unit, to the values that a network sees, and
-    back.
-    """
+    """Maps a variable, (batch, ...) in its unit, to the values that a network sees, and back."""
 
     formula: str | None = None
-    """`forward` as a numpy expression of `value`, (batch, ...), of the parameters and of fitted
-    numbers.
-    """
+    """`forward` as a numpy expression of `value`, (batch, ...), and of fitted numbers."""
     inverse_formula: str | None = None
     """`inverse` as a numpy expression; of `own`, too, the samples' values in the variable's unit,
     if `needs_own`.
     """
     needs_own: bool = False
-    """Whether the inverse needs `own`, so that an output with this transform must also be an
-    input.
-    """
+    """Whether the inverse needs `own`: an output with this transform is also an input."""
 
     period: float | None = None
-    """The difference after which values mean the same, in the variable's unit, if the transform
-    knows one.
-    """
+    """The difference after which values mean the same, in their unit; None without one."""
 
     def shape(self, values: Shape) -> Shape:
         """The shape of transformed values, of that of the values, without the batch; another one is
@@ -79,9 +69,7 @@ class Transform(nn.Module):
 
 
 class Asinh(Transform):
-    """asinh(value / scale): linear below the scale, logarithmic above, for values of either
-    sign.
-    """
+    """asinh(value / scale): linear below the scale, logarithmic above, for either sign."""
 
     formula = "arcsinh(value / scale)"
     inverse_formula = "sinh(value) * scale"
@@ -143,9 +131,7 @@ class Log1p(Transform):
 
 
 class Anscombe(Transform):
-    """2 √(value + 3/8): gives counts with Poisson noise a standard deviation of about 1 (Anscombe
-    1948).
-    """
+    """2 √(value + 3/8): gives Poisson counts a deviation of about 1 (Anscombe 1948)."""
 
     formula = "2 * sqrt(value + 0.375)"
     inverse_formula = "(value / 2) ** 2 - 0.375"
@@ -322,8 +308,8 @@ class Standardize(Fitted):
         return f"values that are all {low:g} cannot be standardized" if low == high else None
 
     def fit(self, values: Tensor) -> None:
-        over = [0] if self.deviations == "value" else _but_channels(values)
-        deviation, mean = torch.std_mean(values.double(), dim=over, keepdim=True)
+        axes = [0] if self.deviations == "value" else _but_channels(values)
+        deviation, mean = torch.std_mean(values.double(), dim=axes, keepdim=True)
         if self.deviations == "value":
             deviation = deviation.where(deviation > 0, 1.0)  # what never varies says nothing
         elif self.deviations == "all":
@@ -435,9 +421,7 @@ def _suitable(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def over_decades(values: NDArray[np.float64]) -> bool:
-    """Whether any number of vectors, (sample, value), lies over decades, and is learned by its
-    logarithm.
-    """
+    """Whether any number of vectors, (sample, value), spans decades, for its logarithm."""
     for column in values.T:
         power, centre, scale = _suitable(column)
         if power == 0 and np.quantile(np.abs(column - centre), 0.995) > DECADES * scale:
@@ -606,9 +590,7 @@ SCORE_SPAN = 7.0
 
 POWER = 12
 NODES = 2**POWER + 1
-"""Scores at which the distribution is tabulated; linear between them to a few parts in a
-million.
-"""
+"""Scores of the tabulated distribution; linear between them to a few parts in a million."""
 
 
 class NormalScore(Transform):
@@ -633,17 +615,17 @@ class NormalScore(Transform):
     def forward(self, values: Tensor) -> Tensor:
         exact = values.double().clamp(self.nodes[0], self.nodes[-1])
         if torch.compiler.is_exporting():
-            below = torch.zeros_like(exact, dtype=torch.long)
+            node = torch.zeros_like(exact, dtype=torch.long)
             # a binary search in operations that exported networks can hold
             for power in reversed(range(POWER)):
-                further = below + 2**power
-                below = torch.where(self.nodes[further] <= exact, further, below)
+                further = node + 2**power
+                node = torch.where(self.nodes[further] <= exact, further, node)
         else:
-            below = (torch.searchsorted(self.nodes, exact, right=True) - 1).clamp(0, NODES - 2)
-        low, high = self.nodes[below], self.nodes[below + 1]
+            node = (torch.searchsorted(self.nodes, exact, right=True) - 1).clamp(0, NODES - 2)
+        low, high = self.nodes[node], self.nodes[node + 1]
         # of the last two nodes, far from zero, it may be 0
         width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
-        position = below + (exact - low) / width
+        position = node + (exact - low) / width
         scores: Tensor = position * (2 * SCORE_SPAN / (NODES - 1)) - SCORE_SPAN
         return scores.to(values)
 
@@ -651,9 +633,9 @@ class NormalScore(Transform):
         position = (values.double().clamp(-SCORE_SPAN, SCORE_SPAN) + SCORE_SPAN) * (
             (NODES - 1) / (2 * SCORE_SPAN)
         )
-        below = position.detach().floor().clamp(0, NODES - 2).long()
-        low, high = self.nodes[below], self.nodes[below + 1]
-        result: Tensor = low + (position - below) * (high - low)
+        node = position.detach().floor().clamp(0, NODES - 2).long()
+        low, high = self.nodes[node], self.nodes[node + 1]
+        result: Tensor = low + (position - node) * (high - low)
         return result.to(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
@@ -707,12 +689,12 @@ class Chain(Transform):
         return values
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        befores: list[Tensor | None] = []  # what `own` is before each step
+        given: list[Tensor | None] = []  # `own`, as each step takes it
         for step in self._transforms():
-            befores.append(own)
+            given.append(own)
             own = step(own) if own is not None and self.needs_own else None
-        for step, before in zip(reversed(self._transforms()), reversed(befores), strict=True):
-            values = step.inverse(values, before)
+        for step, own in zip(reversed(self._transforms()), reversed(given), strict=True):
+            values = step.inverse(values, own)
         return values
 
     def domain_error(self, low: float, high: float) -> str | None:

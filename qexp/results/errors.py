@@ -9,12 +9,11 @@ from itertools import chain, groupby
 from typing import Any
 
 from qexp.base import files
+from qexp.base.outputs import REPORTED, Number
 from qexp.base.quantities import QUANTITIES, number_with_unit, quantity, with_unit
 from qexp.base.text import Table
 from qexp.errors import some
-from qexp.metrics.built_in import ALWAYS
 from qexp.metrics.meaning import (
-    MAIN_METRIC,
     NETWORK,
     NONE,
     OUTPUT,
@@ -72,7 +71,7 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
             for output, metrics in outputs.items():
                 # What the experience asks for has no room last: a terminal leaves out the columns
                 # on the right.
-                names = sorted(metrics, key=ALWAYS.__contains__)
+                names = sorted(metrics, key=REPORTED.__contains__)
                 lines.append(([part, output], output, {name: metrics[name] for name in names}))
         yield _of_metrics(["part", "output"], lines, record)
         if record.caution:
@@ -355,7 +354,7 @@ def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
     texts = []
     for row in ordered:
         called = f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"])
-        numbers = [_texts(row, metric)[0] for metric in (MAIN_METRIC, "r2", "bias")]
+        numbers = [_texts(row, metric)[0] for metric in (Number.main, "r2", "bias")]
         rmse = _with_interval(row, "rmse")
         difference = _with_interval(row, "difference")
         texts.append([called, rmse, difference, *numbers])

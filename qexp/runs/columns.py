@@ -19,7 +19,7 @@ from qexp.base.options import is_number
 from qexp.base.quantities import with_unit
 from qexp.base.text import NOTHING, RESULT, Table, measure, output_and_metric, value_at
 from qexp.errors import DamagedError, NotFoundError, QexpError, nearest, shortened, some, suggestion
-from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, main_metric, measured, number
+from qexp.metrics.meaning import MAIN_METRICS, NONE, UNKNOWN, Meaning, main_metric, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.runs.options import ListOptions
 from qexp.store.directory import EVALUATIONS, RunDirectory
@@ -344,7 +344,7 @@ def _fields_with(word: str, paths: Collection[str]) -> list[str]:
     for path in paths:
         has_word = word in re.split(r"[\W_]+", path) or word in path.split(".")
         if has_word and path not in parents and not path.startswith(("results.", "spec.")):
-            is_test, is_main = path.startswith("test"), path.endswith(MAIN_METRIC)
+            is_test, is_main = path.startswith("test"), path.endswith(MAIN_METRICS)
             found.append((not is_test, not is_main, len(path), path))
     return [path for *_, path in sorted(found)]
 
@@ -576,7 +576,7 @@ def _main_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, 
     for output, of_output in parts.items():
         for part in SHOWN_PARTS:
             if part in of_output:
-                found.append((part, output, main_metric(of_output[part]) or MAIN_METRIC))
+                found.append((part, output, main_metric(of_output[part]) or MAIN_METRICS[0]))
     return found
 
 

@@ -23,7 +23,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Submitted
-from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
+from qexp.kinds.held_out import networks_of_folds, rules_of_run, with_ends
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import OnProgress, PredictOptions, SubmitOptions
@@ -115,11 +115,11 @@ class Predictor:
             parts = []
             for row in range(len(next(iter(tensors.values())))):
                 parts.append({name: values[[row]] for name, values in tensors.items()})
-        means = dict[str, list[torch.Tensor]]()
-        for part in parts:
-            for name, (mean, _) in self.ensemble.mean_and_spread(part).items():
-                means.setdefault(name, []).append(mean)
-        return {name: torch.cat(of_parts) for name, of_parts in means.items()}
+        estimates = [self.ensemble.estimated(part) for part in parts]
+        means = {}
+        for name in estimates[0]:
+            means[name] = torch.cat([part[name].middle for part in estimates])
+        return means
 
     def interval(
         self, inputs: Mapping[str, ArrayLike], coverage: float
@@ -128,23 +128,18 @@ class Predictor:
 
         Raises QexpError as `predict` does, and if held-out errors do not promise this coverage.
         """
-        sizes, first = networks_of_folds(self.directory), self.ensemble.models[0]
+        sizes = networks_of_folds(self.directory)
         intervals = rules_of_run(self.directory, coverage, list(sizes))
-        rules, probabilities = intervals.rules, intervals.probabilities
         tensors, single = self._batch(inputs)
-
-        def ends(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-            means = means_of_folds(first, name, values, list(sizes.values()), probabilities)
-            low, high = rules[name].ends(means)
-            return [torch.from_numpy(np.stack([low, high], axis=1))]
-
+        ensemble = Ensemble(self.ensemble.models, list(sizes.values()))
+        ends: dict[str, tuple[NDArray[Any], ...]] = {}
         with threads(self._threads):
-            reduced = self.ensemble.reduced(tensors, ends, probabilities)
-        found = dict[str, tuple[NDArray[Any], ...]]()
-        for name, (both,) in reduced.items():
-            low, high = both.numpy().astype(np.float32).T
-            found[name] = (low[0], high[0]) if single else (low, high)
-        return found
+            estimates = ensemble.estimated(tensors, intervals.probabilities)
+            for name, made in with_ends(estimates, intervals).items():
+                kept = made.each(lambda values: values[0]) if single else made
+                if kept.ends is not None:
+                    ends[name] = kept.ends
+        return ends
 
     def posterior(
         self,
@@ -233,8 +228,8 @@ class Predictor:
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads):
-            estimates = self.ensemble.mean_and_spread(tensors)
-            start = {name: mean[:, 0].cpu().numpy() for name, (mean, _) in estimates.items()}
+            means = self.ensemble.estimated(tensors)
+            start = {name: made.middle[:, 0].cpu().numpy() for name, made in means.items()}
             arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
             values, doubts = self._refined.draw(arrays, start, draws, seed)
         if doubts:

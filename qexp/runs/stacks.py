@@ -17,7 +17,7 @@ from qexp.kinds.networks import network_of
 from qexp.kinds.objects import data_kind, recipe_of
 from qexp.networks.network import initialise, operations_per_sample
 from qexp.networks.optimizers import OF_MATRICES, OPTIMIZERS
-from qexp.networks.stacked_training import can_be_stacked
+from qexp.networks.stacked import can_be_stacked
 from qexp.runs.prepare import Plan
 from qexp.spec.experiences import type_of
 from qexp.spec.reading import canonical

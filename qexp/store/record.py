@@ -176,7 +176,7 @@ class ForeignFile(Fingerprint):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignWeights(Part):
-    """Where weights of another program are from; `weights.json` says what became of every tensor."""
+    """Where weights of others are from; `weights.json` says what became of every tensor."""
 
     file: ForeignFile
     """The file with the weights."""

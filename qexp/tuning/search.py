@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.base.files import locked
 from qexp.base.formats import read_lines, whole_line
+from qexp.base.outputs import output_type
 from qexp.base.seeds import Seeds
 from qexp.base.text import RESULT
 from qexp.base.workspace import Workspace
@@ -29,7 +30,6 @@ from qexp.jobs.launchers import Launch, Watcher, scheduler_of
 from qexp.jobs.scheduler import together
 from qexp.jobs.states import Watch, ask_to_stop
 from qexp.metrics.built_in import asked_for
-from qexp.metrics.meaning import MAIN_METRIC
 from qexp.runs.launch import (
     CheckedOrder,
     add_to_launch,
@@ -110,11 +110,11 @@ def _objective(name: str, plan: Plan, outputs: Sequence[str] | None) -> Objectiv
         )
     output, _, metric = name.removeprefix("validation.").rpartition(".")
     if outputs is not None:
-        output, metric = (metric, MAIN_METRIC) if metric in outputs else (output, metric)
+        if metric in outputs:
+            output, metric = metric, output_type(plan.spec, metric).main
         reported = list[str]()
         for one in outputs:
-            metrics = asked_for(plan.spec["metrics"].get(one, []))
-            reported += [f"{one}.{of_output}" for of_output in metrics]
+            reported += [f"{one}.{asked}" for asked in asked_for(plan.spec, one)]
         if f"{output}.{metric}" not in reported:
             raise QexpError(
                 f"`metric={name}`: no such metric; {suggestion(name, [LOSS, *reported])}"

@@ -52,7 +52,7 @@ from qexp.kinds.matrix_figures import (
 )
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import MAIN_METRIC, number, printed
+from qexp.metrics.meaning import MAIN_METRICS, number, printed
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
@@ -206,7 +206,7 @@ def followed_metrics(runs: Folds, most: int) -> dict[tuple[str, str], str]:
         if output not in ("loss", "losses")
         for metric in metrics
     }
-    main = {pair: part for pair, part in followed.items() if pair[1] == MAIN_METRIC}
+    main = {pair: part for pair, part in followed.items() if pair[1] in MAIN_METRICS}
     if len(followed) > most:
         return main or dict([*followed.items()][:MOST_COLOURS])
     return main | followed

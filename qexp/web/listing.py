@@ -90,7 +90,7 @@ def epochs_listed(lines: Sequence[Summary]) -> Listing:
 
 
 def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
-    from qexp.metrics.meaning import MAIN_METRIC, number
+    from qexp.metrics.meaning import MAIN_METRICS, number
     from qexp.runs.columns import Column
 
     def text(key: str, line: Summary) -> str:
@@ -98,6 +98,6 @@ def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
         return str(value) if isinstance(value, int) else number(value)
 
     keys = dict.fromkeys(key for line in lines for key, _ in leaves(line))
-    last_steps = ("epoch", "learning_rate", "loss", MAIN_METRIC)
+    last_steps = ("epoch", "learning_rate", "loss", *MAIN_METRICS)
     shown = [key for key in keys if key.rpartition(".")[2] in last_steps]
     return [Column(key, key, partial(text, key), numeric=True) for key in shown]

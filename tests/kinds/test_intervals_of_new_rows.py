@@ -50,7 +50,7 @@ def estimates_of_folds(directory):
     sample = {"colour": torch.from_numpy(NEW)}
     folds = load_folds(directory, torch.device("cpu"))
     return {
-        name: Ensemble(models).mean_and_spread(sample)["iron"][0][:, 0].numpy()
+        name: Ensemble(models).estimated(sample)["iron"].middle[:, 0].numpy()
         for name, models in folds.items()
     }
 

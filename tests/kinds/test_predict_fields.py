@@ -13,6 +13,7 @@ import torch
 import xarray
 
 import qexp as package
+from qexp.base.outputs import Number
 from qexp.errors import QexpError
 from qexp.kinds.fields.prediction import FieldModel, field_model, targets
 from qexp.kinds.networks import load_model
@@ -25,7 +26,10 @@ OUTPUTS = ["ubar", "vbar"]
 def thickness_model(**about):
     """A model whose estimate is the thickness."""
     return FieldModel(
-        inputs=["thk"], outputs={"u": "m"}, estimate=lambda fields: {"u": fields["thk"]}, **about
+        inputs=["thk"],
+        outputs={"u": Number("u", "m")},
+        estimate=lambda fields: {"u": fields["thk"]},
+        **about,
     )
 
 
@@ -416,6 +420,7 @@ def test_a_network_that_takes_one_size_only_refuses_frames_of_another_and_a_caut
 CRAMPED = """
 import sys
 from pathlib import Path
+from qexp.base.outputs import Number
 from qexp.errors import QexpError
 from qexp.kinds.fields.prediction import FieldModel
 
@@ -428,7 +433,7 @@ def full(*_):
             except OSError:
                 pass
 
-model = FieldModel(inputs=["thk"], outputs={"u": "m"}, estimate=lambda fields: {"u": fields["thk"]})
+model = FieldModel(inputs=["thk"], outputs={"u": Number("u", "m")}, estimate=lambda fields: {"u": fields["thk"]})
 if sys.argv[1:]:
     full()
 try:

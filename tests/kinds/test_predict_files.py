@@ -11,8 +11,8 @@ import pytest
 import xarray
 
 from qexp.base.machine import threads
+from qexp.base.outputs import TrainedRange
 from qexp.errors import QexpError
-from qexp.metrics.outliers import TrainedRange
 from tests.conftest import without_unit
 from tests.kinds import (
     test_predict_fields,
@@ -126,7 +126,8 @@ def test_estimates_outside_the_range_of_the_training_data_are_counted_and_no_byt
     )
     least, greatest = np.nanquantile(estimates, (0.25, 0.75))
     beyond = (estimates < least) | (estimates > greatest)
-    model, contents = replace(model, trained={output: TrainedRange(least, greatest)}), set()
+    ranged = replace(model.outputs[output], trained=TrainedRange(least, greatest))
+    model, contents = replace(model, outputs={**model.outputs, output: ranged}), set()
     for chunk in (1, 65, 100_000):
         made = model.predict(source, target, chunk=chunk, overwrite=True)
         counted = (

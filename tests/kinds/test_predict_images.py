@@ -18,6 +18,7 @@ import xarray
 from rasterio.transform import from_origin
 
 import qexp as package
+from qexp.base.outputs import Estimated, Number, TrainedRange
 from qexp.base.shell_values import read_columns
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.images.extent import (
@@ -32,7 +33,6 @@ from qexp.kinds.images.extent import (
 from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, targets
 from qexp.kinds.images.source import ImageLayout
 from qexp.kinds.options import PredictOptions
-from qexp.metrics.outliers import TrainedRange
 from qexp.physics.geometry import pixel_axis
 from tests.conftest import call, shared_folder, write_dense
 
@@ -54,10 +54,23 @@ def model_of(
     *inputs: str,
     estimate: Callable | None = None,
     ranges: InputRanges | None = None,
-    trained=(),
+    trained=None,
+    outputs=("depth",),
     **origin: str,
 ):
-    """A model whose estimate is `weighted`, of the input `displacement`."""
+    """A model whose estimate is `weighted`, of the input `displacement`.
+
+    estimate  in its place, from inputs to (sample, output)
+    """
+
+    def estimated(inputs):
+        if estimate is None:
+            return {"depth": Estimated(weighted(inputs["displacement"][:, 0]))}
+        return {
+            name: Estimated(column)
+            for name, column in zip(outputs, estimate(inputs).T, strict=True)
+        }
+
     shapes = {
         name: SHAPE if not name.startswith("incidence") else (1,)
         for name in inputs or ("displacement",)
@@ -68,10 +81,9 @@ def model_of(
     }
     return ImageModel(
         layout=ImageLayout(shapes, units, {"displacement": PIXEL}),
-        outputs={"depth": "km"},
-        estimate=estimate or (lambda values: weighted(values["displacement"][:, 0])[:, None]),
+        outputs={name: Number(name, "km", trained=trained) for name in outputs},
+        estimate=estimated,
         seen=lambda: TrainingInputs(ranges or {}, {}, None),
-        trained=dict(trained),
         origin={"run": "mogi_0", "digest": "ab" * 32, "caution": "", **origin},
     )
 
@@ -677,9 +689,9 @@ def test_positions_are_also_given_in_the_coordinates_of_the_file(tmp_path, sourc
     if source == "geotiff":
         path = geotiff(tmp_path / "a.tif", peaks, origin=(EAST[0] - 50, NORTH[-1] + 50))
     model = model_of(
-        estimate=lambda inputs: np.tile(np.float32(position), (len(inputs["displacement"]), 1))
+        estimate=lambda inputs: np.tile(np.float32(position), (len(inputs["displacement"]), 1)),
+        outputs=("chamber.x", "chamber.y"),
     )
-    model = replace(model, outputs={"chamber.x": "km", "chamber.y": "km"})
     model.predict(path, tmp_path / "made.csv")
     model.predict(path, tmp_path / "made.nc")
     titles = [title for title in read(tmp_path / "made.csv")[0] if "_map" in title]
@@ -864,7 +876,7 @@ def test_estimates_beyond_the_training_data_of_their_output_are_counted(tmp_path
         (TrainedRange(0.3, 5.0, period=6.0), [1, 0, 0, 0, 1, 0, 0, 1, 1]),
         (TrainedRange(-1.0, 0.5, period=4.0), [0, 0, 1, 1, 1, 0, 0, 1, 0]),
     ):
-        model = model_of(estimate=estimate, trained={"depth": trained})
+        model = model_of(estimate=estimate, trained=trained)
         made = model.predict(source, target, overwrite=True)
         count = sum(expected)
         assert (made.estimates_outside, made.outside) == (count, 0)

@@ -10,9 +10,9 @@ import pyarrow.parquet
 import pytest
 import xarray
 
+from qexp.base.outputs import Estimated, Number, TrainedRange
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.rows.prediction import RowModel, map_title, targets
-from qexp.metrics.outliers import TrainedRange
 from qexp.rows.formats import require_columns
 from tests.conftest import without_unit
 
@@ -22,13 +22,13 @@ COUNT = LINES * SAMPLES
 
 def estimate(features):
     """An estimate that tells which feature came where."""
-    return np.stack([10 * features[:, 0] + features[:, 1]], axis=1), 0.1 * features[:, :1]
+    return {"tio2": Estimated(10 * features[:, 0] + features[:, 1], 0.1 * features[:, 0])}
 
 
 MODEL = RowModel(
     features=["red", "blue"],
     ranges=np.array([[0.1, 0.8], [0.0, 0.9]]),
-    outputs={"tio2": "wt%"},
+    outputs={"tio2": Number("tio2", "wt%")},
     estimate=estimate,
     origin={"run": "lunar_3"},
 )
@@ -160,7 +160,7 @@ def test_identifiers_keep_their_zeros_commas_and_empty_cells(tmp_path):
 
 
 def test_a_row_with_a_missing_feature_has_no_estimate_and_is_counted(tmp_path):
-    model = replace(MODEL, trained={"tio2": TrainedRange(0.0, 3.0)})
+    model = replace(MODEL, outputs={"tio2": Number("tio2", "wt%", trained=TrainedRange(0.0, 3.0))})
     prediction, columns = rows_of(
         "index,red,blue\n1,0.2,0.5\n2,,0.5\n3,nan,0.5\n4,0.3,0.5\n", tmp_path, model=model
     )

@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 import xarray
 
+from qexp.base.outputs import Estimated, Number
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.spectra import prediction
@@ -31,8 +32,8 @@ def model_of(**changes):
     """The mean count of the first half of the channels."""
     parts = {
         "layout": SpectrumLayout(CHANNELS, "channel_", "core", "depth"),
-        "outputs": {"toc": "wt%"},
-        "estimate": lambda counts: counts[:, : CHANNELS // 2].mean(axis=1, keepdims=True),
+        "outputs": {"toc": Number("toc", "wt%")},
+        "estimate": lambda counts: {"toc": Estimated(counts[:, : CHANNELS // 2].mean(axis=1))},
         "origin": {"run": "toc_0", "digest": "ab" * 32, "caution": ""},
     }
     return SpectrumModel(**{**parts, **changes})
@@ -254,7 +255,11 @@ def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
 def test_a_network_sees_the_same_batches_however_many_spectra_are_in_memory(folder, tmp_path):
     batches = {chunk: [] for chunk in (1, 65, 100_000)}
     for chunk, seen in batches.items():
-        model = model_of(estimate=lambda counts: seen.append(counts.tobytes()) or counts[:, :1])  # noqa: B023
+        model = model_of(
+            estimate=lambda counts: (
+                seen.append(counts.tobytes()) or {"toc": Estimated(counts[:, 0])}  # noqa: B023
+            )
+        )
         model.predict(folder, tmp_path / f"{chunk}.csv", chunk=chunk)
     assert batches[1] == batches[65] == batches[100_000]
 

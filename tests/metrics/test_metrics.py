@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 
+from qexp.base.outputs import Number
 from qexp.base.quantities import nearest
 from qexp.errors import QexpError
-from qexp.metrics.built_in import ALWAYS, METRICS, asked_for
+from qexp.metrics.built_in import METRICS, asked_for
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.metrics.metric import Additive, Metric, Sums, evaluate, with_period, with_training_mean
 from qexp.store.record import meaning_of
@@ -102,8 +103,11 @@ def test_a_better_estimate_is_less_bad_by_every_metric(name):
 
 
 def test_the_usual_metrics_come_first_and_none_twice():
-    assert asked_for(["mse", "mae", "mse"]) == [*ALWAYS, "mse"]
-    assert set(ALWAYS) <= set(METRICS)
+    assert asked_for({"metrics": {"depth": ["mse", "mae", "mse"]}}, "depth") == [
+        *Number.always,
+        "mse",
+    ]
+    assert set(Number.always) <= set(METRICS)
 
 
 PLAIN = {

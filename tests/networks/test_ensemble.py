@@ -11,9 +11,9 @@ from qexp.networks.estimator import (
     Estimator,
     _batches,
     batch_for,
-    in_one_computation,
     mean,
     spread,
+    stacked_estimates,
 )
 from qexp.networks.transforms import Angle, Log, Standardize
 from tests.networks.parts import initialised, operation
@@ -42,10 +42,9 @@ SEEN = torch.rand(10_000, 4, generator=torch.Generator().manual_seed(9))
 
 
 def estimates(ensemble):
-    """(network, sample, 1), in batches, as the ensemble reduces them."""
-    return ensemble.reduced({"seen": SEEN}, lambda _, values: [values.movedim(0, 1)])["tio2"][
-        0
-    ].movedim(1, 0)
+    """(network, sample, 1), in the batches of the ensemble."""
+    alone = Ensemble(ensemble.models, [1] * len(ensemble.models))
+    return torch.stack([fold.middle for fold in alone.estimated({"seen": SEEN})["tio2"].folds])
 
 
 def test_each_network_estimates_with_its_own_weights_and_transforms_as_it_does_alone():
@@ -59,9 +58,10 @@ def test_each_network_estimates_with_its_own_weights_and_transforms_as_it_does_a
 def test_the_mean_is_taken_as_losses_see_values_and_the_spread_in_the_output_s_own_unit():
     several = ensemble(5)
     each = estimates(several).double()
-    mean, spread = several.mean_and_spread({"seen": SEEN})["tio2"]
-    torch.testing.assert_close(mean.double(), each.log().mean(dim=0).exp(), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(spread.double(), each.std(dim=0), rtol=1e-4, atol=1e-6)
+    made = several.estimated({"seen": SEEN})["tio2"]
+    log_mean = each.log().mean(dim=0)
+    torch.testing.assert_close(made.middle.double(), log_mean.exp(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(made.spread.double(), each.std(dim=0), rtol=1e-4, atol=1e-6)
 
 
 def test_the_spread_of_few_networks_is_unbiased_and_says_how_their_mean_varies_from_seeds_to_seeds():
@@ -74,9 +74,9 @@ def test_the_spread_of_few_networks_is_unbiased_and_says_how_their_mean_varies_f
 
 def test_one_network_has_no_spread():
     alone = ensemble(1)
-    mean, spread = alone.mean_and_spread({"seen": SEEN})["tio2"]
-    assert torch.equal(mean, estimates(alone)[0])
-    assert spread.isnan().all()
+    made = alone.estimated({"seen": SEEN})["tio2"]
+    assert torch.equal(made.middle, estimates(alone)[0])
+    assert made.spread.isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def pointing(strike):
 
 def test_the_mean_of_angles_lies_between_them_and_their_spread_is_by_the_shorter_way_round():
     together = Ensemble([pointing(strike) for strike in (354.0, 357.0, 1.0, 4.0, 5.0)])
-    mean, spread = together.mean_and_spread({"seen": SEEN[:3]})["strike"]
+    made = together.estimated({"seen": SEEN[:3]})["strike"]
     around = torch.tensor([-6.0, -3.0, 1.0, 4.0, 5.0])
-    torch.testing.assert_close(mean, around.mean().expand(3, 1), atol=0.02, rtol=0)
-    torch.testing.assert_close(spread, around.std().expand(3, 1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(made.middle, around.mean().expand(3, 1), atol=0.02, rtol=0)
+    torch.testing.assert_close(made.spread, around.std().expand(3, 1), atol=1e-3, rtol=0)
 
 
-def test_all_networks_in_one_computation_estimate_as_they_do_in_turns():
+def test_all_networks_as_a_stack_estimate_as_they_do_in_turns():
     models = []
     for seed in range(3):
         scaling, operations = Standardize(), {"network": operation("one_d_cnn", filters=[4, 8])}
@@ -117,10 +117,11 @@ def test_all_networks_in_one_computation_estimate_as_they_do_in_turns():
         )
         models.append(model.eval())
     several = Ensemble(models)
-    in_turns = several.mean_and_spread({"seen": SEEN[:300]})["tio2"]
-    several._stacked = in_one_computation(models)
-    together = several.mean_and_spread({"seen": SEEN[:300]})["tio2"]
-    torch.testing.assert_close(together, in_turns, rtol=1e-4, atol=1e-5)
+    in_turns = several.estimated({"seen": SEEN[:300]})["tio2"]
+    several._stacked = stacked_estimates(models)
+    together = several.estimated({"seen": SEEN[:300]})["tio2"]
+    torch.testing.assert_close(together.middle, in_turns.middle, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together.spread, in_turns.spread, rtol=1e-4, atol=1e-5)
 
 
 class Looking(Log):
@@ -132,7 +133,7 @@ class Looking(Log):
 
 def test_networks_that_look_at_values_take_turns():
     assert (
-        in_one_computation(
+        stacked_estimates(
             [Estimator(network(seed), {"tio2": Looking()}).eval() for seed in range(2)]
         )
         is None

@@ -47,7 +47,7 @@ def test_a_gaussian_density_is_that_of_torch_with_the_inverse_of_its_precision()
         [0.05, 0.5, 0.95], density.mean[..., None], deviations[..., None]
     )
     np.testing.assert_allclose(quantiles, expected, rtol=1e-6)
-    assert torch.equal(density.medians(), density.mean)
+    assert torch.equal(density.middle(), density.mean)
 
 
 def test_draws_of_a_gaussian_density_have_its_mean_and_covariance():
@@ -80,10 +80,10 @@ def test_posteriors_of_several_networks_have_the_density_quantiles_and_variances
     below = scipy.stats.norm.cdf(quantiles, means[..., None], deviations[..., None]).mean(axis=0)
     np.testing.assert_allclose(below, [[0.05, 0.5, 0.95]] * 5, atol=2e-3)
     np.testing.assert_allclose(
-        made.within()["a"], np.sqrt(np.square(deviations).mean(axis=0)), rtol=5e-3
+        made.own_deviations()["a"], np.sqrt(np.square(deviations).mean(axis=0)), rtol=5e-3
     )
     drawn = made.draws(60_000, torch.Generator().manual_seed(0))[..., 0].numpy()
-    total = np.square(made.within()["a"].numpy()) + means.var(axis=0)
+    total = np.square(made.own_deviations()["a"].numpy()) + means.var(axis=0)
     np.testing.assert_allclose(drawn.var(axis=0), total, rtol=0.03)
 
 
@@ -139,7 +139,7 @@ def test_the_loss_reaches_every_weight_and_estimates_are_medians(name):
         assert weight.grad is not None
         assert weight.grad.abs().sum() > 0
     estimates = net(seen)
-    torch.testing.assert_close(torch.cat([estimates["a"], estimates["b"]], 1), density.medians())
+    torch.testing.assert_close(torch.cat([estimates["a"], estimates["b"]], 1), density.middle())
 
 
 def test_mixture_components_that_begin_alike_part_in_training():

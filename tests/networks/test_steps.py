@@ -279,10 +279,10 @@ def test_a_large_network_is_compiled_to_the_same_losses_and_left_as_it_is_where_
     tmp_path, monkeypatch, told
 ):
     _, plain = trained(tmp_path / "plain")
-    monkeypatch.setattr(steps, "COMPILED_ON", ["cpu"])
+    monkeypatch.setattr("qexp.networks.compiled.COMPILED_ON", ["cpu"])
     _, small = trained(tmp_path / "small")
     assert small.lines == plain.lines
-    monkeypatch.setattr(steps, "LARGE", 1)
+    monkeypatch.setattr("qexp.networks.compiled.LARGE", 1)
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     with monkeypatch.context() as without_compiler:

@@ -14,6 +14,7 @@ import xarray
 from pyarrow import parquet
 
 from qexp.base.machine import threads
+from qexp.base.outputs import Estimated, Number
 from qexp.errors import QexpError
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.prediction import RowModel
@@ -76,7 +77,7 @@ def row_model(estimate, **changes) -> RowModel:
     return RowModel(
         features=FEATURES,
         ranges=np.zeros((3, 2)),
-        outputs={"made": ""},
+        outputs={"made": Number("made")},
         estimate=estimate,
         **changes,
     )
@@ -88,7 +89,7 @@ def predicted(path: Path) -> np.ndarray:
 
     def estimate(features):
         batches.append(features.copy())
-        return features[:, :1], features[:, :1]
+        return {"made": Estimated(features[:, 0], features[:, 0])}
 
     with threads(1):
         row_model(estimate).predict(path, path.parent / "made.parquet", overwrite=True)
@@ -287,9 +288,9 @@ def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
 
     def estimate(counts):
         batches.append(counts.copy())
-        return counts[:, :1]
+        return {"made": Estimated(counts[:, 0])}
 
-    model = SpectrumModel(layout=layout, outputs={"made": ""}, estimate=estimate)
+    model = SpectrumModel(layout=layout, outputs={"made": Number("made")}, estimate=estimate)
     result = model.predict(path, path.parent / "made.parquet", overwrite=True)
     return np.concatenate(batches), parquet.read_table(result.target)
 
@@ -391,7 +392,8 @@ def test_a_damaged_file_is_refused_or_read_but_never_ends_in_another_error(tmp_p
 def test_texts_that_netcdf_cannot_hold_are_written_without_what_it_cannot(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text('red,"green, dark",blue,site\n1,2,3,a\0b\n')
-    row_model(lambda values: (values[:, :1], values[:, :1])).predict(path, tmp_path / "made.nc")
+    model = row_model(lambda values: {"made": Estimated(values[:, 0], values[:, 0])})
+    model.predict(path, tmp_path / "made.nc")
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as written:
         assert written["site"].values.tolist() == ["a\ufffdb"]
 

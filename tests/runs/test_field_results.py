@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import qexp
+from qexp.base.outputs import Number
 from qexp.errors import InterruptedRunError, QexpError
 from qexp.kinds.attempt import Display
 from qexp.kinds.fields import evaluation
@@ -19,13 +20,13 @@ from qexp.kinds.fields.errors import OF_VECTORS, Tally, error_table
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
-from qexp.metrics.built_in import ALWAYS, METRICS
+from qexp.metrics.built_in import METRICS
 from qexp.metrics.metric import evaluate
 from tests import domes
 from tests.conftest import call, copied, drawing, shared_folder
 
 METRICS_OF = {
-    name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in ("ubar", "vbar")
+    name: {metric: METRICS[metric].build() for metric in Number.always} for name in ("ubar", "vbar")
 }
 
 

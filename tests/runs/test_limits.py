@@ -123,7 +123,8 @@ def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_j
     run = qexp.open_run("stones_0")
     limits = Limits(3.5, 4.0)
     colours = torch.rand(50, 3, generator=torch.Generator().manual_seed(1))
-    mean, spread = together(run).mean_and_spread({"colour": colours})["iron"]
+    estimated = together(run).estimated({"colour": colours})["iron"]
+    mean, spread = estimated.middle, estimated.spread
     rows = "\n".join(["red,green,blue", *(",".join(map(repr, row)) for row in colours.tolist())])
     Path("pixels.csv").write_text(rows + "\n")
     outcome = call("predict", "stones_0", "pixels.csv", "--output", "made.csv")
@@ -139,9 +140,9 @@ def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_j
     assert exported.about["outputs"][0]["limits"] == [3.5, 4.0]
     assert "limits" not in exported.about["outputs"][1]
     assert "limited: 3.5 to 4" in (exported.folder / "README.md").read_text()
-    free = together(unlimited(run)).mean_and_spread({"colour": colours})["iron"]
-    torch.testing.assert_close(mean, free[0].clamp(3.5, 4.0))
-    torch.testing.assert_close(spread, free[1])
+    free = together(unlimited(run)).estimated({"colour": colours})["iron"]
+    torch.testing.assert_close(mean, free.middle.clamp(3.5, 4.0))
+    torch.testing.assert_close(spread, free.spread)
     ridge = {row.estimator: row for row in run.directory.record().comparison}["ridge"]
     assert ridge.rmse is not None
     truth = np.array([row[-1] for row in stones.table()])

@@ -211,7 +211,9 @@ def test_images_that_no_column_names_or_that_are_elsewhere_or_of_other_shapes_ar
     np.save(bare / "data" / "outside.npy", UPLIFT[0])
     names = ["../outside.npy", *(f"{number}.npy" for number in range(1, 200))]
     write_table(pictures / "table.csv", picture=names, depth=DEPTH)
-    assert "'../outside.npy' lies elsewhere" in qexp("new", "dataset", "outside", pictures).refused()
+    assert (
+        "'../outside.npy' lies elsewhere" in qexp("new", "dataset", "outside", pictures).refused()
+    )
     write_table(pictures / "table.csv", picture=["no.npy"] * 200, depth=DEPTH)
     assert "no column names files of" in qexp("new", "dataset", "unnamed", pictures).refused()
 

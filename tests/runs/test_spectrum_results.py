@@ -11,6 +11,7 @@ import pytest
 import torch
 import xarray
 
+from qexp.base.outputs import Number
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Entry
 from qexp.kinds.attempt import Attempt, Display, OwnRecord
@@ -22,7 +23,7 @@ from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.evaluation import Subject, evaluate, inner_folds
 from qexp.kinds.tables import BUILT_IN
 from qexp.metrics.baselines import BASELINES, Baseline
-from qexp.metrics.built_in import ALWAYS, METRICS
+from qexp.metrics.built_in import METRICS
 from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.networks.estimator import input_times_gradient
 from qexp.networks.masked_autoencoder import hidden_channels
@@ -128,7 +129,8 @@ def network(spec, dataset, train=None, test=None):
     initialise(model.network, Seeds(0))
     fit_transforms(model, data.to_fit)
     metrics = {
-        name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]
+        name: {metric: METRICS[metric].build() for metric in Number.always}
+        for name in spec["outputs"]
     }
     return Subject(
         dataset, model.eval(), data, train, test, metrics, data.training_mean(dataset.target or "")
@@ -196,7 +198,10 @@ def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r
     test = np.flatnonzero(dataset.part == "test")[:13]
     of = network(REGRESSOR, dataset, test=test)
     of = replace(
-        of, metrics={"toc": {name: METRICS[name].build() for name in (*ALWAYS, "r2_training_mean")}}
+        of,
+        metrics={
+            "toc": {name: METRICS[name].build() for name in (*Number.always, "r2_training_mean")}
+        },
     )
     found = evaluated(directory, of, caution=LEAKED)
     written = lines_of(directory.results / "errors.csv")

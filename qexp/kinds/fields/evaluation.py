@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from qexp.base import files, formats
-from qexp.base.outputs import ESTIMATE, Limits, at_limits as in_words
+from qexp.base.outputs import ESTIMATE, NO_LIMITS, Number, at_limits as in_words
 from qexp.base.text import leaves
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.figures.fields import extent, thinned
@@ -70,9 +70,7 @@ from qexp.store.record import Feature, FieldErrors
 log = logging.getLogger("qexp.run")
 
 CELLS_AT_ONCE = 2**18
-"""Largest number of cells estimated together: intermediate results then take a few hundred
-megabytes.
-"""
+"""Largest number of cells estimated together, which take a few hundred megabytes."""
 
 KEPT_FRAMES = 10
 """Largest number of frames per folder that are kept for figures."""
@@ -108,13 +106,14 @@ def tallied(
     Memory depends on the size of the frames and not on their number.
     """
     directory, record, device = attempt.directory, attempt.record, attempt.device
-    outputs, units = model.network.outputs, record.units
+    outputs = attempt.outputs
     metrics = {
         **metrics,
         **{", ".join(pair): OF_VECTORS for pair in fields.vectors if set(pair) <= set(outputs)},
     }
     tallies: dict[str, Tally] = {}
-    at_limits = dict.fromkeys(model.limits, 0)
+    limited = {name: one for name, one in outputs.items() if one.limits != NO_LIMITS}
+    at_limits = dict.fromkeys(limited, 0)
     with deterministic():
         for frames in fields.folders:
             tally = tallies[frames.name] = Tally(metrics, fields.threshold)
@@ -124,9 +123,9 @@ def tallied(
                     return None
                 tally.add(*block)
                 kept.add(*block)
-                for name, limits in model.limits.items():
-                    at_limits[name] += limits.reached(block[0][name])
-            kept.write(directory, units, model.limits, record.caution)
+                for name, output in limited.items():
+                    at_limits[name] += output.limits.reached(block[0][name])
+            kept.write(directory, outputs, record.caution)
             log.info(
                 "evaluated %s: %d frames, %s cells",
                 frames.name,
@@ -134,15 +133,13 @@ def tallied(
                 f"{tally.total.cells:,}",
             )
     cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
-    for name, limits in model.limits.items():
-        log.info("%s", in_words(name, limits, units.get(name, ""), at_limits[name], cells))
+    for name, output in limited.items():
+        log.info("%s", in_words(name, output.limits, output.unit, at_limits[name], cells))
     return tallies
 
 
 def training_ranges(dataset: GriddedDataset, outputs: Sequence[str]) -> tuple[Feature, ...]:
-    """The outputs with the ranges of their true values in the training folders, read some frames at
-    a time.
-    """
+    """The outputs with the ranges of their true values in the training folders."""
     ends = dict.fromkeys(outputs, (np.inf, -np.inf))
     for frames in dataset.training_folders:
         at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
@@ -231,9 +228,7 @@ def _synchronise(device: torch.device) -> None:
 
 
 class _KeptFrames:
-    """Frames of a folder for figures, evenly spread over time, with no more cells than a figure can
-    show.
-    """
+    """Frames of a folder for figures, evenly spread, no finer than figures can show."""
 
     def __init__(self, frames: Frames, threshold: float | None) -> None:
         self._frames, self._threshold = frames, threshold
@@ -247,9 +242,7 @@ class _KeptFrames:
     def add(
         self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None
     ) -> None:
-        """Keep the wanted ones of the next frames; cells without ice are NaN if the thickness is
-        known.
-        """
+        """Keep the wanted ones of the next frames; cells known to have no ice are NaN."""
         least = 0.0 if self._threshold is None else self._threshold
         for index in range(len(next(iter(truths.values())))):
             for ending, fields in (
@@ -262,29 +255,20 @@ class _KeptFrames:
                     self._fields.setdefault(f"{name}{ending}", []).append(thinned(field))
             self._seen += 1
 
-    def write(
-        self,
-        directory: RunDirectory,
-        units: Mapping[str, str],
-        limits: Mapping[str, Limits],
-        caution: str,
-    ) -> None:
+    def write(self, directory: RunDirectory, outputs: Mapping[str, Number], caution: str) -> None:
         """`results/frames/<folder>.nc`: true and estimated fields of the frames, with their numbers
         and times.
         """
         import xarray
 
         frames = self._frames
-        variables = {
-            name: (
-                ("frame", "y", "x"),
-                np.stack(fields),
-                {"units": units.get(name.removesuffix(ESTIMATE), "")},
-            )
-            for name, fields in self._fields.items()
-        }
-        for name, ends in limits.items():
-            variables[f"{name}{ESTIMATE}"][2]["limits"] = str(ends)
+        variables = {}
+        for name, fields in self._fields.items():
+            output = outputs[name.removesuffix(ESTIMATE)]
+            about = {"units": output.unit}
+            if name.endswith(ESTIMATE) and output.limits != NO_LIMITS:
+                about["limits"] = str(output.limits)
+            variables[name] = ("frame", "y", "x"), np.stack(fields), about
         coordinates: dict[str, Any] = {"frame": self._numbers}
         if frames.time is not None:
             unit = str(frames.attributes.get("time", {}).get("units", ""))
@@ -296,7 +280,8 @@ class _KeptFrames:
         }
         about = attributes(directory, caution, folder=frames.name, frames=len(frames), **region)
         table = xarray.Dataset(variables, coordinates, about)
-        files.make_folder(folder := directory.results / FRAMES)
+        folder = directory.results / FRAMES
+        files.make_folder(folder)
         packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in variables}
         formats.write_netcdf(folder / f"{frames.name}.nc", table, packed)
 
@@ -305,12 +290,12 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
     """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls`
     names them.
     """
-    rows = [
-        dict(leaves({key: line[key] for key in line if key not in ("best", "not_finite")}))
-        for line in lines
-    ]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return formats.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
+    rows, columns = [], dict[str, None]()
+    for line in lines:
+        shown = {key: line[key] for key in line if key not in ("best", "not_finite")}
+        rows.append(dict(leaves(shown)))
+        columns |= dict.fromkeys(rows[-1])
+    return formats.csv_text(list(columns), [list(map(row.get, columns)) for row in rows])
 
 
 # Evaluation on fields of other folders: errors on whole frames, and pictures.
@@ -338,12 +323,12 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         if lacking := [name for name in request.outputs if name not in source.variables]:
             raise request.without_truth(lacking)
     fields = _evaluated_frames(request, folders, document)
-    hashes = {
-        source.name: [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)]
-        for source in sources
-    }
+    contents = {}
+    for source in sources:
+        of_files = [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)]
+        contents[source.name] = f"{source.name} {'/'.join(of_files)}"
     # whatever folders are called
-    content = "\n".join(f"{name} {'/'.join(hashes[name])}" for name in sorted(hashes))
+    content = "\n".join(contents[name] for name in sorted(contents))
     document = {
         **document,
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
@@ -355,13 +340,13 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     def evaluate(
         attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]
     ) -> Results | None:
-        if (tallies := tallied(attempt, fields, models[0], metrics)) is None:
+        tallies = tallied(attempt, fields, models[0], metrics)
+        if tallies is None:
             return None
         # Frames of one folder resemble each other.
-        sums = [tally.total.sums for tally in tallies.values()]
-        intervals = {
-            output: intervals_over_pieces([folder[output] for folder in sums]) for output in metrics
-        }
+        sums, intervals = [tally.total.sums for tally in tallies.values()], {}
+        for output in metrics:
+            intervals[output] = intervals_over_pieces([folder[output] for folder in sums])
         results = results_of(attempt, fields, models[0], tallies)
         return replace(results, intervals={attempt.directory.part: intervals})
 
@@ -376,16 +361,13 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 def _evaluated_frames(
     request: EvaluationRequest, folders: Sequence[FieldsIn], document: Mapping[str, Any]
 ) -> EvaluatedFrames:
-    """The frames of some folders. Raises QexpError for those that the network or the threshold does
-    not fit.
-    """
+    """The frames of some folders. Raises QexpError if network or threshold do not fit."""
     spec, threshold, vectors = request.spec, document.get("threshold"), document.get("vectors")
     names = list(dict.fromkeys([*spec["inputs"], *request.outputs]))
     keys = document.get("resample", 1), document.get("stepping", 1)
     frames = [cached_frames(folder, names, file, *keys) for folder, file in folders]
-    if threshold is not None and (
-        lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]
-    ):
+    lacking = [folder.name for folder in frames if THICKNESS not in folder.variables]
+    if threshold is not None and lacking:
         raise QexpError(
             f"{some(lacking, MOST_NAMED)} of {request.name} has no thickness '{THICKNESS}' to"
             " compare with 'threshold'"

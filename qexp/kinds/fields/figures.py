@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -53,9 +53,7 @@ SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
 """Metric → style of its line."""
 
 LARGEST_ERROR = 200.0
-"""Largest error that is shown [%]: where ice hardly moves, every error is many times the
-velocity.
-"""
+"""Largest error that is shown [%]: where ice hardly moves, every error is larger."""
 
 
 def errors_by_thickness(
@@ -95,18 +93,13 @@ def errors_by_thickness(
         shown = [share for shares in vectors.values() for share in shares if share < LARGEST_ERROR]
         last.set_ylim(0, 1.08 * max(shown, default=LARGEST_ERROR))
         for index, shares in enumerate(zip(*vectors.values(), strict=True)):
-            if beyond := [share for share in shares if share >= LARGEST_ERROR]:
-                words, above = f"{max(beyond):.3g} ↑", last.get_xaxis_transform()
-                last.text(
-                    index, 0.98, words, transform=above, ha="center", va="top", fontsize=small()
-                )
-        _describe(
-            last,
-            ", ".join(f"({vector})" for vector in vectors),
-            "error / length (%)",
-            classes,
-            cells,
-        )
+            largest = float(np.nanmax([*shares, 0.0]))
+            if largest >= LARGEST_ERROR:
+                place: dict[str, Any] = {"transform": last.get_xaxis_transform(), "va": "top"}
+                words = f"{largest:.3g} ↑"
+                last.text(index, 0.98, words, **place, ha="center", fontsize=small())
+        names = ", ".join(f"({vector})" for vector in vectors)
+        _describe(last, names, "error / length (%)", classes, cells)
         if len(vectors) > 1:
             last.legend(fontsize=small(), frameon=False)
             last.set_title("vectors", fontsize=sized(10))
@@ -176,19 +169,17 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     margins: dict[str, Any] = {"left": left, "right": 0.25, "top": TOP, "bottom": 0.2}
     sizes = SIDE, SIDE * ratio, BETWEEN, BETWEEN
     figure, axes = panel_grid(len(grid), columns, *sizes, fold=False, square=True, **margins)
-    every = {
-        name: np.concatenate([sample.fields[name].ravel() for sample in samples]) for name in names
-    }
-    limits = {name: limits_of(values[np.isfinite(values)]) for name, values in every.items()}
+    limits = {}
+    for name in names:
+        values = np.concatenate([sample.fields[name].ravel() for sample in samples])
+        limits[name] = limits_of(values[np.isfinite(values)])
     for axis, (block, row, column) in zip(axes, grid, strict=True):
         if block * columns + column >= len(names) or row == len(samples):
             axis.remove()
             continue
         if column == 0:
-            words = samples[row].words
-            axis.set_ylabel(
-                words, fontsize=small(), rotation=0, ha="right", va="center", labelpad=4
-            )
+            upright: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center", "labelpad": 4}
+            axis.set_ylabel(samples[row].words, fontsize=small(), **upright)
         name = names[block * columns + column]
         image = _draw(axis, samples[row].fields[name], limits[name], samples[row].outlines)
         if row == 0:
@@ -217,11 +208,10 @@ def _draw(
         "interpolation": "nearest",
     }
     image = axis.imshow(thinned(values), colours, vmin=low, vmax=high, **drawn)
-    for left, bottom, across, up in outlines:
+    for left, bottom, *sides in outlines:
         for colour, line in (("white", 2.0), ("black", 0.9)):
-            axis.add_patch(
-                Rectangle((left, bottom), across, up, fill=False, edgecolor=colour, linewidth=line)
-            )
+            style: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": line}
+            axis.add_patch(Rectangle((left, bottom), *sides, **style))
     return image
 
 
@@ -262,30 +252,26 @@ def learning_curve(directory: RunDirectory) -> Pictures:
 
 
 def frames(directory: RunDirectory) -> Pictures:
-    """Truth, estimate and difference of some test frames: a picture per frame, in a folder per data
-    folder.
-    """
+    """Truth, estimate and difference of some frames: a picture each, by data folder."""
     errors = formats.read_json(directory.results / FIELD_ERRORS)
-    vectors = [(x, y) for x, y in (name.split(", ") for name in errors["overall"]["vectors"])]
-    caution = directory.record().caution
+    vectors = []
+    for name in errors["overall"]["vectors"]:
+        x, y = name.split(", ")
+        vectors.append((x, y))
     for folder in errors["folders"]:
-        yield from _frames_of(
-            table(directory.results / FRAMES / f"{folder}.nc"), folder, vectors, caution
-        )
+        kept = table(directory.results / FRAMES / f"{folder}.nc")
+        yield from _frames_of(kept, folder, vectors, directory.record().caution)
 
 
 def _frames_of(
     frames: xarray.Dataset, folder: str, vectors: list[tuple[str, str]], caution: str
 ) -> Pictures:
     names = outputs(frames)
-    moments = [
-        Moment(
-            _title(frames, folder, index, caution),
-            {name: frames[name].values[index] for name in names},
-            {name: frames[estimate_of(name)].values[index] for name in names},
-        )
-        for index in range(frames.sizes["frame"])
-    ]
+    moments = []
+    for index in range(frames.sizes["frame"]):
+        truth = {name: frames[name].values[index] for name in names}
+        estimate = {name: frames[estimate_of(name)].values[index] for name in names}
+        moments.append(Moment(_title(frames, folder, index, caution), truth, estimate))
     left, right, bottom, top = map(float, frames.attrs["extent"])
     where = Extent(left, right, bottom, top, str(frames.attrs["extent_unit"]))
     digits = max(3, len(str(int(frames.attrs["frames"]) - 1)))
@@ -302,34 +288,27 @@ def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str
 
 
 def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
-    """Errors of the outputs and vectors by the thickness of the ice; no figure if that is not
-    known.
-    """
+    """Errors by the thickness of the ice; no figure if that is not known."""
     errors = formats.read_json(directory.results / FIELD_ERRORS)
     overall, classes = errors["overall"], errors["thickness"]
     if not classes:
         return
-    figure = errors_by_thickness(
-        [in_words(layer["above"], layer["up_to"]) for layer in classes],
-        [layer["cells"] for layer in classes],
-        {
-            output: {
-                metric: _numbers(layer["outputs"][output][metric] for layer in classes)
-                for metric in of_output
-            }
-            for output, of_output in overall["outputs"].items()
-        },
-        {
-            name: _numbers(layer["vectors"][name]["percent"] for layer in classes)
-            for name in overall["vectors"]
-        },
-        errors["units"],
-    )
+    words = [in_words(layer["above"], layer["up_to"]) for layer in classes]
+    cells = [layer["cells"] for layer in classes]
+    of_outputs: dict[str, dict[str, list[float]]] = {}
+    for output, metrics in overall["outputs"].items():
+        layers = [layer["outputs"][output] for layer in classes]
+        of_outputs[output] = {metric: _numbers(layers, metric) for metric in metrics}
+    vectors = {}
+    for name in overall["vectors"]:
+        vectors[name] = _numbers([layer["vectors"][name] for layer in classes], "percent")
+    figure = errors_by_thickness(words, cells, of_outputs, vectors, errors["units"])
     yield FIGURES_FOLDER / "errors_by_thickness", figure
 
 
-def _numbers(values: Iterable[float | None]) -> list[float]:
-    """Numbers of a JSON file, with NaN for null."""
+def _numbers(parts: Sequence[Mapping[str, float | None]], key: str) -> list[float]:
+    """The numbers of a key in objects of a JSON file, with NaN for null."""
+    values = [part[key] for part in parts]
     return [float("nan") if value is None else value for value in values]
 
 

@@ -326,7 +326,7 @@ class FieldEstimation(Estimation[FieldModel]):
         about = {
             "frames": frames,
             "size": list(grid.size),
-            "units": dict(model.outputs),
+            "units": model.units,
             "warnings": self._warnings,
         }
         return {**about, **tally.document()}
@@ -368,13 +368,13 @@ def open_fields(source: Path, file: str | None = None, hidden: Collection[str] =
 def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, str]]:
     """Output → its attributes, partly copied from the source's variable of that name."""
     attributes = {}
-    for name, unit in model.outputs.items():
+    for name, output in model.outputs.items():
         source = fields.attributes(name) if name in fields.variables else {}
         words = {
             "long_name": f"estimate of: {source.get('long_name', name)}",
-            "units": unit,
+            "units": output.unit,
             "standard_name": str(source.get("standard_name", "")),
-            "limits": str(model.limits.get(name, "")),
+            "limits": str(output.limits),
         }
         attributes[name] = {key: text for key, text in words.items() if text}
     return attributes
@@ -393,7 +393,7 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         return {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs}
 
     return FieldModel(
-        **of_run(directory, outputs, model.periods),
+        **of_run(directory),
         inputs=inputs,
         estimate=estimate,
         refusal=partial(refusal, model.network),

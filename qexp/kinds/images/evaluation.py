@@ -15,8 +15,8 @@ from torch import Tensor
 
 from qexp.base import formats
 from qexp.base.arrays import Array
-from qexp.base.outputs import NO_LIMITS, PERIOD, QUANTILES, estimate_of, quantile_of
-from qexp.base.quantities import quantity, with_periods
+from qexp.base.outputs import QUANTILES, Column, Estimated, Words, estimate_of, quantile_of
+from qexp.base.quantities import quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.kinds.attempt import Attempt, Results
@@ -33,13 +33,7 @@ from qexp.kinds.images.experiment import generated_of, parts_of, require_variabl
 from qexp.kinds.images.extent import keep_vectors, ranges_of, training_vectors
 from qexp.kinds.images.files import NORTHWARDS, PIXEL, ROWS
 from qexp.kinds.images.prediction import extent
-from qexp.kinds.scores import (
-    Column,
-    Scores,
-    attributes,
-    attributes_of_limits,
-    write_test_predictions,
-)
+from qexp.kinds.scores import Scores, attributes, write_test_predictions
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
@@ -72,7 +66,8 @@ def _features(attempt: Attempt, network: Network) -> tuple[Feature, ...]:
     keep_vectors(attempt.directory, training_vectors(attempt.dataset, train, network, seeds))
     ranges = ranges_of(attempt.dataset, train, network, seeds)
     return tuple(
-        Feature(column=str(of), least=low, greatest=high) for of, (low, high) in ranges.items()
+        Feature(column=str(statistic), least=low, greatest=high)
+        for statistic, (low, high) in ranges.items()
     )
 
 
@@ -82,38 +77,35 @@ train = NetworkTraining(evaluate)
 def write(
     attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], dataset: GeneratedDataset
 ) -> None:
-    quantities = with_periods(dataset.quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
+    quantiles: dict[str, Tensor] = {}
+    if model.network.heads:
+        quantiles = model.posterior(test).quantiles(QUANTILES)
     columns: dict[str, Column] = {}
     for name, values in test.items():
-        if values.dim() == 2:
-            meaning = quantity(name, quantities)
-            attributes = {"units": meaning.unit, "long_name": meaning.description}
-            columns[name] = values[:, 0].cpu().numpy(), attributes
-            if name in estimates:
-                estimate = estimates[name][:, 0]
-                words = {"long_name": f"estimate of: {meaning.description}"}
-                limits = attributes_of_limits(
-                    name, model.limits.get(name, NO_LIMITS), meaning.unit, estimate
-                )
-                turn = {} if meaning.period is None else {PERIOD: meaning.period}
-                columns[estimate_of(name)] = estimate, {**attributes, **words, **limits, **turn}
-    quantiles = model.posterior(test).quantiles(QUANTILES) if model.network.heads else {}
-    for name, values in quantiles.items():
-        if doubt := _too_narrow(name, columns[name][0], values.cpu().numpy(), len(quantiles)):
-            log.warning("%s", doubt)
-        meaning = quantity(name, quantities)
-        words = {
-            "units": meaning.unit,
-            "long_name": f"quantiles of the posterior of: {meaning.description}",
-        }
-        columns[quantile_of(name)] = values.cpu().numpy(), words
+        if values.dim() != 2:
+            continue
+        truth, meaning = values[:, 0].cpu().numpy(), quantity(name, dataset.quantities)
+        if name not in estimates:
+            columns[name] = truth, {"units": meaning.unit, "long_name": meaning.description}
+            continue
+        by_probability = {}
+        if name in quantiles:
+            of_name = quantiles[name].cpu().numpy()
+            by_probability = dict(zip(QUANTILES, of_name.T, strict=True))
+            if doubt := _too_narrow(name, truth, of_name, len(quantiles)):
+                log.warning("%s", doubt)
+        words = Words(
+            truth=meaning.description,
+            estimate=f"estimate of: {meaning.description}",
+            quantiles=f"quantiles of the posterior of: {meaning.description}",
+        )
+        estimated = Estimated(estimates[name][:, 0], quantiles=by_probability)
+        columns |= attempt.outputs[name].columns(truth, estimated, words)
+    columns |= {name: columns.pop(name) for name in map(quantile_of, quantiles)}
     attempt.directory.results.mkdir(exist_ok=True)
     numbers = np.arange(len(next(iter(test.values()))))
-    probabilities = QUANTILES if quantiles else ()
-    write_test_predictions(
-        attempt.directory, "sample", numbers, {}, columns, probabilities, attempt.caution
-    )
+    write_test_predictions(attempt.directory, "sample", numbers, {}, columns, attempt.caution)
     images = {name: of_all for name, of_all in estimates.items() if of_all.ndim == 4}
     if images:
         _write_images(attempt, images, test, dataset)
@@ -132,11 +124,11 @@ def _too_narrow(name: str, truth: Array, quantiles: Array, outputs: int) -> str:
     from scipy.stats import binom
 
     promised = QUANTILES[-1] - QUANTILES[0]
-    inside = int(((quantiles[:, 0] <= truth) & (truth <= quantiles[:, -1])).sum())
-    if binom.cdf(inside, len(truth), promised) > UNLIKELY / outputs:
+    held = int(((quantiles[:, 0] <= truth) & (truth <= quantiles[:, -1])).sum())
+    if binom.cdf(held, len(truth), promised) > UNLIKELY / outputs:
         return ""
     return (
-        f"the {100 * promised:.0f} % intervals of {name} hold {100 * inside / len(truth):.0f} % of"
+        f"the {100 * promised:.0f} % intervals of {name} hold {100 * held / len(truth):.0f} % of"
         f" {len(truth):,} test samples: posteriors are too narrow; more training data may help, or"
         " a recalibration by qexp calibrate"
     )
@@ -152,9 +144,7 @@ def _write_images(
     test: Mapping[str, Tensor],
     dataset: GeneratedDataset,
 ) -> None:
-    """True and estimated images of the first samples, which tell the errors of an emulator by
-    place.
-    """
+    """True and estimated images of the first samples: errors of an emulator by place."""
     import xarray
 
     variables: dict[str, Any] = {}
@@ -196,7 +186,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     def evaluate(
         attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]
     ) -> Results:
-        on_device = {name: of.to(request.device) for name, of in samples().items()}
+        on_device = {name: values.to(request.device) for name, values in samples().items()}
         write(attempt, models[0], on_device, source)
         estimates = {
             name: values.double().cpu().numpy()
@@ -241,9 +231,9 @@ def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> 
             (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",),
         )
     compared = {name: samples[name][:, 0].double().numpy() for name in trained.compared}
-    inside = trained.seen(compared, trained.parts(request.spec["split"], Seeds(request.run_seed)))
+    seen = trained.seen(compared, trained.parts(request.spec["split"], Seeds(request.run_seed)))
     of_one, of_several = trained.seen_in_words
-    if not inside.any():
+    if not seen.any():
         return Independence(True, (f"no sample {of_one}",))
-    reason = f"{inside.sum():,} of {len(inside):,} samples {of_several}"
-    return Independence(False, (reason,), trained_on(int(inside.sum()), len(inside)))
+    reason = f"{seen.sum():,} of {len(seen):,} samples {of_several}"
+    return Independence(False, (reason,), trained_on(int(seen.sum()), len(seen)))

@@ -74,19 +74,13 @@ each, and down [inch].
 """
 
 PANELS_IN_A_ROW, CROWDED_TO = 3, 0.4
-"""Panels in a row; and how much narrower they become in a narrow figure of more than two
-samples.
-"""
+"""Panels in a row; how much narrower those of more than two samples may become."""
 
 ALIKE_RATIO = 4.0
-"""Factor between the largest and the smallest of the images' extremes up to which they share a
-colour scale.
-"""
+"""Factor between extremes of images up to which they share a colour scale."""
 
 SMALLEST_MARK, LARGEST_MARK = 4.0, 200.0
-"""Area of the mark of one of very many scattered points, and what is shared by all of them
-[point²].
-"""
+"""Area of the mark of one of very many points, and that shared by all [point²]."""
 
 
 @dataclass(frozen=True)
@@ -121,64 +115,48 @@ def sample_images(
     scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
     alike = len(set(scales)) == 1
     extents = {where for sample in samples for where in sample.extents.values()}
-    across = GAP if alike else ACROSS
-    least = (CROWDED_TO if narrow() and len(samples) > 2 else SHRUNK_TO) * (
-        sized(SIDE) if exact() else SIDE
-    )
-    fitting = int((page_width() - sized(1.7 - across)) / (sized(across) + least))
+    gap = GAP if alike else ACROSS
+    smallest = CROWDED_TO if narrow() and len(samples) > 2 else SHRUNK_TO
+    least = smallest * (sized(SIDE) if exact() else SIDE)
+    fitting = int((page_width() - sized(1.7 - gap)) / (sized(gap) + least))
     # Images of a sample stay side by side.
-    beside = max(
-        1, min(fitting, max(PANELS_IN_A_ROW, len(names)), len(names) * len(samples)) // len(names)
-    )
-    columns = len(names) * -(-len(samples) // -(-len(samples) // beside))  # evenly over the rows
-    widest = (GROWN_TO * sized(SIDE) if exact() else SIDE) + sized(across)
+    panels_in_row = min(fitting, max(PANELS_IN_A_ROW, len(names)), len(names) * len(samples))
+    in_row = max(1, panels_in_row // len(names))
+    columns = len(names) * -(-len(samples) // -(-len(samples) // in_row))  # evenly over the rows
+    widest = (GROWN_TO * sized(SIDE) if exact() else SIDE) + sized(gap)
     room = characters(inches=min((page_width() - sized(1.7)) / columns, widest) - sized(0.1))
     headings = [_lines(sample.values, room) for sample in samples]
-    longest = (
-        max(wrap(in_words(name, views), room).count("\n") + 1 for name in names) if each else 0
-    )
-    count, above = len(names) * len(samples), 0.16 * (max(map(len, headings)) + longest)
-    down, top = DOWN + above, 0.42 + above
-    figure, axes = panel_grid(
-        count, columns, SIDE, SIDE, across, down, right=1.0, top=top, fold=False, square=True
-    )
+    view_names = [wrap(in_words(name, views), room) if each else "" for name in names]
+    longest = max(text.count("\n") + 1 for text in view_names) if each else 0
+    count, of_titles = len(names) * len(samples), 0.16 * (max(map(len, headings)) + longest)
+    sides = SIDE, SIDE, gap, DOWN + of_titles
+    top = 0.42 + of_titles
+    figure, axes = panel_grid(count, columns, *sides, right=1.0, top=top, fold=False, square=True)
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
-        for name, axis in zip(names, of_sample, strict=True):
-            image = _draw(
-                axis,
-                sample.images[name],
-                sample.extents[name],
-                scale,
-                sample.positions.get(name),
-                units[name],
-            )
+        for name, view_name, axis in zip(names, view_names, of_sample, strict=True):
+            where, positions = sample.extents[name], sample.positions.get(name)
+            image = _draw(axis, sample.images[name], where, scale, positions, units[name])
             heading = headings[row] if axis is of_sample[0] else [""] * len(headings[row])
-            below = [wrap(in_words(name, views), room)] * each
-            axis.set_title("\n".join([*heading, *below]), fontsize=small(), pad=sized(8))
+            title_lines = [*heading, view_name] if each else heading
+            axis.set_title("\n".join(title_lines), fontsize=small(), pad=sized(8))
             unit_of_sides = sample.extents[name].unit
             label_outer(axis, len(axes), f"x ({unit_of_sides})", f"y ({unit_of_sides})", small())
-            axis.tick_params(
-                labelbottom=True, labelleft=len(extents) > 1 or place_of(axis, len(axes))[0]
-            )
+            has_y = len(extents) > 1 or place_of(axis, len(axes))[0]
+            axis.tick_params(labelbottom=True, labelleft=has_y)
         if not alike or row == min(len(samples), columns // len(names)) - 1:
             _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
     colours = "one colour scale" if alike else "each sample has its own colour scale"
-    grids = [
-        image
-        for sample in samples
-        for name, image in sample.images.items()
-        if name not in sample.positions
-    ]
-    hidden = any(np.isnan(image).any() for image in grids)
+    hidden = False
+    for sample in samples:
+        for name, values in sample.images.items():
+            hidden |= name not in sample.positions and bool(np.isnan(values).any())
     add_title(figure, title, caption=f"{colours}{'; grey: not seen' if hidden else ''}")
     return figure
 
 
 def _lines(values: Sequence[str], room: int) -> list[str]:
-    """The values in lines of so many characters, that fit above a panel; none is broken if it fits
-    into one.
-    """
+    """The values in lines of so many characters; none is broken if it fits into one."""
     text = ", ".join(
         value.replace(" ", "\u00a0") if len(value) <= room else TOGETHER.sub("\u00a0", value)
         for value in values
@@ -187,15 +165,11 @@ def _lines(values: Sequence[str], room: int) -> list[str]:
 
 
 def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
-    """The smallest and largest value of each sample; those of another for a sample of which nothing
-    is seen.
-    """
-    values_of = [
-        np.concatenate([image[np.isfinite(image)] for image in images]) for images in samples
-    ]
-    ends = [
-        (float(values.min()), float(values.max())) if len(values) else None for values in values_of
-    ]
+    """The least and largest value of each sample; of another if nothing is seen."""
+    ends: list[Scale | None] = []
+    for images in samples:
+        values = np.concatenate([image[np.isfinite(image)] for image in images])
+        ends.append((float(values.min()), float(values.max())) if len(values) else None)
     other = next((scale for scale in ends if scale is not None), (0.0, 1.0))
     return [other if scale is None else scale for scale in ends]
 
@@ -224,27 +198,18 @@ def _draw(
         return axis.imshow(values, origin="lower", extent=edges, interpolation="nearest", **colours)
     axis.set(xlim=edges[:2], ylim=edges[2:], aspect="equal")
     x, y = positions.T
-    if values.ndim == 2 and (longest := float(np.hypot(values[0], values[1]).max())) > 0:
+    longest = float(np.hypot(values[0], values[1]).max()) if values.ndim == 2 else 0.0
+    if longest > 0:
         # Arrows of horizontal displacements, the longest of which is a quarter of the panel.
         scale = longest / (0.25 * (where.right - where.left))
-        axis.quiver(
-            x,
-            y,
-            values[0],
-            values[1],
-            angles="xy",
-            scale_units="xy",
-            scale=scale,
-            width=0.012,
-            zorder=2,
-        )
+        style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": scale}
+        axis.quiver(x, y, values[0], values[1], **style, width=0.012, zorder=2)
         words = f"longest arrow {longest:.2g} {unit}"
         axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=small())
     marks: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.4, "zorder": 3}
     size = SMALLEST_MARK + LARGEST_MARK / len(positions)
-    return axis.scatter(
-        x, y, s=size, c=values[-1] if values.ndim == 2 else values, **marks, **colours
-    )
+    coloured = values[-1] if values.ndim == 2 else values
+    return axis.scatter(x, y, s=size, c=coloured, **marks, **colours)
 
 
 def _colours(limits: Scale) -> dict[str, Any]:
@@ -310,8 +275,8 @@ def image_grid(
     columns, rows = images.shape[:2]
     signed = bool((images < 0).any())  # then white is 0 in all of them, as it is in samples
     size = SINGLE_SIDE if columns * rows == 1 else GRID_SIDE
-    above = 0.5 if size == SINGLE_SIDE else 1.3 / rows
-    figure, grid = subplots(rows, columns, max(size + 1.0 / columns, 5.0 / columns), size + above)
+    height = size + (0.5 if size == SINGLE_SIDE else 1.3 / rows)
+    figure, grid = subplots(rows, columns, max(size + 1.0 / columns, 5.0 / columns), height)
     for row in range(rows):
         for column in range(columns):
             axis, values = grid[rows - 1 - row][column], images[column, row]
@@ -329,11 +294,8 @@ def image_grid(
                 continue
             axis.set(xticks=[], yticks=[])
             largest = max(ends[0], key=abs)
-            words = (
-                printed(f"{largest:#.2g}".rstrip("."))
-                if np.isfinite(values).any()
-                else "impossible"
-            )
+            words = printed(f"{largest:#.2g}".rstrip("."))
+            words = words if np.isfinite(values).any() else "impossible"
             axis.set_title(words, fontsize=small(), pad=2)
             if row == 0 and sides:
                 axis.set_xlabel(printed(brief(sides[0].values[column])), fontsize=small())
@@ -343,12 +305,8 @@ def image_grid(
         figure.supxlabel(label(sides[0].words, sides[0].unit), fontsize=sized(10))
         if len(sides) > 1:
             figure.supylabel(label(sides[1].words, sides[1].unit), fontsize=sized(10))
-    words = (
-        f"each image has its own colours, above it its largest {what}"
-        if size != SINGLE_SIDE
-        else ""
-    )
-    add_title(figure, title, caption=words)
+    words = f"each image has its own colours, above it its largest {what}"
+    add_title(figure, title, caption=words if size != SINGLE_SIDE else "")
     return figure
 
 
@@ -386,14 +344,15 @@ def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pict
     def size_of(name: str) -> tuple[int, int]:
         return images.sizes[f"y_{name}"], images.sizes[f"x_{name}"]
 
-    for size, group in groupby(
-        (name for name in outputs(images) if min(size_of(name)) > 1), size_of
-    ):
+    pictured = [name for name in outputs(images) if min(size_of(name)) > 1]
+    for size, group in groupby(pictured, size_of):
         names = {name: in_words(name, views) for name in group}
-        both = {name: [of[:, 0] for of in truth_and_estimate(images, name)] for name in names}
-        order = np.argsort(
-            sum(np.square(estimate - truth).mean(axis=(1, 2)) for truth, estimate in both.values())
-        )
+        truths, estimates, error = {}, {}, np.zeros(images.sizes["sample"])
+        for name, words in names.items():
+            truth, estimate = truth_and_estimate(images, name)
+            truths[words], estimates[words] = truth[:, 0], estimate[:, 0]
+            error = error + np.square(estimate[:, 0] - truth[:, 0]).mean(axis=(1, 2))
+        order = np.argsort(error)
         units = {words: unit(images, name) for name, words in names.items()}
         sides = images[next(iter(names))].attrs[PIXEL]
         x, y = (
@@ -402,10 +361,10 @@ def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pict
         )
         where = extent(None, None, size) if np.isnan(sides).any() else extent(x, y, size)
         for rank, number in {"median": order[len(order) // 2], "largest": order[-1]}.items():
-            pair = (
-                {words: both[name][of][number] for name, words in names.items()} for of in (0, 1)
-            )
-            moment = Moment(f"{title}, sample {number}, whose error is the {rank}", *pair)
+            true = {words: values[number] for words, values in truths.items()}
+            estimated = {words: values[number] for words, values in estimates.items()}
+            words = f"{title}, sample {number}, whose error is the {rank}"
+            moment = Moment(words, true, estimated)
             (figure,) = draw_moments([moment], units, (), where)
             yield FIGURES_FOLDER / f"test_{next(iter(names))}_{rank}", figure
 
@@ -419,38 +378,32 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
     )
     for axis, name in zip(axes, names, strict=True):
         (truth, estimate), in_unit = truth_and_estimate(predictions, name), unit(predictions, name)
-        inside, drawn = list[str](), [truth, estimate]
+        heading, drawn = [], [truth, estimate]
         if quantile_of(name) in predictions:
             low, high = (predictions[quantile_of(name)].values[:, end] for end in (0, -1))
             axis.vlines(truth, low, high, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
             share = f"{100 * np.mean((low <= truth) & (truth <= high)):.0f} %"
-            inside = [
-                fitting(axis, f"{share} of truths inside the lines", f"{share} inside", size=9)
-            ]
+            texts = f"{share} of truths inside the lines", f"{share} inside"
+            heading = [fitting(axis, *texts, size=9)]
             drawn += [low, high]
         axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
         make_equal(axis, drawn, logarithmic=True)
-        words = [with_unit(of(name), typeset(in_unit)) for of in (in_words, in_symbols)]
+        words = [with_unit(text, typeset(in_unit)) for text in (in_words(name), in_symbols(name))]
         axis.set_xlabel(fitting(axis, *(f"true {text}" for text in words)))
         axis.set_ylabel(fitting(axis, *(f"estimated {text}" for text in words), upright=True))
-        error = quantity_in_words(
-            float(np.mean(np.abs(estimate.astype(np.float64) - truth))), in_unit
-        )
+        mean_error = float(np.mean(np.abs(estimate.astype(np.float64) - truth)))
+        error = quantity_in_words(mean_error, in_unit)
         bound = f" (limit {limits[name]:.3g})" if name in limits else ""
-        heading = fitting(
-            axis, *(f"{words} {error}{bound}" for words in ("mean |error|", "MAE")), size=9
-        )
-        axis.set_title("\n".join([heading, *inside]), fontsize=sized(9), y=TITLE)
-    explained = (
-        ["lines: 90 % intervals"] if any(quantile_of(name) in predictions for name in names) else []
-    )
+        texts = f"mean |error| {error}{bound}", f"MAE {error}{bound}"
+        heading.insert(0, fitting(axis, *texts, size=9))
+        axis.set_title("\n".join(heading), fontsize=sized(9), y=TITLE)
+    explained = []
+    if any(quantile_of(name) in predictions for name in names):
+        explained.append("lines: 90 % intervals")
     make_room(figure, bottom=sized(0.17) * any("\n" in axis.get_xlabel() for axis in axes))
     if scales_differ(*(axis.xaxis for axis in axes)):
-        logarithmic = [
-            in_words(name)
-            for axis, name in zip(axes, names, strict=True)
-            if axis.get_xscale() == "log"
-        ]
-        explained += [f"{LOGARITHMIC}: {', '.join(logarithmic)}"]
+        pairs = zip(axes, names, strict=True)
+        logarithmic = [in_words(name) for axis, name in pairs if axis.get_xscale() == "log"]
+        explained.append(f"{LOGARITHMIC}: {', '.join(logarithmic)}")
     add_title(figure, title, caption="; ".join(explained))
     return figure

@@ -37,23 +37,29 @@ def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
     heads = model.posteriors if isinstance(model.posteriors, OfHeads) else None
 
     def estimate(inputs: Images) -> dict[str, float]:
-        return dict(zip(model.outputs, map(float, model.estimate(inputs)[0]), strict=True))
+        return {name: float(made.middle[0]) for name, made in model.estimate(inputs).items()}
 
     def interval(inputs: Images, ends: tuple[float, float]) -> dict[str, tuple[float, float]]:
         assert heads is not None
         quantiles = heads.posterior_of(inputs).quantiles(ends)
         return {name: (float(low), float(high)) for name, ((low, high),) in quantiles.items()}
 
+    periods, trained = {}, {}
+    for name, output in model.outputs.items():
+        if output.period is not None:
+            periods[name] = output.period
+        if output.trained is not None:
+            trained[name] = output.trained
     return TrainedNetwork(
         run=directory.name,
         dataset=dataset,
         sources=dataset.generator.sources,
         words=generator_in_words(spec["dataset"]),
-        periods=model.periods,
+        periods=periods,
         inputs=list(model.layout.inputs),
         estimate=estimate,
         interval=interval if heads else None,
-        trained=model.trained,
+        trained=trained,
         tested=lambda: estimates_of_test(directory, list(model.outputs)),
         untrained=lambda inputs, estimates, tracks: _outside(model, inputs, estimates, tracks),
     )
@@ -82,9 +88,9 @@ def _outside(
     features of these.
     """
     sentences = []
-    for name, trained in model.trained.items():
-        if trained.beyond(estimates[name]):
-            unit = model.outputs[name]
+    for name, output in model.outputs.items():
+        trained, unit = output.trained, output.unit
+        if trained is not None and trained.beyond(estimates[name]):
             estimate = number_with_unit(f"{float(trained.moved(estimates[name])):.3g}", unit)
             ends = number_with_unit(f"{trained.low:.3g} to {trained.high:.3g}", unit)
             sentences.append(

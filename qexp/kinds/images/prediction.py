@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -18,13 +18,21 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base.files import stem_of
-from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of, spread_of, within_of
+from qexp.base.outputs import (
+    Estimated,
+    correlation_of,
+    estimate_of,
+    high_of,
+    low_of,
+    spread_of,
+    within_of,
+)
 from qexp.base.quantities import base_name, conversion, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some
 from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
 from qexp.inference.misfit import ImageMisfit
-from qexp.kinds.held_out import require_coverage
+from qexp.kinds.held_out import require_coverage, with_ends
 from qexp.kinds.images.arrays import CODE
 from qexp.kinds.images.experiment import trained_on
 from qexp.kinds.images.extent import (
@@ -74,12 +82,13 @@ from qexp.kinds.prediction import (
     new_column,
     new_names,
     of_run,
+    output_columns,
     read_ahead,
     require_different_targets,
     require_heads,
     require_there,
-    trained_ranges,
     units_of_heads,
+    with_ranges,
 )
 from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
@@ -141,8 +150,8 @@ class ImageModel(FileModel):
     """
 
     layout: ImageLayout
-    estimate: Callable[[Arrays], Array]
-    """From inputs to (sample, output); of several networks, followed by the spreads over them."""
+    estimate: Callable[[Arrays], dict[str, Estimated]]
+    """From inputs to output → estimates, (sample,); of several networks with their spread."""
     networks: int = 1
     """That estimate together, of several seeds; 1 for posteriors by the known likelihood."""
     seen: Callable[[], TrainingInputs]
@@ -155,10 +164,6 @@ class ImageModel(FileModel):
     """How well images fit the simulator, if it was asked for."""
     untested: bool = False
     """Whether that could be computed, but was not asked for."""
-    periods: Mapping[str, float] = field(default_factory=dict)
-    """Output → the period after which its values repeat, in its unit, where its transform has
-    one.
-    """
 
     extent = MOST_DATA
 
@@ -268,7 +273,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         along = dict(zip(("x", "y"), self._images.axes or (), strict=False))
         self._places = {
             name: along[base_name(name)]
-            for name, unit in model.outputs.items()
+            for name, unit in model.units.items()
             if base_name(name) in along and conversion(unit, "m") is not None
         }
         """Output that is a position east or north of the image's centre → its axis of the file."""
@@ -301,25 +306,18 @@ class ImageEstimation(TableEstimation[ImageModel]):
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
 
-        model, images, number, columns = self.model, self._images, pa.float32(), []
-        for name, unit in model.outputs.items():
-            what = (
-                "estimate"
-                if model.refined is None or name not in model.refined.units
-                else "median of the posterior"
-            )
-            limits = str(model.limits.get(name, ""))
-            columns.append(
-                new_column(estimate_of(name), number, unit, f"{what} of: {name}", limits)
-            )
+        model, images, number, columns = self.model, self._images, pa.float32(), list[pa.Field]()
+        for name, output in model.outputs.items():
+            what = "estimate"
+            if model.refined is not None and name in model.refined.units:
+                what = "median of the posterior"
+            columns += output_columns(output, {estimate_of(name): f"{what} of: {name}"})
             if (axis := self._places.get(name)) is not None:
                 words = f"{estimate_of(name)} in the coordinates {axis.name or 'of the file'}"
                 columns.append(new_column(map_of(name), pa.float64(), axis.unit, words))
             columns += [] if model.posteriors is None else fields_of(model.posteriors, name)
-            columns += [
-                new_column(key, number, unit, f"{of} {name}")
-                for key, of in model.deviations(name).items()
-            ]
+            for column, words in model.deviations(name).items():
+                columns.append(new_column(column, number, output.unit, f"{words} {name}"))
         columns += [] if model.posteriors is None else further_fields(model.posteriors)
         if model.misfit is not None:
             columns.append(new_column(MISFIT, number, description=OF_RESIDUALS))
@@ -364,30 +362,27 @@ class ImageEstimation(TableEstimation[ImageModel]):
             )
         by_output = {name: estimates[estimate_of(name)] for name in model.outputs}
         for name, axis in self._places.items():
-            metres, of_unit = conversion(model.outputs[name], "m") or 1.0, axis.metres or 1.0
-            place = axis.origin + by_output[name].astype(np.float64) * metres / of_unit
-            columns[map_of(name)] = np.round(place, MILLIMETRES + round(np.log10(of_unit)))
+            metres, unit = conversion(model.outputs[name].unit, "m") or 1.0, axis.metres or 1.0
+            place = axis.origin + by_output[name].astype(np.float64) * metres / unit
+            columns[map_of(name)] = np.round(place, MILLIMETRES + round(np.log10(unit)))
         return EstimatedPiece(len(piece.names), {**columns, **estimates}, by_output, piece.done)
 
-    def _estimated(
-        self, piece: ImagePiece, pool: Executor, add_draws: AddDraws
-    ) -> dict[str, Array]:
+    def _estimated(self, piece: ImagePiece, pool: Executor, add_draws: AddDraws) -> dict[str, Any]:
         """Column → (sample,), NaN for samples with an image of which no pixel is seen."""
         model, blocks = self.model, dict[str, list[Array]]()
         starts = range(0, len(piece.names), model.batch)
-        in_batches = [
-            {name: of[start : start + model.batch] for name, of in piece.inputs.items()}
-            for start in starts
-        ]
+        in_batches = []
+        for start in starts:
+            batch = slice(start, start + model.batch)
+            in_batches.append({name: values[batch] for name, values in piece.inputs.items()})
         estimated_batches = list(pool.map(model.estimate, in_batches))
         for start, inputs, estimated in zip(starts, in_batches, estimated_batches, strict=True):
             batch = slice(start, start + model.batch)
             empty = piece.empty[batch]
-            estimates = dict(zip(model.outputs, estimated.T, strict=False))
-            columns = {estimate_of(name): values for name, values in estimates.items()}
-            columns |= dict(
-                zip(map(spread_of, model.outputs), estimated.T[len(estimates) :], strict=False)
-            )
+            estimates = {name: made.middle for name, made in estimated.items()}
+            columns: dict[str, Any] = {}
+            for name, made in estimated.items():
+                columns |= model.outputs[name].cells(estimate_of(name), made)
             if model.posteriors is not None:
                 further, drawn = model.posteriors.of_batch(
                     inputs, estimates, empty, self.count + start, model.draws
@@ -488,7 +483,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         model, count = self.model, record["images"]
         phrases = [f"{count:,} samples" if count != 1 else "1 sample"]
         renamed, converted = record.get("columns") or {}, record.get("converted", {})
-        for name, unit in model.outputs.items() if record.get("deviations") else ():
+        for name, unit in model.units.items() if record.get("deviations") else ():
             between, *within = (record["deviations"][column] for column in model.deviations(name))
             of_mean = f"{between / model.networks**0.5:.3g} of their mean"
             words = (
@@ -631,7 +626,8 @@ class OfHeads:
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
         columns |= {
-            within_of(name): values.cpu().numpy() for name, values in posterior.within().items()
+            within_of(name): values.cpu().numpy()
+            for name, values in posterior.own_deviations().items()
         }
         return columns, None if draws is None else draws.draw(posterior, first)
 
@@ -780,10 +776,11 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
 
-    def estimate(inputs: Arrays) -> Array:
-        estimates = ensemble.estimate(samples(inputs), spread=networks > 1)
-        columns = [*outputs, *(map(spread_of, outputs) if networks > 1 else ())]
-        return torch.cat([estimates[name] for name in columns], dim=1).cpu().numpy()
+    def estimate(inputs: Arrays) -> dict[str, Estimated]:
+        if networks > 1:
+            return with_ends(ensemble.estimated(samples(inputs)), None)
+        estimates = ensemble.estimate(samples(inputs))
+        return {name: Estimated(made[:, 0].cpu().numpy()) for name, made in estimates.items()}
 
     quantities = with_periods(source.quantities, model.periods)
     for option in ("interval", "recalibrated"):
@@ -810,10 +807,8 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     # of datasets whose misfit cannot be computed
     with nullcontext() if options.misfit else suppress(QexpError):
         misfit = ImageMisfit(source, outputs)
-    shared = {
-        **of_run(directory, outputs, model.periods),
-        "trained": trained_ranges(source, outputs, quantities),
-    }
+    shared = of_run(directory)
+    shared["outputs"] = with_ranges(shared["outputs"], source)
     return ImageModel(
         **shared,
         networks=networks,
@@ -827,7 +822,6 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         features=cache(lambda: _features(directory, source, model, on)),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
-        periods=model.periods,
     )
 
 
@@ -878,12 +872,11 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training data extend over; they are simulated again."""
     source = trained_on(directory)
     seen = training_inputs(directory, source, model.network)
-    trained = trained_ranges(
-        source, model.network.outputs, with_periods(source.quantities, model.periods)
-    )
-    return TrainingExtent(
-        lambda inputs: {str(k): v for k, v in seen.outside(inputs).items()}, trained, MOST_DATA
-    )
+
+    def outside(inputs: Arrays) -> dict[str, NDArray[np.bool_]]:
+        return {str(statistic): beyond for statistic, beyond in seen.outside(inputs).items()}
+
+    return TrainingExtent(outside, with_ranges(of_run(directory)["outputs"], source), MOST_DATA)
 
 
 PREDICTION = FileKind(

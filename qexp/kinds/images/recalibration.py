@@ -177,8 +177,8 @@ class RecalibratedPosterior(Posterior):
     def correlations(self) -> dict[tuple[str, str], Tensor]:
         return self._posterior.correlations()
 
-    def within(self) -> dict[str, Tensor]:
-        return self._posterior.within()
+    def own_deviations(self) -> dict[str, Tensor]:
+        return self._posterior.own_deviations()
 
 
 class RecalibratedEnsemble(Ensemble):

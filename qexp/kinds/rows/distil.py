@@ -1,11 +1,10 @@
-"""One network that learns what all networks of a run on rows estimate together, of rows without
-true values.
-"""
+"""One network that learns what all networks of a run on rows estimate together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,53 +64,33 @@ def distil(
         )
     given: Document = spec["dataset"]
     dataset: TabularDataset = dataset_of(given, tables_of(teacher))  # type: ignore[assignment]
-    own = np.concatenate([dataset.values[name] for name in spec["inputs"]], axis=1).astype(
-        np.float32
-    )
+    values = [dataset.values[name] for name in spec["inputs"]]
+    own = np.concatenate(values, axis=1).astype(np.float32)
     random = Seeds(options.seed).numpy("distil")
-    rows, words = (
-        _mixed(own, random) if options.rows is None else _drawn(Path(options.rows), model, random)
-    )
+    if options.rows is None:
+        rows, words = _mixed(own, random)
+    else:
+        rows, words = _drawn(Path(options.rows), model, random)
     name = require_name(options.name or f"{teacher.name}_distilled")
-    variables = {
-        key: {variable: given[key][variable] for variable in spec[key]}
-        for key in ("inputs", "outputs")
-    }
-    columns = [
-        column for of_key in variables.values() for several in of_key.values() for column in several
-    ]
+    table: Document = {"type": "tabular", "path": f"distilled/{name}.csv", "units": given["units"]}
+    columns: list[str] = []
+    for key in ("inputs", "outputs"):
+        table[key] = {variable: given[key][variable] for variable in spec[key]}
+        columns += chain.from_iterable(table[key].values())
     # older runs know no ranges of outputs
     known = zip(columns, (*record.features, *record.targets), strict=False)
     ranges = {column: [one.least, one.greatest] for column, one in known if one.least is not None}
-    taught = {
-        "run": teacher.name,
-        "digest": record.digest,
-        "ranges": ranges,
-        "rows": words,
-        "caution": record.caution,
-    }
-    table = {
-        "type": "tabular",
-        "path": f"distilled/{name}.csv",
-        "units": given["units"],
-        **variables,
-    }
-    experience: Document = {
-        key: spec[key]
-        for key in ("inputs", "outputs", "transforms", "limits", "metrics")
-        if key in spec
-    }
-    experience |= {"model": _small(network), "dataset": {**table, "estimates_of": taught}, **RECIPE}
+    about = {"run": teacher.name, "digest": record.digest, "ranges": ranges, "rows": words}
+    table["estimates_of"] = {**about, "caution": record.caution}
+    kept = ("inputs", "outputs", "transforms", "limits", "metrics")
+    experience: Document = {key: spec[key] for key in kept if key in spec}
+    experience |= {"model": _small(network), "dataset": table, **RECIPE}
+    experience |= {"losses": "mse", "split": HELD_OUT, "inner": HELD_OUT}
     target = workspace.specs / "experiences" / f"{name}.json"
+    lines = np.column_stack([rows, _estimates(model, rows)]).tolist()
     contents = {
-        workspace.root / "data" / table["path"]: (
-            formats.csv_text(
-                columns, np.column_stack([rows, _estimates(model, rows)]).tolist()
-            ).encode()
-        ),
-        target: formats.json_bytes(
-            {**experience, "losses": "mse", "split": HELD_OUT, "inner": HELD_OUT}
-        ),
+        workspace.root / "data" / table["path"]: formats.csv_text(columns, lines).encode(),
+        target: formats.json_bytes(experience),
     }
     for path, content in contents.items():
         if path.exists() and path.read_bytes() != content:
@@ -124,15 +103,13 @@ def distil(
         files.write_bytes(path, content)
 
     def keep_errors(student: RunDirectory) -> None:
-        """Root mean square errors of both over the measured rows, beside those where the run held
-        each out.
-        """
+        """RMSE of both over the measured rows, beside those where the run held each out."""
         errors: dict[str, dict[str, Any]] = {output: {} for output in model.outputs}
         for key, each in (("of_network", _model(student, options)), ("of_run", model)):
             for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
-                truth, known_range = dataset.values[output][:, 0], model.trained.get(output)
-                off = nearest(estimates, truth, known_range.period if known_range else None) - truth
-                errors[output][key] = float(np.sqrt(np.square(off).mean()))
+                truth = dataset.values[output][:, 0]
+                difference = nearest(estimates, truth, model.outputs[output].period) - truth
+                errors[output][key] = float(np.sqrt(np.square(difference).mean()))
         both = {}
         for output, numbers in errors.items():
             held_out = record.results.get("test", {}).get(output, {}).get("rmse")
@@ -189,15 +166,13 @@ def _mixed(own: Matrix, random: np.random.Generator) -> tuple[Matrix, str]:
     from scipy.spatial import cKDTree
 
     scaled = own / np.where(np.ptp(own, axis=0) > 0, own.std(axis=0), 1)
-    _, near = cKDTree(scaled).query(scaled, min(NEIGHBOURS + 1, len(own)))
+    _, neighbours = cKDTree(scaled).query(scaled, min(NEIGHBOURS + 1, len(own)))
     first = random.integers(len(own), size=MIXED_ROWS)
     # the nearest is itself
-    second = near[first, random.integers(1, near.shape[1], size=MIXED_ROWS)]
+    second = neighbours[first, random.integers(1, neighbours.shape[1], size=MIXED_ROWS)]
     share = random.random((MIXED_ROWS, 1), dtype=np.float32)
-    return (
-        own[first] + share * (own[second] - own[first]),
-        f"{MIXED_ROWS:,} rows between its own {len(own):,} rows",
-    )
+    words = f"{MIXED_ROWS:,} rows between its own {len(own):,} rows"
+    return own[first] + share * (own[second] - own[first]), words
 
 
 def _estimates(model: RowModel, rows: Matrix) -> Matrix:
@@ -208,7 +183,8 @@ def _estimates(model: RowModel, rows: Matrix) -> Matrix:
         freed_memory_kept(),
         ThreadPoolExecutor(count, "", torch.set_num_threads, (1,)) as pool,
     ):
-        parts = pool.map(
-            lambda block: model.estimate(block)[0], np.array_split(rows, -(-len(rows) // BLOCK))
-        )
-        return np.concatenate([*parts])
+        parts = [*pool.map(model.estimate, np.array_split(rows, -(-len(rows) // BLOCK)))]
+    blocks = []
+    for part in parts:
+        blocks.append(np.stack([made.middle for made in part.values()], axis=1))
+    return np.concatenate(blocks)

@@ -19,11 +19,11 @@ from qexp.base.arrays import Array
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
     NO_LIMITS,
-    column_of_quantile,
+    Column,
+    Estimated,
+    Number,
+    Words,
     estimate_of,
-    limits_of,
-    quantile_of,
-    spread_of,
 )
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
@@ -40,22 +40,18 @@ from qexp.kinds.evaluation import (
     trained_on,
 )
 from qexp.kinds.held_out import (
-    FoldEstimates,
     keep_intervals,
     keep_intervals_of,
-    means_of_folds,
     networks_of_folds,
 )
 from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
-from qexp.kinds.prediction import TrainingExtent, ranges_of_targets
+from qexp.kinds.prediction import TrainingExtent, of_run
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
 from qexp.kinds.scores import (
-    Column,
     Scores,
-    columns_of_output,
     write_errors,
     write_table,
     write_test_predictions,
@@ -69,7 +65,7 @@ from qexp.metrics.metric import (
     with_training_mean,
 )
 from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
-from qexp.networks.estimator import Ensemble, Estimator, mean, spread
+from qexp.networks.estimator import Ensemble, Estimator
 from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
 from qexp.store.directory import PREDICTIONS, RunDirectory
@@ -78,85 +74,62 @@ from qexp.store.record import ComparisonRow
 
 def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
     """Estimate the held-out rows of a fold. Returns its results."""
-    dataset, first = plan.dataset, ensemble.models[0]
-
-    def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-        estimate, *quantiles = values.split(1, dim=-1)
-        means = [mean(first, name, quantile) for quantile in quantiles]
-        return [mean(first, name, estimate), spread(first, name, estimate), *means]
-
-    estimates = ensemble.reduced(
-        dataset.samples(fold.test, plan.device), reduced, HELD_OUT_QUANTILES
-    )
-    table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(fold.test))}
-    table |= {name: values[fold.test].tolist() for name, values in dataset.identifiers.items()}
+    dataset, test = plan.dataset, fold.test
+    estimates = ensemble.estimated(dataset.samples(test, plan.device), HELD_OUT_QUANTILES)
+    table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(test))}
+    table |= {name: values[test].tolist() for name, values in dataset.identifiers.items()}
     results = {}
     metrics = plan.recipe(plan.candidates[0]).metrics
-    for output in plan.spec["outputs"]:
-        middle, apart, *quantiles = (
-            values.double().cpu().numpy()[:, 0] for values in estimates[output]
-        )
-        truth = dataset.values[output][fold.test, 0]
-        table |= {
-            output: truth.tolist(),
-            estimate_of(output): middle.tolist(),
-            spread_of(output): apart.tolist(),
-        }
-        for probability, values in zip(HELD_OUT_QUANTILES, quantiles, strict=False):
-            table[column_of_quantile(output, probability)] = values.tolist()
-        training_mean = dataset.values[output][fold.train, 0].mean()
-        results[output] = evaluate_metrics(
-            with_training_mean(metrics[output], training_mean), middle, truth
-        )
+    for name, output in plan.outputs.items():
+        estimated = estimates[name].each(_column)
+        truth = dataset.values[name][test, 0]
+        table[name] = truth.tolist()
+        for column, values in output.cells(estimate_of(name), estimated).items():
+            table[column] = values.tolist()
+        training_mean = dataset.values[name][fold.train, 0].mean()
+        complete = with_training_mean(metrics[name], training_mean)
+        results[name] = evaluate_metrics(complete, estimated.middle, truth)
     write_table(folder.path / PREDICTIONS, table, folder.record().caution)
     return {"test": results}
 
 
+def _column(values: torch.Tensor) -> Array:
+    """(sample, 1) as (sample,) in double precision."""
+    return np.asarray(values.double().cpu().numpy()[:, 0])
+
+
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
-    directory, dataset, outputs = attempt.directory, plan.dataset, plan.spec["outputs"]
-    lines = {
-        fold.name: formats.read_csv(directory.fold(fold.name).path / PREDICTIONS)
-        for fold in plan.folds
-    }
+    directory, dataset, outputs = attempt.directory, plan.dataset, plan.outputs
+    lines: dict[str, list[dict[str, str]]] = {}
+    for fold in plan.folds:
+        lines[fold.name] = formats.read_csv(directory.fold(fold.name).path / PREDICTIONS)
     rows = np.unique(np.concatenate([fold.test for fold in plan.folds]))
-    of_estimates = list(map(estimate_of, outputs))
-    estimates = _means_over_folds(
-        plan, outputs, lambda fold: _numbers(lines[fold.name], of_estimates), plan.periods
-    )
-    truth = np.stack([dataset.values[output][:, 0] for output in outputs], axis=1)
+    estimates = {name: _held_out(plan, lines, output) for name, output in outputs.items()}
     metrics = plan.recipe(plan.candidates[0]).metrics
-    means = _means_over_folds(
-        plan,
-        outputs,
-        lambda fold: np.array([dataset.values[output][fold.train, 0].mean() for output in outputs]),
-    )
-    by = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
+    grouping = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
     groups, alike = (
         None if values is None else values[rows] for values in (plan.groups, plan.alike)
     )
-    scores = Scores(by, groups, alike)
-    for column, output in enumerate(outputs):
+    scores, columns = Scores(grouping, groups, alike), dict[str, Column]()
+    for name, output in outputs.items():
+        truth, estimated = dataset.values[name][:, 0], estimates[name]
+        tested = estimated.each(lambda values: values[rows])
         scores.add(
-            output,
-            metrics[output],
-            estimates[rows, column],
-            truth[rows, column],
-            means[rows, column],
+            name, metrics[name], tested.middle, truth[rows], _training_means(plan, name)[rows]
         )
+        columns |= output.columns(truth[rows], tested, _words_of_held_out(name))
     targets = tuple(
         replace(one, column=output) for output in outputs for one in dataset.ranges([output])
     )
-    comparison = _compared(attempt, plan, estimates, truth)
+    comparison = _compared(attempt, plan, {name: made.middle for name, made in estimates.items()})
     directory.results.mkdir(exist_ok=True)
-    _write_held_out(attempt, plan, lines, estimates, rows)
-    columns = list(
-        dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line)
-    )
-    # an identifier of the data may be called fold
-    name = "fold" if "fold" not in columns else "fold_of_run"
-    cells = [[fold, *line.values()] for fold, of_fold in lines.items() for line in of_fold]
-    formats.write_csv(directory.results / PREDICTIONS, [name, *columns], cells)
+    texts = {name: values[rows] for name, values in dataset.identifiers.items()}
+    if (group := grouped_by(plan.spec)) is not None:
+        texts.setdefault(group, dataset.column(group)[rows])
+    numbers = dataset.row_numbers(list(rows))
+    write_test_predictions(directory, "row", numbers, texts, columns, attempt.caution)
+    _write_lines(directory, lines)
     if scores.errors:
         write_errors(directory, scores.errors, dataset.units, attempt.caution)
     if plan.spec["dataset"].get("estimates_of") is None:
@@ -165,55 +138,87 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     return scores.document("test", comparison=comparison, features=features, targets=targets)
 
 
+def _write_lines(directory: RunDirectory, lines: Lines) -> None:
+    """Write the held-out rows of all folds."""
+    columns: dict[str, None] = {}
+    cells = []
+    for fold, of_fold in lines.items():
+        for line in of_fold:
+            columns |= dict.fromkeys(line)
+            cells.append([fold, *line.values()])
+    # an identifier of the data may be called fold
+    name = "fold" if "fold" not in columns else "fold_of_run"
+    formats.write_csv(directory.results / PREDICTIONS, [name, *columns], cells)
+
+
+def _words_of_held_out(output: str) -> Words:
+    return Words(
+        f"{output}: measured",
+        f"{output}: estimate of a row that was held out",
+        f"{output}: standard deviation over the networks of its fold",
+        f"{output}: quantiles of the posterior of a row that was held out",
+    )
+
+
 Lines = Mapping[str, Sequence[Mapping[str, str]]]
 """Fold → its held-out rows, each with its cells by column."""
 
 
-def _numbers(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Array:
-    """Numbers of lines, (line, column)."""
-    return np.array([[float(line[name]) for name in columns] for line in lines])
+def _held_out(plan: Folds, lines: Lines, output: Number) -> Estimated:
+    """The means over the folds that hold out a row, (row,); NaN for rows that no fold holds out."""
+    possible = Estimated(0.0, 0.0, dict.fromkeys(HELD_OUT_QUANTILES, 0.0))
+    there = lines[plan.folds[0].name][0]
+    columns = [name for name in output.cells(estimate_of(output.name), possible) if name in there]
+
+    def numbers(fold: Fold) -> Array:
+        return np.array([list(map(line.__getitem__, columns)) for line in lines[fold.name]], float)
+
+    means = _means_over_folds(plan, len(columns), numbers, output.period).T
+    return output.read(dict(zip(columns, means, strict=True)))
+
+
+def _training_means(plan: Folds, output: str) -> Array:
+    """The mean of the training targets of the folds that hold out a row, (row,)."""
+    values = plan.dataset.values[output][:, 0]
+    return _means_over_folds(plan, 1, lambda fold: values[fold.train].mean(keepdims=True))[:, 0]
 
 
 def _means_over_folds(
-    plan: Folds,
-    columns: Sequence[str],
-    values: Callable[[Fold], Array],
-    periods: Mapping[str, float] | None = None,
+    plan: Folds, columns: int, values: Callable[[Fold], Array], period: float | None = None
 ) -> Array:
     """Means over the folds that hold out a row, (row, column); NaN for rows that no fold holds out.
 
-    values   those of a fold, (held-out row, column), or (column,) if they are the same for all of
-             its rows
-    periods  column → the period after which its values repeat, if they do: its means are by the
-             shorter way round
+    values  those of a fold, (held-out row, column), or (column,) if they are the same for all of
+            its rows
+    period  after which the values of the first column repeat, if they do: its means are by the
+            shorter way round
     """
-    totals = np.zeros((len(plan.dataset), len(columns)))
+    totals = np.zeros((len(plan.dataset), columns))
     times = np.zeros(len(plan.dataset), dtype=np.int64)
-    turning = [
-        (columns.index(name), period) for name, period in (periods or {}).items() if name in columns
-    ]
     with np.errstate(invalid="ignore"):
         for fold in plan.folds:
             added = values(fold)
-            for column, period in turning:
-                so_far = totals[fold.test, column] / times[fold.test]
-                middle = np.where(times[fold.test] > 0, so_far, added[:, column])
-                added[:, column] = nearest(added[:, column], middle, period)
+            if period is not None:
+                mean_so_far = totals[fold.test, 0] / times[fold.test]
+                middle = np.where(times[fold.test] > 0, mean_so_far, added[:, 0])
+                added[:, 0] = nearest(added[:, 0], middle, period)
             totals[fold.test] += added
             times[fold.test] += 1
         means: Array = totals / times[:, None]
-    for column, period in turning:
-        means[:, column] %= period
+    if period is not None:
+        means[:, 0] %= period
     return means
 
 
 def _compared(
-    attempt: Attempt, plan: Folds, estimates: Array, truth: Array
+    attempt: Attempt, plan: Folds, estimates: Mapping[str, Array]
 ) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
+    outputs = plan.spec["outputs"]
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
-    estimators = {NETWORK: estimates}
-    transforms = [_as_pair(plan, output) for output in plan.spec["outputs"]]
+    truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
+    estimators = {NETWORK: np.stack([estimates[output] for output in outputs], axis=1)}
+    transforms = [_as_pair(plan, plan.outputs[output]) for output in outputs]
     folds = [(fold.train, fold.test) for fold in plan.folds]
     baselines, table = plan.spec["baselines"], plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
@@ -228,10 +233,14 @@ def _compared(
             _completed(plan),
         )
         estimators[name] = cross_validated(baseline, *arguments)
-    units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
+    units = {output: plan.dataset.units[output] for output in outputs}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
-    compared = compared_estimators(estimators, truth, units, plan.alike, notes, plan.periods)
+    periods = {}
+    for name, output in plan.outputs.items():
+        if output.period is not None:
+            periods[name] = output.period
+    compared = compared_estimators(estimators, truth, units, plan.alike, notes, periods)
     return tuple(map(ComparisonRow.from_document, compared))
 
 
@@ -250,62 +259,18 @@ def _completed(plan: Folds) -> Callable[[Rows], Array] | None:
     return completed
 
 
-def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
-    """The output's transform and limits for baselines, the first fitted to the training rows of
-    each fold.
-    """
-    limits = limits_of(plan.spec).get(output, NO_LIMITS)
-    if output not in plan.spec["transforms"]:
+def _as_pair(plan: Folds, output: Number) -> BaselineTransform | None:
+    """The output's transform, fitted to the training rows of each fold, and limits."""
+    limits, described = output.limits, plan.spec["transforms"].get(output.name)
+    if described is None:
         return None if limits == NO_LIMITS else (lambda values: values, on_arrays(limits))
-    transform = built(plan.tables["transforms"], plan.spec["transforms"][output])
+    transform = built(plan.tables["transforms"], described)
 
     def forward(values: Array) -> Any:
         transform.fit(column_of(values))
         return on_arrays(transform)(values)
 
     return forward, on_arrays(lambda column: limits(transform.inverse(column)))
-
-
-def _write_held_out(
-    attempt: Attempt, plan: Folds, lines: Lines, estimates: Array, rows: Rows
-) -> None:
-    dataset, spec, outputs = plan.dataset, plan.spec, plan.spec["outputs"]
-    texts = {name: values[rows] for name, values in dataset.identifiers.items()}
-    if (by := grouped_by(spec)) is not None:
-        texts.setdefault(by, dataset.column(by)[rows])
-    of_spreads = list(map(spread_of, outputs))
-    spreads = _means_over_folds(plan, outputs, lambda fold: _numbers(lines[fold.name], of_spreads))
-    columns: dict[str, Column] = {}
-    probabilities: tuple[float, ...] = ()
-    for column, output in enumerate(outputs):
-        unit, truth = dataset.units[output], dataset.values[output][rows, 0]
-        limits, period = limits_of(spec).get(output, NO_LIMITS), plan.periods.get(output)
-        words = "estimate of a row that was held out"
-        columns |= columns_of_output(
-            output, unit, truth, estimates[rows, column], words, limits, period
-        )
-        about = {
-            "units": unit,
-            "long_name": f"{output}: standard deviation over the networks of its fold",
-        }
-        columns[spread_of(output)] = spreads[rows, column], about
-        names = [column_of_quantile(output, probability) for probability in HELD_OUT_QUANTILES]
-        if names[0] in lines[plan.folds[0].name][0]:
-            probabilities = HELD_OUT_QUANTILES
-            quantiles = _means_over_folds(
-                plan,
-                names,
-                lambda fold: _numbers(lines[fold.name], names),  # noqa: B023 - at once
-            )
-            about = {
-                "units": unit,
-                "long_name": f"{output}: quantiles of the posterior of a row that was held out",
-            }
-            columns[quantile_of(output)] = quantiles[rows], about
-    numbers = dataset.row_numbers(list(rows))
-    write_test_predictions(
-        attempt.directory, "row", numbers, texts, columns, probabilities, attempt.caution
-    )
 
 
 # Evaluation on rows of other tables, by the mean of all networks of a run's folds.
@@ -319,13 +284,13 @@ FILE = "file"
 class Tables:
     """The rows that are evaluated, of one file or of several.
 
-    parts  the data of each file, and which of its rows
-    by     column or group by which errors are listed: the run's if all files have it, else the
-           file; None: neither
+    parts     the data of each file, and which of its rows
+    grouping  column or group by which errors are listed: the run's if all files have it, else the
+              file; None: neither
     """
 
     parts: Sequence[tuple[TabularDataset, Rows]]
-    by: str | None
+    grouping: str | None
 
     def __len__(self) -> int:
         return sum(len(rows) for _, rows in self.parts)
@@ -358,10 +323,10 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         _require_variables(request, dataset)
     why = "rows have no fixed validation part, as it differs from fold to fold"
     part = request.chosen_part(ALL, (TRAIN, TEST, ALL), why)
-    by = grouped_by(request.spec)
-    if by is None or not all(_has(dataset, by) for dataset in datasets):
-        by = FILE if len(datasets) > 1 else None
-    tables = Tables([(dataset, _rows(request, dataset, part)) for dataset in datasets], by)
+    grouping = grouped_by(request.spec)
+    if grouping is None or not all(_has(dataset, grouping) for dataset in datasets):
+        grouping = FILE if len(datasets) > 1 else None
+    tables = Tables([(dataset, _rows(request, dataset, part)) for dataset in datasets], grouping)
     left_out = sum(dataset.left_out for dataset in datasets)
     prints = [dataset.fingerprint for dataset in datasets]
     document = {**documents[0], "fingerprint": prints[0] if len(prints) == 1 else prints}
@@ -478,50 +443,32 @@ def _evaluate_rows(
         for name in measured(attempt.spec)
     }
     sizes = networks_of_folds(request.directory)
-    first = models[0]
     means = _means_of_training_targets(request, metrics)
-
-    def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-        of_folds = means_of_folds(first, name, values, list(sizes.values()), HELD_OUT_QUANTILES)
-        estimates = values[..., :1]
-        every = np.stack([of_folds.estimate, *of_folds.quantiles.values()], axis=-1)
-        return [
-            mean(first, name, estimates),
-            spread(first, name, estimates),
-            torch.from_numpy(every).transpose(0, 1),
-        ]
-
-    estimates = Ensemble(models).reduced(inputs, reduced, HELD_OUT_QUANTILES)
-    groups, units = None if tables.by is None else tables.texts(tables.by), attempt.record.units
-    scores = Scores(tables.by, groups, None if tables.by == FILE else groups)
+    ensemble = Ensemble(models, list(sizes.values()))
+    estimates = ensemble.estimated(inputs, HELD_OUT_QUANTILES)
+    groups, units = (
+        None if tables.grouping is None else tables.texts(tables.grouping),
+        attempt.record.units,
+    )
+    scores = Scores(tables.grouping, groups, None if tables.grouping == FILE else groups)
     columns: dict[str, Column] = {}
-    folds: dict[str, FoldEstimates] = {}
-    for output in attempt.spec["outputs"]:
-        middle, apart, of_folds = (values.double().cpu().numpy() for values in estimates[output])
-        by_folds, *quantiles = np.moveaxis(of_folds, -1, 0).swapaxes(1, 2)
-        folds[output] = FoldEstimates(
-            by_folds, dict(zip(HELD_OUT_QUANTILES, quantiles, strict=False))
-        )
-        truth, unit = tables.values(output)[:, 0], units.get(output, "")
-        scores.add(output, metrics[output], middle[:, 0], truth, means[output])
-        limits, period = limits_of(attempt.spec).get(output, NO_LIMITS), first.periods.get(output)
-        columns |= columns_of_output(output, unit, truth, middle[:, 0], "estimate", limits, period)
-        about = {
-            "units": unit,
-            "long_name": f"{output}: standard deviation over the networks of the run",
-        }
-        columns[spread_of(output)] = apart[:, 0], about
+    folds: dict[str, Sequence[Estimated]] = {}
+    for name, output in attempt.outputs.items():
+        estimated, truth = estimates[name].each(_column), tables.values(name)[:, 0]
+        folds[name] = estimated.folds
+        scores.add(name, metrics[name], estimated.middle, truth, means[name])
+        spread = f"{name}: standard deviation over the networks of the run"
+        words = Words(f"{name}: measured", f"{name}: estimate", spread)
+        columns |= output.columns(truth, replace(estimated, quantiles={}), words)
     directory = attempt.directory
     files.make_folder(directory.results)
     _write_evaluated(attempt, tables, columns, document)
-    keep_intervals_of(directory, request.directory, folds, list(sizes), tables.by)
+    keep_intervals_of(directory, request.directory, folds, list(sizes), tables.grouping)
     if scores.errors:
         write_errors(directory, scores.errors, units, attempt.caution)
     arrays = {name: values.cpu().numpy() for name, values in inputs.items()}
-    means_of_output = {
-        name: columns[0].double().cpu().numpy() for name, columns in estimates.items()
-    }
-    remarks = extent(request.directory, first).remarks(arrays, means_of_output)
+    means_of_output = {name: made.each(_column).middle for name, made in estimates.items()}
+    remarks = extent(request.directory, models[0]).remarks(arrays, means_of_output)
     return scores.document(directory.part, remarks=tuple(remarks))
 
 
@@ -529,7 +476,7 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training rows extend over, as the run recorded it."""
     record, names = directory.record(), measured(directory.training_spec())
 
-    def outside(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
+    def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
         columns = np.concatenate(
             [inputs[name].reshape(len(inputs[name]), -1) for name in names], axis=1
         ).T
@@ -541,7 +488,7 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
             for feature, values, (low, high) in zip(record.features, columns, ends, strict=True)
         }
 
-    return TrainingExtent(outside, ranges_of_targets(record, model.periods))
+    return TrainingExtent(untrained, of_run(directory)["outputs"])
 
 
 def _write_evaluated(
@@ -549,27 +496,24 @@ def _write_evaluated(
 ) -> None:
     """Write a line per row, as CSV and as NetCDF."""
     names = [*([FILE] if len(tables.parts) > 1 else []), *document["identifiers"]]
-    names += [tables.by] if tables.by is not None and tables.by not in names else []
+    if tables.grouping is not None and tables.grouping not in names:
+        names.append(tables.grouping)
     texts = {name: tables.texts(name) for name in names}
     table: dict[str, Sequence[Any]] = {
         "row": tables.numbers,
         **{name: texts[name].tolist() for name in texts},
     }
-    table |= {
-        name: [None if np.isnan(value) else value for value in values.tolist()]
-        for name, (values, _) in columns.items()
-    }
+    for name, (values, _) in columns.items():
+        table[name] = [None if np.isnan(value) else value for value in values.tolist()]
     write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
-    groups, caution = tables.by or "", attempt.caution
+    groups, caution = tables.grouping or "", attempt.caution
     write_test_predictions(
-        attempt.directory, "row", tables.numbers, texts, columns, (), caution, groups=groups
+        attempt.directory, "row", tables.numbers, texts, columns, caution, groups=groups
     )
 
 
 def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
-    """Whether no row has the inputs of a training row, and none is of a group, or has an
-    identifier, of one.
-    """
+    """Whether no row has inputs of a training row, or shares a group or identifier."""
     try:
         trained = request.trained
     except DatasetError as error:
@@ -579,8 +523,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
     compared, affected, columns = [], copied.copy(), list[tuple[list[str], list[str]]]()
-    by = request.spec["split"]["parameters"].get("by")
-    for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
+    group = request.spec["split"]["parameters"].get("by")
+    for name in dict.fromkeys([*([group] if group else []), *trained.groups, *trained.identifiers]):
         if not all(_has(dataset, name) for dataset, _ in tables.parts):
             continue
         column = trained.column(name)
@@ -614,7 +558,8 @@ def _copies(
     old = trained.compared(inputs)[rows]
     new = np.concatenate([dataset.compared(inputs)[rows] for dataset, rows in tables.parts])
     numbers = np.arange(len(old) + len(new))
-    exact, near = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
+    found = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
+    exact, close = found
     some, copied = f"of {len(tables):,} rows have", np.zeros(len(tables), dtype=bool)
     if len(exact) and len(exact) <= chance(new, old):
         return (
@@ -622,9 +567,11 @@ def _copies(
             [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"],
             copied,
         )
-    copied[np.concatenate([exact, near]) - len(old)] = True
+    copied[np.concatenate([exact, close]) - len(old)] = True
     shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
-    shared += [f"{len(near):,} {some} nearly the same inputs as training rows"] if len(near) else []
+    shared += (
+        [f"{len(close):,} {some} nearly the same inputs as training rows"] if len(close) else []
+    )
     return shared, [], copied
 
 

@@ -68,9 +68,7 @@ NEAR = 4.0
 """As much further away is a name put in order to cover a ninth of a point less [point]."""
 
 MANY_BARS = 60
-"""From so many rows on, bars are faint, and those of intervals that miss the measured value stand
-out.
-"""
+"""From so many rows on, bars are faint, except of intervals that miss the value."""
 
 BOXED_FROM = 5
 """Fewest rows of a group for a box; it would be misleading for fewer."""
@@ -175,10 +173,9 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     # Covering a point is as bad as covering a whole line.
     others = [np.repeat(points, 9, axis=0), np.repeat(np.linspace(*limits, 80)[:, None], 2, axis=1)]
     if ends and not many:  # faint bars may be covered
-        along = np.linspace(ends[0], ends[1], 9)
-        others.append(
-            np.stack([np.broadcast_to(measured, along.shape), along], axis=-1).reshape(-1, 2)
-        )
+        bars = np.linspace(ends[0], ends[1], 9)
+        places = np.broadcast_to(measured, bars.shape)
+        others.append(np.stack([places, bars], axis=-1).reshape(-1, 2))
     names = [str(rows.names[drawn[row]]) for row in worst]
     name_points(axis, names, points[worst], np.concatenate(others), [corner], NEAR)
 
@@ -230,9 +227,7 @@ PANEL_WIDTH, PANEL_HEIGHT, PANELS_IN_A_ROW = 2.7, 1.5, 3
 """Sizes of a panel [inch], and panels in a row."""
 
 MOST_NAMES, LONGEST_NAME, LEVEL_CHARACTERS = 14, 24, 24
-"""Columns that are named on an axis, characters of their names, and characters that fit beside each
-other.
-"""
+"""Columns that an axis names, characters of their names, and how many fit."""
 
 
 MEASURED = {
@@ -262,7 +257,7 @@ def sample_rows(
     names = [without_middle(in_one_line(column), LONGEST_NAME) for column in columns]
     named = words is None and len(names) <= MOST_NAMES
     upright = named and sum(map(len, names)) > LEVEL_CHARACTERS
-    along = "" if named else words or "column"
+    columns_in_words = "" if named else words or "column"
     lines = 0
     for _ in range(2):  # the second time with room for titles in several lines
         figure, axes = panel_grid(
@@ -290,13 +285,10 @@ def sample_rows(
         axis.plot(numbers, of_row, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
         axis.set_ylim(least - margin, most + margin)
         axis.set_title(title_of_row, fontsize=small())
-        label_outer(axis, len(rows), along, label(name, typeset(unit)), small())
+        label_outer(axis, len(rows), columns_in_words, label(name, typeset(unit)), small())
         if named:
-            axis.set_xticks(
-                range(len(names)),
-                [text.replace("$", r"\$") for text in names],
-                rotation=90 * upright,
-            )
+            texts_of_ticks = [text.replace("$", r"\$") for text in names]
+            axis.set_xticks(range(len(names)), texts_of_ticks, rotation=90 * upright)
             axis.set_xlim(-0.5, len(names) - 0.5)
     add_title(figure, title, caption="grey: 90 % of all rows")
     return figure
@@ -307,19 +299,17 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
     and `749nm`; else 0, 1, 2, … and None.
     """
     matches = [re.fullmatch(r"(\D*)([0-9]+(?:\.[0-9]+)?)(\D*)", column) for column in columns]
-    around = {(match[1], match[3]) for match in matches if match is not None}
-    if None in matches or len(around) != 1:
+    frames = {(match[1], match[3]) for match in matches if match is not None}
+    if None in matches or len(frames) != 1:
         return np.arange(len(columns), dtype=np.float64), None
     numbers = np.array([float(match[2]) for match in matches if match is not None])
     if len(numbers) > 1 and not (np.diff(numbers) > 0).all():
         return np.arange(len(columns), dtype=np.float64), None
-    ((before, after),) = around
-    if not before and after.strip() in MEASURED:
-        return numbers, f"{MEASURED[after.strip()]} ({after.strip()})"
-    return (
-        numbers,
-        " ".join(word.strip(" _-") for word in (before, after) if word.strip(" _-")) or "column",
-    )
+    ((start, end),) = frames
+    if not start and end.strip() in MEASURED:
+        return numbers, f"{MEASURED[end.strip()]} ({end.strip()})"
+    words = [start.strip(" _-"), end.strip(" _-")]
+    return numbers, " ".join(filter(None, words)) or "column"
 
 
 # Maps of estimates: longitude and latitude, or line and sample.
@@ -336,12 +326,10 @@ def position_columns(names: Sequence[str]) -> tuple[str, str] | None:
     """The columns of a file with the positions of its rows, x first; None if there are none."""
     by_word = {name.lower(): name for name in names}
     for x_words, y_words in POSITIONS:
-        x, y = (
-            next((by_word[word] for word in words if word in by_word), None)
-            for words in (x_words, y_words)
-        )
-        if x is not None and y is not None:
-            return x, y
+        x = [by_word[word] for word in x_words if word in by_word]
+        y = [by_word[word] for word in y_words if word in by_word]
+        if x and y:
+            return x[0], y[0]
     return None
 
 
@@ -376,7 +364,7 @@ def draw_map(
     columns = columns_of(planes, size[0])
     figure, axes_of_rows = subplots(len(outputs) * planes // columns, columns, *size)
     grid = np.reshape(np.array(axes_of_rows, dtype=object), (len(outputs), planes)).tolist()
-    outside = np.where(np.isfinite(means[-1]), means[-1] > 0.5, False)
+    untrained = np.where(np.isfinite(means[-1]), means[-1] > 0.5, False)
     for row, (index, (name, measure)) in zip(grid, enumerate(outputs.items()), strict=True):
         words = name.replace("_", " ")
         titles = [words, f"{words}: ensemble standard deviation"]
@@ -389,8 +377,8 @@ def draw_map(
             # neither black nor the white of the paper
             middle_greys = (least - 0.8 * reach, most + 0.3 * reach)
             for cells, palette, (dark, bright) in (
-                (outside, "gray", middle_greys),
-                (~outside, colours, (least, least + reach)),
+                (untrained, "gray", middle_greys),
+                (~untrained, colours, (least, least + reach)),
             ):
                 shown = np.where(cells, plane, np.nan)
                 drawn = {"origin": "lower", "interpolation": "nearest"}
@@ -407,8 +395,8 @@ def draw_map(
             axis.set(xlabel=f"{axes[0]}{unit}", ylabel=f"{axes[1]}{unit}")
             if not geographic:
                 axis.invert_yaxis()  # lines are counted from the top
-    share = f"{100 * outside.sum() / np.isfinite(means[-1]).sum():.0f} % of the map"
-    caption = f"grey: outside the range of the training data ({share})" if outside.any() else ""
+    share = f"{100 * untrained.sum() / np.isfinite(means[-1]).sum():.0f} % of the map"
+    caption = f"grey: outside the range of the training data ({share})" if untrained.any() else ""
     add_title(figure, title, caption=caption)
     return figure
 
@@ -422,13 +410,11 @@ def held_out(directory: RunDirectory) -> Pictures:
     identifiers = directory.spec()["dataset"]["identifiers"]
     words = "standard deviation over the networks" + (" of a fold" if directory.held_out else "")
     note = directory.record().caution
-    drawn = {
-        name: replace(held_out, interval=ends_of_intervals(directory, name))
-        for name, held_out in _of_outputs(rows, _names(rows, identifiers)).items()
-    }
-    figure = estimates_against_measured(
-        drawn, words, note, _what(directory), intervals_in_words(directory)
-    )
+    drawn = _of_outputs(rows, _names(rows, identifiers))
+    for name, of_output in drawn.items():
+        drawn[name] = replace(of_output, interval=ends_of_intervals(directory, name))
+    more = _what(directory), intervals_in_words(directory)
+    figure = estimates_against_measured(drawn, words, note, *more)
     yield FIGURES_FOLDER / "held_out", figure
 
 
@@ -436,16 +422,14 @@ def residuals(directory: RunDirectory) -> Pictures:
     """Residuals of the estimates by group; no figure if the rows have no groups."""
     rows = table(directory.results / TEST_PREDICTIONS)
     # the rows of an evaluation name their own
-    by = rows.attrs.get("groups", grouped_by(directory.spec()))
-    if not by:
+    group = rows.attrs.get("groups", grouped_by(directory.spec()))
+    if not group:
         return
-    if by not in rows:
-        raise missing(f"{directory.results / TEST_PREDICTIONS} has no variable '{by}'")
-    of_outputs = _of_outputs(rows, _names(rows, ()), texts(rows, by))
-    yield (
-        FIGURES_FOLDER / "residuals",
-        residuals_by_group(of_outputs, directory.record().caution, _what(directory)),
-    )
+    if group not in rows:
+        raise missing(f"{directory.results / TEST_PREDICTIONS} has no variable '{group}'")
+    of_outputs = _of_outputs(rows, _names(rows, ()), texts(rows, group))
+    figure = residuals_by_group(of_outputs, directory.record().caution, _what(directory))
+    yield FIGURES_FOLDER / "residuals", figure
 
 
 def _what(directory: RunDirectory) -> str:
@@ -469,9 +453,8 @@ def _names(rows: xarray.Dataset, columns: list[str] | tuple[str, ...]) -> list[s
     """A label for each row: its identifiers, or its number in the file."""
     if not columns:
         return [str(number) for number in rows["row"].values]
-    return [
-        ", ".join(values) for values in zip(*(texts(rows, name) for name in columns), strict=True)
-    ]
+    lines = zip(*(texts(rows, name) for name in columns), strict=True)
+    return [", ".join(values) for values in lines]
 
 
 FIGURES: Mapping[str, FigureOfRun] = {

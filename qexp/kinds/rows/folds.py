@@ -21,7 +21,7 @@ from qexp.base.tables import Tables, built
 from qexp.errors import DamagedError, QexpError
 from qexp.kinds.experiments import candidates
 from qexp.kinds.held_out import ROW, ExchangeableUnits
-from qexp.kinds.networks import imputation_of, model_of, periods_of, transforms_of
+from qexp.kinds.networks import imputation_of, model_of, outputs_of, transforms_of
 from qexp.kinds.objects import recipe_of
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.spec import grouped_by
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     import xarray
 
 MEMBERS_THAT_CHOOSE = 3
-"""Most members per inner fold that choose the candidate, if further networks are trained for the
-estimates.
-"""
+"""Most members per inner fold that choose the candidate, if more follow."""
 
 EPOCHS_REMEMBERED = 4
 
@@ -72,18 +70,15 @@ class Folds:
         self.candidates = [
             Candidate(chosen, document) for chosen, document in candidates(spec, tables)
         ]
+        self.outputs = outputs_of(spec, tables, dataset.units)
         self.folds = dataset.folds(spec["split"], tables, seeds)
         self.refits = spec["keep"] == "last" and not self.as_published
-        """Whether the networks of a fold are trained on all its training rows, for a given number
-        of epochs.
-        """
+        """Whether the networks of a fold are trained on all its rows, for given epochs."""
         self.chooses = not self.refits or len(self.candidates) > 1
         """Whether networks are trained on the inner folds."""
-        self.periods = periods_of(transforms_of(spec, tables))
-        """Output → the period after which its values repeat, where its transform has one."""
         self.groups, self.alike = (
-            None if by is None else dataset.column(by)
-            for by in (spec["split"]["parameters"].get("by"), grouped_by(spec))
+            None if name is None else dataset.column(name)
+            for name in (spec["split"]["parameters"].get("by"), grouped_by(spec))
         )
         """The group of each row, (row,): of a split by groups; and of rows that resemble each
         other, which are those of the split, else of the first group that is declared. None if there
@@ -107,9 +102,7 @@ class Folds:
         ]
 
     def refitted(self, fold: Fold, candidate: Candidate) -> list[Task]:
-        """The networks that are trained on all training rows of a fold, for a given number of
-        epochs.
-        """
+        """The networks that are trained on all training rows of a fold, for given epochs."""
         return [
             self._task(fold, candidate, fold.train, None, ("all", member))
             for member in range(self.spec["members"])
@@ -181,9 +174,7 @@ class Folds:
 
     @cache  # noqa: B019 - the object lives only while its run is trained
     def _laid_out(self, candidate: int) -> Network:
-        """A candidate's network without weights: laying it out takes longer than initialising
-        it.
-        """
+        """A candidate's network without weights, which takes long to lay out."""
         return model_of(self.candidates[candidate].spec, self.tables).network
 
     def _random_keys(self, epoch: int, member: int) -> np.ndarray:
@@ -197,9 +188,7 @@ class Folds:
 
 
 def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[list[Task]]:
-    """Tasks with equal numbers of rows together, in their order, at most `size(task)` in a
-    stack.
-    """
+    """Tasks in stacks: with equal numbers of rows, at most `size(task)` in each."""
     alike: dict[tuple[int, int], list[Task]] = {}
     for task in tasks:
         train, validation = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.base.outputs import high_of, low_of, spread_of
+from qexp.base.outputs import Estimated, joined, spread_of
 from qexp.errors import QexpError, some
 from qexp.figures.canvas import save
-from qexp.kinds.held_out import NewIntervals, means_of_folds, new_intervals
+from qexp.kinds.held_out import new_intervals, with_ends
 from qexp.kinds.networks import load_folds
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import PredictOptions
@@ -37,15 +37,17 @@ from qexp.kinds.prediction import (
     named_after,
     new_column,
     of_run,
+    output_columns,
     read_ahead,
     require_different_targets,
     require_not_read,
     require_there,
+    words_of_ends,
 )
 from qexp.kinds.rows.evaluation import extent
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
 from qexp.kinds.rows.spec import measured
-from qexp.networks.estimator import Ensemble, Estimator, Posterior, mean, spread
+from qexp.networks.estimator import Ensemble, Posterior
 from qexp.rows.cell_means import CellMeans
 from qexp.rows.csv import title
 from qexp.rows.formats import (
@@ -101,11 +103,8 @@ DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
 Matrix = NDArray[np.float32]
-Values = NDArray[np.floating]
-Estimate = Callable[[Matrix], tuple[Values, ...]]
-"""(row, feature) → means and spreads over networks and, if there are intervals, their lower and
-upper ends; (row, output) each.
-"""
+Estimates = dict[str, Estimated]
+"""Output → mean and spread over networks, and the ends of intervals if there are some, (row,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +122,8 @@ class RowModel(FileModel):
     """Columns of the input, in the order of `estimate`'s argument."""
     ranges: NDArray[np.floating]
     """(feature, 2): smallest and largest value in the training data."""
-    estimate: Estimate
+    estimate: Callable[[Matrix], Estimates]
+    """From (row, feature)."""
     gaps_known: Sequence[bool] | None = None
     """Whether training rows had gaps in each feature; None if gaps are not filled in."""
     columns: Columns | None = None
@@ -142,9 +142,9 @@ class RowModel(FileModel):
 GIVEN = "_given"
 """How a column of the file is renamed that has the name of an output."""
 
-EstimatedChunk = tuple[Chunk, list[Values], NDArray[np.int16], Matrix | None]
-"""A chunk; means, spreads and, if there are intervals, their ends, (row, output) each; the number
-of features that are outside, (row,); and draws, (draw, row, output), if they were asked for.
+EstimatedChunk = tuple[Chunk, Estimates, NDArray[np.int16], Matrix | None]
+"""A chunk, its estimates, the number of features that are outside, (row,); and draws, (draw, row,
+output), if they were asked for.
 """
 
 
@@ -187,21 +187,17 @@ class RowEstimation(TableEstimation[RowModel]):
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
 
-        model, number, columns = self.model, pa.float32(), []
-        for name, unit in model.outputs.items():
-            columns.append(
-                new_column(name, number, unit, "ensemble mean", str(model.limits.get(name, "")))
-            )
+        model, columns = self.model, list[pa.Field]()
+        for name, output in model.outputs.items():
+            words = {name: "ensemble mean"}
             if model.intervals is not None:
-                words = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
-                columns.append(new_column(low_of(name), number, unit, f"lower end of {words}"))
-                columns.append(new_column(high_of(name), number, unit, f"upper end of {words}"))
-            columns.append(new_column(spread_of(name), number, unit, "ensemble standard deviation"))
-        words = "features outside the range of the training data"
-        columns += [
-            new_column(OUTSIDE, pa.int16(), description=words),
-            *closing_columns(model, netcdf),
-        ]
+                promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
+                words |= words_of_ends(output, promise)
+            words[spread_of(name)] = "ensemble standard deviation"
+            columns += output_columns(output, words)
+        outside = "features outside the range of the training data"
+        columns.append(new_column(OUTSIDE, pa.int16(), description=outside))
+        columns += closing_columns(model, netcdf)
         kept, path = self._rows.kept, self._rows.path
         names = {column.name for column in columns}
         names |= set(map(title, columns)) if self.target.suffix == ".csv" else set()
@@ -224,27 +220,27 @@ class RowEstimation(TableEstimation[RowModel]):
         return pa.schema([*of_file, *columns])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
-        outputs = list(self.model.outputs)
-        for part, (means, spreads, *ends), outside, draws in self._estimated(chunk or CHUNK):
+        for part, estimates, outside, draws in self._estimated(chunk or CHUNK):
             count = len(outside)
             if draws is not None:
                 add_draws(range(self.count, self.count + count), draws)
             columns: dict[str, Any] = {
                 self._renamed.get(name, name): part.kept[name] for name in self._rows.kept.names
             }
-            columns |= _by_column(outputs, means) | _by_column(map(spread_of, outputs), spreads)
-            for name_of, values in zip((low_of, high_of), ends, strict=False):
-                columns |= _by_column(map(name_of, outputs), values)
+            for name, estimated in estimates.items():
+                columns |= self.model.outputs[name].cells(name, estimated)
             self._outside += int((outside > 0).sum())
-            missing = np.isnan(means).any(axis=1)
+            means = {name: estimated.middle for name, estimated in estimates.items()}
+            missing = np.any([np.isnan(values) for values in means.values()], axis=0)
             self._missing += int(missing.sum())
             self._imputed += np.isnan(part.features[~missing]).sum(axis=0)
             if self._positions is not None:
                 x, y = (part.kept[name].to_numpy().astype(np.float64) for name in self._positions)
-                pairs = np.stack([means, np.nan_to_num(spreads)], axis=-1).reshape(count, -1)
-                self._raster.add(x, y, np.column_stack([pairs, outside > 0]))
-            estimates = dict(zip(outputs, means.T, strict=True))
-            yield EstimatedPiece(count, {**columns, OUTSIDE: outside}, estimates, part.done)
+                layers = []
+                for estimated in estimates.values():
+                    layers += [estimated.middle, np.nan_to_num(estimated.spread)]
+                self._raster.add(x, y, np.column_stack([*layers, outside > 0]))
+            yield EstimatedPiece(count, {**columns, OUTSIDE: outside}, means, part.done)
 
     def _estimated(self, size: int) -> Iterator[EstimatedChunk]:
         """All chunks in order, predicted while earlier ones are written and later ones are read.
@@ -284,7 +280,7 @@ class RowEstimation(TableEstimation[RowModel]):
         if self._positions is not None and min(self._raster.counts.shape) >= 2:
             picture = self.target.with_suffix(".png")
             title = map_title(self.source.name, self.model.origin)
-            save(draw_map(self._raster, self._positions, self.model.outputs, title), picture)
+            save(draw_map(self._raster, self._positions, self.model.units, title), picture)
         imputed = {
             name: int(gaps)
             for name, gaps in zip(self.model.features, self._imputed, strict=True)
@@ -333,11 +329,6 @@ class RowEstimation(TableEstimation[RowModel]):
         return [*warnings, f"{self.target}: {of_all} outside the range of the training data{void}"]
 
 
-def _by_column(names: Iterable[str], values: Values) -> dict[str, Matrix]:
-    """Name → the column of (row, column)."""
-    return {name: column.astype(np.float32) for name, column in zip(names, values.T, strict=True)}
-
-
 def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) -> EstimatedChunk:
     """Estimate the rows of a chunk.
 
@@ -349,12 +340,13 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
         if given_up.is_set():
             raise CancelledError
         blocks.append(model.estimate(np.ascontiguousarray(features[start : start + BLOCK])))
-    estimates: list[Values] = [np.concatenate(column) for column in zip(*blocks, strict=True)]
+    estimates = {}
     gaps = np.isnan(features)
     unknown = gaps.any(axis=1) if model.gaps_known is None else gaps.all(axis=1)
     empty = np.asarray(unknown | np.isinf(features).any(axis=1))
-    for values in estimates:
-        values[empty] = np.nan
+    for name in blocks[0]:
+        estimated = joined([block[name] for block in blocks], np.concatenate)
+        estimates[name] = estimated.each(lambda values: np.where(empty, np.float32(np.nan), values))
     outside = np.zeros(len(features), dtype=np.int16)
     least, most = model.ranges.astype(
         np.float32
@@ -407,19 +399,16 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     folds = load_folds(directory, on)
     intervals = new_intervals(directory, options.interval, list(folds))
     probabilities = () if intervals is None else intervals.probabilities
-    reduce = columns_of(list(folds.values()), intervals)
-    ensemble = Ensemble([model for of_fold in folds.values() for model in of_fold])
+    sizes = () if intervals is None else [len(of_fold) for of_fold in folds.values()]
+    ensemble = Ensemble([model for of_fold in folds.values() for model in of_fold], sizes)
     inputs = measured(spec)
     widths = [len(spec["dataset"]["inputs"][name]) for name in inputs]
-    outputs = list(spec["outputs"])
 
     def samples(rows: Matrix) -> dict[str, Tensor]:
         return dict(zip(inputs, torch.from_numpy(rows).to(on).split(widths, dim=1), strict=True))
 
-    def estimate(rows: Matrix) -> tuple[Values, ...]:
-        reduced = ensemble.reduced(samples(rows), reduce, probabilities)
-        columns = zip(*(reduced[name] for name in outputs), strict=True)
-        return tuple(torch.cat(column, dim=1).cpu().numpy() for column in columns)
+    def estimate(rows: Matrix) -> Estimates:
+        return with_ends(ensemble.estimated(samples(rows), probabilities), intervals)
 
     draws = draws_of(ensemble.network, record, options.draws)
     features = [feature.column for feature in record.features]
@@ -431,7 +420,7 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     if options.columns is not None:
         require_columns(options.columns, features)
     return RowModel(
-        **of_run(directory, outputs, ensemble.models[0].periods),
+        **of_run(directory),
         features=features,
         gaps_known=torch.stack(gaps).any(dim=0).tolist() if gaps else None,
         columns=options.columns,
@@ -443,27 +432,6 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         ),
         draws=draws,
     )
-
-
-def columns_of(
-    folds: Sequence[Sequence[Estimator]], intervals: NewIntervals | None
-) -> Callable[[str, Tensor], list[Tensor]]:
-    """What an ensemble of the folds' networks is reduced to: mean, spread and, if there are any,
-    ends of intervals.
-    """
-    first, sizes = folds[0][0], [len(of_fold) for of_fold in folds]
-
-    def columns(name: str, values: Tensor) -> list[Tensor]:
-        estimates = values[..., :1]
-        reduced = [mean(first, name, estimates), spread(first, name, estimates)]
-        if intervals is None:
-            return reduced
-        ends = intervals.rules[name].ends(
-            means_of_folds(first, name, values, sizes, intervals.probabilities)
-        )
-        return [*reduced, *(torch.from_numpy(end).to(values)[:, None] for end in ends)]
-
-    return columns
 
 
 class RowArrays(InputArrays):

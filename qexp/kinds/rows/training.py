@@ -1,6 +1,4 @@
-"""Training of the networks of a cross-validation, fold by fold, in several processes, and their
-directories.
-"""
+"""Training of the networks of a cross-validation, fold by fold, in several processes."""
 
 from __future__ import annotations
 
@@ -56,9 +54,7 @@ from qexp.store.record import (
 log = logging.getLogger("qexp.run")
 
 UNVALIDATED: Line = {"validation": {"loss": None, "losses": {}}}
-"""The validation part of a line for networks that are trained on all rows of a fold, without
-validation.
-"""
+"""The validation part of a line of networks that have no validation rows."""
 
 
 @dataclass
@@ -144,22 +140,19 @@ def open_folds(directory: RunDirectory, run: Record, plan: Folds) -> set[str]:
             continue
         folder = directory.fold(fold.name)
         files.make_folder(folder.checkpoints)
-        held_out = {
-            str(number): ", ".join(str(values[row]) for values in plan.dataset.identifiers.values())
-            for number, row in zip(
-                plan.dataset.row_numbers(list(fold.test)), fold.test, strict=True
-            )
-        }
-        folder.write(
-            Record(
-                name=f"{run.name}/{FOLDS}/{fold.name}",
-                **{key: getattr(run, key) for key in shared},
-                state=State.QUEUED,
-                created=now(),
-                epochs=Epochs(of=run.epochs.of),
-                fold=FoldRecord(name=fold.name, training_rows=len(fold.train), held_out=held_out),
-            )
+        held_out, identifiers = {}, plan.dataset.identifiers.values()
+        numbers = plan.dataset.row_numbers(list(fold.test))
+        for number, row in zip(numbers, fold.test, strict=True):
+            held_out[str(number)] = ", ".join(str(values[row]) for values in identifiers)
+        record = Record(
+            name=f"{run.name}/{FOLDS}/{fold.name}",
+            **{key: getattr(run, key) for key in shared},
+            state=State.QUEUED,
+            created=now(),
+            epochs=Epochs(of=run.epochs.of),
+            fold=FoldRecord(name=fold.name, training_rows=len(fold.train), held_out=held_out),
         )
+        folder.write(record)
     return finished
 
 
@@ -178,15 +171,12 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
     formats.write_lines(folder.metrics_file, map(formats.with_marks, lines))
     results: Numbers = {}
     if trained.failed is None:
-        tensors = {
-            f"{index}.{name}": tensor
-            for index, network in enumerate(trained.networks)
-            for name, tensor in network.task.model.state_dict().items()
-        }
-        document = {
-            "networks": [network.document() for network in networks],
-            "chosen": trained.chosen,
-        }
+        tensors: dict[str, torch.Tensor] = {}
+        for index, network in enumerate(trained.networks):
+            weights = network.task.model.state_dict()
+            tensors |= {f"{index}.{name}": tensor for name, tensor in weights.items()}
+        documents = [network.document() for network in networks]
+        document = {"networks": documents, "chosen": trained.chosen}
         checkpoint.write(folder.best_weights, tensors, document)
         ensemble = Ensemble([network.task.model for network in trained.networks])
         results = evaluation.write_fold(folder, ensemble, plan, fold)
@@ -197,24 +187,21 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
     record = folder.record()
     assert record.fold is not None, "open_fold writes it"
     best = median_epoch(network.outcome.best_epoch for network in trained.networks)
-    of_fold = replace(
-        record.fold, chosen=trained.chosen, networks=networks, inner_loss=trained.inner_loss
-    )
+    of_fold = replace(record.fold, chosen=trained.chosen, networks=networks)
+    of_fold = replace(of_fold, inner_loss=trained.inner_loss)
     if len(trained.judged) > 1:
-        of_fold = replace(
-            of_fold, judged=tuple(loss if math.isfinite(loss) else None for loss in trained.judged)
-        )
-    folder.write(
-        replace(
-            record,
-            fold=of_fold,
-            epochs=replace(record.epochs, done=len(lines), best=best),
-            results=results,
-            error=trained.failed,
-            state=State.FAILED if trained.failed else State.DONE,
-            ended=now(),
-        )
+        judged = tuple(loss if math.isfinite(loss) else None for loss in trained.judged)
+        of_fold = replace(of_fold, judged=judged)
+    record = replace(
+        record,
+        fold=of_fold,
+        epochs=replace(record.epochs, done=len(lines), best=best),
+        results=results,
+        error=trained.failed,
+        state=State.FAILED if trained.failed else State.DONE,
+        ended=now(),
     )
+    folder.write(record)
 
 
 def median_epoch(epochs: Iterable[int | None]) -> int | None:
@@ -230,39 +217,32 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
     """
     lines = []
     for epoch in range(max((len(network.curve) for network in networks), default=0)):
-        numbers = np.stack(
-            [network.curve[epoch] for network in networks if len(network.curve) > epoch]
-        )
-        lines.append(
-            {
-                **UNVALIDATED,
-                **mean_of_networks(numbers, epoch + 1, losses),
-                "networks": len(numbers),
-            }
-        )
+        curves = [network.curve[epoch] for network in networks if len(network.curve) > epoch]
+        line = mean_of_networks(np.stack(curves), epoch + 1, losses)
+        lines.append({**UNVALIDATED, **line, "networks": len(curves)})
     return lines
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
-    """Mean losses and learning rate of lines, `best` if all are best, and the number of
-    networks.
-    """
-    parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
-    return {
-        "epoch": lines[0]["epoch"],
-        "learning_rate": _mean([line["learning_rate"] for line in lines]),
-        **UNVALIDATED,
-        **{part: _mean([line[part] for line in lines]) for part in parts},
-        "best": all(line["best"] for line in lines),
-        "networks": sum(line.get("networks", 1) for line in lines),
-    }
+    """Mean losses and rate of lines, `best` if all are, and the number of networks."""
+    rate = _mean([line["learning_rate"] for line in lines])
+    mean: Line = {"epoch": lines[0]["epoch"], "learning_rate": rate, **UNVALIDATED}
+    for part in ("train", "validation"):
+        if lines[0].get(part, {}).get("losses"):
+            mean[part] = _mean([line[part] for line in lines])
+    mean["best"] = all(line["best"] for line in lines)
+    mean["networks"] = sum(line.get("networks", 1) for line in lines)
+    return mean
 
 
 def _mean(values: Sequence[Any]) -> Any:
     """The mean of numbers; of dictionaries of numbers, and of such dictionaries, key by key."""
-    if isinstance(values[0], Mapping):
-        return {key: _mean([value[key] for value in values]) for key in values[0]}
-    return float(np.mean(values))
+    if not isinstance(values[0], Mapping):
+        return float(np.mean(values))
+    means = {}
+    for key in values[0]:
+        means[key] = _mean([value[key] for value in values])
+    return means
 
 
 # Progress of a cross-validation, in epochs of its stacks of networks.
@@ -283,9 +263,8 @@ class Steps:
 
     def epoch_done(self, epoch: int, line: Line | None, seconds: float) -> None:
         if line is not None:
-            self.show(
-                self.done + self._share * epoch / self._epochs, {**UNVALIDATED, **line}, seconds
-            )
+            steps = self.done + self._share * epoch / self._epochs
+            self.show(steps, {**UNVALIDATED, **line}, seconds)
 
     def show(self, steps: float, line: Line, seconds: float) -> None:
         raise NotImplementedError
@@ -335,31 +314,26 @@ class Selection:
         if plan.chooses:
             for index, candidate in enumerate(plan.candidates):
                 tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self._folds}
-                networks = self._train(
-                    tasks, candidate, f"judged-{index:03d}", candidate.spec["epochs"]
-                )
+                purpose, steps = f"judged-{index:03d}", candidate.spec["epochs"]
+                networks = self._train(tasks, candidate, purpose, steps)
                 if networks is None:
                     return None
                 for name, of_fold in networks.items():
-                    loss, before = _pooled_loss(of_fold), trained[name]
-                    before.judged.append(loss)
-                    if before.inner_loss is None or loss < before.inner_loss:
-                        trained[name] = TrainedFold(
-                            dict(candidate.chosen), of_fold, loss, before.judged
-                        )
+                    loss, best = _pooled_loss(of_fold), trained[name]
+                    best.judged.append(loss)
+                    if best.inner_loss is None or loss < best.inner_loss:
+                        values = dict(candidate.chosen)
+                        trained[name] = TrainedFold(values, of_fold, loss, best.judged)
                         chosen[name] = candidate
         if plan.refits:
             longest = max(candidate.spec["epochs"] for candidate in plan.candidates)
             for index, candidate in enumerate(plan.candidates):
-                tasks = {
-                    fold.name: plan.refitted(fold, candidate)
-                    for fold in self._folds
-                    if chosen[fold.name] is candidate
-                }
+                folds = [fold for fold in self._folds if chosen[fold.name] is candidate]
+                if not folds:
+                    continue
+                tasks = {fold.name: plan.refitted(fold, candidate) for fold in folds}
                 steps = longest * len(tasks) / len(self._folds)
-                networks = (
-                    self._train(tasks, candidate, f"refitted-{index:03d}", steps) if tasks else {}
-                )
+                networks = self._train(tasks, candidate, f"refitted-{index:03d}", steps)
                 if networks is None:
                     return None
                 for name, of_fold in networks.items():
@@ -376,9 +350,8 @@ class Selection:
         plan, recipe = self._plan, self._plan.recipe(candidate)
         trained: dict[int, TrainedNetwork] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
-        stacks = in_stacks(
-            everyone, lambda task: stack_size(task.model.network, plan.spec["batch_size"])
-        )
+        batch_size = plan.spec["batch_size"]
+        stacks = in_stacks(everyone, lambda task: stack_size(task.model.network, batch_size))
         for number, members in enumerate(stacks):
             folder = self._folder / f"{purpose}-{number:03d}"
             files.make_folder(folder)
@@ -389,17 +362,17 @@ class Selection:
             self._progress.leave()
             if not finished:
                 return None
-            for position, (task, outcome) in enumerate(
-                zip(stack.tasks, stack.outcomes, strict=True)
-            ):
+            pairs = zip(stack.tasks, stack.outcomes, strict=True)
+            for position, (task, outcome) in enumerate(pairs):
                 trained[id(task)] = TrainedNetwork(task, outcome, stack.curve(position).numpy())
-        return {name: [trained[id(task)] for task in of_fold] for name, of_fold in tasks.items()}
+        networks = {}
+        for name, of_fold in tasks.items():
+            networks[name] = [trained[id(task)] for task in of_fold]
+        return networks
 
 
 def _pooled_loss(networks: Sequence[TrainedNetwork]) -> float:
-    """The loss of a candidate over the rows of all inner folds; infinite if one of its networks
-    failed.
-    """
+    """The loss of a candidate over all inner folds; infinite if a network failed."""
     if any(network.outcome.failed for network in networks):
         return math.inf
     rows = [len(next(iter((network.task.validation or {}).values()))) for network in networks]
@@ -427,7 +400,8 @@ def train_batch(
     Returns the names of failed folds; None if interrupted.
     """
     batch, folder = batches[number], directory.folds / STACKS / f"{number:03d}"
-    if (trained := Selection(plan, batch, folder, progress, interrupted).train()) is None:
+    trained = Selection(plan, batch, folder, progress, interrupted).train()
+    if trained is None:
         return None
     for fold in batch:
         if not done(directory.fold(fold.name)):
@@ -446,8 +420,8 @@ def batches_of(plan: Folds) -> list[list[Fold]]:
     batches: list[list[Fold]] = []
     for _, alike in groupby(plan.folds, key=lambda fold: len(fold.train)):
         folds = list(alike)
-        parts = np.array_split(np.arange(len(folds)), math.ceil(len(folds) / at_once))
-        batches += [[folds[index] for index in part] for part in parts]
+        for part in np.array_split(np.arange(len(folds)), math.ceil(len(folds) / at_once)):
+            batches.append([folds[index] for index in part])
     return batches
 
 
@@ -686,10 +660,9 @@ def train_folds(attempt: Attempt) -> Results | None:
     folds = [directory.fold(fold.name) for fold in plan.folds]
     curves = [fold.metrics() for fold in folds]
     longest = max(map(len, curves), default=0)
-    lines = [
-        mean_line([of_fold[epoch] for of_fold in curves if len(of_fold) > epoch])
-        for epoch in range(longest)
-    ]
+    lines = []
+    for epoch in range(longest):
+        lines.append(mean_line([curve[epoch] for curve in curves if len(curve) > epoch]))
     best = median_epoch(fold.record().epochs.best for fold in folds)
     attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
     formats.write_lines(directory.metrics_file, map(formats.with_marks, lines))
@@ -700,16 +673,13 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     """Train the unfinished folds; False if interrupted."""
     directory, batches = attempt.directory, batches_of(plan)
     finished, failed = open_folds(directory, attempt.record, plan), set[str]()
-    todo = [
-        number
-        for number, batch in enumerate(batches)
-        if not finished.issuperset(fold.name for fold in batch)
-    ]
+    todo = []
+    for number, batch in enumerate(batches):
+        if not finished.issuperset(fold.name for fold in batch):
+            todo.append(number)
 
     def count() -> None:
-        """Note the number of finished folds in the run's record, without reading the folds'
-        records.
-        """
+        """Note the number of finished folds in the run's record, without theirs."""
         of_failed = tuple(fold.name for batch in batches for fold in batch if fold.name in failed)
         attempt.own.note(folds=FoldCount(done=len(finished), of=len(plan.folds), failed=of_failed))
 
@@ -727,14 +697,10 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0, "of all folds")
     try:
         processes = min(attempt.processes, len(todo))
-        if (
-            attempt.device.type == "cpu"
-            and processes > 1
-            and _seconds(plan, batches, todo) > WORTH_A_PROCESS
-        ):
-            return train_in_processes(
-                directory, todo, processes, progress, batch_done, attempt.interrupted
-            )
+        several = attempt.device.type == "cpu" and processes > 1
+        if several and _seconds(plan, batches, todo) > WORTH_A_PROCESS:
+            ends = batch_done, attempt.interrupted
+            return train_in_processes(directory, todo, processes, progress, *ends)
         for number in todo:
             failures = train_batch(directory, plan, batches, number, progress, attempt.interrupted)
             if failures is None:
@@ -747,16 +713,13 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
 
 
 def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
-    """Estimated training time of some batches on one core [s], to decide whether to start more
-    processes.
-    """
+    """Estimated time of some batches on one core [s], to decide on more processes."""
     tasks = tasks_of_first(plan)
     rows = len(next(iter(tasks[0].train.values())))
     networks = len(tasks) * sum(len(batches[number]) for number in todo)
     steps = networks * epochs_of(plan) * math.ceil(rows / plan.spec["batch_size"])
-    operations = (
-        3 * operations_per_sample(tasks[0].model.network) * rows * networks * epochs_of(plan)
-    )
+    samples = rows * networks * epochs_of(plan)
+    operations = 3 * operations_per_sample(tasks[0].model.network) * samples
     return float(operations / OPERATIONS_PER_SECOND + steps * SECONDS_PER_STEP)
 
 

@@ -361,7 +361,9 @@ class SimulationFiles:
         for name, observed in observations.items():
             mask, channels = views[name].visible, observed.channels
             visible = None if mask is None else mask.numpy().reshape(observed.shape[1:])
-            found = found_in(observed.array, [channels.start, channels.stop], observed.select, visible)
+            found = found_in(
+                observed.array, [channels.start, channels.stop], observed.select, visible
+            )
             for words in in_words(found, f"'{name}'", "simulations", usable, table):
                 self.warnings.append(f"{words} NaN in their place leaves them out")
             if 1 in observed.shape[1:]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,9 +22,11 @@ from qexp.base import files, formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
-    NO_LIMITS,
+    Column,
+    Estimated,
+    Words,
     estimate_of,
-    quantile_of,
+    joined,
     saliency_magnitude_of,
     saliency_of,
 )
@@ -46,7 +48,6 @@ from qexp.kinds.evaluation import (
 )
 from qexp.kinds.held_out import (
     ExchangeableUnits,
-    FoldEstimates,
     keep_intervals,
     keep_intervals_of,
     quantiles_among,
@@ -56,10 +57,8 @@ from qexp.kinds.leaks import overlap_in_words, overlaps_with
 from qexp.kinds.networks import on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.scores import (
-    Column,
     Scores,
     attributes,
-    columns_of_output,
     errors_of_group,
     write_errors,
     write_table,
@@ -144,9 +143,7 @@ def cells(values: ArrayLike) -> list[float | None]:
 
 
 INNER_FOLDS = 5
-"""Largest number of inner folds of the training spectra, on which baselines choose their
-parameters.
-"""
+"""Largest number of inner folds of the training spectra, for baselines' parameters."""
 
 
 def compared_with_baselines(
@@ -240,14 +237,10 @@ class Reconstructed:
         self.of_cores: dict[str, Sums] = {}
         """Core → metrics of its spectra, in the order in which they come."""
         self.squares: dict[str, Array] = {}
-        """Quantity → sum of its squares over the times that each channel was hidden, (channel,)
-        [counts²].
-        """
+        """Quantity → sum of squares over the times that each channel was hidden [counts²]."""
         self.of_spectra: list[float] = []  # RMSE of the hidden channels of each
         self.kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = []
-        """Position among the test spectra, counts, reconstruction, and whether each channel is
-        hidden.
-        """
+        """Position among the test spectra, counts, reconstruction, hidden channels."""
 
     def add(
         self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject
@@ -273,10 +266,9 @@ class Reconstructed:
         cores = subject.dataset.cores[subject.test[numbers]]
         for core in np.unique(cores):
             rows = cores == core
-            before = self.of_cores.get(str(core), Sums(self.overall.metrics))
-            self.of_cores[str(core)] = before.with_piece(
-                estimate[rows][hidden[rows]], truth[rows][hidden[rows]]
-            )
+            sums = self.of_cores.get(str(core), Sums(self.overall.metrics))
+            piece = estimate[rows][hidden[rows]], truth[rows][hidden[rows]]
+            self.of_cores[str(core)] = sums.with_piece(*piece)
         self.times_hidden += hidden.sum(axis=0)
         for name, values in squares.items():
             self.squares[name] = self.squares.get(name, 0.0) + values.sum(axis=0)
@@ -304,9 +296,7 @@ def _root(sums: Array, times: Array) -> Array:
 def write_reconstructed(
     directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str
 ) -> None:
-    """Errors of hidden channels by energy; counts, reconstruction and hidden channels of some test
-    spectra.
-    """
+    """Errors of hidden channels by energy; counts and reconstruction of some spectra."""
     import xarray
 
     dataset = subject.dataset
@@ -350,9 +340,7 @@ def write_reconstructed(
 
 
 MOST_AVERAGED = 256
-"""Largest number of test spectra over which it is averaged: a gradient takes as long as two
-estimates.
-"""
+"""Largest number of test spectra that are averaged: gradients take twice as long."""
 
 AT_ONCE_WITH_GRADIENTS = 32
 """Number of spectra whose gradients are computed together, for which all activations are kept."""
@@ -393,9 +381,7 @@ def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -
 def _write(
     attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: NDArray[np.int64]
 ) -> None:
-    """Input times gradient and its absolute value, (channel,), with the mean spectrum of the same
-    spectra.
-    """
+    """Input times gradient and its absolute value, (channel,), with the mean spectrum."""
     import xarray
 
     dataset = subject.dataset
@@ -470,84 +456,72 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         columns["hidden_rmse"] = reconstructed.of_spectra, about
         scores.errors += reconstructed.errors()
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
-    for name, values in estimates.items():
-        truth, middle = dataset.measured[name][test], values[:, 0]
-        scores.add(name, subject.metrics[name], middle, truth, subject.mean)
-        if (with_baselines := compared_with_baselines(attempt, subject, name, middle)) is None:
+    for name, estimated in estimates.items():
+        truth = dataset.measured[name][test]
+        scores.add(name, subject.metrics[name], estimated.middle, truth, subject.mean)
+        with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
+        if with_baselines is None:
             return None
         comparison += with_baselines
-        limits = subject.model.limits.get(name, NO_LIMITS)
-        columns |= columns_of_output(
-            name, dataset.units.get(name, ""), truth, middle, "estimated", limits
+        words = Words(
+            truth=f"{name}: measured",
+            estimate=f"{name}: estimated",
+            quantiles=f"{name}: quantiles of the posterior",
         )
+        columns |= attempt.outputs[name].columns(truth, estimated, words)
     if not write_saliency(attempt, subject, list(estimates)):
         return None
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
-    quantiles = {name: values[:, 1:] for name, values in estimates.items() if values.shape[1] > 1}
-    _write_predictions(directory, subject, columns, quantiles, attempt.caution)
-    ranges = tuple(
-        Feature(column=name, least=float(values.min()), greatest=float(values.max()))
-        for name in estimates
-        if len(values := dataset.measured[name][subject.train])
-    )
-    return scores.document(directory.part, comparison=tuple(comparison), targets=ranges)
+    _write_predictions(directory, subject, columns, attempt.caution)
+    ranges = []
+    for name in estimates if len(subject.train) else ():
+        values = dataset.measured[name][subject.train]
+        least, greatest = float(values.min()), float(values.max())
+        ranges.append(Feature(column=name, least=least, greatest=greatest))
+    return scores.document(directory.part, comparison=tuple(comparison), targets=tuple(ranges))
 
 
 def _estimated(
     attempt: Attempt, subject: Subject, reconstructed: Reconstructed | None
-) -> dict[str, Array] | None:
-    """Number → its estimates for the test spectra, (row, 1); reconstructed spectra are added up;
-    None if interrupted.
-
-    Estimates of a posterior head are followed by `HELD_OUT_QUANTILES`, (row, 1 + probability).
+) -> dict[str, Estimated] | None:
+    """Number → its estimates for the test spectra, (row,); reconstructed spectra are added up; None
+    if interrupted.
     """
-    numbers: dict[str, list[Array]] = {
-        name: [] for name in subject.model.network.outputs if name != SPECTRUM
-    }
+    numbers = {name: list[Estimated]() for name in subject.model.network.outputs}
+    numbers.pop(SPECTRUM, None)
     model, tests = subject.model, subject.data.test
     with deterministic():
         for values in zip(*(values.split(AT_ONCE) for values in tests.values()), strict=True):
             if attempt.interrupted():
                 return None
             samples = dict(zip(tests, values, strict=True))
-            estimates, ends = model.estimate(samples), dict[str, Tensor]()
+            estimates, quantiles = model.estimate(samples), dict[str, Tensor]()
             if model.network.heads:
-                ends = model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
+                quantiles = model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
             for name, blocks in numbers.items():
-                columns = [estimates[name], *([ends[name]] if name in ends else [])]
-                blocks.append(
-                    torch.cat([column.double().cpu() for column in columns], dim=1).numpy()
-                )
+                columns: Iterable[Tensor] = quantiles[name].T if name in quantiles else ()
+                by_probability = dict(zip(HELD_OUT_QUANTILES, columns, strict=False))
+                made = Estimated(estimates[name][:, 0], quantiles=by_probability)
+                blocks.append(made.each(lambda values: values.double().cpu().numpy()))
             if reconstructed is not None:
                 reconstructed.add(estimates, samples, subject)
-    return {name: np.concatenate(blocks) for name, blocks in numbers.items()}
+    return {name: joined(blocks, np.concatenate) for name, blocks in numbers.items()}
 
 
 def _write_predictions(
-    directory: RunDirectory,
-    subject: Subject,
-    columns: Mapping[str, Column],
-    quantiles: Mapping[str, Array],
-    note: str,
+    directory: RunDirectory, subject: Subject, columns: Mapping[str, Column], note: str
 ) -> None:
-    """Write tables with a line per test spectrum; the one that marks the run as evaluated comes
-    last.
-    """
+    """Write tables with a line per test spectrum; the one that marks the run comes last."""
     dataset, test = subject.dataset, subject.test
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
     columns = {"depth": (dataset.depths[test], about), **columns}
     table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in texts.items()}
-    table |= {name: cells(values) for name, (values, _) in columns.items()}
+    for name, (values, _) in columns.items():
+        if not isinstance(values, Mapping):
+            table[name] = cells(values)
     write_table(directory.results / PREDICTIONS, table, note)
-    for name, values in quantiles.items():
-        about = {
-            "units": dataset.units.get(name, ""),
-            "long_name": f"{name}: quantiles of the posterior",
-        }
-        columns[quantile_of(name)] = values, about
-    probabilities = HELD_OUT_QUANTILES if quantiles else ()
-    write_test_predictions(directory, "spectrum", test, texts, columns, probabilities, note)
+    write_test_predictions(directory, "spectrum", test, texts, columns, note)
 
 
 # Evaluation on spectra of other cores: numbers by core, or hidden channels.
@@ -557,9 +531,7 @@ NO_ROWS: Rows = np.array([], dtype=np.int64)
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
-    """The spectra of a dataset, of a folder with train/ and test/ or one such as these, or of a
-    table.
-    """
+    """The spectra of a dataset, of a folder, with or without train/ and test/, or a table."""
     document = _document(request)
     try:
         dataset: Any = dataset_of(document, request.tables, request.workspace)
@@ -633,28 +605,22 @@ def _evaluate_other(
     hidden = hidden_of(model.network)
     data = SpectrumSamples(dataset, NO_ROWS, NO_ROWS, rows, NO_ROWS, seeds, attempt.device, hidden)
     mean = _training_mean(request, metrics)
-    against = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
-    results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, against, mean))
-    if results is not None and (numbers := [name for name in request.outputs if name != SPECTRUM]):
+    complete = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
+    results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, complete, mean))
+    numbers = [name for name in request.outputs if name != SPECTRUM]
+    if results is not None and numbers:
         predictions = read_test_predictions(attempt.directory)
-        estimates = {
-            name: FoldEstimates(
-                predictions[estimate_of(name)].values[None],
-                {
-                    share: values[None]
-                    for share, values in quantiles_among(predictions, name).items()
-                },
-            )
-            for name in numbers
-        }
+        estimates = {}
+        for name in numbers:
+            middle = predictions[estimate_of(name)].values
+            quantiles = quantiles_among(predictions, name)
+            estimates[name] = [Estimated(middle, quantiles=quantiles)]
         keep_intervals_of(attempt.directory, request.directory, estimates, [""], CORE)
     return results
 
 
 def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> float:
-    """The mean of the run's training targets; NaN if its data are gone, or if no metric needs
-    it.
-    """
+    """The mean of the run's training targets; NaN if it is unknown or not needed."""
     if any(map(needs_training_mean, metrics.values())):
         with suppress(DatasetError):
             trained, seeds = request.trained, Seeds(request.run_seed)
@@ -682,11 +648,10 @@ def _independence(
         return Independence(None, (f"the training spectra are unknown: {error}",))
     if not trained:
         return Independence(None, ("the run does not say on which spectra it was trained",))
-    overlaps = {
-        run: found
-        for run, spectra in trained.items()
-        if (found := overlaps_with(dataset, rows, spectra))
-    }
+    overlaps = {}
+    for run, spectra in trained.items():
+        if found := overlaps_with(dataset, rows, spectra):
+            overlaps[run] = found
     shared = [
         f"used for training by {run}: {overlap_in_words(found)}" for run, found in overlaps.items()
     ]
@@ -709,9 +674,7 @@ def _independence(
 
 
 def _own_held_out(dataset: SpectraDataset, rows: Rows, request: EvaluationRequest) -> int:
-    """How many spectra are, in all their counts, among those that the run held out; 0 if its data
-    are gone.
-    """
+    """How many spectra are among those that the run held out; 0 if its data are gone."""
     try:
         trained = request.trained
     except DatasetError:

@@ -172,13 +172,13 @@ def _make_room_for_list(figure: Figure, cores: int) -> None:
     if narrow():
         make_room(figure, bottom=sized(0.19) * (-(-cores // 2) + 2))
         return
-    wide, beside = float(figure.get_figwidth()), -(-cores // LISTED_CORES) * sized(WIDTH_OF_LIST)
+    wide, of_list = float(figure.get_figwidth()), -(-cores // LISTED_CORES) * sized(WIDTH_OF_LIST)
     left, side = sized(LEFT), figure.axes[0].get_position().width * wide
     if exact():  # the panel gives way
-        side = min(side, wide - left - beside)
-        left += max(wide - left - beside - side, 0) / 2
+        side = min(side, wide - left - of_list)
+        left += max(wide - left - of_list - side, 0) / 2
     else:
-        wide = left + side + beside
+        wide = left + side + of_list
         figure.set_figwidth(wide)
     figure.subplots_adjust(left / wide, right=(left + side) / wide)
 
@@ -192,16 +192,12 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     interval  what the intervals are, for the title
     """
     profiles = list(_profiles(estimates))
-    drawn = [
-        profiles[index]
-        for index in spread_evenly(len(profiles), MOST_NARROW if narrow() else MOST_PROFILES)
-    ]
+    most = MOST_NARROW if narrow() else MOST_PROFILES
+    drawn = [profiles[index] for index in spread_evenly(len(profiles), most)]
     count = max(len(drawn), 1)
     width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
-    high, across = (1.8, 0.42) if narrow() else (2.7, 0.5)
-    figure, axes = panel_grid(
-        count, PROFILES_IN_A_ROW, width, high, column_gap=across, row_gap=0.8, stretch=(1.0, 1.0)
-    )
+    sizes = (width, 1.8, 0.42, 0.8) if narrow() else (width, 2.7, 0.5, 0.8)
+    figure, axes = panel_grid(count, PROFILES_IN_A_ROW, *sizes, stretch=(1.0, 1.0))
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
         _draw_profile(axis, *profile)
@@ -238,14 +234,13 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
     names, owners = np.unique(np.asarray(estimates.cores, dtype=str), return_inverse=True)
     # Rows of a core need not be adjacent, but a search for each of many cores would be slow.
     order = np.argsort(owners, kind="stable")
-    for name, rows in zip(
-        names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=False
-    ):
-        down = depths[rows] if depths_known else np.arange(1, len(rows) + 1, dtype=np.float64)
-        rows, down = rows[np.isfinite(down)], down[np.isfinite(down)]
+    rows_of_cores = np.split(order, np.cumsum(np.bincount(owners))[:-1])
+    for name, rows in zip(names, rows_of_cores, strict=False):
+        places = depths[rows] if depths_known else np.arange(1, len(rows) + 1, dtype=np.float64)
+        rows, places = rows[np.isfinite(places)], places[np.isfinite(places)]
         if len(rows):
-            deeper = np.argsort(down, kind="stable")
-            yield str(name), [down[deeper], *(values[rows[deeper]] for values in others)]
+            deeper = np.argsort(places, kind="stable")
+            yield str(name), [places[deeper], *(values[rows[deeper]] for values in others)]
 
 
 def _draw_profile(
@@ -332,9 +327,7 @@ MOST_LEVELS = 2
 
 
 def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
-    """Energies of the channels, (channel,) [keV], from that of the first and the step; None if
-    unknown.
-    """
+    """Energies of the channels, (channel,) [keV]; None if they are unknown."""
     return (
         None
         if first_and_step is None
@@ -343,9 +336,7 @@ def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | N
 
 
 Reconstruction = tuple[str, Array, Array, NDArray[np.bool_]]
-"""Title, counts, reconstructed counts, and whether they were hidden from the network, (channel,)
-each.
-"""
+"""Title, counts, reconstructed counts, and what was hidden, (channel,) each."""
 
 
 def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
@@ -413,16 +404,9 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     """
     lines, titles = 0, [words for words, _ in spectra]
     for _ in range(2):  # the second time with room for titles in several lines
-        above = LINE_HEIGHT * lines
-        figure, axes = panel_grid(
-            len(spectra),
-            PANELS_IN_A_ROW,
-            WIDE_SAMPLE,
-            PANEL_HEIGHT,
-            column_gap=0.2,
-            row_gap=0.6 + above,
-            top=0.85 + above,
-        )
+        more = LINE_HEIGHT * lines
+        sizes = WIDE_SAMPLE, PANEL_HEIGHT, 0.2, 0.6 + more
+        figure, axes = panel_grid(len(spectra), PANELS_IN_A_ROW, *sizes, top=0.85 + more)
         titles = [fitting(axes[0], words, size=LEAST_TEXT) for words, _ in spectra]
         lines = max(words.count("\n") for words in titles)
     figure.set_dpi(resolution())
@@ -550,7 +534,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's own
     ends = [-np.inf] * MOST_LEVELS
     """End of the last symbol in each row [pixel]."""
-    marked, above = [], axis.get_xaxis_transform()
+    marked, at_top = [], axis.get_xaxis_transform()
     line: dict[str, Any] = {
         "color": "0.75",
         "linewidth": 0.5,
@@ -563,7 +547,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
             energy,
             1,
             element,
-            transform=above,
+            transform=at_top,
             ha="center",
             va="bottom",
             fontsize=small(),
@@ -578,7 +562,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
         marked.append(energy)
         top = 1 + (0.4 + level) * 1.05 * box.height / axis.bbox.height
         text.set_y(top)
-        axis.plot([energy, energy], [0, top], transform=above, zorder=0, **line)
+        axis.plot([energy, energy], [0, top], transform=at_top, zorder=0, **line)
     return marked
 
 
@@ -618,9 +602,7 @@ CURVES = {
 
 
 def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
-    """Estimates against measured values, coloured by core; no figure if the run estimates no
-    number.
-    """
+    """Estimates against measured values, by core; no figure if there are no numbers."""
     for estimates in _estimates(directory):
         yield (
             FIGURES_FOLDER / "estimates_by_core",
@@ -629,9 +611,7 @@ def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
 
 
 def down_core_of_run(directory: RunDirectory) -> Pictures:
-    """Estimates and measured values over depth, a panel per core; no figure if the run estimates no
-    number.
-    """
+    """Estimates and measured values over depth, a panel per core, if there are numbers."""
     for estimates in _estimates(directory):
         with_intervals = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
         figure = down_core(
@@ -663,9 +643,7 @@ def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
 
 
 def saliency_of_run(directory: RunDirectory) -> Pictures:
-    """How much each channel contributes to the estimates; no figure if the run estimates no
-    number.
-    """
+    """How much each channel contributes to the estimates, if there are numbers."""
     for name in directory.spec()["outputs"]:
         if name != SPECTRUM:
             variables = table(directory.results / SALIENCY, [saliency_of(name)])

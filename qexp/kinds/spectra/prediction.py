@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.outputs import estimate_of, high_of, low_of
+from qexp.base.outputs import Estimated, estimate_of, joined
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import save
-from qexp.kinds.held_out import means_of_folds, new_intervals
+from qexp.kinds.held_out import new_intervals, with_ends
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import PredictOptions
@@ -34,9 +34,11 @@ from qexp.kinds.prediction import (
     new_column,
     new_names,
     of_run,
+    output_columns,
     read_ahead,
     require_not_read,
     require_there,
+    words_of_ends,
 )
 from qexp.kinds.spectra.figures import Estimates, down_core
 from qexp.kinds.spectra.files import (
@@ -56,7 +58,7 @@ from qexp.kinds.spectra.files import (
     read_info,
 )
 from qexp.kinds.spectra.spec import SPECTRUM
-from qexp.networks.estimator import Posterior, with_quantiles
+from qexp.networks.estimator import Ensemble, Posterior
 from qexp.rows.formats import format_of, in_equal_chunks
 from qexp.rows.table import MISSING, number
 from qexp.store.directory import RunDirectory
@@ -345,10 +347,8 @@ class SpectrumModel(FileModel):
     """
 
     layout: SpectrumLayout
-    estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    """(spectrum, channel) → each output's estimates, followed by the ends of its intervals if there
-    are any.
-    """
+    estimate: Callable[[NDArray[np.float32]], dict[str, Estimated]]
+    """(spectrum, channel) → output → estimates, with the ends of intervals if there are any."""
     depth_unit: str = ""
     posterior: Callable[[NDArray[np.float32]], Posterior] | None = None
     """From (spectrum, channel) to their posterior, if the network has a posterior head."""
@@ -356,12 +356,6 @@ class SpectrumModel(FileModel):
     @property
     def attributes_of_draws(self) -> dict[str, str]:
         return dict(self.origin)
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns of `estimate`."""
-        names = (estimate_of, low_of, high_of) if self.intervals is not None else (estimate_of,)
-        return [name_of(output) for output in self.outputs for name_of in names]
 
     def open(self, source: Path, target: Path) -> SpectrumEstimation:
         return SpectrumEstimation(self, source, target)
@@ -420,20 +414,11 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             *(new_column(name, pa.string()) for name in texts),
             new_column(DEPTH, pa.float64(), model.depth_unit),
         ]
-        after = []
-        for name, unit in model.outputs.items():
-            after.append(
-                new_column(
-                    estimate_of(name), pa.float32(), unit, limits=str(model.limits.get(name, ""))
-                )
-            )
-            if intervals is not None:
-                after.append(
-                    new_column(low_of(name), pa.float32(), unit, f"lower end of {intervals.words}")
-                )
-                after.append(
-                    new_column(high_of(name), pa.float32(), unit, f"upper end of {intervals.words}")
-                )
+        after: list[pa.Field] = []
+        for name, output in model.outputs.items():
+            words = {estimate_of(name): ""}
+            words |= {} if intervals is None else words_of_ends(output, intervals.words)
+            after += output_columns(output, words)
         after += closing_columns(model, netcdf)
         there = {
             name
@@ -446,13 +431,16 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         return pa.schema([*before, *kept, *after])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
-        model, size = self.model, -(-(chunk or CHUNK) // BATCH) * BATCH
+        size = -(-(chunk or CHUNK) // BATCH) * BATCH
         for piece in read_ahead(self._spectra.pieces(size), self.source):
             estimates = self._estimated(piece, add_draws)
-            by_column = dict(zip(model.columns, estimates.T, strict=True))
-            by_output = {name: by_column[estimate_of(name)] for name in model.outputs}
+            by_column: dict[str, Any] = {}
+            for name, estimated in estimates.items():
+                by_column |= self.model.outputs[name].cells(estimate_of(name), estimated)
+            by_output = {name: estimated.middle for name, estimated in estimates.items()}
             self._missing.add(piece.names, np.isnan(np.stack(list(by_output.values()))).any(axis=0))
-            self._profile.add(piece.cores, piece.depths, estimates)
+            numbers = np.stack(list(by_column.values()), axis=1)
+            self._profile.add(piece.cores, piece.depths, numbers)
             columns = {
                 NAME: piece.names,
                 PART: piece.parts,
@@ -463,8 +451,10 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             }
             yield EstimatedPiece(len(piece.names), columns, by_output, piece.done)
 
-    def _estimated(self, piece: SpectrumPiece, add_draws: AddDraws) -> NDArray[np.float32]:
-        """Like `SpectrumModel.estimate`; NaN for spectra whose counts are all equal."""
+    def _estimated(self, piece: SpectrumPiece, add_draws: AddDraws) -> dict[str, Estimated]:
+        """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no
+        information.
+        """
         model, blocks = self.model, []
         for start in range(0, len(piece.names), BATCH):
             batch = slice(start, start + BATCH)
@@ -474,8 +464,12 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
                 draws = model.draws.draw(model.posterior(counts), self.count + start)
                 draws[:, _empty(counts)] = np.nan
                 add_draws(piece.names[batch], draws)
-        estimates = np.concatenate(blocks)
-        estimates[_empty(piece.counts)] = np.nan
+        empty, estimates = _empty(piece.counts), {}
+        for name in blocks[0]:
+            estimated = joined([block[name] for block in blocks], np.concatenate)
+            estimates[name] = estimated.each(
+                lambda values: np.where(empty, np.float32(np.nan), values)
+            )
         return estimates
 
     def finish(self) -> dict[str, Any]:
@@ -483,7 +477,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         model, profile = self.model, self._profile
         depths, *columns = np.array(profile.numbers).T
         each, pictures = len(columns) // len(model.outputs), []
-        for index, (name, unit) in enumerate(model.outputs.items()):
+        for index, (name, unit) in enumerate(model.units.items()):
             values, *ends = columns[index * each : (index + 1) * each]
             path = self.target.with_suffix(".png")
             if len(model.outputs) > 1:
@@ -541,27 +535,22 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
         )
     on = device_of(options.device)
     model = load_model(directory, on).eval()
+    ensemble = Ensemble([model], [1])
     intervals = new_intervals(directory, options.interval, [""])
     probabilities = () if intervals is None else intervals.probabilities
 
-    @torch.no_grad()
-    def estimate(counts: NDArray[np.float32]) -> NDArray[np.float32]:
-        values = with_quantiles(model, {SPECTRUM: torch.from_numpy(counts).to(on)}, probabilities)
-        columns: list[NDArray[np.floating]] = []
-        for name in outputs:
-            of_network = means_of_folds(model, name, values[name][None], [1], probabilities)
-            columns += [
-                of_network.estimate[0],
-                *(intervals.rules[name].ends(of_network) if intervals else ()),
-            ]
-        return np.stack(columns, axis=1).astype(np.float32)
+    def estimate(counts: NDArray[np.float32]) -> dict[str, Estimated]:
+        samples = {SPECTRUM: torch.from_numpy(counts).to(on)}
+        made = with_ends(ensemble.estimated(samples, probabilities), intervals)
+        return {name: replace(made[name], spread=None) for name in outputs}
 
     def posterior(counts: NDArray[np.float32]) -> Posterior:
         return model.posterior({SPECTRUM: torch.from_numpy(counts).to(on)})
 
-    dataset = spec["dataset"]
+    dataset, shared = spec["dataset"], of_run(directory)
+    shared["outputs"].pop(SPECTRUM, None)
     return SpectrumModel(
-        **of_run(directory, outputs, model.periods),
+        **shared,
         layout=SpectrumLayout(
             dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]
         ),
