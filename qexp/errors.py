@@ -46,7 +46,9 @@ def in_python(text: str) -> str:
     """A text with arguments in backquotes as in Python: part="test", fixed={"x": 0}, fixed["x"]."""
 
     def in_call(match: re.Match[str]) -> str:
-        name, key, value = match["name"], match["key"], match["value"]
+        name = match["name"]
+        key = match["key"]
+        value = match["value"]
         if key is not None:
             return f"{name}[{_literal(key)}]"
         return name if value is None else f"{name}={_literal(_value(value))}"
@@ -62,7 +64,8 @@ def spelled(text: str, option: Callable[[str], str]) -> str:
     """
 
     def in_shell(match: re.Match[str]) -> str:
-        flag, value = option(match["name"]), match["value"]
+        flag = option(match["name"])
+        value = match["value"]
         if match["key"] is not None:
             return f"{flag} {match['key']}".rstrip()
         if value in (None, "True"):

@@ -211,7 +211,8 @@ def check_reader(reader: Reader, file: str | Path, options: ReadOptions | None =
     file     a file of its format, whose numbers another test compares
     options  those that this file needs
     """
-    path, options = Path(file), options or ReadOptions()
+    path = Path(file)
+    options = options or ReadOptions()
     _require(reader.recognises(path), f"it does not recognise {path}")
     tracks = reader.read(path, options).tracks
     with TemporaryDirectory() as folder:
@@ -277,7 +278,8 @@ def check_launcher(
     seconds  after which a job that has not ended is a failure
     """
     _require(launcher.this_job() is None, "it takes this process for one of its jobs")
-    kind, home = type(launcher), Path(folder).absolute()
+    kind = type(launcher)
+    home = Path(folder).absolute()
     told = home / "told.txt"
     (home / "output").mkdir(parents=True, exist_ok=True)
     chosen = launch_options(

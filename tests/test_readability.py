@@ -6,7 +6,7 @@ import ast
 
 from tests.source import MODULES, nodes_of, reads_all_modules
 
-PREPOSITIONS = frozenset(
+
     ["about", "above", "across", "after", "against", "along", "among", "around", "as", "at", "before", "behind", "below", "beneath", "beside", "besides", "between", "beyond", "by", "down", "during", "for", "from", "in", "inside", "into", "near", "of", "off", "on", "onto", "out", "outside", "over", "past", "per", "since", "than", "through", "to", "toward", "towards", "under", "until", "up", "upon", "via", "with", "within", "without"]
 )
 

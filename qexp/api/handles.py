@@ -542,7 +542,8 @@ def figures(runs: Runs, options: FiguresOptions) -> Pictures:
     from qexp.figures.canvas import use_style
     from qexp.figures.distributions import draw_corner
 
-    folder, drawn = None if options.to is None else target_outside_of_runs(options.to), Pictures()
+    folder = None if options.to is None else target_outside_of_runs(options.to)
+    drawn = Pictures()
     with use_style(*options.drawn_with):
         for sample in options.only or ("",):
             drawn += draw_corner([*map(Path, names)], sample, folder, options.formats)

@@ -170,7 +170,8 @@ def purge_cache(older_than: timedelta | None = None) -> PurgedCache:
         with suppress(FileNotFoundError):  # deleted by another process
             size = path.stat().st_size
             path.unlink()
-            deleted, freed = deleted + 1, freed + size
+            deleted += 1
+            freed += size
     return PurgedCache(cache_folder(), deleted, freed)
 
 

@@ -86,7 +86,8 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     >>> "mogi_quick_0" in [run["name"] for run in qexp.api.listed(qexp.runs(), "seed < 5")]
     True
     """
-    values, names = columns(list(summaries)), None
+    values = columns(list(summaries))
+    names = None
     if options.launch is not None:
         names = set(launchers.find_launch(options.launch, options.home).record().asked)
     runs = choose(values, options, names)
@@ -154,7 +155,8 @@ def status(
         from qexp.rows.array_cache import cache_folder
         from qexp.upkeep import trash as trashes
 
-        trash, runs = files.size_of(trashes.folder(home)), files.size_of(home.runs)
+        trash = files.size_of(trashes.folder(home))
+        runs = files.size_of(home.runs)
         for path in home.runs.iterdir() if home.runs.is_dir() else ():
             if path.is_symlink():  # a run that is kept elsewhere
                 runs += files.size_of(path)
@@ -283,7 +285,8 @@ def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
 
     Raises NotFoundError for tags that no run has.
     """
-    names, tags = references_of(list(runs), options.workspace), list(options.tags)
+    names = references_of(list(runs), options.workspace)
+    tags = list(options.tags)
     if not tags and options.launch is None:
         return names
     summaries = every_run(warn=ignore, workspace=options.workspace)

@@ -37,7 +37,8 @@ class Cell:
     def __init__(self, content: Callable[[], RenderableType]) -> None:
         from IPython.display import DisplayHandle
 
-        self._content, self._updated_at = content, time.monotonic()
+        self._content = content
+        self._updated_at = time.monotonic()
         self._handle: Any = DisplayHandle()
         self._handle.display(_mime(content()), raw=True)
 
@@ -71,7 +72,8 @@ class TrainingDisplay(Display):
         self._shown_at = 0.0
 
     def start(self, name: str, epochs: int, done: int, of: str = "") -> None:
-        self._epochs, self._of = epochs, f" {of}".rstrip()
+        self._epochs = epochs
+        self._of = f" {of}".rstrip()
         if done:
             message(f"{name}: continues after epoch {done} of {epochs}")
         if on_a_terminal() or in_a_kernel():
@@ -101,7 +103,8 @@ class TrainingDisplay(Display):
 
     def epoch(self, line: dict[str, Any], seconds: float) -> None:
         # which programs of others need not have
-        epoch, rate = line["epoch"], line.get("learning_rate")
+        epoch = line["epoch"]
+        rate = line.get("learning_rate")
         losses = {"loss": line["train"]["loss"], "validation": line["validation"]["loss"]}
         self._losses = "  ".join(
             f"{words} {loss:.4g}" for words, loss in losses.items() if loss is not None
@@ -212,9 +215,12 @@ class PoolDisplay(Watcher):
         name_width = None
         if self._live is not None:
             name_width = max(20, self._live.console.width - OTHER_COLUMNS)
-        now, ends, left_of = time.monotonic(), list(self._seconds), dict[str, float]()
+        now = time.monotonic()
+        ends = list(self._seconds)
+        left_of = dict[str, float]()
         for run, started in self._running.items():
-            seconds, line = now - started, self._lines.get(run)
+            seconds = now - started
+            line = self._lines.get(run)
             epoch, loss, left = "-", "-", "-"
             if line is not None:
                 epoch = str(line["epoch"])
@@ -264,7 +270,8 @@ def bar(name: str) -> Iterator[Show]:
     if not _seen():
         yield _lines(name) if DISPLAYED.get() else lambda share, words, name=None: None
         return
-    drawn, cells = progress_bar("words"), list[Cell]()
+    drawn = progress_bar("words")
+    cells = list[Cell]()
     task = drawn.add_task(name, total=1.0, words="")
 
     def show(share: float, words: str, name: str | None = None) -> None:
@@ -296,7 +303,8 @@ def _lines(of_all: str) -> Show:
         nonlocal said
         now = time.monotonic()
         if now - said >= SECONDS_OF_LINE and 0 < share < 1:
-            said, left = now, (now - began) * (1 / share - 1)
+            said = now
+            left = (now - began) * (1 / share - 1)
             message(f"{name or of_all}: {words}, about {_in_words(left)} left")
 
     return show

@@ -135,7 +135,13 @@ def validate(
     right = [path for path, finding in findings.items() if not finding.problems]
     doubtful = dict.fromkeys(problem for path in right for problem in findings[path].warnings)
     waiting = len(paths) - len(right) - len({problem.file for problem in problems})
-    return Validation(paths, problems, [*awaited, *doubtful], len(right), waiting)
+    return Validation(
+        paths,
+        problems,
+        [*awaited, *doubtful],
+        len(right),
+        waiting,
+    )
 
 
 def _of_name(file: str | Path, everything: Sequence[Path]) -> list[Path]:
@@ -253,10 +259,12 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
 
     >>> qexp.init("my-volcano", kind="volcano")
     """
-    directory, kinds = Path(directory), [kind] if isinstance(kind, str) else list(kind)
+    directory = Path(directory)
+    kinds = [kind] if isinstance(kind, str) else list(kind)
     if (directory / "specs").exists():
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
-    specs, data = EXAMPLES / "specs", EXAMPLES / "data"
+    specs = EXAMPLES / "specs"
+    data = EXAMPLES / "data"
     if kinds:
         shipped = list(_example_files(kinds, EXAMPLES))
     else:

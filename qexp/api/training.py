@@ -164,7 +164,8 @@ def sweep(options: SweepOptions) -> ListedRuns:
     home = options.home
     prepared = prepare(options.order, workspace=home.root)
     with notices() as tell:
-        load, new = prepared.workload, prepared.nothing_to_resume
+        load = prepared.workload
+        new = prepared.nothing_to_resume
         for text in (
             *prepared.warnings,
             *load.stand_ins,
@@ -232,7 +233,8 @@ def posterior(
     from qexp.runs.new import new_simulations, new_specs  # loads torch
 
     if isinstance(simulator, str):
-        home, called = workspaces.find(workspace), simulator
+        home = workspaces.find(workspace)
+        called = simulator
         if prior is not None or names or name:
             raise QexpError(
                 f"`prior`, `names`, `name`: '{simulator}' is a dataset, which has them; leave"
@@ -254,7 +256,15 @@ def posterior(
             counted(uncounted, "simulating", "simulations") as done,
         ):
             more = {"counted": done, "axes": axes, "at_once": at_once and int(at_once)}
-            new_simulations(home, called, int(simulations), simulator, names, prior, **more)
+            new_simulations(
+                home,
+                called,
+                int(simulations),
+                simulator,
+                names,
+                prior,
+                **more,
+            )
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))
     return run(called, workspace=home.root, **options)
@@ -316,7 +326,8 @@ def study(options: StudiedOptions) -> ShownStudy:
     from qexp.comparison.study import StudyOrder, run_study
     from qexp.web.notebook import ShownStudy
 
-    order, home = StudyOrder(options.order, options), options.home
+    order = StudyOrder(options.order, options)
+    home = options.home
     return ShownStudy(**fields_of(run_study(order, home, watcher_of(options.watched))))
 
 

@@ -119,7 +119,8 @@ def drafts_of(path: Path) -> Path | None:
 @contextmanager
 def _draft(path: Path, suffix: str) -> Iterator[tuple[int, Path]]:
     """A new open file that is to replace `path`, and its name; deleted after an error."""
-    drafts, home = drafts_of(path), path.absolute().parent
+    drafts = drafts_of(path)
+    home = path.absolute().parent
     temporary: Path | None = None
     try:
         # A folder of the run may be a link to another disk; files cannot be renamed across disks.

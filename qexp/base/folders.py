@@ -46,7 +46,8 @@ STALE_SECONDS = 3600.0
 @contextmanager
 def drafted(target: Path) -> Iterator[Path]:
     """A new, locked folder beside the target, deleted at the end if not renamed. Raises OSError."""
-    draft, handle = _beside(target, "draft"), None
+    draft = _beside(target, "draft")
+    handle = None
     try:
         while handle is None:
             draft.mkdir(mode=0o755)

@@ -95,7 +95,8 @@ def _memory_files(second: str, first: str, groups: Path, root: Path) -> Iterator
         if controllers == "":
             hierarchy, file = root, second
         elif "memory" in controllers.split(","):
-            hierarchy, file = root / "memory", first
+            hierarchy = root / "memory"
+            file = first
         else:
             continue
         group = hierarchy / path.lstrip("/")

@@ -165,7 +165,8 @@ def _option_of(field: dataclasses.Field[Any]) -> Option:
 
 def shell_type(field: dataclasses.Field[Any]) -> Any:
     """What the shell reads for a field: a type, or a list of one."""
-    about, kinds = _option_of(field), kinds_of(str(field.type))
+    about = _option_of(field)
+    kinds = kinds_of(str(field.type))
     if about.shell is not None:
         return about.shell
     if about.repeated or {TEXTS, PATHS, DICTIONARY} & {*kinds}:
@@ -212,9 +213,11 @@ Counted = Callable[[int, int], None]
 
 def as_warning(text: str) -> None:
     """A warning of Python, at the line outside of qexp that led to it."""
-    frame, level = sys._getframe(1), 2
+    frame = sys._getframe(1)
+    level = 2
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "qexp":
-        frame, level = frame.f_back, level + 1
+        frame = frame.f_back
+        level = level + 1
     warnings.warn(in_python(text), stacklevel=level)
 
 
@@ -412,7 +415,8 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     def __init__(
         self, options: Callable[Keywords, Options], elsewhere: Mapping[str, str] | None = None
     ) -> None:
-        self._options, self._elsewhere = options, elsewhere or {}
+        self._options = options
+        self._elsewhere = elsewhere or {}
 
     @overload
     def __call__(self, function: Callable[[Options], Returned]) -> Callable[Keywords, Returned]: ...
@@ -464,7 +468,8 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
 
     def _argument(self, field: dataclasses.Field[Any]) -> Argument:
         example = getattr(field.metadata.get("option"), "example", "")
-        kinds, elsewhere = kinds_of(str(field.type)), self._elsewhere.get(field.name, "")
+        kinds = kinds_of(str(field.type))
+        elsewhere = self._elsewhere.get(field.name, "")
         return Argument(field.name, kinds, example, elsewhere)
 
 
@@ -515,7 +520,8 @@ def _bound(
 
 def documented(docstring: str, options: type[Any]) -> str:
     """A docstring with a line for each field, before those on what is returned and raised."""
-    fields, lines = own_first(options), docstring.splitlines()
+    fields = own_first(options)
+    lines = docstring.splitlines()
     ends = ("returns ", "Raises ", ">>> ")
     end = next((row for row, line in enumerate(lines) if line.startswith(ends)), len(lines))
     width = max(len(field.name) for field in fields) + 2

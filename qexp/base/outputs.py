@@ -100,7 +100,9 @@ class Estimated:
 
 def joined(parts: Sequence[Estimated], join: Callable[[list[Any]], Any]) -> Estimated:
     """One of several parts: every array is made from theirs, for example by `torch.cat`."""
-    first, quantiles, ends = parts[0], {}, None
+    first = parts[0]
+    quantiles = {}
+    ends = None
     for probability in first.quantiles:
         quantiles[probability] = join([part.quantiles[probability] for part in parts])
     if first.ends is not None:
@@ -205,7 +207,8 @@ class Number(Output):
             column = column_of_quantile(self.name, probability)
             if column in columns:
                 quantiles[probability] = columns[column]
-        middle, spread = columns[estimate_of(self.name)], columns.get(spread_of(self.name))
+        middle = columns[estimate_of(self.name)]
+        spread = columns.get(spread_of(self.name))
         return Estimated(middle, spread, quantiles)
 
     def _attributes(self, words: str) -> dict[str, Any]:

@@ -80,7 +80,8 @@ RADIAN, DEGREE = "rad", "°"
 ANGLES, DEGREES = "angles", "degrees"
 """Key of a dataset, and its value for angles in degrees rather than radians."""
 
-HALF_PI, TURN = math.pi / 2, 2 * math.pi
+HALF_PI = math.pi / 2
+TURN = 2 * math.pi
 
 ANGLE = partial(Quantity, RADIAN, 1.0, natural_zero=False)
 BEARING = partial(ANGLE, at_least=-TURN, at_most=TURN, period=TURN)
@@ -351,7 +352,8 @@ def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDAr
     """
     import numpy as np  # names and units need none
 
-    estimated, true = np.asarray(estimate), np.asarray(truth)
+    estimated = np.asarray(estimate)
+    true = np.asarray(truth)
     if period is None:
         return estimated
     moved: NDArray[Any] = estimated - period * np.round((estimated - true) / period)

@@ -86,7 +86,13 @@ def read_columns(
     parts = [part.strip() for text in texts if text not in objects for part in text.split(",")]
     if not objects and all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
         return [int(part) for part in parts]
-    names = pairs(option, parts, COLUMNS, lambda other: text_of(other.strip()), twice)
+    names = pairs(
+        option,
+        parts,
+        COLUMNS,
+        lambda other: text_of(other.strip()),
+        twice,
+    )
     for text in objects:
         try:
             items = json.loads(text, object_pairs_hook=list)

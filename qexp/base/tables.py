@@ -110,7 +110,14 @@ def array(
     **more: Any,
 ) -> dict[str, Any]:
     """The JSON Schema of a list with a number of items between two bounds."""
-    return _schema("array", description, items=dict(items), minItems=least, maxItems=most, **more)
+    return _schema(
+        "array",
+        description,
+        items=dict(items),
+        minItems=least,
+        maxItems=most,
+        **more,
+    )
 
 
 def choice(values: Iterable[Any], description: str = "", **more: Any) -> dict[str, Any]:

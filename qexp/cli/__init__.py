@@ -131,7 +131,8 @@ class _Loaded(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         module = import_module(f"qexp.cli.{self.modules[name]}")
-        made, functions = typer.Typer(add_completion=False), {name: name.replace("-", "_")}
+        made = typer.Typer(add_completion=False)
+        functions = {name: name.replace("-", "_")}
         if name == "data":
             about = "Look at data, and simulate data sets from known physics."
             made = typer.Typer(
@@ -170,7 +171,8 @@ class _Commands(CheckedGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """What each command is for, by what `qexp.cli.names` has written down."""
-        listing, summaries = copy.copy(self), completion.written_names()["commands"]
+        listing = copy.copy(self)
+        summaries = completion.written_names()["commands"]
         panels = _Loaded.panels
         if "--all" not in ctx.meta.get("before", ()):
             panels = {name: door for door, names in DOORS.items() for name in names}

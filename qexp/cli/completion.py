@@ -242,7 +242,8 @@ def _fields(folder: Path) -> Iterator[str]:
         if path.name.startswith(".") or not run.record_file.is_file():
             continue
         try:
-            results, spec = run.record().results, run.spec()
+            results = run.record().results
+            spec = run.spec()
         except QexpError:
             continue
         if results:

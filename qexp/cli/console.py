@@ -133,11 +133,13 @@ def print_table(
 
     right  the columns that are aligned to the right
     """
-    width, left_out = terminal_width(), list[str]()
+    width = terminal_width()
+    left_out = list[str]()
     if width is None:
         titles, *cells = [list(map(in_one_line, row)) for row in (columns, *rows)]
         widths = [max(map(width_of, column)) for column in zip(titles, *cells, strict=True)]
-        head, lines = [titles], list(map(_unbroken, cells))
+        head = [titles]
+        lines = list(map(_unbroken, cells))
     else:
         head, lines, widths, left_out = fit(columns, rows, right, width)
     styled = width is not None and "NO_COLOR" not in os.environ
@@ -193,7 +195,8 @@ def print_entry(key: str, text: str, width: int, indent: str = "") -> None:
     width   of the keys
     indent  stands before each line
     """
-    first, further = f"{indent}{in_one_line(key):<{width}} ", " " * (len(indent) + width + 1)
+    first = f"{indent}{in_one_line(key):<{width}} "
+    further = " " * (len(indent) + width + 1)
     columns = terminal_width()
     for line in cleaned(text).split("\n"):
         broken = [line]
@@ -256,7 +259,8 @@ def fit(
     columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
 ) -> Fitted:
     """A table of at most that width: titles fold, words flow, names shorten, columns drop out."""
-    fitting, texts = [], dict[int, int]()
+    fitting = []
+    texts = dict[int, int]()
     for number, title in enumerate(columns):
         fitting.append(_Fitting(in_one_line(title), [row[number] for row in rows], title in right))
     if _total([max(column.widest, width_of(column.name)) for column in fitting]) > width:
@@ -267,7 +271,9 @@ def fit(
         if not column.of_numbers:
             least = TEXT_WIDTH if number else NAME_WIDTH
             texts[number] = max(least, *map(width_of, column.lines))
-    shown, whole, last = len(columns), widths, fitting[-1].cells
+    shown = len(columns)
+    whole = widths
+    last = fitting[-1].cells
     flows = shown > 1 and shown - 1 in texts and any(" " in cell for cell in last)
     if flows and _total(widths) > width:
         texts[shown - 1] = max(LEAST_FLOWING_WIDTH, *map(_longest_word, last))
@@ -280,7 +286,8 @@ def fit(
         if shown == 1 or _total(widths) <= width:
             break
         shown -= 1
-    kept, widths = fitting[:shown], [min(wide, width) for wide in widths[:shown]]
+    kept = fitting[:shown]
+    widths = [min(wide, width) for wide in widths[:shown]]
     height = max(len(column.lines) for column in kept)
     titles = [[""] * (height - len(column.lines)) + column.lines for column in kept]
     head = [[*line] for line in zip(*titles, strict=True)]
@@ -462,7 +469,8 @@ def named_once(
 
     example  a command line, for the error
     """
-    first, second = list(words or ()), list(by_option or ())
+    first = list(words or ())
+    second = list(by_option or ())
     if not (first or second):
         raise QexpError(f"name the run: {example}")
     if first and second and first != second:
@@ -610,7 +618,8 @@ class Command:
 
     def __init__(self, function: Callable[..., None]) -> None:
         self.arranged = getattr(function, "arranged", arranged())
-        self._function, self._kinds = function, dict[str, type[Any]]()
+        self._function = function
+        self._kinds = dict[str, type[Any]]()
         self._fields: dict[str, list[tuple[Field[Any], Option]]] = {}
         left_out = self.arranged.leave_out.split()
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
@@ -621,7 +630,8 @@ class Command:
                 self._fields[name] = several
             else:
                 field = copy.copy(parameter.default)
-                field.name, field.type = name, function.__annotations__[name]
+                field.name = name
+                field.type = function.__annotations__[name]
                 self._fields[name] = [(field, field.metadata["option"])]
         of_all = [each for several in self._fields.values() for each in several]
         self._flags = {field.name: flags_of(field)[-1] for field, _ in of_all}
@@ -629,7 +639,8 @@ class Command:
         self.__signature__ = inspect.Signature(self._parameters())
 
     def __call__(self, **values: Any) -> None:
-        values, given = self.arranged.with_words(values), dict[str, Any]()
+        values = self.arranged.with_words(values)
+        given = dict[str, Any]()
         for name, several in self._fields.items():
             read = {field.name: self._value(field, about, values) for field, about in several}
             if name in self._kinds:
@@ -643,7 +654,8 @@ class Command:
     @property
     def help(self) -> str:
         """The docstring of its function, behind that of the function of `qexp.api`."""
-        own, name = inspect.getdoc(self._function) or "", self.arranged.described
+        own = inspect.getdoc(self._function) or ""
+        name = self.arranged.described
         if own and not name:
             return own
         text = spelled(described(name or self.__name__), lambda each: self._flags.get(each, each))
@@ -661,7 +673,8 @@ class Command:
         for kind in self._kinds.values():
             for title, names in getattr(kind, "panels", {}).items():
                 boxes |= {name: title for name in names.split() if boxes.get(name) != EVERYDAY}
-        order, rest = list(boxes), OTHERS if boxes else None
+        order = list(boxes)
+        rest = OTHERS if boxes else None
         made: dict[str, inspect.Parameter] = {}
         for several in self._fields.values():
             for field, about in several:

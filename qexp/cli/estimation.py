@@ -143,7 +143,8 @@ def _how_long() -> Callable[[int, int], None]:
     def refined(done: int, cells: int) -> None:
         nonlocal told, first, began
         if not first:
-            first, began = done, time.monotonic()
+            first = done
+            began = time.monotonic()
         seconds = time.monotonic() - began
         if not told and seconds > QUIET_SECONDS and first < done < cells:
             told = True
@@ -169,8 +170,11 @@ RUN_AND_FILES = argument(
 
 def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
     """Values with the run and the files to estimate, whether given as words or by options."""
-    words, run, source = values["run_and_files"] or [], values["run"], values["source"]
-    first, files = words[:1], words[1:]
+    words = values["run_and_files"] or []
+    run = values["run"]
+    source = values["source"]
+    first = words[:1]
+    files = words[1:]
     if words and run and Path(words[0]).exists() and not Path(words[0], "run.json").exists():
         first, files = [], words
     example = f"qexp predict RUN FILE --output {values['target']}"
@@ -312,7 +316,8 @@ def _show_observations(
 
 def _run_or_dataset(values: dict[str, Any]) -> dict[str, Any]:
     """Values with a run where the word names one, and no dataset."""
-    word, run = values["dataset"], values["run"]
+    word = values["dataset"]
+    run = values["run"]
     if word is None:
         return values
     named = api.named_run_or_dataset(word, workspace=values["workspace"])

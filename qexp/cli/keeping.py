@@ -72,7 +72,10 @@ def action(
         return
     if not runs:
         raise QexpError(f"name the runs: qexp action {name} RUN...")
-    home, documents, failed, count = find(workspace), [], [], 0
+    home = find(workspace)
+    documents = []
+    failed = []
+    count = 0
     for run, acted in api.act(name, runs, workspace=workspace):
         count += 1
         if isinstance(acted, QexpError):
@@ -281,7 +284,8 @@ def export(options: ExportOptions, run: str = RUN) -> None:
     The network can be used without qexp, and as ONNX without torch; a README in the folder explains
     how.
     """
-    target, for_mlflow = Path(options.to), options.format == "mlflow"
+    target = Path(options.to)
+    for_mlflow = options.format == "mlflow"
     if api.is_archive(target) or for_mlflow:
         words = words_of(options, ("to", "trust_code", "workspace", "format" * for_mlflow))
         if words:

@@ -129,7 +129,9 @@ def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their
     errors, or of other columns; in the order of the means of the column to sort by, which is shown.
     """
-    sort, fields, columns = options.sort, form.group or (), form.columns or []
+    sort = options.sort
+    fields = form.group or ()
+    columns = form.columns or []
     sorted_by = [] if sort is None or sort in fields else rows_of(runs, [sort])
     by_mean = any(isinstance(value, int | float) for (value,) in sorted_by)
     if by_mean and sort not in columns:
@@ -350,8 +352,10 @@ def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
     if as_json:
         print_json(handle.record)
         return
-    directory, state = handle.directory, handle.state
-    record, spec = directory.record(), directory.spec()
+    directory = handle.directory
+    state = handle.state
+    record = directory.record()
+    spec = directory.spec()
     for key, text in facts(directory, record, state, warning):
         print_entry(key, text, 12)
     result("\nspec")

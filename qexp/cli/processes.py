@@ -48,7 +48,13 @@ def execute(
         from qexp.runs.execute import execute_wrapped
 
         # The pool kills the process group that this process leads.
-        execute_wrapped(run, Wrap(wrap, python), device, threads, apart=os.getpgrp() != os.getpid())
+        execute_wrapped(
+            run,
+            Wrap(wrap, python),
+            device,
+            threads,
+            apart=os.getpgrp() != os.getpid(),
+        )
         return
     from qexp.api.progress import TrainingDisplay
     from qexp.runs.execute import execute as execute_run

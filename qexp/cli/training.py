@@ -101,7 +101,8 @@ class StartingRuns(Starting):
 @arranged(everyday="seed seeds overrides grid name jobs resume dry_run")
 def run(order: Order, start: StartingRuns, workspace: str | None = WORKSPACE) -> None:
     """Train experiences and test them: one run, or a sweep over seeds and a grid."""
-    several, name = order.seeds != USUAL_SEEDS, start.name
+    several = order.seeds != USUAL_SEEDS
+    name = start.name
     if start.seed is not None:
         if several:
             raise QexpError(
@@ -174,7 +175,8 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
     """Returns the names of the runs, all done unless some were only planned, or handed over."""
     checked_order = api.prepare(order, name=start.name, workspace=workspace)
     workload = checked_order.workload
-    plans, names = (*workload.again, *workload.new), [plan.name for plan in checked_order.plans]
+    plans = (*workload.again, *workload.new)
+    names = [plan.name for plan in checked_order.plans]
     warning(*checked_order.warnings)
     done = [f"{len(workload.done)} done already"] if workload.done else []
     message(*workload.stand_ins, *done, *workload.left_in_words)
@@ -207,7 +209,13 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
         result(launched.launch.id)
     else:
         api.refresh(warn=warning, workspace=workspace)
-        _end(launched.states, launched.stopped, len(plans), workload, order.resume)
+        _end(
+            launched.states,
+            launched.stopped,
+            len(plans),
+            workload,
+            order.resume,
+        )
     return names
 
 

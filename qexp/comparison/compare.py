@@ -279,7 +279,13 @@ def results_of_runs(comparison: Comparison) -> Table:
             rows.append(_of_part(row, row.validation, "validation"))
         rows.append(_of_part(row, row.values, "" if is_of_capability(row.metric) else part))
     columns = ["output", "metric", "part", *comparison.names, "unit"]
-    return Table("Results", columns, rows, frozenset(comparison.names), frozenset(strong))
+    return Table(
+        "Results",
+        columns,
+        rows,
+        frozenset(comparison.names),
+        frozenset(strong),
+    )
 
 
 def _of_part(row: MetricRow, values: Sequence[float | None], part: str) -> list[str]:

@@ -197,7 +197,13 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
     for reference in runs.references:
         own = [axis.of_grid for axis in axes if not axis.of_pretraining]
         for point in grids.points_of(own):
-            experience = grids.at_point(reference, {**runs.overrides, **point}, own, point, cache)
+            experience = grids.at_point(
+                reference,
+                {**runs.overrides, **point},
+                own,
+                point,
+                cache,
+            )
             documents[reference] = experience.document
     measured = _measured(study, documents[runs.references[0]])
     output = measured.output
@@ -232,7 +238,8 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
 
     document  of the first experience
     """
-    name, firsts = study.options.metric or "", type_of(document).outputs(document)
+    name = study.options.metric or ""
+    firsts = type_of(document).outputs(document)
     if name.startswith("validation."):
         of_test = name.removeprefix("validation.")
         raise QexpError(

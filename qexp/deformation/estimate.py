@@ -362,7 +362,8 @@ def _estimate(
         options.on_stage(candidate.text, TESTING, 0.0)
         of_source += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
-    misfit, doubts = None, list[str]()
+    misfit = None
+    doubts = list[str]()
     if options.least_squares:
         misfit, doubts = of_residuals(problem, fit, tracks, searched, options.seed)
     posterior = None
@@ -419,7 +420,13 @@ def _held(
         for search in searches(candidate.sources, stations, units.quantities, {}):
             column = search.parameter.name
             if column in fixed:
-                require_near(search, "fixed", fixed[column], fixed[column], units)
+                require_near(
+                    search,
+                    "fixed",
+                    fixed[column],
+                    fixed[column],
+                    units,
+                )
             if column in bounds:
                 require_near(search, "bounds", *bounds[column], units)
     if candidate.start is not None:
@@ -569,7 +576,15 @@ def _unneeded(
     if not shows_source(problem, fit):  # none is needed
         return []
     sources = problem.model.sources
-    unneeded = unneeded_sources(problem, fit, tracks, sources, wanted, candidate.units.origin, seed)
+    unneeded = unneeded_sources(
+        problem,
+        fit,
+        tracks,
+        sources,
+        wanted,
+        candidate.units.origin,
+        seed,
+    )
     return [
         f"by BIC the observation does not show '{name}': the reduced χ² is {fit.chi2_reduced:.4g}"
         f" with it and {chi2:.4g} without; leave it out: its parameters are not meaningful, and"
@@ -653,7 +668,13 @@ def _tracks(
 ) -> dict[str, TrackResult]:
     results = {}
     told = factors(problem, fit) if least_squares else [None] * len(observation.tracks)
-    each = zip(observation.tracks, fit.nuisances, fit.residual, told, strict=True)
+    each = zip(
+        observation.tracks,
+        fit.nuisances,
+        fit.residual,
+        told,
+        strict=True,
+    )
     for track, nuisances, residual, factor in each:
         amounts = nuisances.amounts
         errors = nuisances.errors

@@ -178,7 +178,13 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     maps = [Maps(track, track.displacement, track.displacement) for track in seen]
     scale = _scale_over(maps, ("data",))
     frame = frame_of([(map, map.data, scale) for map in maps])
-    figure, axes = _grid(len(maps), min(len(maps), 3), frame, observation, fold=True)
+    figure, axes = _grid(
+        len(maps),
+        min(len(maps), 3),
+        frame,
+        observation,
+        fold=True,
+    )
     for axis, map, track in zip(axes, maps, tracks, strict=True):
         located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
         hidden = located.select(~located.observed)
@@ -336,9 +342,21 @@ def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
         sums, columns, rows = np.histogram2d(x, y, bins, weights=values)
         counts, _, _ = np.histogram2d(x, y, [columns, rows])
         means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-        axis.pcolormesh(columns, rows, means.T, rasterized=True, **_coloured(scale.colours))
+        axis.pcolormesh(
+            columns,
+            rows,
+            means.T,
+            rasterized=True,
+            **_coloured(scale.colours),
+        )
     else:
-        axis.scatter(x, y, c=values, **_squares(axis, track.x, track.y), **_coloured(scale.colours))
+        axis.scatter(
+            x,
+            y,
+            c=values,
+            **_squares(axis, track.x, track.y),
+            **_coloured(scale.colours),
+        )
 
 
 def _squares(axis: Axes, x: Array, y: Array) -> dict[str, Any]:
@@ -382,7 +400,14 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
     measured = np.isfinite(vectors[:, 2])
     flat = positions[~measured]
     uplift = scale.factor * vectors[measured, 2]
-    axis.scatter(flat[:, 0], flat[:, 1], sized(8), NOT_MEASURED, linewidths=0, zorder=3)
+    axis.scatter(
+        flat[:, 0],
+        flat[:, 1],
+        sized(8),
+        NOT_MEASURED,
+        linewidths=0,
+        zorder=3,
+    )
     colours = {**_coloured(scale.colours), **outlined}
     east, north = positions[measured].T
     axis.scatter(east, north, sized(18), uplift, **colours)
@@ -404,7 +429,15 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
     (_, low), (right, high) = _box_of_key(axis, map, values, scale)[[0, -1]]
     place = right - ARROW * step / scale.longest, (low + high) / 2
     font = {"size": small()}
-    axis.quiverkey(arrows, *place, step, words, labelpos="W", labelsep=0.05, fontproperties=font)
+    axis.quiverkey(
+        arrows,
+        *place,
+        step,
+        words,
+        labelpos="W",
+        labelsep=0.05,
+        fontproperties=font,
+    )
 
 
 def _key(scale: Scale) -> tuple[str, float]:
@@ -454,7 +487,15 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
     flight: dict[str, Any] = {"angles": [90 - heading], "pivot": "middle", **settings}
     axis.quiver([0.91], [0.88], [0.34 * size], [0.0], **flight)
     bare: dict[str, Any] = {"headwidth": 1, "headlength": 0, "headaxislength": 0, **settings}
-    axis.quiver([0.91], [0.88], [0.13 * size], [0.0], angles=[look], pivot="tail", **bare)
+    axis.quiver(
+        [0.91],
+        [0.88],
+        [0.13 * size],
+        [0.0],
+        angles=[look],
+        pivot="tail",
+        **bare,
+    )
 
 
 def _draw_scale_bar(axis: Axes) -> None:
@@ -471,7 +512,14 @@ def _draw_scale_bar(axis: Axes) -> None:
     axis.plot(ends, [level] * 2, color="black", linewidth=sized(2), **settings)
     words = f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"
     place = start, level + 0.02 * (north - south)
-    axis.text(*place, words, ha="left", va="bottom", fontsize=small(), **settings)
+    axis.text(
+        *place,
+        words,
+        ha="left",
+        va="bottom",
+        fontsize=small(),
+        **settings,
+    )
 
 
 def _round_below(length: float) -> float:
@@ -517,7 +565,13 @@ def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:
     x = np.arange(west + step / 2, east, step)
     y = np.arange(south + step / 2, north, step)
     places = tuple(np.meshgrid(x, y))
-    ground = griddata((best.x, best.y), best.elevation, places, "cubic", rescale=True)
+    ground = griddata(
+        (best.x, best.y),
+        best.elevation,
+        places,
+        "cubic",
+        rescale=True,
+    )
     slope_north, slope_east = np.gradient(ground, step)
     normals = np.stack([-slope_east, -slope_north, np.ones_like(ground)], axis=-1)
     light = LightSource(*LIGHT).direction
@@ -671,7 +725,14 @@ def inversion_maps(
     words = words.replace("; ", ";\n") if narrow() else words
     lines = 1 + words.count("\n")
     count = len(SHOWN) * len(maps)
-    figure, axes = _grid(count, len(SHOWN), frame, observation, fold=False, lines=lines)
+    figure, axes = _grid(
+        count,
+        len(SHOWN),
+        frame,
+        observation,
+        fold=False,
+        lines=lines,
+    )
     for index, (axis, (map, what)) in enumerate(zip(axes, product(maps, SHOWN), strict=True)):
         scale = scales[what]
         _draw_map(axis, map, getattr(map, what), scale)
@@ -724,7 +785,13 @@ def _scale_over(maps: Sequence[Maps], kinds: Sequence[str]) -> Scale:
             longest = max(longest, float(np.hypot(*moved.T).max(initial=0)))
     reach, unit, factor = scale_of([values for _, values in shown])
     pointed = extend(factor * np.concatenate([values for _, values in shown]), -reach, reach)
-    return Scale(unit, factor, ScalarMappable(Normalize(-reach, reach), "RdBu_r"), longest, pointed)
+    return Scale(
+        unit,
+        factor,
+        ScalarMappable(Normalize(-reach, reach), "RdBu_r"),
+        longest,
+        pointed,
+    )
 
 
 # Semivariograms of tracks with the models that fit them.
@@ -764,9 +831,22 @@ def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
         # Of each track another type may fit best: the titles say which.
         fits = 1e6 * model(distance, noise)
         label = "other model" if index else "best model"
-        axis.plot(distance / 1000, fits, line, color=colour, linewidth=sized(1.5), label=label)
+        axis.plot(
+            distance / 1000,
+            fits,
+            line,
+            color=colour,
+            linewidth=sized(1.5),
+            label=label,
+        )
     points = measured.distance / 1000, 1e6 * measured.value
-    axis.plot(*points, "o", color=COLOURS[0], markersize=sized(4), label="data")
+    axis.plot(
+        *points,
+        "o",
+        color=COLOURS[0],
+        markersize=sized(4),
+        label="data",
+    )
     settings: dict[str, Any] = {"color": "0.45", "linewidth": sized(0.8), "linestyle": ":"}
     sill = f"sill {1e6 * best.sill:.3g} mm², range {best.range / 1000:.3g} km"
     levels = {f"nugget {1e6 * best.nugget:.2g} mm²": best.nugget}

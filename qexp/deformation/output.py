@@ -444,7 +444,13 @@ def maps_of(inversion: Inversion) -> Figure:
     maps = _maps(inversion)
     sources = _centres(inversion)
     words = " and ".join(less)
-    return inversion_maps(maps, sources, _title(inversion), words, inversion.observation)
+    return inversion_maps(
+        maps,
+        sources,
+        _title(inversion),
+        words,
+        inversion.observation,
+    )
 
 
 def _maps(inversion: Inversion) -> list[Maps]:

@@ -454,7 +454,13 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
         for number in range(glaciers):
             part = "test" if number < test else "train"
             size = options.size, options.spacing
-            random = glacier(seeds, number, *size, options.arrhenius, options.sliding)
+            random = glacier(
+                seeds,
+                number,
+                *size,
+                options.arrhenius,
+                options.sliding,
+            )
             years: list[float] = []
 
             def count(

@@ -168,7 +168,13 @@ def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
         name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()
     }
     water = _fractions({"H2O": 1.0, **salts})
-    return Core(basin, shares, (1 - wet) * dry + wet * water, carbonate, carbon)
+    return Core(
+        basin,
+        shares,
+        (1 - wet) * dry + wet * water,
+        carbonate,
+        carbon,
+    )
 
 
 def drift(random: np.random.Generator, depths: int, processes: int, step: float) -> Array:
@@ -499,7 +505,13 @@ def scan(seeds: Seeds, number: int, options: XrfOptions) -> Scan:
         rates = count_rates(drawn.elements[first : first + AT_A_TIME], scanner)
         for depth, expected in enumerate(rates * scanner.live_time, start=first):
             counts[depth] = seeds.numpy("xrf", number, "counts", depth).poisson(expected)
-    return Scan(f"core_{number:03d}", drawn, scanner, counts, *measure(seeds, number, drawn))
+    return Scan(
+        f"core_{number:03d}",
+        drawn,
+        scanner,
+        counts,
+        *measure(seeds, number, drawn),
+    )
 
 
 def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
@@ -639,7 +651,13 @@ def write(options: XrfOptions) -> WrittenCores:
             for name, data_set in folders.items():
                 depths = range(options.spectra) if name == ALL else labelled
                 validated = test <= number < test + validation
-                _write_files(folder / data_set / part, scanned, depths, name, form.end)
+                _write_files(
+                    folder / data_set / part,
+                    scanned,
+                    depths,
+                    name,
+                    form.end,
+                )
                 lists.add(name, data_set / part, scanned, depths, validated)
         for path, lines in lists.with_subsets(seeds).items():
             _write(folder / path, lines)

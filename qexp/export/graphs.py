@@ -260,7 +260,8 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     op: Any = opset18
 
     def copysign(size: Any, sign: Any) -> Any:
-        magnitude, zero = op.Abs(size), op.CastLike(0.0, sign)
+        magnitude = op.Abs(size)
+        zero = op.CastLike(0.0, sign)
         return op.Where(op.Less(sign, zero), op.Neg(magnitude), magnitude)
 
     def floor_divided(number: Any, divisor: Any) -> Any:

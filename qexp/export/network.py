@@ -71,7 +71,8 @@ def origin_of(
     directory: RunDirectory, models: Sequence[Estimator], format: str, physical: bool
 ) -> Document:
     """The entries of `network.json` on the network's origin and format."""
-    record, spec = directory.record(), directory.training_spec()
+    record = directory.record()
+    spec = directory.training_spec()
     return {
         "run": directory.name,
         "digest": record.digest,
@@ -94,7 +95,8 @@ def origin_of(
 
 def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) -> Document:
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
-    spec, tables = directory.training_spec(), tables_of(directory)
+    spec = directory.training_spec()
+    tables = tables_of(directory)
     units = units_of(spec, tables["quantities"])
     quantities = of_dataset(spec["dataset"], tables["quantities"])
     columns, views = (spec["dataset"].get(key) for key in ("inputs", "views"))
@@ -138,7 +140,8 @@ def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) ->
     for index, one in enumerate(outputs):
         if one.name in taken:
             outputs[index] = replace(one, name=estimate_of(one.name))
-    ins, outs = zip(inputs, graph.inputs, strict=True), zip(outputs, graph.outputs, strict=True)
+    ins = zip(inputs, graph.inputs, strict=True)
+    outs = zip(outputs, graph.outputs, strict=True)
     return {
         "inputs": [port(tensor, sides) for tensor, sides in ins],
         "outputs": [port(tensor, sides) for tensor, sides in outs],
@@ -325,7 +328,9 @@ def export_network(directory: RunDirectory, options: ExportOptions) -> Exported:
     Raises QexpError for a run that is not done, an unknown format, an existing folder, or a network
     with operations that the format cannot hold.
     """
-    target, format, physical = Path(options.to), options.format or "onnx", options.physical
+    target = Path(options.to)
+    format = options.format or "onnx"
+    physical = options.physical
     if format not in FORMATS:
         raise QexpError(f"`format={format}`: no such format; {suggestion(format, FORMATS)}")
     _require_room(target, options.overwrite)

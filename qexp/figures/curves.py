@@ -81,13 +81,37 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     for number, (name, lines) in enumerate(runs.items()):
         colour = canvas.COLOURS[number % len(canvas.COLOURS)]
         prefix = f"{name}, " * (len(runs) > 1)
-        _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
-        _draw_curve(losses, lines, ("validation", "loss"), colour, f"{prefix}validation")
+        _draw_curve(
+            losses,
+            lines,
+            ("train", "loss"),
+            colour,
+            f"{prefix}training",
+        )
+        _draw_curve(
+            losses,
+            lines,
+            ("validation", "loss"),
+            colour,
+            f"{prefix}validation",
+        )
         for axis, (output, metric) in zip(errors, outputs.items(), strict=True):
             keys = output, metric
-            _draw_curve(axis, lines, ("validation", *keys), colour, f"{prefix}validation")
+            _draw_curve(
+                axis,
+                lines,
+                ("validation", *keys),
+                colour,
+                f"{prefix}validation",
+            )
             if any(output in line.get("test", {}) for line in lines):
-                _draw_curve(axis, lines, ("test", *keys), colour, f"{prefix}test")
+                _draw_curve(
+                    axis,
+                    lines,
+                    ("test", *keys),
+                    colour,
+                    f"{prefix}test",
+                )
     for axis in (losses, *errors):
         values = [np.asarray(line.get_ydata()) for line in axis.get_lines()]
         _finish(axis, np.concatenate([np.zeros(0), *values]))
@@ -300,7 +324,13 @@ def _draw_band(
     present = np.isfinite(table)
     columns = np.flatnonzero(present.any(axis=0))
     if not len(columns):
-        axis.plot([], [], style, color=colour, label=f"{name} (no finite value)")
+        axis.plot(
+            [],
+            [],
+            style,
+            color=colour,
+            label=f"{name} (no finite value)",
+        )
         return
     middle, lower, upper = middle_and_band(np.where(present, table, np.nan)[:, columns])
     epochs = columns + 1
@@ -313,7 +343,14 @@ def _draw_band(
         alpha=opacity,
         linewidth=0,
     )
-    axis.plot(epochs, middle, style, color=colour, linewidth=0.8, marker=marker)
+    axis.plot(
+        epochs,
+        middle,
+        style,
+        color=colour,
+        linewidth=0.8,
+        marker=marker,
+    )
     label = f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})"
     whole = np.where(present[:, columns].all(axis=0), middle, np.nan)
     axis.plot(

@@ -226,7 +226,14 @@ def values_by_group(
     axis.xaxis.get_offset_text().set_fontsize(small())
     if len(order_of_parts) > 1:
         for part, colour in colours.items():
-            axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
+            axis.plot(
+                [],
+                [],
+                "o",
+                color=colour,
+                label=part,
+                markersize=sized(4),
+            )
         legend_below(figure, axis)
     caption = "bars: medians; in brackets: number of points"
     if len(order) > len(drawn):
@@ -329,7 +336,13 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
             if x.mark is not None and y.mark is not None:
                 sizes: dict[str, Any] = {"markersize": sized(8), "markeredgewidth": sized(1.2)}
                 axis.plot(x.mark, y.mark, "+", color="black", **sizes)
-        _label(axis, x, y, last=row == count - 1, first=column == 0 and row > 0)
+        _label(
+            axis,
+            x,
+            y,
+            last=row == count - 1,
+            first=column == 0 and row > 0,
+        )
     legend_below(figure, *axes, shown=1)
     caption = []
     for parameter in parameters:

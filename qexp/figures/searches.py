@@ -143,7 +143,13 @@ def _folded(
 ) -> tuple[Figure, list[Axes], list[Axes]]:
     """Panels, and one below them that is as wide as the figure, if there shall be one."""
     columns = canvas.columns_of(count, width, 3)
-    figure, grid = canvas.subplots(-(-count // columns) + row_below, columns, width, height, count)
+    figure, grid = canvas.subplots(
+        -(-count // columns) + row_below,
+        columns,
+        width,
+        height,
+        count,
+    )
     wide_panels = []
     place = grid[-1][0].get_subplotspec()
     if row_below and place is not None:
@@ -229,7 +235,13 @@ def _against_key(
             where += np.random.default_rng(0).uniform(-0.15, 0.15, len(where))
         _scatter(panel, where, values, pruned, best)
     else:
-        _scatter(panel, np.asarray(key.values, dtype=float), values, pruned, best)
+        _scatter(
+            panel,
+            np.asarray(key.values, dtype=float),
+            values,
+            pruned,
+            best,
+        )
         if key.log:
             panel.set_xscale("log")
     panel.set_xlabel(canvas.wrap(_words(key.name), 30))

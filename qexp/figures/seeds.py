@@ -123,7 +123,13 @@ def _draw_rows(
         if group.interval is not None:
             low, high = group.interval
             ends = [max(low, left), high]
-            axis.plot(ends, [row + shift] * 2, "-", color=colours[name], linewidth=1.8)
+            axis.plot(
+                ends,
+                [row + shift] * 2,
+                "-",
+                color=colours[name],
+                linewidth=1.8,
+            )
             if low < left:
                 axis.plot(left, row + shift, "<", clip_on=False, **settings)
     if logarithmic:
@@ -228,7 +234,13 @@ def study_panels(
     """
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
+    figure, axes = folded(
+        len(panels),
+        5.6 if len(panels) == 1 else 4.2,
+        3.6,
+        IN_A_ROW,
+        shared=True,
+    )
     low, high, hidden_dots = floored(panels, floor)
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
@@ -332,7 +344,13 @@ def _draw(
     moved = axis.transData + ScaledTranslation((DODGE * offset + ASIDE) / 72, 0, inches)
     dots: dict[str, Any] = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
     for position, spot in zip(x, spots, strict=True):
-        axis.plot([position] * len(spot.values), spot.values, "o", transform=moved, **dots)
+        axis.plot(
+            [position] * len(spot.values),
+            spot.values,
+            "o",
+            transform=moved,
+            **dots,
+        )
 
 
 def _mark_ends(

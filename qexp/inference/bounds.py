@@ -39,13 +39,16 @@ def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
     random      as it makes the first realisations of the matrix
     Raises QexpError where there is no noise.
     """
-    grid, constants, outputs = likelihood.grid, likelihood.constants, likelihood.outputs
+    grid = likelihood.grid
+    constants = likelihood.constants
+    outputs = likelihood.outputs
     if quiet := likelihood.weights.quiet:
         alone = "has no noise, which alone makes a bound; leave `bound` out"
         raise QexpError(f"`bound`: {some(quiet)} {alone}")
     cells = int(np.prod([axis.cells for axis in grid]))
     deviations = {name: np.full(cells, np.nan) for name in outputs}
-    signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
+    signal = np.full(cells, np.nan)
+    seen = np.full(cells, np.nan)
     source = likelihood.source.with_only_fixed(constants)
     for numbers, values, _ in possible_cells(source, grid):
         truth = {}
@@ -89,7 +92,8 @@ def bounds_of_samples(
             true = {name: values[part] for name, values in truth.items()}
             starts = likelihood.starts(problem, true)
             least, ratio = least_squares.bounds(problem, starts)
-            least, ratio = scale * least, ratio / scale
+            least = scale * least
+            ratio = ratio / scale
             reached = np.ones(len(part), np.bool_)  # whether a search would begin at the truth
             names = [parameter.name for parameter in problem.coordinates.parameters]
             for name, start in zip(names, starts.numpy().T, strict=True):

@@ -117,7 +117,8 @@ def uniform(name: str, low: float, high: float, period: float | None = None) -> 
 def power(name: str, low: float, high: float, exponent: int) -> Marginal:
     """A density in proportion to a power of the value, between positive bounds."""
     order = exponent + 1
-    first, last = low**order, high**order
+    first = low**order
+    last = high**order
 
     def quantile(share: Array) -> Array:
         return np.asarray((first + share * (last - first)) ** (1 / order))
@@ -126,7 +127,14 @@ def power(name: str, low: float, high: float, exponent: int) -> Marginal:
         return np.asarray((np.maximum(value, 0.0) ** order - first) / (last - first))
 
     superscript = "" if exponent == 1 else str(exponent).translate(SUPERSCRIPTS)
-    return Marginal(name, quantile, low, high, f"∝ value{superscript}", share=share)
+    return Marginal(
+        name,
+        quantile,
+        low,
+        high,
+        f"∝ value{superscript}",
+        share=share,
+    )
 
 
 def of_training(
@@ -138,7 +146,8 @@ def of_training(
 ) -> Marginal:
     """A variable's distribution in the unit of which its own is `factor`; cut off at bounds."""
     least, largest = (factor * end for end in distribution.support())
-    low, high = max(low, least), min(high, largest)
+    low = max(low, least)
+    high = min(high, largest)
     return Marginal(
         name, lambda share: factor * distribution.quantile(share), low, high, "of the training data"
     )
@@ -324,7 +333,8 @@ class Tabulated:
         # which inversions should not wait for
         from scipy.interpolate import NdBSpline, make_interp_spline
 
-        self.points, self.possible = model.points, model.possible
+        self.points = model.points
+        self.possible = model.possible
         ends = []
         for column, unit in enumerate(np.eye(len(prior.free))):
             values = prior.values(np.outer(TABLE, unit))
@@ -351,7 +361,8 @@ class Tabulated:
 
     def select(self, points: Tensor) -> Model:
         some = copy(self)
-        some.points, some._spline = len(points), copy(self._spline)
+        some.points = len(points)
+        some._spline = copy(self._spline)
         some._spline.c = self._spline.c[..., points.numpy()]
         return some
 

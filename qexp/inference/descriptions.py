@@ -90,7 +90,8 @@ def descriptions_of(
     """
     number = {search.parameter.name: column for column, search in enumerate(searches)}
     told = {*fixed, *(search.parameter.name for search in searches if search.bounded)}
-    axes, alike = list[list[int]](), dict[object, list[list[int]]]()
+    axes = list[list[int]]()
+    alike = dict[object, list[list[int]]]()
     for source in sources:
         columns = dict(zip(source.variables, source.columns, strict=True))
         six = [columns[variable] for variable in _axes_of(source)]

@@ -57,7 +57,14 @@ def deformation_of(
     shift, means = places_in_cells(torch.from_numpy(spread), number)
     shift, direction, means = _combined(tracks, shift, direction[means.owner], means)
     heights = None if heights is None else heights[means.owner]
-    return Deformation(sources, places[means.owner] + shift, direction, heights, means, columns)
+    return Deformation(
+        sources,
+        places[means.owner] + shift,
+        direction,
+        heights,
+        means,
+        columns,
+    )
 
 
 def _combined(

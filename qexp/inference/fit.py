@@ -173,7 +173,14 @@ def best(
     ended_there = rough.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
     agreeing = int(_alike(rough.cost[: len(starts), None], ended_there).any(dim=1).sum())
     values = problem.coordinates.values(rough.coordinates[rivals])
-    return _fit(problem, minima.select([lowest]), int(iterations), agreeing, len(starts), values)
+    return _fit(
+        problem,
+        minima.select([lowest]),
+        int(iterations),
+        agreeing,
+        len(starts),
+        values,
+    )
 
 
 def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
@@ -271,13 +278,21 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
     coordinates = problem.coordinates.from_values(values)
     first = torch.zeros(1, dtype=torch.long)
     cost, _, information = problem.normal_equations(coordinates, first)
-    return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1, values)
+    return _fit(
+        problem,
+        Minima(coordinates, cost, information, first, first == 0),
+        0,
+        1,
+        1,
+        values,
+    )
 
 
 def _fit(
     problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int, rivals: Tensor
 ) -> Fit:
-    coordinates, weighting = problem.coordinates, problem.weighting
+    coordinates = problem.coordinates
+    weighting = problem.weighting
     place = best.coordinates[0]
     cost = float(best.cost)
     model, slopes = problem.derivatives(place[None])
@@ -286,7 +301,8 @@ def _fit(
     covariance = torch.zeros_like(best.information[0])
     covariance[inner[:, None], inner] = covariances(best.information[0][inner[:, None], inner])
     remainder = problem.data[0] - model[0]
-    nuisances, residual = [], remainder.clone()
+    nuisances = []
+    residual = remainder.clone()
     amounts = weighting.solved(remainder)
     variances = weighting.variances(slopes[0], covariance)
     rows = zip(weighting.blocks, amounts, variances, weighting.slices, strict=True)

@@ -166,7 +166,13 @@ class Likelihoods:
     def _refinement_of(self, axes: tuple[tuple[str, float, float], ...]) -> Refinement:
         """The least squares of the sources; axes: given variable, least and largest value."""
         grid = [MatrixAxis(*ends, 1) for ends in axes]
-        return Refinement(self.dataset, grid, self._source.fixed, self._free, self._averaging)
+        return Refinement(
+            self.dataset,
+            grid,
+            self._source.fixed,
+            self._free,
+            self._averaging,
+        )
 
     def _of_sources(
         self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
@@ -337,7 +343,8 @@ class Approximated:
         """That sources beyond the prior fit far better: what χ² would lose at the mode without the
         prior, to first order, is far more than of observations of sources that the prior draws.
         """
-        level, free = self.density.level, len(self.density.prior.free)
+        level = self.density.level
+        free = len(self.density.prior.free)
         mode = self.proposal.centres[:1]
         weight = 1.0 if level is None else 1 / float(level.relative(mode[0, -1]))
         squares = PenalisedSquares(self.density.signals, self.density.prior, weight)
@@ -375,7 +382,8 @@ def approximated(
                 interpolated
     """
     for group, likelihood in likelihoods(samples):
-        prior, free = likelihood.prior, len(likelihood.prior.free)
+        prior = likelihood.prior
+        free = len(likelihood.prior.free)
         spanning = WIDER_SPREAD * random.standard_normal((SPANNING_SOURCES, free))
         tested = random.standard_normal((TESTED_SOURCES, free))
         fewer = likelihood.signals.reduced(

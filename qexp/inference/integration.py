@@ -132,7 +132,8 @@ def grid_of(
     draws = proposal.draws(1000, np.random.default_rng(0))
     log = density(draws)
     likely = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE_LOG_DENSITY]
-    low, high = likely.min(axis=1), likely.max(axis=1)
+    low = likely.min(axis=1)
+    high = likely.max(axis=1)
     for _ in range(MOST_GRIDS):
         axes = [np.linspace(*ends, nodes) for ends in zip(low, high, strict=True)]
         meshes = np.meshgrid(*axes, indexing="ij")
@@ -140,12 +141,15 @@ def grid_of(
         log = density(centre + points @ root.T).reshape(meshes[0].shape)
         # numbers of the nodes that matter along each axis
         matter = np.argwhere(log > log.max() - NEGLIGIBLE_LOG_DENSITY)
-        start, end = matter.min(axis=0), matter.max(axis=0)
-        cut_low, cut_high = start == 0, end == nodes - 1
+        start = matter.min(axis=0)
+        end = matter.max(axis=0)
+        cut_low = start == 0
+        cut_high = end == nodes - 1
         filled = (end - start >= FILLED_SHARE * nodes).all()
         if filled and not (cut_low | cut_high).any():
             break
-        step, size = (high - low) / (nodes - 1), high - low
+        step = (high - low) / (nodes - 1)
+        size = high - low
         high = low + end * step + np.where(cut_high, 0.5 * size, 2 * step)
         low = low + start * step - np.where(cut_low, 0.5 * size, 2 * step)
     return Grid(first, centre, root, tuple(axes), np.exp(log - log.max()))
@@ -183,9 +187,11 @@ def circular_moments(values: Array, weights: Array, period: float) -> tuple[floa
     right_less_left = zeroth[ends] - 2 * zeroth[middle] + zeroth[starts]
     from_median = (first[ends] - 2 * first[middle] + first[starts]) - line[middle] * right_less_left
     cut = int(np.argmin(from_median))
-    turn, of_turn = line[cut : cut + count], shares[cut : cut + count]
+    turn = line[cut : cut + count]
+    of_turn = shares[cut : cut + count]
     median = float(np.interp(0.5, np.cumsum(of_turn) - of_turn / 2, turn))
     cut = int(np.argmin(variances))
-    turn, of_turn = line[cut : cut + count], shares[cut : cut + count]
+    turn = line[cut : cut + count]
+    of_turn = shares[cut : cut + count]
     deviation = np.sqrt(of_turn @ np.square(turn - means[cut]))
     return float(means[cut]) % period, median % period, float(deviation)

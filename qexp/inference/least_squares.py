@@ -114,7 +114,13 @@ class Descents:
     @property
     def minima(self) -> Minima:
         """Where the problems are."""
-        return Minima(self._at, self._cost, self._information, self._iterations, self._converged)
+        return Minima(
+            self._at,
+            self._cost,
+            self._information,
+            self._iterations,
+            self._converged,
+        )
 
     def begin(self, which: Tensor, start: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Begin with problems; starts beyond their bounds are moved to them.
@@ -173,7 +179,13 @@ class Descents:
         place, cost, gradient, information = (
             part[which] for part in (self._at, self._cost, self._gradient, self._information)
         )
-        damped = _damped_step(gradient, information, self._scale[which], self._damping[which], held)
+        damped = _damped_step(
+            gradient,
+            information,
+            self._scale[which],
+            self._damping[which],
+            held,
+        )
         trial = (place + damped).clamp(self._low[which], self._high[which])
         step = trial - place
         expected = -(gradient * step).sum(-1) - 0.5 * torch.einsum(
@@ -328,7 +340,13 @@ class Problem:
         weighting = self.weighting.select(in_blocks)
         points = torch.from_numpy(np.concatenate(chosen))
         model = self.model.in_middles().select(points)
-        search = Problem(model, weighting, self.data[:, points], self.coordinates, one_sided=True)
+        search = Problem(
+            model,
+            weighting,
+            self.data[:, points],
+            self.coordinates,
+            one_sided=True,
+        )
         self._searches[seed] = search
         return search
 

@@ -52,7 +52,8 @@ def searches(
     draw it. Those of a source that is known only in some ranges lie there. Raises QexpError for
     points beyond its reach.
     """
-    lowest, highest = stations.min(axis=0), stations.max(axis=0)
+    lowest = stations.min(axis=0)
+    highest = stations.max(axis=0)
     extent = float((highest - lowest).max()) or 1.0
     ranges = []
     for source in sources:
@@ -65,7 +66,8 @@ def searches(
                 continue
             if variable in ("x", "y"):
                 axis = ("x", "y").index(variable)
-                low, high = float(lowest[axis]), float(highest[axis])
+                low = float(lowest[axis])
+                high = float(highest[axis])
                 place = Parameter(name, low - extent, high + extent, scale=extent / 10)
                 search = Search(place, low, high)
             elif variable in linear:
@@ -102,7 +104,8 @@ def _within_reach(source: Source, stations: Array) -> dict[str, tuple[float, flo
     points = stations[source.elsewhere(torch.from_numpy(stations)).numpy()]
     if source.extent is None or not len(points):
         return {}
-    lowest, highest = points.min(axis=0), points.max(axis=0)
+    lowest = points.min(axis=0)
+    highest = points.max(axis=0)
     west, east, south, north = source.extent
     ends = {
         "x": (float(highest[0]) - east, float(lowest[0]) - west),
@@ -198,7 +201,14 @@ def _amplitude(name: str, meaning: Quantity, source: Source) -> Search:
     if math.isinf(low) and math.isinf(high):
         strengths = source.strengths.get(variable, {})
         powers = {prefix + size: power for size, power in strengths.items()}
-    parameter = Parameter(name, low, high, scale=meaning.si_factor, powers=powers, linear=True)
+    parameter = Parameter(
+        name,
+        low,
+        high,
+        scale=meaning.si_factor,
+        powers=powers,
+        linear=True,
+    )
     return Search(parameter, -meaning.si_factor, meaning.si_factor)
 
 
@@ -212,7 +222,13 @@ def _length(name: str, meaning: Quantity, extent: float) -> Search:
         return Search(parameter, -extent / 2, extent / 2)
     low, high = (0.02, 0.5) if base_name(name) == "depth" else (0.01, 0.3)
     scale = math.sqrt(low * high) * extent
-    parameter = Parameter(name, 1e-3 * extent, 2 * extent, scale, logarithmic=True)
+    parameter = Parameter(
+        name,
+        1e-3 * extent,
+        2 * extent,
+        scale,
+        logarithmic=True,
+    )
     return Search(parameter, low * extent, high * extent)
 
 
@@ -334,7 +350,8 @@ class Coordinates:
 
     def respect_bounds(self, coordinates: Tensor) -> Tensor:
         """Whether all coordinates are within their bounds, but for rounding, (problem,)."""
-        least, most = self.low - ROUNDING, self.high + ROUNDING
+        least = self.low - ROUNDING
+        most = self.high + ROUNDING
         return ((coordinates >= least) & (coordinates <= most)).all(dim=-1)
 
     def from_values(self, values: Tensor) -> Tensor:
@@ -448,10 +465,12 @@ def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, T
     coordinates  (problem, coordinate)
     returns      coordinates, and the factors, 1 or −1, by which derivatives by them change
     """
-    limited, signs = coordinates.clone(), torch.ones_like(coordinates)
+    limited = coordinates.clone()
+    signs = torch.ones_like(coordinates)
     for tilt in tilts:
         # views, which are changed in place
-        angle, strike = limited[:, tilt.angle], limited[:, tilt.strike]
+        angle = limited[:, tilt.angle]
+        strike = limited[:, tilt.strike]
         angle.copy_(angle.remainder(2 * math.pi))
         dip_slip = [] if tilt.dip_slip is None else [tilt.dip_slip]
         slips = dip_slip if tilt.strike_slip is None else [tilt.strike_slip, *dip_slip]

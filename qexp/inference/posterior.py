@@ -111,11 +111,23 @@ def observed_posterior(
         """In coordinates in which amplitudes are standardised."""
         coordinates = StandardisedAmplitudes(density, amplitudes, weight)
         proposal = coordinates.transform(proposal)
-        draws = METHODS[method](coordinates, proposal, count, random, on_drawn=on_drawn)
+        draws = METHODS[method](
+            coordinates,
+            proposal,
+            count,
+            random,
+            on_drawn=on_drawn,
+        )
         return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
 
     draws, density = draws_of(density, proposal, sample, count, random)
-    return ObservedPosterior(prior, draws, density.chi2(draws.all), density(draws.all), degrees)
+    return ObservedPosterior(
+        prior,
+        draws,
+        density.chi2(draws.all),
+        density(draws.all),
+        degrees,
+    )
 
 
 def around_modes(
@@ -142,7 +154,8 @@ def around_modes(
         chi2 = min(chi2, float(density.chi2(proposal.centres).min()))
         if chi2 > SAME_NOISE * former and (possible.all() or len(proposal.shares) == found):
             break
-        starts, found = starts[possible], len(proposal.shares)
+        starts = starts[possible]
+        found = len(proposal.shares)
     return proposal, weight
 
 
@@ -280,7 +293,8 @@ def search_modes(
     The ends of the prior's angles are moved away from the modes, and the best mode is tried turned
     by half a period: a source whose strike is turned so may look much the same.
     """
-    values, best = prior.values(starts), [0]
+    values = prior.values(starts)
+    best = [0]
     # each with the angles of the modes, and the noise level of the best one, before
     for turn in range(4):
         prior = prior.cut_opposite(values[best].numpy())

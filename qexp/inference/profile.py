@@ -212,7 +212,13 @@ class _Ends:
             (low if end.is_low else high)[end.column] = end.value
             (open_low if end.is_low else open_high)[end.column] = end.open
         gain, lower = self.lowest or (0.0, None)
-        return Profile(low, high, open_low, open_high, lower if gain > LOWER_CHI2 else None)
+        return Profile(
+            low,
+            high,
+            open_low,
+            open_high,
+            lower if gain > LOWER_CHI2 else None,
+        )
 
     def met(self, most: float = math.inf) -> Tensor:
         """The sources on the ways to the ends, (source, parameter) in SI units.
@@ -275,7 +281,8 @@ class _Ends:
         if not starts:
             return {}
         # All rows are numbers of these ends.
-        ends, roots = list(starts), dict[_End, float]()
+        ends = list(starts)
+        roots = dict[_End, float]()
         distances = [start.distance for start in starts.values()]
         columns = torch.tensor([end.column for end in ends])
         repeated = torch.zeros(len(ends))
@@ -298,7 +305,8 @@ class _Ends:
             if wrong.any():
                 descents.problems = _Together(ends)
                 descents.evaluate(descents.active)
-            right, sought = ~wrong, dict[int, _End]()
+            right = ~wrong
+            sought = dict[int, _End]()
             each = zip(ended[right].tolist(), increases[right].tolist(), found[right], strict=True)
             for row, root, coordinates in each:
                 end = ends[row]
@@ -464,7 +472,8 @@ class _End:
         """The coordinates of the best of some sources, (source, parameter) in SI units, with the
         parameter at the end; None if it is less likely than the end may be.
         """
-        search, problem = self.search, self.search.problem
+        search = self.search
+        problem = self.search.problem
         linear = problem.coordinates.linear
         held = self._held(problem.coordinates.from_values(sources), self.distance)
         held, costs = problem.strengthened(held, [] if self.column in linear else linear)
@@ -484,7 +493,8 @@ class _End:
     def ways(self) -> tuple[Tensor, Tensor]:
         """Distances that may be tried, (way,), the best first, and coordinates to begin from."""
         distance = self._next_distance()
-        inner, outer = self.inner, self.outer
+        inner = self.inner
+        outer = self.outer
         # The whole way where nothing farther was tried, whatever lies between: there may be another
         # maximum.
         blind = outer is not None and outer.root > PROMISING_ROOTS * self.search.threshold
@@ -507,7 +517,8 @@ class _End:
     def _next_distance(self) -> float:
         """The distance to try."""
         threshold = self.search.threshold
-        inner, outer = self.inner, self.outer
+        inner = self.inner
+        outer = self.outer
         if outer is not None:
             share = SHARE_OF_WAY
             if math.isfinite(outer.root):
@@ -526,7 +537,9 @@ class _End:
 
     def _predicted(self, distance: float) -> Tensor:
         """Coordinates that those tried so far lead to expect at a distance."""
-        search, inner, outer = self.search, self.inner, self.outer
+        search = self.search
+        inner = self.inner
+        outer = self.outer
         if outer is not None and outer.root <= PROMISING_ROOTS * search.threshold:
             other = outer
         elif inner.distance > 0:
@@ -543,7 +556,8 @@ class _End:
         self.tries = self.tries + 1
         last = self.path[-1]
         threshold = self.search.threshold
-        inner, outer = self.inner, self.outer
+        inner = self.inner
+        outer = self.outer
         if abs(last.root - threshold) <= CLOSE_SHARE * threshold:
             other = outer if last.root <= threshold else inner
             if other is None or math.isinf(other.root):
@@ -615,7 +629,8 @@ class _Search:
         problem = self.problem
         signals = whole if few is None else few
         assert isinstance(signals.model, Deformation)
-        problem.model, problem.whiten = signals.model, signals.whiten
+        problem.model = signals.model
+        problem.whiten = signals.whiten
         problem.weighted = whole.weighted
         if few is not None:  # with what no signal explains as one number more
             problem.whiten = lambda moved: torch.nn.functional.pad(few.whiten(moved), (0, 1))

@@ -163,7 +163,8 @@ class Refinement:
                 " emulator or by a generator of your own do not have; leave them out"
             )
         self.source, self._generator = source, generator
-        self.outputs, self.grid = list(outputs), list(grid)
+        self.outputs = list(outputs)
+        self.grid = list(grid)
         self._columns = [name for kernel in generator.sources for name in kernel.columns]
         if others := [name for name in outputs if name not in self._columns]:
             raise QexpError(

@@ -87,7 +87,8 @@ class Mixture:
             belongs, of_prior = belongs[:, :-1], max(OF_PRIOR, float(belongs[:, -1].sum()))
             shares = belongs.sum(axis=0)
             used = shares > LEAST_SHARE
-            belongs, shares = belongs[:, used], shares[used]
+            belongs = belongs[:, used]
+            shares = shares[used]
             if not len(shares):
                 return now
             pulled = belongs * (T_DEGREES + size) / (T_DEGREES + distances[:, used])
@@ -106,7 +107,8 @@ class Mixture:
         """Logarithms of share times density by each component and last the prior, (draw, component
         + 1); and squared distances in units of the components' scales, (draw, component).
         """
-        size, count = draws.shape[1], len(self.shares)
+        size = draws.shape[1]
+        count = len(self.shares)
         inverse, offsets, constants = self._prepared
         distances = np.square((draws @ inverse.T - offsets).reshape(-1, count, size)).sum(axis=2)
         of_each = constants - 0.5 * (T_DEGREES + size) * np.log1p(distances / T_DEGREES)
@@ -393,7 +395,8 @@ class StandardisedAmplitudes:
         width; and the Cholesky factor of the inverse of their covariance, (draw, amplitude,
         amplitude).
         """
-        prior, signals = self.posterior.prior, self.posterior.signals
+        prior = self.posterior.prior
+        signals = self.posterior.signals
         values = prior.values(coordinates)
         values[:, self._columns] = 0.0
         base = signals(values)
@@ -502,13 +505,17 @@ def _judge_chains(scores: Array) -> Draws:
     with extra("posterior"):
         from arviz_stats.base import array_stats
 
-    r_hats, bulks, tails, doubts = [], [], [], list[str]()
+    r_hats = []
+    bulks = []
+    tails = []
+    doubts = list[str]()
     for draws in np.moveaxis(scores, -1, 0):
         groups = draws.reshape(WALKER_GROUPS, -1, draws.shape[1]).swapaxes(1, 2)
         r_hats.append(float(array_stats.rhat(groups.reshape(WALKER_GROUPS, -1))))
         bulks.append(float(array_stats.ess(draws, method="bulk")))
         tails.append(float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))))
-    r_hat, ess = max(r_hats), min(*bulks, *tails)
+    r_hat = max(r_hats)
+    ess = min(*bulks, *tails)
     if not r_hat <= MIXED_R_HAT:
         doubts = [f"the chains did not mix: R̂ is {r_hat:.3f}, and should be at most {MIXED_R_HAT}"]
     elif not ess >= ENOUGH_DRAWS:

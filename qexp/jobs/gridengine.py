@@ -214,7 +214,8 @@ class GridEngine(Scheduler):
 
     def ask_cluster(self) -> str | None:
         """The machine of the master, with the cell if that has a name of its own."""
-        host, cell = call("qconf", "-sss").strip(), os.environ.get("SGE_CELL", "default")
+        host = call("qconf", "-sss").strip()
+        cell = os.environ.get("SGE_CELL", "default")
         return host if cell == "default" else f"{host}/{cell}"
 
     def longest(self) -> int:
@@ -222,7 +223,8 @@ class GridEngine(Scheduler):
         return int(found(r"^max_aj_tasks\s+(\d+)", call("qconf", "-sconf")) or 0) or 75000
 
     def command(self, array: Array) -> list[str]:
-        launch, options = array.launch, array.launch.options
+        launch = array.launch
+        options = array.launch.options
         limits = {"time": "h_rt", "memory": "h_vmem"}
         name = re.sub(r"[^\w.-]", "_", f"qexp-{launch.name}")
         # compute nodes may not be allowed to ask

@@ -92,7 +92,8 @@ def read_events(log: Path) -> tuple[dict[str, State], set[str]]:
     clusters: set[str] = set()
     with bindings() as condor, condor.JobEventLog(str(log)) as events:
         for event in events.events(stop_after=0):
-            cluster, kind = str(event.cluster), event.type.name
+            cluster = str(event.cluster)
+            kind = event.type.name
             if kind == "CLUSTER_REMOVE":
                 clusters.discard(cluster)
             elif kind in ("CLUSTER_SUBMIT", "SUBMIT"):
@@ -159,7 +160,9 @@ begun=output/.$0_$line
             return str(condor.Schedd().submit(condor.Submit(description)).cluster())
 
     def description(self, array: Array) -> str:
-        launch, options, folder = array.launch, array.launch.options, str(array.folder)
+        launch = array.launch
+        options = array.launch.options
+        folder = str(array.folder)
         if re.search(r'["$\x00-\x1f]', folder):
             raise QexpError(
                 f"{folder}: HTCondor takes no $, quotation marks or line breaks; move the workspace"

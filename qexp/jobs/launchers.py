@@ -298,7 +298,8 @@ class Launch:
 
 def find_launch(reference: str, workspace: Workspace) -> Launch:
     """A launch by its id, a unique prefix of it, or `last`. Raises NotFoundError."""
-    folder, ids = workspace.runs / ".launches", [launch.id for launch in all_launches(workspace)]
+    folder = workspace.runs / ".launches"
+    ids = [launch.id for launch in all_launches(workspace)]
     if reference == "last" and not ids:
         raise NotFoundError(
             "there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3"
@@ -383,9 +384,11 @@ def submit(
     directory  the run that it is for
     arguments  what is made → what the command is given besides the workspace
     """
-    scheduler, folder = scheduler_of(launcher), claim_launch(workspace).folder
+    scheduler = scheduler_of(launcher)
+    folder = claim_launch(workspace).folder
     assert scheduler is not None, "local work needs no launch"
-    wrap, record_file = wrap_of(settings), folder / f"{WITHOUT_RUNS[command]}.json"
+    wrap = wrap_of(settings)
+    record_file = folder / f"{WITHOUT_RUNS[command]}.json"
     place = ["--workspace", str(workspace.root.absolute())]
     commands = [
         wrap.wrapped(directory, *command.split(), *words, *place) for words in arguments.values()

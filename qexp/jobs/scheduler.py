@@ -568,7 +568,8 @@ class Scheduler:
         `output/`, links to the runs' output. Raises SchedulerError if the scheduler refuses; jobs
         accepted by then are cancelled.
         """
-        groups, lines = together(runs), list[str]()
+        groups = together(runs)
+        lines = list[str]()
         for group in groups:
             lines.append("\t".join(str(run.path.absolute()) for run in group))
         jobs = dict[str, str]()

@@ -231,7 +231,8 @@ class Slurm(Scheduler):
         return int(found(r"^MaxArraySize\s*=\s*(\d+)", call(*CONFIGURATION)) or 1000)
 
     def command(self, array: Array) -> list[str]:
-        launch, options = array.launch, array.launch.options
+        launch = array.launch
+        options = array.launch.options
         folder = str(array.folder)
         if "\\" in folder:
             raise QexpError(

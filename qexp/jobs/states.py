@@ -108,7 +108,8 @@ NOBODYS = Job(LOCAL, "", None)
 
 def add_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
     """Add the job of each run to those in the folder of a launch."""
-    workspace, file = str(launch.folder.absolute().parents[2]), launch.folder / FILE
+    workspace = str(launch.folder.absolute().parents[2])
+    file = launch.folder / FILE
     with suppress(FileNotFoundError):
         jobs = {**formats.read_json(file)["jobs"], **jobs}
     formats.write_json(file, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
@@ -131,8 +132,10 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
     submitted = {folder: _submitted_jobs(folder, wanted) for folder, wanted in names.items()}
     jobs = {}
     for directory, job in own_jobs.items():
-        record, runs = records[directory], directory.path.parent
-        latest, queued = submitted[runs].get(directory.name), record.state is State.QUEUED
+        record = records[directory]
+        runs = directory.path.parent
+        latest = submitted[runs].get(directory.name)
+        queued = record.state is State.QUEUED
         # of a queued run, the record's own job is that of an earlier attempt
         if latest is not None and (queued or (job is not None and latest.id == job.id)):
             jobs[directory] = latest
@@ -202,7 +205,8 @@ def _submitted_jobs(runs: Path, names: Collection[str]) -> dict[str, Job]:
         if _is_of(runs, document.get("workspace")) is False:
             latest |= dict.fromkeys(jobs_here, NOBODYS)
             continue
-        launcher, cluster = _launcher(file.parent), document.get("cluster")
+        launcher = _launcher(file.parent)
+        cluster = document.get("cluster")
         if launcher is not None:
             cluster = cluster if isinstance(cluster, str) else None
             for name, job in jobs_here.items():
@@ -323,7 +327,8 @@ class Watch:
         words = self._reports.words(jobs_of(records))
         states = dict[RunDirectory, State]()
         for directory in directories:
-            record, word = records.get(directory), words.get(directory)
+            record = records.get(directory)
+            word = words.get(directory)
             if record is None:
                 states[directory] = unread[directory]
             else:
@@ -406,7 +411,8 @@ def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[
     """The log and what is added until the run ends, of later attempts too if none is given."""
     if attempt is not None:
         _require_attempt(directory, attempt)
-    watch, number = Watch(), attempt or max(attempts(directory), default=0)
+    watch = Watch()
+    number = attempt or max(attempts(directory), default=0)
     tail = Tail(directory.attempt(number) / "log.txt")
     while True:
         # State before log: an attempt that has ended or been replaced adds nothing any more.
@@ -474,7 +480,8 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     state = Watch().state(directory)
     if not state.unfinished:
         return False
-    job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
+    job = jobs_of({directory: record}).get(directory)
+    attempt = record.open_attempt
     if job is not None and job.submitted:
         of_scheduler = f"{directory.name} is job {job.id} of {job.launcher}"
         if now:
@@ -515,7 +522,8 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
 def require_stoppable(directory: RunDirectory) -> None:
     """Raise QexpError for a run at work that cannot be stopped from here; nothing is stopped."""
     record = directory.record()
-    job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
+    job = jobs_of({directory: record}).get(directory)
+    attempt = record.open_attempt
     if job is not None and job.submitted:
         require_here(directory.name, job)
     elif attempt is not None:
@@ -598,7 +606,8 @@ def _signal(name: str, process: Process, heartbeat: Path, number: int) -> bool:
 
 def _not_here(name: str, process: Process) -> QexpError:
     """The message for a process that cannot be signalled from here."""
-    host, pid = process.host, process.pid
+    host = process.host
+    pid = process.pid
     if host != socket.gethostname():
         return QexpError(f"{name} runs on {host}, as process {pid}; stop it there")
     if process.pid_namespace != pid_namespace():

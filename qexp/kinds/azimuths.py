@@ -38,7 +38,8 @@ def turned(experience: Experience, rules: Rules, workspace: Workspace) -> Turned
     makes the azimuths of that program. Raises QexpError if an azimuth varies by a distribution that
     cannot be moved.
     """
-    spec, dataset = experience.document, experience.document["dataset"]
+    spec = experience.document
+    dataset = experience.document["dataset"]
     if not rules.azimuth or not (changes := data_kind(dataset).turned(dataset, rules.azimuth)):
         return Turned(experience)
     angle = f"{math.degrees(rules.azimuth):+g}°"

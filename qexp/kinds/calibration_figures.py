@@ -155,7 +155,8 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
             share = np.where(count.values < FEW_OBSERVATIONS, np.nan, share)
             edges: Edges = []
             for dim in map(str, count.dims):
-                output, called = dim.removeprefix(f"{name}_cell_"), []
+                output = dim.removeprefix(f"{name}_cell_")
+                called = []
                 for written in (in_words, in_symbols):
                     axis_words = with_unit(written(output), typeset(units[output]))
                     called.append(f"{words} {axis_words}")
@@ -201,7 +202,8 @@ def _plane(
 ) -> ScalarMappable:
     axis.patch.set(hatch="////", edgecolor=HATCHES)
     number = len(share)
-    low, high = probability - SHOWN_DIFFERENCE, probability + SHOWN_DIFFERENCE
+    low = probability - SHOWN_DIFFERENCE
+    high = probability + SHOWN_DIFFERENCE
     drawn: dict[str, Any] = {"origin": "lower", "extent": (0, number, 0, number), "aspect": "auto"}
     image = axis.imshow(share.T, "PuOr", vmin=low, vmax=high, **drawn)
     for column, row in np.argwhere((wrong != 0) & ~np.isnan(share)):
@@ -234,7 +236,14 @@ def _line(
         axis.text(cell + 0.5, share[cell] - 0.02, mark, **look)
     axis.axhline(probability, color=LINE, linewidth=1)
     for left in np.flatnonzero(np.isnan(share)).tolist():
-        axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
+        axis.axvspan(
+            left,
+            left + 1,
+            facecolor="none",
+            edgecolor=HATCHES,
+            hatch="////",
+            linewidth=0,
+        )
     _tick(axis.xaxis, ends)
     axis.set(xlim=(0, number), ylim=(0, 1), xlabel=called[0])
     axis.set_ylabel(

@@ -191,7 +191,8 @@ def _of_ancestor(
 ) -> Independence:
     try:
         directory = run_named(ancestor.name, request.workspace)
-        record, spec = directory.record(), directory.spec()
+        record = directory.record()
+        spec = directory.spec()
         same = (record.digest, record.seed) == (ancestor.digest, ancestor.seed)
         if record.foreign_weights is not None:
             return _unknown(
@@ -206,7 +207,8 @@ def _of_ancestor(
     except (NotFoundError, DamagedError, UntrustedCodeError) as error:
         return _unknown(f"it started from {ancestor.name}, which cannot be read: {error}")
     own_request = replace(request, directory=directory, spec=spec, tables=tables)
-    independence, origin = data.independence(own_request), f"{ancestor.name}, from which it started"
+    independence = data.independence(own_request)
+    origin = f"{ancestor.name}, from which it started"
     reasons = tuple(f"{origin}: {text}" for text in independence.reasons)
     return Independence(independence.known, reasons, independence.caution)
 

@@ -167,8 +167,10 @@ def leave_out_unread(
 
 def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterator[Finding]:
     """Problems between experience, dataset and model, each of which is valid by itself."""
-    kind, tables = data_kind(document["dataset"]), cache.tables
-    model, shapes = document["model"], dataset.shapes()
+    kind = data_kind(document["dataset"])
+    tables = cache.tables
+    model = document["model"]
+    shapes = dataset.shapes()
     network: Network | None = None
     yield from _in_names(document, shapes, model)
     for name in model["inputs"]:
@@ -246,14 +248,16 @@ def _in_names(
                     f"the model has no {noun} '{name}'; {suggestion(name, model[key])}",
                 )
             elif shapes is not None and model is not None and key == "inputs":
-                size, shape = from_spec(model[key][name]["size"]), shapes[name]
+                size = from_spec(model[key][name]["size"])
+                shape = shapes[name]
                 words = f"its shape in the dataset is {written(shape)}"
                 if size != shape:
                     yield (key, index), f"{words}, but the model's input is {written(size)}"
 
 
 def _in_pretrain(document: Document, network: Network | None) -> Iterator[Finding]:
-    pretrain, operations = document["pretrain"], document["model"]["operations"]
+    pretrain = document["pretrain"]
+    operations = document["model"]["operations"]
     if pretrain is None:
         return
     for key in ("operations", "freeze"):
@@ -324,7 +328,8 @@ def _in_corrected(
     document  with dataset and model inserted, which are right by themselves
     wrong     its keys that are wrong
     """
-    of_type, kind = type_of(document), data_kind(document["dataset"])
+    of_type = type_of(document)
+    kind = data_kind(document["dataset"])
     schema = of_type.schema()
     keys = schema["properties"]
     given = {
@@ -373,7 +378,9 @@ class ExperienceObjects(ABC):
 
 class TrainingObjects(ExperienceObjects):
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
-        tables, workspace, available = cache.tables, cache.workspace, cache.available
+        tables = cache.tables
+        workspace = cache.workspace
+        available = cache.available
         dataset, problems = _follow(loaded, cache)
         document = loaded.document
         references = {
@@ -569,7 +576,8 @@ def experience(
     changes = [resolution.override(key, value) for key, value in overrides.items()]
     cache = cache or spec_cache(workspace)
     checked = check(reference, changes, cache)
-    loaded, dataset = checked.loaded, checked.dataset
+    loaded = checked.loaded
+    dataset = checked.dataset
     if checked.problems or loaded is None:
         raise SpecError(_of_setting(problem, overrides) for problem in checked.problems)
     of_type = objects_of(loaded.document)

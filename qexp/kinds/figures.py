@@ -53,7 +53,9 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
 
     groups  of one output and interval, all rows first
     """
-    drawn, output, expected = groups[:MOST_GROUPS], groups[0].output, groups[0].promised
+    drawn = groups[:MOST_GROUPS]
+    output = groups[0].output
+    expected = groups[0].promised
     labels = [
         f"{wrap(group.name or 'all', 200)[:30]}  ({group.covered} of {group.n})" for group in drawn
     ]
@@ -81,7 +83,14 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
     lengths = np.array(
         [np.nan if group.mean_width is None else group.mean_width for group in drawn]
     )
-    widths.plot(lengths, np.arange(len(drawn)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
+    widths.plot(
+        lengths,
+        np.arange(len(drawn)),
+        "o",
+        color=COLOURS[0],
+        markersize=sized(4),
+        mew=0,
+    )
     finite = lengths[np.isfinite(lengths)]
     if len(finite) and finite.max() > 10 * finite.min() > 0:
         widths.set_xscale("log")
@@ -167,7 +176,8 @@ def unit(table: xarray.Dataset, name: str) -> str:
 
 def truth_and_estimate(table: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """True values and estimates of an output; those of angles in the turn of the true value."""
-    truth, estimate = table[output].values, table[estimate_of(output)]
+    truth = table[output].values
+    estimate = table[estimate_of(output)]
     return truth, nearest(estimate.values, truth, estimate.attrs.get(PERIOD))
 
 
@@ -216,7 +226,8 @@ def learning_curve(directory: RunDirectory) -> Pictures:
 
 
 def learning_curve_of(directory: RunDirectory) -> Figure:
-    record, lines = directory.record(), directory.metrics()
+    record = directory.record()
+    lines = directory.metrics()
     if record.kind == "program":  # it is not known what it keeps
         lines = [{**line, "best": False} for line in lines]
     return learning_curves({directory.name: lines}, record.units, record.caution)
@@ -320,7 +331,8 @@ def _check(
     file = directory.evaluation_file()
     if file.is_file():
         return
-    record, state = directory.record(), Watch().state(directory)
+    record = directory.record()
+    state = Watch().state(directory)
     if record.foreign_weights is not None:
         raise QexpError(
             f"{directory.name} has weights from elsewhere and was not evaluated; its matrices have"

@@ -129,7 +129,8 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         raise QexpError(f"{directory.name}: {error}") from None
     if not (outputs := documents_of(spec["dataset"]).numbers_among(spec["outputs"])):
         raise QexpError(f"{directory.name} estimates no number that could have an interval")
-    predictions, tables = read_test_predictions(directory), tables_of(directory)
+    predictions = read_test_predictions(directory)
+    tables = tables_of(directory)
     unit, grouping, folds = units_of(directory, predictions)
     groups = _groups(predictions, grouping, len(folds))
     units = np.arange(len(groups)) if unit == ROW else np.unique(groups, return_inverse=True)[1]
@@ -463,7 +464,8 @@ def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str])
     """The rules for a coverage. Raises QexpError if the run cannot promise it."""
     require_coverage(coverage)
     outputs = read_held_out(directory)
-    most, unit = conformal.promised(outputs[0].count), outputs[0].unit
+    most = conformal.promised(outputs[0].count)
+    unit = outputs[0].unit
     if coverage > most:
         held_out = f"{outputs[0].count} {'rows' if unit == ROW else f'groups ({unit})'}"
         rounded_down = np.floor(1000 * most) / 1000  # so that it can be asked for
@@ -482,7 +484,8 @@ def rules_of(
     outputs  the held-out rows of a run; `folds` as for `new_intervals`
     """
     attained = min(coverage, conformal.promised(outputs[0].count))
-    rules, unit = {rows.output: _rule(rows, attained, folds) for rows in outputs}, outputs[0].unit
+    rules = {rows.output: _rule(rows, attained, folds) for rows in outputs}
+    unit = outputs[0].unit
     new_rows = (
         "new rows like those of the training data" if unit == ROW else f"rows of a new {unit}"
     )
@@ -493,10 +496,17 @@ def _rule(rows: HeldOutEstimates, coverage: float, folds: Sequence[str]) -> Rule
     patterns = [pattern or ("",) for pattern in rows.patterns]
     counts = np.array([list(map(pattern.count, folds)) for pattern in patterns])
     shares = counts / np.array([[len(pattern)] for pattern in patterns])
-    weight, scores = conformal.weights(rows.units), rows.scores(coverage)
+    weight = conformal.weights(rows.units)
+    scores = rows.scores(coverage)
     if len(patterns) == 1:  # one network: the quantile alone says all
         radius = conformal.quantile(scores, weight, coverage)
         fewer = radius[None], np.zeros(1, np.int64), np.ones(1)
     else:
         fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
-    return Rule(rows.scale, rows.probabilities(coverage), shares, *fewer, coverage)
+    return Rule(
+        rows.scale,
+        rows.probabilities(coverage),
+        shares,
+        *fewer,
+        coverage,
+    )

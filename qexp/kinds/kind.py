@@ -103,7 +103,8 @@ class KindData(ABC, Generic[D]):
         self, document: Document, workspace: Workspace | None
     ) -> tuple[list[str], list[str]] | None:
         """Names of inputs and outputs of a dataset; None if it does not tell them apart."""
-        inputs, outputs = document.get("inputs"), document.get("outputs")
+        inputs = document.get("inputs")
+        outputs = document.get("outputs")
         return (
             ([*inputs], [*outputs])
             if isinstance(inputs, dict) and isinstance(outputs, dict)

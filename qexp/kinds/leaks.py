@@ -78,7 +78,8 @@ def seen_of(spectra: Spectra, rows: Rows) -> dict[str, list[str]]:
 
 def overlaps_with(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overlap]:
     """The test cores of which some spectra were trained on, in order."""
-    cores, hashes = spectra.cores[test].tolist(), spectra.hashes[test].tolist()
+    cores = spectra.cores[test].tolist()
+    hashes = spectra.hashes[test].tolist()
     hashes_trained_on = {hash_ for of_core in trained_on.values() for hash_ in of_core}
     tested = Counter(cores)
     leaked = Counter(

@@ -165,7 +165,8 @@ def matrix_panels(
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
-            style, values = KINDS[kind], panels[kind]
+            style = KINDS[kind]
+            values = panels[kind]
             in_unit = units[name] if style.unit is None else style.unit
             words = with_unit(style.axis.format(in_symbols(name)), in_unit)
             if hatched is not None and kind in HATCHED:
@@ -176,7 +177,15 @@ def matrix_panels(
                 marks.outline(axis)
             else:
                 alike = (kind, name) == ("estimate", axes[0][0])
-                _draw_line(axis, words, style, values, axes[0], marks, alike=alike)
+                _draw_line(
+                    axis,
+                    words,
+                    style,
+                    values,
+                    axes[0],
+                    marks,
+                    alike=alike,
+                )
             for side, (variable, _, _) in zip((axis.xaxis, axis.yaxis), axes, strict=False):
                 true = f"true {in_symbols(variable, views)}"
                 side.set_label_text(with_unit(true, units[variable]))
@@ -225,7 +234,8 @@ def _grid(
 
 def _starts(counts: Sequence[int], columns: int, flowing: bool) -> list[int]:
     """Number of each output's first panel, and of that after the last row."""
-    starts, end = list[int](), 0
+    starts = list[int]()
+    end = 0
     for count in counts:
         if end % columns + count > columns and not flowing:
             end += -end % columns
@@ -246,7 +256,13 @@ def _draw_plane(
     least, most = limits
     drawn: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
     norm = "log" if style.level == 1 else "linear"
-    image = axis.imshow(values.T, style.colours, norm, extent=(*x_ends, *y_ends), **drawn)
+    image = axis.imshow(
+        values.T,
+        style.colours,
+        norm,
+        extent=(*x_ends, *y_ends),
+        **drawn,
+    )
     image.set_clim(least, most)
     bar = axis.figure.colorbar(image, ax=axis, extend=extend(values, least, most))
     if style.level == 1:
@@ -414,7 +430,14 @@ def side_by_side(
     outputs = outputs_among(first.data_vars)
     axes = [str(name) for name in first[estimate_of(outputs[0])].dims]
     if len(axes) < 2:
-        return _lines_side_by_side(matrices, outputs, axes[0], dataset, views, records or {})
+        return _lines_side_by_side(
+            matrices,
+            outputs,
+            axes[0],
+            dataset,
+            views,
+            records or {},
+        )
     middle = {other: first.sizes[other] // 2 for other in axes[2:]}
     planes = {}
     for title, tables in matrices.items():
@@ -482,7 +505,9 @@ def held_out_of(
         for low, high in intervals:
             first = -math.inf if low is None else low
             held_out[name].append((first, math.inf if high is None else high))
-    values, tested, bands = {**record["fixed"], **others}, True, []
+    values = {**record["fixed"], **others}
+    tested = True
+    bands = []
     for name in held_out.keys() & values.keys():
         hits = [low <= values[name] <= high for low, high in held_out[name]]
         tested = tested and (any(hits) or not hits)
@@ -506,7 +531,8 @@ def _compared(
     Errors are relative ones, but of values whose zero is a convention.
     """
     ones = [one for of_title in matrices.values() for one in of_title]
-    called, in_unit = in_symbols(output), unit(ones[0], estimate_of(output))
+    called = in_symbols(output)
+    in_unit = unit(ones[0], estimate_of(output))
     words, variable, factor = "error", "error", 1.0
     turns = PERIOD in ones[0][f"{output}_error"].attrs
     if turns or (
@@ -514,7 +540,8 @@ def _compared(
     ):
         variable, factor = "relative_error", 100.0
         words, in_unit = ("error", "% of half a turn") if turns else ("relative error", "%")
-    signed, absolute = dict[str, Array](), dict[str, Array]()
+    signed = dict[str, Array]()
+    absolute = dict[str, Array]()
     for title, of_title in matrices.items():
         errors = [factor * one[f"{output}_{variable}"].values for one in of_title]
         signed[title] = errors[0]
@@ -556,7 +583,8 @@ def _scale_of(
     """
     from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 
-    look, reach = "RdBu_r" if signed else "magma_r", half_width(np.stack(planes))
+    look = "RdBu_r" if signed else "magma_r"
+    reach = half_width(np.stack(planes))
     if not in_unit.startswith("%"):
         limits = (-reach if signed else 0.0, reach)
         return limits, Normalize(*limits), None, look
@@ -592,7 +620,13 @@ def _lines_side_by_side(
             axis.plot(first[variable].values, line, color=colour, label=title)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
         for left, right in common[0].bands[0] if common else ():
-            axis.axvspan(left, right, color=COLOURS[4], alpha=0.15, linewidth=0)
+            axis.axvspan(
+                left,
+                right,
+                color=COLOURS[4],
+                alpha=0.15,
+                linewidth=0,
+            )
         axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", unit(first, variable)))
         axis.set_ylabel(with_unit(words, in_unit))
     share_below(axes)
@@ -634,18 +668,21 @@ def matrix_of(folder: Path) -> Figure:
         )
     names = outputs_among(cells.data_vars)
     axes: dict[str, list[float]] = record["axes"]
-    shown_axes, others = list(axes)[:2], list(axes)[2:]
+    shown_axes = list(axes)[:2]
+    others = list(axes)[2:]
     middle = {name: cells.sizes[name] // 2 for name in others}
     plane = cells.isel(middle)
     given = record.get("given", record["held_out"])  # which records of older versions lack
     fixed = {name: record["fixed"][name] for name in given if name in record["fixed"]}
     fixed |= {name: cells[name].values[middle[name]] for name in others}
-    units, views = record["units"], record.get("views", ())
+    units = record["units"]
+    views = record.get("views", ())
     where = []
     for name, value in fixed.items():
         number = number_with_unit(brief(value), units.get(name, ""))
         where.append(f"{in_symbols(name, views)} {number}")
-    title, repeats = f"{record['run']} on {record['dataset']}", record.get("repeats", 1)
+    title = f"{record['run']} on {record['dataset']}"
+    repeats = record.get("repeats", 1)
     title += f" at {', '.join(where)}" if where else ""
     title += f", {repeats} noise realisations per cell" if repeats > 1 else ""
     shown = [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes]
@@ -664,7 +701,8 @@ def matrix_of(folder: Path) -> Figure:
 
 def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
     """The record and the table of a matrix. Raises DamagedError if one of them lacks something."""
-    record, cells = formats.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
+    record = formats.read_json(folder / MATRIX_RECORD)
+    cells = table(folder / MATRIX)
     _require(folder / MATRIX_RECORD, record, ("run", "dataset", "axes", "fixed"))
     outputs = outputs_among(cells.data_vars)
     _require(folder / MATRIX, cells, record["axes"])
@@ -694,7 +732,8 @@ def _panels(plane: xarray.Dataset, output: str) -> Panels:
     """Of several noise realisations, or of several seeds, errors are means, and called so."""
     kinds = [kind for kind in KINDS if f"{output}_{kind}" in plane]
     panels = {kind: plane[f"{output}_{kind}"].values for kind in kinds}
-    relative, single = panels.pop("relative_error", None), "bias" not in panels
+    relative = panels.pop("relative_error", None)
+    single = "bias" not in panels
     for kind in () if single else ("error", "refined_error"):
         panels.pop(kind, None)
     repeats = PERIOD in plane[f"{output}_error"].attrs

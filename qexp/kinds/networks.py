@@ -55,7 +55,8 @@ def periods_of(transforms: Mapping[str, Transform]) -> dict[str, float]:
 
 def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
     """Output → the period after which its values repeat: of its transform, or of its quantity."""
-    outputs, dataset = spec["outputs"], spec["dataset"]
+    outputs = spec["outputs"]
+    dataset = spec["dataset"]
     periods = documents_of(dataset).periods(outputs, dataset, tables["quantities"])
     return periods | periods_of(transforms_of(spec, tables))
 
@@ -67,7 +68,9 @@ def outputs_of(
 
     targets  outputs with the ranges of their training data
     """
-    limits, periods, trained = limits_of(spec), periods_of_outputs(spec, tables), {}
+    limits = limits_of(spec)
+    periods = periods_of_outputs(spec, tables)
+    trained = {}
     for target in targets:
         if target.least is not None and target.greatest is not None:
             ends = target.least, target.greatest
@@ -148,8 +151,10 @@ def in_periods(
     """
     if transform.period is None:
         return
-    where, unit = ("transforms", name, "parameters"), f" {quantity.unit}".rstrip()
-    own, period = transform.period, quantity.period
+    where = ("transforms", name, "parameters")
+    unit = f" {quantity.unit}".rstrip()
+    own = transform.period
+    period = quantity.period
     if period is not None:
         if not any(math.isclose(own, possible, rel_tol=1e-6) for possible in (period, period / 2)):
             remedy = (
@@ -238,7 +243,8 @@ def heads_in(model: Document, modules: Table) -> dict[str, tuple[str, ...]]:
 
 
 def _operation(description: Document, modules: Table) -> Operation:
-    entry, parameters = modules[description["module"]], description.get("parameters", {})
+    entry = modules[description["module"]]
+    parameters = description.get("parameters", {})
 
     def build(*context: Any) -> torch.nn.Module:
         module = entry.build(*context, **parameters)
@@ -260,7 +266,8 @@ def imputation_of(spec: Document) -> Imputation | None:
     rule = spec.get("dataset", {}).get("missing")
     if not isinstance(rule, dict):  # of other rules the name alone is written
         return None
-    columns, indicator = spec["dataset"]["inputs"], rule["parameters"]["indicator"]
+    columns = spec["dataset"]["inputs"]
+    indicator = rule["parameters"]["indicator"]
     measured = {name: columns[name] for name in spec["inputs"] if name in columns}
     return Imputation(rule["type"], measured, indicator if indicator in spec["inputs"] else None)
 
@@ -323,7 +330,8 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
         folds = load_stage(spec["dataset"], "folds").load(directory)
     else:
         require_done(directory)
-        file, tables = directory.best_weights, tables_of(directory)
+        file = directory.best_weights
+        tables = tables_of(directory)
         folds = {"": [trained_model(directory.spec(), tables, checkpoint.read(file)[0], file)]}
     for fold, models in folds.items():
         joined[fold] = [model.to(device) for model in models]
@@ -354,7 +362,8 @@ def in_heads(
 ) -> Iterator[Finding]:
     """Whether losses, transforms and shapes are those that posterior heads need."""
     of_head = outputs_of_heads(document, tables["modules"])
-    outputs, losses = document["outputs"], document["losses"]
+    outputs = document["outputs"]
+    losses = document["losses"]
     for name, head in of_head.items():
         if name not in outputs:
             yield (
@@ -442,7 +451,8 @@ def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) ->
     scale = Scale(on_arrays(transform), on_arrays(transform.inverse), limits.low, limits.high)
     values = np.unique(truth)
     scaled = scale.forward(values)
-    steps, restored = np.diff(scaled), scale.inverse(scaled)
+    steps = np.diff(scaled)
+    restored = scale.inverse(scaled)
     close = np.abs(restored - values) <= CLOSE_RESTORED * np.abs(values).max()
     one_way = np.isfinite(scaled).all() and ((steps > 0).all() or (steps < 0).all())
     return scale if one_way and close.all() else own_unit
@@ -468,7 +478,8 @@ def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
 def metrics_of(spec: Document, tables: Tables) -> dict[str, Metrics]:
     """Output → the metrics that are reported of it; errors of angles by the shorter way round."""
-    periods, metrics = periods_of_outputs(spec, tables), {}
+    periods = periods_of_outputs(spec, tables)
+    metrics = {}
     for output in spec["outputs"]:
         built_ones = {name: tables["metrics"][name].build() for name in asked_for(spec, output)}
         metrics[output] = with_period(built_ones, periods.get(output))

@@ -59,7 +59,9 @@ def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Estimator:
 
 
 def recipe_of(spec: Document, tables: Tables) -> Recipe:
-    optimizer, pretrain, epochs = spec["optimizer"], spec["pretrain"], int(spec["epochs"])
+    optimizer = spec["optimizer"]
+    pretrain = spec["pretrain"]
+    epochs = int(spec["epochs"])
     build_optimizer: Callable[..., torch.optim.Optimizer] = tables["optimizers"][
         optimizer["type"]
     ].build

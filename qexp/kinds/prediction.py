@@ -258,7 +258,8 @@ class FileModel(ABC):
             if self.draws is not None and draws_at_once():
                 with suppress(QexpError):  # of samples without any draws
                     draw_corner([file_of_draws(target)])
-        remarks, warnings = estimation.remarks(record), estimation.warnings(record)
+        remarks = estimation.remarks(record)
+        warnings = estimation.warnings(record)
         results = [target, *estimation.further_files(record)]
         return Prediction(
             source, target, made, results, remarks, warnings, estimation.counts(record)
@@ -395,7 +396,9 @@ class TableEstimation(Estimation[M]):
         return {}
 
     def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
-        model, target, tally = self.model, self.target, EstimateTally(self.model)
+        model = self.model
+        target = self.target
+        tally = EstimateTally(self.model)
         schema = self.schema(target.suffix == ".nc")
         drawn: AbstractContextManager[AddDraws] = nullcontext(lambda names, values: None)
         if model.draws is not None:
@@ -475,14 +478,16 @@ class WithoutEstimate:
     @staticmethod
     def remarks(record: Mapping[str, Any], reason: str) -> list[str]:
         """A phrase on them, by the record of a file."""
-        names, count = record["missing"], record["missing_count"]
+        names = record["missing"]
+        count = record["missing_count"]
         listing = ", ".join(names) + (", …" if count > len(names) else "")
         return [f"{count:,} without an estimate, because {reason} ({listing})"] if count else []
 
 
 def of_run(directory: RunDirectory) -> dict[str, Any]:
     """What a `FileModel` of any kind has from its run: outputs and origin."""
-    record, spec = directory.record(), directory.training_spec()
+    record = directory.record()
+    spec = directory.training_spec()
     return {
         "outputs": outputs_of(spec, tables_of(directory), record.units, record.targets),
         "origin": {"run": directory.name, "digest": record.digest, "caution": record.caution},
@@ -565,7 +570,8 @@ def output_columns(output: Number, words: Mapping[str, str]) -> list[pa.Field]:
     """
     import pyarrow as pa
 
-    columns, limits = [], str(output.limits)
+    columns = []
+    limits = str(output.limits)
     for name, text in words.items():
         columns.append(new_column(name, pa.float32(), output.unit, text, limits))
         limits = ""
@@ -606,7 +612,8 @@ def new_names(
     others  whose titles with units, as a header of CSV has them, are taken, too
     netcdf  write `_` for `/`, which would make groups of variables in NetCDF
     """
-    used, names = {name for other in others for name in (other.name, title(other))}, {}
+    used = {name for other in others for name in (other.name, title(other))}
+    names = {}
     for column in columns:
         name = (column.replace("/", "_") if netcdf else column) or "unnamed"
         while name in used:
@@ -746,7 +753,8 @@ class SampleDraws:
         for name, size in (("chain", 1), ("draw", self.count)):
             group.create_variable(name, (name,), np.int64, data=np.arange(size))
         group.create_variable("sample", ("sample",), np.int64 if numbered else h5py.string_dtype())
-        dimensions, chunks = ("chain", "draw", "sample"), (1, self.count, SAMPLES_TOGETHER)
+        dimensions = ("chain", "draw", "sample")
+        chunks = (1, self.count, SAMPLES_TOGETHER)
         for name, unit in self.units.items():
             variable = group.create_variable(
                 name, dimensions, np.float32, chunks=chunks, fillvalue=np.nan
@@ -835,7 +843,8 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
     """
     if not target.exists():
         return None
-    record, reason = formats.object_in(record_of(target)), None
+    record = formats.object_in(record_of(target))
+    reason = None
     if not record:
         reason = "no record beside it says how it was made"
     elif different := [name for name in DIFFERENCES if record.get(name) != key.get(name)]:

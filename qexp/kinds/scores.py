@@ -64,7 +64,8 @@ class Scores:
         training_mean: ArrayLike = math.nan,
     ) -> None:
         """training_mean  of the output's training targets: a number, or one per sample"""
-        complete, finite = with_training_mean(metrics, training_mean), np.isfinite(estimate).all()
+        complete = with_training_mean(metrics, training_mean)
+        finite = np.isfinite(estimate).all()
         self.results[output] = evaluate(complete, estimate, truth)
         self.intervals[output] = (
             jackknife_intervals(complete, estimate, truth, self.alike) if finite else {}
@@ -100,7 +101,13 @@ def errors_of_group(
     constant truth.
     """
     defined = {metric: value if math.isfinite(value) else None for metric, value in metrics.items()}
-    return GroupErrors(of=kind, name=name, n=count, output=output, metrics=defined)
+    return GroupErrors(
+        of=kind,
+        name=name,
+        n=count,
+        output=output,
+        metrics=defined,
+    )
 
 
 def recorded(errors: Sequence[GroupErrors]) -> tuple[GroupErrors, ...]:
@@ -160,7 +167,9 @@ def write_test_predictions(
             continue
         variables[name] = sample, np.asarray(values), words
         if (count := words.get("at_limits")) is not None:
-            output, limits, unit = name.removesuffix(ESTIMATE), words["limits"], words["units"]
+            output = name.removesuffix(ESTIMATE)
+            limits = words["limits"]
+            unit = words["units"]
             log.info("%s", at_limits(output, limits, unit, count, len(values)))
     table = xarray.Dataset(variables, coordinates, attributes(directory, note, **about))
     formats.write_netcdf(directory.results / TEST_PREDICTIONS, table)

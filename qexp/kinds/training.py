@@ -64,7 +64,8 @@ class NetworkTraining:
         ended: Callable[[Attempt, Ended], None],
     ) -> None:
         """Train and evaluate the runs of a stack, by their places; each is told how it ends."""
-        open_files, members = {place: ExitStack() for place in attempts}, list[Member]()
+        open_files = {place: ExitStack() for place in attempts}
+        members = list[Member]()
 
         def end(place: int, how: Ended) -> None:
             with attempts[place].alone():
@@ -76,7 +77,8 @@ class NetworkTraining:
                 with attempt.alone():
                     trainer = _prepare(attempt)
                     listener = open_files[place].enter_context(_followed(attempt, trainer))
-                    steps, interrupted = steps_of(attempt.spec), attempt.interrupted
+                    steps = steps_of(attempt.spec)
+                    interrupted = attempt.interrupted
                     members.append(
                         Member(place, trainer, steps, listener, interrupted, attempt.alone)
                     )
@@ -126,7 +128,8 @@ def steps_of(spec: Mapping[str, Any]) -> str:
 
 def _prepare(attempt: Attempt) -> Trainer:
     """The trainer with model and data, at the last checkpoint if there is one."""
-    spec, seeds = attempt.spec, Seeds(attempt.seed)
+    spec = attempt.spec
+    seeds = Seeds(attempt.seed)
     data = data_kind(spec["dataset"]).data(
         spec, attempt.dataset, attempt.tables, seeds, attempt.device
     )
@@ -142,7 +145,14 @@ def _prepare(attempt: Attempt) -> Trainer:
         for name, own in recipe.metrics.items()
     }
     recipe = replace(recipe, metrics=metrics)
-    trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
+    trainer = Trainer(
+        model,
+        data,
+        recipe,
+        seeds,
+        attempt.device,
+        attempt.directory.checkpoints,
+    )
     trainer.resume()
     weights = sum(weight.numel() for weight in model.parameters())
     log.info("%s weights", f"{weights:,}")
@@ -153,14 +163,16 @@ def _prepare(attempt: Attempt) -> Trainer:
 @contextmanager
 def _followed(attempt: Attempt, trainer: Trainer) -> Iterator[TrainingListener]:
     """A listener that shows the training of a run and writes it to its directory."""
-    directory, done = attempt.directory, trainer.progress.epoch - 1
+    directory = attempt.directory
+    done = trainer.progress.epoch - 1
     # Drop the lines of epochs that will be trained again. It is always a new file, so that an
     # earlier attempt that still has the old one open does not append to it.
     lines = [line for line in read_lines(directory.metrics_file) if line["epoch"] <= done]
     write_lines(directory.metrics_file, lines)
     if done:
         log.info("continues after epoch %d", done)
-    started, seconds_before = time.perf_counter(), attempt.record.seconds
+    started = time.perf_counter()
+    seconds_before = attempt.record.seconds
     events = EventWriter(directory.path / "tensorboard", done)
     with closing(events), directory.metrics_file.open("a") as metrics:
         attempt.display.start(attempt.name, attempt.spec["epochs"], done)
@@ -177,7 +189,8 @@ def _start_from(file: Path, model: Estimator, data: Data, attempt: Attempt) -> N
     """Load weights of another run into a model: all of them, or those of the listed operations.
     Transforms that are not loaded are fitted here.
     """
-    tensors, operations = checkpoint.read(file)[0], provenance.operations_taken(attempt.spec)
+    tensors = checkpoint.read(file)[0]
+    operations = provenance.operations_taken(attempt.spec)
     if operations is None:
         checkpoint.load(model, tensors, file)
         return

@@ -366,7 +366,8 @@ def cross_validated(
     """
     features = np.asarray(inputs, dtype=np.float64)
     true = np.asarray(targets, dtype=np.float64)
-    outputs, filled = [], None if baseline.takes_gaps else completed
+    outputs = []
+    filled = None if baseline.takes_gaps else completed
     for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True):
         outputs.append(_Output(baseline, features, target, transform, seed, filled))
     total = np.zeros_like(true)
@@ -423,7 +424,8 @@ class _Output:
                 f"row {row} has an input or target that is not a finite number, or whose transform"
                 " is not"
             )
-        center, spread = target.mean(), target.std()
+        center = target.mean()
+        spread = target.std()
         if np.ptp(target) == 0:  # the computed deviation of equal values may differ from 0
             scaled = np.zeros((len(choices), len(test)))
             center = target[0]
@@ -487,7 +489,8 @@ def compared_estimators(
     held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
     group = None if groups is None else np.asarray(groups)[held_out]
     rows = list[dict[str, Any]]()
-    notes, periods = notes or {}, periods or {}
+    notes = notes or {}
+    periods = periods or {}
     for column, (output, unit) in enumerate(units.items()):
         metrics = with_period(
             {metric: METRICS[metric].build() for metric in SHOWN}, periods.get(output)

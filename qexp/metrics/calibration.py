@@ -39,7 +39,8 @@ class IntervalShare:
 
 def coverage(covered: NDArray[np.bool_], probability: float) -> IntervalShare:
     """True values inside their intervals, (observation,), beside the binomial distribution."""
-    count, hits = len(covered), int(covered.sum())
+    count = len(covered)
+    hits = int(covered.sum())
     low, high = expected(count, probability)
     p_value = float(binomtest(hits, count, probability).pvalue)
     return IntervalShare(probability, hits / count, (low / count, high / count), p_value)
@@ -157,7 +158,8 @@ def trend(covered: NDArray[np.bool_], coordinates: Array) -> float:
     density models and Bayesian inference algorithms, UAI, arXiv:2102.10473; Winkler et al. (2016),
     NeuroImage 141, 502-516, section 2.3, for the tail.
     """
-    centred, axes = coordinates - 0.5, range(coordinates.shape[1])
+    centred = coordinates - 0.5
+    axes = range(coordinates.shape[1])
     pairs = list(combinations_with_replacement(axes, 2))
     if len(centred) < OBSERVATIONS_PER_TERM * (len(axes) + len(pairs)):
         pairs = [(axis, axis) for axis in axes]
@@ -281,7 +283,8 @@ def blocks_of(x: Array, y: Array) -> NDArray[np.intp]:
     """The block of each point, (point,), of BLOCKS x BLOCKS over the area in which they lie."""
     numbers = []
     for coordinate in (x, y):
-        low, high = float(coordinate.min()), float(coordinate.max())
+        low = float(coordinate.min())
+        high = float(coordinate.max())
         share = (coordinate - low) / (high - low or 1.0)
         numbers.append(np.minimum((share * BLOCKS).astype(np.intp), BLOCKS - 1))
     return numbers[0] * BLOCKS + numbers[1]
@@ -463,7 +466,8 @@ def band(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _counts(count: int, excluded: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers below points such that fewer, or more, have probability `excluded` / 2 at most."""
-    points, half = points_for(count), excluded / 2
+    points = points_for(count)
+    half = excluded / 2
     lower = binom.ppf(half, count, points)
     lower += binom.cdf(lower, count, points) <= half
     return lower.astype(np.int64), binom.isf(half, count, points).astype(np.int64)
@@ -480,7 +484,8 @@ def probability_inside(
     boundary crossing probabilities for Poisson processes, Statistics and Probability Letters 123,
     177-182.
     """
-    first, weights = 0, np.ones(1)
+    first = 0
+    weights = np.ones(1)
     steps = np.diff(np.concatenate([[0.0], shares, [1.0]]))
     for low, high, step in zip([*lower, count], [*upper, count], steps, strict=True):
         jumps = poisson.pmf(np.arange(high - first + 1), count * step)
@@ -502,7 +507,8 @@ class Power:
 @lru_cache(maxsize=32)
 def power(count: int) -> Power:
     """What positions of `count` true values can show of normal posteriors; 0 and ∞ for nothing."""
-    points, bounds = points_for(count), band(count)
+    points = points_for(count)
+    bounds = band(count)
     scores = norm.ppf(points)
 
     def narrow(ratio: float) -> float:
@@ -538,7 +544,8 @@ def distinguished(first: Array, second: Array, seed: int) -> float:
     from sklearn.model_selection import KFold, cross_val_score
     from sklearn.neural_network import MLPClassifier
 
-    mean, deviation = first.mean(axis=0), first.std(axis=0)
+    mean = first.mean(axis=0)
+    deviation = first.std(axis=0)
     both = (np.concatenate([first, second]) - mean) / np.where(deviation > 0, deviation, 1.0)
     origin = np.repeat([0, 1], [len(first), len(second)])
     units = 10 * first.shape[1]

@@ -114,7 +114,8 @@ def cross_interval(
     scores        (score,), and the fold of each
     returns       lower and upper end, (row,) each; infinite if there are too few scores
     """
-    low, high = lower[fold].T, upper[fold].T
+    low = lower[fold].T
+    high = upper[fold].T
     return uncrossed(
         -quantile(scores - low, weight, coverage), quantile(scores + high, weight, coverage)
     )
@@ -204,7 +205,8 @@ class Scale:
         """An interval on this scale in the output's own unit, within its limits, ends in order."""
         with np.errstate(over="ignore", invalid="ignore"):
             ends = self.inverse(low), self.inverse(high)
-        lower, upper = np.minimum(*ends), np.maximum(*ends)
+        lower = np.minimum(*ends)
+        upper = np.maximum(*ends)
         if self.low is None and self.high is None:
             return lower, upper
         return np.clip(lower, self.low, self.high), np.clip(upper, self.low, self.high)

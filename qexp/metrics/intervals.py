@@ -62,7 +62,16 @@ def estimate(
         error = deviation / math.sqrt(n)
         half_width = quantile((1 + LEVEL) / 2, n - 1) * error
         interval = (max(mean - half_width, limits[0]), min(mean + half_width, limits[1]))
-    return Estimate(n, mean, deviation, interval, min(values), max(values), error, n - 1)
+    return Estimate(
+        n,
+        mean,
+        deviation,
+        interval,
+        min(values),
+        max(values),
+        error,
+        n - 1,
+    )
 
 
 def difference_of_means(first: Sequence[float], second: Sequence[float]) -> Estimate:
@@ -75,7 +84,8 @@ def difference_of_means(first: Sequence[float], second: Sequence[float]) -> Esti
     and a ratio of standard deviations up to 10, such an interval contains the true difference in 93
     to 98 of 100 cases, or in more for two beside more.
     """
-    one, other = estimate(first), estimate(second)
+    one = estimate(first)
+    other = estimate(second)
     variances = [(each.standard_error or 0.0) ** 2 for each in (one, other)]
     mean = one.mean - other.mean
     error = math.sqrt(sum(variances))
@@ -120,7 +130,8 @@ def quantile(probability: float, degrees_of_freedom: float) -> float:
 Interval = tuple[float, float]
 
 
-PLAIN, LOGARITHMIC = Scale(), Scale(np.log, np.exp)
+PLAIN = Scale()
+LOGARITHMIC = Scale(np.log, np.exp)
 BELOW_ONE = Scale(lambda values: np.log(1 - values), lambda values: 1 - np.exp(values))
 """Scales on which errors of metrics are nearly normal."""
 

@@ -125,7 +125,8 @@ class TrainingVectors:
 def _scale(vectors: Array, step: float) -> tuple[Array, Array]:
     """Median and spread of each number, which is not 0."""
     low, middle, high = np.quantile(vectors, [0.25, 0.5, 0.75], axis=0)
-    spread, deviation = (high - low) / 1.35, vectors.std(axis=0)
+    spread = (high - low) / 1.35
+    deviation = vectors.std(axis=0)
     spread = np.maximum(np.where(spread > 1e-3 * deviation, spread, deviation), step)
     of_constants = np.where(middle == 0, np.finfo(np.float32).tiny, np.abs(middle))
     return middle, np.where(spread > 0, spread, of_constants)

@@ -80,7 +80,8 @@ class ReduceOnPlateau(Callback):
 
     def after_epoch(self, epoch: Epoch) -> None:
         if self.cooling > 0:
-            self.cooling, self.epochs_waited = self.cooling - 1, 0
+            self.cooling = self.cooling - 1
+            self.epochs_waited = 0
         loss = _monitored(epoch, self._monitor)
         # of a negative loss, less is further from zero
         share = 1 - math.copysign(self._min_relative_delta, self.best)
@@ -109,7 +110,9 @@ class EarlyStopping(Callback):
         mode: str = "auto",
         verbose: int = 0,
     ) -> None:
-        self._patience, self._min_delta, self._monitor = max(patience, 1), min_delta, monitor
+        self._patience = max(patience, 1)
+        self._min_delta = min_delta
+        self._monitor = monitor
         self.best, self.epochs_waited = math.inf, 0
 
     def after_epoch(self, epoch: Epoch) -> None:

@@ -44,7 +44,8 @@ class Posterior:
     def __init__(
         self, densities: Mapping[tuple[str, ...], Density], transforms: Mapping[str, Transform]
     ) -> None:
-        self._densities, self._transforms = dict(densities), dict(transforms)
+        self._densities = dict(densities)
+        self._transforms = dict(transforms)
         self.names: list[str] = [name for outputs in densities for name in outputs]
         self.device = next(iter(densities.values())).device
 
@@ -58,7 +59,8 @@ class Posterior:
     @torch.no_grad()
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
         """Output with a continuous density → quantiles, (sample, probability), in its unit."""
-        levels, quantiles = torch.tensor(list(probabilities), dtype=torch.float64), {}
+        levels = torch.tensor(list(probabilities), dtype=torch.float64)
+        quantiles = {}
         for outputs, density in self._densities.items():
             if not isinstance(density, Continuous):
                 continue
@@ -98,7 +100,8 @@ class Posterior:
                 (slope,) = torch.autograd.grad(image.sum(), column)
             transformed.append(image.detach().view(values.shape[:-1]))
             slopes.append(slope.view(values.shape[:-1]))
-        start, log_prob = 0, torch.stack(slopes, dim=-1).abs().log().sum(-1)
+        start = 0
+        log_prob = torch.stack(slopes, dim=-1).abs().log().sum(-1)
         for outputs, density in self._densities.items():
             columns = torch.stack(transformed[start : start + len(outputs)], dim=-1).float()
             start += len(outputs)
@@ -114,7 +117,8 @@ class Posterior:
         for index, name in enumerate(self.names):
             ends = self._inverse(name, values.new_tensor([-FAR_VALUE, FAR_VALUE])).sort().values
             slack = (EDGE * ends.diff() + SINGLE * ends.abs()).nan_to_num(nan=0.0, posinf=0.0)
-            low, high = ends[0] - slack[0], ends[1] + slack[1]
+            low = ends[0] - slack[0]
+            high = ends[1] + slack[1]
             column = values[..., index]
             possible &= (column >= low) & (column <= high)
             columns.append(column.clamp(*ends))
@@ -141,8 +145,10 @@ class PosteriorMixture(Posterior):
     """The mixture of the posteriors of several networks, with equal weights."""
 
     def __init__(self, posteriors: Sequence[Posterior]) -> None:
-        self.parts, first = list(posteriors), posteriors[0]
-        self.names, self.device = first.names, first.device
+        self.parts = list(posteriors)
+        first = posteriors[0]
+        self.names = first.names
+        self.device = first.device
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
         """Draws in random order. Each network makes the same number of draws; where `count` cannot
@@ -150,7 +156,8 @@ class PosteriorMixture(Posterior):
         """
         share, rest = divmod(count, len(self.parts))
         order = torch.randperm(len(self.parts), generator=random, device=self.device)
-        with_one_more, draws = order[:rest].tolist(), []
+        with_one_more = order[:rest].tolist()
+        draws = []
         for index, part in enumerate(self.parts):
             own_count = share + (index in with_one_more)
             if own_count:
@@ -168,7 +175,8 @@ class PosteriorMixture(Posterior):
 
     def quantiles(self, probabilities: Sequence[float]) -> dict[str, Tensor]:
         """Quantiles, see `Posterior.quantiles`, to a thousandth of probability."""
-        shares, quantiles = torch.tensor(list(probabilities)), {}
+        shares = torch.tensor(list(probabilities))
+        quantiles = {}
         for name, levels in self._levels.items():
             pooled = levels.transpose(0, 1).flatten(1)
             quantiles[name] = torch.quantile(pooled, shares.to(pooled), dim=1).T
@@ -463,7 +471,8 @@ class Ensemble:
     """What made its posteriors wider or narrower; empty if they are the networks' own."""
 
     def __init__(self, models: Sequence[Estimator], folds: Sequence[int] = ()) -> None:
-        self.models, self.folds = [model.eval() for model in models], folds
+        self.models = [model.eval() for model in models]
+        self.folds = folds
         self.network = self.models[0].network
         self.batch = batch_for(self.network)
         self._batches_at_once = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
@@ -535,7 +544,8 @@ def stacked_estimates(
     models: Sequence[Estimator],
 ) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None:
     """The estimates of networks as a stack, (network, sample, ...); None if theirs cannot be."""
-    first, stacked = models[0], torch.func.stack_module_state(list(models))
+    first = models[0]
+    stacked = torch.func.stack_module_state(list(models))
 
     def estimates(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         result: dict[str, Tensor] = torch.func.vmap(

@@ -37,12 +37,14 @@ class FeatureDistance:
     def __init__(self, model: Estimator, reference: Mapping[str, Tensor]) -> None:
         from sklearn.covariance import LedoitWolf  # half a second to load
 
-        self._model, self._device = model, next(iter(reference.values())).device
+        self._model = model
+        self._device = next(iter(reference.values())).device
         features = hidden_features(model, reference)
         deviation = features.std(axis=0)
         self._mean: Array = features.mean(axis=0)
         self._deviation: Array = np.where(deviation > 0, deviation, 1.0)
-        scaled, half = self._scaled(features), len(features) // 2
+        scaled = self._scaled(features)
+        half = len(features) // 2
         self._covariance = LedoitWolf().fit(scaled[:half])
         self._distances: Array = np.sort(self._covariance.mahalanobis(scaled[half:]))
 

@@ -92,7 +92,9 @@ class Gaussian(Continuous):
     """
 
     def __init__(self, mean: Tensor, factor: Tensor) -> None:
-        self.mean, self.factor, self.device = mean, factor, mean.device
+        self.mean = mean
+        self.factor = factor
+        self.device = mean.device
 
     def log_prob(self, values: Tensor) -> Tensor:
         half = 0.5 * self.scores(values).square().sum(-1)
@@ -160,7 +162,9 @@ class Mixture(Continuous):
     """
 
     def __init__(self, log_weights: Tensor, components: Gaussian) -> None:
-        self.log_weights, self.components, self.device = log_weights, components, log_weights.device
+        self.log_weights = log_weights
+        self.components = components
+        self.device = log_weights.device
 
     def log_prob(self, values: Tensor) -> Tensor:
         return torch.logsumexp(
@@ -178,7 +182,8 @@ class Mixture(Continuous):
         return of_each.gather(-2, index).squeeze(-2).where(finite, torch.nan)
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
-        mean, deviation = self.components.mean, self.components.deviations()
+        mean = self.components.mean
+        deviation = self.components.deviations()
         levels = probabilities.to(mean)
         low = (mean - TAIL * deviation).amin(1)[..., None].expand(-1, -1, len(levels))
         high = (mean + TAIL * deviation).amax(1)[..., None].expand(-1, -1, len(levels))
@@ -187,7 +192,8 @@ class Mixture(Continuous):
             middle = 0.5 * (low + high)
             scores = (middle[:, None] - mean[..., None]) / deviation[..., None]
             too_low = (weights * torch.special.ndtr(scores)).sum(1) < levels
-            low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
+            low = torch.where(too_low, middle, low)
+            high = torch.where(too_low, high, middle)
         return 0.5 * (low + high)
 
 
@@ -292,7 +298,9 @@ class Flow(Continuous):
     """
 
     def __init__(self, gaussian: Gaussian, flow: Any) -> None:
-        self.gaussian, self.flow, self.device = gaussian, flow, gaussian.device
+        self.gaussian = gaussian
+        self.flow = flow
+        self.device = gaussian.device
 
     def log_prob(self, values: Tensor) -> Tensor:
         of_scores: Tensor = self.flow.log_prob(self.gaussian.scores(values))

@@ -39,7 +39,9 @@ class Imputation(FittedModule):
         self, by: str, columns: Mapping[str, Sequence[str]], indicator: str | None = None
     ) -> None:
         super().__init__()
-        self.by, self.columns, self.indicator = by, dict(columns), indicator
+        self.by = by
+        self.columns = dict(columns)
+        self.indicator = indicator
         self.register_buffer("statistics", torch.zeros(4, 1))
         self.register_buffer("lines", torch.zeros(1, 2))
 
@@ -109,7 +111,8 @@ def _regressions(values: NDArray[np.float64]) -> NDArray[np.float64]:
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - lets the next be imported
     from sklearn.impute import IterativeImputer
 
-    center, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    center = np.nanmean(values, axis=0)
+    spread = np.nanstd(values, axis=0)
     spread[spread == 0] = 1
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         steps = (

@@ -73,7 +73,14 @@ torch's own (MKL).
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x · weightᵀ + bias, by oneDNN."""
-    return cast(Callable[..., Tensor], ONE_DNN)(x, weight, bias, "none", [], "")
+    return cast(Callable[..., Tensor], ONE_DNN)(
+        x,
+        weight,
+        bias,
+        "none",
+        [],
+        "",
+    )
 
 
 # Dense layers, normalisation and concatenation.
@@ -203,7 +210,13 @@ class SameConv2d(nn.Conv2d):
         )
         # In an export the operations must be the same for frames of all sizes.
         if not torch.compiler.is_exporting() and top == bottom and left == right:
-            return functional.conv2d(x, self.weight, self.bias, self.stride, (top, left))
+            return functional.conv2d(
+                x,
+                self.weight,
+                self.bias,
+                self.stride,
+                (top, left),
+            )
         padded = functional.pad(x, (left, right, top, bottom))
         return functional.conv2d(padded, self.weight, self.bias, self.stride)
 
@@ -238,7 +251,8 @@ class ResnetBlock(nn.Module):
         self.adds = merge == "add"
 
     def forward(self, x: Tensor) -> Tensor:
-        deep, short = self.convolutions(x), self.shortcut(x)
+        deep = self.convolutions(x)
+        short = self.shortcut(x)
         return deep + short if self.adds else torch.cat([deep, short], dim=1)
 
 
@@ -437,7 +451,8 @@ class UNet(nn.Module):
                 f" multiple of {self.multiple} cells, but are {rows} × {columns}; change"
                 " patch_size, or take fewer blocks"
             )
-        layers, widen = Between(activation, slope, dropout), UPSAMPLINGS[upsampling]
+        layers = Between(activation, slope, dropout)
+        widen = UPSAMPLINGS[upsampling]
         widths = [filters * 2**level for level in range(blocks)]
         self.down = nn.ModuleList()
         for width in widths:
@@ -474,8 +489,16 @@ class Doubling(nn.ConvTranspose2d):
     """
 
     def __init__(self, channels: int, filters: int, kernel_size: int) -> None:
-        padding, more = max(kernel_size - 2, 0) // 2, int(kernel_size == 1)
-        super().__init__(channels, filters, kernel_size, 2, padding, output_padding=more)
+        padding = max(kernel_size - 2, 0) // 2
+        more = int(kernel_size == 1)
+        super().__init__(
+            channels,
+            filters,
+            kernel_size,
+            2,
+            padding,
+            output_padding=more,
+        )
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         doubled = super().forward(x, output_size)

@@ -367,7 +367,8 @@ class Decoder(nn.Module):
         tokens, spectra, numbers = inputs
         tokens = self.embedding(tokens)
         visible = visible_patches(numbers, self.mask_ratio)
-        of_class, of_patches = tokens[:, :1], tokens[:, 1:]
+        of_class = tokens[:, :1]
+        of_patches = tokens[:, 1:]
         if self.reads == "mean":
             of_class = of_patches.mean(dim=1, keepdim=True)
         patches = self.mask_token.to(tokens.dtype).expand(tokens.shape[0], numbers.shape[1], -1)

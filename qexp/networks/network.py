@@ -71,7 +71,9 @@ class Network(nn.Module):
         branches: Sequence[Branch],
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.branches = dict(inputs), list(outputs), list(branches)
+        self.inputs = dict(inputs)
+        self.outputs = list(outputs)
+        self.branches = list(branches)
         self.operations = nn.ModuleDict()
         self.builders: dict[str, Callable[[], nn.Module]] = {}
         """Operation → a function that builds it again; see `initialise`."""

@@ -112,7 +112,8 @@ class Muon(torch.optim.Optimizer):
                 if chosen:
                     groups.append({**group, "params": chosen, **about})
         super().__init__(groups, {})
-        matrices, others = self._groups(True), self._groups(False)
+        matrices = self._groups(True)
+        others = self._groups(False)
         self._inner: list[tuple[bool, torch.optim.Optimizer]] = []
         if matrices:
             muon = uncompiled(torch.optim.Muon)(
@@ -130,7 +131,8 @@ class Muon(torch.optim.Optimizer):
         for of_matrices, inner in self._inner:
             # Loading a checkpoint replaced the dictionaries that were shared with the two
             # optimizers.
-            inner.param_groups, inner.state = self._groups(of_matrices), self.state
+            inner.param_groups = self._groups(of_matrices)
+            inner.state = self.state
             inner.step()
 
 

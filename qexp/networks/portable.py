@@ -20,7 +20,9 @@ class Positional(nn.Module):
 
     def __init__(self, module: nn.Module, inputs: Iterable[str], outputs: Iterable[str]) -> None:
         super().__init__()
-        self.module, self.inputs, self.outputs = module, list(inputs), list(outputs)
+        self.module = module
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
         outputs = self.module(dict(zip(self.inputs, values, strict=True)))
@@ -87,7 +89,8 @@ class MeanAndSpread(nn.Module):
         self.model = [model]
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        model, outputs = self.model[0], {}
+        model = self.model[0]
+        outputs = {}
         for name, values in joined([group(samples) for group in self.groups], torch.cat).items():
             outputs[name] = mean(model, name, values)
             outputs[spread_of(name)] = spread(model, name, values)

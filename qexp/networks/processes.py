@@ -37,7 +37,9 @@ class Processes:
     """The processes that train a network; by default this one alone, which changes nothing."""
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
-        self.first, self.count, self._rank = rank == 0, count, rank
+        self.first = rank == 0
+        self.count = count
+        self._rank = rank
         self._samples, self._share = 0, 1.0
         """Samples of the present batch, of all processes, and the share of its losses here."""
         self._mine: slice | None = None
@@ -61,10 +63,12 @@ class Processes:
         """
         self._samples = size = len(next(iter(samples.values())))
         if self.count == 1 or size < self.count:
-            self._mine, self._share = None, 1 / self.count
+            self._mine = None
+            self._share = 1 / self.count
             return samples
         start, stop = (size * rank // self.count for rank in (self._rank, self._rank + 1))
-        self._mine, self._share = slice(start, stop), (stop - start) / size
+        self._mine = slice(start, stop)
+        self._share = (stop - start) / size
         return {name: values[self._mine] for name, values in samples.items()}
 
     def backward(
@@ -107,8 +111,10 @@ class Processes:
     def _normalised(self, module: Any, x: Tensor) -> Any:
         if self._mine is None or not module.training:
             return type(module).forward(module, x)
-        axes, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
-        values, count = x.float(), x.shape[2:].numel() * self._samples
+        axes = [0, *range(2, x.dim())]
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        values = x.float()
+        count = x.shape[2:].numel() * self._samples
         summed: Callable[[Tensor], Tensor] = _Sum.apply
         mean = summed(values.sum(axes)) / count
         centred = values - mean.view(shape)

@@ -109,7 +109,8 @@ class SequenceConvolution(nn.Conv1d):
         kind = x.device.type
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             cast = torch.get_autocast_dtype(kind)
-            x, weight = x.to(cast), weight.to(cast)
+            x = x.to(cast)
+            weight = weight.to(cast)
         y: Tensor = _apply(_Convolution, x[None], weight[None], self.stride[0])[0].squeeze(0)
         return y if self.bias is None else y + self.bias[:, None]
 
@@ -243,7 +244,8 @@ class _Normalisation(_PerNetwork):
             unbiased = variance * (together.shape[-1] / (together.shape[-1] - 1))
             running_variance.lerp_(unbiased.to(running_variance.dtype), momentum)
         else:
-            mean, variance = running_mean.clone(), running_variance
+            mean = running_mean.clone()
+            variance = running_variance
             centred = together - mean[..., None]
         inverse_deviation = torch.rsqrt(variance + epsilon)
         y = centred.mul_((weight * inverse_deviation)[..., None]).add_(bias[..., None])
@@ -306,7 +308,13 @@ def _columns(values: Tensor, kernel_size: int, stride: int) -> Tensor:
     result, sample).
     """
     networks, channels, length, samples = values.shape
-    columns = values.new_empty(networks, channels, kernel_size, -(-length // stride), samples)
+    columns = values.new_empty(
+        networks,
+        channels,
+        kernel_size,
+        -(-length // stride),
+        samples,
+    )
     for offset, results, inputs in _windows(length, kernel_size, stride):
         columns[:, :, offset, : results.start] = 0
         columns[:, :, offset, results] = values[:, :, inputs]

@@ -216,9 +216,11 @@ def _average_pooled(
 
 
 def _joined(tensors: Sequence[Tensor], dim: int = 0, **options: Any) -> Result:
-    first, others = tensors[0].shape, [tensor.shape for tensor in tensors]
+    first = tensors[0].shape
+    others = [tensor.shape for tensor in tensors]
     axis = dim % len(first)
-    left, right = first[:axis], first[axis + 1 :]
+    left = first[:axis]
+    right = first[axis + 1 :]
     if any((shape[:axis], shape[axis + 1 :]) != (left, right) for shape in others):
         return None
     return (*left, sum(shape[axis] for shape in others), *right), 0
@@ -258,7 +260,8 @@ def _windows(
     dilation: int | Sizes = 1,
 ) -> list[int]:
     """The number of windows along each side; without a stride they do not overlap."""
-    count, stride = len(sides), stride or kernel
+    count = len(sides)
+    stride = stride or kernel
     settings = (_each(value, count) for value in (kernel, stride, padding, dilation))
     return [
         (side + 2 * pad - apart * (wide - 1) - 1) // step + 1

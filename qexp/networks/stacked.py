@@ -54,7 +54,8 @@ def can_be_stacked(network: Network, recipe: Recipe) -> bool:
     module = LossModule(with_norms_for_stacks(copy.deepcopy(network)), recipe).train()
     if not all(weight.requires_grad for weight in module.parameters()):
         return False
-    layout, shapes = WeightLayout(module), {**network.shapes, **network.inputs}
+    layout = WeightLayout(module)
+    shapes = {**network.shapes, **network.inputs}
     weights = torch.stack([layout.row(dict(module.named_parameters()))] * 2)
     buffers = {name: torch.stack([buffer] * 2) for name, buffer in module.named_buffers()}
     samples = {name: torch.zeros(2, 2, *shape) for name, shape in shapes.items()}

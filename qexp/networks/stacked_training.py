@@ -151,7 +151,10 @@ class Stack:
                 f"{tasks[0].name} has no validation rows, which callbacks need; leave the"
                 " callbacks out"
             )
-        self.tasks, self.recipe, self.device, self.folder = list(tasks), recipe, device, folder
+        self.tasks = list(tasks)
+        self.recipe = recipe
+        self.device = device
+        self.folder = folder
         self.outcomes = [Outcome() for _ in tasks]
         self.epochs_done = 0
         self._train_size = len(next(iter(tasks[0].train.values())))
@@ -299,14 +302,16 @@ class Stack:
 
     def _train_epoch(self) -> Tensor:
         """Train all current networks for an epoch. Returns losses, (batch, network, output)."""
-        epoch, size = self.epochs_done + 1, self.recipe.batch_size
+        epoch = self.epochs_done + 1
+        size = self.recipe.batch_size
         places = self._in_company(self._positions)
         orders = torch.stack([self.tasks[place].order(epoch) for place in places]).to(self.device)
         rows = torch.arange(len(orders), device=self.device)[:, None]
         shuffled = {
             name: values[rows, orders].split(size, dim=1) for name, values in self._inputs.items()
         }
-        factors, on_device = [self.outcomes[place].learning_rate_factor for place in places], None
+        factors = [self.outcomes[place].learning_rate_factor for place in places]
+        on_device = None
         if any(factor != 1.0 for factor in factors):
             on_device = torch.tensor(factors, device=self.device)[:, None]
         if (seed := self.tasks[self._positions[0]].dropout_seed) is not None:
@@ -347,7 +352,8 @@ class Stack:
         rate = training.scheduled_rate(self.recipe, epoch, self.batches - 1, self.batches)
         better, written, numbers = [], [], []
         for row, position in enumerate(self._positions):
-            task, outcome = self.tasks[position], self.outcomes[position]
+            task = self.tasks[position]
+            outcome = self.outcomes[position]
             problem = (
                 None
                 if sound[row]

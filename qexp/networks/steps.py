@@ -47,7 +47,8 @@ Record = Callable[[Callable[[], None], Callable[[], Tensor]], Graph]
 
 def cuda_graph(warm_up: Callable[[], None], step: Callable[[], Tensor]) -> Graph:
     """A step as a CUDA graph. Raises RuntimeError if it waits for the GPU, as to read a number."""
-    stream, reading = torch.cuda.Stream(), torch.cuda.get_sync_debug_mode()
+    stream = torch.cuda.Stream()
+    reading = torch.cuda.get_sync_debug_mode()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         with warnings.catch_warnings(action="ignore"):  # that this mode of torch is a prototype

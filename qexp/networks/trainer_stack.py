@@ -165,14 +165,16 @@ class TrainerStack:
         self, epoch: int, members: Sequence[Member], batches: dict[Member, Callable[[int], Samples]]
     ) -> Tensor:
         """The losses of an epoch's steps, (batch, network, loss)."""
-        networks, in_places = self._networks, self._in_places(members)
+        networks = self._networks
+        in_places = self._in_places(members)
         factors = torch.stack([self._factors[member] for member in in_places])
         of_runs = [member.trainer.progress.learning_rate_factor for member in in_places]
         factors *= torch.tensor(of_runs)[:, None]
         on_device = None if bool((factors == 1).all()) else factors.to(networks.weights)
         torch.manual_seed(self._seeds.number("train", epoch, "dropout"))
         networks.module.train()
-        losses, count = [], members[0].trainer.batches
+        losses = []
+        count = members[0].trainer.batches
         for batch in range(count):
             samples = {member: batches[member](batch) for member in members}
             stacked = joined([samples[member] for member in in_places], torch.stack)
@@ -183,9 +185,11 @@ class TrainerStack:
 
     def _features(self, members: Sequence[Member]) -> Tensors:
         """What the networks make of the validation samples, (network, sample, ...)."""
-        in_places, names = self._in_places(members), self._networks.module.network.inputs
+        in_places = self._in_places(members)
+        names = self._networks.module.network.inputs
         validation = [member.trainer.validation for member in in_places]
-        count, parts = len(next(iter(validation[0].values()))), []
+        count = len(next(iter(validation[0].values())))
+        parts = []
         for start in range(0, count, BATCH):
             inputs = {}
             for name in names:
@@ -218,7 +222,8 @@ class TrainerStack:
 
     def _state_of(self, member: Member) -> _State:
         """Where a trainer stands, which is not in the stack yet."""
-        module, optimizer = member.module, member.trainer.optimizer
+        module = member.module
+        optimizer = member.trainer.optimizer
         weights = dict(module.named_parameters())
         slots: Tensors = {}
         for slot in {slot for weight in weights.values() for slot in optimizer.state[weight]}:
@@ -244,7 +249,9 @@ class TrainerStack:
 
     def _join(self, member: Member, state: _State) -> None:
         """Put a network into its row, and let its trainer's model be what is in that row."""
-        place, networks, module = member.place, self._networks, member.module
+        place = member.place
+        networks = self._networks
+        module = member.module
         networks.weights[place].copy_(state.weights)
         for name, weight in module.named_parameters():
             weight.data = networks.views[name].detach()[place]

@@ -230,7 +230,10 @@ class Trainer:
     ) -> None:
         self.processes = together()
         self.processes.adapt(model.network)
-        self.model, self.data, self.recipe, self.seeds = model.to(device), data, recipe, seeds
+        self.model = model.to(device)
+        self.data = data
+        self.recipe = recipe
+        self.seeds = seeds
         self.device, self.folder = device, folder
         self.progress = Progress()
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -238,7 +241,13 @@ class Trainer:
         self.optimizer = recipe.optimizer(self._groups(), recipe.learning_rate)
         changed = [*model.parameters(), *model.buffers()]
         alone = device if self.processes.count == 1 else None
-        self._steps = Steps(self._step, [self.optimizer], lambda: changed, alone, model.network)
+        self._steps = Steps(
+            self._step,
+            [self.optimizer],
+            lambda: changed,
+            alone,
+            model.network,
+        )
         self.batches = math.ceil(data.train_size / recipe.batch_size)
         self._best = BestWeights(folder / "best.safetensors")
         self._batch_losses: list[Tensor] = []
@@ -344,7 +353,8 @@ class Trainer:
         left to train.
         """
         operations = self.model.network.operations
-        to_freeze, freezable = {}, set[int]()
+        to_freeze = {}
+        freezable = set[int]()
         for name in self.recipe.frozen:
             weights = [weight for weight in operations[name].parameters() if weight.requires_grad]
             to_freeze[name] = weights
@@ -358,7 +368,8 @@ class Trainer:
 
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """Train on the remaining batches of the epoch; False if interrupted between two."""
-        progress, recipe = self.progress, self.recipe
+        progress = self.progress
+        recipe = self.recipe
         batch = self.data.epoch(
             progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training")
         )
@@ -366,7 +377,8 @@ class Trainer:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
             restore_random_state(self._dropout_state, self.device)
-        network, frozen = self.model.train().network, recipe.frozen_in(progress.epoch)
+        network = self.model.train().network
+        frozen = recipe.frozen_in(progress.epoch)
         for name, weights in self._freezable.items():
             network.operations[name].train(name not in frozen)
             for weight in weights:
@@ -386,7 +398,9 @@ class Trainer:
 
     def _step(self, samples: Samples) -> Tensor:
         """Change the weights by a batch. Returns its losses, (loss,)."""
-        network, recipe, cast = self.model.network, self.recipe, PRECISIONS[self.recipe.precision]
+        network = self.model.network
+        recipe = self.recipe
+        cast = PRECISIONS[self.recipe.precision]
         with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
             features = self._steps.features({name: samples[name] for name in network.inputs})
         losses = losses_of(network, recipe.losses, features, samples)
@@ -440,7 +454,8 @@ class Trainer:
         view = Epoch(progress, line, loss, lambda: self.evaluate(self.data.test))
         for callback in self.recipe.callbacks:
             callback.after_epoch(view)
-        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.epoch = progress.epoch + 1
+        progress.batch = 0
         return line
 
     @cached_property

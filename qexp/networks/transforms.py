@@ -316,7 +316,8 @@ class Standardize(Fitted):
             deviation = deviation.square().mean(dim=1, keepdim=True).sqrt()
         if not (deviation > 0).all():
             raise ValueError("cannot standardize values that are all the same")
-        self.mean, self.deviation = mean.to(values.dtype), deviation.to(values.dtype)
+        self.mean = mean.to(values.dtype)
+        self.deviation = deviation.to(values.dtype)
 
     def forward(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.deviation
@@ -369,7 +370,8 @@ class Adapted(Fitted):
         for name, numbers in zip(("power", "centre", "scale"), chosen.T, strict=True):
             setattr(self, name, torch.from_numpy(numbers).to(values).view(1, *values.shape[1:]))
         deviation, mean = torch.std_mean(self._scaled(values).double(), dim=0, keepdim=True)
-        self.mean, self.deviation = mean.to(values), deviation.where(deviation > 0, 1.0).to(values)
+        self.mean = mean.to(values)
+        self.deviation = deviation.where(deviation > 0, 1.0).to(values)
 
     def forward(self, values: Tensor) -> Tensor:
         return (self._scaled(values) - self.mean) / self.deviation
@@ -622,7 +624,8 @@ class NormalScore(Transform):
                 node = torch.where(self.nodes[further] <= exact, further, node)
         else:
             node = (torch.searchsorted(self.nodes, exact, right=True) - 1).clamp(0, NODES - 2)
-        low, high = self.nodes[node], self.nodes[node + 1]
+        low = self.nodes[node]
+        high = self.nodes[node + 1]
         # of the last two nodes, far from zero, it may be 0
         width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
         position = node + (exact - low) / width
@@ -634,7 +637,8 @@ class NormalScore(Transform):
             (NODES - 1) / (2 * SCORE_SPAN)
         )
         node = position.detach().floor().clamp(0, NODES - 2).long()
-        low, high = self.nodes[node], self.nodes[node + 1]
+        low = self.nodes[node]
+        high = self.nodes[node + 1]
         result: Tensor = low + (position - node) * (high - low)
         return result.to(values)
 

@@ -283,7 +283,13 @@ def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
     `covariance_of_means`.
     """
     if track.count is not None and track.spread is not None:
-        return covariance_of_means(track.x, track.y, track.count, track.spread, noise)
+        return covariance_of_means(
+            track.x,
+            track.y,
+            track.count,
+            track.spread,
+            noise,
+        )
     matrix = np.empty((len(track.x), len(track.x)))
     for rows, values in covariance_rows(track.x, track.y, noise):
         matrix[rows] = values

@@ -371,7 +371,14 @@ def open_field(
         with open_hdf5(path) as file:
             return _without_data(file[name][cut], nodata)
 
-    return Raster(f"{path}, dataset '{name}'", grid, unit, read, nodata is not None, kind)
+    return Raster(
+        f"{path}, dataset '{name}'",
+        grid,
+        unit,
+        read,
+        nodata is not None,
+        kind,
+    )
 
 
 def displacement_between(
@@ -414,7 +421,13 @@ def displacement_between(
             start, end = (_without_data(file[series][index, *cut], nodata) for index in indices)
         return end - start
 
-    return Raster(f"{path}, {first} to {last}", layout, unit, read, nodata is not None)
+    return Raster(
+        f"{path}, {first} to {last}",
+        layout,
+        unit,
+        read,
+        nodata is not None,
+    )
 
 
 def _without_data(values: Any, nodata: str | None) -> Array:

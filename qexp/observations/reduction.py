@@ -227,7 +227,13 @@ def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, floa
     """
     pyramid = [sums]
     for level in range(1, levels + 1):
-        squares = pyramid[-1].reshape(len(sums), sums.shape[1] >> level, 2, -1, 2)
+        squares = pyramid[-1].reshape(
+            len(sums),
+            sums.shape[1] >> level,
+            2,
+            -1,
+            2,
+        )
         pyramid.append(squares.sum(axis=(2, 4)))
     leaf = [np.zeros(level.shape[1:], bool) for level in pyramid]
     leaf[levels] = pyramid[levels][1] > 0

@@ -121,7 +121,17 @@ def scene_of(
     layout = field.layout
     window = layout.whole if options.bounds is None else layout.window(options.bounds, field.source)
     masks = None if coherence is None else (coherence, least or 0.3)
-    return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
+    return Scene(
+        name,
+        field,
+        metres,
+        phase,
+        error,
+        direction,
+        masks,
+        elevation,
+        window,
+    )
 
 
 PER_YEAR = re.compile(r"(\s*/\s*|\s+per\s+)(year|yr|y|a)$|[\s.*]+(year|yr|y|a)\s*(\^|\*\*)?-1$")
@@ -217,11 +227,26 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
                 f" {MOST_POINTS:,} can become points; reduce them with `reduce=quadtree:0.005`, or"
                 " take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
             )
-        return Reading((scene.track(scene.window),), crs, warnings, error_unit=unit, look=look)
+        return Reading(
+            (scene.track(scene.window),),
+            crs,
+            warnings,
+            error_unit=unit,
+            look=look,
+        )
     size = scene.window.size
     shape = scene.window.shape
     means = reduced(scene.blocks, shape, scene.field.layout.metres, plan.in_system(crs))
-    return Reading((means,), crs, warnings, "grid", partial(_some_points, scene), size, unit, look)
+    return Reading(
+        (means,),
+        crs,
+        warnings,
+        "grid",
+        partial(_some_points, scene),
+        size,
+        unit,
+        look,
+    )
 
 
 def _some_points(scene: Scene) -> Track:

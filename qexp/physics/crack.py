@@ -80,7 +80,8 @@ def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
 def _rings(source: Tensor) -> Tensor:
     """Points of cracks on their rims, and within: (batch, point, 3) east, north, depth [m]."""
     _require_cracks(source[:, 2], source[:, 3])
-    centre, radius = source.detach()[:, None, :3], source.detach()[:, None, 3:4]
+    centre = source.detach()[:, None, :3]
+    radius = source.detach()[:, None, 3:4]
     ring = torch.tensor(
         [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1], [0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]]
     )
@@ -107,11 +108,14 @@ def _displacement(crack: _Crack, squared_radius: Tensor) -> tuple[Tensor, Tensor
     which is nowhere singular, the axis included. Real and imaginary parts are written out, since
     arithmetic with complex tensors takes several times longer.
     """
-    outward, upward = torch.zeros_like(squared_radius), torch.zeros_like(squared_radius)
-    h, together = crack.depth, max(1, TOGETHER // max(1, squared_radius.numel()))
+    outward = torch.zeros_like(squared_radius)
+    upward = torch.zeros_like(squared_radius)
+    h = crack.depth
+    together = max(1, TOGETHER // max(1, squared_radius.numel()))
     for t, phi, psi in zip(*(values.split(together) for values in crack[1:]), strict=True):
         # of rho^2, and minus the one of rho^2
-        real, imaginary = squared_radius + (h - t) * (h + t), 2 * h * t
+        real = squared_radius + (h - t) * (h + t)
+        imaginary = 2 * h * t
         modulus = torch.sqrt(real.square() + imaginary.square())
         larger = ((modulus + real.abs()) / 2).sqrt()
         smaller = imaginary / (2 * larger)
@@ -119,14 +123,18 @@ def _displacement(crack: _Crack, squared_radius: Tensor) -> tuple[Tensor, Tensor
         rho_real = torch.where(deep, larger, smaller)
         rho_imaginary = torch.where(deep, smaller, larger)
         inverse = modulus.reciprocal()
-        q_real, q_imaginary = rho_real * inverse, rho_imaginary * inverse
-        square_real, square_imaginary = real * inverse * inverse, imaginary * inverse * inverse
+        q_real = rho_real * inverse
+        q_imaginary = rho_imaginary * inverse
+        square_real = real * inverse * inverse
+        square_imaginary = imaginary * inverse * inverse
         cube_real = q_real * square_real - q_imaginary * square_imaginary
         cube_imaginary = q_real * square_imaginary + q_imaginary * square_real
         beta_real = h * (phi * cube_real - psi * cube_imaginary)
         beta_imaginary = h * (phi * cube_imaginary + psi * cube_real)
-        sum_real, sum_imaginary = rho_real + h, rho_imaginary + t
-        rest_real, rest_imaginary = 1 - h * q_real + t * q_imaginary, -h * q_imaginary - t * q_real
+        sum_real = rho_real + h
+        sum_imaginary = rho_imaginary + t
+        rest_real = 1 - h * q_real + t * q_imaginary
+        rest_imaginary = -h * q_imaginary - t * q_real
         quotient = rest_imaginary * sum_real + rest_real * sum_imaginary
         rest = psi / t * quotient / (sum_real.square() + sum_imaginary.square())
         terms = (
@@ -138,7 +146,8 @@ def _displacement(crack: _Crack, squared_radius: Tensor) -> tuple[Tensor, Tensor
         )
         # always in this order: the same bits
         for first, second, third, fourth, fifth in zip(*terms, strict=True):
-            upward, outward = upward + first + second - third, outward + fourth + fifth
+            upward = upward + first + second - third
+            outward = outward + fourth + fifth
     return outward, upward
 
 
@@ -198,7 +207,9 @@ def _between(depth: Tensor, number: int, squared_radius: Tensor) -> tuple[Tensor
     """`_displacement` of cracks of an interval, without solving for each; depth (batch, 1) in
     radii.
     """
-    table, most, scale = _table(number).to(depth.device), (number + 1) * RANGE, depth.square() + 1
+    table = _table(number).to(depth.device)
+    most = (number + 1) * RANGE
+    scale = depth.square() + 1
     closeness = (
         torch.asinh(math.sinh(most) * (scale - squared_radius) / (scale + squared_radius)) / most
     )
@@ -218,11 +229,13 @@ def _table(number: int) -> Tensor:
     degree in v).
     """
     falls = -math.log(ERROR[torch.float64] if number < WIDE else WIDE_ERROR)
-    most, wide = (number + 1) * RANGE, math.sinh((number + 1) * RANGE)
+    most = (number + 1) * RANGE
+    wide = math.sinh((number + 1) * RANGE)
     rates = math.asinh(math.pi / RANGE), math.asinh(math.pi / 2 / most), 4 * math.asinh(1 / wide)
     *degrees, count = (math.ceil(1 + falls / rate) for rate in rates)
     v, y = (chebyshev_angles(n).cos() for n in degrees)
-    x, values = torch.sinh(y * most) / wide, []
+    x = torch.sinh(y * most) / wide
+    values = []
     for h in (1 / torch.sinh((number + (1 + v) / 2) * RANGE))[:, None].split(
         max(1, 2**18 // count**2)
     ):
@@ -247,9 +260,13 @@ def _crack(depth: Tensor, count: int) -> _Crack:
     phi is odd and psi even, so that the positive nodes of a rule from -1 to 1 suffice.
     """
     points, weights = (values[count:].to(depth.device) for values in gauss_legendre(2 * count))
-    h, t, s = depth[:, :, None], points[:, None], points
-    difference, total = t - s, t + s
-    shorter, longer = 4 * h**2 + difference**2, 4 * h**2 + total**2
+    h = depth[:, :, None]
+    t = points[:, None]
+    s = points
+    difference = t - s
+    total = t + s
+    shorter = 4 * h**2 + difference**2
+    longer = 4 * h**2 + total**2
     openings = _openings(h, shorter) - _openings(h, longer)
     crossed = (
         2

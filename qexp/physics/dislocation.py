@@ -105,7 +105,8 @@ def _around(rectangles: Rectangles) -> Tensor:
     """Corners, and points of the edges between them: (batch, point, 3) east, north, depth [m]."""
     middle = torch.linspace(-1, 1, 5, dtype=torch.float64)
     end = torch.ones_like(middle)
-    first, second = torch.cat([middle, middle, end, -end]), torch.cat([end, -end, middle, middle])
+    first = torch.cat([middle, middle, end, -end])
+    second = torch.cat([end, -end, middle, middle])
     edge_points = torch.stack([first, second]).to(rectangles.axes.device)
     reached = (rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]) @ edge_points
     downward = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64, device=reached.device)
@@ -177,7 +178,9 @@ def _planes(source: Tensor) -> Rectangles:
     """The planes of sources of `okada`; first edges are along strike, second ones up the dip."""
     source = source.double()
     _, _, _, length, width, strike, dip, strike_slip, dip_slip, opening = source.unbind(-1)
-    level, sine, cosine = torch.zeros_like(strike), strike.sin(), strike.cos()
+    level = torch.zeros_like(strike)
+    sine = strike.sin()
+    cosine = strike.cos()
     along_strike = torch.stack([sine, cosine, level], -1)
     up_dip = torch.stack([-cosine * dip.cos(), sine * dip.cos(), dip.sin()], -1)
     normal = torch.stack([cosine * dip.sin(), -sine * dip.sin(), dip.cos()], -1)
@@ -195,9 +198,11 @@ def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
     the last two.
     """
     source = source.double()
-    axes, semi_axes = clockwise_rotation(*source[:, 3:6].unbind(-1)), source[:, 6:9]
+    axes = clockwise_rotation(*source[:, 3:6].unbind(-1))
+    semi_axes = source[:, 6:9]
     order = axes[:, 2].abs().argsort()  # the model stays the same if its axes change their names
-    axes, semi_axes = axes.gather(2, order[:, None].expand_as(axes)), semi_axes.gather(1, order)
+    axes = axes.gather(2, order[:, None].expand_as(axes))
+    semi_axes = semi_axes.gather(1, order)
     opening = torch.stack([torch.zeros_like(source[:, 9])] * 2 + [source[:, 9]], -1)
     least_depth = _half_height_of_crossed(source) * (1 + LOWERED_SHARE)
     first, second, third = (
@@ -335,7 +340,8 @@ def _factors(rectangles: Rectangles, poisson_ratio: float, terms: int, level: bo
     turned = _turned((axes @ rectangles.burgers[..., None]).squeeze(-1))
     strike = _turned(axes[..., 2])
     for edge in (1,) if level else (1, 0):
-        direction, side = axes[..., edge], axes[..., 1 - edge]
+        direction = axes[..., edge]
+        side = axes[..., 1 - edge]
         strength = (2 * poisson_ratio - 1) * (strike.real * side[:, 0] + strike.imag * side[:, 1])
         weights = _Weights.along_edge(direction, turned, strength)
         factors += (
@@ -367,7 +373,8 @@ class _Weights:
         """
         east, north, upward = torch.eye(3, dtype=direction.dtype, device=direction.device)
         horizontal_axes = torch.complex(east, -north)
-        turned, strength = turned[:, None], strength[:, None]
+        turned = turned[:, None]
+        strength = strength[:, None]
         back = torch.complex(turned.real, -turned.imag)
         return cls(
             logarithm=-strength / 2 * (horizontal_axes * turned).real,
@@ -380,7 +387,9 @@ class _Weights:
 
 
 def _of_edge(weights: _Weights, direction: Tensor, rectangles: Rectangles) -> list[Tensor]:
-    tangent, mirrored, one_and_up = weights.tangent, weights.mirrored, weights.one_and_up
+    tangent = weights.tangent
+    mirrored = weights.mirrored
+    one_and_up = weights.one_and_up
     vertical = weights.vertical - 2 * direction[:, 2:] / mirrored * weights.horizontal
     position = -2 / mirrored * weights.horizontal
     first, second = (rectangles.axes[:, :2, :2] * rectangles.semi_axes[:, None, :]).unbind(-1)
@@ -404,17 +413,20 @@ def _of_edge(weights: _Weights, direction: Tensor, rectangles: Rectangles) -> li
 
 
 def _of_steep_edge(weights: _Weights, axes: Tensor, terms: int) -> list[Tensor]:
-    tilt, first = weights.tangent / weights.one_and_up, upended(axes, 0)
+    tilt = weights.tangent / weights.one_and_up
+    first = upended(axes, 0)
     slope = -weights.mirrored * first
     vertical = -2 * first * (weights.vertical + 2 * tilt * weights.horizontal)
     horizontal = 4 * first * first * weights.horizontal
     factors = [
         weights.logarithm + (weights.vertical * tilt + weights.horizontal * tilt * tilt).real
     ]
-    previous, current = torch.zeros_like(slope), torch.ones_like(slope)
+    previous = torch.zeros_like(slope)
+    current = torch.ones_like(slope)
     for power in range(terms + 2):
         factor = (-1) ** power / (power + 1) * (vertical * current + power * horizontal * previous)
-        previous, current = current, current * slope
+        previous = current
+        current = current * slope
         factors += [factor.real, -factor.imag]
     return factors
 
@@ -467,7 +479,8 @@ def fields_of(
     """What depends on the stations, summed over the corners: (batch, 1, station) each."""
     corners = _Corners.measured(rectangles, stations, level)
     (first, other_first), (second, other_second) = corners.first, corners.second
-    off_plane, square = corners.off_plane, corners.off_plane.square()
+    off_plane = corners.off_plane
+    square = corners.off_plane.square()
     sums = [distance + corners.second[index % 2] for index, distance in enumerate(corners.distance)]
     yield _half_solid_angle(
         [total + corners.first[index // 2] for index, total in enumerate(sums)],
@@ -528,7 +541,8 @@ class _Corners(NamedTuple):
     @classmethod
     def measured(cls, rectangles: Rectangles, stations: Tensor, level: bool) -> _Corners:
         centre_east, centre_north, depth = rectangles.centre[:, :, None, None].unbind(1)
-        east, north = stations[:, :1] - centre_east, stations[:, 1:2] - centre_north
+        east = stations[:, :1] - centre_east
+        north = stations[:, 1:2] - centre_north
         depth = torch.maximum(
             stations[:, 2:] if stations.shape[1] > 2 else depth,
             rectangles.least_depth[:, None, None],
@@ -547,7 +561,8 @@ class _Corners(NamedTuple):
         second = [along_second + semi_second, along_second - semi_second]
         square = off_plane.square()
         from_first = [torch.addcmul(square, end, end) for end in second]
-        rise_first, rise_second = semi_first * axes[:, 2, 0], semi_second * axes[:, 2, 1]
+        rise_first = semi_first * axes[:, 2, 0]
+        rise_second = semi_second * axes[:, 2, 1]
         tops = [depth] * 2 if level else [depth + rise_first, depth - rise_first]
         heights = [height for top in tops for height in (top + rise_second, top - rise_second)]
         return cls(
@@ -569,8 +584,10 @@ def _half_solid_angle(sums: list[Tensor], off_plane: Tensor, square: Tensor) -> 
     gives it.
     """
     a, b, c, d = sums
-    level, other_level = torch.addcmul(-square, a, d), torch.addcmul(-square, b, c)
-    aside, other_aside = a + d, b + c
+    level = torch.addcmul(-square, a, d)
+    other_level = torch.addcmul(-square, b, c)
+    aside = a + d
+    other_aside = b + c
     opposite = off_plane * torch.addcmul(aside * other_level, level, other_aside, value=-1)
     adjacent = torch.addcmul(level * other_level, square, aside * other_aside)
     return torch.atan2(opposite, adjacent)
@@ -606,8 +623,10 @@ def _along_edges(corners: _Corners, sums: list[Tensor], edge: int) -> Iterator[T
     # The sum of −arg(1 + x), less than π; two ends of one edge, two of the other.
     a, b, c, d = lean
     first, second = (torch.addcmul(skewed, position, sideways) for position in sideward)
-    level, other_level = torch.addcmul(a * b, first, first), torch.addcmul(c * d, second, second)
-    aside, other_aside = first * (b - a), second * (d - c)
+    level = torch.addcmul(a * b, first, first)
+    other_level = torch.addcmul(c * d, second, second)
+    aside = first * (b - a)
+    other_aside = second * (d - c)
     yield torch.atan2(
         torch.addcmul(aside * other_level, level, other_aside, value=-1),
         torch.addcmul(level * other_level, aside, other_aside),
@@ -619,9 +638,11 @@ def _powers(corners: _Corners, sums: list[Tensor], highest: int) -> Iterator[Ten
     left of a.
     """
     axes = corners.axes[..., 0, 0]
-    first, normal = upended(axes, 0), upended(axes, 2)
+    first = upended(axes, 0)
+    normal = upended(axes, 2)
     handedness = (normal.imag * first.real - normal.real * first.imag).sign()[..., None]
-    off_plane, one_and_up = handedness * corners.off_plane, 1 + corners.axes[:, 2, 1]
+    off_plane = handedness * corners.off_plane
+    one_and_up = 1 + corners.axes[:, 2, 1]
     inverse = [(total * one_and_up).reciprocal() for total in sums]
     reals = [corners.first[index // 2] * scale for index, scale in enumerate(inverse)]
     imaginaries = [off_plane * scale for scale in inverse]
@@ -641,7 +662,8 @@ def _powers(corners: _Corners, sums: list[Tensor], highest: int) -> Iterator[Ten
         if power < highest - 1:
             pairs = zip(current, previous, strict=True)
             following = [_next_power(twice, part, squares, last) for part, last in pairs]
-            previous, current = current, (following[0], following[1])
+            previous = current
+            current = (following[0], following[1])
 
 
 def _next_power(
@@ -663,6 +685,7 @@ def upended(axes: Tensor, axis: int) -> Tensor:
     """An axis at right angles to the second edge, turned with that into the vertical: (batch, 1),
     of modulus 1.
     """
-    edge, other = axes[..., 1], axes[..., axis]
+    edge = axes[..., 1]
+    other = axes[..., axis]
     tangent = torch.complex(edge[:, :1], edge[:, 1:2])
     return torch.complex(other[:, :1], other[:, 1:2]) - tangent * other[:, 2:] / (1 + edge[:, 2:])

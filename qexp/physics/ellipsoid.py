@@ -117,15 +117,18 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     depth = depth_below(source, stations)
     lowest = torch.cat([source[:, :2], depth.amin(1, keepdim=True), source[:, 3:]], dim=1)
     _require_spheroids(lowest)
-    cos, sin = torch.cos(source[:, 5, None]), torch.sin(source[:, 5, None])
+    cos = torch.cos(source[:, 5, None])
+    sin = torch.sin(source[:, 5, None])
     east, north = (stations[..., :2] - source[:, None, :2]).unbind(-1)
-    x, y = east * cos - north * sin, east * sin + north * cos
+    x = east * cos - north * sin
+    y = east * sin + north * cos
     displacement = x.new_empty(*x.shape, 3)
     for members, line in _blocks(_spheroids(lowest.double(), poisson_ratio), x.dtype, x.shape[1]):
         sideways, lengthwise, upward = _displacement(
             x[members], y[members], line._replace(depth=depth[members].to(x.dtype))
         )
-        to_east, to_north = cos[members], sin[members]
+        to_east = cos[members]
+        to_north = sin[members]
         moved = torch.stack(
             [
                 sideways * to_east + lengthwise * to_north,
@@ -149,7 +152,8 @@ def yang_image(
     _require_spheroids(source)
     spheroids = _spheroids(source.double(), poisson_ratio)
     strike = source[:, 5, None, None]
-    cos, sin = torch.cos(strike), torch.sin(strike)
+    cos = torch.cos(strike)
+    sin = torch.sin(strike)
     toward_east, toward_north, toward_up = direction[:, :, None, None].unbind(1)
     look = torch.cat(
         [toward_east * cos - toward_north * sin, toward_east * sin + toward_north * cos, toward_up],
@@ -175,7 +179,13 @@ def yang_image(
 
     foci = _focal_points(source.detach())
     small = (foci[:, 0] - foci[:, 2]).norm(dim=-1) < SMALL_FOCAL_DISTANCE * source.detach()[:, 2]
-    return smooth_image(evaluate, foci, east, north, torch.where(small, ORDER, 0))
+    return smooth_image(
+        evaluate,
+        foci,
+        east,
+        north,
+        torch.where(small, ORDER, 0),
+    )
 
 
 def _focal_points(source: Tensor) -> Tensor:
@@ -216,7 +226,8 @@ def _displacement(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Te
 
 def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Tensor, Tensor]:
     """Displacement of at most BLOCK stations, see `_displacement`."""
-    horizontal, downward = line.horizontal, line.downward
+    horizontal = line.horizontal
+    downward = line.downward
     squared_x = x.square()
     foot = y * horizontal - line.depth * downward
     off_axis = y * downward + line.depth * horizontal
@@ -247,7 +258,8 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
         for some, aside, once, deep, outward, drawn, left in zip(
             node, sideways, first, depth, radial, pull, rest, strict=True
         ):
-            both, firsts = both + aside, firsts + once
+            both = both + aside
+            firsts = firsts + once
             turning = torch.addcmul(turning, some, aside)
             upward = torch.addcmul(torch.addcmul(upward, deep, outward), drawn, left)
     return x * (both + 2 * firsts), y * both - horizontal * turning, upward
@@ -275,7 +287,8 @@ def _blocks(
 
     numbers  (batch,), those of the sources in errors, if they are part of a larger batch
     """
-    short, most = _short(dtype), BLOCK // max(1, stations)
+    short = _short(dtype)
+    most = BLOCK // max(1, stations)
     for count, members in alike(_node_counts(spheroids, dtype, numbers), lambda count: most):
         line = _line(_Spheroids(*(values[members] for values in spheroids)), count, short)
         yield members, _Line(*(values.to(dtype) for values in line))
@@ -286,7 +299,8 @@ def _node_counts(spheroids: _Spheroids, dtype: torch.dtype, numbers: Tensor | No
     """(batch,) numbers of nodes, SHORT_LINE for `_short_line`."""
     # Of the confocal spheroid that touches the surface: complex points of the line at distance 0
     # lie as far away.
-    depth, fall = spheroids.depth, spheroids.focus * spheroids.downward
+    depth = spheroids.depth
+    fall = spheroids.focus * spheroids.downward
     wide = torch.hypot(depth, spheroids.focus * spheroids.horizontal)
     narrow = ((depth - fall) * (depth + fall)).sqrt()
     counts = enough_nodes(2 * torch.log((wide + narrow) / spheroids.focus), dtype)
@@ -319,7 +333,8 @@ def _spheroids(source: Tensor, poisson_ratio: float) -> _Spheroids:
     # can be.
     determinant = tension * (1 - share).square() + 2 * factor * (flat * (1 - share) + 1 + share)
     strength = pressure * semi_major * semi_minor.square() * (1 - poisson_ratio) / (2 * determinant)
-    pair, horizontal = -2 * eccentricity * factor * strength, torch.cos(plunge)
+    pair = -2 * eccentricity * factor * strength
+    horizontal = torch.cos(plunge)
     return _Spheroids(
         depth=depth,
         focus=squared_focus.detach().sqrt(),
@@ -339,7 +354,8 @@ def _line(spheroids: _Spheroids, count: int, short: float) -> _Line:
     else:
         points, weights = (values.to(spheroids.depth.device) for values in gauss_legendre(count))
         node = spheroids.squared_focus.sqrt() * points
-        parabola, ends = weights * (1 - points.square()), weights * (1 - 3 * points.square())
+        parabola = weights * (1 - points.square())
+        ends = weights * (1 - 3 * points.square())
     return _Line(
         depth=spheroids.depth,
         horizontal=spheroids.horizontal,
@@ -374,7 +390,8 @@ def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
     large = eccentricity.clamp(min=SERIES_ECCENTRICITY)
     third = fifth = torch.zeros_like(small)
     for term in reversed(range(TERMS if (eccentricity < SERIES_ECCENTRICITY).any() else 0)):
-        third, fifth = third * small + 1 / (2 * term + 3), fifth * small + 1 / (2 * term + 5)
+        third = third * small + 1 / (2 * term + 3)
+        fifth = fifth * small + 1 / (2 * term + 5)
     inverse_tanh = torch.log1p(large.sqrt()) - flat.clamp(max=1 - SERIES_ECCENTRICITY).log() / 2
     closed_third = (inverse_tanh / large.sqrt() - 1) / large
     closed_fifth = (closed_third - 1 / 3) / large

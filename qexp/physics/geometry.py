@@ -26,7 +26,8 @@ def grid(east: Tensor, north: Tensor) -> Tensor:
     east     (batch, width), north (batch, height)  [m]
     returns  (batch, height * width, 2)             east, north [m]
     """
-    height, width = north.shape[-1], east.shape[-1]
+    height = north.shape[-1]
+    width = east.shape[-1]
     return torch.stack(
         [east[:, None, :].expand(-1, height, -1), north[:, :, None].expand(-1, -1, width)], dim=-1
     ).flatten(1, 2)
@@ -96,7 +97,8 @@ def clockwise_rotation(omega_x: Tensor, omega_y: Tensor, omega_z: Tensor) -> Ten
                                               negative direction
     returns                    (batch, 3, 3)  axis i of the source is column i: east, north, up
     """
-    unit, zero = torch.ones_like(omega_x), torch.zeros_like(omega_x)
+    unit = torch.ones_like(omega_x)
+    zero = torch.zeros_like(omega_x)
     (cx, sx), (cy, sy), (cz, sz) = (
         (omega.cos(), omega.sin()) for omega in (omega_x, omega_y, omega_z)
     )

@@ -153,8 +153,10 @@ def _affordable(east: Tensor, north: Tensor, thickness: Tensor) -> tuple[Tensor,
     """The fluxes through the sides, reduced where the cell that they come from has too little
     ice.
     """
-    to_east, to_west = east.clamp(min=0), east.clamp(max=0)
-    to_north, to_south = north.clamp(min=0), north.clamp(max=0)
+    to_east = east.clamp(min=0)
+    to_west = east.clamp(max=0)
+    to_north = north.clamp(min=0)
+    to_south = north.clamp(max=0)
     leaving = (
         pad(to_east, (0, 1))
         - pad(to_west, (1, 0))
@@ -190,12 +192,22 @@ def evolve(
     watch       is called with the times, (batch,), after each step
     returns     the thickness at the end, the total gain, and the elapsed time
     """
-    time, gained = start, torch.zeros_like(thickness)
+    time = start
+    gained = torch.zeros_like(thickness)
     while (time < end).any():
         rate = balance(bed + thickness, time)
         remaining = end - time
-        last = step(thickness, bed, rate, spacing, arrhenius, sliding, remaining.clamp(max=longest))
-        thickness, gained = last.thickness, gained + last.gained
+        last = step(
+            thickness,
+            bed,
+            rate,
+            spacing,
+            arrhenius,
+            sliding,
+            remaining.clamp(max=longest),
+        )
+        thickness = last.thickness
+        gained = gained + last.gained
         time = torch.where(last.duration >= remaining, end, time + last.duration)
         watch(time)
     return Step(thickness, gained, end - start)
@@ -225,7 +237,8 @@ def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -
         # A Gaussian in the plane is separable in x and y, so that two matrix products give all
         # sums.
         step = 2 * spacing / (length * depth).clamp(min=EMPTY_THICKNESS)
-        near_y, near_x = _gaussian(row, rows, step), _gaussian(column, columns, step)
+        near_y = _gaussian(row, rows, step)
+        near_x = _gaussian(column, columns, step)
         receiving = ((near_y @ thickness) * near_x).sum(dim=-1)
         shares = carried[row, column] * (depth / receiving.clamp(min=EMPTY_THICKNESS))[:, None]
         dealt = dealt + near_y.T @ (shares.T[..., None] * near_x)

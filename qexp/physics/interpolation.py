@@ -59,8 +59,11 @@ def smooth_image(
                than those of 1 / R^2; of all sources, or of each, (batch,)
     returns    (batch, height, width)
     """
-    batch, height, width = len(singular), north.shape[-1], east.shape[-1]
-    east, north = east.expand(batch, -1), north.expand(batch, -1)
+    batch = len(singular)
+    height = north.shape[-1]
+    width = east.shape[-1]
+    east = east.expand(batch, -1)
+    north = north.expand(batch, -1)
     east_stretching, north_stretching = (
         _stretching(positions, singular[..., axis], singular[..., 2])
         for axis, positions in enumerate((east, north))
@@ -100,7 +103,8 @@ def _in_blocks(evaluate: Evaluate, members: Tensor, east: Tensor, north: Tensor)
     """Images on a grid, of images larger than any of COUNTS a limited number of pixels at a
     time.
     """
-    height, width = north.shape[1], east.shape[1]
+    height = north.shape[1]
+    width = east.shape[1]
     if max(height, width) <= COUNTS[-1]:
         return evaluate(members, east, north)
     rows = max(min(MOST_POINTS // width, height), 1)
@@ -154,7 +158,13 @@ class KernelImage:
                 len(members), north.shape[1], east.shape[1]
             )
 
-        return smooth_image(evaluate, self.singular(source), east, north, self.order)
+        return smooth_image(
+            evaluate,
+            self.singular(source),
+            east,
+            north,
+            self.order,
+        )
 
 
 class _Stretching(NamedTuple):
@@ -169,7 +179,9 @@ class _Stretching(NamedTuple):
 @torch.no_grad()
 def _stretching(positions: Tensor, real: Tensor, depth: Tensor) -> _Stretching:
     """For positions (batch, n), and singularities at real +- i depth, (batch, point) [m]."""
-    positions, real, depth = positions.double(), real.double(), depth.double()
+    positions = positions.double()
+    real = real.double()
+    depth = depth.double()
     centre = (real.amin(1, keepdim=True) + real.amax(1, keepdim=True)) / 2
     scale = depth.amin(1, keepdim=True)
     first, last = (
@@ -192,7 +204,8 @@ def _stretching(positions: Tensor, real: Tensor, depth: Tensor) -> _Stretching:
 
 def _counts(rate: Tensor, error: Tensor, order: int | Tensor, pixels: int) -> Tensor:
     """(batch,) numbers of points; the pixels of the longer axis where none of COUNTS is enough."""
-    rate, error = rate.squeeze(1), error.squeeze(1).double()
+    rate = rate.squeeze(1)
+    error = error.squeeze(1).double()
     wanted = 1 - error.log() / rate
     wanted = wanted + order * wanted.log() / rate
     choices = torch.tensor((*COUNTS, max(pixels, COUNTS[-1])), device=rate.device)
@@ -210,7 +223,8 @@ class _Stretched(NamedTuple):
 def _stretched(positions: Tensor, stretching: _Stretching) -> _Stretched:
     centre, scale, _ = (values.to(positions.dtype) for values in stretching)
     u = torch.asinh((positions - centre) / scale)
-    first, last = u.amin(1, keepdim=True), u.amax(1, keepdim=True)
+    first = u.amin(1, keepdim=True)
+    last = u.amax(1, keepdim=True)
     return _Stretched((2 * u - first - last) / (last - first), first, last)
 
 

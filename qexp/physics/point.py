@@ -35,7 +35,8 @@ def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     """
     east, north, depth, volume_change = source[:, None, :].unbind(-1)
     require_positive("depth", depth, "in metres downwards")
-    along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
+    along_east = stations[..., 0] - east
+    along_north = stations[..., 1] - north
     offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
     squared_distance = offset.square().sum(dim=-1, keepdim=True)
     return (
@@ -57,9 +58,12 @@ def mogi_image(
     require_positive("depth", depth, "in metres downwards")
     strength = (1 - poisson_ratio) / torch.pi * volume_change
     toward_east, toward_north, toward_up = (strength[..., None] * direction[:, None, :]).unbind(-1)
-    along_east, along_north = east - source_east, north - source_north
-    column, row = along_east * toward_east, along_north * toward_north + depth * toward_up
-    column_distance, row_distance = along_east.square(), along_north.square() + depth.square()
+    along_east = east - source_east
+    along_north = north - source_north
+    column = along_east * toward_east
+    row = along_north * toward_north + depth * toward_up
+    column_distance = along_east.square()
+    row_distance = along_north.square() + depth.square()
     image = source.new_empty(len(source), north.shape[-1], east.shape[-1])
     for start in range(0, len(source), BLOCK):
         block = slice(start, start + BLOCK)
@@ -92,7 +96,8 @@ def mctigue(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Te
     """
     _require_spheres(source)
     east, north, depth, radius, pressure = source[:, None, :].unbind(-1)
-    along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
+    along_east = stations[..., 0] - east
+    along_north = stations[..., 1] - north
     offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
     squared_distance = offset.square().sum(dim=-1)
     reflected = (
@@ -122,8 +127,10 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     """
     (east, north), depth = source[:, None, :2].unbind(-1), depth_below(source, stations)
     require_positive("depth", depth, "in metres downwards")
-    normals, potency = clockwise_rotation(*source[:, 3:6].unbind(-1)), source[:, 6:9]
-    along_east, along_north = stations[..., 0] - east, stations[..., 1] - north
+    normals = clockwise_rotation(*source[:, 3:6].unbind(-1))
+    potency = source[:, 6:9]
+    along_east = stations[..., 0] - east
+    along_north = stations[..., 1] - north
     offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], -1)
     squared_distance = offset.square().sum(-1)
     distance = squared_distance.sqrt()

@@ -140,7 +140,8 @@ def embedded(
     """
     factor = 2.0
     while True:
-        rows, columns = next_fast_len(int(factor * height)), next_fast_len(int(factor * width))
+        rows = next_fast_len(int(factor * height))
+        columns = next_fast_len(int(factor * width))
         eigenvalues = torus_eigenvalues(rows, columns, pixel_width, pixel_height, correlation)
         positive = eigenvalues.clamp(min=0)
         share_lost = ((positive - eigenvalues).sum((-2, -1)) / (rows * columns)).max()
@@ -224,7 +225,13 @@ def field_of_rows(count: int, width: int, factors: Tensor, generator: torch.Gene
     draws = (
         count + 1
     ) // 2  # a complex draw holds two independent fields, its real and its imaginary part
-    normal = torch.randn(columns, height, 2 * draws, generator=generator, device=generator.device)
+    normal = torch.randn(
+        columns,
+        height,
+        2 * draws,
+        generator=generator,
+        device=generator.device,
+    )
     waves = torch.view_as_complex(torch.bmm(factors, normal).view(columns, height, draws, 2))
     field: Tensor = torch.fft.fft(waves, dim=0)[:width].permute(2, 1, 0)
     return torch.cat([field.real, field.imag])[:count]
@@ -243,7 +250,14 @@ def correlated_field(
     """
     batch, rows, columns = amplitude.shape
     draws = (count + 1) // 2 if batch == 1 else count
-    normal = torch.randn(draws, rows, columns, 2, generator=generator, device=generator.device)
+    normal = torch.randn(
+        draws,
+        rows,
+        columns,
+        2,
+        generator=generator,
+        device=generator.device,
+    )
     spectrum = torch.view_as_complex(normal.mul_(amplitude[..., None]))
     kept_columns = torch.fft.fft(spectrum, dim=-1)[:, :, :width]
     field: Tensor = torch.fft.fft(kept_columns, dim=-2)[:, :height]
@@ -395,7 +409,8 @@ class VonKarmanFactors:
     def on_device(self, device: torch.device) -> VonKarmanFactors:
         rows = None if self.rows is None else self.rows.to(device)
         torus = None if self.torus is None else self.torus.to(device)
-        plane, weights = self.plane.to(device), self.weights.to(device)
+        plane = self.plane.to(device)
+        weights = self.weights.to(device)
         return VonKarmanFactors(rows, torus, plane, weights, self.mean_deviation)
 
 
@@ -460,13 +475,16 @@ def von_karman_field(
 def continued_covariance(
     diagonal: float, outer_scale: float, hurst: float
 ) -> tuple[Correlation, float]:
-    end, scaled = REACH * diagonal, diagonal / outer_scale
+    end = REACH * diagonal
+    scaled = diagonal / outer_scale
     # Value, first and second derivative by distance, from d/dx x^H K_H(x) = -x^H K_(H-1)(x).
-    factor, of_lower = 2 ** (1 - hurst) / math.gamma(hurst), kv(hurst - 1, scaled)
+    factor = 2 ** (1 - hurst) / math.gamma(hurst)
+    of_lower = kv(hurst - 1, scaled)
     value = float(factor * scaled**hurst * kv(hurst, scaled))
     slope = -factor * scaled**hurst * of_lower
     curvature = factor * (scaled**hurst * kv(hurst - 2, scaled) - scaled ** (hurst - 1) * of_lower)
-    slope, curvature = float(slope / outer_scale), float(curvature / outer_scale**2)
+    slope = float(slope / outer_scale)
+    curvature = float(curvature / outer_scale**2)
     rest = end - diagonal
     of_slope = -3 * rest**2 / diagonal - rest**3 / diagonal**2  # derivatives of (end - r)³ / r
     of_curvature = 6 * rest / diagonal + 6 * rest**2 / diagonal**2 + 2 * rest**3 / diagonal**3
@@ -494,7 +512,8 @@ def _generalised_mean(
     width,); its variance.
     """
     sizes = torch.tensor([pixel_width]), torch.tensor([pixel_height])
-    lines, columns = next_fast_len(2 * height), next_fast_len(2 * width)
+    lines = next_fast_len(2 * height)
+    columns = next_fast_len(2 * width)
     gains = torus_eigenvalues(
         lines, columns, *sizes, lambda distance: von_karman(distance, 1.0, outer_scale, hurst)
     )

@@ -188,7 +188,8 @@ def beam(anode: str, voltage: float, take_off: float, lowest: float, step: float
 
 def _ionised(anode: str, shell: str, voltage: float) -> float:
     """Vacancies in a shell, per solid angle [s-1 sr-1 A-1]."""
-    number, kind = xraydb.atomic_number(anode), shell[0]
+    number = xraydb.atomic_number(anode)
+    kind = shell[0]
     overvoltage = voltage / edge(anode, shell)
     electrons, constant = STOPPING[kind]
     logarithm = np.log(overvoltage)
@@ -208,7 +209,8 @@ def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_of
     """Fraction of the light that leaves the anode; electrons emit it at energies of at least
     `least` [eV].
     """
-    number, volts = xraydb.atomic_number(anode), voltage / 1000
+    number = xraydb.atomic_number(anode)
+    volts = voltage / 1000
     power = 0.1382 - 0.9211 / np.sqrt(number)
     logarithm = np.log(number)
     returned = volts**power * (
@@ -384,7 +386,8 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
 
 def _shifted(values: Array, channels: int) -> Array:
     """Values shifted by some channels, up or down; without wrapping around."""
-    padding, first = max(channels, 0), max(-channels, 0)
+    padding = max(channels, 0)
+    first = max(-channels, 0)
     return np.pad(values, ((0, 0), (padding, first)))[:, first : first + values.shape[1]]
 
 
@@ -454,9 +457,12 @@ def vacancies(element: str, energies: Array) -> dict[str, Array]:
     jump ratios; then Coster-Kronig transitions move vacancies outwards among the L shells.
     """
     photoelectric = _elam(element, energies, "photo")
-    edges, remaining, direct = xraydb.xray_edges(element), np.ones_like(energies), {}
+    edges = xraydb.xray_edges(element)
+    remaining = np.ones_like(energies)
+    direct = {}
     for shell in (shell for shell in SHELLS if shell in edges):
-        reached, jump = energies >= edges[shell].energy, edges[shell].jump_ratio
+        reached = energies >= edges[shell].energy
+        jump = edges[shell].jump_ratio
         direct[shell] = np.where(reached, photoelectric * remaining * (1 - 1 / jump), 0.0)
         remaining = np.where(reached, remaining / jump, remaining)
     total = {shell: absorbed.copy() for shell, absorbed in direct.items()}

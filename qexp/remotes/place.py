@@ -88,7 +88,8 @@ def reported(remote: str) -> Iterator[None]:
     ):
         raise
     except Exception as error:
-        kind, text = type(error).__name__, " ".join(str(error).split())
+        kind = type(error).__name__
+        text = " ".join(str(error).split())
         trouble = next(
             words for pattern, words in TROUBLES.items() if re.search(pattern, f"{kind}: {text}")
         )
@@ -170,7 +171,8 @@ class Remote:
     def _write_beside(self, path: str, content: bytes | Path) -> None:
         """Write a file beside its place, and rename it; what is there is removed after an error."""
         folder = path.rpartition("/")[0]
-        place, target = f"{self.root}/{folder}".rstrip("/"), f"{self.root}/{path}"
+        place = f"{self.root}/{folder}".rstrip("/")
+        target = f"{self.root}/{path}"
         if not self._objects.get(folder):  # else it is there
             self.system.makedirs(place, exist_ok=True)
         draft = f"{place}/{DRAFT}{secrets.token_hex(8)}"
@@ -239,7 +241,8 @@ class Remote:
         check  whether to read what is there
         Raises QexpError if the file has got another content.
         """
-        place, size = place_of(sha256), file.stat().st_size
+        place = place_of(sha256)
+        size = file.stat().st_size
         folder, _, name = place.rpartition("/")
         if folder not in self._objects:
             self._objects[folder] = self.sizes(folder)
@@ -346,7 +349,8 @@ def without_secrets(url: str) -> str:
 
 def _told(error: Exception, url: str) -> str:
     """An error without what is not shown of the URL."""
-    told, shown = str(error), without_secrets(url)
+    told = str(error)
+    shown = without_secrets(url)
     for part in sorted(re.split(r"[:@/?#;=&]+", url), key=len, reverse=True):
         told = told if part in shown else told.replace(part, "…")
     return told

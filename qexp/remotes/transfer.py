@@ -177,10 +177,13 @@ def write_common(file: Path, name: str, number: int, here: Version) -> None:
 
 def version_of(directory: RunDirectory, record: Record, known: Version | None = None) -> Version:
     """A run as a version, with its present state. Files equal to a known one's are not read."""
-    pushed, members = now(), archive.members_of(directory)[1:]
-    entries, folders = dict[str, Entry](), list[str]()
+    pushed = now()
+    members = archive.members_of(directory)[1:]
+    entries = dict[str, Entry]()
+    folders = list[str]()
     for file, name, about in members:
-        path, look = name.partition("/")[2], look_of(about)
+        path = name.partition("/")[2]
+        look = look_of(about)
         if stat.S_ISDIR(about.st_mode):
             folders.append(path)
         else:
@@ -281,14 +284,22 @@ def push(
     runs: Sequence[RunDirectory], remote: Remote, workspace: Workspace, options: PushOptions
 ) -> Transfer:
     """Push runs: the contents that the remote lacks, and then of each run what makes it visible."""
-    newest, busy, transfer = newest_versions(remote), in_use(runs), Transfer(remote, workspace)
+    newest = newest_versions(remote)
+    busy = in_use(runs)
+    transfer = Transfer(remote, workspace)
     named = {run.name: run for run in runs}
 
     def job(run: str) -> bool:
         if named[run] in busy:
             raise QexpError(f"{run} is {busy[named[run]]}; it can be pushed when it has ended")
         name = require_name(options.name or run)
-        return _push(transfer, named[run], name, newest.get(name, 0), options.check)
+        return _push(
+            transfer,
+            named[run],
+            name,
+            newest.get(name, 0),
+            options.check,
+        )
 
     if transfer.run_all(named, job, options) and options.launch is not None:
         _push_launch(find_launch(options.launch, workspace), remote)
@@ -344,7 +355,8 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
 def pull(remote: Remote, workspace: Workspace, options: PullOptions) -> Transfer:
     """Pull runs, all or those that are named; each appears when all of it is here and checked."""
     launch = None if options.launch is None else _launch_in(remote, options.launch)
-    newest, transfer = newest_versions(remote), Transfer(remote, workspace)
+    newest = newest_versions(remote)
+    transfer = Transfer(remote, workspace)
     launched = (
         [*launch.runs, *(name for name in launch.done_before if name in newest)] if launch else []
     )
@@ -411,12 +423,19 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
             f"{run} has {files.in_bytes(size)}, more than the free space on the disk of runs/"
         )
     with folders.drafted(target) as draft:
-        directory, where = RunDirectory(draft / run), f"{remote.shown}/{path_of(run, number)}"
+        directory = RunDirectory(draft / run)
+        where = f"{remote.shown}/{path_of(run, number)}"
         _fetch(transfer, version, directory.path)
         pulled = archive.require_readable(directory, where)
         if identity(pulled) != identity(version.record):
             raise DamagedError(f"{where} is damaged: its files are those of another run")
-        settled = archive.settle(directory, pulled, name, where.removesuffix(".json"), trust_code)
+        settled = archive.settle(
+            directory,
+            pulled,
+            name,
+            where.removesuffix(".json"),
+            trust_code,
+        )
         here = version_of(directory, settled, version)
         if exists:  # it may hold files that no version has
             discard([RunDirectory(target)], transfer.workspace)

@@ -632,7 +632,13 @@ def _verdict_on_places(name: str, local: LocalCoverage, calibration: Calibration
             sentence += f": in single cells from {fewest} to {most}"
     elif wrong:
         sentence = f"{intervals} are {where}"
-    return Verdict(PLACES, name, faulty, words, (sentence,) if sentence else ())
+    return Verdict(
+        PLACES,
+        name,
+        faulty,
+        words,
+        (sentence,) if sentence else (),
+    )
 
 
 def _cell(cell: CellShare, calibration: Calibration) -> str:

@@ -175,7 +175,8 @@ def states_of(directory: RunDirectory) -> dict[str, str]:
 
 def _values(action: Action, summary: Mapping[str, Any]) -> dict[str, str]:
     """Placeholder → its value for a run. Raises QexpError for those that have none for it."""
-    name, listing = summary["name"], Columns([dict(summary)])
+    name = summary["name"]
+    listing = Columns([dict(summary)])
     values = {}
     for field in dict.fromkeys(itertools.chain(*map(names_in, action.words))):
         if not field.startswith("run."):

@@ -284,7 +284,9 @@ class Catalog:
 
     def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
         """Run → the stamp of its record, and run → why its record cannot be accessed."""
-        stamps, damaged, runs = {}, {}, str(self.workspace.runs)
+        stamps = {}
+        damaged = {}
+        runs = str(self.workspace.runs)
         for name in self.names():
             try:
                 stamp = stamp_of(f"{runs}/{name}")
@@ -412,7 +414,8 @@ def _handed_over(summary: Mapping[str, Any]) -> Record:
 
 def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
     record = directory.record()
-    document, attempt = record.document(), record.open_attempt
+    document = record.document()
+    attempt = record.open_attempt
     summary = {**{key: document[key] for key in KEPT}, "name": directory.name}
     summary["evaluations"] = summaries(directory.path)
     return {"stamp": stamp, "summary": summary, "attempt": attempt and attempt.document()}

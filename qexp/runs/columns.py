@@ -82,7 +82,8 @@ def ordered(
 ) -> list[Summary]:
     """The runs sorted by a field with these values, without it last. Raises QexpError."""
     values = [compared(field, value) for value in values]
-    having, lacking = list[tuple[Any, Summary]](), list[Summary]()
+    having = list[tuple[Any, Summary]]()
+    lacking = list[Summary]()
     for value, run in zip(values, summaries, strict=True):
         if isinstance(value, int | float | str):
             having.append((value, run))
@@ -190,7 +191,8 @@ class Columns:
         raise QexpError(f"no field '{shortened(column)}'; {meant}{unread}")
 
     def _is_possible(self, column: str) -> bool:
-        units, in_results = units_of(self.runs), column.removeprefix("results.")
+        units = units_of(self.runs)
+        in_results = column.removeprefix("results.")
         changed = column.removeprefix("spec.") in changed_keys(self.runs)
         if in_results == LOSS or changed or column in possible_columns(units):
             return True
@@ -225,7 +227,8 @@ class Columns:
             paths = {re.sub(r"\.([^.]*[^\w.][^.]*)", r"['\1']", path) for path in paths}
         part, _, rest = column.removeprefix("results.").partition(".")
         if rest:
-            start, end = f"{part}.", f".{rest}"
+            start = f"{part}."
+            end = f".{rest}"
             outputs = [path for path in paths if path.startswith(start) and path.endswith(end)]
             if outputs:
                 return f"each output has its own: {some(sorted(outputs))}"
@@ -277,7 +280,8 @@ class Columns:
 
     def unit(self, column: str) -> str:
         """The unit of a metric of runs or evaluations; empty for other columns and numbers."""
-        path, units = steps(column), units_of(self.runs)
+        path = steps(column)
+        units = units_of(self.runs)
         if path[0] in ("results", EVALUATIONS):
             path = path[1:] if path[0] == "results" else path[2:]
         elif path[0] in CAPABILITIES:
@@ -288,7 +292,8 @@ class Columns:
 
     def cautions(self, column: str) -> list[str]:
         """The run's name and the caution, per value that is of an evaluation with a caution."""
-        path, cautions = steps(column), list[str]()
+        path = steps(column)
+        cautions = list[str]()
         if len(path) > 2 and path[0] == EVALUATIONS:
             for run in self.runs:
                 caution = run["evaluations"].get(path[1], {}).get("caution")
@@ -344,7 +349,8 @@ def _fields_with(word: str, paths: Collection[str]) -> list[str]:
     for path in paths:
         has_word = word in re.split(r"[\W_]+", path) or word in path.split(".")
         if has_word and path not in parents and not path.startswith(("results.", "spec.")):
-            is_test, is_main = path.startswith("test"), path.endswith(MAIN_METRICS)
+            is_test = path.startswith("test")
+            is_main = path.endswith(MAIN_METRICS)
             found.append((not is_test, not is_main, len(path), path))
     return [path for *_, path in sorted(found)]
 
@@ -367,7 +373,8 @@ def choose(
 
     Raises QexpError for an invalid expression or an unknown state.
     """
-    where, status = options.where, options.status
+    where = options.where
+    status = options.status
     if status is not None and status not in LISTED:
         raise QexpError(f"`status={status}`: no such state; {suggestion(status, LISTED)}")
     wanted = set(options.tags)
@@ -451,7 +458,8 @@ def _metric(run: Summary, part: str, output: str, metric: str) -> float | None:
 
 def column_of(field: str, columns: Columns) -> Column:
     """The column of any field, with its unit. Raises QexpError if no run can have it."""
-    values, unit = columns.values(field), columns.unit(field)
+    values = columns.values(field)
+    unit = columns.unit(field)
     by_run = {run["name"]: value for run, value in zip(columns.runs, values, strict=True)}
     numeric = all(value is None or is_number(value) for value in values)
 

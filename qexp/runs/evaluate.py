@@ -78,7 +78,8 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
             f" {IN_NAMES}"
         )
     # Of all that the results depend on: the run's weights, the data, the part and the seed.
-    trained, networks = directory.record(), directory.all_folds() or [directory]
+    trained = directory.record()
+    networks = directory.all_folds() or [directory]
     weights = [fingerprint(network.best_weights).sha256 for network in networks]
     all_data = {"dataset": data.document, "weights": weights}
     digest_of_all = digest(all_data, trained.digest, str(trained.seed), _content(request, data))
@@ -110,7 +111,8 @@ def _request(
     directory: RunDirectory, workspace: Workspace, options: EvaluateOptions
 ) -> tuple[EvaluationRequest, str]:
     """What is asked for, and the usual name of the data."""
-    tables, spec = tables_of(directory), directory.training_spec()
+    tables = tables_of(directory)
+    spec = directory.training_spec()
     request = EvaluationRequest(
         directory,
         spec,
@@ -165,7 +167,8 @@ def _record(
     request: EvaluationRequest, data: EvaluationData, name: str, dataset: str, digest_of_all: str
 ) -> EvaluationRecord:
     """The record without results."""
-    run, independence = request.directory.record(), independence_of(request, data)
+    run = request.directory.record()
+    independence = independence_of(request, data)
     cautions = [
         caution_of_data(request.spec),
         caution_of_data({**request.spec, "dataset": data.document}),

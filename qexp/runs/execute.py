@@ -90,7 +90,15 @@ def execute(
             def ends() -> bool:
                 return interrupted() or outcome.lost.is_set()
 
-            work = Work(own, lease.attempt, device, display or Display(), ends, threads, dataset)
+            work = Work(
+                own,
+                lease.attempt,
+                device,
+                display or Display(),
+                ends,
+                threads,
+                dataset,
+            )
             results = TYPES[type_name(work.spec)](work)
             if results is None:
                 raise KeyboardInterrupt
@@ -219,7 +227,8 @@ def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[
     wrap  the command around this process
     No exception leaves the block but TakenOverError. In a forked process nothing is recorded.
     """
-    outcome, log_file = Outcome(), lease.attempt / "log.txt"
+    outcome = Outcome()
+    log_file = lease.attempt / "log.txt"
 
     def goes_on() -> bool:
         if not lease.is_held():
@@ -241,7 +250,8 @@ def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[
             except TakenOverError:
                 raise
             except BaseException as error:
-                outcome.state, outcome.error = _state_after(error), error
+                outcome.state = _state_after(error)
+                outcome.error = error
             if lease.is_own:
                 _end(own, outcome)
         except TakenOverError:
@@ -328,7 +338,8 @@ def _logging_to(path: Path, directory: RunDirectory) -> Iterator[None]:
 @contextmanager
 def _logging_of_runs() -> Iterator[None]:
     """While several runs train, whose blocks end in any order: log to their files alone."""
-    level, propagate = log.level, log.propagate
+    level = log.level
+    propagate = log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False
     try:
@@ -400,7 +411,9 @@ def _attempt(work: Work, device: torch.device, cores: int, environment: dict[str
     from qexp.kinds.tables import tables_of
     from qexp.networks.processes import together
 
-    directory, processes, stack = work.own.directory, together(), work.own.record.stack
+    directory = work.own.directory
+    processes = together()
+    stack = work.own.record.stack
     if processes.count > 1 and processes.first:
         backend = "nccl" if device.type == "cuda" else "gloo"
         *earlier, this = work.own.record.attempts
@@ -464,7 +477,15 @@ class _InStack:
         def ends() -> bool:
             return interrupted() or self.outcome.lost.is_set() or stop.exists()
 
-        self.work = Work(self.own, self.lease.attempt, device, display, ends, threads, None)
+        self.work = Work(
+            self.own,
+            self.lease.attempt,
+            device,
+            display,
+            ends,
+            threads,
+            None,
+        )
 
     def end(self, error: BaseException | None) -> None:
         """Record how the run has ended, unless it has, and give its lease back."""
@@ -495,7 +516,8 @@ def execute_stack(
         directory.require_trust()
         require_executable(directory.record())
     canvas.draws_at_once()
-    members, errors = list[_InStack](), list[QexpError]()
+    members = list[_InStack]()
+    errors = list[QexpError]()
     display = display or Display()
     with _watched_signals() as interrupted, _logging_of_runs():
         try:
@@ -512,7 +534,8 @@ def execute_stack(
             for member in members:
                 member.end(error)
     for member in members:
-        directory, outcome = member.own.directory, member.outcome
+        directory = member.own.directory
+        outcome = member.outcome
         if outcome.error is not None:
             why = _last_line(outcome.error)
             errors.append(_not_done(directory, outcome.state, why, member.lease.attempt))
@@ -611,7 +634,8 @@ def execute_wrapped(
     directory.require_trust()
     earlier = max(attempts(directory), default=0)
     options = [] if threads is None else ["--threads", str(threads)]
-    path, wrap_words = str(directory.path.absolute()), shlex.join(wrap.words(directory))
+    path = str(directory.path.absolute())
+    wrap_words = shlex.join(wrap.words(directory))
     words = wrap.wrapped(directory, "execute", path, "--device", device, *options)
     received: list[int] = []
     watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -622,7 +646,8 @@ def execute_wrapped(
         except OSError as error:
             why = f"the wrap cannot be started: {error.strerror}: {words[0]}"
             raise _never_began(directory, why, False) from None
-        wrapped, passed = _Wrapped(directory, earlier, process), 0
+        wrapped = _Wrapped(directory, earlier, process)
+        passed = 0
         while not wrapped.ended():
             for number in received[passed:]:
                 # The first as SIGTERM, as Ctrl-C a second time ends a run without a checkpoint.
@@ -685,7 +710,9 @@ class _Wrapped:
 
 def _report(wrapped: _Wrapped, wrap_words: str, stopped: bool) -> None:
     """Raise an error unless the run inside the wrap is done."""
-    directory, attempt, ended_with = wrapped.directory, wrapped.attempt(), _words(wrapped.code)
+    directory = wrapped.directory
+    attempt = wrapped.attempt()
+    ended_with = _words(wrapped.code)
     if attempt is None:
         why = f"the wrap ended with {ended_with} before the run began: {wrap_words}"
         raise _never_began(directory, why, stopped)

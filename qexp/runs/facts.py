@@ -23,7 +23,8 @@ def facts(
 
     warn  receives a line if the environment cannot be read
     """
-    lineage, actions = lineage_text(record.lineage), list[str]()
+    lineage = lineage_text(record.lineage)
+    actions = list[str]()
     for name, how in states_of(directory).items():
         actions.append(name if how == "done" else f"{name} ({how})")
     spent = f"{record.seconds:.1f} s" if record.ended else ""

@@ -36,7 +36,8 @@ PARTS = {
 }
 """How a name begins → the part of the data that it is about; others are about the training part."""
 
-POSITIONS, RATES = ("epoch", "step"), ("learning_rate", "lr")
+POSITIONS = ("epoch", "step")
+RATES = ("learning_rate", "lr")
 
 
 @cache
@@ -61,14 +62,17 @@ class Steps:
         self.best: int | None = None
         self.latest = dict[str, float]()
         """The last number of each name."""
-        self._line, self._lowest = line_of({}, 0, 0), math.inf
+        self._line = line_of({}, 0, 0)
+        self._lowest = math.inf
         self.finite = self.all_finite = True
         """Whether the numbers of the last step are, and those of all that were added."""
         for line in lines:
-            self.count, self.step = line["epoch"], step_of(line)
+            self.count = line["epoch"]
+            self.step = step_of(line)
             self.latest |= row_of(line)
             if line["best"]:
-                self.best, self._lowest = line["epoch"], line["validation"]["loss"]
+                self.best = line["epoch"]
+                self._lowest = line["validation"]["loss"]
         self._earlier = self.best, self._lowest
         """The best of the steps before the last, of which more may be logged."""
 
@@ -81,8 +85,10 @@ class Steps:
                 " count on"
             )
         if step != self.step or not self.count:
-            self.count, self.step = self.count + 1, step
-            self._line, self._earlier = line_of({}, self.count, step), (self.best, self._lowest)
+            self.count = self.count + 1
+            self.step = step
+            self._line = line_of({}, self.count, step)
+            self._earlier = (self.best, self._lowest)
             self.finite = True
         self.best, self._lowest = self._earlier
         self.latest |= row
@@ -170,7 +176,8 @@ def row_of(line: Line) -> Row:
 
 def results_of(row: Row) -> Numbers:
     """A row as a program's results; null for what is not finite."""
-    numbers, line = Numbers(), formats.with_marks(line_of(row, 1, 1))
+    numbers = Numbers()
+    line = formats.with_marks(line_of(row, 1, 1))
     for part in RESULT_PARTS:
         outputs = dict(line.get(part, {}))
         outputs.pop("losses", None)
@@ -239,7 +246,9 @@ class MetricsFile:
         """
         self.path, self._kept_in = path, kept_in
         self._pattern = None if pattern is None else re.compile(pattern)
-        self._names, self._due, self._first = list[str](), 0.0, ""
+        self._names = list[str]()
+        self._due = 0.0
+        self._first = ""
         self._file: BinaryIO = path.open("rb") if path.is_file() else io.BytesIO()
         self._changed = path.stat().st_mtime_ns if path.is_file() else 0
         self._done, self._known = 0, b""
@@ -287,7 +296,8 @@ class MetricsFile:
         if file.read(len(self._known)) != self._known:
             self._done, self._known, self._names = 0, b"", []
             file.seek(0)
-        rest, begins = b"", self._done == 0
+        rest = b""
+        begins = self._done == 0
         while content := file.read(CHUNK_BYTES):
             lines, end, rest = (rest + content).rpartition(b"\n")
             yield from self._rows(lines + end, begins)
@@ -296,9 +306,11 @@ class MetricsFile:
             yield from self._rows(rest, begins)
 
     def _rows(self, content: bytes, begins: bool) -> Iterator[tuple[bool, list[Row]]]:
-        self._done, self._known = self._done + len(content), (self._known + content)[-KNOWN_BYTES:]
+        self._done = self._done + len(content)
+        self._known = (self._known + content)[-KNOWN_BYTES:]
         if self._pattern:
-            rows, begins = printed_rows(self._pattern, content), False
+            rows = printed_rows(self._pattern, content)
+            begins = False
         else:
             rows = rows_in(content, self._names)
         if rows:
@@ -322,7 +334,8 @@ def counted(log_file: Path, start: int, progress_file: Path) -> tuple[int, int] 
         with suppress(OSError, ValueError), file.open("rb") as written:
             first = written.readline(99)
             if file is progress_file and first.startswith(b"count_total="):
-                total, steps = int(first[12:]), written.read().split()
+                total = int(first[12:])
+                steps = written.read().split()
                 return total if b"finished" in steps else min(sum(map(int, steps)), total), total
             written.seek(max(begin, written.seek(0, os.SEEK_END) - END_BYTES))
             bars = BAR.findall(written.read())
@@ -347,7 +360,9 @@ class Progress:
         """metrics  the file in which the program may write them
         again    whether the program continues what an earlier attempt began
         """
-        self._own, self._log, self._next = work.own, work.attempt / "log.txt", 0.0
+        self._own = work.own
+        self._log = work.attempt / "log.txt"
+        self._next = 0.0
         self._start = self._log.stat().st_size
         pattern = work.spec.get("numbers")
         self._declared = bool(work.spec.get("metrics_file") or pattern)
@@ -391,7 +406,8 @@ class Progress:
         epochs = self._metrics.epochs if self._metrics is not None else []
         if not epochs:
             return Epochs(done=bar[0], of=bar[1]) if bar else self._own.record.epochs
-        done, best = len(epochs), [line["epoch"] for line in epochs if line["best"]]
+        done = len(epochs)
+        best = [line["epoch"] for line in epochs if line["best"]]
         total = self._total
         if bar and abs(bar[0] - done) <= 1:  # else the bar may count batches
             total = bar[1]

@@ -120,8 +120,10 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
         file = resolution.locate(kind, name, workspace)
         return resolution.spec_in(kind, file, workspace).document
 
-    model_spec, kind = spec("model", model), spec("dataset", dataset).get("type")
-    inputs, outputs = model_spec.get("inputs"), model_spec.get("outputs")
+    model_spec = spec("model", model)
+    kind = spec("dataset", dataset).get("type")
+    inputs = model_spec.get("inputs")
+    outputs = model_spec.get("outputs")
     document = {
         "model": model,
         "dataset": dataset,
@@ -346,7 +348,8 @@ def _fill(
     turned: Turned,
     workspace: Workspace,
 ) -> None:
-    experience, spec = turned.experience, turned.experience.document
+    experience = turned.experience
+    spec = turned.experience.document
     code = keep_code(draft, experience.extensions, workspace)
     directory = RunDirectory(draft)
     checkpoint.write(directory.best_weights, model.state_dict(), {"imported": order.path.name})

@@ -250,7 +250,8 @@ class Pool:
             with self._lock:
                 if self._signals:
                     return
-                started, taken = time.monotonic(), list[RunDirectory]()
+                started = time.monotonic()
+                taken = list[RunDirectory]()
                 try:
                     # unless withdrawn
                     taken = [run for run in directories if self._launch.take(run.name, "started")]
@@ -431,7 +432,14 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
         settings["profile"] = order.profile
     overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
     memory = memory_of(order)
-    planned = sweep(order.references, order.seeds, order.grid, overrides, workspace, memory)
+    planned = sweep(
+        order.references,
+        order.seeds,
+        order.grid,
+        overrides,
+        workspace,
+        memory,
+    )
     same: dict[str, str] = {}
     if name is None:
         same = same_before(planned, workspace, order.resume)
@@ -498,7 +506,8 @@ def open_launch(
     checked_order: CheckedOrder, workspace: Workspace
 ) -> tuple[Launch, list[RunDirectory]]:
     """Write the launch's record and prepare its runs. Returns both, existing runs first."""
-    workload, order = checked_order.workload, checked_order.order
+    workload = checked_order.workload
+    order = checked_order.order
     launch = launchers.claim_launch(workspace)
     record: dict[str, Any] = {
         "id": launch.id,
@@ -523,7 +532,8 @@ def add_to_launch(
     stack  beginning of the names of the stacks that new runs are in
     """
     record = launch.record()
-    runs, done = dict.fromkeys(record.runs), dict.fromkeys(record.done_before)
+    runs = dict.fromkeys(record.runs)
+    done = dict.fromkeys(record.done_before)
     for checked in checked_orders:
         load = checked.workload
         runs |= dict.fromkeys(plan.name for plan in (*load.again, *load.new))
@@ -541,7 +551,8 @@ def _prepared(
     jobs: int,
 ) -> list[RunDirectory]:
     """The runs of orders that are to run, existing ones first; new ones are prepared."""
-    order, size = checked_orders[0].order, stack_size(checked_orders[0])
+    order = checked_orders[0].order
+    size = stack_size(checked_orders[0])
     again = list(chain(*(checked.workload.again for checked in checked_orders)))
     new = list(chain(*(checked.workload.new for checked in checked_orders)))
     directories = [RunDirectory(workspace.runs / plan.name) for plan in again]
@@ -618,7 +629,8 @@ def run_here(
     more  see `Pool`
     """
     settings = launch.record().settings
-    jobs, device = settings["jobs"] or 1, settings["device"]
+    jobs = settings["jobs"] or 1
+    device = settings["device"]
     gpus = machine.visible_gpus() if device in ("auto", "cuda") else []
     wrap = wrap_of(settings.get("options", {}))
     pool = Pool(launch, directories, jobs, device, gpus, wrap, more)
@@ -696,7 +708,8 @@ def run_and_wait(
 
 def at_work(directory: RunDirectory) -> bool:
     """Whether a run was started, or submitted, and has not ended."""
-    state, job = Watch().state(directory), jobs_of({directory: directory.record()}).get(directory)
+    state = Watch().state(directory)
+    job = jobs_of({directory: directory.record()}).get(directory)
     return state.at_work and (state is not State.QUEUED or (job is not None and job.submitted))
 
 
@@ -707,7 +720,8 @@ def submit(
     scheduler: Scheduler,
 ) -> dict[str, str]:
     """Submit the launch. Returns run → job. Raises SchedulerError after undoing the records."""
-    order, options = checked_order.order, checked_order.settings["options"]
+    order = checked_order.order
+    options = checked_order.settings["options"]
     records = {directory: directory.record() for directory in directories}
     for directory, record in records.items():
         directory.write(replace(record, state=State.QUEUED))

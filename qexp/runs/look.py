@@ -105,12 +105,15 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
 
     Raises QexpError and SpecError.
     """
-    dataset, experience = chosen.dataset, chosen.experience
+    dataset = chosen.dataset
+    experience = chosen.experience
     if dataset is None and experience is None:
         raise QexpError("name a dataset, or an experience with `experience`")
     if experience is not None:
         plan = experiments.experience(experience, {}, workspace)
-        name, data, own_dataset = plan.name, plan.dataset, plan.dataset_name
+        name = plan.name
+        data = plan.dataset
+        own_dataset = plan.dataset_name
         if data is None:
             raise QexpError(
                 f"'{name}' has no dataset that qexp could open: its program reads its own data"
@@ -121,7 +124,8 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
                 f" '{dataset}' out"
             )
         document = plan.document["dataset"]
-        spec, tables = plan.document, plan.tables
+        spec = plan.document
+        tables = plan.tables
     else:
         assert dataset is not None
         folders = [workspace.specs / FOLDERS[kind] for kind in ("experience", "dataset")]

@@ -39,7 +39,8 @@ def new_specs(workspace: Workspace, options: NewOptions) -> list[Path]:
     """
     file = options.source
     if file is not None:
-        kind, name = options.kind or "experience", options.name or Path(file).stem
+        kind = options.kind or "experience"
+        name = options.name or Path(file).stem
         options = replace(options, kind=kind, name=name, file=options.file or file)
     if options.kind is None or options.name is None:
         raise QexpError("`kind` and `name`: give both, or a file as `source`")
@@ -95,12 +96,15 @@ def new_simulations(
     Raises QexpError if others are there, and SpecError if the dataset is wrong.
     """
     spec = workspace.specs / FOLDERS["dataset"] / f"{require_name(name)}.json"
-    path, cache = workspace.root / f"data/{name}.npz", spec_cache(workspace)
+    path = workspace.root / f"data/{name}.npz"
+    cache = spec_cache(workspace)
     quantities = cache.tables["quantities"]
     given = stage_anywhere("arrays").GivenSimulations(
         path.name, quantities, theta, x, names, prior, **more
     )
-    made, there, what = not path.exists(), None, ""
+    made = not path.exists()
+    there = None
+    what = ""
     if spec.exists() and read(spec) != given.document:
         there, what = spec, "a dataset with another prior or other parameters"
     elif not made and not given.are_in(path):

@@ -168,7 +168,9 @@ def _spaced(text: str, where: str) -> list[int | float] | None:
         return None
     try:
         first, last, count = rest.split(":")
-        low, high, number = float(first), float(last), int(count)
+        low = float(first)
+        high = float(last)
+        number = int(count)
         distinct = math.isfinite(low) and math.isfinite(high) and low != high
         sound = distinct and 2 <= number <= LARGEST_RANGE
         if not sound or (spacing == "log" and min(low, high) <= 0):
@@ -201,7 +203,8 @@ def read_points(path: Path) -> dict[str, list[Any]]:
         )
     try:
         text = path.read_text(encoding="utf-8")
-        is_toml, where = path.suffix == ".toml", f"`points={path}`"
+        is_toml = path.suffix == ".toml"
+        where = f"`points={path}`"
         points = tomllib.loads(text).get("points") if is_toml else parse_value(text, where)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -156,7 +156,8 @@ def _of_axis(problem: Problem, axes: Sequence[GridAxis], point: Overrides, grid:
     key = experiments.setting_of(problem, point)
     if key is None:
         return problem
-    axis, message = next(axis for axis in axes if key in axis.keys), problem.message
+    axis = next(axis for axis in axes if key in axis.keys)
+    message = problem.message
     if axis.name == key:
         several = f"`{grid}={ {f'{key}.0': list(axis.values)} }`"
         message = re.sub(r"`overrides=[^`]*`", several, message)
@@ -261,13 +262,15 @@ def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
         )
     if (record.digest, record.seed) != (plan.digest, plan.seed):
         if record.digest == plan.digest:
-            what, differs = "seed", f"its seed is {record.seed}, not {plan.seed}"
+            what = "seed"
+            differs = f"its seed is {record.seed}, not {plan.seed}"
         elif _extensions_alone_differ(plan, directory):
             what = "specs/extensions.py (the spec is the same)"
             theirs, ours = map(workspace.shown, (directory.extensions, workspace.extensions))
             differs = f"see what differs: diff {theirs} {ours}"
         else:
-            what, differs = "spec", _how_differs(plan, directory)
+            what = "spec"
+            differs = _how_differs(plan, directory)
         go_on = ""
         if state.resumable:
             go_on = f", or continue it with its own: qexp rerun {plan.name} --resume"
@@ -360,10 +363,13 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     experience_type = type_of(experience.document)
     outputs = experience_type.outputs(experience.document)
     parent: RunDirectory | None = None
-    texts, differences, transforms = [experience.extensions], list[str](), list[str]()
+    texts = [experience.extensions]
+    differences = list[str]()
+    transforms = list[str]()
     if pretrain:
         parent = _parent(pretrain["run"], experience, workspace)
-        spec, shapes = parent.spec(), checkpoint.shapes(parent.best_weights)
+        spec = parent.spec()
+        shapes = checkpoint.shapes(parent.best_weights)
         texts.append(parent.record().digest)
         transforms = provenance.transforms_taken(experience.document, spec, shapes)
         differences = _differences(parent.name, spec, experience.document)
@@ -526,7 +532,8 @@ def _parent(reference: str, experience: Experience, workspace: Workspace) -> Run
     theirs = provenance.tensors_of_operations(checkpoint.shapes(parent.best_weights), operations)
     lines = ""
     for name in sorted({*ours, *theirs}):
-        here, there = ours.get(name, "missing"), theirs.get(name, "missing")
+        here = ours.get(name, "missing")
+        there = theirs.get(name, "missing")
         if here != there and not name.startswith("transforms."):
             lines += f"\n  {name}: {here} here, {there} in {parent.name}"
     if lines:
@@ -558,11 +565,13 @@ def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) ->
 
     spec  the resolved experience of the pretraining run
     """
-    ours, theirs = document["model"]["operations"], spec["model"]["operations"]
+    ours = document["model"]["operations"]
+    theirs = spec["model"]["operations"]
     without_effect = data_kind(document["dataset"]).without_effect(document)
     pairs = dict[str, tuple[Any, Any]]()
     for name in provenance.operations_taken(document) or ours:
-        here, there = ours[name]["parameters"], theirs.get(name, {}).get("parameters", {})
+        here = ours[name]["parameters"]
+        there = theirs.get(name, {}).get("parameters", {})
         for key in here:
             if key in there and key not in without_effect:
                 pairs[f"{name}.{key}"] = here[key], there[key]

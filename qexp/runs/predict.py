@@ -63,8 +63,10 @@ class Predictor:
     def __init__(self, directory: RunDirectory, device: str = "auto") -> None:
         self.device = device_of(device)
         models = load_models(directory, self.device)
-        self.network, self.ensemble = models[0].network, Ensemble(models)
-        self.directory, self.units = directory, directory.record().units
+        self.network = models[0].network
+        self.ensemble = Ensemble(models)
+        self.directory = directory
+        self.units = directory.record().units
         self._threads = threads_to_predict(directory.spec(), tables_of(directory), self.device)
 
     def predict(
@@ -179,7 +181,8 @@ class Predictor:
         tensors, single = self._complete_batch(inputs)
         with threads(self._threads), torch.no_grad():
             posterior = self.ensemble.posterior(tensors)
-            values, count = _in_columns(theta, posterior.names), len(next(iter(tensors.values())))
+            values = _in_columns(theta, posterior.names)
+            count = len(next(iter(tensors.values())))
             shape = values.shape[:-1] if single else values.shape[:-1] or (1,)
             if not single and shape[-1] not in (1, count):
                 raise QexpError(
@@ -246,7 +249,8 @@ class Predictor:
     def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
         """Height and width of arrays whose size is not that of training, if the network allows."""
         for name, shape in self.ensemble.models[0].takes.items():
-            sides, usual = arrays[name].shape, (*shape[1:], shape[0])
+            sides = arrays[name].shape
+            usual = (*shape[1:], shape[0])
             as_in_training = sides in (usual, usual[:2]) or sides[1:] in (usual, usual[:2])
             if len(shape) != 3 or as_in_training or not 2 <= len(sides) <= 4:
                 continue
@@ -390,7 +394,8 @@ def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torc
             if last:
                 return batch.reshape(-1, *shape[1:], shape[0]).permute(0, 3, 1, 2), single
             return batch.reshape(-1, *shape), single
-    usual, shortest = next(iter(accepted)), min(accepted, key=len)
+    usual = next(iter(accepted))
+    shortest = min(accepted, key=len)
     one = " or ".join(str(list(form)) for form in dict.fromkeys([usual, shortest]))
     several = str(["sample", *shortest]).replace("'", "")
     raise QexpError(
@@ -509,7 +514,8 @@ def submit(directory: RunDirectory, workspace: Workspace, options: SubmitOptions
     if not pairs:
         raise QexpError("there are no files to predict")
     files.make_folder(pairs[0][1].absolute().parent)
-    runs, arguments = list[str](), dict[str, list[str]]()
+    runs = list[str]()
+    arguments = dict[str, list[str]]()
     for member in directory.members:
         runs += ["--run", str(member.path.absolute())]
     for source, target in pairs:

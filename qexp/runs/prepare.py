@@ -135,7 +135,8 @@ def new_run(
     runs.
     """
     require_name(name)
-    runs, home = workspace.runs, directory.storage_place(storage, workspace)
+    runs = workspace.runs
+    home = directory.storage_place(storage, workspace)
     target = home / (name if home == runs else f"{name}--{secrets.token_hex(4)}")
     try:
         for folder in (runs, home):
@@ -182,7 +183,13 @@ def keep_code(
 
 def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
     root = plan.root or workspace.root
-    code = keep_code(draft, plan.extensions, Workspace(root), like, plan.checkout)
+    code = keep_code(
+        draft,
+        plan.extensions,
+        Workspace(root),
+        like,
+        plan.checkout,
+    )
     _keep_files(plan, root, draft / "code" / FILES)
     lineage: tuple[Ancestor, ...] = ()
     if plan.parent is not None:

@@ -204,7 +204,8 @@ class Call:
 
 def results_of(work: Work) -> Results | None:
     """Run the program to its end, and read its results; None if interrupted."""
-    call, began = Call(work), time.perf_counter()
+    call = Call(work)
+    began = time.perf_counter()
     _require_unchanged(call)
     files.make_folder(call.results.parent)
     formats.write_json(work.own.directory.path / PARAMETERS, work.spec["parameters"])
@@ -214,7 +215,8 @@ def results_of(work: Work) -> Results | None:
     with ExitStack() as locks:
         if not _is_alone(call, locks):
             return None
-        stamp, seconds = _stamp(call.results), work.own.record.seconds
+        stamp = _stamp(call.results)
+        seconds = work.own.record.seconds
         _describe(call)
         run = work.own.directory.path.absolute()
         ours = [run / name for name in (*INPUTS, f"results/{RESULTS}", f"results/{WRITTEN}")]
@@ -283,7 +285,8 @@ def _describe(call: Call) -> None:
     """Keep what the spec's command says about the program's environment."""
     if not call.work.spec["environment"]:
         return
-    words, variables = call.words("environment"), {**os.environ, **call.added}
+    words = call.words("environment")
+    variables = {**os.environ, **call.added}
     try:
         done = subprocess.run(
             words,
@@ -304,7 +307,8 @@ def _run(call: Call) -> bool:
     """Run the program to its end; False if interrupted. Raises ProgramError if it failed."""
     again = bool(call.work.spec["resume"]) and int(call.work.attempt.name) > 1
     words = call.words("resume" if again else "command")
-    killed, log_file = machine.memory_kills(), call.work.attempt / "log.txt"
+    killed = machine.memory_kills()
+    log_file = call.work.attempt / "log.txt"
     described = {"command": words, "folder": str(call.folder), "variables": call.added}
     formats.write_json(call.work.attempt / PROGRAM, described)
     log.info("%s", shlex.join(words))
@@ -368,7 +372,8 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
     Raises ProgramError if the numbers cannot be used, or are missing although the program was to
     write them.
     """
-    file, work = call.results, call.work
+    file = call.results
+    work = call.work
     copy = work.own.directory.results / RESULTS
     if stamp_before is not None and _stamp(file) == stamp_before:
         raise ProgramError(
@@ -393,7 +398,8 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         what = "the program ended without an error, but its results cannot be used"
         raise ProgramError(f"{what}: {error}{hint}") from None
     if not numbers:
-        run, attempt = work.own.directory.path, work.attempt
+        run = work.own.directory.path
+        attempt = work.attempt
         paths = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
         names = [path.relative_to(run).as_posix() for path in paths]
         written = {name: provenance.fingerprint(run / name).document() for name in names}

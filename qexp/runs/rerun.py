@@ -49,7 +49,8 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
     wrap = wrap_here(workspace, {}, options.device)
     experience = _experience(original, record, workspace, options.overrides)
     seed = record.seed if options.seed is None else options.seed
-    name, numbers = f"{original.name}_rerun", itertools.count(2)
+    name = f"{original.name}_rerun"
+    numbers = itertools.count(2)
     while os.path.lexists(workspace.runs / name):
         name = f"{original.name}_rerun_{next(numbers)}"
     planned = plan_run(experience, seed, options.name or name, workspace)
@@ -64,7 +65,13 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
         )
     if not options.at_commit:
         directory = _prepare(planned, workspace)
-        execute_here(directory, wrap, options.device, options.display, experience.dataset)
+        execute_here(
+            directory,
+            wrap,
+            options.device,
+            options.display,
+            experience.dataset,
+        )
         return directory
     if options.overrides:
         raise QexpError("`at_commit` runs the spec as it was written then; leave out `overrides`")
@@ -202,7 +209,13 @@ def _execute_in(
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Safe: else Python would look for qexp in the current folder first.
     variables = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    command = wrap.wrapped(directory, "execute", str(directory.path.absolute()), "--device", device)
+    command = wrap.wrapped(
+        directory,
+        "execute",
+        str(directory.path.absolute()),
+        "--device",
+        device,
+    )
     with terminable():
         process = start_child(command, variables=variables)
         while process.poll() is None:

@@ -48,7 +48,8 @@ SHARE_OF_MEMORY = 0.5
 
 def alike(experience: Experience, seeds: Iterable[int]) -> dict[int, str]:
     """Seed → what is equal in runs that can train in a stack; empty if these cannot."""
-    spec, tables = experience.document, experience.tables
+    spec = experience.document
+    tables = experience.tables
     if (
         not type_of(spec).trains
         or experience.dataset is None
@@ -58,7 +59,8 @@ def alike(experience: Experience, seeds: Iterable[int]) -> dict[int, str]:
     optimizer = spec["optimizer"]["type"]
     if optimizer in OF_MATRICES or tables["optimizers"][optimizer] is not OPTIMIZERS.get(optimizer):
         return {}
-    shapes, kind = experience.dataset.shapes(), data_kind(spec["dataset"])
+    shapes = experience.dataset.shapes()
+    kind = data_kind(spec["dataset"])
     of_samples = [list(shapes[name]) for name in (*spec["inputs"], *spec["outputs"])]
     same = canonical({**{key: spec[key] for key in ALIKE}, "shapes": of_samples})
     of_seeds = {seed: kind.sizes(spec, experience.dataset, tables, seed) for seed in seeds}
@@ -115,7 +117,8 @@ def largest(experience: Experience, device: str, size: int | None) -> int:
 
     device  "auto", "cpu" or "cuda"
     """
-    spec, tables = experience.document, experience.tables
+    spec = experience.document
+    tables = experience.tables
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
     if size is None:
         operations = max(operations_per_sample(network) * int(spec["batch_size"]), 1)

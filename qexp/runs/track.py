@@ -65,7 +65,10 @@ class TrackedRun:
     """A run that this process logs; made by `qexp.track`."""
 
     def __init__(self, own: OwnRecord, lease: Lease, lost: threading.Event) -> None:
-        self.directory, self._own, self._lease, self._lost = own.directory, own, lease, lost
+        self.directory = own.directory
+        self._own = own
+        self._lease = lease
+        self._lost = lost
         self._spec = own.directory.spec()
         self._lock, self._next_note = threading.Lock(), 0.0
         files.make_folder(self.directory.results)
@@ -73,7 +76,8 @@ class TrackedRun:
         self._continues = self._steps.count > 0
         """Whether nothing was logged yet since the run was continued."""
         self._results: Numbers = {**own.record.results}
-        self._seconds, self._began = own.record.seconds, time.monotonic()
+        self._seconds = own.record.seconds
+        self._began = time.monotonic()
         epochs = own.record.epochs
         self._counts_epochs = epochs.of > 0 or (epochs.done > 0 and epochs.step is None)
 
@@ -254,7 +258,8 @@ class TrackedRun:
     def _note(self) -> None:
         """Write the record, so that others see how far the run is."""
         self._next_note = time.monotonic() + followed.SECONDS_BETWEEN_NOTES
-        done, total = self._steps.count, self._own.record.epochs.of
+        done = self._steps.count
+        total = self._own.record.epochs.of
         if total < done:
             total = 0
         step = None if self._counts_epochs or not done else self._steps.step
@@ -330,7 +335,8 @@ def _logged(directory: RunDirectory) -> Iterator[TrackedRun]:
     ignored = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None)
     # A script with a handler of its own knows what to do.
     with nullcontext() if ignored else terminable(), take_lease(directory) as lease:
-        own, left = OwnRecord(directory, directory.record()), None
+        own = OwnRecord(directory, directory.record())
+        left = None
         with recorded(own, lease) as outcome, _copied(lease.attempt / "log.txt"):
             formats.write_json(
                 directory.path / "environment.json", provenance.environment(None, None, {})
@@ -475,13 +481,15 @@ def _script(workspace: Path) -> tuple[Path, str]:
 
 
 def _require_resumable(directory: RunDirectory, spec: Mapping[str, Any]) -> None:
-    record, state = directory.record(), Watch().state(directory)
+    record = directory.record()
+    state = Watch().state(directory)
     if record.script is None:
         how = record.continued_by(directory.name)
         raise QexpError(f"{directory.name} is not a run of `qexp.track`; continue it: {how}")
     if state is State.DONE or state.at_work:
         raise QexpError(f"{directory.name} is {state}; leave out `resume` for a new run")
-    given, own = spec["parameters"], directory.spec()["parameters"]
+    given = spec["parameters"]
+    own = directory.spec()["parameters"]
     if given and given != own:
         names = sorted(name for name in {*given, *own} if given.get(name) != own.get(name))
         raise QexpError(

@@ -280,7 +280,8 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     """
     declared = _yaml(file)
     try:
-        name, executable = _name(declared["name"]), declared["executable"]
+        name = _name(declared["name"])
+        executable = declared["executable"]
         home = workspace.root / declared.get("path", file.absolute().parent)
         actions = _commands(declared.get("actions", []))
         common = {
@@ -301,7 +302,8 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         )
     documents = dict[Path, Any]()
     for experience, points in (_points_in(home, name) or {name: [{}]}).items():
-        arguments, options = list[str](), list[str]()
+        arguments = list[str]()
+        options = list[str]()
         for key in points[0]:
             placeholder = f"{{parameters.{_parameter(key)}}}"
             if key.startswith("-"):
@@ -323,7 +325,8 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     for path in documents:
         if path.exists():
             raise QexpError(f"{workspace.shown(path)} exists already; rename or remove it first")
-    known, tables = workspace.settings().get("actions", {}), ""
+    known = workspace.settings().get("actions", {})
+    tables = ""
     for action, command in actions.items():
         if action not in known:
             tables += f"\n[actions.{json.dumps(action)}]\ncommand = {json.dumps(command)}\n"
@@ -352,7 +355,8 @@ def _points_in(home: Path, name: str) -> dict[str, list[dict[str, Any]]]:
     """Experience → points, of the files of parameters in the folder of an experiment."""
     found = dict[str, list[dict[str, Any]]]()
     for path in sorted(home.rglob("*.y*ml")):
-        points, experience = _points(path), f"{name}_{_name(path.stem)}"
+        points = _points(path)
+        experience = f"{name}_{_name(path.stem)}"
         if points and experience in found:
             raise QexpError(
                 f"{path}: another file of parameters gives the experience {experience} already;"
@@ -421,7 +425,8 @@ def _points(file: Path) -> list[dict[str, Any]]:
         for key, numbers in _arguments(varying.get("range", {})).items():
             steps += [{key: value} for value in _steps(*json.loads(numbers))]
         groups = [_arguments(group) for group in varying.get("groups", [])] or [{}]
-        fixed, points = _arguments(document.get("fixed_args", {})), list[dict[str, Any]]()
+        fixed = _arguments(document.get("fixed_args", {}))
+        points = list[dict[str, Any]]()
         for step in steps or [{}]:
             points += [{**fixed, **group, **step} for group in groups]
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -486,7 +491,8 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
     try:
         for experiment in client.search_experiments(max_results=most):
             for run in client.search_runs([experiment.experiment_id], max_results=most):
-                info, data = run.info, run.data
+                info = run.info
+                data = run.data
                 if info.status not in STATES:
                     continue
                 numbers = list[tuple[float, str, float]]()
@@ -552,8 +558,10 @@ def _of_tensorboard(path: Path) -> Iterator[Found]:
     for folder, (parameters, numbers) in read.items():
         rows = _by_step(number[1:] for number in numbers)
         seconds = sorted(number[0] for number in numbers) or [0.0]
-        note, own = folder.relative_to(path).as_posix(), str(folder.resolve())
-        experiment, was = path.resolve().name, {"folder": own}
+        note = folder.relative_to(path).as_posix()
+        own = str(folder.resolve())
+        experiment = path.resolve().name
+        was = {"folder": own}
         yield Found(own, experiment, parameters, rows, seconds, State.DONE, note, was=was)
 
 
@@ -563,7 +571,8 @@ def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float,
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.util.tensor_util import make_ndarray
 
-    parameters, curves = dict[str, Any](), defaultdict[str, list[Point]](list)
+    parameters = dict[str, Any]()
+    curves = defaultdict[str, list[Point]](list)
     for event in (event for file in found for event in EventFileLoader(str(file)).Load()):
         if event.HasField("session_log") and event.session_log.status == event.session_log.START:
             for curve in curves.values():
@@ -589,7 +598,8 @@ def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float,
 def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
     """Runs of its FileStorageObserver; returned numbers are those of the last step."""
     for file in records:
-        about, folder = _json_in(file), file.parent
+        about = _json_in(file)
+        folder = file.parent
         if "experiment" not in about:
             raise QexpError(f"{file} is no record of a run of Sacred")
         if about["status"] not in STATES:
@@ -609,7 +619,8 @@ def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
         name = about["experiment"]["name"]
         note = about["meta"].get("comment") or ""
         commit = next((one["commit"] for one in about["experiment"].get("repositories", [])), None)
-        state, was = STATES[about["status"]], {"folder": own}
+        state = STATES[about["status"]]
+        was = {"folder": own}
         yield Found(own, name, config, rows, seconds, state, note, commit=commit, was=was)
 
 
@@ -630,7 +641,8 @@ def _of_dvclive(folders: Sequence[Path]) -> Iterator[Found]:
             given = _yaml(file, partial(_scalar, words=WORDS_OF_YAML))
             parameters = given if isinstance(given, dict) else {}  # an empty file
         seconds = sorted(file.stat().st_mtime for file in curves) or [0.0]  # it keeps no times
-        own, experiment = str(folder.resolve()), folder.resolve().parent.name
+        own = str(folder.resolve())
+        experiment = folder.resolve().parent.name
         yield Found(own, experiment, parameters, rows, seconds, State.DONE, "", was={"folder": own})
 
 
@@ -717,7 +729,8 @@ def _export(directory: RunDirectory, file: Path) -> None:
         "mlflow.note.content": record.note,
     }
     try:
-        name, there = record.experience, client.get_experiment_by_name(record.experience)
+        name = record.experience
+        there = client.get_experiment_by_name(record.experience)
         artifacts = (file.absolute().parent / "mlartifacts").as_uri()
         where = there.experiment_id if there else client.create_experiment(name, artifacts)
         same = f"attributes.run_name = '{record.name}' AND tags.`qexp.created` = '{record.created}'"

@@ -187,10 +187,12 @@ class _Condition:
     ) -> Truth:
         """Whether a comparison holds; unknown, with a doubt, for values for which none could."""
         compare = _COMPARISONS[type(comparison)]
-        a, b = _as_compared(*left, right[1]), _as_compared(*right, left[1])
+        a = _as_compared(*left, right[1])
+        b = _as_compared(*right, left[1])
         if a is None or b is None:
             return compare(a, b) if isinstance(comparison, _EQUAL) else UNKNOWN_TRUTH
-        meant, truth = _meant(comparison, left[0], a, right[0], b), False
+        meant = _meant(comparison, left[0], a, right[0], b)
+        truth = False
         try:
             truth = meant is None and compare(a, b)
         except TypeError:
@@ -249,14 +251,16 @@ def _meant(comparison: ast.cmpop, left: ast.expr, a: Any, right: ast.expr, b: An
     if isinstance(comparison, ast.In | ast.NotIn):
         word = "in" if isinstance(comparison, ast.In) else "not in"
         return _meant_by_in(word, left, a, right, b)
-    first, second = ast.unparse(left), ast.unparse(right)
+    first = ast.unparse(left)
+    second = ast.unparse(right)
     return _meant_by_equal(comparison, first, a, second, b, right) or _meant_by_equal(
         comparison, second, b, first, a, left
     )
 
 
 def _meant_by_in(word: str, left: ast.expr, a: Any, right: ast.expr, b: Any) -> str | None:
-    first, second = ast.unparse(left), ast.unparse(right)
+    first = ast.unparse(left)
+    second = ast.unparse(right)
     if is_number(b) or isinstance(b, bool):
         listed = f"write {first} {word} [{second}]"
         what = listed if isinstance(right, ast.Constant) else f"it is {_kind(b)}"

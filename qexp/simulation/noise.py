@@ -418,7 +418,13 @@ def exactly_on_grid(
 ) -> Tensor:
     """Fields of unit variance and von Kármán's correlation, (count, height, width)."""
     factors = _von_karman_factors(grid_key(layout, correlation, generator.device))
-    return random_fields.von_karman_field(count, layout.height, layout.width, factors, generator)
+    return random_fields.von_karman_field(
+        count,
+        layout.height,
+        layout.width,
+        factors,
+        generator,
+    )
 
 
 def at_points(

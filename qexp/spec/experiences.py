@@ -517,7 +517,8 @@ class Training(ExperienceType):
             spec.pop("limits", None)  # likewise
         model = dict(spec["model"])
         model.pop("$schema", None)
-        operations, modules = model["operations"].items(), tables["modules"]
+        operations = model["operations"].items()
+        modules = tables["modules"]
         model["operations"] = {
             name: long_form(value, modules, "module") for name, value in operations
         }

@@ -86,9 +86,11 @@ def parse_value(text: str, name: str) -> Any:
         value = _plain(json.loads(text, object_pairs_hook=_Object), (), name, problems)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        character, previous = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
+        character = text[error.pos : error.pos + 1]
+        previous = text[: error.pos].rstrip()[-1:]
         # from Python 3.13 on the error is at the comma
-        end, hint = text[error.pos :].removeprefix(",").lstrip()[:1], ""
+        end = text[error.pos :].removeprefix(",").lstrip()[:1]
+        hint = ""
         if character in ("/", "#"):
             hint = "; JSON has no comments"
         elif "," in (character, previous) and end in ("}", "]"):

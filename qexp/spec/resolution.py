@@ -97,7 +97,8 @@ def locate(kind: str, reference: str, workspace: Workspace, folder: Path | None 
     for candidate in candidates:
         if is_there(candidate):
             return candidate
-    names, stem = [path.stem for path in usual.glob("*.json")], Path(file).stem
+    names = [path.stem for path in usual.glob("*.json")]
+    stem = Path(file).stem
     meant = suggestion(stem, names)
     if kind == "experience" and stem == reference and is_there(workspace.runs / stem / "run.json"):
         meant = (
@@ -239,7 +240,8 @@ def _merge(
     own     the spec that says the changes
     """
     for key, value in changes.items():
-        path, former = (*where, key), target.get(key)
+        path = (*where, key)
+        former = target.get(key)
         if isinstance(value, dict):
             former = _long_form(key, former, value)
         if isinstance(value, dict) and isinstance(former, dict) and _is_same(value, former):
@@ -309,7 +311,8 @@ def experience(
         whole = _extended("experience", unwritten, workspace)
     else:
         path = locate("experience", reference, workspace)
-        name, whole = path.stem, spec_in("experience", path, workspace)
+        name = path.stem
+        whole = spec_in("experience", path, workspace)
     document = whole.document
     loaded = Loaded(name, document, written=dict.fromkeys(FOLDERS, whole))
     for change in overrides:
@@ -323,7 +326,8 @@ def experience(
             names[kind] = _insert(kind, loaded, whole, workspace)
         else:
             names[kind] = value if isinstance(value, str) else ""
-    loaded.dataset_name, loaded.model_name = names["dataset"], names["model"]
+    loaded.dataset_name = names["dataset"]
+    loaded.model_name = names["model"]
     findings = []
     for change in overrides:
         finding = of_type.takes(document, tuple(change.key.split(".")))
@@ -355,7 +359,8 @@ def _type_of(experience: Written) -> ExperienceType:
 
 def _insert(kind: str, loaded: Loaded, whole: Written, workspace: Workspace) -> str:
     """Put the dataset or the model into an experience that trains one. Returns its name."""
-    document, name = loaded.document, loaded.name
+    document = loaded.document
+    name = loaded.name
     reference = document.get(kind)
     if isinstance(reference, str):
         try:
@@ -391,7 +396,8 @@ def _apply(document: Document, change: Override) -> None:
         elif isinstance(parent, dict):
             step = str(step)
             if not last:
-                value, inner = parent.get(step), path[depth + 1 : depth + 2]
+                value = parent.get(step)
+                inner = path[depth + 1 : depth + 2]
                 parent[step] = {} if value is None else _long_form(step, value, inner)
         else:
             raise QexpError(

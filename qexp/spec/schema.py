@@ -64,7 +64,8 @@ def editor_schema(kind: str, tables: Tables) -> Document:
 
 def _dataset_schema() -> Document:
     """The schema of datasets with that of each kind, which applies if `type` names it."""
-    schema, documents = schema_file("dataset"), all_documents()
+    schema = schema_file("dataset")
+    documents = all_documents()
     definitions = {name: kind.schemas["dataset"] for name, kind in documents.items()}
     for kind in documents.values():
         definitions |= kind.schemas.get("$defs", {})
@@ -120,7 +121,8 @@ def tables_of_types(tables: Tables) -> dict[str, Table]:
 
 
 def _types_in(schema: Mapping[str, Any]) -> Table:
-    needed, table = schema.get("required", []), dict[str, Entry]()
+    needed = schema.get("required", [])
+    table = dict[str, Entry]()
     for name in schema["properties"]["type"]["enum"]:
         of_type = schema["$defs"][name]
         of_key: Document = {"enum": [name], "description": "says which keys the spec has"}
@@ -171,7 +173,8 @@ def _named(definition: Document, table: Table) -> Document:
 
 def _named_or_bare(definition: Document, table: Table) -> Document:
     """`"adam"`, or the long form, for entries with parameters."""
-    bare, refused = _bare(definition, table), list[Document]()
+    bare = _bare(definition, table)
+    refused = list[Document]()
     for name, entry in table.items():
         if entry.required:
             words = f"'{name}' needs parameters: {json.dumps(entry.example)}"

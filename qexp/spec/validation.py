@@ -55,13 +55,15 @@ def _old_distributions(document: Document, tables: Tables) -> Iterator[Finding]:
 def _old_graph(document: Document, tables: Tables) -> Iterator[Finding]:
     if "graph" not in document and (document.get("architecture") is None or "branches" in document):
         return
-    operations, inputs = document.get("operations"), {}
+    operations = document.get("operations")
+    inputs = {}
     for name, operation in operations.items() if isinstance(operations, dict) else ():
         if isinstance(operation, dict) and operation.get("module") == "input":
             inputs[name] = operation.get("parameters", {})
     inputs = inputs or {"displacement": {"size": [64, 64, 1]}}
     first = next(iter(inputs))
-    chain, graph = list[str](), document.get("graph")
+    chain = list[str]()
+    graph = document.get("graph")
     following = graph.get(first) if isinstance(graph, dict) else None
     while isinstance(graph, dict) and isinstance(following, str) and following not in chain:
         chain.append(following)
@@ -141,7 +143,8 @@ def _unknown_keys(document: Document, schema: Document) -> Iterator[Finding]:
 
 def _untrained(document: Document) -> Iterator[Finding]:
     """Outputs without a loss in an experience that has some, and what else it says of them."""
-    outputs, losses = document.get("outputs"), document.get("losses")
+    outputs = document.get("outputs")
+    losses = document.get("losses")
     if not isinstance(outputs, list) or not isinstance(losses, dict):
         return
     if not any(isinstance(name, str) and name in losses for name in outputs):
@@ -197,7 +200,9 @@ def in_schema(document: Document, schema: Document) -> list[Finding]:
 def _in_words(error: ValidationError) -> Iterator[Finding]:
     path: Where = tuple(error.absolute_path)
     value: Any = error.instance
-    rule, limit, schema = str(error.validator), cast(Any, error.validator_value), error.schema
+    rule = str(error.validator)
+    limit = cast(Any, error.validator_value)
+    schema = error.schema
     if not isinstance(schema, dict):
         yield path, error.message
     elif rule == "additionalProperties":
@@ -322,7 +327,8 @@ def _in_model(document: Document) -> Iterator[Finding]:
     of_branches: set[str] = set()
     for index, branch in enumerate(document["branches"]):
         where: Where = ("branches", index)
-        sources, names = listed(branch["x_name"]), {*document["inputs"], *of_branches}
+        sources = listed(branch["x_name"])
+        names = {*document["inputs"], *of_branches}
         for name in sources:
             if name not in names:
                 yield (

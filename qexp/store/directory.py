@@ -112,7 +112,8 @@ def add_annotations(folder: Path, tags: Iterable[str], note: str) -> None:
 
 def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
     """Add and remove tags. Raises QexpError for an invalid tag, or one in both lists."""
-    added, removed = list(dict.fromkeys(map(_tag, add))), {_tag(word) for word in remove}
+    added = list(dict.fromkeys(map(_tag, add)))
+    removed = {_tag(word) for word in remove}
     for word in added:
         if word in removed:
             raise QexpError(f"'{word}' cannot be added and removed at once")
@@ -221,8 +222,11 @@ class RunDirectory:
     imported.
     """
 
-    checkpoints, best_weights = Inside("checkpoints"), Inside("checkpoints/best.safetensors")
-    evaluations, matrices, system_file = Inside(EVALUATIONS), Inside("matrices"), Inside(SYSTEM)
+    checkpoints = Inside("checkpoints")
+    best_weights = Inside("checkpoints/best.safetensors")
+    evaluations = Inside(EVALUATIONS)
+    matrices = Inside("matrices")
+    system_file = Inside(SYSTEM)
     folds = Inside(FOLDS)
     """The folder of the folds of a cross-validation; each is a run inside the run."""
 
@@ -363,7 +367,8 @@ class RunDirectory:
         """The last record, with its annotations. Raises NotFoundError or DamagedError."""
         record = read_record(self.record_file)
         annotations = read_annotations(self.path)
-        tags, note = annotations.get("tags", record.tags), annotations.get("note", record.note)
+        tags = annotations.get("tags", record.tags)
+        note = annotations.get("note", record.note)
         return replace(record, tags=tuple(tags), note=note)
 
     def write(self, record: Record) -> None:
@@ -575,7 +580,8 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
     """
     runs = workspace.runs
     folder = runs if storage is None else storage.absolute()
-    real_folder, real_runs = Path(os.path.realpath(folder)), Path(os.path.realpath(runs))
+    real_folder = Path(os.path.realpath(folder))
+    real_runs = Path(os.path.realpath(runs))
     if real_folder == real_runs:
         folder = runs
     elif real_runs in real_folder.parents:

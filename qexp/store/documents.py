@@ -113,7 +113,8 @@ def _plain(value: Any) -> Any:
 def _reader(kind: Any) -> Read:
     if kind is Any:
         return lambda value: value
-    origin, inner = get_origin(kind), get_args(kind)
+    origin = get_origin(kind)
+    inner = get_args(kind)
     if origin in (Union, types.UnionType):
         (read,) = (_reader(choice) for choice in inner if choice is not types.NoneType)
         return lambda value: None if value is None else read(value)

@@ -155,7 +155,8 @@ def _claim(
 
     until_the_end  what keeps the lock of the process
     """
-    folder, name = directory.path / "attempts", f"{LEASE}{uuid.uuid4().hex[:8]}"
+    folder = directory.path / "attempts"
+    name = f"{LEASE}{uuid.uuid4().hex[:8]}"
     files.make_folder(folder)
     lease = Lease(directory, number, directory.attempt(number) / name, this_process())
     try:

@@ -242,7 +242,13 @@ def process_start(pid: int | Literal["self"]) -> str | None:
             2
         ].split()  # the name before it may contain spaces and parentheses
         return None if fields[0] in "ZX" else fields[19]
-    return _answer("ps", "-o", "lstart=", "-p", str(os.getpid() if pid == "self" else pid))
+    return _answer(
+        "ps",
+        "-o",
+        "lstart=",
+        "-p",
+        str(os.getpid() if pid == "self" else pid),
+    )
 
 
 def _answer(*command: str) -> str | None:

@@ -397,7 +397,8 @@ def ancestors_of(
         if name in everything:
             return next(iter(everything[name]["parents"]), None)
         if name not in of_gone:
-            names, directory = list[str](), RunDirectory(Path(descendant["path"]))
+            names = list[str]()
+            directory = RunDirectory(Path(descendant["path"]))
             # of its record, which the listing already reports
             with suppress(DamagedError, NotFoundError):
                 names = [ancestor.name for ancestor in directory.record().lineage]
@@ -405,7 +406,8 @@ def ancestors_of(
         return of_gone[name]
 
     def line_of(name: str) -> list[str]:
-        line, descendant = {name: None}, everything[name]
+        line = {name: None}
+        descendant = everything[name]
         parent = parent_of(name, descendant)
         # A name can occur twice if a run was removed and another one was given its name.
         while parent is not None and parent not in line:
@@ -491,7 +493,8 @@ def join_seen(name: str, spectra: Seen | None, ancestors: Mapping[str, Seen]) ->
     """The spectra of a run with those of its ancestors, one of which can have had the same name."""
     if spectra is None:
         return dict(ancestors)
-    earlier, both = ancestors.get(name, {}), dict[str, list[str]]()
+    earlier = ancestors.get(name, {})
+    both = dict[str, list[str]]()
     for core in sorted({*spectra, *earlier}):
         both[core] = sorted({*spectra.get(core, []), *earlier.get(core, [])})
     return {name: both, **{run: seen for run, seen in ancestors.items() if run != name}}

@@ -666,7 +666,8 @@ def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
         # older records have none, and invalid ones anything
         record = metrics.get(name)
         if isinstance(record, dict):
-            best, unit = record.get("best"), record.get("unit")
+            best = record.get("best")
+            unit = record.get("unit")
             unit = unit if isinstance(unit, str) else ""
             meanings.add(Meaning(best if best in BEST else None, unit))
     if meanings:

@@ -43,11 +43,15 @@ class _Sampler:
     def __init__(self, run: Path) -> None:
         import psutil
 
-        self._run, self._gpus, self._process = run, visible_gpus(), psutil.Process()
-        self._seconds, self._at = self._used()[0], time.monotonic()
+        self._run = run
+        self._gpus = visible_gpus()
+        self._process = psutil.Process()
+        self._seconds = self._used()[0]
+        self._at = time.monotonic()
 
     def sample(self) -> dict[str, Any]:
-        seconds, then = self._seconds, self._at
+        seconds = self._seconds
+        then = self._at
         (self._seconds, memory), self._at = self._used(), time.monotonic()
         # A process that ended may have taken with it what it had used.
         cpu = 100 * max(self._seconds - seconds, 0.0) / (self._at - then)

@@ -85,7 +85,9 @@ if TYPE_CHECKING:
 
 # Where the true values of observations lie in their posteriors.
 
-LOW, MEDIAN, HIGH = QUANTILES.index(0.05), QUANTILES.index(0.5), QUANTILES.index(0.95)
+LOW = QUANTILES.index(0.05)
+MEDIAN = QUANTILES.index(0.5)
+HIGH = QUANTILES.index(0.95)
 
 LEAST_SHARE = 5e-5
 """Of the prior below or above the ends of its axes."""
@@ -159,7 +161,13 @@ def locate(
     if draws.log_density is not None and draws.of_truth is not None:
         density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
     quantiles = np.moveaxis(np.quantile(values, QUANTILES, axis=1), 0, -1)
-    return TruthPositions(truth, np.stack(columns, axis=1), quantiles, balls, density)
+    return TruthPositions(
+        truth,
+        np.stack(columns, axis=1),
+        quantiles,
+        balls,
+        density,
+    )
 
 
 def concatenate(parts: Sequence[TruthPositions]) -> TruthPositions:

@@ -125,7 +125,13 @@ def _limit(
 ) -> Limit:
     likelihoods = exact_likelihoods(dataset, images, known)
     periods = {**periods_of(likelihoods.names, dataset.quantities), **periods}
-    samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
+    samples = dataset.sample(
+        part,
+        count,
+        Seeds(seed),
+        ("test",),
+        torch.device("cpu"),
+    )
     sampled = len(likelihoods.names) > integration.MOST_UNKNOWNS
     doubted = 0
     if sampled:  # those by half of the draws tell how exact they are

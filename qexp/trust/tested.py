@@ -116,7 +116,13 @@ def asked(
         count = min(len(next(iter(options.theta.values()))), options.observations)
         samples = {name: values.to(device) for name, values in options.observed.items()}
         given = given_batches(options.theta, samples, count, together)
-        return Asked(record.dataset, GIVEN, _seen(dataset, options.theta, parts), count, given)
+        return Asked(
+            record.dataset,
+            GIVEN,
+            _seen(dataset, options.theta, parts),
+            count,
+            given,
+        )
     name = record.dataset
     source = dataset
     of_part = options.part or (ALL if dataset.simulates else TEST)

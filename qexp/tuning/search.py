@@ -76,7 +76,8 @@ MOST_ATTEMPTS = 3
 
 def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
     """The goal, checked against a run's plan. Raises QexpError for an unreported metric."""
-    names, spec = list(tuning.metric), plan.spec
+    names = list(tuning.metric)
+    spec = plan.spec
     outputs = type_of(spec).outputs(spec)
     for name in names:
         if names.count(name) > 1:
@@ -111,7 +112,8 @@ def _objective(name: str, plan: Plan, outputs: Sequence[str] | None) -> Objectiv
     output, _, metric = name.removeprefix("validation.").rpartition(".")
     if outputs is not None:
         if metric in outputs:
-            output, metric = metric, output_type(plan.spec, metric).main
+            output = metric
+            metric = output_type(plan.spec, metric).main
         reported = list[str]()
         for one in outputs:
             reported += [f"{one}.{asked}" for asked in asked_for(plan.spec, one)]
@@ -193,7 +195,8 @@ class JournalFile(JournalFileBackend):
 def open_study(checked: CheckedTuning) -> Study:
     """The study in the folder of a search, which is made if there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tuning, journal = checked.tuning, checked.folder / JOURNAL
+    tuning = checked.tuning
+    journal = checked.folder / JOURNAL
     # of an entry with other content
     wrong = AssertionError, AttributeError, KeyError, TypeError, ValueError
     try:
@@ -225,7 +228,8 @@ def draw(space: Space, tuning: Tuning) -> Study:
     """A study in memory with all trials at once, no two of which have the same values."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = _sampler(tuning.sampler or "random", space, Seeds(tuning.seeds[0]).numpy("tune"))
-    study, drawn = optuna.create_study(sampler=sampler), optuna.create_study()
+    study = optuna.create_study(sampler=sampler)
+    drawn = optuna.create_study()
     distributions = space.distributions
     seen: list[Any] = []
     for _ in range(MOST_DRAWS * tuning.trials):
@@ -318,7 +322,8 @@ class Search(Watcher):
 
     def __init__(self, study: Study, checked: CheckedTuning, display: Watcher) -> None:
         self._study, self._checked, self._display = study, checked, display
-        self._workspace, space = checked.workspace, checked.space
+        self._workspace = checked.workspace
+        space = checked.space
         self._tuning = tuning = checked.tuning
         self._open: dict[int, OpenTrial] = {}
         self._attempts: Counter[str] = Counter()
@@ -438,7 +443,8 @@ class Search(Watcher):
         stack = f"{self.launch.id}.trial_{min(begun)}"
         prepared = add_to_launch(self.launch, list(begun.values()), self._workspace, stack)
         for number, checked in begun.items():
-            one, left = self._open[number], checked.workload.left
+            one = self._open[number]
+            left = checked.workload.left
             one.waiting.extend(directory for directory in prepared if directory.name in one.runs)
             failed = [name for name, state in left.items() if not state.at_work]
             working = [name for name in left if name not in failed]
@@ -522,7 +528,8 @@ class Search(Watcher):
         directories = [RunDirectory(self._workspace.runs / name) for name in one.runs]
         if any(state is not State.DONE for state in Watch().states(directories).values()):
             return
-        lines, means = [kept_line(directory) for directory in directories], list[float]()
+        lines = [kept_line(directory) for directory in directories]
+        means = list[float]()
         for objective in self._checked.objectives:
             values = [value for value in map(objective.of_line, lines) if value is not None]
             if len(values) < len(lines):

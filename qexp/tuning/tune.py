@@ -174,7 +174,8 @@ def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
     learns = tuning.sampler not in ("random", "grid")
     if tuning.stack is None and (learns or tuning.pruner != "none"):
         return 1
-    of_first, size = checked.plans[0].checked, stack_size(checked)
+    of_first = checked.plans[0].checked
+    size = stack_size(checked)
     if of_first is None or not stacks.alike(of_first, tuning.seeds):
         return 1
     return stacks.largest(of_first, tuning.device, size)
@@ -190,7 +191,8 @@ def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
     data = data_of(searched.document)
     if data is None:
         return
-    subject, used = (searched.document, searched.dataset, searched.tables), set[str]()
+    subject = (searched.document, searched.dataset, searched.tables)
+    used = set[str]()
     for seed in tuning.seeds:
         exposed = data.exposed(*subject, seed)
         if exposed is None:  # the test part does not depend on the seed
@@ -238,7 +240,8 @@ def _drawn(tuning: Tuning, space: Space) -> Study:
 
 def _claim(checked: CheckedTuning) -> Tuned:
     """The search's record, written to its folder. Raises QexpError if another is there."""
-    tuning, shown = checked.tuning, checked.workspace.shown(checked.folder)
+    tuning = checked.tuning
+    shown = checked.workspace.shown(checked.folder)
     new = Tuned(
         folder=str(checked.folder),
         experience=tuning.references[0],
@@ -300,7 +303,8 @@ def run_tuning(
 
 
 def _search(about: Tuned, checked: CheckedTuning, watched: Callable[[], Watcher]) -> Tuned:
-    study, tuning = open_study(checked), checked.tuning
+    study = open_study(checked)
+    tuning = checked.tuning
     stopped = Search(study, checked, watched()).run()
     tuned = _collect(about, study, checked.space)
     _write(tuned, checked.space, study)
@@ -334,8 +338,10 @@ def _choose_in_folds(
     about: Tuned, study: Study, checked: CheckedTuning, watched: Callable[[], Watcher]
 ) -> Tuned:
     """Have each fold choose among a study's trials by inner folds, and evaluate it."""
-    tuning, workspace = checked.tuning, checked.workspace
-    drawn, space = study.get_trials(deepcopy=False), checked.space
+    tuning = checked.tuning
+    workspace = checked.workspace
+    drawn = study.get_trials(deepcopy=False)
+    space = checked.space
     selection = space.selection([space.overrides(trial.params) for trial in drawn])
     order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
     _train(order, workspace, watched)
@@ -459,20 +465,29 @@ def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
         values = [trial.params[one.name] for trial in trials]
         keys.append(Varied(one.name, values, one.texts, one.log, shares.get(one.name)))
     if len(labels) > 1:
-        errors, best = list[Any](), list[bool]()
+        errors = list[Any]()
+        best = list[bool]()
         for trial in trials:
             done = trial.state is TrialState.COMPLETE
             errors.append(trial.values if done else [math.nan] * len(labels))
             best.append(trial.number in tuned.best_trials)
         return front(labels, errors, keys, best, title)
-    reached, unfinished = list[float](), list[bool]()
+    reached = list[float]()
+    unfinished = list[bool]()
     for trial in trials:
         # of one without a value the last that it reported
         last = trial.intermediate_values.get(trial.last_step or 0, math.nan)
         reached.append(last if trial.value is None else trial.value)
         unfinished.append(trial.state is not TrialState.COMPLETE)
     highest = tuned.objectives[0].direction == "maximize"
-    return search_panels(labels[0], reached, unfinished, keys, highest=highest, title=title)
+    return search_panels(
+        labels[0],
+        reached,
+        unfinished,
+        keys,
+        highest=highest,
+        title=title,
+    )
 
 
 FEW_TRIALS = 10

@@ -189,7 +189,8 @@ def _member(name: str, about: os.stat_result) -> zipfile.ZipInfo:
     changed = datetime.fromtimestamp(about.st_mtime, UTC)
     year = min(max(changed.year, FIRST_YEAR), LAST_YEAR)
     member = zipfile.ZipInfo(name, (year, *changed.timetuple()[1:6]))
-    member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, about.st_mode << 16
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.external_attr = about.st_mode << 16
     member.file_size = about.st_size  # files of more than 2 GB have another form
     return member
 
@@ -353,7 +354,8 @@ def _read_manifest(
     except orjson.JSONDecodeError as error:
         raise zipfile.BadZipFile(f"its manifest cannot be read: {error}") from None
     manifest = manifest if isinstance(manifest, dict) else {}
-    run, hashes = manifest.get("run"), manifest.get("sha256")
+    run = manifest.get("run")
+    hashes = manifest.get("sha256")
     of_qexp = manifest.get("format") == "qexp run"
     if not of_qexp or not isinstance(run, str) or not isinstance(hashes, dict):
         raise zipfile.BadZipFile("its manifest was not written by `qexp export`")

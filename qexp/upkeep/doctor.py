@@ -197,7 +197,8 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
         try:
             yield from _of_entry_at_rest(path, states)
         except OSError as error:
-            what, advice = f"cannot be read: {error.strerror}", "check its owner and permissions"
+            what = f"cannot be read: {error.strerror}"
+            advice = "check its owner and permissions"
             yield Finding(path, what, advice, damaged=True)
     readable = {run.name for run, state in states.items() if state.readable}
     yield from _of_catalog(Catalog(workspace), readable)
@@ -431,7 +432,8 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         yield from _unreadable(directory.checkpoints, directory.require_own_weights, advice)
     yield from _of_written(directory, advice)
     for numbers in directory.results.glob("calibration*.nc"):
-        calibration, content = numbers.with_suffix(".json"), None
+        calibration = numbers.with_suffix(".json")
+        content = None
         with suppress(DamagedError):  # of the record, which is named where it is read
             content = record_to_restore(numbers)
         if content is None:
@@ -518,7 +520,8 @@ def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:
         yield Finding(catalog.path, what, advice, damaged=True, repair=rebuild)
         return
     present = set(filter(NAME.fullmatch, readable))
-    new, gone = present - listed, listed - present
+    new = present - listed
+    gone = listed - present
     if gone:  # what it lacks alone is added by the next listing
         outdated = f"lacks {len(new)} runs, and lists {len(gone)} that no longer exist"
         yield Finding(catalog.path, outdated, advice, repair=rebuild)

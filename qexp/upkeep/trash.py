@@ -106,7 +106,8 @@ def discard(directories: Sequence[RunDirectory], workspace: Workspace) -> list[T
 
 def removed(directories: Sequence[RunDirectory], workspace: Workspace) -> list[Trashed]:
     """What `discard` does, with a warning for runs and specs whose emulator is among them."""
-    gone, names = discard(directories, workspace), {directory.name for directory in directories}
+    gone = discard(directories, workspace)
+    names = {directory.name for directory in directories}
     specs = [*workspace.runs.glob("*/spec.json"), *workspace.specs.glob("datasets/*.json")]
     for file in sorted(specs):
         with suppress(DamagedError, FileNotFoundError):
@@ -332,7 +333,8 @@ def _require_own(entry: Trashed, workspace: Workspace) -> None:
     data = entry.data
     if not data.is_dir():
         raise QexpError(f"{data} does not exist; mount that disk, or delete the link {entry.path}")
-    target, runs = data.resolve(), workspace.runs.resolve()
+    target = data.resolve()
+    runs = workspace.runs.resolve()
     for path in files_in(workspace.runs):
         if (path.is_symlink() or target.parent == runs) and files.real_path(path) == target:
             raise QexpError(

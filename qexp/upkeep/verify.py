@@ -53,7 +53,8 @@ def code_then_and_now(
     record: Record, then: dict[str, Any], today: dict[str, Any]
 ) -> tuple[bool | None, str]:
     """Whether this qexp has the run's source (None if unknown), and the answer in words."""
-    theirs, here = then.get("qexp") or {}, today.get("qexp") or provenance.own_code()
+    theirs = then.get("qexp") or {}
+    here = today.get("qexp") or provenance.own_code()
     if "source" not in theirs:
         commit = record.code.commit
         remark = f"; its workspace was at commit {commit[:12]}" if commit else ""
@@ -74,13 +75,15 @@ def code_changes(
     directory: RunDirectory, again: RunDirectory, workspace: Workspace
 ) -> Iterator[Change]:
     """Differences in the workspace's code, as far as the run recorded it."""
-    then, today = directory.record().code, again.record().code
+    then = directory.record().code
+    today = again.record().code
     yield from _change("commit of the workspace", then.commit, today.commit)
     for name in ("changes.diff", "qexp.diff"):
         hashes = [_short_hash(run.path / "code" / name) for run in (directory, again)]
         yield from _change(f"code/{name}", *hashes)
     hashes_then, hashes_now = map(_untracked, (directory, again))
-    only_then, only_now = dict(hashes_then - hashes_now), dict(hashes_now - hashes_then)
+    only_then = dict(hashes_then - hashes_now)
+    only_now = dict(hashes_now - hashes_then)
     names_then, names_now = (", ".join(sorted(names)) or None for names in (only_then, only_now))
     yield from _change("untracked files", names_then, names_now)
     if directory.extensions.exists() or workspace.extensions.exists():
@@ -99,7 +102,8 @@ def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> It
     """Differences between two environments; entries that the older one lacks are left out."""
     if not today:
         return
-    code_then, code_today = then.get("qexp"), today.get("qexp") or {}
+    code_then = then.get("qexp")
+    code_today = today.get("qexp") or {}
     if code_then:
         for key in ("commit", "source"):
             yield from _change(f"{key} of qexp", code_then.get(key), code_today.get(key))
@@ -108,7 +112,8 @@ def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> It
             yield from _change(name.replace("_", " "), then[name], today.get(name))
     for table, title in (("packages", ""), ("variables", "variable ")):
         if table in then:
-            theirs, here = then[table], today.get(table, {})
+            theirs = then[table]
+            here = today.get(table, {})
             for name in sorted({*theirs, *here}):
                 yield from _change(f"{title}{name}", theirs.get(name), here.get(name))
 
@@ -151,13 +156,15 @@ def largest_difference(then: Numbers, now: Numbers) -> Largest:
     now_by_path = {path: x for path, x in leaves(now) if x != {}}
 
     def relative(path: str) -> float:
-        x, y = then_by_path.get(path), now_by_path.get(path)
+        x = then_by_path.get(path)
+        y = now_by_path.get(path)
         if x is None or y is None:
             return 0.0 if x is y else math.inf
         return float(abs(x - y) / (max(abs(x), abs(y)) or 1.0))
 
     path = max({**then_by_path, **now_by_path}, key=relative)
-    x, y = then_by_path.get(path), now_by_path.get(path)
+    x = then_by_path.get(path)
+    y = now_by_path.get(path)
     return Largest(path, None if x is None or y is None else abs(x - y))
 
 
@@ -367,7 +374,8 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
     for name, value in os.environ.items():
         if provenance.VARIABLES.fullmatch(name) is None and name not in FINDING:
             others[name] = value
-    settings, recorded = provenance.variables(), then.get("variables")
+    settings = provenance.variables()
+    recorded = then.get("variables")
     if recorded is not None:
         today = {name: value for name, value in settings.items() if name in OF_TODAY}
         former = {name: value for name, value in recorded.items() if name not in OF_TODAY}
@@ -480,7 +488,9 @@ def _follow(process: subprocess.Popen[bytes], again: RunDirectory, display: Disp
             process.wait(timeout=SECONDS_BETWEEN_LOOKS)
             ended = True
         for line in itertools.islice(formats.read_lines(again.metrics_file), shown, None):
-            shown, begun, last = shown + 1, last, time.monotonic()
+            shown = shown + 1
+            begun = last
+            last = time.monotonic()
             display.epoch(line, last - begun)
 
 
@@ -495,8 +505,10 @@ def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _compare(
     directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None
 ) -> Verification:
-    record, record_now = directory.record(), again.record()
-    then, today = directory.environment(), again.environment()
+    record = directory.record()
+    record_now = again.record()
+    then = directory.environment()
+    today = again.environment()
     identical = dict[str, bool]()
     for name, products in _products(directory).items():
         pairs = [

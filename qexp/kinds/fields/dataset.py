@@ -92,7 +92,9 @@ class Patches:
         threshold: float | None = None,
         exchanging: bool = True,
     ) -> None:
-        self.parts, self.size, self.threshold = list(parts), size, threshold
+        self.parts = list(parts)
+        self.size = size
+        self.threshold = threshold
         self._exchanging = np.array([exchanging and _is_square(part.frames) for part in parts])
         self._owners = np.repeat(np.arange(len(parts)), [len(part.chosen) for part in parts])
         self._frames = np.concatenate([part.chosen for part in parts])
@@ -124,7 +126,8 @@ class Patches:
         turned  whether a symmetry of the square is drawn for each, too
         """
         drawn = np.searchsorted(self._until, random.integers(0, self.count, count), side="right")
-        part, frame = self._owners[drawn], self._frames[drawn]
+        part = self._owners[drawn]
+        frame = self._frames[drawn]
         row, column = self._draw_positions(part, frame, random)
         symmetry = np.zeros(count, dtype=np.int64)
         if turned:
@@ -137,7 +140,8 @@ class Patches:
     ) -> tuple[Numbers, Numbers]:
         sizes = np.array([folder.frames.size for folder in self.parts])
         free = sizes[part] - self.size + 1
-        row, column = np.zeros_like(part), np.zeros_like(part)
+        row = np.zeros_like(part)
+        column = np.zeros_like(part)
         pending = np.arange(len(part))
         for _ in range(ROUNDS):
             row[pending] = random.integers(0, free[pending, 0])
@@ -184,9 +188,11 @@ class Patches:
         patches = np.empty((len(positions), self.size, self.size, variables), dtype=np.float32)
         for index in range(len(positions)):
             fields = self.parts[positions.part[index]].frames.fields
-            frame, row = positions.frame[index], positions.row[index]
+            frame = positions.frame[index]
+            row = positions.row[index]
             column = positions.column[index]
-            rows, columns = slice(row, row + self.size), slice(column, column + self.size)
+            rows = slice(row, row + self.size)
+            columns = slice(column, column + self.size)
             patch = fields.values[frame, rows, columns, :variables]
             symmetry = int(positions.symmetry[index])
             if symmetry & 4:
@@ -227,7 +233,9 @@ class PatchesOnDevice:
     def __init__(
         self, patches: Patches, variables: int, vectors: Sequence[Vector], device: torch.device
     ) -> None:
-        self._size, self._vectors, self._device = patches.size, vectors, device
+        self._size = patches.size
+        self._vectors = vectors
+        self._device = device
         self._widths = np.array([part.frames.size[1] for part in patches.parts])
         lengths = [len(part.frames) for part in patches.parts]
         self._firsts = np.cumsum([0, *lengths[:-1]])
@@ -249,7 +257,8 @@ class PatchesOnDevice:
 
     def gathered(self, positions: Positions) -> Callable[[slice], Tensor]:
         """Some of the patches → their fields, (variable, patch, y, x), after their symmetries."""
-        symmetry, size = positions.symmetry, self._size
+        symmetry = positions.symmetry
+        size = self._size
         width = self._widths[positions.part]
         first = self._starts[self._firsts[positions.part] + positions.frame]
         first += positions.row * width + positions.column
@@ -306,7 +315,8 @@ class GriddedDataset:
 
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
-        self.inputs, self.outputs = tuple(document["inputs"]), tuple(document["outputs"])
+        self.inputs = tuple(document["inputs"])
+        self.outputs = tuple(document["outputs"])
         self.scales = {**document["inputs"], **document["outputs"]}
         self.variables = list(self.scales)
         self.threshold: float | None = document["threshold"]
@@ -343,7 +353,13 @@ class GriddedDataset:
             for source in sources:
                 variables: Collection[str] = [THICKNESS]
                 try:
-                    frames = cached_frames(source.folder, self.variables, self._file, *keys, hidden)
+                    frames = cached_frames(
+                        source.folder,
+                        self.variables,
+                        self._file,
+                        *keys,
+                        hidden,
+                    )
                     variables = frames.variables
                     parts[part].append(frames)
                 except FieldError as error:
@@ -535,7 +551,8 @@ class PatchSamples(Data):
         device: torch.device,
     ) -> None:
         self._dataset, self._seeds, self._device = dataset, seeds, device
-        self._patches, to_validate_on = dataset.patches(train), dataset.patches(validation)
+        self._patches = dataset.patches(train)
+        to_validate_on = dataset.patches(validation)
         self._vectors = dataset.vector_positions()
         self.train_size, to_validate = counts or covering(self._patches, to_validate_on)
         self.validation = self._drawn(to_validate_on, to_validate, "validation")
@@ -557,7 +574,8 @@ class PatchSamples(Data):
                 return prepared(self._cut(self._patches, positions[some]))
 
             return batch
-        names, gathered = self._dataset.variables, self._on_device.gathered(positions)
+        names = self._dataset.variables
+        gathered = self._on_device.gathered(positions)
         at_once = max(1, NUMBERS_AT_ONCE // (batch_size * len(names) * self._patches.size**2))
         size = at_once * batch_size
 
@@ -573,7 +591,8 @@ class PatchSamples(Data):
     @cached_property
     def _on_device(self) -> PatchesOnDevice | None:
         """The patches on the device, if it has room for their fields."""
-        count, parts = len(self._dataset.variables), self._patches.parts
+        count = len(self._dataset.variables)
+        parts = self._patches.parts
         cells = sum(len(part.chosen) * math.prod(part.frames.size) for part in parts)
         if 4 * count * cells > room_for_data(self._device):
             return None

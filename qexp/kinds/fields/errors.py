@@ -149,7 +149,8 @@ class Tally:
         self.classes[index] = self.classes[index] + errors if index in self.classes else errors
 
     def __add__(self, other: Tally) -> Tally:
-        known, thickest = self.known and other.known, max(self.thickest, other.thickest)
+        known = self.known and other.known
+        thickest = max(self.thickest, other.thickest)
         total = Tally(self.metrics, self.lowest, known, thickest)
         for tally in (self, other):
             for index, errors in tally.classes.items():
@@ -161,7 +162,8 @@ class Tally:
 
         Empty if the thickness is not known.
         """
-        edges, thin = self.edges, THIN_SHARE * self.thickest
+        edges = self.edges
+        thin = THIN_SHARE * self.thickest
         used = [0, *(i for i, edge in enumerate(edges) if i and (edge == STEPS[0] or edge >= thin))]
         for index, following in zip(used, [*used[1:], len(edges)], strict=True):
             members = [

@@ -87,7 +87,8 @@ output's unit; and the thickness, None if it is not known.
 
 def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     """On whole test frames; None if interrupted."""
-    model, fields = trainer.model, attempt.dataset.test
+    model = trainer.model
+    fields = attempt.dataset.test
     if (tallies := tallied(attempt, fields, model, trainer.recipe.metrics)) is None:
         return None
     targets = training_ranges(attempt.dataset, model.network.outputs)
@@ -105,7 +106,9 @@ def tallied(
 
     Memory depends on the size of the frames and not on their number.
     """
-    directory, record, device = attempt.directory, attempt.record, attempt.device
+    directory = attempt.directory
+    record = attempt.record
+    device = attempt.device
     outputs = attempt.outputs
     metrics = {
         **metrics,
@@ -182,7 +185,8 @@ def results_of(
 
 def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterator[Block]:
     """The frames of a folder with their estimates, in blocks."""
-    inputs, outputs = list(model.network.inputs), model.network.outputs
+    inputs = list(model.network.inputs)
+    outputs = model.network.outputs
     thickness_is_known = THICKNESS in frames.variables
     names = list(dict.fromkeys([*inputs, *outputs, *([THICKNESS] if thickness_is_known else [])]))
     at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
@@ -278,7 +282,13 @@ class _KeptFrames:
             "extent": [where.left, where.right, where.bottom, where.top],
             "extent_unit": where.unit,
         }
-        about = attributes(directory, caution, folder=frames.name, frames=len(frames), **region)
+        about = attributes(
+            directory,
+            caution,
+            folder=frames.name,
+            frames=len(frames),
+            **region,
+        )
         table = xarray.Dataset(variables, coordinates, about)
         folder = directory.results / FRAMES
         files.make_folder(folder)
@@ -290,7 +300,8 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
     """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls`
     names them.
     """
-    rows, columns = [], dict[str, None]()
+    rows = []
+    columns = dict[str, None]()
     for line in lines:
         shown = {key: line[key] for key in line if key not in ("best", "not_finite")}
         rows.append(dict(leaves(shown)))
@@ -344,7 +355,8 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         if tallies is None:
             return None
         # Frames of one folder resemble each other.
-        sums, intervals = [tally.total.sums for tally in tallies.values()], {}
+        sums = [tally.total.sums for tally in tallies.values()]
+        intervals = {}
         for output in metrics:
             intervals[output] = intervals_over_pieces([folder[output] for folder in sums])
         results = results_of(attempt, fields, models[0], tallies)
@@ -354,15 +366,26 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         folder.name: folder.spacing for folder in fields.folders if folder.spacing is not None
     }
     warnings = in_untrained_cells(spacings, request.spec["dataset"].get("spacing", []))
-    frames, independence = sum(map(len, fields.folders)), partial(_independence, sources=sources)
-    return EvaluationData(document, part, usual, frames, independence, evaluate, warnings=warnings)
+    frames = sum(map(len, fields.folders))
+    independence = partial(_independence, sources=sources)
+    return EvaluationData(
+        document,
+        part,
+        usual,
+        frames,
+        independence,
+        evaluate,
+        warnings=warnings,
+    )
 
 
 def _evaluated_frames(
     request: EvaluationRequest, folders: Sequence[FieldsIn], document: Mapping[str, Any]
 ) -> EvaluatedFrames:
     """The frames of some folders. Raises QexpError if network or threshold do not fit."""
-    spec, threshold, vectors = request.spec, document.get("threshold"), document.get("vectors")
+    spec = request.spec
+    threshold = document.get("threshold")
+    vectors = document.get("vectors")
     names = list(dict.fromkeys([*spec["inputs"], *request.outputs]))
     keys = document.get("resample", 1), document.get("stepping", 1)
     frames = [cached_frames(folder, names, file, *keys) for folder, file in folders]

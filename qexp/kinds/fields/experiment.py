@@ -119,7 +119,14 @@ class GriddedData(KindData[GriddedDataset]):
         device: torch.device,
     ) -> PatchSamples:
         train, validation = divided(spec["split"], dataset, tables, seeds)
-        return PatchSamples(dataset, train, validation, _counts(spec), seeds, device)
+        return PatchSamples(
+            dataset,
+            train,
+            validation,
+            _counts(spec),
+            seeds,
+            device,
+        )
 
     def sizes(
         self, spec: Document, dataset: GriddedDataset, tables: Tables, seed: int
@@ -187,7 +194,8 @@ def field_mapping(document: Document, workspace: Workspace | None) -> FieldMappi
             return folders.read_mapping(folder)
         except QexpError as error:
             raise DatasetError([(("mapping",), str(error))]) from error
-    mapping, troubles = FieldMapping({}, {}), []
+    mapping = FieldMapping({}, {})
+    troubles = []
     for key, scales in (("inputs", mapping.inputs), ("outputs", mapping.outputs)):
         for variable, value in document[key].items():
             if value is None and variable not in folders.NATURAL_SCALES:

@@ -83,7 +83,13 @@ def errors_by_thickness(
                     metrics[metric], style, color=colour, label=words, linewidth=1.4, markersize=4.5
                 )
         axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-        _describe(axis, output, with_unit("error", typeset(units.get(output, ""))), classes, cells)
+        _describe(
+            axis,
+            output,
+            with_unit("error", typeset(units.get(output, ""))),
+            classes,
+            cells,
+        )
     if vectors:
         last = axes[len(outputs)]
         for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
@@ -97,7 +103,14 @@ def errors_by_thickness(
             if largest >= LARGEST_ERROR:
                 place: dict[str, Any] = {"transform": last.get_xaxis_transform(), "va": "top"}
                 words = f"{largest:.3g} ↑"
-                last.text(index, 0.98, words, **place, ha="center", fontsize=small())
+                last.text(
+                    index,
+                    0.98,
+                    words,
+                    **place,
+                    ha="center",
+                    fontsize=small(),
+                )
         names = ", ".join(f"({vector})" for vector in vectors)
         _describe(last, names, "error / length (%)", classes, cells)
         if len(vectors) > 1:
@@ -168,7 +181,14 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     grid = list(product(range(blocks), range(len(samples) + 1), range(columns)))[:-columns]
     margins: dict[str, Any] = {"left": left, "right": 0.25, "top": TOP, "bottom": 0.2}
     sizes = SIDE, SIDE * ratio, BETWEEN, BETWEEN
-    figure, axes = panel_grid(len(grid), columns, *sizes, fold=False, square=True, **margins)
+    figure, axes = panel_grid(
+        len(grid),
+        columns,
+        *sizes,
+        fold=False,
+        square=True,
+        **margins,
+    )
     limits = {}
     for name in names:
         values = np.concatenate([sample.fields[name].ravel() for sample in samples])
@@ -290,7 +310,8 @@ def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str
 def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
     """Errors by the thickness of the ice; no figure if that is not known."""
     errors = formats.read_json(directory.results / FIELD_ERRORS)
-    overall, classes = errors["overall"], errors["thickness"]
+    overall = errors["overall"]
+    classes = errors["thickness"]
     if not classes:
         return
     words = [in_words(layer["above"], layer["up_to"]) for layer in classes]

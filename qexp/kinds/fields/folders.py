@@ -89,11 +89,13 @@ def _read(path: Path) -> dict[str, float]:
         raise QexpError(f"{path} cannot be read: {error}") from error
     fields: dict[str, float] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        words, where = line.split(), f"{path}, line {number}"
+        words = line.split()
+        where = f"{path}, line {number}"
         if not words:
             continue
         try:
-            name, scale = words[0], float(words[1])
+            name = words[0]
+            scale = float(words[1])
         except (IndexError, ValueError):
             example = "write a field and its scale, for example 'thk 2000.0'"
             raise QexpError(f"{where}: {line.strip()!r}; {example}") from None
@@ -149,7 +151,8 @@ def resampled(fields: Array, factor: float) -> Array:
     from scipy.interpolate import RectBivariateSpline
 
     height, width = fields.shape[1:]
-    rows, columns = finer(height, factor), finer(width, factor)
+    rows = finer(height, factor)
+    columns = finer(width, factor)
     cells = (np.arange(height), np.arange(width))
     degrees = {"kx": min(3, height - 1), "ky": min(3, width - 1)}
     frames = [RectBivariateSpline(*cells, frame, **degrees)(rows, columns) for frame in fields]
@@ -273,10 +276,12 @@ class FieldFolder:
 
     def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
         """Name → frames of a variable, (time, y, x). Raises FieldError for gaps and codes."""
-        fields, frames = {}, range(start, stop, step)
+        fields = {}
+        frames = range(start, stop, step)
         y, x = (slice(None, None, -1 if axis and axis.descends else 1) for axis in (self.y, self.x))
         for name, values in zip(names, self._read(names, slice(start, stop, step)), strict=True):
-            gaps, words = ~np.isfinite(values), "not a finite number"
+            gaps = ~np.isfinite(values)
+            words = "not a finite number"
             found = [] if gaps.any() else codes(values)
             if found:
                 gaps = np.isin(values, found)
@@ -325,7 +330,8 @@ class FieldFolder:
         raw = self._header.coordinates.get(name)
         if raw is None:
             return None
-        values, what = np.asarray(raw, dtype=np.float64), f"{self.label(name)}: '{name}'"
+        values = np.asarray(raw, dtype=np.float64)
+        what = f"{self.label(name)}: '{name}'"
         if values.ndim != 1:
             raise FieldError(f"{what} must be a list of coordinates, one for each cell")
         if len(values) < 2:
@@ -354,7 +360,9 @@ class NetcdfFolder(FieldFolder):
     """All variables in one NetCDF file, of version 3 or 4."""
 
     def __init__(self, folder: Path, file: Path, hidden: Collection[str] = ()) -> None:
-        self.folder, self.file, self._hidden = folder, file, frozenset(hidden)
+        self.folder = folder
+        self.file = file
+        self._hidden = frozenset(hidden)
         self.files = [file]
 
     def label(self, name: str = "") -> str:
@@ -446,7 +454,8 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
 
     Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
     """
-    variables, label = list(source.variables), source.label()
+    variables = list(source.variables)
+    label = source.label()
     known = {*variables, *POSITIONS, *(SLOPES if SURFACE in variables else ())}
     missing = [name for name in names if name not in known]
     if missing:
@@ -474,7 +483,8 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
     if not rows * columns:
         cannot = f"{height} x {width} cells cannot be resampled by {resample:g}"
         raise FieldError(f"{label}: {cannot}: no cell is left")
-    y, x = _resampled(source.y, resample), _resampled(source.x, resample)
+    y = _resampled(source.y, resample)
+    x = _resampled(source.x, resample)
     return FrameGrid(frames, (rows, columns), y, x, time)
 
 
@@ -598,8 +608,10 @@ class Frames:
                 self.fields.note_read(len(rows) * self.fields.values[0].nbytes)
                 return self.fields.values[rows, ..., index]
 
-            found, what = found_in(self.fields, [index], frames), f"{self.name}: '{name}'"
-            usable, parameters = np.ones(count, bool), np.ones((count, 0))
+            found = found_in(self.fields, [index], frames)
+            what = f"{self.name}: '{name}'"
+            usable = np.ones(count, bool)
+            parameters = np.ones((count, 0))
             if count > 1 and len(found["constant"]) < count and len(found["copies"]) < count - 1:
                 yield from in_words(found, what, "frames", usable, parameters)
 
@@ -643,7 +655,13 @@ def cached_frames(
         blocks = _blocks(source, variables, resample, stepping)
         array = array_cache.cached_by_content(shape, blocks, lambda: key)
     axes = {name: about[name] and tuple(about[name]) for name in ("x", "y", "time")}
-    return Frames(folder, array, variables, attributes=about["attributes"], **axes)
+    return Frames(
+        folder,
+        array,
+        variables,
+        attributes=about["attributes"],
+        **axes,
+    )
 
 
 def _describe(
@@ -652,7 +670,8 @@ def _describe(
     """Shape, coordinates and attributes of the frames, without reading them. Raises FieldError."""
     thickness = [THICKNESS] if THICKNESS in source.variables else []
     variables = list(dict.fromkeys([*names, *thickness]))
-    grid, described = grid_of(source, variables, resample), [*variables, "x", "y", "time"]
+    grid = grid_of(source, variables, resample)
+    described = [*variables, "x", "y", "time"]
     return {
         "variables": variables,
         "shape": [len(range(0, grid.frames, stepping)), *grid.size],

@@ -44,7 +44,8 @@ def dataset(path: Path, options: NewOptions) -> Document:
 
 def experience(document: Document, dataset: GriddedDataset) -> tuple[Document, Document]:
     """The keys of a model and of an experience for a dataset of fields."""
-    inputs, outputs = list(dataset.inputs), list(dataset.outputs)
+    inputs = list(dataset.inputs)
+    outputs = list(dataset.outputs)
     last = {"filters": [len(outputs)], "kernel_size": 1, "activation": "linear"}
     model: Document = {
         "inputs": {name: {"size": FROM_DATASET} for name in inputs},

@@ -287,9 +287,13 @@ class FieldEstimation(Estimation[FieldModel]):
         self._warnings: list[str] = []
 
     def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
-        model, target, fields, grid = self.model, self.target, self._fields, self._grid
+        model = self.model
+        target = self.target
+        fields = self._fields
+        grid = self._grid
         tally = EstimateTally(model)
-        frames, cells = grid.frames, grid.size[0] * grid.size[1]
+        frames = grid.frames
+        cells = grid.size[0] * grid.size[1]
         size = STORED.itemsize * frames * cells * len(model.outputs)
         if (free := shutil.disk_usage(target.absolute().parent).free) < size:
             needed = (
@@ -306,7 +310,13 @@ class FieldEstimation(Estimation[FieldModel]):
         ):
             for start in range(0, frames, chunk):
                 stop = min(start + chunk, frames)
-                ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
+                ready = read_ready(
+                    fields,
+                    model.inputs,
+                    start,
+                    stop,
+                    resample=model.resample,
+                )
                 estimates = model.estimate(
                     {
                         name: np.require(values, requirements=("C", "W"))
@@ -382,9 +392,11 @@ def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, 
 
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     """The model of a run. Raises QexpError if the run is not done."""
-    dataset, on = directory.training_spec()["dataset"], device_of(device)
+    dataset = directory.training_spec()["dataset"]
+    on = device_of(device)
     model = load_model(directory, on)
-    inputs, outputs = list(model.network.inputs), list(model.network.outputs)
+    inputs = list(model.network.inputs)
+    outputs = list(model.network.outputs)
 
     def estimate(fields: Mapping[str, Array]) -> dict[str, Array]:
         # One frame at a time: in a batch the rounding would depend on the number of frames.

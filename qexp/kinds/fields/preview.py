@@ -52,12 +52,14 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         return xarray.Dataset(columns, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        units, read = self.dataset.units, self._read.items()
+        units = self.dataset.units
+        read = self._read.items()
         return [Variable(name, units[name], values) for name, values in read]
 
     def remarks(self) -> list[str]:
         frames = sum(len(part.chosen) for part in self.own.parts)
-        ice, threshold = "", self.dataset.threshold
+        ice = ""
+        threshold = self.dataset.threshold
         if threshold is not None:
             ice = f", cells with more than {threshold:g} m of ice"
         return [f"numbers and histograms: {len(_spread_over(self.own))} of {frames} frames{ice}"]
@@ -73,7 +75,9 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
     def pictures(
         self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
     ) -> Pictures:
-        names, units, side = self.dataset.variables, self.dataset.units, self.dataset.patch_size
+        names = self.dataset.variables
+        units = self.dataset.units
+        side = self.dataset.patch_size
         patches = []
         for index in range(samples.sizes["sample"]):
             fields = {name: samples[name].values[index] for name in names}
@@ -104,7 +108,8 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
             frame = folder, int(samples["frame"].values[index])
             indices.setdefault(frame, []).append(index)
         columns, rows = (samples[name].values.astype(float) for name in ("column", "row"))
-        drawn, side = [], float(self.dataset.patch_size)
+        drawn = []
+        side = float(self.dataset.patch_size)
         for (folder, number), cut in list(indices.items())[:MOST_FRAMES]:
             frames = self._folder(folder)
             fields, ice = self._frame(frames, number)

@@ -59,7 +59,8 @@ class GriddedSpecs(KindDocuments):
         return {key: value for key, value in dataset.items() if key != "recompute_slopes" or value}
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        batch, patches = experience["batch_size"], experience["patches"]
+        batch = experience["batch_size"]
+        patches = experience["patches"]
         if patches is not None and batch > patches[0]:
             yield (
                 ("batch_size",),
@@ -75,7 +76,8 @@ class GriddedSpecs(KindDocuments):
 
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
-        side, threshold = dataset["patch_size"], dataset["threshold"]
+        side = dataset["patch_size"]
+        threshold = dataset["threshold"]
         counts = (
             "enough to cover the frames"
             if spec["patches"] is None

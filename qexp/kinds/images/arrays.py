@@ -101,7 +101,8 @@ def arranged(variable: ImageVariable, wanted: Shape) -> ImageArray | None:
 
 def is_doubtful(array: ImageArray) -> bool:
     """Whether by its sizes the channels may as well be another axis, and nothing names the axes."""
-    variable, form = array.variable, array.variable.shape[0 if array.single else 1 :]
+    variable = array.variable
+    form = array.variable.shape[0 if array.single else 1 :]
     if variable.order:
         return False
     if variable.channel is not None:  # of as many images as these have rows and columns
@@ -164,7 +165,8 @@ def axes_of(
     channels  how many there are, as far as that is known; else 0
     Raises QexpError for another number of axes, and if they may be others.
     """
-    shape, possible = variable.shape, STATIONS if stations else FORMS
+    shape = variable.shape
+    possible = STATIONS if stations else FORMS
     sized: Sequence[Sequence[str]] = [form for form in possible if len(form) == len(shape)]
     if not math.prod(shape):
         raise QexpError(f"{variable.label} holds no values: its shape is {shape}")

@@ -56,13 +56,16 @@ class Emulator:
     def __init__(self, directory: RunDirectory) -> None:
         spec = directory.training_spec()
         require_done(directory)
-        document, name = spec["dataset"], directory.name
-        self.directory, self.dataset = directory, generated_of(document, tables_of(directory))
+        document = spec["dataset"]
+        name = directory.name
+        self.directory = directory
+        self.dataset = generated_of(document, tables_of(directory))
         self.presumes_north = document.get("middles") == {} and not (
             document.get("rows") or document.get("made_by")
         )
         """Whether neither its files nor its dataset say which way rows of images run."""
-        self.parameters, self.images = list(spec["inputs"]), list(spec["outputs"])
+        self.parameters = list(spec["inputs"])
+        self.images = list(spec["outputs"])
         of_images = {*self.images} <= {*self.dataset.images}
         if not of_images or not {*self.parameters} <= {*self.dataset.test}:
             raise QexpError(
@@ -86,7 +89,9 @@ class Emulator:
 
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units."""
-        samples, images, transforms = {}, {}, self.model.transforms
+        samples = {}
+        images = {}
+        transforms = self.model.transforms
         with torch.no_grad():
             for name in self.parameters:
                 samples[name] = values[name].double()[:, None] / self.dataset.si_factor(name)
@@ -120,7 +125,9 @@ class Emulator:
 
         Raises MissingNumbersError.
         """
-        kept, made, errors = table(self.directory.results / TEST_IMAGES), {}, {}
+        kept = table(self.directory.results / TEST_IMAGES)
+        made = {}
+        errors = {}
         for image in self.images:
             made[image] = torch.from_numpy(kept[estimate_of(image)].values).double()
             errors[image] = made[image] - torch.from_numpy(kept[image].values).double()
@@ -157,9 +164,11 @@ class Emulator:
         metres = {image: self._metres(image) for image in self.images}
 
         def columns(sources: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-            centres, own = torch.zeros_like(sources[:, :2]), sources
+            centres = torch.zeros_like(sources[:, :2])
+            own = sources
             if not fixed:
-                centres, own = sources[:, :2], sources[:, 2:]
+                centres = sources[:, :2]
+                own = sources[:, 2:]
             return dict(zip(self.parameters, own.unbind(-1), strict=True)), centres
 
         def displacements(images: Images, points: Tensor) -> Tensor:
@@ -263,13 +272,15 @@ def errors_of_similar(
     for image, values in images.items():
         flat = values.flatten(1)
         numbers.append(flat if image in stations else flat.sort(dim=1).values)  # wherever they are
-    form, size = torch.cat(numbers, dim=1) / size[:, None], size.log()
+    form = torch.cat(numbers, dim=1) / size[:, None]
+    size = size.log()
     difference = (form[1:] - form[0]).square().mean(dim=1)
     difference = (difference + (WEIGHT_OF_SIZE * (size[1:] - size[0])).square()).sqrt()
     nearest, order = difference.sort()
     count = min(NEIGHBOURS, len(nearest) // 3 + 5)
     weights = 1 - (nearest[:count] / (1.05 * nearest[: count + 1][-1] + TINY)).square()
-    weights, order = weights / weights.sum(), order[:count]
+    weights = weights / weights.sum()
+    order = order[:count]
     few = float(weights.square().sum())  # 1 of a single sample, 0 of many
     on_grid = [values for image, values in images.items() if image not in stations]
     middle = _middle(torch.cat(on_grid, dim=1)) if on_grid else None
@@ -286,7 +297,8 @@ def errors_of_similar(
 
 def _middle(images: Tensor) -> Tensor:
     """Column and row of their signals, (sample, 2), of images (sample, image, row, column)."""
-    squares, middles = images.square().sum(dim=1), []
+    squares = images.square().sum(dim=1)
+    middles = []
     for axis in (1, 2):
         signal = squares.sum(dim=axis).clamp(min=TINY)
         middles.append(signal @ torch.arange(signal.shape[1]).to(signal) / signal.sum(dim=1))
@@ -327,9 +339,11 @@ class OnGrid:
         self.directions = torch.from_numpy(np.stack(directions))
         # of what the images show, the least vector that has it
         self._upwards = torch.linalg.pinv(self.directions)
-        size, sides = np.array([view.width, view.height]), np.array(view.pixel)
+        size = np.array([view.width, view.height])
+        sides = np.array(view.pixel)
         first = view.middle - size / 2 * sides  # the middle of the pixel at the lower left
-        self._first, self._sides = torch.from_numpy(first), torch.from_numpy(sides)
+        self._first = torch.from_numpy(first)
+        self._sides = torch.from_numpy(sides)
         (west, south), (east, north) = first.tolist(), (first + (size - 1) * sides).tolist()
         self.extent = west, east, south, north
 
@@ -349,7 +363,9 @@ class AtStations:
     """
 
     def __init__(self, emulator: Emulator, images: Sequence[str], alone: bool) -> None:
-        self._images, self._alone, self._name = images, alone, emulator.directory.name
+        self._images = images
+        self._alone = alone
+        self._name = emulator.directory.name
         places = [emulator.dataset.view(image).points for image in images]
         self.places = torch.cat([points.double() for points in places if points is not None])
 
@@ -385,10 +401,12 @@ def between_pixels(images: Tensor, positions: Tensor) -> Tensor:
     outer = ((-0.5 * apart + 2.5) * apart - 4) * apart + 2
     weights = torch.where(apart <= 1, inner, outer).expand(len(images), -1, -1, -1)
     index = first[..., None].long() + torch.arange(-1, 3)  # (batch, place, 2, 4)
-    columns, rows = index[..., 0, :].clamp(0, width - 1), index[..., 1, :].clamp(0, height - 1)
+    columns = index[..., 0, :].clamp(0, width - 1)
+    rows = index[..., 1, :].clamp(0, height - 1)
     flat = (rows[..., :, None] * width + columns[..., None, :]).flatten(1)  # (batch, place of 16)
     values = images.flatten(2).gather(2, flat[:, None].expand(len(images), images.shape[1], -1))
     values = values.unflatten(2, (positions.shape[1], 4, 4))
-    along_x, along_y = weights[..., 0, :], weights[..., 1, :]
+    along_x = weights[..., 0, :]
+    along_y = weights[..., 1, :]
     found: Tensor = torch.einsum("bvprc,bpr,bpc->bpv", values, along_y, along_x)
     return found

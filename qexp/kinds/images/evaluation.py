@@ -85,7 +85,8 @@ def write(
     for name, values in test.items():
         if values.dim() != 2:
             continue
-        truth, meaning = values[:, 0].cpu().numpy(), quantity(name, dataset.quantities)
+        truth = values[:, 0].cpu().numpy()
+        meaning = quantity(name, dataset.quantities)
         if name not in estimates:
             columns[name] = truth, {"units": meaning.unit, "long_name": meaning.description}
             continue
@@ -181,7 +182,13 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 
     @cache
     def samples() -> dict[str, Tensor]:
-        return source.sample(chosen, count, Seeds(request.seed), (part,), torch.device("cpu"))
+        return source.sample(
+            chosen,
+            count,
+            Seeds(request.seed),
+            (part,),
+            torch.device("cpu"),
+        )
 
     def evaluate(
         attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]
@@ -194,7 +201,8 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         }
         scores = Scores()
         for name, metrics_of_output in metrics.items():
-            estimate, truth = estimates[name], on_device[name].double().cpu().numpy()
+            estimate = estimates[name]
+            truth = on_device[name].double().cpu().numpy()
             if truth.shape[1:] == (1,):
                 scores.add(name, metrics_of_output, estimate[:, 0], truth[:, 0])
             else:

@@ -78,7 +78,9 @@ def noise_of(document: Document, images: Sequence[str], tables: Tables) -> Noise
     """The noise of a checked document; `images` are those of its views, in their order."""
     declared = noise_in_long_form(document["noise_model"], tables["noises"])
     several = isinstance(declared, list)
-    names, of_type, components = _names(document), Counter[str](), []
+    names = _names(document)
+    of_type = Counter[str]()
+    components = []
     for component in declared if several else [declared]:
         # Its position among those of its type: a component of another type changes no other's
         # random numbers.
@@ -368,7 +370,8 @@ def require_variables_of(
     """Raise QexpError unless a dataset has what a run's network takes and estimates, as it was
     trained on.
     """
-    shapes, trained = dataset.shapes(), of_dataset(spec["dataset"], tables["quantities"])
+    shapes = dataset.shapes()
+    trained = of_dataset(spec["dataset"], tables["quantities"])
     for name in (*spec["inputs"], *spec["outputs"]):
         if name not in shapes:
             what = f"an input of {run}" if name in spec["inputs"] else f"which {run} estimates"
@@ -380,7 +383,8 @@ def require_variables_of(
                 f"in {called} '{name}' is {written(shapes[name])}, but {run} was trained on"
                 f" {written(shape)}"
             )
-        trained_unit, unit = quantity(name, trained).unit, quantity(name, dataset.quantities).unit
+        trained_unit = quantity(name, trained).unit
+        unit = quantity(name, dataset.quantities).unit
         if trained_unit != unit:
             raise QexpError(
                 f"{run} was trained on '{name}' in {trained_unit}, but {called} has it in {unit};"
@@ -569,7 +573,8 @@ class GeneratedData(KindData[GeneratedDataset]):
 
 
 def _dataset(document: Document, tables: Tables, views: Sequence[View]) -> GeneratedDataset:
-    generator, fixed = _generator(document, tables, views), fixed_values(document)
+    generator = _generator(document, tables, views)
+    fixed = fixed_values(document)
     varyings = document["varyings"]
     height, width = document["size"]
     return GeneratedDataset(
@@ -818,7 +823,8 @@ def in_transforms(
         elif name in dataset.distributions:
             low, high = dataset.distributions[name].support()
         else:
-            low, high = -math.inf, math.inf
+            low = -math.inf
+            high = math.inf
         if name in document["outputs"]:
             yield from in_periods(name, transform, quantity(name, dataset.quantities), (low, high))
         if trouble := transform.domain_error(low, high):
@@ -913,10 +919,12 @@ class Trial:
 
     def kernel(self, source: Source, values: dict[str, Tensor]) -> None:
         """Call a kernel with as many stations as there are pixels."""
-        count, places = len(QUARTILES), torch.linspace(-5e3, 5e3, 64).expand(len(QUARTILES), -1)
+        count = len(QUARTILES)
+        places = torch.linspace(-5e3, 5e3, 64).expand(len(QUARTILES), -1)
         stations = grid(places, places)
         moved = self.call(lambda: source.kernel(source.argument(values, count), stations))
-        wanted, shape = (count, stations.shape[1], 3), tuple(getattr(moved, "shape", ()))
+        wanted = (count, stations.shape[1], 3)
+        shape = tuple(getattr(moved, "shape", ()))
         if shape != wanted:
             returned = str(shape) if isinstance(moved, Tensor) else type(moved).__name__
             raise self._problem(
@@ -945,7 +953,8 @@ def _doubtful(
     copies = {name: signal.clone() for name, signal in signals.items()}
     observed = dataset.observe(values, torch.Generator().manual_seed(0), copies)
     for name, signal in signals.items():
-        largest, noise = float(signal.abs().max()), float((observed[name] - signal).std())
+        largest = float(signal.abs().max())
+        noise = float((observed[name] - signal).std())
         if base_name(name) != DISPLACEMENT:
             continue
         if not largest <= HUGE_SIGNAL:

@@ -150,7 +150,13 @@ def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: See
     blocks = []
     for start in range(0, most, size):
         count = min(size, most - start)
-        samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
+        samples = source.sample(
+            part,
+            count,
+            seeds,
+            ("range", start),
+            torch.device("cpu"),
+        )
         blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
     return ranges_over(blocks)
 
@@ -189,7 +195,13 @@ def training_vectors(
     count = source.available(
         part, min(2 * MOST_REFERENCES, max(SIMULATED_PIXELS // pixels, SEEN_SAMPLES // 16))
     )
-    samples = source.sample(part, count, seeds, ("vectors",), torch.device("cpu"))
+    samples = source.sample(
+        part,
+        count,
+        seeds,
+        ("vectors",),
+        torch.device("cpu"),
+    )
     return {name: samples[name].numpy() for name in names}
 
 
@@ -284,11 +296,13 @@ def training_inputs(
     directory: RunDirectory, source: GeneratedDataset, network: Network
 ) -> TrainingInputs:
     """What a run keeps of its training data, or what can be simulated or read again."""
-    record, split = directory.record(), directory.training_spec()["split"]
+    record = directory.record()
+    split = directory.training_spec()["split"]
     seeds = Seeds(record.seed)
     part = cache(lambda: source.parts(split, seeds)["train"])
     ranges = kept_ranges(record, network) or ranges_of(source, part(), network, seeds)
-    names, vectors = vectors_among(network.inputs), dict[str, Array]()
+    names = vectors_among(network.inputs)
+    vectors = dict[str, Array]()
     with suppress(QexpError):  # of an older run whose data are gone: what it keeps must do
         path = directory.members[0].results / TRAINING_VECTORS
         if path.exists() and not source.simulates:

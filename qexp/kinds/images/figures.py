@@ -128,20 +128,43 @@ def sample_images(
     headings = [_lines(sample.values, room) for sample in samples]
     view_names = [wrap(in_words(name, views), room) if each else "" for name in names]
     longest = max(text.count("\n") + 1 for text in view_names) if each else 0
-    count, of_titles = len(names) * len(samples), 0.16 * (max(map(len, headings)) + longest)
+    count = len(names) * len(samples)
+    of_titles = 0.16 * (max(map(len, headings)) + longest)
     sides = SIDE, SIDE, gap, DOWN + of_titles
     top = 0.42 + of_titles
-    figure, axes = panel_grid(count, columns, *sides, right=1.0, top=top, fold=False, square=True)
+    figure, axes = panel_grid(
+        count,
+        columns,
+        *sides,
+        right=1.0,
+        top=top,
+        fold=False,
+        square=True,
+    )
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
         for name, view_name, axis in zip(names, view_names, of_sample, strict=True):
-            where, positions = sample.extents[name], sample.positions.get(name)
-            image = _draw(axis, sample.images[name], where, scale, positions, units[name])
+            where = sample.extents[name]
+            positions = sample.positions.get(name)
+            image = _draw(
+                axis,
+                sample.images[name],
+                where,
+                scale,
+                positions,
+                units[name],
+            )
             heading = headings[row] if axis is of_sample[0] else [""] * len(headings[row])
             title_lines = [*heading, view_name] if each else heading
             axis.set_title("\n".join(title_lines), fontsize=small(), pad=sized(8))
             unit_of_sides = sample.extents[name].unit
-            label_outer(axis, len(axes), f"x ({unit_of_sides})", f"y ({unit_of_sides})", small())
+            label_outer(
+                axis,
+                len(axes),
+                f"x ({unit_of_sides})",
+                f"y ({unit_of_sides})",
+                small(),
+            )
             has_y = len(extents) > 1 or place_of(axis, len(axes))[0]
             axis.tick_params(labelbottom=True, labelleft=has_y)
         if not alike or row == min(len(samples), columns // len(names)) - 1:
@@ -192,7 +215,8 @@ def _draw(
     axis.tick_params(labelsize=small())
     axis.locator_params(nbins=4)
     axis.spines[["top", "right"]].set_visible(True)
-    edges, colours = (where.left, where.right, where.bottom, where.top), _colours(limits)
+    edges = (where.left, where.right, where.bottom, where.top)
+    colours = _colours(limits)
     if positions is None:
         axis.set_facecolor(NO_DATA)
         return axis.imshow(values, origin="lower", extent=edges, interpolation="nearest", **colours)
@@ -205,7 +229,13 @@ def _draw(
         style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": scale}
         axis.quiver(x, y, values[0], values[1], **style, width=0.012, zorder=2)
         words = f"longest arrow {longest:.2g} {unit}"
-        axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=small())
+        axis.text(
+            0.03,
+            0.03,
+            words,
+            transform=axis.transAxes,
+            fontsize=small(),
+        )
     marks: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.4, "zorder": 3}
     size = SMALLEST_MARK + LARGEST_MARK / len(positions)
     coloured = values[-1] if values.ndim == 2 else values
@@ -279,7 +309,8 @@ def image_grid(
     figure, grid = subplots(rows, columns, max(size + 1.0 / columns, 5.0 / columns), height)
     for row in range(rows):
         for column in range(columns):
-            axis, values = grid[rows - 1 - row][column], images[column, row]
+            axis = grid[rows - 1 - row][column]
+            values = images[column, row]
             axis.set_facecolor(NO_DATA)
             ends = _ends([[values]])
             reach = max(-ends[0][0], ends[0][1], 1e-12)
@@ -322,7 +353,8 @@ def estimates(directory: RunDirectory) -> Pictures:
     With the widest intervals of posteriors that are kept, and the mean absolute error of exact
     posterior medians, where they are known.
     """
-    predictions, limit = table(directory.results / TEST_PREDICTIONS), limit_of(directory)
+    predictions = table(directory.results / TEST_PREDICTIONS)
+    limit = limit_of(directory)
     limits = (
         {} if limit is None else {name: variable.mae for name, variable in limit.variables.items()}
     )
@@ -347,7 +379,9 @@ def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pict
     pictured = [name for name in outputs(images) if min(size_of(name)) > 1]
     for size, group in groupby(pictured, size_of):
         names = {name: in_words(name, views) for name in group}
-        truths, estimates, error = {}, {}, np.zeros(images.sizes["sample"])
+        truths = {}
+        estimates = {}
+        error = np.zeros(images.sizes["sample"])
         for name, words in names.items():
             truth, estimate = truth_and_estimate(images, name)
             truths[words], estimates[words] = truth[:, 0], estimate[:, 0]
@@ -378,15 +412,32 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
     )
     for axis, name in zip(axes, names, strict=True):
         (truth, estimate), in_unit = truth_and_estimate(predictions, name), unit(predictions, name)
-        heading, drawn = [], [truth, estimate]
+        heading = []
+        drawn = [truth, estimate]
         if quantile_of(name) in predictions:
             low, high = (predictions[quantile_of(name)].values[:, end] for end in (0, -1))
-            axis.vlines(truth, low, high, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
+            axis.vlines(
+                truth,
+                low,
+                high,
+                color=COLOURS[0],
+                alpha=0.25,
+                linewidth=0.8,
+                zorder=1.5,
+            )
             share = f"{100 * np.mean((low <= truth) & (truth <= high)):.0f} %"
             texts = f"{share} of truths inside the lines", f"{share} inside"
             heading = [fitting(axis, *texts, size=9)]
             drawn += [low, high]
-        axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
+        axis.scatter(
+            truth,
+            estimate,
+            s=7,
+            color=COLOURS[0],
+            alpha=0.5,
+            linewidths=0,
+            zorder=2,
+        )
         make_equal(axis, drawn, logarithmic=True)
         words = [with_unit(text, typeset(in_unit)) for text in (in_words(name), in_symbols(name))]
         axis.set_xlabel(fitting(axis, *(f"true {text}" for text in words)))

@@ -208,7 +208,8 @@ class NpzImages(ImageFile):
 
     def _shape(self, member: zipfile.ZipInfo) -> Shape:
         """Shape of an array by its header. Raises ValueError if the array has another size."""
-        name, npy = member.filename.removesuffix(".npy"), np.lib.format
+        name = member.filename.removesuffix(".npy")
+        npy = np.lib.format
         with self._archive.open(member) as stream:
             is_first = npy.read_magic(stream) == (1, 0)
             header = npy.read_array_header_1_0 if is_first else npy.read_array_header_2_0
@@ -232,10 +233,13 @@ class NpzImages(ImageFile):
     def read(self, name: str, samples: slice | None) -> Values:
         shape, (begin, by_column, kind) = self.shapes[name], self._headers[name]
         require_numbers(kind, self.label(name))
-        start, stop = 0, shape[0] if shape else 1
+        start = 0
+        stop = shape[0] if shape else 1
         if samples is not None:
-            start, stop = samples.start, samples.stop
-        size, rows = math.prod(shape[1:]) * kind.itemsize, stop - start
+            start = samples.start
+            stop = samples.stop
+        size = math.prod(shape[1:]) * kind.itemsize
+        rows = stop - start
         try:
             stream = self._streams.get(name)
             if stream is None:
@@ -326,7 +330,8 @@ class Way:
     names: Collection[str]
 
 
-Y, X = Way("Y", "latitude", "degrees_north", NORTH), Way("X", "longitude", "degrees_east", EAST)
+Y = Way("Y", "latitude", "degrees_north", NORTH)
+X = Way("X", "longitude", "degrees_east", EAST)
 
 DEGREES = ("latitude", "lat", "longitude", "lon")
 """Coordinates that are in degrees if the file gives no unit."""
@@ -486,11 +491,18 @@ class NetcdfImages(ImageFile):
             ends = f"its steps range from {abs(steps).min():g} to {abs(steps).max():g}"
             way_out = "resample the images to square pixels first"
             raise QexpError(f"{self.path}: '{dimension}' is not evenly spaced: {ends}; {way_out}")
-        name, step = str(self._coordinate(dimension)), float(abs(steps.mean()))
+        name = str(self._coordinate(dimension))
+        step = float(abs(steps.mean()))
         unit = self.unit(name).strip()
         if not unit and name.lower() in DEGREES:
             unit = "degrees"
-        return ImageAxis(name, unit, step, float(places.min()) + step * len(places) / 2, None)
+        return ImageAxis(
+            name,
+            unit,
+            step,
+            float(places.min()) + step * len(places) / 2,
+            None,
+        )
 
     def _towards(self, dimension: Any, way: Way) -> bool | None:
         """Whether coordinates, or latitudes or longitudes of pixels, grow; None without any."""

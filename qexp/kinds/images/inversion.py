@@ -89,14 +89,16 @@ def _outside(
     """
     sentences = []
     for name, output in model.outputs.items():
-        trained, unit = output.trained, output.unit
+        trained = output.trained
+        unit = output.unit
         if trained is not None and trained.beyond(estimates[name]):
             estimate = number_with_unit(f"{float(trained.moved(estimates[name])):.3g}", unit)
             ends = number_with_unit(f"{trained.low:.3g} to {trained.high:.3g}", unit)
             sentences.append(
                 f"the network's estimate of {name}, {estimate}, lies outside {MOST_DATA}, {ends}"
             )
-    seen, beyond = model.seen(), dict[str, list[str]]()
+    seen = model.seen()
+    beyond = dict[str, list[str]]()
     for statistic, outside in seen.outside(inputs).items():
         if outside[0]:
             numbers = beyond.setdefault(statistic.input, [])

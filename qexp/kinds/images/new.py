@@ -75,17 +75,27 @@ def dataset(path: Path, options: NewOptions) -> Document:
     extent = float(np.ptp(places, axis=1).max())
     apart = [spacing(track.x, track.y) for track in tracks if track.spread is None]
     pixel = _short(max(extent / SIDE, POINTS_APART * max(apart, default=0), 1))
-    side, centre = 8 * min(max(math.ceil(extent / pixel / 8), 1), SIDE // 8), peak_of(tracks, pixel)
+    side = 8 * min(max(math.ceil(extent / pixel / 8), 1), SIDE // 8)
+    centre = peak_of(tracks, pixel)
     views, images = [], []
     for track in tracks:
-        view = SeenView(track.name, side, side, (pixel, pixel), track.direction, None)
+        view = SeenView(
+            track.name,
+            side,
+            side,
+            (pixel, pixel),
+            track.direction,
+            None,
+        )
         views.append(view)
         images.append(image_of(track, view, centre))
     signal = max(map(_signal, images), key=abs)
     if not signal:
         raise QexpError(f"{path}: its displacements are the same everywhere, which no source makes")
-    low, high = min(SHALLOW * pixel, DEEP / 4 * extent), DEEP * extent
-    weak, strong = abs(signal) * low**2 / OF_SIGNAL, abs(signal) * high**2 * OF_SIGNAL
+    low = min(SHALLOW * pixel, DEEP / 4 * extent)
+    high = DEEP * extent
+    weak = abs(signal) * low**2 / OF_SIGNAL
+    strong = abs(signal) * high**2 * OF_SIGNAL
     volumes = np.geomspace(weak, strong, 33) / UPLIFT / 1e6
     volume = _distribution("log_uniform", low=_short(volumes[0]), high=_short(volumes[-1]))
     if signal < 0:

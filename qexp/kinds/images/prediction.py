@@ -289,7 +289,8 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        refined, misfit = self.model.refined is not None, self.model.misfit is not None
+        refined = self.model.refined is not None
+        misfit = self.model.misfit is not None
         own = self.model.attributes.get("recalibrated")
         given = {
             "columns": self._images.renamed or None,
@@ -306,7 +307,10 @@ class ImageEstimation(TableEstimation[ImageModel]):
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
 
-        model, images, number, columns = self.model, self._images, pa.float32(), list[pa.Field]()
+        model = self.model
+        images = self._images
+        number = pa.float32()
+        columns = list[pa.Field]()
         for name, output in model.outputs.items():
             what = "estimate"
             if model.refined is not None and name in model.refined.units:
@@ -356,20 +360,23 @@ class ImageEstimation(TableEstimation[ImageModel]):
         model = self.model
         columns: dict[str, Any] = {NAME: piece.names, MISSING: piece.missing, OUTSIDE: outside}
         for name, new in self._names.items():
-            values, kind = piece.kept[name], _type(piece.kept[name])
+            values = piece.kept[name]
+            kind = _type(piece.kept[name])
             columns[new] = pa.array(
                 [str(value) for value in values] if pa.types.is_string(kind) else values, kind
             )
         by_output = {name: estimates[estimate_of(name)] for name in model.outputs}
         for name, axis in self._places.items():
-            metres, unit = conversion(model.outputs[name].unit, "m") or 1.0, axis.metres or 1.0
+            metres = conversion(model.outputs[name].unit, "m") or 1.0
+            unit = axis.metres or 1.0
             place = axis.origin + by_output[name].astype(np.float64) * metres / unit
             columns[map_of(name)] = np.round(place, MILLIMETRES + round(np.log10(unit)))
         return EstimatedPiece(len(piece.names), {**columns, **estimates}, by_output, piece.done)
 
     def _estimated(self, piece: ImagePiece, pool: Executor, add_draws: AddDraws) -> dict[str, Any]:
         """Column → (sample,), NaN for samples with an image of which no pixel is seen."""
-        model, blocks = self.model, dict[str, list[Array]]()
+        model = self.model
+        blocks = dict[str, list[Array]]()
         starts = range(0, len(piece.names), model.batch)
         in_batches = []
         for start in starts:
@@ -480,9 +487,11 @@ class ImageEstimation(TableEstimation[ImageModel]):
         return {**{name: record[name] for name in names}, **further}
 
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
-        model, count = self.model, record["images"]
+        model = self.model
+        count = record["images"]
         phrases = [f"{count:,} samples" if count != 1 else "1 sample"]
-        renamed, converted = record.get("columns") or {}, record.get("converted", {})
+        renamed = record.get("columns") or {}
+        converted = record.get("converted", {})
         for name, unit in model.units.items() if record.get("deviations") else ():
             between, *within = (record["deviations"][column] for column in model.deviations(name))
             of_mean = f"{between / model.networks**0.5:.3g} of their mean"
@@ -658,7 +667,8 @@ class Refined:
         draws: SampleDraws | None,
     ) -> tuple[dict[str, Array], Array | None]:
         """As of `OfHeads`."""
-        rows, names = np.flatnonzero(~empty), self.images.names
+        rows = np.flatnonzero(~empty)
+        names = self.images.names
         wanted = 0 if draws is None else draws.count
         count = max(LEAST_DRAWS, math.ceil(BEYOND_END / (1 - self.coverage)), wanted)
         drawn = np.full((wanted, len(empty), len(names)), np.nan, np.float32)
@@ -762,11 +772,15 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     computed, if intervals or draws are asked for without a posterior head, or if a likelihood is
     asked for that is not known.
     """
-    record, spec = directory.record(), directory.training_spec()
-    on, refined = device_of(options.device), options.refined
+    record = directory.record()
+    spec = directory.training_spec()
+    on = device_of(options.device)
+    refined = options.refined
     ensemble = Ensemble(load_models(directory, on))
-    model, networks = ensemble.models[0], 1 if refined else len(ensemble.models)
-    network, outputs = model.network, list(model.network.outputs)
+    model = ensemble.models[0]
+    networks = 1 if refined else len(ensemble.models)
+    network = model.network
+    outputs = list(model.network.outputs)
     source = trained_on(directory)
     if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
         raise QexpError(
@@ -829,10 +843,17 @@ def _features(
     directory: RunDirectory, source: GeneratedDataset, model: Estimator, device: torch.device
 ) -> FeatureDistance:
     """Distances from the features of samples that are simulated as those for training are."""
-    seeds, part = Seeds(directory.record().seed), directory.training_spec()["split"]
+    seeds = Seeds(directory.record().seed)
+    part = directory.training_spec()["split"]
     train = source.parts(part, seeds)["train"]
     count = source.available(train, SEEN_SAMPLES)
-    simulated = source.sample(train, count, seeds, ("features",), torch.device("cpu"))
+    simulated = source.sample(
+        train,
+        count,
+        seeds,
+        ("features",),
+        torch.device("cpu"),
+    )
     return FeatureDistance(model, {n: simulated[n].to(device) for n in model.network.inputs})
 
 

@@ -54,7 +54,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         varying = [name for name in self._values if name in self.dataset.test]
         values = {name: self._values[name] for name in varying}
         values |= {name: drawn[name].numpy().ravel() for name in self.dataset.images}
-        views, described = self.dataset.view_names, []
+        views = self.dataset.view_names
+        described = []
         for name, array in values.items():
             view = name_of_view(name, views) if any(views) else None
             described.append(Variable(name, self._unit(name), array, view=view))
@@ -65,7 +66,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
 
     def remarks(self) -> list[str]:
         fixed = [self._value_in_words(name, value) for name, value in self.dataset.fixed.items()]
-        remarks, again = [f"fixed: {', '.join(fixed)}"] if fixed else [], self.dataset.redrawn
+        remarks = [f"fixed: {', '.join(fixed)}"] if fixed else []
+        again = self.dataset.redrawn
         if again:
             remarks.append(f"drawn again because they were impossible: {again:,} samples")
         return remarks
@@ -82,7 +84,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     def pictures(
         self, samples: xarray.Dataset, variables: Sequence[Variable], title: str
     ) -> Pictures:
-        names, drawn_samples = self.dataset.images, []
+        names = self.dataset.images
+        drawn_samples = []
         values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
         places = {name: self._positions(name) for name in names}
         points = {name: place for name, place in places.items() if place is not None}
@@ -91,7 +94,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
             seen = {name: self._seen(samples, name, index) for name in names}
             extents = {name: self._extent(name, values, index) for name in names}
             drawn_samples.append(ImageSample(words, seen, extents, points))
-        units, views = {name: self._unit(name) for name in names}, self.dataset.view_names
+        units = {name: self._unit(name) for name in names}
+        views = self.dataset.view_names
         yield "samples", sample_images(drawn_samples, units, title, views)
         drawn = []
         for variable in variables:
@@ -107,7 +111,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     @cached_property
     def _values(self) -> dict[str, Values]:
         """Values of the varying variables, the first of which are those of the samples."""
-        part, seeds = self.parts[self.part], Seeds(self.seed)
+        part = self.parts[self.part]
+        seeds = Seeds(self.seed)
         count = self.dataset.available(part, DRAWN_VALUES)
         return dict(self.dataset.values(part, count, seeds, self._purpose))
 
@@ -117,7 +122,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         return (self.part, 1) if self.part == "train" else (self.part,)
 
     def _drawn(self, count: int) -> dict[str, torch.Tensor]:
-        part, seeds, device = self.parts[self.part], Seeds(self.seed), torch.device("cpu")
+        part = self.parts[self.part]
+        seeds = Seeds(self.seed)
+        device = torch.device("cpu")
         count = self.dataset.available(part, count)
         return self.dataset.sample(part, count, seeds, self._purpose, device)
 

@@ -121,7 +121,8 @@ class Cells:
 
     def __init__(self, medians: Array, axes: tuple[int, int]) -> None:
         self._first, self._second = axes
-        wanted, single = max(len(medians) // OBSERVATIONS_OF_CELL, 1), len({*axes}) == 1
+        wanted = max(len(medians) // OBSERVATIONS_OF_CELL, 1)
+        single = len({*axes}) == 1
         parts = wanted if single else math.isqrt(wanted)
         shares = np.arange(1, parts) / parts
         self._edges = np.quantile(medians[:, self._first], shares)
@@ -149,7 +150,8 @@ class RecalibratedPosterior(Posterior):
 
     def __init__(self, posterior: Posterior, recalibration: Recalibration) -> None:
         self._posterior, self._recalibration = posterior, recalibration
-        self.names, self.device = posterior.names, posterior.device
+        self.names = posterior.names
+        self.device = posterior.device
         quantiles = posterior.quantiles(ENDS)
         ends = torch.stack([quantiles[name] for name in self.names], dim=1)  # (sample, output, 3)
         scores = recalibration.scores(np.moveaxis(ends.double().cpu().numpy(), -1, 0))

@@ -179,7 +179,8 @@ class Simulator:
                 partial(self._is_there, start),
                 partial(self._compute, start, values),
             )
-            done, seconds = len(self._there), time.monotonic() - started
+            done = len(self._there)
+            seconds = time.monotonic() - started
             per_second = (done + len(missing) - len(self._starts)) * self._size / seconds
             counted = f"{min(done * self._size, count):,} of {count:,} simulations"
             words = f"{counted}, {per_second:.3g} per second, {self._failed[0]:,} failed"
@@ -194,7 +195,8 @@ class Simulator:
         """Widths and heights of pixels that do not vary, as a dataset fixes them; noise may depend
         on no others.
         """
-        sides, values = {}, self._dataset.quantiles(0.1, 0.6)
+        sides = {}
+        values = self._dataset.quantiles(0.1, 0.6)
         for index, image in enumerate(self._dataset.images):
             if self._dataset.view(image).points is None:
                 for key, metres in zip(
@@ -235,7 +237,8 @@ class Simulator:
 
     def _require_own(self, path: Path) -> Document:
         """What a file says of its simulations. Raises QexpError if they are others."""
-        about, place = _about(path), path if path == self._file else path.parent
+        about = _about(path)
+        place = path if path == self._file else path.parent
         if others := [key for key, value in self._origin.items() if about.get(key) != value]:
             why = f"has simulations of another {' and '.join(others)}, which stay as they are"
             raise QexpError(
@@ -291,7 +294,8 @@ class Simulator:
 
         Those of a batch that fails are tried one by one.
         """
-        count, every = len(next(iter(values.values()))), self._dataset.shapes()
+        count = len(next(iter(values.values())))
+        every = self._dataset.shapes()
         shapes = {image: every[image] for image in self._dataset.images}
         trial = Trial(self._workspace, (), sources_of(self._document)[0][0]["type"])
         with Seeds(self._options.seed).globally("simulated", start, count):
@@ -352,7 +356,8 @@ class Simulator:
             }
             for name in called
         }
-        count, folder = self._options.count, self._file.parent
+        count = self._options.count
+        folder = self._file.parent
         size = HEADER + sum(
             (8 if name in values else 4) * count * math.prod(of.values())
             for name, of in axes.items()
@@ -384,7 +389,8 @@ class Simulator:
 
     def _rows(self, start: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
         """The images of a piece. Raises DamagedError for a damaged one, which is then missing."""
-        path, count = self._piece(start), min(self._size, self._options.count - start)
+        path = self._piece(start)
+        count = min(self._size, self._options.count - start)
         try:
             piece = NpzImages(path)
             read = ((name, piece.read(f"arr_{place}", None)) for place, name in enumerate(shapes))
@@ -395,7 +401,8 @@ class Simulator:
             raise DamagedError(f"{path} is damaged") from error
 
     def _stored_document(self) -> Document:
-        document, options = self._document, self._options
+        document = self._document
+        options = self._options
         words = (
             f"{self._path.stem} --count {options.count} --seed {options.seed} --name"
             f" {self._file.stem}"

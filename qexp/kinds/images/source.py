@@ -185,7 +185,8 @@ class ImageArrays(InputArrays):
         axes = [declared] if declared[:1] == ["simulation"] else []
         if hasattr(array, "to_dataset"):  # of xarray
             file = NetcdfImages(Path(name), array.drop_encoding().to_dataset(name=name))
-            unit, wanted = file.unit(name), quantity(name, self._source.quantities).unit
+            unit = file.unit(name)
+            wanted = quantity(name, self._source.quantities).unit
             factor = conversion(unit or wanted, wanted)
             if factor is None:
                 must_be = f"must be in {wanted or 'no unit'}; convert it"
@@ -326,7 +327,9 @@ class ImageSource:
 
     def _refuse_missing(self, start: int, size: int) -> None:
         """Count the missing pixels from a sample on, and raise."""
-        pixels, names, inputs = 0, list[str](), self._layout.inputs
+        pixels = 0
+        names = list[str]()
+        inputs = self._layout.inputs
         for first in range(start, self.count, size):
             piece = self._piece(first, min(first + size, self.count))
             pixels += int(piece.unmasked.sum())
@@ -346,7 +349,8 @@ class ImageSource:
 
     def _found(self) -> dict[str, ImageVariable]:
         """Variable of the run → that of the file."""
-        layout, path = self._layout, self.path
+        layout = self._layout
+        path = self.path
         if path.suffix.lower() in TABLES and path.is_file():
             return self._in_table()
         names = {name: layout.columns.get(name, name) for name in layout.shapes}
@@ -379,7 +383,8 @@ class ImageSource:
 
     def _told(self, name: str, variable: ImageVariable) -> ImageVariable:
         """With its axes in the usual order, if the file or the dataset names them."""
-        shape, channels = self._layout.shapes[name], len(channels_of(name, self._layout.images))
+        shape = self._layout.shapes[name]
+        channels = len(channels_of(name, self._layout.images))
         axes = variable.file.dimensions(variable.name), self._layout.axes.get(name, ())
         for wanted in (shape, (channels, *shape[1:])):
             order = order_of(variable.shape, wanted, *axes)
@@ -466,7 +471,8 @@ class ImageSource:
             candidates = [path.stem for path in files if path.stem not in self._layout.shapes]
             about = [f"'{stem}'" for stem in candidates]
         else:
-            candidates, about = self._candidates(there), []
+            candidates = self._candidates(there)
+            about = []
             for name in candidates:
                 facts = filter(None, (_by(there[name].shape), there[name].unit))
                 about.append(f"'{name}' ({', '.join(facts)})")
@@ -481,7 +487,8 @@ class ImageSource:
 
     def _array(self, name: str, variable: ImageVariable) -> ImageArray:
         """Raises QexpError if the array holds no samples of the input's shape and unit."""
-        layout, wanted = self._layout, self._layout.shapes[name]
+        layout = self._layout
+        wanted = self._layout.shapes[name]
         array = arranged(variable, wanted)
         if array is None:
             raise QexpError(self._of_other_shape(name, variable))
@@ -489,13 +496,22 @@ class ImageSource:
         array = replace(array, turned=turned, labels=layout.values.get(name, ()))
         if name not in layout.needed:
             return array
-        unit, given = variable.unit, layout.given_units.get(name)
-        factor = factor_of(name, self._wanted(name), unit, given, variable.label, UNIT)
+        unit = variable.unit
+        given = layout.given_units.get(name)
+        factor = factor_of(
+            name,
+            self._wanted(name),
+            unit,
+            given,
+            variable.label,
+            UNIT,
+        )
         return replace(array, factor=factor)
 
     def _of_other_shape(self, name: str, variable: ImageVariable) -> str:
         """The shape that is wanted, and the ways to it."""
-        shape, wanted = variable.shape, self._layout.shapes[name]
+        shape = variable.shape
+        wanted = self._layout.shapes[name]
         shortest = min(forms(wanted), key=len)
         words = (
             f"{variable.label}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that"
@@ -521,7 +537,8 @@ class ImageSource:
         return self._layout.given_units.get(name) or self._arrays[name].variable.unit
 
     def _common_count(self) -> int:
-        arrays, images = self._arrays, self._layout.images
+        arrays = self._arrays
+        images = self._layout.images
         counts = {name: array.count for name, array in arrays.items() if not array.single}
         of_images = [counts[name] for name in images if name in counts]
         count = max(of_images, default=max(counts.values(), default=1))
@@ -549,7 +566,8 @@ class ImageSource:
 
     def _axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
         """Where pixels lie; coordinates without a unit are in m or km if these then fit."""
-        variable, trained = self._arrays[name].variable, self._layout.pixels.get(name)
+        variable = self._arrays[name].variable
+        trained = self._layout.pixels.get(name)
         axes = variable.file.axes(variable.name)
         if axes is None or axes[0].unit or axes[1].unit or trained is None:
             return axes
@@ -561,7 +579,8 @@ class ImageSource:
 
     def _require_pixels(self, name: str) -> None:
         """Raise QexpError if the pixels have another size than those of the training data."""
-        axes, trained_on = self._axes(name), self._layout.pixels.get(name)
+        axes = self._axes(name)
+        trained_on = self._layout.pixels.get(name)
         if axes is None or trained_on is None:
             return
         for axis, what, (low, high) in zip(axes, ("wide", "high"), trained_on, strict=True):
@@ -576,11 +595,14 @@ class ImageSource:
     # What they hold.
 
     def _piece(self, start: int, stop: int) -> ImagePiece:
-        layout, rows, inputs = self._layout, slice(start, stop), dict[str, Array]()
+        layout = self._layout
+        rows = slice(start, stop)
+        inputs = dict[str, Array]()
         missing, unmasked = np.zeros((2, stop - start), np.int64)
         empty = np.zeros(stop - start, np.bool_)
         for image in layout.images:
-            values, mask = self._values(image, rows), mask_of(image)
+            values = self._values(image, rows)
+            mask = mask_of(image)
             gaps = ~np.isfinite(values)
             hidden = layout.hidden.get(image, np.zeros((1, 1), np.bool_))
             if mask in self._arrays:
@@ -600,7 +622,15 @@ class ImageSource:
             if name not in inputs:
                 inputs[name] = self._numbers(name, rows)
         columns = {name: values[rows] for name, values in self.kept.items()}
-        return ImagePiece(names, columns, inputs, missing, unmasked, empty, stop / self.count)
+        return ImagePiece(
+            names,
+            columns,
+            inputs,
+            missing,
+            unmasked,
+            empty,
+            stop / self.count,
+        )
 
     def _numbers(self, name: str, rows: slice) -> Array:
         """A number of each sample; of directions, by whole turns near to those trained on."""

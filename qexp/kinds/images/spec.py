@@ -134,13 +134,15 @@ class GeneratedSpecs(KindDocuments):
                 yield where, f"the axis must increase, but goes from {low:g} to {high:g}"
                 continue
             # Values are centres of cells: an end may lie on a limit that values must not reach.
-            limits, least = quantity(name, quantities), low + 1e-9 * (high - low)
+            limits = quantity(name, quantities)
+            least = low + 1e-9 * (high - low)
             for violation in {limits.violation(least), limits.violation(high)} - {None}:
                 ends = f"{low:g} to {high:g}{limits.in_another_unit}"
                 yield where, f"{violation}, but the axis goes from {ends}"
 
     def unread(self, dataset: Document) -> Iterator[Finding]:
-        fixed, varyings = dataset.get("fixed"), dataset.get("varyings")
+        fixed = dataset.get("fixed")
+        varyings = dataset.get("varyings")
         if isinstance(fixed, dict) and isinstance(varyings, dict):
             for name in fixed:
                 if name in varyings:
@@ -155,7 +157,8 @@ class GeneratedSpecs(KindDocuments):
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         yield from in_shares(experience["split"])
-        batch, training = experience["batch_size"], experience["sizes"][0]
+        batch = experience["batch_size"]
+        training = experience["sizes"][0]
         if batch > training:
             larger = f"a batch of {batch} is larger than the {training} training samples"
             yield ("batch_size",), larger
@@ -172,7 +175,8 @@ class GeneratedSpecs(KindDocuments):
         for name, value in dataset["fixed"].items():
             if not isinstance(value, bool):
                 fixed[name] = value
-        forms, given = tables["distributions"], dataset["distributions"].items()
+        forms = tables["distributions"]
+        given = dataset["distributions"].items()
         distributions = {name: long_form(value, forms) for name, value in given}
         noise_model = noise_in_long_form(dataset["noise_model"], tables["noises"])
         written = {"distributions": distributions, "noise_model": noise_model}
@@ -181,7 +185,8 @@ class GeneratedSpecs(KindDocuments):
             resolved.pop(ANGLES, None)
         keys = self.schemas["dataset"]["properties"]
         if "sources" in dataset:
-            sources, generators = dataset["sources"], tables["generators"]
+            sources = dataset["sources"]
+            generators = tables["generators"]
             resolved["sources"] = [{**one, **long_form(one, generators)} for one in sources]
         if "views" in dataset:
             resolved["views"] = []

@@ -37,7 +37,8 @@ class TableImages(ImageFile):
     ) -> None:
         import pyarrow.types as types
 
-        self.path, self._table = path, open_table(path, TABLES)
+        self.path = path
+        self._table = open_table(path, TABLES)
         in_vectors = [column for columns, _ in vectors.values() for column in columns]
         wanted = [*in_vectors, *numbers.values()]
         if isinstance(self._table, CsvTable):
@@ -45,7 +46,8 @@ class TableImages(ImageFile):
             self._table.assume_names(wanted, range(1, len(wanted) + 1) if alone else None)
         self._table.require(self._table.names)
         kinds = {field.name: field.type for field in self._table.types(self._table.names)}
-        of_numbers, texts = list[str](), list[str]()
+        of_numbers = list[str]()
+        texts = list[str]()
         for name, kind in kinds.items():
             if types.is_integer(kind) or types.is_floating(kind):
                 of_numbers.append(name)
@@ -57,7 +59,8 @@ class TableImages(ImageFile):
         self._columns = {**chosen, **{name: [column] for name, column in numbers.items()}}
         used = {column for columns in self._columns.values() for column in columns}
         read, words = self._table.read([*used, *of_numbers], [n for n in texts if n not in used])
-        self._values, both = read, {**read, **words}
+        self._values = read
+        both = {**read, **words}
         others = [name for name in self._table.names if name in both and name not in used]
         self.kept = {name: both[name] for name in others}
         rows = len(next(iter(read.values())))

@@ -46,7 +46,8 @@ class TabularDataset:
             {name: tuple(listed(columns)) for name, columns in document[key].items()}
             for key in ("inputs", "outputs")
         )
-        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
         self.columns = inputs | outputs
         self.imputation = imputation(document)
         parameters = self.imputation.get("parameters", {})
@@ -214,7 +215,8 @@ class TabularDataset:
 
     def _unusable_numbers(self, numbers: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
         for name, column in numbers.items():
-            records, where = np.flatnonzero(np.abs(column) > LARGEST_NUMBER), f"column '{name}'"
+            records = np.flatnonzero(np.abs(column) > LARGEST_NUMBER)
+            where = f"column '{name}'"
             if len(records):  # NaN is none
                 rows = f"{where}, {self._file.rows_shown(records)}"
                 large = "the number is too large for single precision"
@@ -291,7 +293,8 @@ class TabularDataset:
             yield from alike(name, self.column(name))
         for variable in self.columns:
             yield from self._doubts_in_columns(variable)
-        inputs, outputs = self._by_column(self.inputs), self._by_column(self.outputs)
+        inputs = self._by_column(self.inputs)
+        outputs = self._by_column(self.outputs)
         gaps = {name: np.flatnonzero(np.isnan(column)) for name, column in inputs.items()}
         count = sum(map(len, gaps.values()))
         if count:

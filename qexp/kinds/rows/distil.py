@@ -52,7 +52,9 @@ def distil(
 
     Raises QexpError before anything is written.
     """
-    record, spec, model = teacher.record(), teacher.training_spec(), _model(teacher, options)
+    record = teacher.record()
+    spec = teacher.training_spec()
+    model = _model(teacher, options)
     network = model_of(spec, tables_of(teacher)).network
     if imputation_of(spec) is not None:
         raise QexpError(
@@ -122,7 +124,8 @@ def distil(
 
 def _small(network: Network) -> Document:
     """A model for the inputs and outputs of a network: a small network for each output."""
-    inputs, join = list(network.inputs), ["join"] if len(network.inputs) > 1 else []
+    inputs = list(network.inputs)
+    join = ["join"] if len(network.inputs) > 1 else []
     operations: Document = {name: {"module": "concatenate"} for name in join}
     for name in network.outputs:
         parameters = {"units": [64, 64], "activation": "gelu", "outputs": network.shapes[name][0]}

@@ -74,7 +74,8 @@ from qexp.store.record import ComparisonRow
 
 def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
     """Estimate the held-out rows of a fold. Returns its results."""
-    dataset, test = plan.dataset, fold.test
+    dataset = plan.dataset
+    test = fold.test
     estimates = ensemble.estimated(dataset.samples(test, plan.device), HELD_OUT_QUANTILES)
     table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(test))}
     table |= {name: values[test].tolist() for name, values in dataset.identifiers.items()}
@@ -100,7 +101,9 @@ def _column(values: torch.Tensor) -> Array:
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
-    directory, dataset, outputs = attempt.directory, plan.dataset, plan.outputs
+    directory = attempt.directory
+    dataset = plan.dataset
+    outputs = plan.outputs
     lines: dict[str, list[dict[str, str]]] = {}
     for fold in plan.folds:
         lines[fold.name] = formats.read_csv(directory.fold(fold.name).path / PREDICTIONS)
@@ -111,9 +114,11 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     groups, alike = (
         None if values is None else values[rows] for values in (plan.groups, plan.alike)
     )
-    scores, columns = Scores(grouping, groups, alike), dict[str, Column]()
+    scores = Scores(grouping, groups, alike)
+    columns = dict[str, Column]()
     for name, output in outputs.items():
-        truth, estimated = dataset.values[name][:, 0], estimates[name]
+        truth = dataset.values[name][:, 0]
+        estimated = estimates[name]
         tested = estimated.each(lambda values: values[rows])
         scores.add(
             name, metrics[name], tested.middle, truth[rows], _training_means(plan, name)[rows]
@@ -220,7 +225,8 @@ def _compared(
     estimators = {NETWORK: np.stack([estimates[output] for output in outputs], axis=1)}
     transforms = [_as_pair(plan, plan.outputs[output]) for output in outputs]
     folds = [(fold.train, fold.test) for fold in plan.folds]
-    baselines, table = plan.spec["baselines"], plan.tables["baselines"]
+    baselines = plan.spec["baselines"]
+    table = plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
         arguments = (
@@ -261,7 +267,8 @@ def _completed(plan: Folds) -> Callable[[Rows], Array] | None:
 
 def _as_pair(plan: Folds, output: Number) -> BaselineTransform | None:
     """The output's transform, fitted to the training rows of each fold, and limits."""
-    limits, described = output.limits, plan.spec["transforms"].get(output.name)
+    limits = output.limits
+    described = plan.spec["transforms"].get(output.name)
     if described is None:
         return None if limits == NO_LIMITS else (lambda values: values, on_arrays(limits))
     transform = built(plan.tables["transforms"], described)
@@ -384,7 +391,8 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
 
 
 def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> None:
-    spec, run = request.spec["dataset"], request.directory.name
+    spec = request.spec["dataset"]
+    run = request.directory.name
     if dataset.imputation and not imputation(spec):
         raise QexpError(
             f'{dataset.path} has gaps in its inputs, which {run} cannot fill in; use "missing":'
@@ -454,7 +462,8 @@ def _evaluate_rows(
     columns: dict[str, Column] = {}
     folds: dict[str, Sequence[Estimated]] = {}
     for name, output in attempt.outputs.items():
-        estimated, truth = estimates[name].each(_column), tables.values(name)[:, 0]
+        estimated = estimates[name].each(_column)
+        truth = tables.values(name)[:, 0]
         folds[name] = estimated.folds
         scores.add(name, metrics[name], estimated.middle, truth, means[name])
         spread = f"{name}: standard deviation over the networks of the run"
@@ -463,7 +472,13 @@ def _evaluate_rows(
     directory = attempt.directory
     files.make_folder(directory.results)
     _write_evaluated(attempt, tables, columns, document)
-    keep_intervals_of(directory, request.directory, folds, list(sizes), tables.grouping)
+    keep_intervals_of(
+        directory,
+        request.directory,
+        folds,
+        list(sizes),
+        tables.grouping,
+    )
     if scores.errors:
         write_errors(directory, scores.errors, units, attempt.caution)
     arrays = {name: values.cpu().numpy() for name, values in inputs.items()}
@@ -474,7 +489,8 @@ def _evaluate_rows(
 
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training rows extend over, as the run recorded it."""
-    record, names = directory.record(), measured(directory.training_spec())
+    record = directory.record()
+    names = measured(directory.training_spec())
 
     def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
         columns = np.concatenate(
@@ -506,7 +522,8 @@ def _write_evaluated(
     for name, (values, _) in columns.items():
         table[name] = [None if np.isnan(value) else value for value in values.tolist()]
     write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
-    groups, caution = tables.grouping or "", attempt.caution
+    groups = tables.grouping or ""
+    caution = attempt.caution
     write_test_predictions(
         attempt.directory, "row", tables.numbers, texts, columns, caution, groups=groups
     )
@@ -522,7 +539,9 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
         )
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
-    compared, affected, columns = [], copied.copy(), list[tuple[list[str], list[str]]]()
+    compared = []
+    affected = copied.copy()
+    columns = list[tuple[list[str], list[str]]]()
     group = request.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([group] if group else []), *trained.groups, *trained.identifiers]):
         if not all(_has(dataset, name) for dataset, _ in tables.parts):
@@ -560,7 +579,8 @@ def _copies(
     numbers = np.arange(len(old) + len(new))
     found = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
     exact, close = found
-    some, copied = f"of {len(tables):,} rows have", np.zeros(len(tables), dtype=bool)
+    some = f"of {len(tables):,} rows have"
+    copied = np.zeros(len(tables), dtype=bool)
     if len(exact) and len(exact) <= chance(new, old):
         return (
             [],

@@ -232,7 +232,8 @@ def _in_gaps(
     document: Document, dataset: TabularDataset, folds: Sequence[Fold]
 ) -> Iterator[Finding]:
     """Whether what fills gaps can be fitted to every fold, and their indicator be used."""
-    inputs, indicator = document["inputs"], dataset.indicator
+    inputs = document["inputs"]
+    indicator = dataset.indicator
     if indicator in inputs and (
         indicator in document["transforms"] or not {*dataset.inputs} <= {*inputs}
     ):
@@ -277,7 +278,8 @@ def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> I
         if name in document["outputs"] and name in dataset.values
     ]
     for name in angles:
-        values, unit = dataset.values[name], Quantity(dataset.units[name], 1.0, name)
+        values = dataset.values[name]
+        unit = Quantity(dataset.units[name], 1.0, name)
         yield from in_periods(
             name, transforms[name], unit, (float(values.min()), float(values.max()))
         )
@@ -299,7 +301,8 @@ def _first_that_is_constant(
     """
     for column, values in zip(dataset.columns[variable], dataset.values[variable].T, strict=True):
         for fold in folds:
-            low, high = float(np.nanmin(values[fold.train])), float(np.nanmax(values[fold.train]))
+            low = float(np.nanmin(values[fold.train]))
+            high = float(np.nanmax(values[fold.train]))
             if low == high and (trouble := transform.domain_error(low, high)):
                 return (
                     f"in the fold '{fold.name}', column '{column}': {trouble}; {ANOTHER_TRANSFORM}"

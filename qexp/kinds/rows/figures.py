@@ -146,17 +146,33 @@ def residuals_by_group(
 
 def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     drawn = np.flatnonzero(np.isfinite(rows.measured) & np.isfinite(rows.estimated))
-    measured, estimated = rows.measured[drawn], rows.estimated[drawn]
+    measured = rows.measured[drawn]
+    estimated = rows.estimated[drawn]
     ends = [end[drawn] for end in rows.interval or rows.spread or ()]
     many = len(drawn) >= MANY_BARS
     if ends:
         faint: Any = {"linewidth": 0.6, "alpha": 0.12} if many else {"linewidth": 0.9, "alpha": 0.4}
-        axis.vlines(measured, ends[0], ends[1], color=COLOURS[0], zorder=2, **faint)
+        axis.vlines(
+            measured,
+            ends[0],
+            ends[1],
+            color=COLOURS[0],
+            zorder=2,
+            **faint,
+        )
     if many and rows.interval is not None:
         missed = (measured < ends[0]) | (measured > ends[1])
         strong: Any = {"color": COLOURS[1], "linewidth": 0.8, "alpha": 0.7, "zorder": 2.5}
         axis.vlines(measured[missed], ends[0][missed], ends[1][missed], **strong)
-    axis.scatter(measured, estimated, s=16, color=COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
+    axis.scatter(
+        measured,
+        estimated,
+        s=16,
+        color=COLOURS[0],
+        alpha=0.75,
+        linewidths=0,
+        zorder=3,
+    )
     # what is longer leaves the panel, rather than press the points
     reach = np.ptp([*measured, *estimated] or [0]) / 2
     limits = make_equal(
@@ -177,7 +193,14 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
         places = np.broadcast_to(measured, bars.shape)
         others.append(np.stack([places, bars], axis=-1).reshape(-1, 2))
     names = [str(rows.names[drawn[row]]) for row in worst]
-    name_points(axis, names, points[worst], np.concatenate(others), [corner], NEAR)
+    name_points(
+        axis,
+        names,
+        points[worst],
+        np.concatenate(others),
+        [corner],
+        NEAR,
+    )
 
 
 def _draw_group(axis: Axes, line: int, residual: Array) -> None:
@@ -215,7 +238,15 @@ def _draw_group(axis: Axes, line: int, residual: Array) -> None:
             zorder=3,
         )
     elif len(residual):
-        axis.plot(residual, [line], "o", color=COLOURS[0], markersize=3.6, alpha=0.6, mew=0)
+        axis.plot(
+            residual,
+            [line],
+            "o",
+            color=COLOURS[0],
+            markersize=3.6,
+            alpha=0.6,
+            mew=0,
+        )
 
 
 # Samples of rows: the columns of a variable as a curve.
@@ -274,7 +305,8 @@ def sample_rows(
         lines = max(title.count("\n") for title in titles)
     low, high = np.nanpercentile(others, (5, 95), axis=0)
     values = np.concatenate([low, high, *(of_row for _, of_row in rows)])
-    least, most = float(np.nanmin(values)), float(np.nanmax(values))
+    least = float(np.nanmin(values))
+    most = float(np.nanmax(values))
     margin = 0.06 * (most - least) or 0.5
     for axis, (_, of_row), title_of_row in zip(axes, rows, titles, strict=True):
         if words is None:  # a line between columns without an order would say nothing
@@ -282,10 +314,23 @@ def sample_rows(
         else:
             axis.fill_between(numbers, low, high, color="0.88", linewidth=0)
         line = "o" if words is None else "o-"
-        axis.plot(numbers, of_row, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
+        axis.plot(
+            numbers,
+            of_row,
+            line,
+            color=COLOURS[0],
+            markersize=sized(3),
+            linewidth=1,
+        )
         axis.set_ylim(least - margin, most + margin)
         axis.set_title(title_of_row, fontsize=small())
-        label_outer(axis, len(rows), columns_in_words, label(name, typeset(unit)), small())
+        label_outer(
+            axis,
+            len(rows),
+            columns_in_words,
+            label(name, typeset(unit)),
+            small(),
+        )
         if named:
             texts_of_ticks = [text.replace("$", r"\$") for text in names]
             axis.set_xticks(range(len(names)), texts_of_ticks, rotation=90 * upright)
@@ -445,7 +490,14 @@ def _of_outputs(
     for name in names_of_outputs:
         (truth, estimate), spread = truth_and_estimate(rows, name), rows[spread_of(name)].values
         ends = (estimate - spread, estimate + spread) if several else None
-        held_out[name] = HeldOut(truth, estimate, names, unit(rows, name), ends, groups)
+        held_out[name] = HeldOut(
+            truth,
+            estimate,
+            names,
+            unit(rows, name),
+            ends,
+            groups,
+        )
     return held_out
 
 

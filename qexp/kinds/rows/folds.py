@@ -206,7 +206,8 @@ def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[li
 
 
 def units_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> ExchangeableUnits:
-    spec, path = directory.spec(), directory.results / PREDICTIONS
+    spec = directory.spec()
+    path = directory.results / PREDICTIONS
     if (taught := spec["dataset"].get("estimates_of")) is not None:
         raise QexpError(
             f"{directory.name} learned estimates of {taught['run']}, whose errors alone make"

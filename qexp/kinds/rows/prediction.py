@@ -159,7 +159,8 @@ class RowEstimation(TableEstimation[RowModel]):
 
         super().__init__(model, source, target)
         self._rows = open_rows(source, model.features, model.columns)
-        self.identity, self.grid = identity(source), self._rows.grid
+        self.identity = identity(source)
+        self.grid = self._rows.grid
         numbers = [
             field
             for field in self._rows.kept
@@ -187,7 +188,8 @@ class RowEstimation(TableEstimation[RowModel]):
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
 
-        model, columns = self.model, list[pa.Field]()
+        model = self.model
+        columns = list[pa.Field]()
         for name, output in model.outputs.items():
             words = {name: "ensemble mean"}
             if model.intervals is not None:
@@ -198,7 +200,8 @@ class RowEstimation(TableEstimation[RowModel]):
         outside = "features outside the range of the training data"
         columns.append(new_column(OUTSIDE, pa.int16(), description=outside))
         columns += closing_columns(model, netcdf)
-        kept, path = self._rows.kept, self._rows.path
+        kept = self._rows.kept
+        path = self._rows.path
         names = {column.name for column in columns}
         names |= set(map(title, columns)) if self.target.suffix == ".csv" else set()
         of_outputs = {column.name for column in columns} & {*model.outputs}
@@ -248,7 +251,9 @@ class RowEstimation(TableEstimation[RowModel]):
         Each chunk is predicted on one core, because several cores on small matrix products mostly
         wait for each other.
         """
-        threads, draws, given_up = torch.get_num_threads(), self.model.draws, Event()
+        threads = torch.get_num_threads()
+        draws = self.model.draws
+        given_up = Event()
         if draws is None:
             all_chunks = self._rows.chunks(size)
         else:  # whole blocks of rows that are drawn for together
@@ -366,7 +371,8 @@ def _draw(
     """
     assert model.posterior is not None, "there are draws from posterior heads only"
     assert model.draws is not None
-    complete, blocks = np.where(empty[:, None], model.ranges[:, 0].astype(np.float32), features), []
+    complete = np.where(empty[:, None], model.ranges[:, 0].astype(np.float32), features)
+    blocks = []
     for start in range(0, len(complete), ROWS_TOGETHER):
         if given_up.is_set():
             raise CancelledError
@@ -394,7 +400,8 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     Raises QexpError if the run is not done, if draws are asked for without a posterior head, or for
     columns that it has not.
     """
-    record, spec = directory.record(), directory.training_spec()
+    record = directory.record()
+    spec = directory.training_spec()
     on = device_of(options.device)
     folds = load_folds(directory, on)
     intervals = new_intervals(directory, options.interval, list(folds))

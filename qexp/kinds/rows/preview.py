@@ -68,8 +68,16 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         alike = [name for name in wide if self._alike(name)]
         for name in alike:
             rows = list(zip(words, samples[name].values, strict=True))
-            every, unit = self.dataset.values[name], self.dataset.units[name]
-            drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
+            every = self.dataset.values[name]
+            unit = self.dataset.units[name]
+            drawn = sample_rows(
+                rows,
+                self.dataset.columns[name],
+                name,
+                unit,
+                every,
+                title,
+            )
             yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
         shown = (*alike, *(self.dataset.outputs if wide else ()))
         further = [name for name in self.dataset.columns if name not in shown]
@@ -125,7 +133,8 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         heading = self.over_all(title, "all rows")
         for output in self.dataset.outputs:
             if len(self.dataset.columns[output]) == 1 and len(set(names)) > 1:
-                values, unit = self.dataset.values[output][rows, 0], self.dataset.units[output]
+                values = self.dataset.values[output][rows, 0]
+                unit = self.dataset.units[output]
                 figure = values_by_group(
                     names, part_of_row, list(parts), values, output, unit, heading
                 )

@@ -57,7 +57,8 @@ class TabularSpecs(KindDocuments):
     )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        inputs, outputs = dataset["inputs"], dataset["outputs"]
+        inputs = dataset["inputs"]
+        outputs = dataset["outputs"]
         owners = {column: name for name, columns in inputs.items() for column in listed(columns)}
         for name, columns in outputs.items():
             where = "outputs", name
@@ -68,7 +69,8 @@ class TabularSpecs(KindDocuments):
                 if column in owners:
                     owner = f"the column '{column}' belongs to the input '{owners[column]}' as well"
                     yield where, f"{owner}: the network would see the answer"
-        names, rule = [*inputs, *outputs], imputation(dataset)
+        names = [*inputs, *outputs]
+        rule = imputation(dataset)
         indicator = rule["parameters"]["indicator"] if rule else None
         if indicator in names:
             clash = f"'{indicator}' is a variable of columns; choose another name"
@@ -106,7 +108,8 @@ class TabularSpecs(KindDocuments):
         return {**dataset, **variables, "groups": groups, "missing": missing}
 
     def summary(self, spec: Document) -> dict[str, str]:
-        dataset, choices = spec["dataset"], []
+        dataset = spec["dataset"]
+        choices = []
         for key, values in spec["select"].items():
             few = len(values) <= MOST_LISTED
             listing = ", ".join(map(str, values)) if few else f"{len(values)} points"
@@ -145,7 +148,8 @@ class TabularSpecs(KindDocuments):
 
 def _in_choices(experience: Document, callbacks: Sequence[str]) -> Iterator[Finding]:
     """Choices without validation rows, or on rows that are held out."""
-    inner, keep = experience["inner"], experience["keep"]
+    inner = experience["inner"]
+    keep = experience["keep"]
     if experience["protocol"] == "as_published":
         if inner is not None:
             lack = "the protocol 'as_published' chooses on the held-out rows"

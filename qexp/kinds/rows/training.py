@@ -107,7 +107,8 @@ def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
             " `resume=True`"
         )
     require_done(directory)
-    spec, tables = directory.spec(), tables_of(directory)
+    spec = directory.spec()
+    tables = tables_of(directory)
     documents = {json.dumps(chosen): document for chosen, document in candidates(spec, tables)}
     models: dict[str, list[Estimator]] = {}
     for fold in directory.all_folds():
@@ -140,7 +141,8 @@ def open_folds(directory: RunDirectory, run: Record, plan: Folds) -> set[str]:
             continue
         folder = directory.fold(fold.name)
         files.make_folder(folder.checkpoints)
-        held_out, identifiers = {}, plan.dataset.identifiers.values()
+        held_out = {}
+        identifiers = plan.dataset.identifiers.values()
         numbers = plan.dataset.row_numbers(list(fold.test))
         for number, row in zip(numbers, fold.test, strict=True):
             held_out[str(number)] = ", ".join(str(values[row]) for values in identifiers)
@@ -314,12 +316,14 @@ class Selection:
         if plan.chooses:
             for index, candidate in enumerate(plan.candidates):
                 tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self._folds}
-                purpose, steps = f"judged-{index:03d}", candidate.spec["epochs"]
+                purpose = f"judged-{index:03d}"
+                steps = candidate.spec["epochs"]
                 networks = self._train(tasks, candidate, purpose, steps)
                 if networks is None:
                     return None
                 for name, of_fold in networks.items():
-                    loss, best = _pooled_loss(of_fold), trained[name]
+                    loss = _pooled_loss(of_fold)
+                    best = trained[name]
                     best.judged.append(loss)
                     if best.inner_loss is None or loss < best.inner_loss:
                         values = dict(candidate.chosen)
@@ -347,7 +351,8 @@ class Selection:
 
         steps  the share of the batch's epochs that this training counts for
         """
-        plan, recipe = self._plan, self._plan.recipe(candidate)
+        plan = self._plan
+        recipe = self._plan.recipe(candidate)
         trained: dict[int, TrainedNetwork] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
         batch_size = plan.spec["batch_size"]
@@ -399,7 +404,8 @@ def train_batch(
 
     Returns the names of failed folds; None if interrupted.
     """
-    batch, folder = batches[number], directory.folds / STACKS / f"{number:03d}"
+    batch = batches[number]
+    folder = directory.folds / STACKS / f"{number:03d}"
     trained = Selection(plan, batch, folder, progress, interrupted).train()
     if trained is None:
         return None
@@ -473,7 +479,8 @@ def train_in_processes(
     Raises QexpError if a process ends before it has finished its batch, MemoryError if it ran out
     of memory.
     """
-    waiting, messages = list(batches), queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
+    waiting = list(batches)
+    messages = queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
     workers = [_start_worker(directory, messages) for _ in range(processes)]
     steps_done, stopping = 0.0, False
 
@@ -581,9 +588,16 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     """
     torch.set_num_threads(1)
     record = directory.record()
-    spec, tables = directory.spec(), tables_of(directory)
+    spec = directory.spec()
+    tables = tables_of(directory)
     dataset = TabularData().dataset(spec["dataset"], tables, None)
-    plan = Folds(spec, dataset, tables, Seeds(record.seed), torch.device("cpu"))
+    plan = Folds(
+        spec,
+        dataset,
+        tables,
+        Seeds(record.seed),
+        torch.device("cpu"),
+    )
     batches = batches_of(plan)
     stop = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -647,7 +661,13 @@ def train_folds(attempt: Attempt) -> Results | None:
     folds failed.
     """
     directory = attempt.directory
-    plan = Folds(attempt.spec, attempt.dataset, attempt.tables, Seeds(attempt.seed), attempt.device)
+    plan = Folds(
+        attempt.spec,
+        attempt.dataset,
+        attempt.tables,
+        Seeds(attempt.seed),
+        attempt.device,
+    )
     if not _train_folds(attempt, plan):
         return None
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
@@ -671,8 +691,10 @@ def train_folds(attempt: Attempt) -> Results | None:
 
 def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     """Train the unfinished folds; False if interrupted."""
-    directory, batches = attempt.directory, batches_of(plan)
-    finished, failed = open_folds(directory, attempt.record, plan), set[str]()
+    directory = attempt.directory
+    batches = batches_of(plan)
+    finished = open_folds(directory, attempt.record, plan)
+    failed = set[str]()
     todo = []
     for number, batch in enumerate(batches):
         if not finished.issuperset(fold.name for fold in batch):
@@ -693,7 +715,8 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     progress = DisplayedSteps(attempt.display)
     # of batches that were trained earlier
     progress.done += epochs_of(plan) * (len(batches) - len(todo))
-    started, seconds_before = time.perf_counter(), attempt.record.seconds
+    started = time.perf_counter()
+    seconds_before = attempt.record.seconds
     attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0, "of all folds")
     try:
         processes = min(attempt.processes, len(todo))

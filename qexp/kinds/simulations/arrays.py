@@ -71,7 +71,10 @@ class GivenSimulations:
     ) -> None:
         """Raises QexpError for what does not belong together."""
         theta = drawn(prior, theta) if isinstance(theta, int) else theta
-        self._theta, self._x, self._counted, self._at_once = theta, x, counted, at_once
+        self._theta = theta
+        self._x = x
+        self._counted = counted
+        self._at_once = at_once
         self.simulates = callable(x)
         self._arrays = parameters(theta, names, prior)
         of_prior = names_of(prior) if self.simulates else []
@@ -81,7 +84,13 @@ class GivenSimulations:
                 " `names` out"
             )
         count = len(next(iter(self._arrays.values())))
-        self.document = dataset_of_arrays(file, [*self._arrays], prior, units or {}, quantities)
+        self.document = dataset_of_arrays(
+            file,
+            [*self._arrays],
+            prior,
+            units or {},
+            quantities,
+        )
         own_axes = [*map(str, x.dims)] if hasattr(x, "to_dataset") else []  # of xarray
         axes = [*map(str, axes or ())] or (own_axes if {*own_axes} <= {*AXES} else [])
         if axes:
@@ -107,7 +116,8 @@ class GivenSimulations:
             content = b"".join(values.tobytes() for values in arrays.values())
             digest = hashlib.sha256(content + str(self._at_once or "").encode()).hexdigest()
             unfinished = path.with_suffix(f".unfinished-{digest[:12]}.npy")
-            counted, at_once = self._counted, self._at_once
+            counted = self._counted
+            at_once = self._at_once
             arrays = arrays | simulated(self._x, self._theta, unfinished, counted, at_once)
         files.make_folder(path.parent)
         with files.writing(path), files.replacing(path) as written:
@@ -124,7 +134,8 @@ def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values
     if isinstance(names, str | set | frozenset):
         raise QexpError(f"`names={names!r}`: write a list, in the order of the columns of theta")
     theta = theta.to_frame() if hasattr(theta, "to_frame") else theta  # a column of a data frame
-    columns, of_prior = [*columns_of(theta)], names_of(prior)
+    columns = [*columns_of(theta)]
+    of_prior = names_of(prior)
     called = [str(name) for name in [*names] or of_prior or columns]
     for there, others in (
         ("theta has the columns", columns),
@@ -306,7 +317,9 @@ def _in_pieces(
     one   simulation
     size  of a piece
     """
-    count, first, reasons = len(theta), one[OBSERVED], list[str]()
+    count = len(theta)
+    first = one[OBSERVED]
+    reasons = list[str]()
     if not unfinished.exists():
         files.make_folder(unfinished.parent)
         with files.writing(unfinished), files.replacing(unfinished) as file:

@@ -60,7 +60,8 @@ class StoredData(Data):
     def __init__(
         self, dataset: StoredDataset, parts: Mapping[str, Rows], seeds: Seeds, device: torch.device
     ) -> None:
-        self._dataset, self._train = dataset, parts["train"]
+        self._dataset = dataset
+        self._train = parts["train"]
         self._seeds, self._device = seeds, device
         self.train_size = len(self._train)
         self._together = max(1, READ_TOGETHER // sum(map(math.prod, dataset.shapes().values())))
@@ -92,7 +93,13 @@ class StoredData(Data):
 
     def to_fit(self) -> SamplesOfBatch:
         count = min(self.train_size, self._together)
-        return self._dataset.sample(self._train, count, self._seeds, ("train", 0), self._device)
+        return self._dataset.sample(
+            self._train,
+            count,
+            self._seeds,
+            ("train", 0),
+            self._device,
+        )
 
 
 class SimulatedData(GeneratedData):
@@ -111,11 +118,13 @@ class SimulatedData(GeneratedData):
             known = of_dataset(document, quantities)
             return _stored(document, tables, lack, views, known, document, model)
         files = SimulationFiles(document, quantities, path, data_folders(workspace))
-        fingerprint, views = files.fingerprint, _views(document, files.shapes, workspace)
+        fingerprint = files.fingerprint
+        views = _views(document, files.shapes, workspace)
         if document.get("fingerprint", fingerprint) != fingerprint:
             why = f"{path} has changed since the run was prepared: its SHA-256 is now {fingerprint}"
             raise DatasetError([(("path",), why)])
-        simulations, distributions = files.read(views), dict(document["distributions"])
+        simulations = files.read(views)
+        distributions = dict(document["distributions"])
         for name in files.parameters:
             if name not in distributions:
                 quantiles = {"values": simulations.quantiles(name)}
@@ -129,7 +138,15 @@ class SimulatedData(GeneratedData):
                 if name not in model.images:
                     lack_of = f"{model.directory.name} does not make '{name}'"
                     raise DatasetError([(("emulator",), lack_of)])
-        dataset = _stored(document, tables, simulations, views, files.quantities, origin, model)
+        dataset = _stored(
+            document,
+            tables,
+            simulations,
+            views,
+            files.quantities,
+            origin,
+            model,
+        )
         dataset.warnings += files.warnings
         return dataset
 
@@ -172,7 +189,8 @@ class SimulatedData(GeneratedData):
     ) -> Iterator[Finding]:
         assert isinstance(dataset, StoredDataset)
         sizes = self.sizes(document, dataset, tables, 0)
-        groups, counts = len(np.unique(dataset.simulations.groups)), _in_parts(sizes)
+        groups = len(np.unique(dataset.simulations.groups))
+        counts = _in_parts(sizes)
         if groups < sum(sizes):
             counts += f", in {groups:,} groups or with as many different parameters"
         for part, size in zip(WAYS_OUT, sizes, strict=True):
@@ -253,7 +271,8 @@ def _stored(
         sides, middle = (origin.get(key, {}).get(name) for key in ("pixels", "middles"))
         pixels[name] = *(sides or (width, height)), *(middle or (0.0, 0.0))
     _, height, width = next(iter(shapes.values()))
-    entries, distributions = origin["distributions"], tables["distributions"]
+    entries = origin["distributions"]
+    distributions = tables["distributions"]
     return StoredDataset(
         StoredImages(simulations, views, pixels, model),
         (height, width),
@@ -354,7 +373,8 @@ def _in_priors(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
     """Parameters beyond the limits of their quantity, or outside of their declared distribution."""
     usable = dataset.simulations.usable
     for name, all_values in dataset.simulations.parameters.items():
-        values, limits = all_values[usable], quantity(name, dataset.quantities)
+        values = all_values[usable]
+        limits = quantity(name, dataset.quantities)
         for end in (values.min(), values.max()):
             violation = limits.violation(float(end))
             if violation:
@@ -373,13 +393,15 @@ def _in_priors(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
 
 def _unlike_priors(document: Document, dataset: StoredDataset) -> Iterator[str]:
     """Warnings about parameters that hardly were drawn from their declared distribution."""
-    shares, simulations = np.linspace(0, 1, NODES_OF_PRIOR)[1:-1], dataset.simulations
+    shares = np.linspace(0, 1, NODES_OF_PRIOR)[1:-1]
+    simulations = dataset.simulations
     for name in document["distributions"]:
         if name not in simulations.parameters:
             continue
         values = np.sort(simulations.parameters[name][simulations.usable])
         expected = np.interp(values, dataset.distributions[name].quantile(shares), shares)
-        ranks, root = np.arange(len(values) + 1) / len(values), math.sqrt(len(values))
+        ranks = np.arange(len(values) + 1) / len(values)
+        root = math.sqrt(len(values))
         distance = max(np.abs(expected - ranks[1:]).max(), np.abs(expected - ranks[:-1]).max())
         if distance * root > UNLIKE_PRIOR + root / NODES_OF_PRIOR:
             yield (

@@ -110,7 +110,8 @@ class FilePerSimulation(ImageFile):
                 f"{folder} has none of the {len(paths):,} files, such as"
                 f" {some([path.name for path in paths], 2)}"
             )
-        self._found, self._first = found, self._variables(found)
+        self._found = found
+        self._first = self._variables(found)
         self.shapes = {
             name: (len(paths), *variable.shape) for name, variable in self._first.items()
         }
@@ -271,7 +272,8 @@ class SimulationFiles:
             there = array.variable
             axes = there.file.axes(there.name) if len(there.shape) > 2 else None
             if axes is not None and axes[0].metres and axes[1].metres:
-                east, north = axes[0].metres, axes[1].metres
+                east = axes[0].metres
+                north = axes[1].metres
                 sizes = axes[0].step * east, axes[1].step * north
                 middle = axes[0].origin * east, axes[1].origin * north
                 places |= dict.fromkeys(array.names, (*sizes, *middle))
@@ -357,9 +359,11 @@ class SimulationFiles:
         usable: NDArray[np.bool_],
     ) -> None:
         """Warnings about simulations that were never made, and values that nothing depends on."""
-        table, rows = np.stack(list(parameters.values()), axis=1), np.flatnonzero(usable)
+        table = np.stack(list(parameters.values()), axis=1)
+        rows = np.flatnonzero(usable)
         for name, observed in observations.items():
-            mask, channels = views[name].visible, observed.channels
+            mask = views[name].visible
+            channels = observed.channels
             visible = None if mask is None else mask.numpy().reshape(observed.shape[1:])
             found = found_in(
                 observed.array, [channels.start, channels.stop], observed.select, visible
@@ -373,7 +377,9 @@ class SimulationFiles:
     # What the files have.
 
     def _lacking(self) -> Iterator[Finding]:
-        document, names, there = self._document, self._names, self._there
+        document = self._document
+        names = self._names
+        there = self._there
         columns = [] if self._table is None else self._table.names
         for index, name in enumerate(document["observations"]):
             if names[name] not in there:
@@ -396,7 +402,8 @@ class SimulationFiles:
             yield ("groups",), f"{place} has no '{groups}'; {similar}"
 
     def _arrays(self) -> Iterator[StoredArray]:
-        views, count = self._document.get("views", []), 0
+        views = self._document.get("views", [])
+        count = 0
         shapes = self._document.get("shapes", {})
         for index, name in enumerate(self._document["observations"]):
             view = views[count] if count < len(views) else {}
@@ -457,7 +464,8 @@ class SimulationFiles:
         read = self._in_table() if self._table is not None else self._in_arrays()
         values = {}
         for name, there in read.items():
-            unit, label = self._unit_of_parameter(name), f"'{self._names[name]}'"
+            unit = self._unit_of_parameter(name)
+            label = f"'{self._names[name]}'"
             label = f"{self.table or self.path}: {label}"
             factor = self._factor(name, unit, label, ("varyings", name))
             values[name] = there * factor
@@ -484,7 +492,8 @@ class SimulationFiles:
 
     def _in_arrays(self) -> dict[str, NDArray[np.float64]]:
         """Parameter → its values in the files, where simulations are first, or last if declared."""
-        read, count = {}, self.arrays[0].count
+        read = {}
+        count = self.arrays[0].count
         reversed_axes = any(array.variable.order[0] for array in self.arrays)
         for name in self.parameters:
             variable = self._there[self._names[name]]
@@ -504,7 +513,8 @@ class SimulationFiles:
 
     def _check(self, name: str, values: NDArray[np.float64], factor: float) -> None:
         """Raise QexpError for values of which nothing can be learned."""
-        count, place = self.arrays[0].count, self.table or self.path
+        count = self.arrays[0].count
+        place = self.table or self.path
         if len(values) != count:
             there = f"{place} has {len(values):,} values of '{name}'"
             last = len(values)
@@ -515,11 +525,13 @@ class SimulationFiles:
         usable = values[np.isfinite(values)]
         if not len(usable):
             return
-        spread, largest = np.ptp(usable), float(np.abs(usable).max())
+        spread = np.ptp(usable)
+        largest = float(np.abs(usable).max())
         if len(usable) > 1 and not spread:
             lack = "so that nothing can be learned about it; leave it out"
             raise QexpError(f"is {usable[0]:g} in all simulations, {lack}")
-        found, step = codes(usable, factor), np.spacing(np.float32(largest))
+        found = codes(usable, factor)
+        step = np.spacing(np.float32(largest))
         if found:
             self.warnings.append(f"'{name}' has {found[0] / factor:g}, {CODE}")
         elif largest >= HUGE_NUMBER:
@@ -529,7 +541,8 @@ class SimulationFiles:
 
     def _if_reversed(self, count: int) -> str:
         """What to write if axes are reversed, as a number of values tells; empty if it does not."""
-        array, axes = self.arrays[0], {2: "value", 3: "x y", 4: "x y channel"}
+        array = self.arrays[0]
+        axes = {2: "value", 3: "x y", 4: "x y channel"}
         if array.variable.file.shapes[array.variable.name][-1] != count or "axes" in self._document:
             return ""
         names = [*axes.get(len(array.variable.shape), "").split(), "simulation"]
@@ -538,7 +551,8 @@ class SimulationFiles:
 
     def _factor(self, name: str, unit: str, label: str, where: Where) -> float:
         """The number by which values in the files are multiplied. Raises DatasetError."""
-        wanted, given = quantity(name, self.quantities).unit, self._document["file_units"].get(name)
+        wanted = quantity(name, self.quantities).unit
+        given = self._document["file_units"].get(name)
         if wanted and not (unit or given):
             self._assumed[name] = wanted
         try:
@@ -568,15 +582,18 @@ class SimulationFiles:
         `failed` are numbers of simulations, `codes` seem to stand for no data, `largest` is the
         largest size.
         """
-        variable, name = array.variable, array.names[0]
+        variable = array.variable
+        name = array.names[0]
         factor = self._factor(name, variable.unit, variable.label, array.where)
         array = replace(array, factor=factor)
         visible = None if view.visible is None else view.visible.numpy().reshape(array.shape[1:])
         content = _content(variable.file.paths, self.path)
         hidden = None if visible is None else hashlib.sha256(visible.tobytes()).hexdigest()
-        axes, column = [*variable.order, array.turned], self._names[name]
+        axes = [*variable.order, array.turned]
+        column = self._names[name]
         key = ["simulations", VERSION, content, column, axes, list(array.shape), factor, hidden]
-        shape, about = (array.count, *array.shape), dict[str, Any](failed=[], codes=[], largest=0.0)
+        shape = (array.count, *array.shape)
+        about = dict[str, Any](failed=[], codes=[], largest=0.0)
 
         def prepared() -> Iterator[NDArray[np.float32]]:
             start = 0
@@ -593,9 +610,11 @@ class SimulationFiles:
                 yield block
 
         with as_finding():
-            cached, kept = array_cache.find(key, shape), array_cache.note(key)
+            cached = array_cache.find(key, shape)
+            kept = array_cache.note(key)
             if cached is None or kept is None:
-                cached, kept = array_cache.cached_by_content(shape, prepared(), lambda: key), about
+                cached = array_cache.cached_by_content(shape, prepared(), lambda: key)
+                kept = about
                 array_cache.keep_note(key, kept)
         return cached, kept
 

@@ -111,7 +111,8 @@ def dataset(path: Path, options: NewOptions) -> Document:
         )
     table = _table_of(path)
     files = _column_of_files(path, table) if table is not None and _is_folder(path) else None
-    arrays, columns = _arrays(path, table, files), dict[str, Values]()
+    arrays = _arrays(path, table, files)
+    columns = dict[str, Values]()
     if table is not None:
         columns = _columns_of_numbers(table)
     else:
@@ -246,7 +247,8 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
     Raises QexpError for observations of different sizes, which networks can join in many ways.
     """
     shapes = {name: shape for name, shape in dataset.shapes().items() if name in dataset.images}
-    observed, outputs = list(shapes), list(dataset.simulations.parameters)
+    observed = list(shapes)
+    outputs = list(dataset.simulations.parameters)
     sizes = {*shapes.values()}
     if len(sizes) > 1:
         raise QexpError(
@@ -303,7 +305,8 @@ def experience(document: Document, dataset: StoredDataset) -> tuple[Document, Do
 
 def _training(count: int, vectors: bool, precise: bool) -> Document:
     """Keys of an experience that trains until the validation loss has stopped falling."""
-    split, batch_size = [0.85, 0.1], min(max(count // 16, 16), 200)
+    split = [0.85, 0.1]
+    batch_size = min(max(count // 16, 16), 200)
     steps_of_epoch = math.ceil(split[0] * count / batch_size)
     epochs, most = (EPOCHS, MOST_PATIENCE) if vectors else (EPOCHS_OF_IMAGES, MOST_OF_IMAGES)
     patience = min(max(math.ceil(STEPS_OF_PLATEAU / steps_of_epoch), LEAST_PATIENCE), most)

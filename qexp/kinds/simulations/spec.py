@@ -32,7 +32,8 @@ class SimulatedSpecs(GeneratedSpecs):
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         yield from super().in_dataset(dataset, quantities)
-        varyings, observations = dataset["varyings"], dataset["observations"]
+        varyings = dataset["varyings"]
+        observations = dataset["observations"]
         parameters = [name for name in varyings if name != NOISE]
         if not parameters:
             lack = "no parameter of the simulations varies, which a network could estimate; add one"

@@ -64,24 +64,28 @@ class SpectraDataset:
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
         self.target: str | None = document["target"]
-        self.channels, self.patch_size = int(document["channels"]), int(document["patch_size"])
+        self.channels = int(document["channels"])
+        self.patch_size = int(document["patch_size"])
         self.patches = self.channels // self.patch_size
         self.mix = float(document["mix"])
         """Largest fraction of another spectrum that is mixed into one in training (mixup)."""
         energy = document["energy"]
         self.energy: tuple[float, float] | None = energy and tuple(map(float, energy))
         """Of the first channel, and the step between channels, in keV; None if not known."""
-        self._core, self._depth = document["core"], document["depth"]
+        self._core = document["core"]
+        self._depth = document["depth"]
         source = self._source(document)
         self._counts, facts = _read(source, self.channels)
-        self._rows, self.fingerprint = facts.rows, facts.fingerprint
+        self._rows = facts.rows
+        self.fingerprint = facts.fingerprint
         self.warnings: list[str] = list(facts.warnings)
         """Properties of the data that are allowed but may be mistakes."""
         self.without_spread: list[int] = facts.without_spread
         """Rows whose counts are all equal: they cannot be scaled by their standard deviation."""
         self.left_out = facts.left_out
         """Number of spectra without a target, which are not used."""
-        self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
+        self.names = np.array(self._rows.names)
+        self.part = np.array(self._rows.parts)
         self.rows = np.arange(len(self), dtype=np.int64)
         self.hashes: Texts = np.array(facts.hashes)
         """First digits of the SHA-256 of every spectrum, which identify it."""
@@ -93,7 +97,8 @@ class SpectraDataset:
             changed = f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}"
             raise DatasetError([(("fingerprint",), changed)])
         findings = Findings()
-        self.cores, self.depths = self._cores(source, findings), self._depths(source, findings)
+        self.cores = self._cores(source, findings)
+        self.depths = self._depths(source, findings)
         names = {*self.shapes(), "depth", *self._rows.columns}
         for name in sorted(self._units.keys() - names):
             lack = f"no variable or column '{name}'; {suggestion(name, names)}"
@@ -156,10 +161,18 @@ class SpectraDataset:
 
     def _source(self, document: Document) -> SpectrumSource:
         """Keys that came later have no default, so that digests stay as they were."""
-        lists, missing = document.get("lists", {}), document.get("missing", ERROR)
-        path, shared = self.path, (self.target, self.channels)
+        lists = document.get("lists", {})
+        missing = document.get("missing", ERROR)
+        path = self.path
+        shared = (self.target, self.channels)
         if path.is_dir():
-            return Folders(path, *shared, lists, missing, document.get("alone", False))
+            return Folders(
+                path,
+                *shared,
+                lists,
+                missing,
+                document.get("alone", False),
+            )
         if lists:
             is_no_folder = f"{path} is not a folder; a table lists its spectra itself"
             raise DatasetError([(("lists",), is_no_folder)])
@@ -170,7 +183,8 @@ class SpectraDataset:
         raise DatasetError([(("path",), f"{path} {what} a table, {', '.join(FORMATS)}")])
 
     def _cores(self, source: SpectrumSource, findings: Findings) -> Texts:
-        texts, place = self._rows.columns.get(self._core), f"{source.path}: {source.list_names}"
+        texts = self._rows.columns.get(self._core)
+        place = f"{source.path}: {source.list_names}"
         if texts is None:
             similar = suggestion(self._core, self._rows.columns)
             findings.add(f"{place} has no column '{self._core}'; {similar}", where=("core",))
@@ -246,7 +260,8 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
         if found:
             return found, facts
     facts = _Facts(*source.rows())
-    shape, blocks = (len(facts.rows), channels), map(facts.see, source.counts(facts.rows))
+    shape = (len(facts.rows), channels)
+    blocks = map(facts.see, source.counts(facts.rows))
     array = array_cache.cached_by_content(shape, blocks, facts.key)
     facts.end()
     array_cache.keep_note(key, {**vars(facts), "rows": vars(facts.rows)})
@@ -301,7 +316,8 @@ class SpectrumSamples(Data):
             random = self._seeds.numpy("train", number, purpose)
             return self._placed(random.permutation(self.train_rows))
 
-        order, mix = drawn("order"), self._dataset.mix
+        order = drawn("order")
+        mix = self._dataset.mix
         masks = self._tensors({MASK: self._masks(self.train_size, "train", number, "masks")})[MASK]
         if mix:
             # The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so
@@ -316,7 +332,8 @@ class SpectrumSamples(Data):
             positions = slice(index * batch_size, (index + 1) * batch_size)
             samples = self._measured(order[positions])
             if mix:
-                second, share = self._measured(others[positions]), shares_on_device[positions]
+                second = self._measured(others[positions])
+                share = shares_on_device[positions]
                 for name, values in samples.items():
                     samples[name] = torch.lerp(values, second[name], share)
             return prepared({**samples, MASK: masks[positions]})

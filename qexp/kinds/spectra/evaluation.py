@@ -154,8 +154,10 @@ def compared_with_baselines(
 
     The baselines of the experience have all their parameters filled in.
     """
-    baselines, table = attempt.spec["baselines"], attempt.tables["baselines"]
-    dataset, rows = subject.dataset, np.concatenate([subject.train, subject.test])
+    baselines = attempt.spec["baselines"]
+    table = attempt.tables["baselines"]
+    dataset = subject.dataset
+    rows = np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
     targets = dataset.measured[name][rows, None]
     estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
@@ -170,14 +172,22 @@ def compared_with_baselines(
     for called, description in zip(names(baselines, table), baselines, strict=True):
         if attempt.interrupted():
             return None
-        baseline, transforms = built(table, description), [_as_pair(subject, name)]
+        baseline = built(table, description)
+        transforms = [_as_pair(subject, name)]
         estimated = cross_validated(
             baseline, inputs, targets, [split], inner, attempt.seed, transforms
         )
         estimators[called] = estimated[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
-    units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
-    compared = compared_estimators(estimators, targets[split[1]], units, cores, notes)
+    units = {name: dataset.units.get(name, "")}
+    cores = dataset.cores[subject.test]
+    compared = compared_estimators(
+        estimators,
+        targets[split[1]],
+        units,
+        cores,
+        notes,
+    )
     return list(map(ComparisonRow.from_document, compared))
 
 
@@ -201,7 +211,8 @@ def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple
 
 def _as_pair(subject: Subject, name: str) -> BaselineTransform:
     """The number's transform for baselines, as it was fitted for the network."""
-    model, device = subject.model, subject.device
+    model = subject.model
+    device = subject.device
     return (
         on_arrays(lambda column: model.transformed(name, column.to(device)).cpu()),
         on_arrays(
@@ -300,7 +311,8 @@ def write_reconstructed(
     import xarray
 
     dataset = subject.dataset
-    where, times = energies(dataset.energy, dataset.channels), reconstructed.times_hidden
+    where = energies(dataset.energy, dataset.channels)
+    times = reconstructed.times_hidden
     table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
     if where is not None:
         table["energy"] = where.round(6).tolist()
@@ -426,7 +438,8 @@ def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     data = trainer.data
     assert isinstance(data, SpectrumSamples)
     mean = data.training_mean(attempt.dataset.target or "")
-    rows, metrics = (data.train_rows, data.test_rows), trainer.recipe.metrics
+    rows = (data.train_rows, data.test_rows)
+    metrics = trainer.recipe.metrics
     results = evaluate(attempt, Subject(attempt.dataset, trainer.model, data, *rows, metrics, mean))
     if results is not None and set(trainer.model.network.outputs) - {SPECTRUM}:
         keep_intervals(attempt.directory)
@@ -441,14 +454,17 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
 
     A number gets intervals over cores, and a comparison with the experience's baselines.
     """
-    directory, dataset, test = attempt.directory, subject.dataset, subject.test
+    directory = attempt.directory
+    dataset = subject.dataset
+    test = subject.test
     reconstructed = Reconstructed(subject) if SPECTRUM in subject.model.network.outputs else None
     if (estimates := _estimated(attempt, subject, reconstructed)) is None:
         return None
     cores = dataset.cores[test]
     log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(cores)))
     files.make_folder(directory.results)
-    scores, comparison = Scores(CORE, cores, cores), list[ComparisonRow]()
+    scores = Scores(CORE, cores, cores)
+    comparison = list[ComparisonRow]()
     columns: dict[str, Column] = {}
     if reconstructed is not None:
         scores.results[SPECTRUM] = reconstructed.overall.values()
@@ -458,7 +474,13 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
     for name, estimated in estimates.items():
         truth = dataset.measured[name][test]
-        scores.add(name, subject.metrics[name], estimated.middle, truth, subject.mean)
+        scores.add(
+            name,
+            subject.metrics[name],
+            estimated.middle,
+            truth,
+            subject.mean,
+        )
         with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
         if with_baselines is None:
             return None
@@ -476,7 +498,8 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     ranges = []
     for name in estimates if len(subject.train) else ():
         values = dataset.measured[name][subject.train]
-        least, greatest = float(values.min()), float(values.max())
+        least = float(values.min())
+        greatest = float(values.max())
         ranges.append(Feature(column=name, least=least, greatest=greatest))
     return scores.document(directory.part, comparison=tuple(comparison), targets=tuple(ranges))
 
@@ -489,13 +512,15 @@ def _estimated(
     """
     numbers = {name: list[Estimated]() for name in subject.model.network.outputs}
     numbers.pop(SPECTRUM, None)
-    model, tests = subject.model, subject.data.test
+    model = subject.model
+    tests = subject.data.test
     with deterministic():
         for values in zip(*(values.split(AT_ONCE) for values in tests.values()), strict=True):
             if attempt.interrupted():
                 return None
             samples = dict(zip(tests, values, strict=True))
-            estimates, quantiles = model.estimate(samples), dict[str, Tensor]()
+            estimates = model.estimate(samples)
+            quantiles = dict[str, Tensor]()
             if model.network.heads:
                 quantiles = model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
             for name, blocks in numbers.items():
@@ -512,7 +537,8 @@ def _write_predictions(
     directory: RunDirectory, subject: Subject, columns: Mapping[str, Column], note: str
 ) -> None:
     """Write tables with a line per test spectrum; the one that marks the run comes last."""
-    dataset, test = subject.dataset, subject.test
+    dataset = subject.dataset
+    test = subject.test
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
     columns = {"depth": (dataset.depths[test], about), **columns}
@@ -581,7 +607,8 @@ def _document(request: EvaluationRequest) -> dict[str, Any]:
 
 
 def _require_variables(request: EvaluationRequest, dataset: SpectraDataset) -> None:
-    own, shapes = request.spec["dataset"], dataset.shapes()
+    own = request.spec["dataset"]
+    shapes = dataset.shapes()
     for name in request.outputs:
         if name not in shapes:
             raise request.without_truth([name])
@@ -601,9 +628,19 @@ def _evaluate_other(
     models: Sequence[Estimator],
     metrics: Mapping[str, Metrics],
 ) -> Results | None:
-    model, seeds = models[0], Seeds(attempt.seed)
+    model = models[0]
+    seeds = Seeds(attempt.seed)
     hidden = hidden_of(model.network)
-    data = SpectrumSamples(dataset, NO_ROWS, NO_ROWS, rows, NO_ROWS, seeds, attempt.device, hidden)
+    data = SpectrumSamples(
+        dataset,
+        NO_ROWS,
+        NO_ROWS,
+        rows,
+        NO_ROWS,
+        seeds,
+        attempt.device,
+        hidden,
+    )
     mean = _training_mean(request, metrics)
     complete = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
     results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, complete, mean))
@@ -615,7 +652,13 @@ def _evaluate_other(
             middle = predictions[estimate_of(name)].values
             quantiles = quantiles_among(predictions, name)
             estimates[name] = [Estimated(middle, quantiles=quantiles)]
-        keep_intervals_of(attempt.directory, request.directory, estimates, [""], CORE)
+        keep_intervals_of(
+            attempt.directory,
+            request.directory,
+            estimates,
+            [""],
+            CORE,
+        )
     return results
 
 
@@ -623,7 +666,8 @@ def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -
     """The mean of the run's training targets; NaN if it is unknown or not needed."""
     if any(map(needs_training_mean, metrics.values())):
         with suppress(DatasetError):
-            trained, seeds = request.trained, Seeds(request.run_seed)
+            trained = request.trained
+            seeds = Seeds(request.run_seed)
             rows = labelled(
                 request.spec, divided(request.spec, trained, request.tables, seeds)[0], seeds
             )

@@ -166,7 +166,13 @@ def _one_fold(
     what: str,
 ) -> tuple[Rows, Rows]:
     advice = f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
-    return one_fold(built(tables["splits"], split), rows, dataset.column, random, advice)
+    return one_fold(
+        built(tables["splits"], split),
+        rows,
+        dataset.column,
+        random,
+        advice,
+    )
 
 
 def hidden_of(network: Network) -> Callable[[Tensor], Tensor] | None:

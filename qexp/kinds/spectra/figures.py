@@ -76,7 +76,8 @@ LISTED_CORES = 21
 PROFILES_IN_A_ROW, MOST_PROFILES, MOST_NARROW = 8, 32, 12
 """Cores in a row, and in all, of a figure; and in all of a narrow one."""
 
-MEASURED, ESTIMATED = COLOURS[6], COLOURS[0]
+MEASURED = COLOURS[6]
+ESTIMATED = COLOURS[0]
 
 LONGEST_CORE = 17
 """Largest number of characters of a core's name that are shown."""
@@ -107,7 +108,8 @@ class Estimates:
 
 def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     """Estimated against measured values with the identity line, and the RMSE of each core."""
-    estimated, measured = _numbers(estimates.estimated), _numbers(estimates.measured)
+    estimated = _numbers(estimates.estimated)
+    measured = _numbers(estimates.measured)
     finite = np.isfinite(estimated) & np.isfinite(measured)
     estimated = estimated[finite]
     measured = measured[finite]
@@ -119,11 +121,13 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
         _make_room_for_list(figure, len(names))
     make_equal(axis, [measured, estimated])
     for index, name in enumerate(names):
-        true, found = measured[cores == name], estimated[cores == name]
+        true = measured[cores == name]
+        found = estimated[cores == name]
         words = f"{_shown(name)}  {root_mean_squared_error(found, true):.3g}"
         marker, colour = "o", COLOURS[0]
         if told_apart:
-            marker, colour = MARKERS[index // len(COLOURS)], COLOURS[index % len(COLOURS)]
+            marker = MARKERS[index // len(COLOURS)]
+            colour = COLOURS[index % len(COLOURS)]
         axis.plot(
             true,
             found,
@@ -172,8 +176,10 @@ def _make_room_for_list(figure: Figure, cores: int) -> None:
     if narrow():
         make_room(figure, bottom=sized(0.19) * (-(-cores // 2) + 2))
         return
-    wide, of_list = float(figure.get_figwidth()), -(-cores // LISTED_CORES) * sized(WIDTH_OF_LIST)
-    left, side = sized(LEFT), figure.axes[0].get_position().width * wide
+    wide = float(figure.get_figwidth())
+    of_list = -(-cores // LISTED_CORES) * sized(WIDTH_OF_LIST)
+    left = sized(LEFT)
+    side = figure.axes[0].get_position().width * wide
     if exact():  # the panel gives way
         side = min(side, wide - left - of_list)
         left += max(wide - left - of_list - side, 0) / 2
@@ -237,7 +243,8 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
     rows_of_cores = np.split(order, np.cumsum(np.bincount(owners))[:-1])
     for name, rows in zip(names, rows_of_cores, strict=False):
         places = depths[rows] if depths_known else np.arange(1, len(rows) + 1, dtype=np.float64)
-        rows, places = rows[np.isfinite(places)], places[np.isfinite(places)]
+        rows = rows[np.isfinite(places)]
+        places = places[np.isfinite(places)]
         if len(rows):
             deeper = np.argsort(places, kind="stable")
             yield str(name), [places[deeper], *(values[rows[deeper]] for values in others)]
@@ -247,7 +254,15 @@ def _draw_profile(
     axis: Axes, depths: Array, estimated: Array, measured: Array, low: Array, high: Array
 ) -> None:
     width, marker = (1.3, ".") if len(depths) <= 60 else (0.8, None)
-    axis.fill_betweenx(depths, low, high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
+    axis.fill_betweenx(
+        depths,
+        low,
+        high,
+        color=ESTIMATED,
+        alpha=0.18,
+        linewidth=0,
+        zorder=1,
+    )
     axis.plot(
         estimated,
         depths,
@@ -258,7 +273,16 @@ def _draw_profile(
         marker=marker,
         markersize=4,
     )
-    axis.plot(measured, depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
+    axis.plot(
+        measured,
+        depths,
+        "o",
+        color=MEASURED,
+        markersize=2.6,
+        alpha=0.8,
+        mew=0,
+        zorder=3,
+    )
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
     axis.locator_params(axis="x", nbins=3)
@@ -360,7 +384,8 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         of_spectrum = axes[each * row : each * (row + 1)]
         *originals, visible, reconstructed = of_spectrum
         x = _positions(where, len(true))
-        counts, estimate = np.maximum(true, LEAST_COUNTS), np.maximum(estimated, LEAST_COUNTS)
+        counts = np.maximum(true, LEAST_COUNTS)
+        estimate = np.maximum(estimated, LEAST_COUNTS)
         for original in originals:
             original.plot(x, counts, color=COLOURS[6], linewidth=0.7)
         visible.plot(x, np.where(hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
@@ -374,7 +399,13 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
         # neighbouring hidden channels
         for first, end in zip(changes[::2], changes[1::2], strict=True):
-            visible.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
+            visible.axvspan(
+                x[first] - half,
+                x[end - 1] + half,
+                color=HIDDEN,
+                linewidth=0,
+                zorder=0,
+            )
         _share_counts(of_spectrum, counts, estimate[hidden])
         title = title.replace("$", r"\$")
         seen = f"seen; hidden is grey ({100 * hidden.mean():.0f} %)"
@@ -402,7 +433,8 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
 
     spectra  title and counts, (channel,), of each
     """
-    lines, titles = 0, [words for words, _ in spectra]
+    lines = 0
+    titles = [words for words, _ in spectra]
     for _ in range(2):  # the second time with room for titles in several lines
         more = LINE_HEIGHT * lines
         sizes = WIDE_SAMPLE, PANEL_HEIGHT, 0.2, 0.6 + more
@@ -465,7 +497,9 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     table  input times gradient, averaged over test spectra, as an evaluation writes it, with
            energies if they are known
     """
-    mean, counts, where = table[saliency_of(output)], table["counts"].values, _energies_in(table)
+    mean = table[saliency_of(output)]
+    counts = table["counts"].values
+    where = _energies_in(table)
     figure, (spectrum, axis) = panel_grid(
         2, 1, WIDE_PANEL, PANEL_HEIGHT, column_gap=0, row_gap=0.15, left=0.85
     )
@@ -534,7 +568,8 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's own
     ends = [-np.inf] * MOST_LEVELS
     """End of the last symbol in each row [pixel]."""
-    marked, at_top = [], axis.get_xaxis_transform()
+    marked = []
+    at_top = axis.get_xaxis_transform()
     line: dict[str, Any] = {
         "color": "0.75",
         "linewidth": 0.5,
@@ -562,7 +597,13 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
         marked.append(energy)
         top = 1 + (0.4 + level) * 1.05 * box.height / axis.bbox.height
         text.set_y(top)
-        axis.plot([energy, energy], [0, top], transform=at_top, zorder=0, **line)
+        axis.plot(
+            [energy, energy],
+            [0, top],
+            transform=at_top,
+            zorder=0,
+            **line,
+        )
     return marked
 
 
@@ -626,7 +667,8 @@ def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
         depths, estimated, truth = (
             spectra[column].values for column in ("depth", estimate_of(name), name)
         )
-        cores, depth_unit = texts(spectra, "core"), unit(spectra, "depth")
+        cores = texts(spectra, "core")
+        depth_unit = unit(spectra, "depth")
         yield Estimates(name, unit(spectra, name), cores, depths, estimated, truth, depth_unit)
 
 

@@ -218,8 +218,12 @@ class Folders:
         missing: str,
         alone: bool,
     ) -> None:
-        self.path, self._target, self._channels, self._missing = path, target, channels, missing
-        self._lists, self._alone = dict(lists), alone
+        self.path = path
+        self._target = target
+        self._channels = channels
+        self._missing = missing
+        self._lists = dict(lists)
+        self._alone = alone
 
     @property
     def list_names(self) -> str:
@@ -243,7 +247,9 @@ class Folders:
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
         """The spectra that are used, remarks on others, and their number. Raises DatasetError."""
-        findings, left_out, rows = Findings(), list[str](), list[tuple[str, str, dict[str, str]]]()
+        findings = Findings()
+        left_out = list[str]()
+        rows = list[tuple[str, str, dict[str, str]]]()
         targets: list[float] = []
         for part in self._parts():
             tested = part.name == TEST or self._alone
@@ -259,11 +265,18 @@ class Folders:
                 trained = VALIDATION if name in validation else TRAIN
                 rows.append((name, TEST if tested else trained, cells))
         count = len(rows) + len(left_out)
-        remarks = remarks_on(left_out, count, self._target or "", self.path, findings)
+        remarks = remarks_on(
+            left_out,
+            count,
+            self._target or "",
+            self.path,
+            findings,
+        )
         findings.refuse()
         columns = dict.fromkeys(chain.from_iterable(cells for *_, cells in rows))
         table = {column: [cells.get(column, "") for *_, cells in rows] for column in columns}
-        names, parts = [name for name, *_ in rows], [part for _, part, _ in rows]
+        names = [name for name, *_ in rows]
+        parts = [part for _, part, _ in rows]
         known = None if self._target is None else targets
         return SpectrumRows(names, parts, table, known), remarks, len(left_out)
 
@@ -275,8 +288,10 @@ class Folders:
         In published folders info.csv does not name what val.csv does. Where both do, info.csv
         counts.
         """
-        info, folder = self._info(part), part / SPECTRA
-        cells_of, there = dict(read_info(info, findings)), files_in(folder)
+        info = self._info(part)
+        folder = part / SPECTRA
+        cells_of = dict(read_info(info, findings))
+        there = files_in(folder)
         apart = {name: cells for name, cells in validation.items() if name not in cells_of}
         others = None if part.name in self._lists else apart
         compare(folder, there, info, cells_of, findings, others)
@@ -287,7 +302,8 @@ class Folders:
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         """Spectra in blocks, (row, channels). Raises DatasetError, after the last of them."""
-        findings, train = Findings(), self.path / TRAIN / SPECTRA
+        findings = Findings()
+        train = self.path / TRAIN / SPECTRA
         test = (self.path if self._alone else self.path / TEST) / SPECTRA
         pairs = zip(rows.names, rows.parts, strict=True)
         paths = [(test if part == TEST else train) / name for name, part in pairs]
@@ -297,7 +313,9 @@ class Folders:
 
     def _parts(self) -> list[Path]:
         """The folders of the parts. Raises DatasetError if one cannot be used."""
-        findings, train, test = Findings(), self.path / TRAIN, self.path / TEST
+        findings = Findings()
+        train = self.path / TRAIN
+        test = self.path / TEST
         parts = [train, *([test] if test.is_dir() else [])]
         if self._alone:
             parts = [self.path]
@@ -458,7 +476,8 @@ def compare(
 
 def _read_targets(folder: Path, names: Sequence[str], findings: Findings) -> dict[str, float]:
     """Spectrum → its target; NaN if there is none."""
-    there, targets = set(files_in(folder)), dict.fromkeys(names, math.nan)
+    there = set(files_in(folder))
+    targets = dict.fromkeys(names, math.nan)
     kind = f"{folder} has files that are not one finite number"
     for name in (name for name in names if name in there):
         try:
@@ -521,7 +540,8 @@ class CountTable:
 
     def require_channels(self, findings: Findings) -> None:
         """Add a finding if the rows do not have the right number of counts."""
-        wanted, prefix = range(self._channels), self._columns
+        wanted = range(self._channels)
+        prefix = self._columns
         if self._width is not None:
             if self._width != self._channels:
                 what = f"'{prefix}' has {self._width} counts in a row, not {self._channels}"
@@ -572,7 +592,9 @@ class SpectrumTable:
     def __init__(
         self, path: Path, target: str | None, channels: int, columns: str, missing: str
     ) -> None:
-        self.path, self.list_names, self._target = path, path.name, target
+        self.path = path
+        self.list_names = path.name
+        self._target = target
         self._channels, self._columns, self._missing = channels, columns, missing
 
     def state(self) -> list[Any]:
@@ -600,7 +622,8 @@ class SpectrumTable:
         if self._target is None:
             findings.refuse()
             return SpectrumRows(names, parts, columns, None), [], 0
-        origin, targets = f"{self.path}, column '{self._target}',", dict[str, float]()
+        origin = f"{self.path}, column '{self._target}',"
+        targets = dict[str, float]()
         kind = f"{origin} has cells that are not finite numbers"
         for label, text in zip(shown, columns.pop(self._target), strict=True):
             name = f"spectrum {label}"

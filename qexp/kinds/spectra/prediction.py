@@ -179,10 +179,12 @@ class FolderOfSpectra:
 
         They are info.csv if it is there, and val.csv if it names other spectra.
         """
-        info, validation = folder / INFO, folder / VALIDATION_INFO
+        info = folder / INFO
+        validation = folder / VALIDATION_INFO
         if not info.is_file():
             return [], {}
-        lists, columns_of = [info], dict(read_info(info, findings))
+        lists = [info]
+        columns_of = dict(read_info(info, findings))
         if validation.is_file():
             names = dict(read_info(validation, Findings())).keys()
             if not names <= columns_of.keys():
@@ -203,7 +205,8 @@ class FolderOfSpectra:
         """All spectra in order, `size` at a time. Raises QexpError for invalid spectra."""
         import pyarrow as pa
 
-        layout, where = self.layout, f"{self.path}: column '{self.layout.depth}' of {INFO}"
+        layout = self.layout
+        where = f"{self.path}: column '{self.layout.depth}' of {INFO}"
         for start in range(0, len(self._spectra), size):
             findings = Findings()
             parts, paths, columns = zip(*self._spectra[start : start + size], strict=True)
@@ -249,15 +252,20 @@ class TableOfSpectra:
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         import pyarrow as pa
 
-        name, core, depth = self._names, self.layout.core, self.layout.depth
-        where, there = f"{self.path}: column '{depth}'", {*self._table.others}
+        name = self._names
+        core = self.layout.core
+        depth = self.layout.depth
+        where = f"{self.path}: column '{depth}'"
+        there = {*self._table.others}
         wanted = [column for column in (name, core, depth) if column in there]
         others = pa.schema([*([(name, pa.string())] if name else []), *self.kept])
         first = 0
         for chunk in in_equal_chunks(self._table.chunks(others, size), size):
-            findings, count = Findings(), len(chunk.features)
+            findings = Findings()
+            count = len(chunk.features)
             add_troubles(chunk.features, self.path, first, findings)
-            texts, unknown = dict[str | None, list[str]](), [""] * count
+            texts = dict[str | None, list[str]]()
+            unknown = [""] * count
             for column in wanted:
                 cells = chunk.kept[column].to_pylist()
                 texts[column] = ["" if value is None else str(value).strip() for value in cells]
@@ -265,7 +273,8 @@ class TableOfSpectra:
             names = texts.get(name, numbers)
             depths = depths_of(texts.get(depth, unknown), names, where, findings)
             findings.refuse()
-            kept, cores = chunk.kept.select(self.kept.names), texts.get(core, unknown)
+            kept = chunk.kept.select(self.kept.names)
+            cores = texts.get(core, unknown)
             yield SpectrumPiece(names, cores, depths, unknown, kept, chunk.features, chunk.done)
             first += count
 
@@ -408,7 +417,9 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
 
-        model, spectra, intervals = self.model, self._spectra, self.model.intervals
+        model = self.model
+        spectra = self._spectra
+        intervals = self.model.intervals
         texts = [NAME, *([PART] if spectra.with_parts else []), CORE]
         before = [
             *(new_column(name, pa.string()) for name in texts),
@@ -464,7 +475,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
                 draws = model.draws.draw(model.posterior(counts), self.count + start)
                 draws[:, _empty(counts)] = np.nan
                 add_draws(piece.names[batch], draws)
-        empty, estimates = _empty(piece.counts), {}
+        empty = _empty(piece.counts)
+        estimates = {}
         for name in blocks[0]:
             estimated = joined([block[name] for block in blocks], np.concatenate)
             estimates[name] = estimated.each(
@@ -474,9 +486,11 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
 
     def finish(self) -> dict[str, Any]:
         """Draw a figure for each output, with the estimates along each core."""
-        model, profile = self.model, self._profile
+        model = self.model
+        profile = self._profile
         depths, *columns = np.array(profile.numbers).T
-        each, pictures = len(columns) // len(model.outputs), []
+        each = len(columns) // len(model.outputs)
+        pictures = []
         for index, (name, unit) in enumerate(model.units.items()):
             values, *ends = columns[index * each : (index + 1) * each]
             path = self.target.with_suffix(".png")
@@ -521,7 +535,8 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
     Raises QexpError if the run is not done or estimates only spectra, or if draws are asked for
     without a posterior head.
     """
-    record, spec = directory.record(), directory.training_spec()
+    record = directory.record()
+    spec = directory.training_spec()
     if not (outputs := [name for name in spec["outputs"] if name != SPECTRUM]):
         raise QexpError(
             f"{directory.name} reconstructs masked spectra and estimates no other quantity; train a"
@@ -547,7 +562,8 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
     def posterior(counts: NDArray[np.float32]) -> Posterior:
         return model.posterior({SPECTRUM: torch.from_numpy(counts).to(on)})
 
-    dataset, shared = spec["dataset"], of_run(directory)
+    dataset = spec["dataset"]
+    shared = of_run(directory)
     shared["outputs"].pop(SPECTRUM, None)
     return SpectrumModel(
         **shared,

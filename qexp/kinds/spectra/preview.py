@@ -31,7 +31,8 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
 
-        data, rows = self.dataset, self.some(self.own, count)
+        data = self.dataset
+        rows = self.some(self.own, count)
         columns: dict[str, Any] = {
             SPECTRUM: (("sample", "channel"), data.read(rows), {"units": data.units[SPECTRUM]})
         }
@@ -47,7 +48,8 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         return xarray.Dataset(columns, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        data, rows = self.dataset, self.own
+        data = self.dataset
+        rows = self.own
         described = [
             Variable(SPECTRUM, data.units[SPECTRUM], self._read.ravel()),
             Variable(TOTAL, data.units[SPECTRUM], self._read.sum(axis=1, dtype=np.float64)),
@@ -99,13 +101,17 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         parts = np.repeat(list(self.parts), list(map(len, self.parts.values())))
         if data.measured:
             ((name, measured),) = data.measured.items()
-            unit, values = data.units[name], measured[rows]
+            unit = data.units[name]
+            values = measured[rows]
         else:
             chosen = spread_evenly(len(rows), SPECTRA)
-            rows, parts = rows[chosen], parts[chosen]
-            name, unit = TOTAL, data.units[SPECTRUM]
+            rows = rows[chosen]
+            parts = parts[chosen]
+            name = TOTAL
+            unit = data.units[SPECTRUM]
             values = data.read(rows).sum(axis=1, dtype=np.float64)
-        heading, cores = self.over_all(title, "all parts"), data.cores[rows].tolist()
+        heading = self.over_all(title, "all parts")
+        cores = data.cores[rows].tolist()
         figure = values_by_group(
             cores, parts.tolist(), list(self.parts), values, name, unit, heading
         )

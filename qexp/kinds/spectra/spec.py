@@ -30,7 +30,8 @@ class SpectraSpecs(KindDocuments):
         return [name for name in outputs if name != SPECTRUM]
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
-        channels, patch_size = dataset["channels"], dataset["patch_size"]
+        channels = dataset["channels"]
+        patch_size = dataset["patch_size"]
         if channels % patch_size:
             sizes = (
                 size
