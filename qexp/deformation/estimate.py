@@ -48,12 +48,7 @@ from qexp.inference.fit import (
     threshold,
     unneeded_sources,
 )
-from qexp.inference.least_squares import (
-    STARTS,
-    Problem,
-    covariances,
-    starts,
-)
+from qexp.inference.least_squares import STARTS, Problem, covariances, starts
 from qexp.inference.parameters import (
     Search,
     Units,
@@ -420,13 +415,7 @@ def _held(
         for search in searches(candidate.sources, stations, units.quantities, {}):
             column = search.parameter.name
             if column in fixed:
-                require_near(
-                    search,
-                    "fixed",
-                    fixed[column],
-                    fixed[column],
-                    units,
-                )
+                require_near(search, "fixed", fixed[column], fixed[column], units)
             if column in bounds:
                 require_near(search, "bounds", *bounds[column], units)
     if candidate.start is not None:
@@ -576,15 +565,7 @@ def _unneeded(
     if not shows_source(problem, fit):  # none is needed
         return []
     sources = problem.model.sources
-    unneeded = unneeded_sources(
-        problem,
-        fit,
-        tracks,
-        sources,
-        wanted,
-        candidate.units.origin,
-        seed,
-    )
+    unneeded = unneeded_sources(problem, fit, tracks, sources, wanted, candidate.units.origin, seed)
     return [
         f"by BIC the observation does not show '{name}': the reduced χ² is {fit.chi2_reduced:.4g}"
         f" with it and {chi2:.4g} without; leave it out: its parameters are not meaningful, and"
@@ -668,13 +649,7 @@ def _tracks(
 ) -> dict[str, TrackResult]:
     results = {}
     told = factors(problem, fit) if least_squares else [None] * len(observation.tracks)
-    each = zip(
-        observation.tracks,
-        fit.nuisances,
-        fit.residual,
-        told,
-        strict=True,
-    )
+    each = zip(observation.tracks, fit.nuisances, fit.residual, told, strict=True)
     for track, nuisances, residual, factor in each:
         amounts = nuisances.amounts
         errors = nuisances.errors

@@ -193,14 +193,7 @@ def folded(
     shared  whether they have the same horizontal axis, see `share_below`
     """
     columns = columns_of(count, width, most, LOWEST_AXES + ABOVE + BOTTOM * (not shared))
-    figure, grid = subplots(
-        -(-count // columns),
-        columns,
-        width,
-        height,
-        count,
-        shared=shared,
-    )
+    figure, grid = subplots(-(-count // columns), columns, width, height, count, shared=shared)
     return figure, [axis for row in grid for axis in row][:count]
 
 
@@ -359,14 +352,7 @@ def add_title(figure: Figure, text: str, note: str = "", caption: str = "") -> N
         figure.suptitle("\n".join(lines), fontsize=sized(9))
         return
     y = 1 - 0.07 / float(figure.get_figheight())
-    figure.text(
-        0.5,
-        y,
-        "\n".join(lines),
-        ha="center",
-        va="top",
-        fontsize=sized(9),
-    )
+    figure.text(0.5, y, "\n".join(lines), ha="center", va="top", fontsize=sized(9))
     if note:
         add_note(figure, note, sized(0.05 + LINE_HEIGHT * len(lines)))
 
@@ -816,14 +802,7 @@ def row_panels(
     tall = height * sum(0.5 + 0.5 * len(rows) for rows in lines)
     left = 0.2 + WIDTH_OF_CHARACTER * longest
     # Rows are as high as their labels, whatever the width of a panel.
-    figure, axes = panels(
-        count,
-        width,
-        BOTTOM + top + tall,
-        left,
-        top,
-        stretch=(1.0, 1.0),
-    )
+    figure, axes = panels(count, width, BOTTOM + top + tall, left, top, stretch=(1.0, 1.0))
     for axis in axes:
         axis.set_ylim(len(labels) - 0.4, -0.6)
         shown = labels if place_of(axis, count)[0] else [""] * len(labels)

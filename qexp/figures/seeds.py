@@ -123,13 +123,7 @@ def _draw_rows(
         if group.interval is not None:
             low, high = group.interval
             ends = [max(low, left), high]
-            axis.plot(
-                ends,
-                [row + shift] * 2,
-                "-",
-                color=colours[name],
-                linewidth=1.8,
-            )
+            axis.plot(ends, [row + shift] * 2, "-", color=colours[name], linewidth=1.8)
             if low < left:
                 axis.plot(left, row + shift, "<", clip_on=False, **settings)
     if logarithmic:
@@ -234,13 +228,7 @@ def study_panels(
     """
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    figure, axes = folded(
-        len(panels),
-        5.6 if len(panels) == 1 else 4.2,
-        3.6,
-        IN_A_ROW,
-        shared=True,
-    )
+    figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
     low, high, hidden_dots = floored(panels, floor)
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
@@ -249,15 +237,7 @@ def study_panels(
             if name in lines:
                 offset = index - (len(names) - 1) / 2
                 colour = COLOURS[index % len(COLOURS)]
-                _draw(
-                    panel,
-                    name,
-                    lines[name],
-                    layout,
-                    colour,
-                    offset,
-                    (low, high),
-                )
+                _draw(panel, name, lines[name], layout, colour, offset, (low, high))
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
@@ -292,24 +272,11 @@ def _draw(
     assert axis.figure is not None
     if line.constant:
         spot = next(iter(line.spots.values()))
-        axis.axhline(
-            spot.mean,
-            color=colour,
-            linewidth=1.4,
-            linestyle="--",
-            label=name,
-        )
+        axis.axhline(spot.mean, color=colour, linewidth=1.4, linestyle="--", label=name)
         if spot.interval is not None:
             axis.axhspan(*spot.interval, color=colour, alpha=0.12, linewidth=0)
             place = axis.get_yaxis_transform()
-            _mark_ends(
-                axis,
-                spot.interval,
-                limits,
-                0.99,
-                color=colour,
-                transform=place,
-            )
+            _mark_ends(axis, spot.interval, limits, 0.99, color=colour, transform=place)
         return
     where = sorted(line.spots, key=lambda text: layout.positions[text])
     x = [layout.positions[text] for text in where]
@@ -319,22 +286,8 @@ def _draw(
     inches = axis.figure.dpi_scale_trans
     moved = axis.transData + ScaledTranslation(DODGE * offset / 72, 0, inches)
     drawn: dict[str, Any] = {"color": colour, "transform": moved}
-    axis.plot(
-        x,
-        [spot.mean for spot in spots],
-        "-",
-        linewidth=0.8,
-        alpha=0.6,
-        **drawn,
-    )
-    axis.plot(
-        x,
-        [spot.mean for spot in spots],
-        "D",
-        markersize=4.5,
-        label=name,
-        **drawn,
-    )
+    axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
+    axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
     for position, (low, high) in zip(x, ends, strict=True):
         axis.plot(
@@ -344,13 +297,7 @@ def _draw(
     moved = axis.transData + ScaledTranslation((DODGE * offset + ASIDE) / 72, 0, inches)
     dots: dict[str, Any] = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
     for position, spot in zip(x, spots, strict=True):
-        axis.plot(
-            [position] * len(spot.values),
-            spot.values,
-            "o",
-            transform=moved,
-            **dots,
-        )
+        axis.plot([position] * len(spot.values), spot.values, "o", transform=moved, **dots)
 
 
 def _mark_ends(
@@ -362,14 +309,7 @@ def _mark_ends(
 ) -> None:
     for end, limit, marker in zip(interval, limits, "v^", strict=True):
         if not limits[0] <= end <= limits[1]:
-            axis.plot(
-                position,
-                limit,
-                marker,
-                markersize=6,
-                clip_on=False,
-                **drawn,
-            )
+            axis.plot(position, limit, marker, markersize=6, clip_on=False, **drawn)
 
 
 def _label(axis: Axes, layout: ValueAxis, name: str) -> None:

@@ -161,13 +161,7 @@ def locate(
     if draws.log_density is not None and draws.of_truth is not None:
         density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
     quantiles = np.moveaxis(np.quantile(values, QUANTILES, axis=1), 0, -1)
-    return TruthPositions(
-        truth,
-        np.stack(columns, axis=1),
-        quantiles,
-        balls,
-        density,
-    )
+    return TruthPositions(truth, np.stack(columns, axis=1), quantiles, balls, density)
 
 
 def concatenate(parts: Sequence[TruthPositions]) -> TruthPositions:
@@ -698,16 +692,8 @@ def calibrate(
     seeds = Seeds(options.seed)
     located = list[TruthPositions]()
     doubted = 0
-    tested = asked(
-        directory,
-        dataset,
-        workspace,
-        options,
-        posteriors.caution,
-        posteriors.together,
-        seeds,
-        device,
-    )
+    of_network = posteriors.caution, posteriors.together
+    tested = asked(directory, dataset, workspace, options, *of_network, seeds, device)
     if tested.count < LEAST_OBSERVATIONS:
         raise QexpError(
             f"{directory.name} has {tested.count} test samples; fewer than {LEAST_OBSERVATIONS}"

@@ -327,20 +327,9 @@ def matrix(
     grid = axes or matrix_axes(document, dataset_name)
     outputs = list(model.network.outputs)
     constants = constant_values(source, grid, dict(options.fixed))
-    record: dict[str, Any] = {
-        "run": directory.name,
-        "dataset": dataset_name,
-        "created": now(),
-        "axes": {axis.variable: [axis.low, axis.high, axis.cells] for axis in grid},
-        "fixed": dict(constants),
-        "repeats": options.repeats,
-        "seed": options.seed,
-        "refined": options.refine,
-        "bound": options.bound,
-    }
-    record["digest"] = _digest(
-        directory, data_kind(document).pinned(document, source, workspace), record
-    )
+    record = _question(directory, dataset_name, grid, constants, options)
+    pinned = data_kind(document).pinned(document, source, workspace)
+    record["digest"] = _digest(directory, pinned, record)
     if not options.force and matrix_exists(folder, record):
         return _complete(folder, options.npy), False
     likelihood = (
@@ -376,6 +365,27 @@ def matrix(
         "warnings": [*made, *_outside(trained, grid, constants, record["units"])],
     }
     return folder, store_matrix(folder, table, record, options.force, options.npy)
+
+
+def _question(
+    directory: RunDirectory,
+    dataset: str,
+    grid: Sequence[MatrixAxis],
+    constants: Mapping[str, float],
+    options: MatrixOptions,
+) -> dict[str, Any]:
+    """What is asked of the run, for the record of the matrix."""
+    return {
+        "run": directory.name,
+        "dataset": dataset,
+        "created": now(),
+        "axes": {axis.variable: [axis.low, axis.high, axis.cells] for axis in grid},
+        "fixed": dict(constants),
+        "repeats": options.repeats,
+        "seed": options.seed,
+        "refined": options.refine,
+        "bound": options.bound,
+    }
 
 
 def _digest(directory: RunDirectory, document: Mapping[str, Any], record: Mapping[str, Any]) -> str:

@@ -182,13 +182,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 
     @cache
     def samples() -> dict[str, Tensor]:
-        return source.sample(
-            chosen,
-            count,
-            Seeds(request.seed),
-            (part,),
-            torch.device("cpu"),
-        )
+        return source.sample(chosen, count, Seeds(request.seed), (part,), torch.device("cpu"))
 
     def evaluate(
         attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]

@@ -132,39 +132,18 @@ def sample_images(
     of_titles = 0.16 * (max(map(len, headings)) + longest)
     sides = SIDE, SIDE, gap, DOWN + of_titles
     top = 0.42 + of_titles
-    figure, axes = panel_grid(
-        count,
-        columns,
-        *sides,
-        right=1.0,
-        top=top,
-        fold=False,
-        square=True,
-    )
+    figure, axes = panel_grid(count, columns, *sides, right=1.0, top=top, fold=False, square=True)
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
         for name, view_name, axis in zip(names, view_names, of_sample, strict=True):
             where = sample.extents[name]
             positions = sample.positions.get(name)
-            image = _draw(
-                axis,
-                sample.images[name],
-                where,
-                scale,
-                positions,
-                units[name],
-            )
+            image = _draw(axis, sample.images[name], where, scale, positions, units[name])
             heading = headings[row] if axis is of_sample[0] else [""] * len(headings[row])
             title_lines = [*heading, view_name] if each else heading
             axis.set_title("\n".join(title_lines), fontsize=small(), pad=sized(8))
             unit_of_sides = sample.extents[name].unit
-            label_outer(
-                axis,
-                len(axes),
-                f"x ({unit_of_sides})",
-                f"y ({unit_of_sides})",
-                small(),
-            )
+            label_outer(axis, len(axes), f"x ({unit_of_sides})", f"y ({unit_of_sides})", small())
             has_y = len(extents) > 1 or place_of(axis, len(axes))[0]
             axis.tick_params(labelbottom=True, labelleft=has_y)
         if not alike or row == min(len(samples), columns // len(names)) - 1:
@@ -229,13 +208,7 @@ def _draw(
         style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": scale}
         axis.quiver(x, y, values[0], values[1], **style, width=0.012, zorder=2)
         words = f"longest arrow {longest:.2g} {unit}"
-        axis.text(
-            0.03,
-            0.03,
-            words,
-            transform=axis.transAxes,
-            fontsize=small(),
-        )
+        axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=small())
     marks: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.4, "zorder": 3}
     size = SMALLEST_MARK + LARGEST_MARK / len(positions)
     coloured = values[-1] if values.ndim == 2 else values
@@ -416,28 +389,12 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
         drawn = [truth, estimate]
         if quantile_of(name) in predictions:
             low, high = (predictions[quantile_of(name)].values[:, end] for end in (0, -1))
-            axis.vlines(
-                truth,
-                low,
-                high,
-                color=COLOURS[0],
-                alpha=0.25,
-                linewidth=0.8,
-                zorder=1.5,
-            )
+            axis.vlines(truth, low, high, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
             share = f"{100 * np.mean((low <= truth) & (truth <= high)):.0f} %"
             texts = f"{share} of truths inside the lines", f"{share} inside"
             heading = [fitting(axis, *texts, size=9)]
             drawn += [low, high]
-        axis.scatter(
-            truth,
-            estimate,
-            s=7,
-            color=COLOURS[0],
-            alpha=0.5,
-            linewidths=0,
-            zorder=2,
-        )
+        axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
         make_equal(axis, drawn, logarithmic=True)
         words = [with_unit(text, typeset(in_unit)) for text in (in_words(name), in_symbols(name))]
         axis.set_xlabel(fitting(axis, *(f"true {text}" for text in words)))

@@ -79,14 +79,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
     centre = peak_of(tracks, pixel)
     views, images = [], []
     for track in tracks:
-        view = SeenView(
-            track.name,
-            side,
-            side,
-            (pixel, pixel),
-            track.direction,
-            None,
-        )
+        view = SeenView(track.name, side, side, (pixel, pixel), track.direction, None)
         views.append(view)
         images.append(image_of(track, view, centre))
     signal = max(map(_signal, images), key=abs)

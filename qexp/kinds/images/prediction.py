@@ -42,20 +42,9 @@ from qexp.kinds.images.extent import (
     TrainingInputs,
     training_inputs,
 )
-from qexp.kinds.images.files import (
-    FORMATS as IMAGE_FORMATS,
-    SUFFIXES,
-    ZARR,
-    variables_in,
-)
+from qexp.kinds.images.files import FORMATS as IMAGE_FORMATS, SUFFIXES, ZARR, variables_in
 from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
-from qexp.kinds.images.source import (
-    ImageArrays,
-    ImageLayout,
-    ImagePiece,
-    ImageSource,
-    layout_of,
-)
+from qexp.kinds.images.source import ImageArrays, ImageLayout, ImagePiece, ImageSource, layout_of
 from qexp.kinds.images.tables import NAME, TABLES
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import batches_at_once, device_of
@@ -847,13 +836,7 @@ def _features(
     part = directory.training_spec()["split"]
     train = source.parts(part, seeds)["train"]
     count = source.available(train, SEEN_SAMPLES)
-    simulated = source.sample(
-        train,
-        count,
-        seeds,
-        ("features",),
-        torch.device("cpu"),
-    )
+    simulated = source.sample(train, count, seeds, ("features",), torch.device("cpu"))
     return FeatureDistance(model, {n: simulated[n].to(device) for n in model.network.inputs})
 
 

@@ -24,9 +24,9 @@ from qexp.kinds.images.experiment import (
     in_noise,
     in_transforms,
     noise_of,
-    views_of,
 )
 from qexp.kinds.images.spec import fixed_values, variable_of
+from qexp.kinds.images.views import views_of
 from qexp.kinds.kind import KindData
 from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
 from qexp.kinds.networks import in_batches

@@ -254,15 +254,7 @@ def _draw_profile(
     axis: Axes, depths: Array, estimated: Array, measured: Array, low: Array, high: Array
 ) -> None:
     width, marker = (1.3, ".") if len(depths) <= 60 else (0.8, None)
-    axis.fill_betweenx(
-        depths,
-        low,
-        high,
-        color=ESTIMATED,
-        alpha=0.18,
-        linewidth=0,
-        zorder=1,
-    )
+    axis.fill_betweenx(depths, low, high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
     axis.plot(
         estimated,
         depths,
@@ -273,16 +265,7 @@ def _draw_profile(
         marker=marker,
         markersize=4,
     )
-    axis.plot(
-        measured,
-        depths,
-        "o",
-        color=MEASURED,
-        markersize=2.6,
-        alpha=0.8,
-        mew=0,
-        zorder=3,
-    )
+    axis.plot(measured, depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
     axis.locator_params(axis="x", nbins=3)
@@ -399,13 +382,7 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
         # neighbouring hidden channels
         for first, end in zip(changes[::2], changes[1::2], strict=True):
-            visible.axvspan(
-                x[first] - half,
-                x[end - 1] + half,
-                color=HIDDEN,
-                linewidth=0,
-                zorder=0,
-            )
+            visible.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
         _share_counts(of_spectrum, counts, estimate[hidden])
         title = title.replace("$", r"\$")
         seen = f"seen; hidden is grey ({100 * hidden.mean():.0f} %)"
@@ -597,13 +574,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
         marked.append(energy)
         top = 1 + (0.4 + level) * 1.05 * box.height / axis.bbox.height
         text.set_y(top)
-        axis.plot(
-            [energy, energy],
-            [0, top],
-            transform=at_top,
-            zorder=0,
-            **line,
-        )
+        axis.plot([energy, energy], [0, top], transform=at_top, zorder=0, **line)
     return marked
 
 
