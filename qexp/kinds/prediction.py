@@ -500,8 +500,12 @@ def of_run(directory: RunDirectory) -> dict[str, Any]:
 def require_there(source: Path) -> None:
     """Raise NotFoundError if there is nothing to read."""
     if not source.exists():
-        near = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
-        raise NotFoundError(f"{source}: there is no such file or folder{hint(source.name, near)}")
+        neighbours = (
+            [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
+        )
+        raise NotFoundError(
+            f"{source}: there is no such file or folder{hint(source.name, neighbours)}"
+        )
 
 
 def named_after(source: Path, target: Path, ending: str) -> Path:

@@ -393,14 +393,14 @@ def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, 
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     """The model of a run. Raises QexpError if the run is not done."""
     dataset = directory.training_spec()["dataset"]
-    on = device_of(device)
-    model = load_model(directory, on)
+    chosen = device_of(device)
+    model = load_model(directory, chosen)
     inputs = list(model.network.inputs)
     outputs = list(model.network.outputs)
 
     def estimate(fields: Mapping[str, Array]) -> dict[str, Array]:
         # One frame at a time: in a batch the rounding would depend on the number of frames.
-        samples = {name: torch.from_numpy(fields[name]).unsqueeze(1).to(on) for name in inputs}
+        samples = {name: torch.from_numpy(fields[name]).unsqueeze(1).to(chosen) for name in inputs}
         estimates = model.estimate(samples, batch_size=1)
         return {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs}
 

@@ -84,12 +84,12 @@ def noise_of(document: Document, images: Sequence[str], tables: Tables) -> Noise
         # random numbers.
         stream = (component["type"], of_type[component["type"]]) if several else None
         of_type[component["type"]] += 1
-        on = (
+        chosen = (
             frozenset(images[_number(view, names)] for view in component["views"])
             if "views" in component
             else None
         )
-        components.append(Component(built(tables["noises"], component), on, stream))
+        components.append(Component(built(tables["noises"], component), chosen, stream))
     return NoiseModel(components)
 
 
@@ -652,14 +652,14 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator
                 continue
             if position > 0 or branch.sources[0] not in images:
                 remedy = f"put it first in a branch from {' or '.join(map(repr, images))}"
-                at = ("branches", index, "operations", position)
-                yield at, f"'{name}' is matched to an image of the dataset; {remedy}"
+                where_used = ("branches", index, "operations", position)
+                yield where_used, f"'{name}' is matched to an image of the dataset; {remedy}"
             where: Where = ("operations", name, "parameters")
             if filters.variable not in dataset.test:
-                near = suggestion(filters.variable, dataset.test)
+                slip = suggestion(filters.variable, dataset.test)
                 yield (
                     (*where, "variable"),
-                    f"'{filters.variable}' does not vary in the dataset; {near}",
+                    f"'{filters.variable}' does not vary in the dataset; {slip}",
                 )
             elif trouble := dataset.noise.trouble_with_inverse(
                 branch.sources[0], math.prod(filters.shape)
@@ -805,8 +805,10 @@ class Trial:
 def _without_quantity(source: Source, dataset: GeneratedDataset, file: str) -> Iterator[str]:
     for name in source.columns:
         if quantity(name, dataset.quantities) is DIMENSIONLESS:
-            near = nearest(name, set(dataset.quantities) - set(QUANTITIES) - set(source.columns))
-            doubt = "" if near is None else f", where '{near}' is spelt differently"
+            known_name = nearest(
+                name, set(dataset.quantities) - set(QUANTITIES) - set(source.columns)
+            )
+            doubt = "" if known_name is None else f", where '{known_name}' is spelt differently"
             words = f"'{name}' has no quantity, so that its values count as SI units"
             yield f"{words}; declare it in QUANTITIES of {file}{doubt}"
 
@@ -815,7 +817,7 @@ def _doubtful(
     dataset: GeneratedDataset, values: dict[str, Values], signals: dict[str, Tensor]
 ) -> Iterator[str]:
     """Warnings about displacements that no radar would see, or that no ground has."""
-    at = "at the quartiles of the distributions"
+    place = "at the quartiles of the distributions"
     units = "is all in SI units, and is each quantity's si_factor right?"
     copies = {name: signal.clone() for name, signal in signals.items()}
     observed = dataset.observe(values, torch.Generator().manual_seed(0), copies)
@@ -825,11 +827,11 @@ def _doubtful(
         if base_name(name) != DISPLACEMENT:
             continue
         if not largest <= HUGE_SIGNAL:
-            yield f"'{name}' reaches {largest:.3g} m {at}: {units}"
+            yield f"'{name}' reaches {largest:.3g} m {place}: {units}"
             return  # other views say the same
         if largest < HIDDEN_SIGNAL * noise:
             yield (
-                f"'{name}' reaches {largest:.2g} m {at}, far below the noise of {noise:.2g} m:"
+                f"'{name}' reaches {largest:.2g} m {place}, far below the noise of {noise:.2g} m:"
                 f" {units}"
             )
 

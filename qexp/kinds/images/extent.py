@@ -85,8 +85,8 @@ def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float6
                 )
                 of_image = _of_pixels(flat.astype(np.float64), visible)
             found |= {
-                Statistic(name, kind): of
-                for kind, of in zip((*EXTREMES, SPREAD), of_image, strict=True)
+                Statistic(name, kind): numbers
+                for kind, numbers in zip((*EXTREMES, SPREAD), of_image, strict=True)
             }
     return found
 
@@ -117,9 +117,12 @@ def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> In
     values = {
         statistic: np.concatenate([block[statistic] for block in blocks]) for statistic in blocks[0]
     }
-    finite = {statistic: of for statistic, of in values.items() if np.isfinite(of).any()}
+    finite = {
+        statistic: column for statistic, column in values.items() if np.isfinite(column).any()
+    }
     return {
-        statistic: (float(np.nanmin(of)), float(np.nanmax(of))) for statistic, of in finite.items()
+        statistic: (float(np.nanmin(column)), float(np.nanmax(column)))
+        for statistic, column in finite.items()
     }
 
 
@@ -237,9 +240,9 @@ class TrainingInputs:
     def numbers(self) -> list[Statistic]:
         """Of all vectors, such as `[3]`, in the order of `known`."""
         return [
-            Statistic(name, of.removeprefix(name))
+            Statistic(name, number.removeprefix(name))
             for name, numbers in self.vectors.items()
-            for of in numbers
+            for number in numbers
         ]
 
     def outside(self, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
@@ -247,21 +250,21 @@ class TrainingInputs:
         vectors those with any that does.
         """
         single = () if self.known is None else self.vectors
-        outside = {}
+        far = {}
         for statistic, values in statistics(
-            {name: of for name, of in inputs.items() if name not in single}
+            {name: array for name, array in inputs.items() if name not in single}
         ).items():
             if statistic in self.ranges:
                 low, high = self.ranges[statistic]
-                outside[statistic] = (values < low - ROUNDING * abs(low)) | (
+                far[statistic] = (values < low - ROUNDING * abs(low)) | (
                     values > high + ROUNDING * abs(high)
                 )
         if self.known is None:
-            return outside
+            return far
         each, together = self.known.outside(self._in_rows(inputs))
         numbers = self.numbers
-        outside |= {numbers[column]: each[:, column] for column in np.flatnonzero(each.any(axis=0))}
-        return {**outside, Statistic(" and ".join(self.vectors), JOINT): together}
+        far |= {numbers[column]: each[:, column] for column in np.flatnonzero(each.any(axis=0))}
+        return {**far, Statistic(" and ".join(self.vectors), JOINT): together}
 
     def described(
         self, statistic: Statistic, inputs: Mapping[str, Array], units: Mapping[str, str]

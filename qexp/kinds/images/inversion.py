@@ -98,12 +98,12 @@ def _outside(
                 f"the network's estimate of {name}, {estimate}, lies outside {MOST_DATA}, {ends}"
             )
     seen = model.seen()
-    beyond = dict[str, list[str]]()
-    for statistic, outside in seen.outside(inputs).items():
-        if outside[0]:
-            numbers = beyond.setdefault(statistic.input, [])
+    untrained = dict[str, list[str]]()
+    for statistic, far in seen.outside(inputs).items():
+        if far[0]:
+            numbers = untrained.setdefault(statistic.input, [])
             numbers.append(seen.described(statistic, inputs, model.layout.units))
-    for name, numbers in beyond.items():
+    for name, numbers in untrained.items():
         what = tracks.get(name, name)
         sentences.append(
             f"{what} lies outside the range of the network's training data: {some(numbers)}"

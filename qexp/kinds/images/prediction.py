@@ -763,9 +763,9 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     """
     record = directory.record()
     spec = directory.training_spec()
-    on = device_of(options.device)
+    device = device_of(options.device)
     refined = options.refined
-    ensemble = Ensemble(load_models(directory, on))
+    ensemble = Ensemble(load_models(directory, device))
     model = ensemble.models[0]
     networks = 1 if refined else len(ensemble.models)
     network = model.network
@@ -777,7 +777,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         )
 
     def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
-        return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
+        return {name: torch.from_numpy(inputs[name]).to(device) for name in network.inputs}
 
     def estimate(inputs: Arrays) -> dict[str, Estimated]:
         if networks > 1:
@@ -822,7 +822,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
             network, record, options.draws, posteriors.units if refined and posteriors else None
         ),
         seen=cache(lambda: training_inputs(directory, source, network)),
-        features=cache(lambda: _features(directory, source, model, on)),
+        features=cache(lambda: _features(directory, source, model, device)),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
     )

@@ -213,7 +213,7 @@ class Simulator:
 
     def _values(self) -> dict[str, Values]:
         """Parameter → (simulation,), in its unit."""
-        part = {name: of for name, of in self._dataset.whole.items() if name != NOISE}
+        part = {name: varying for name, varying in self._dataset.whole.items() if name != NOISE}
         if not part:
             raise QexpError(f"no parameter of '{self._path.stem}' varies")
         return self._dataset.values(
@@ -278,7 +278,7 @@ class Simulator:
                 work()
 
     def _compute(self, start: int, values: Mapping[str, Values]) -> None:
-        of_piece = {name: of[start : start + self._size] for name, of in values.items()}
+        of_piece = {name: column[start : start + self._size] for name, column in values.items()}
         images, reasons = self._simulated(of_piece, start)
         failed = [
             f"simulation {start + row}, {reason}" for row, reason in enumerate(reasons) if reason
@@ -301,7 +301,9 @@ class Simulator:
         with Seeds(self._options.seed).globally("simulated", start, count):
             signals = trial.call(partial(self._signals, values))
         if isinstance(signals, str) and count > 1:
-            one_by_one = [{name: of[[row]] for name, of in values.items()} for row in range(count)]
+            one_by_one = [
+                {name: column[[row]] for name, column in values.items()} for row in range(count)
+            ]
             alone = list(map(self._simulated, one_by_one, range(start, start + count)))
             images = [
                 np.concatenate(parts)
@@ -359,8 +361,8 @@ class Simulator:
         count = self._options.count
         folder = self._file.parent
         size = HEADER + sum(
-            (8 if name in values else 4) * count * math.prod(of.values())
-            for name, of in axes.items()
+            (8 if name in values else 4) * count * math.prod(sizes.values())
+            for name, sizes in axes.items()
         )
         # where the disk is full, HDF5 ends the process
         if size > (free := shutil.disk_usage(folder).free):
@@ -370,11 +372,11 @@ class Simulator:
             with h5netcdf.File(draft, "w") as table:
                 table.dimensions = {
                     SIMULATION: self._options.count,
-                    **dict(item for of in axes.values() for item in of.items()),
+                    **dict(item for sizes in axes.values() for item in sizes.items()),
                 }
-                for name, of in axes.items():
+                for name, sizes in axes.items():
                     kind = np.float64 if name in values else np.float32
-                    variable = table.create_variable(called[name], (SIMULATION, *of), kind)
+                    variable = table.create_variable(called[name], (SIMULATION, *sizes), kind)
                     variable.attrs["units"] = quantity(name, self._dataset.quantities).unit
             with h5py.File(draft, "r+") as file:  # which h5netcdf fills slowly
                 file.attrs[ABOUT] = json.dumps({**self._origin, "failed": failed, "reason": reason})

@@ -166,19 +166,19 @@ def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Seq
     chance explains.
     """
     copies = [dataset.copies(spec["inputs"]).among(fold.test, fold.train) for fold in folds]
-    exact, near = (np.unique(np.concatenate(rows)) for rows in zip(*copies, strict=True))
+    exact, nearly = (np.unique(np.concatenate(rows)) for rows in zip(*copies, strict=True))
     held_out = np.unique(np.concatenate([fold.test for fold in folds]))
     columns = dataset.compared(spec["inputs"])
     if len(exact) and len(exact) <= chance(columns[held_out], columns):
         exact = exact[:0]
-    near = np.setdiff1d(near, exact)
+    nearly = np.setdiff1d(nearly, exact)
     of_one_column = sum(len(dataset.columns[name]) for name in measured(spec)) == 1
     same = "same inputs and outputs" if of_one_column else "same inputs"
     total = f"of {len(held_out):,} held-out rows have"
     if len(exact):
-        more = f", {len(near):,} more nearly the same" if len(near) else ""
+        more = f", {len(nearly):,} more nearly the same" if len(nearly) else ""
         return f"{len(exact):,} {total} the {same} as training rows{more}"
-    return f"{len(near):,} {total} nearly the {same} as training rows" if len(near) else ""
+    return f"{len(nearly):,} {total} nearly the {same} as training rows" if len(nearly) else ""
 
 
 def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:

@@ -402,8 +402,8 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     """
     record = directory.record()
     spec = directory.training_spec()
-    on = device_of(options.device)
-    folds = load_folds(directory, on)
+    device = device_of(options.device)
+    folds = load_folds(directory, device)
     intervals = new_intervals(directory, options.interval, list(folds))
     probabilities = () if intervals is None else intervals.probabilities
     sizes = () if intervals is None else [len(of_fold) for of_fold in folds.values()]
@@ -412,7 +412,9 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     widths = [len(spec["dataset"]["inputs"][name]) for name in inputs]
 
     def samples(rows: Matrix) -> dict[str, Tensor]:
-        return dict(zip(inputs, torch.from_numpy(rows).to(on).split(widths, dim=1), strict=True))
+        return dict(
+            zip(inputs, torch.from_numpy(rows).to(device).split(widths, dim=1), strict=True)
+        )
 
     def estimate(rows: Matrix) -> Estimates:
         return with_ends(ensemble.estimated(samples(rows), probabilities), intervals)

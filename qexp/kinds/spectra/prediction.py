@@ -548,19 +548,19 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
             f"{directory.name} needs {', '.join(others)} besides spectra, which files of spectra do"
             " not contain"
         )
-    on = device_of(options.device)
-    model = load_model(directory, on).eval()
+    device = device_of(options.device)
+    model = load_model(directory, device).eval()
     ensemble = Ensemble([model], [1])
     intervals = new_intervals(directory, options.interval, [""])
     probabilities = () if intervals is None else intervals.probabilities
 
     def estimate(counts: NDArray[np.float32]) -> dict[str, Estimated]:
-        samples = {SPECTRUM: torch.from_numpy(counts).to(on)}
+        samples = {SPECTRUM: torch.from_numpy(counts).to(device)}
         made = with_ends(ensemble.estimated(samples, probabilities), intervals)
         return {name: replace(made[name], spread=None) for name in outputs}
 
     def posterior(counts: NDArray[np.float32]) -> Posterior:
-        return model.posterior({SPECTRUM: torch.from_numpy(counts).to(on)})
+        return model.posterior({SPECTRUM: torch.from_numpy(counts).to(device)})
 
     dataset = spec["dataset"]
     shared = of_run(directory)
