@@ -4,6 +4,7 @@ are given.
 
 import ast
 import re
+from importlib import import_module
 from itertools import chain
 
 from tests.source import MODULES, PACKAGE, imports_of, nodes_of, part, reads_all_modules
@@ -88,3 +89,19 @@ def test_newcomers_are_given_all_rooms_in_an_order_in_which_imports_point_down()
         if place.get(room, 0) > place.get(rooms[seen], len(place))
     }
     assert upward == set()
+
+
+@reads_all_modules
+def test_what_the_walks_through_the_house_name_is_there():
+    text = (PACKAGE.parent / "docs/design/house.md").read_text(encoding="utf-8")
+    names = re.findall(r"`((?:[a-z_]+\.)+\w+)`", text)
+    assert len(names) > 40
+    for name in names:
+        steps = name.split(".")
+        modules = [".".join(steps[:end]) for end in range(len(steps), 0, -1)]
+        module = next((module for module in modules if module in MODULES), None)
+        assert module, f"{name} is in no module"
+        thing = import_module(f"qexp.{module}")
+        for step in steps[module.count(".") + 1 :]:
+            assert hasattr(thing, step), f"there is no {name}"
+            thing = getattr(thing, step)
