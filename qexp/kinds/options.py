@@ -202,8 +202,9 @@ class PredictOptions(Computing, Displaying):
 
     source: str | Path | Sequence[str | Path] = option(
         ...,
-        "Images: a NetCDF, npz, npy or GeoTIFF file with samples first, a folder with a npy or"
-        " GeoTIFF file per input, or a folder of such files and folders. Rows: a CSV, Parquet or"
+        "Images: a NetCDF, HDF5, Matlab 7.3, npz, npy or GeoTIFF file or Zarr store with samples"
+        " first, a folder with a npy or GeoTIFF file per input, or a folder of NetCDF, npz, npy and"
+        " GeoTIFF files and such folders. Rows: a CSV, Parquet or"
         " NetCDF file, or a folder of them. Fields: a NetCDF file, a folder with ex.nc or npy"
         " files, or a folder of such folders. Spectra: a folder with spe/, a folder of files, or a"
         " table with one per row.",
