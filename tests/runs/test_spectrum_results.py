@@ -140,13 +140,17 @@ def network(spec, dataset, train=None, test=None):
 def attempt(
     directory, dataset, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False
 ):
-    record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
+    units = {"toc": "wt%", "spectrum": "1"}
+    record = Record(
+        name=directory.name, seed=seed, caution=caution, state=State.RUNNING, units=units
+    )
+    outputs = {"outputs": ["toc", "spectrum"], "transforms": REGRESSOR["transforms"]}
     return Attempt(
         directory=directory,
         own=OwnRecord(directory, record),
-        spec={"baselines": baselines},
+        spec={**outputs, "dataset": {"type": "spectra"}, "baselines": baselines},
         dataset=dataset,
-        tables={"baselines": table},
+        tables={**BUILT_IN, "baselines": table},
         device=torch.device("cpu"),
         display=Display(),
         interrupted=interrupted,
