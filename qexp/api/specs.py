@@ -512,7 +512,7 @@ def submit_simulations(options: SubmitSimulationsOptions) -> Submitted:
 
     returns  `jobs`: process → job, and the `folder` of the launch
 
-    >>> qexp.api.submit_simulations("mogi", 20_000, jobs=8, launcher="slurm")  # doctest: +SKIP
+    >>> qexp.api.submit_simulations("mogi", 20_000, jobs=8, launcher=cluster)  # doctest: +SKIP
     """
     submitted: Submitted = _simulator(options).submit(options)
     return submitted
