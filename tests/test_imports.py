@@ -141,7 +141,7 @@ def test_a_kind_of_dataset_is_imported_in_its_own_folder_alone():
     assert strangers == []
 
 
-LARGEST_FILE, LARGEST_FUNCTION = 900, 70
+LARGEST_FILE, LARGEST_FUNCTION = 900, 60
 """Lines; of a function those of its statements, without its signature and docstring."""
 
 

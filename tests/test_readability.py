@@ -7,7 +7,8 @@ import re
 from importlib import import_module
 from itertools import chain
 
-from tests.source import MODULES, PACKAGE, imports_of, nodes_of, part, reads_all_modules
+from _generate.house import room_of
+from tests.source import MODULES, PACKAGE, imports_of, nodes_of, reads_all_modules
 
 PREPOSITIONS = frozenset(
     re.findall(
@@ -77,9 +78,7 @@ def test_newcomers_are_given_all_rooms_in_an_order_in_which_imports_point_down()
     lines = re.search("```text\n(.*?)```", text, re.DOTALL)[1].splitlines()
     named = [re.findall(r"\b([a-z]+)(?:/|\.py)", line[:30]) for line in lines]
     place = {room: number for number, rooms in enumerate(named) for room in rooms}
-    rooms = {module: part(module).split(".")[0] for module in MODULES}
-    documents = {module: "spec" for module in MODULES if re.fullmatch(r"kinds\.\w+\.spec", module)}
-    rooms |= documents
+    rooms = {module: room_of(module) for module in MODULES}
     assert set(place) == set(rooms.values()) - {"__init__", "__main__"}
     assert list(chain(*named)) == list(place), "a room is named twice"
     upward = {

@@ -6,12 +6,52 @@ An arrow that others imply is left out: who imports `runs` also sees what `runs`
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-import networkx
+if TYPE_CHECKING:
+    import networkx
 
 PACKAGE = Path(__file__).parents[2] / "qexp"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its dotted name without `qexp`; packages by the name of their
+    folder.
+    """
+    by_name = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        steps = path.relative_to(PACKAGE).with_suffix("").parts
+        if steps[:2] != ("examples", "specs"):  # of an installed package
+            named = steps[:-1] if steps[-1] == "__init__" and len(steps) > 1 else steps
+            by_name[".".join(named)] = path
+    return by_name
+
+
+MODULES = modules()
+
+
+def imports_in(nodes: Iterable[ast.AST]) -> set[str]:
+    """The modules of qexp that are imported at the top, in functions, and for type checking."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{ast.unparse(node)}: a relative import, which nobody follows"
+            # `from qexp.jobs import logs` means the module, anything else what the package offers.
+            module = node.module or ""
+            for alias in node.names:
+                name = f"{module}.{alias.name}"
+                found.add(name if name.removeprefix("qexp.") in MODULES else module)
+    return {
+        name.removeprefix("qexp.") if name != "qexp" else "__init__"
+        for name in found
+        if name.startswith("qexp")
+    }
+
 
 WIDTH, FLOOR, BOX = 760, 62, (92, 30)
 """Of the picture, of a floor and of a room, in pixels."""
@@ -32,24 +72,17 @@ def room_of(module: str) -> str:
     return "spec" if steps[0] == "kinds" and steps[-1] == "spec" else steps[0]
 
 
-def imports() -> networkx.DiGraph:
-    """Room → the rooms that its modules import, at their top, in functions or for type checking."""
-    files = {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
-        for path in PACKAGE.rglob("*.py")
-        if path.name not in ("__init__.py", "__main__.py") and "specs" not in path.parts
-    }
+def arrows_between_rooms() -> networkx.DiGraph:
+    """Room → the rooms that its modules import; without what starts the package."""
+    import networkx
+
     arrows = networkx.DiGraph()
-    for module, path in sorted(files.items()):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("qexp."):
-                continue
-            for alias in node.names:
-                imported = f"{node.module}.{alias.name}".removeprefix("qexp.")
-                if imported not in files:
-                    imported = imported.rpartition(".")[0]
-                if room_of(imported) != room_of(module):
-                    arrows.add_edge(room_of(module), room_of(imported))
+    for module, path in MODULES.items():
+        room = room_of(module)
+        for seen in imports_in(ast.walk(ast.parse(path.read_text(encoding="utf-8")))):
+            if seen in MODULES and not {room, seen} & {"__init__", "__main__"}:
+                arrows.add_edge(room, room_of(seen))
+    arrows.remove_edges_from(list(networkx.selfloop_edges(arrows)))
     return networkx.transitive_reduction(arrows)
 
 
@@ -57,6 +90,8 @@ def in_steps(arrows: networkx.DiGraph) -> tuple[networkx.DiGraph, list[list[str]
     """The arrows, each from one floor to the next, and the floors, the ground first: a room stands
     above the highest of what it imports, and a passage `room/floor` where an arrow goes by.
     """
+    import networkx
+
     floors = [list(floor) for floor in networkx.topological_generations(arrows.reverse())]
     number = {room: floor for floor, rooms in enumerate(floors) for room in rooms}
     steps = networkx.DiGraph()
@@ -87,7 +122,7 @@ def places_of(steps: networkx.DiGraph, floors: list[list[str]]) -> dict[str, tup
 
 def picture() -> str:
     """The house as SVG."""
-    steps, floors = in_steps(imports())
+    steps, floors = in_steps(arrows_between_rooms())
     places = places_of(steps, floors)
     lines = [HEAD.format(height=FLOOR * len(floors))]
     wide, high = BOX

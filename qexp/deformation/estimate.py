@@ -362,9 +362,8 @@ def _estimate(
     if options.least_squares:
         misfit, doubts = of_residuals(problem, fit, tracks, searched, options.seed)
     posterior = None
-    of_posterior = list[str]()
-    if options.least_squares and noise_is_estimated(tracks):
-        of_posterior.append(NOISE_IS_ESTIMATED)
+    known_noise = not (options.least_squares and noise_is_estimated(tracks))
+    of_posterior = [] if known_noise else [NOISE_IS_ESTIMATED]
     if options.posterior:
         nothing_known = [*only_prior(problem, fit, searched, candidate.distributions)]
         of_posterior += nothing_known

@@ -271,6 +271,10 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
 # An experiment of Qanat as it is declared, in YAML.
 
 
+def _named_as_parameters(point: Mapping[str, Any]) -> dict[str, Any]:
+    return {_parameter(key): value for key, value in point.items()}
+
+
 def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     """Write an experience for an experiment, or for each of its files of parameters, with points if
     there are several.
@@ -310,9 +314,7 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
                 options += [key, placeholder]
             else:
                 arguments.append(f"{{parameters.{key}}}")
-        values = list[dict[str, Any]]()
-        for point in points:
-            values.append({_parameter(key): value for key, value in point.items()})
+        values = [_named_as_parameters(point) for point in points]
         documents[workspace.specs / f"experiences/{experience}.json"] = {
             **common,
             "command": [*words, *arguments, *options, "--storage_path", "{run}"],

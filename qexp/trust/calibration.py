@@ -658,6 +658,24 @@ def _cells(name: str, statistics: Statistics, local: Local) -> dict[str, Any]:
     return variables
 
 
+def _prior_of(names: Sequence[str], dataset: GeneratedDataset) -> Prior:
+    """The prior of variables in the dataset. Raises QexpError for one that does not vary there."""
+    fixed = [name for name in names if name not in dataset.test]
+    if fixed:
+        raise QexpError(
+            f"'{fixed[0]}' does not vary in the dataset, so that its posterior cannot be tested"
+        )
+    return Prior(names, [of_training(name, dataset.distributions[name], 1.0) for name in names], {})
+
+
+def _require_enough(directory: RunDirectory, count: int) -> None:
+    if count < LEAST_OBSERVATIONS:
+        raise QexpError(
+            f"{directory.name} has {count} test samples; fewer than {LEAST_OBSERVATIONS} could show"
+            " no fault: make more simulations, or give fresh ones: `theta` and `observed`"
+        )
+
+
 def calibrate(
     directory: RunDirectory, workspace: Workspace, options: CalibrateOptions
 ) -> Calibration:
@@ -694,22 +712,10 @@ def calibrate(
     doubted = 0
     of_network = posteriors.caution, posteriors.together
     tested = asked(directory, dataset, workspace, options, *of_network, seeds, device)
-    if tested.count < LEAST_OBSERVATIONS:
-        raise QexpError(
-            f"{directory.name} has {tested.count} test samples; fewer than {LEAST_OBSERVATIONS}"
-            " could show no fault: make more simulations, or give fresh ones: `theta` and"
-            " `observed`"
-        )
+    _require_enough(directory, tested.count)
     options = replace(options, observations=tested.count)
     with threads(threads_to_predict(spec, tables, device)):
-        fixed = [name for name in posteriors.names if name not in dataset.test]
-        if fixed:
-            raise QexpError(
-                f"'{fixed[0]}' does not vary in the dataset, so that its posterior cannot be tested"
-            )
-        known_prior = dataset.distributions
-        marginals = [of_training(name, known_prior[name], 1.0) for name in posteriors.names]
-        prior = Prior(posteriors.names, marginals, {})
+        prior = _prior_of(posteriors.names, dataset)
         for batch in tested.batches:
             truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
 

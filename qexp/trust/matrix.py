@@ -360,10 +360,8 @@ def matrix(
         source, trained, [*record["axes"], *estimates], constants
     )
     made = [] if source.model is None else [source.model.in_words()]
-    record |= {
-        "remark": turned,
-        "warnings": [*made, *_outside(trained, grid, constants, record["units"])],
-    }
+    warnings = [*made, *_outside(trained, grid, constants, record["units"])]
+    record |= {"remark": turned, "warnings": warnings}
     return folder, store_matrix(folder, table, record, options.force, options.npy)
 
 

@@ -769,7 +769,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     model = ensemble.models[0]
     networks = 1 if refined else len(ensemble.models)
     network = model.network
-    outputs = list(model.network.outputs)
+    outputs = list(network.outputs)
     source = trained_on(directory)
     if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
         raise QexpError(
@@ -785,7 +785,6 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         estimates = ensemble.estimate(samples(inputs))
         return {name: Estimated(made[:, 0].cpu().numpy()) for name, made in estimates.items()}
 
-    quantities = with_periods(source.quantities, model.periods)
     for option in ("interval", "recalibrated"):
         if not refined and getattr(options, option) is not None:
             require_heads(network, record, f"`{option}`")
@@ -793,23 +792,20 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     coverage = options.interval or USUAL_COVERAGE
     posteriors: WrittenPosteriors | None = None
     if refined:
-        posteriors = Refined(
-            ImagePosteriors(source, list(network.inputs), quantities), frozenset(outputs), coverage
-        )
+        quantities = with_periods(source.quantities, model.periods)
+        likelihood = ImagePosteriors(source, list(network.inputs), quantities)
+        posteriors = Refined(likelihood, frozenset(outputs), coverage)
     elif network.heads:
         if options.recalibrated is not None:
             ensemble = recalibrated(ensemble, directory, source, options.recalibrated)
-        units = units_of_heads(network, record)
         posteriors = OfHeads(
             lambda inputs: ensemble.posterior(samples(inputs)),
-            units,
+            units_of_heads(network, record),
             coverage,
             ensemble.recalibrated,
         )
-    misfit = None
-    # of datasets whose misfit cannot be computed
-    with nullcontext() if options.misfit else suppress(QexpError):
-        misfit = ImageMisfit(source, outputs)
+    misfit = _misfit_of(source, outputs, options.misfit)
+    units = posteriors.units if refined and posteriors else None
     shared = of_run(directory)
     shared["outputs"] = with_ranges(shared["outputs"], source)
     return ImageModel(
@@ -818,14 +814,23 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         layout=replace(layout_of(source, network, spec["dataset"]), exact=refined),
         estimate=estimate,
         posteriors=posteriors,
-        draws=draws_of(
-            network, record, options.draws, posteriors.units if refined and posteriors else None
-        ),
+        draws=draws_of(network, record, options.draws, units),
         seen=cache(lambda: training_inputs(directory, source, network)),
         features=cache(lambda: _features(directory, source, model, device)),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
     )
+
+
+def _misfit_of(
+    source: GeneratedDataset, outputs: Sequence[str], required: bool
+) -> ImageMisfit | None:
+    """None of a dataset whose misfit cannot be computed, for which QexpError says why if it is
+    required.
+    """
+    with nullcontext() if required else suppress(QexpError):
+        return ImageMisfit(source, outputs)
+    return None
 
 
 def _features(

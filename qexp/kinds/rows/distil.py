@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -94,15 +94,7 @@ def distil(
         workspace.root / "data" / table["path"]: formats.csv_text(columns, lines).encode(),
         target: formats.json_bytes(experience),
     }
-    for path, content in contents.items():
-        if path.exists() and path.read_bytes() != content:
-            raise QexpError(
-                f"{workspace.shown(path)} exists already, and is of other estimates; choose another"
-                " `name`"
-            )
-    for path, content in contents.items():
-        files.make_folder(path.parent)
-        files.write_bytes(path, content)
+    _write(contents, workspace)
 
     def keep_errors(student: RunDirectory) -> None:
         """RMSE of both over the measured rows, beside those where the run held each out."""
@@ -120,6 +112,19 @@ def distil(
         formats.write_json(student.results / DISTILLED, kept.document())
 
     return target, keep_errors
+
+
+def _write(contents: Mapping[Path, bytes], workspace: Workspace) -> None:
+    """Write files. Raises QexpError, before any is written, if one is there with other content."""
+    for path, content in contents.items():
+        if path.exists() and path.read_bytes() != content:
+            raise QexpError(
+                f"{workspace.shown(path)} exists already, and is of other estimates; choose another"
+                " `name`"
+            )
+    for path, content in contents.items():
+        files.make_folder(path.parent)
+        files.write_bytes(path, content)
 
 
 def _small(network: Network) -> Document:

@@ -36,9 +36,9 @@ from qexp.kinds.images.arrays import (
     factor_of,
 )
 from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, open_images
-from qexp.kinds.images.tables import TABLES as TABLES
+from qexp.kinds.images.tables import TABLES
+from qexp.kinds.images.views import instrument_of
 from qexp.networks.shapes import AXES
-from qexp.physics.instruments import INSTRUMENTS, RADAR
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.formats import open_table
@@ -419,7 +419,7 @@ class SimulationFiles:
 
         channels  how many it has, as far as that is known; else 0
         """
-        stations = not INSTRUMENTS[view.get("type", RADAR)].imaging
+        stations = not instrument_of(view).imaging
         variable = self._there[self._names[name]]
         declared = self._document.get("axes", {}).get(name, ())
         try:

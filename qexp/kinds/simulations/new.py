@@ -17,16 +17,15 @@ from qexp.kinds.images.files import (
     SINGLE,
     ImageFile,
     ImageVariable,
-    NetcdfImages,
     names_in,
     open_images,
 )
+from qexp.kinds.images.tables import TABLES
 from qexp.kinds.options import NewOptions
-from qexp.kinds.simulations.files import GROUPED, TABLES, FilePerSimulation, files_in
+from qexp.kinds.simulations.files import GROUPED, FilePerSimulation, files_in
 from qexp.networks.transforms import over_decades
 from qexp.rows.formats import open_table
 from qexp.rows.table import TITLE, Table
-from qexp.rows.zarr_stores import open_store
 from qexp.simulation.stored import StoredDataset
 from qexp.spec.reading import Document
 
@@ -211,11 +210,8 @@ def _arrays(path: Path, table: Table | None, files: str | None) -> dict[str, Ima
         paths = files_in(path, table.read([], [files])[1][files].tolist())
         file: ImageFile = FilePerSimulation(path, paths, [OBSERVED])
         variables = {name: ImageVariable(file, name) for name in file.shapes}
-    elif path.suffix == ZARR:
-        file = NetcdfImages(path, open_store(path))
-        variables = {name: ImageVariable(file, name) for name in file.shapes}
     else:
-        stems = {place.stem for place in path.iterdir()} if path.is_dir() else ()
+        stems = {place.stem for place in path.iterdir()} if _is_folder(path) else ()
         variables = {name or OBSERVED: one for name, one in open_images(path, stems).items()}
     arrays = {}
     for name, variable in variables.items():

@@ -128,17 +128,14 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
         if told_apart:
             marker = MARKERS[index // len(COLOURS)]
             colour = COLOURS[index % len(COLOURS)]
-        axis.plot(
-            true,
-            found,
-            marker,
-            color=colour,
-            markersize=4,
-            alpha=0.65,
-            mew=0,
-            zorder=2,
-            label=words,
-        )
+        style: dict[str, Any] = {
+            "color": colour,
+            "markersize": 4,
+            "alpha": 0.65,
+            "mew": 0,
+            "zorder": 2,
+        }
+        axis.plot(true, found, marker, label=words, **style)
     axis.set_xlabel(estimates.label("measured"))
     axis.set_ylabel(estimates.label("estimated"))
     write_errors(axis, measured, estimated, estimates.unit)
