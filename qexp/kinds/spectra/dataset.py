@@ -19,7 +19,7 @@ from torch import Tensor
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds.memory import room_for_data
-from qexp.kinds.spectra.files import Findings, depth_like, hash_of, unit_in
+from qexp.kinds.spectra.files import Findings, columns_like, hash_of, unit_in
 from qexp.kinds.spectra.sources import (
     ERROR,
     TEST,
@@ -196,7 +196,7 @@ class SpectraDataset:
         texts = self._rows.columns.get(self._depth)
         if texts is None:
             columns = self._rows.columns
-            similar = depth_like(columns)
+            similar = columns_like("depth", columns)
             advice = f"did you mean {similar}" if similar else suggestion(self._depth, columns)
             lack = f"{source.place} has no column '{self._depth}'; {advice}"
             findings.add(f'{lack}; "depth": null if there is none', where=("depth",))

@@ -106,9 +106,9 @@ class Findings:
             )
 
 
-def depth_like(columns: Iterable[str]) -> str:
-    """Columns whose names may mean a depth: `'mid_depth_mm' or 'section_depth_mm'`; or empty."""
-    return " or ".join(f"'{name}'" for name in columns if "depth" in name.lower())
+def columns_like(word: str, columns: Iterable[str]) -> str:
+    """Columns that may mean a depth or core: `'mid_depth_mm' or 'section_depth_mm'`; or empty."""
+    return " or ".join(f"'{name}'" for name in columns if word in name.lower())
 
 
 def unit_in(column: str) -> str:
@@ -217,7 +217,7 @@ def finite_number(text: str, kind: str, name: str, findings: Findings) -> float:
     """A target, NaN where there is none; else a finding of this kind, with name and text."""
     value = number(text)
     if value is None or math.isinf(value):
-        findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
+        findings.add(kind, f"{name} ('{text[:20]}')")
         return math.inf
     return value
 

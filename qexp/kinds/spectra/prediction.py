@@ -41,7 +41,7 @@ from qexp.kinds.prediction import (
     words_of_ends,
 )
 from qexp.kinds.spectra.figures import Estimates, down_core
-from qexp.kinds.spectra.files import Findings, depth_like
+from qexp.kinds.spectra.files import Findings, columns_like
 from qexp.kinds.spectra.sources import (
     PART,
     SpectrumLayout,
@@ -60,15 +60,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def without_depths(spectra: SpectrumSource) -> list[str]:
-    """A warning if there is no column of the run's name for depths, but others like one."""
-    depth = spectra.layout.depth
+def left_empty(spectra: SpectrumSource) -> Iterator[str]:
+    """Warnings of a core or depth for which there are only columns of names like the run's."""
     columns = spectra.schema.names
-    similar = depth_like(columns)
-    if depth is None or depth in columns or not similar:
-        return []
-    lack = f"{spectra.place} has no column '{depth}', which holds the depth in the run's dataset"
-    return [f"{lack}: depths are left empty; rename {similar} if it is that depth"]
+    for what, own in (("core", spectra.layout.core), ("depth", spectra.layout.depth)):
+        similar = columns_like(what, columns)
+        if own is not None and own not in columns and similar:
+            lack = f"{spectra.place} has no column '{own}', which holds the {what} in the run's dataset"
+            yield f"{lack}: {what}s are left empty; rename {similar} if it is that {what}"
 
 
 def _listing(folder: Path) -> list[Any]:
@@ -313,7 +312,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         return [*phrases, *self.model.remarks(record, count)]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
-        return without_depths(self._spectra)
+        return list(left_empty(self._spectra))
 
 
 def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -368,7 +368,7 @@ class FolderOfSpectra(SpectrumSource):
         named, apart = self._apart(name, cells_of, findings)
         if there and cells_of:
             lack = f"names spectra that are not in {folder}"
-            if not there.keys() & {*cells_of, *apart}:
+            if not there.keys() & cells_of.keys():
                 lack += f", whose files have names such as {next(iter(there))}"
             for path, listed in ((info, cells_of), (validation, apart)):
                 for file in listed:
