@@ -66,8 +66,9 @@ def left_empty(spectra: SpectrumSource) -> Iterator[str]:
     for what, own in (("core", spectra.layout.core), ("depth", spectra.layout.depth)):
         similar = columns_like(what, columns)
         if own is not None and own not in columns and similar:
-            lack = f"{spectra.place} has no column '{own}', which holds the {what} in the run's dataset"
-            yield f"{lack}: {what}s are left empty; rename {similar} if it is that {what}"
+            lack = f"{spectra.place} has no column '{own}', which holds the {what} in the run's"
+            way_out = f"{what}s are left empty; rename {similar} if it is that {what}"
+            yield f"{lack} dataset: {way_out}"
 
 
 def _listing(folder: Path) -> list[Any]:

@@ -173,11 +173,12 @@ class SpectrumSource(ABC):
         left_out = [row for row, value in enumerate(targets) if math.isnan(value)]
         if not left_out:
             return used, []
-        for row in left_out if self.missing == ERROR else ():
-            way_out = 'which "missing": "drop" would leave out'
-            kind = f"{origins[row]} lacks the numbers of spectra, {way_out}"
-            findings.add(kind, labels[row], ("target",))
-        if not used and self.missing == DROP:
+        if self.missing == ERROR:
+            for row in left_out:
+                lack = f"{origins[row]} lacks the numbers of spectra"
+                kind = f'{lack}, which "missing": "drop" would leave out'
+                findings.add(kind, labels[row], ("target",))
+        elif not used:
             lack = f"{self.path}: no spectrum has a number for '{self.target}'"
             findings.add(lack, where=("target",))
         names = some([labels[row] for row in left_out])
@@ -216,6 +217,7 @@ class Part:
 
     @property
     def columns(self) -> Collection[str]:
+        """Those of the list."""
         return next(iter(self.cells.values()), {})
 
     def part_of(self, name: str) -> str:
@@ -374,9 +376,9 @@ class FolderOfSpectra(SpectrumSource):
                 for file in listed:
                     if file not in there:
                         findings.add(f"{path} {lack}", file)
-            surplus = there.keys() - cells_of.keys() - apart.keys()
-            for file in sorted(surplus) if name not in self.lists else ():
-                findings.add(f"{folder} holds spectra that {info} does not name", file)
+            if name not in self.lists:
+                for file in sorted(there.keys() - cells_of.keys() - apart.keys()):
+                    findings.add(f"{folder} holds spectra that {info} does not name", file)
         lists = [info, validation] if apart else [info]
         return Part(name, folder, lists, cells_of | apart, named)
 
