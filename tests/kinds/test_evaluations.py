@@ -460,6 +460,10 @@ def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_ar
         (root / "cruise/target" / name).unlink()
     fewer = package.evaluate("finetune_0", input="cruise", name="fewer").record
     assert (fewer.samples, fewer.left_out) == (10, 2)
+    (root / "cruise/target/X3_0.csv").write_text("much")
+    complaint = qexp("evaluate", "finetune_0", "--input", "cruise").failed()
+    assert "not one finite number: X3_0.csv ('much')" in complaint
+    assert "qexp predict" not in complaint
     shutil.rmtree(root / "cruise/target")
     assert "qexp predict finetune_0" in qexp("evaluate", "finetune_0", "--input", "cruise").failed()
 

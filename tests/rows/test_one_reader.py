@@ -19,7 +19,8 @@ from qexp.errors import QexpError
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.prediction import RowModel
 from qexp.kinds.spectra.dataset import SpectraDataset
-from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel
+from qexp.kinds.spectra.prediction import SpectrumModel
+from qexp.kinds.spectra.sources import SpectrumLayout
 from qexp.rows.array_cache import VARIABLE
 from qexp.spec.kinds import filled_in
 
