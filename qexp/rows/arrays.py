@@ -172,6 +172,10 @@ class NetcdfTable(Table):
         import pyarrow as pa
 
         variable = self._variable(name).isel({next(iter(sizes)): lines}, missing_dims="ignore")
+        if name not in self._vectors and not {*variable.dims} <= {*sizes}:
+            along = _write_dimensions(variable.dims)
+            rows = _write_dimensions([*sizes])
+            raise TableError(f"{self.path}: '{name}' lies along {along}, and rows along {rows}")
         if name in self._vectors:
             flat = pa.array(np.asarray(variable.values, dtype=np.float32).ravel())
             return pa.FixedSizeListArray.from_arrays(flat, variable.shape[1])

@@ -28,7 +28,7 @@ from qexp.base.outputs import (
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.base.tables import built
-from qexp.errors import DatasetError, NotFoundError, QexpError, some
+from qexp.errors import DatasetError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import (
     ALL,
@@ -46,8 +46,8 @@ from qexp.kinds.held_out import (
 )
 from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
-from qexp.kinds.prediction import TrainingExtent, of_run
-from qexp.kinds.rows.dataset import FORMATS, TabularDataset
+from qexp.kinds.prediction import TrainingExtent, of_run, require_there
+from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
 from qexp.kinds.scores import (
@@ -66,7 +66,7 @@ from qexp.metrics.metric import (
 )
 from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator
-from qexp.rows.formats import open_table
+from qexp.rows.formats import files_of_rows, open_table
 from qexp.rows.table import TableError
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.record import ComparisonRow
@@ -359,20 +359,9 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
     }
     dataset |= {"stand_in": None, "stood_in": False, "missing": imputation(dataset) or "drop"}
     source = request.source or Path()
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
-    paths = [source]
-    if source.is_dir():
-        paths = sorted(
-            path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file()
-        )
-        if not paths:
-            raise QexpError(f"{source} holds no tables ({', '.join(FORMATS)})")
-    for file in paths:
-        try:
-            names = open_table(file, FORMATS).names
-        except TableError as error:
-            raise QexpError(str(error)) from None
+    require_there(source)
+    for file in files_of_rows(source):
+        names = open_table(file).names
         columns = [column for output in request.outputs for column in dataset["outputs"][output]]
         if lacking := [column for column in columns if column not in names]:
             raise request.without_truth(lacking)
@@ -418,7 +407,7 @@ def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Row
         return dataset.rows
     try:
         folds = dataset.folds(request.spec["split"], request.tables, Seeds(request.run_seed))
-    except (SplitError, TableError) as error:
+    except SplitError as error:
         raise QexpError(
             f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}"
         ) from None
@@ -489,22 +478,27 @@ def _evaluate_rows(
 
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training rows extend over, as the run recorded it."""
-    record = directory.record()
+    features = directory.record().features
+    ranges = np.array([[feature.least, feature.greatest] for feature in features])
     names = measured(directory.training_spec())
 
     def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
-        columns = np.concatenate(
-            [inputs[name].reshape(len(inputs[name]), -1) for name in names], axis=1
-        ).T
-        ends = [
-            np.array([feature.least, feature.greatest], np.float32) for feature in record.features
-        ]
-        return {
-            feature.column: (values < low) | (values > high)
-            for feature, values, (low, high) in zip(record.features, columns, ends, strict=True)
-        }
+        columns = [inputs[name].reshape(len(inputs[name]), -1) for name in names]
+        outside = beyond(np.concatenate(columns, axis=1), ranges)
+        return dict(zip((feature.column for feature in features), outside.T, strict=True))
 
     return TrainingExtent(untrained, of_run(directory)["outputs"])
+
+
+def beyond(rows: NDArray[np.float32], ranges: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which values are outside the ranges of the training data, (row, feature); no missing one.
+
+    ranges  (feature, 2): least and greatest value
+    """
+    # rounded like the values, so that the limits count as inside
+    least, greatest = ranges.astype(np.float32).T
+    outside: NDArray[np.bool_] = (rows < least) | (rows > greatest)
+    return outside
 
 
 def _write_evaluated(
