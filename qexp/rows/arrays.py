@@ -173,8 +173,7 @@ class NetcdfTable(Table):
 
         variable = self._variable(name).isel({next(iter(sizes)): lines}, missing_dims="ignore")
         if name not in self._vectors and not {*variable.dims} <= {*sizes}:
-            along = _write_dimensions(variable.dims)
-            rows = _write_dimensions([*sizes])
+            along, rows = map(_write_dimensions, (variable.dims, [*sizes]))
             raise TableError(f"{self.path}: '{name}' lies along {along}, and rows along {rows}")
         if name in self._vectors:
             flat = pa.array(np.asarray(variable.values, dtype=np.float32).ravel())

@@ -109,7 +109,8 @@ class Codes:
         usual = usual_codes(values, self._factor)
         numbers, counts = np.unique(values[usual], return_counts=True)
         self._usual.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
-        if len(others := values[~usual]):
+        others = values[~usual] if usual.any() else values
+        if others.size:
             self._low = min(self._low, float(others.min()))
             self._high = max(self._high, float(others.max()))
 

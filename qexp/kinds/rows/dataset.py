@@ -138,12 +138,8 @@ class TabularDataset:
         if name not in self._texts:
             if name not in self._file.names:
                 similar = suggestion(name, {*self.groups, *self._file.names})
-                raise TableError(
-                    f"{self.path} has no column '{name}', and the dataset has no such group; {similar}"
-                )
-            trouble = self._file.trouble_with(name)
-            if trouble:
-                raise TableError(trouble)
+                lack = f"{self.path} has no column '{name}', and the dataset has no such group"
+                raise TableError(f"{lack}; {similar}")
             number = next(iter(self.columns.values()))[0]  # it says which values are rows
             self._texts[name] = self._file.read([number], [name])[1][name][self._records]
         return self._texts[name]

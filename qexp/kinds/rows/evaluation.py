@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -304,9 +305,8 @@ class Tables:
 
     def texts(self, name: str) -> NDArray[Any]:
         if name == FILE and len(self.parts) > 1:
-            return np.concatenate(
-                [np.full(len(rows), dataset.path.name) for dataset, rows in self.parts]
-            )
+            names = [np.full(len(rows), dataset.path.name) for dataset, rows in self.parts]
+            return np.concatenate(names)
         return np.concatenate([dataset.column(name)[rows] for dataset, rows in self.parts])
 
     def values(self, name: str) -> Array:
@@ -315,9 +315,8 @@ class Tables:
 
     @property
     def numbers(self) -> list[int]:
-        return [
-            number for dataset, rows in self.parts for number in dataset.row_numbers(rows.tolist())
-        ]
+        numbers = (dataset.row_numbers(rows.tolist()) for dataset, rows in self.parts)
+        return [*chain.from_iterable(numbers)]
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
@@ -383,22 +382,18 @@ def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> N
     spec = request.spec["dataset"]
     run = request.directory.name
     if dataset.imputation and not imputation(spec):
-        raise QexpError(
-            f'{dataset.path} has gaps in its inputs, which {run} cannot fill in; use "missing":'
-            ' "drop"'
-        )
+        lack = f"{dataset.path} has gaps in its inputs, which {run} cannot fill in"
+        raise QexpError(f'{lack}; use "missing": "drop"')
     for name in [*measured(request.spec), *request.outputs]:
         if name not in dataset.values:
             if name in request.outputs:
                 raise request.without_truth([name])
-            raise QexpError(
-                f"{dataset.path}: the dataset has no variable '{name}', which {run} takes"
-            )
+            lack = f"the dataset has no variable '{name}', which {run} takes"
+            raise QexpError(f"{dataset.path}: {lack}")
         wanted = len({**spec["inputs"], **spec["outputs"]}[name])
         if (width := dataset.values[name].shape[1]) != wanted:
-            raise QexpError(
-                f"{dataset.path}: '{name}' has {width} columns, but {run} was trained on {wanted}"
-            )
+            both = f"'{name}' has {width} columns, but {run} was trained on {wanted}"
+            raise QexpError(f"{dataset.path}: {both}")
 
 
 def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Rows:
@@ -408,14 +403,11 @@ def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Row
     try:
         folds = dataset.folds(request.spec["split"], request.tables, Seeds(request.run_seed))
     except SplitError as error:
-        raise QexpError(
-            f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}"
-        ) from None
+        why = f"{dataset.path} cannot be divided as the run's rows were: {error}"
+        raise QexpError(f"`part={part}`: {why}") from None
     if len(folds) != 1:
-        raise QexpError(
-            f"`part={part}`: the run holds every row out in one of {len(folds)} folds; use"
-            f" `part={ALL}`"
-        )
+        why = f"the run holds every row out in one of {len(folds)} folds"
+        raise QexpError(f"`part={part}`: {why}; use `part={ALL}`")
     return folds[0].train if part == TRAIN else folds[0].test
 
 
@@ -528,9 +520,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     try:
         trained = request.trained
     except DatasetError as error:
-        return Independence(
-            None, (f"the rows that the run was trained on cannot be read: {error}",)
-        )
+        why = f"the rows that the run was trained on cannot be read: {error}"
+        return Independence(None, (why,))
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
     compared = []
@@ -544,9 +535,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
         if name in trained.identifiers and _numbers_rows(column, len(trained) + trained.left_out):
             continue
         texts = tables.texts(name)
-        if (
-            both_columns := (column.tolist(), texts.tolist())
-        ) in columns:  # a group that is a column, as it is
+        both_columns = (column.tolist(), texts.tolist())
+        if both_columns in columns:  # a group that is a column, as it is
             continue
         columns.append(both_columns)
         compared.append(name)
@@ -557,9 +547,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     if not (compared or unknown):
         unknown = [f"{nothing}, but the origin of the rows is unknown"]
     nothing = f"{nothing}, or is of the same {' or '.join(compared)}"
-    return Independence.of(
-        shared, unknown, nothing, trained_on(int(copied.sum()), len(tables), int(affected.sum()))
-    )
+    caution = trained_on(int(copied.sum()), len(tables), int(affected.sum()))
+    return Independence.of(shared, unknown, nothing, caution)
 
 
 def _copies(
@@ -573,19 +562,15 @@ def _copies(
     numbers = np.arange(len(old) + len(new))
     found = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
     exact, close = found
-    some = f"of {len(tables):,} rows have"
+    total = f"of {len(tables):,} rows have"
+    same = f"{len(exact):,} {total} the same inputs as training rows"
     copied = np.zeros(len(tables), dtype=bool)
     if len(exact) and len(exact) <= chance(new, old):
-        return (
-            [],
-            [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"],
-            copied,
-        )
+        return [], [f"{same}, as many as chance explains"], copied
     copied[np.concatenate([exact, close]) - len(old)] = True
-    shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
-    shared += (
-        [f"{len(close):,} {some} nearly the same inputs as training rows"] if len(close) else []
-    )
+    shared = [same] if len(exact) else []
+    if len(close):
+        shared.append(f"{len(close):,} {total} nearly the same inputs as training rows")
     return shared, [], copied
 
 
