@@ -81,6 +81,21 @@ def unit_in_title(column: str) -> str:
     return title["unit"].strip() if title else ""
 
 
+def unlike(given: Mapping[str, str], taken: Mapping[str, str]) -> Iterator[str]:
+    """What is said of columns or variables with another unit than they are taken to have.
+
+    given, taken  name → unit, empty if it is not known
+    """
+    different: dict[tuple[str, str], list[str]] = {}
+    for name, unit in given.items():
+        other = taken.get(name, "")
+        if unit and other and conversion(unit, other) != 1:
+            different.setdefault((unit, other), []).append(f"'{name}'")
+    for (unit, other), names in different.items():
+        both = f"in {unit}, but taken to be in {other}"
+        yield f"{some(names)}: {both}; convert the values, or correct a unit"
+
+
 class TableError(QexpError):
     """A table cannot be read or used."""
 
@@ -227,20 +242,6 @@ class Table(ABC):
         """The unit of a column by the file, or by its title if it is known; empty if neither is."""
         title = unit_in_title(column)
         return self.units.get(column, title if title in UNITS else "")
-
-    def unlike(self, units: Mapping[str, str]) -> Iterator[str]:
-        """What is said of columns in another unit than they are taken for.
-
-        units  column → unit, empty if it is not known
-        """
-        different: dict[tuple[str, str], list[str]] = {}
-        for column, taken in units.items():
-            unit = self.unit(column)
-            if unit and taken and conversion(unit, taken) != 1:
-                different.setdefault((unit, taken), []).append(f"'{column}'")
-        for (unit, taken), columns in different.items():
-            lack = f"{some(columns)}: in {unit} by the file, but taken to be in {taken}"
-            yield f"{lack}; convert the values, or correct one of the units"
 
     def others(self, features: Sequence[str]) -> list[str]:
         """All columns besides the features that have a value for each of their rows."""

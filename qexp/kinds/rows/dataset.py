@@ -22,7 +22,7 @@ from qexp.kinds import files
 from qexp.kinds.rows.spec import imputation
 from qexp.metrics.splits import Copies, Fold, Rows, SplitError, copies
 from qexp.rows.formats import open_table
-from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, write_list
+from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, unlike, write_list
 from qexp.rows.unmeasured import WAY_OUT, targets_among, unmeasured
 from qexp.spec.reading import Document, Finding, Where, listed
 from qexp.store.record import Feature
@@ -294,8 +294,8 @@ class TabularDataset:
                 )
         for name in self.groups:
             yield from alike(name, self.column(name))
-        for name, columns in self.columns.items():
-            yield from self._file.unlike(dict.fromkeys(columns, self.units[name]))
+        units = {column: self.units[name] for name in self.columns for column in self.columns[name]}
+        yield from unlike({column: self._file.unit(column) for column in units}, units)
         for variable in self.columns:
             yield from self._doubts_in_columns(variable)
         inputs = self._by_column(self.inputs)

@@ -68,7 +68,7 @@ from qexp.metrics.metric import (
 from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.rows.formats import files_of_rows, open_table
-from qexp.rows.table import TableError
+from qexp.rows.table import TableError, unlike
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.record import ComparisonRow
 
@@ -341,6 +341,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     independence = partial(_independence, tables)
     evaluate = partial(_evaluate_rows, request, tables, document)
     warnings = [text for dataset in datasets for text in dataset.warnings]
+    warnings += unlike(documents[0]["units"], request.spec["dataset"]["units"])
     return EvaluationData(
         document, part, ALL, len(tables), independence, evaluate, left_out, warnings
     )
@@ -370,12 +371,8 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
             for name, group in dataset.get("groups", {}).items()
             if group["column"] in names
         }
-        yield {
-            **dataset,
-            "path": str(file.absolute()),
-            "identifiers": identifiers,
-            "groups": groups,
-        }
+        of_file = {"path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
+        yield {**dataset, **of_file}
 
 
 def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> None:

@@ -59,7 +59,7 @@ from qexp.rows.formats import (
     open_rows,
     require_columns,
 )
-from qexp.rows.table import FAR, Codes, numbers_in
+from qexp.rows.table import FAR, Codes, numbers_in, unlike
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -310,8 +310,9 @@ class RowEstimation(TableEstimation[RowModel]):
         if unseen:
             lack = f"no training row had a gap in {some(unseen)}, as rows here have"
             warnings.append(f"{self.target}: {lack}")
-        units = dict(zip(self._rows.features, self.model.taken_units, strict=False))
-        warnings += [f"{self.source}: {words}" for words in self._rows.table.unlike(units)]
+        taken = dict(zip(self._rows.features, self.model.taken_units, strict=False))
+        units = {column: self._rows.table.unit(column) for column in taken}
+        warnings += [f"{self.source}: {words}" for words in unlike(units, taken)]
         for code, counts in record.get("codes", {}).items():
             columns = some([f"'{name}'" for name in counts])
             rows = f"up to {max(counts.values()):,} of {record['rows']:,} rows"
