@@ -185,6 +185,9 @@ class NetcdfTable(Table):
 
 
 def _text(value: Any) -> str:
+    """A text; empty for a missing number."""
+    if isinstance(value, float) and math.isnan(value):
+        return ""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 

@@ -122,7 +122,7 @@ def test_rows_are_the_cells_of_a_grid_and_its_coordinates_and_texts_along_it_are
     values = np.arange(6.0).reshape(2, 3)
     grid = xarray.Dataset(
         {"red": (("y", "x"), values), "iron": (("x", "y"), -values.T), "time": ("t", [0, 1])},
-        {"y": ["a", "b"], "x": [10, 20, 30]},
+        {"y": ["a", "b"], "x": [10, 20, 30], "part": ("x", [1, 1, np.nan])},
     )
     grid["red"][0, 1] = np.nan
     grid.to_netcdf(tmp_path / "grid.nc", engine="h5netcdf")
@@ -133,6 +133,7 @@ def test_rows_are_the_cells_of_a_grid_and_its_coordinates_and_texts_along_it_are
     assert dataset.column("line").tolist() == ["a", "a", "b", "b", "b"]
     assert dataset.column("x").tolist() == ["10", "30", "10", "20", "30"]
     assert dataset.column("red").tolist() == ["0.0", "2.0", "3.0", "4.0", "5.0"]
+    assert dataset.column("part").tolist() == ["1.0", "", "1.0", "1.0", ""]
     with pytest.raises(TableError, match=r"'time' lies along t, and rows along y × x$"):
         dataset.column("time")
 
@@ -249,6 +250,12 @@ def test_columns_that_are_not_there_and_groups_that_cannot_be_are_all_reported_a
 def test_files_of_other_kinds_are_refused_by_their_names(open_rows, name):
     with pytest.raises(DatasetError, match=r"must end in \.csv, \.parquet, \.nc$"):
         open_rows(name=name)
+
+
+def test_a_file_without_names_of_columns_is_said_to_be_one(refused):
+    result = refused("1,0.041,0.072,1.3,3.35\n2,0.039,0.07,1.4,3.5\n", identifiers=[])
+    assert len(result) == 4
+    assert all("its first line has numbers and no names" in message for _, message in result)
 
 
 def test_a_group_that_some_rows_are_not_in_is_refused_with_their_values(refused):

@@ -352,11 +352,8 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
     if request.document is not None:
         yield request.document
         return
-    dataset = {
-        key: value
-        for key, value in request.spec["dataset"].items()
-        if key not in ("fingerprint", "found")
-    }
+    own = request.spec["dataset"].items()
+    dataset = {key: value for key, value in own if key not in ("fingerprint", "found")}
     dataset |= {"stand_in": None, "stood_in": False, "missing": imputation(dataset) or "drop"}
     source = request.source or Path()
     require_there(source)
@@ -366,11 +363,8 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
         if lacking := [column for column in columns if column not in names]:
             raise request.without_truth(lacking)
         identifiers = [name for name in dataset["identifiers"] if name in names]
-        groups = {
-            name: group
-            for name, group in dataset.get("groups", {}).items()
-            if group["column"] in names
-        }
+        declared = dataset.get("groups", {}).items()
+        groups = {name: group for name, group in declared if group["column"] in names}
         of_file = {"path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
         yield {**dataset, **of_file}
 

@@ -298,9 +298,8 @@ class RowEstimation(TableEstimation[RowModel]):
         if imputed := record.get("imputed"):
             counts = ", ".join(f"{name}: {count:,}" for name, count in imputed.items())
             phrases.append(f"missing features filled in by what the training rows have ({counts})")
-        phrases += [
-            f"the file's own '{name}' is '{renamed}'" for name, renamed in self._renamed.items()
-        ]
+        for name, new in self._renamed.items():
+            phrases.append(f"the file's own '{name}' is '{new}'")
         return [*phrases, *self.model.remarks(record, record["rows"])]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
@@ -401,6 +400,7 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     def estimate(rows: Matrix) -> Estimates:
         return with_ends(ensemble.estimated(samples(rows), probabilities), intervals)
 
+    has_posterior = bool(ensemble.network.heads)
     draws = draws_of(ensemble.network, record, options.draws)
     features = [feature.column for feature in record.features]
     rules = [model.imputation for model in ensemble.models if model.imputation is not None]
@@ -416,9 +416,7 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         estimate=estimate,
         intervals=intervals,
-        posterior=(
-            (lambda rows: ensemble.posterior(samples(rows))) if ensemble.network.heads else None
-        ),
+        posterior=(lambda rows: ensemble.posterior(samples(rows))) if has_posterior else None,
         draws=draws,
     )
 
