@@ -293,8 +293,8 @@ class RowEstimation(TableEstimation[RowModel]):
         phrases = [f"{record['rows']:,} rows"]
         if missing := record["missing"]:
             gaps = "a feature is" if self.model.gaps_known is None else "all are"
-            lack = f"{gaps} missing or one is infinite"
-            phrases.append(f"{missing:,} without an estimate, because {lack}")
+            lack = f"because {gaps} missing or one is infinite"
+            phrases.append(f"{missing:,} without an estimate, {lack}")
         if imputed := record.get("imputed"):
             counts = ", ".join(f"{name}: {count:,}" for name, count in imputed.items())
             phrases.append(f"missing features filled in by what the training rows have ({counts})")
@@ -390,8 +390,8 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     sizes = () if intervals is None else [len(of_fold) for of_fold in folds.values()]
     ensemble = Ensemble([model for of_fold in folds.values() for model in of_fold], sizes)
     inputs = measured(spec)
-    dataset = spec["dataset"]
-    widths = [len(dataset["inputs"][name]) for name in inputs]
+    widths = [len(spec["dataset"]["inputs"][name]) for name in inputs]
+    units = [spec["dataset"]["units"].get(name, "") for name in inputs]
 
     def samples(rows: Matrix) -> dict[str, Tensor]:
         parts = torch.from_numpy(rows).to(device).split(widths, dim=1)
@@ -410,7 +410,7 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     return RowModel(
         **of_run(directory),
         features=features,
-        taken_units=[dataset["units"][name] for name in inputs for _ in dataset["inputs"][name]],
+        taken_units=np.repeat(units, widths).tolist(),
         gaps_known=torch.stack(gaps).any(dim=0).tolist() if gaps else None,
         columns=options.columns,
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
