@@ -35,12 +35,18 @@ __all__ = ["browser", "findings", "npm_packages"]
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
+def _not_waited_for(handle: int) -> None:
+    """In place of `os.fsync`, which took most of the time of some tests."""
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is prepared of data is kept where it goes away with the tests; figures are drawn for
     tests that ask for them; no workspace is named from outside; a process that a test starts can be
-    interrupted, also where the tests run in the background.
+    interrupted, also where the tests run in the background. Nothing waits for the disk, as no test
+    cuts the power.
     """
+    os.fsync = _not_waited_for
     os.environ["QEXP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["QEXP_FIGURES"] = "no"
     os.environ.pop("QEXP_WORKSPACE", None)
