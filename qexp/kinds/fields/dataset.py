@@ -22,15 +22,18 @@ from qexp.kinds import files
 from qexp.kinds.evaluation import TEST, TRAIN
 from qexp.kinds.fields.folders import (
     KNOWN_VECTORS,
-    THICKNESS,
     FieldError,
     FieldFolder,
     FieldReading,
+    field_folders,
+)
+from qexp.kinds.fields.frames import (
+    THICKNESS,
     Frames,
     alike,
     cached_frames,
+    cell_sizes,
     counts_above,
-    field_folders,
 )
 from qexp.kinds.memory import room_for_data
 from qexp.metrics.splits import SplitError
@@ -483,14 +486,9 @@ class GriddedDataset:
         return wanted
 
     def _warn(self) -> None:
-        spacings: dict[tuple[float, float], list[str]] = {}
-        for frames in chain(*self.parts.values()):
-            spacing = frames.spacing
-            if spacing is not None:
-                rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
-                spacings.setdefault(rounded, []).append(frames.name)
-        if len(spacings) > 1:
-            folders = [f"{y:g} × {x:g} m in {some(spacings[y, x], 3)}" for y, x in spacings]
+        sizes = cell_sizes(chain(*self.parts.values()))
+        if len(sizes) > 1:
+            folders = [f"{y:g} × {x:g} m in {some(sizes[y, x], 3)}" for y, x in sizes]
             lack = "a network does not know the size of its cells"
             self.warnings.append(f"the cells have different sizes: {'; '.join(folders)}; {lack}")
         for frames in chain(*self.parts.values()):

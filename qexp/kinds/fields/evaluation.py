@@ -45,16 +45,13 @@ from qexp.kinds.fields.errors import (
 from qexp.kinds.fields.folders import (
     KNOWN_VECTORS,
     NETCDF,
-    THICKNESS,
     FieldError,
     FieldFolder,
     FieldReading,
-    Frames,
-    cached_frames,
     field_folders,
     folders_of_fields,
-    in_untrained_cells,
 )
+from qexp.kinds.fields.frames import THICKNESS, Frames, cached_frames, in_untrained_cells
 from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.files import data_folder
 from qexp.kinds.networks import network_of

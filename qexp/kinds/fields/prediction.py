@@ -24,8 +24,8 @@ from qexp.kinds.fields.folders import (
     FrameGrid,
     NetcdfFolder,
     folders_of_fields,
-    in_untrained_cells,
 )
+from qexp.kinds.fields.frames import in_untrained_cells
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import OnProgress
