@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from qexp.base.files import make_folder
 from qexp.base.formats import write_csv, write_json
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import STUDY_FILES, TRIAL
+from qexp.comparison.groups import STUDY_FILES, TRIAL
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, suggestion
 from qexp.figures.canvas import save
 from qexp.figures.searches import Varied, front, search_panels

@@ -22,7 +22,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 
 from qexp.base.text import Table, number_in
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import STUDY_FILES, TRIAL, lines_of
+from qexp.comparison.groups import STUDY_FILES, TRIAL, lines_of
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch

@@ -19,7 +19,8 @@ from qexp.base.formats import json_bytes
 from qexp.base.workspace import find
 from qexp.comparison.compare import compare_named
 from qexp.comparison.figures import draw_groups, drawn_anew
-from qexp.comparison.seeds import compare_across_seeds, differ_by_seed, runs_to_compare, seed_groups
+from qexp.comparison.groups import differ_by_seed, runs_to_compare, seed_groups
+from qexp.comparison.seeds import compare_across_seeds
 from qexp.comparison.summary import overview
 from qexp.figures import canvas
 from qexp.figures.canvas import save
