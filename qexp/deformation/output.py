@@ -27,8 +27,9 @@ from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import SourcePosterior
 from qexp.deformation.tables import chi2_words, table_of_parameters
 from qexp.errors import QexpError, extra
-from qexp.figures.canvas import draws_at_once, encode
+from qexp.figures.canvas import draws_at_once
 from qexp.figures.distributions import Drawn, corner
+from qexp.figures.writing import encode
 from qexp.metrics.meaning import measured, printed
 from qexp.observations.observation import Observation, Track, as_table, encoded
 from qexp.observations.projection import geographic
