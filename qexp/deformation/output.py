@@ -21,7 +21,7 @@ from qexp.base.files import safe
 from qexp.base.folders import names_in, write_folder
 from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
 from qexp.base.text import Table, latex
-from qexp.deformation.estimate import Inversion, TrackResult
+from qexp.deformation.inversion import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import SourcePosterior

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.figures.canvas import (
-    COLOURS,
-    add_title,
-    folded,
-    legend_below,
-    place_of,
-    sized,
-    small,
-)
+from qexp.figures.canvas import COLOURS, add_title, folded, legend_below, place_of, sized, small
 from qexp.observations.noise import NoiseEstimate, model
 
 if TYPE_CHECKING:

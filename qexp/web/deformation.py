@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qexp.base.text import Table
-from qexp.deformation.estimate import Inversion
+from qexp.deformation.inversion import Inversion
 from qexp.deformation.maps import draw_tracks
 from qexp.deformation.observe import Observed
 from qexp.deformation.output import corner_of, fitted_of, maps_of

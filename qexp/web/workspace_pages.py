@@ -27,12 +27,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
 from qexp.jobs.states import ask_to_stop
-from qexp.metrics.meaning import (
-    NONE,
-    measured,
-    number,
-    rounding_of_interval,
-)
+from qexp.metrics.meaning import NONE, measured, number, rounding_of_interval
 from qexp.runs.catalog import Catalog
 from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
