@@ -43,7 +43,8 @@ from qexp.metrics.meaning import (
     rounding_of_interval,
     with_interval,
 )
-from qexp.results.calibration import PASSED, SIGNIFICANT_P
+from qexp.results.calibration import SIGNIFICANT_P
+from qexp.results.calibration_report import PASSED
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
 from qexp.runs.options import ComparisonOptions
