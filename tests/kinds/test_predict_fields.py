@@ -313,6 +313,10 @@ def test_folders_of_fields_are_found_behind_links_and_a_link_to_a_folder_around_
         (here / folder / "ex.nc").touch()
     (here / "fields/there").symlink_to(here / "elsewhere")
     (here / "fields/loop").symlink_to(here / "fields")
+    for folder, other in (("a", "b"), ("b", "a")):
+        (here / folder).mkdir()
+        (here / folder / "link").symlink_to(here / other)
+    (here / "fields/turns").symlink_to(here / "a")
     found = [here / "fields/here", here / "fields/there"]
     assert folders_of_fields(here / "fields") == found
     assert [source for source, _ in targets(here / "fields", here / "made")] == found

@@ -231,9 +231,9 @@ def folders_of_fields(source: Path, known: Collection[str] = ()) -> list[Path]:
         if any(name.endswith(".npy" if others else (".nc", ".npy")) for name in names):
             subfolders.clear()
             found.append(folder)
+        around = {outer.resolve() for outer in (folder, *folder.absolute().parents)}
         below = [folder / name for name in subfolders if not name.startswith(".")]
-        inner = [path for path in below if not folder.resolve().is_relative_to(path.resolve())]
-        subfolders[:] = [path.name for path in inner]
+        subfolders[:] = [inner.name for inner in below if inner.resolve() not in around]
     return sorted(found) or [source]
 
 
