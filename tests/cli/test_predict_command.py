@@ -161,7 +161,7 @@ def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_c
         "1 of 3 rows have features outside the range of the training data, where intervals promise"
         " nothing"
     )
-    missing = "1 without an estimate, because a feature is missing"
+    missing = "1 without an estimate, because a feature is missing or one is infinite"
     likely = "90 % intervals for new rows like those of the training data"
     told = f"warning: made.csv: {outside}\nmade.csv: 3 rows\n  {missing}\n  {likely}\n"
     assert predict("pixels.csv", "made.csv").stderr == told
