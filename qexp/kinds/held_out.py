@@ -443,15 +443,15 @@ def new_intervals(
 def with_ends(
     estimates: Mapping[str, Estimated], intervals: NewIntervals | None
 ) -> dict[str, Estimated]:
-    """Estimated numbers, (row, 1) with those of folds, as arrays, (row,), with their intervals."""
-    numbers = {}
+    """Estimates, (row, 1) with those of folds, as arrays, (row,), with their intervals."""
+    flat = {}
     for name, made in estimates.items():
-        numbers[name] = Estimated(_flat(made.middle), _flat(made.spread))
+        flat[name] = replace(made, quantiles={}, folds=()).each(_flat)
         if intervals is not None and name in intervals.rules:
             low, high = intervals.rules[name].ends(made.folds)
             ends = low.astype(np.float32), high.astype(np.float32)
-            numbers[name] = replace(numbers[name], ends=ends)
-    return numbers
+            flat[name] = replace(flat[name], ends=ends)
+    return flat
 
 
 def require_coverage(interval: float | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from qexp.base.outputs import PERIOD, estimate_of
+from qexp.base.outputs import PERIOD, estimate_of, numbers_in
 from qexp.base.quantities import number_with_unit
 from qexp.deformation.by_network import Images, Tested, TrainedNetwork
 from qexp.errors import QexpError, some
@@ -45,7 +45,7 @@ def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
         return {name: (float(low), float(high)) for name, ((low, high),) in quantiles.items()}
 
     periods, trained = {}, {}
-    for name, output in model.outputs.items():
+    for name, output in numbers_in(model.outputs).items():
         if output.period is not None:
             periods[name] = output.period
         if output.trained is not None:
@@ -88,7 +88,7 @@ def _outside(
     features of these.
     """
     sentences = []
-    for name, output in model.outputs.items():
+    for name, output in numbers_in(model.outputs).items():
         trained = output.trained
         unit = output.unit
         if trained is not None and trained.beyond(estimates[name]):
