@@ -192,6 +192,10 @@ class Output(ABC):
 
         return np.zeros(np.shape(estimates), dtype=bool)
 
+    def written(self, values: Any) -> Any:
+        """True values, or estimates, as files hold them."""
+        return values
+
     @abstractmethod
     def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:
         """The columns of a file with true values and estimates, (sample,) each."""
@@ -316,6 +320,12 @@ def output_in(spec: Mapping[str, Any], name: str) -> Output:
 def numbers_in(outputs: Mapping[str, Output]) -> dict[str, Number]:
     """The outputs that are numbers."""
     return {name: output for name, output in outputs.items() if isinstance(output, Number)}
+
+
+def periods_in(outputs: Mapping[str, Output]) -> dict[str, float]:
+    """Output → the period after which its values repeat, where they do."""
+    numbers = numbers_in(outputs).items()
+    return {name: number.period for name, number in numbers if number.period is not None}
 
 
 def at_limits(output: str, limits: object, unit: str, count: int, total: int) -> str:

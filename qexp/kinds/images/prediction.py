@@ -494,18 +494,15 @@ class ImageEstimation(TableEstimation[ImageModel]):
         phrases = [f"{count:,} samples" if count != 1 else "1 sample"]
         renamed = record.get("columns") or {}
         converted = record.get("converted", {})
-        for name, unit in model.units.items() if record.get("deviations") else ():
-            columns = deviations_among(record["deviations"], name)
-            between, *within = map(record["deviations"].get, columns)
-            of_mean = f"{between / model.networks**0.5:.3g} of their mean"
-            words = (
-                f"{name}: standard deviation {between:.3g} {unit} between {model.networks}"
-                f" networks, {of_mean}"
-            )
-            phrases.append(
-                words
-                + "".join(f", {value:.3g} within them, of noise and prior" for value in within)
-            )
+        deviations = record.get("deviations", {})
+        for name, unit in model.units.items():
+            known = [deviations[column] for column in deviations_among(deviations, name)]
+            if known:
+                between, *within = known
+                words = f"{name}: standard deviation {between:.3g} {unit} between {model.networks}"
+                words += f" networks, {between / model.networks**0.5:.3g} of their mean"
+                words += "".join(f", {one:.3g} within them, of noise and prior" for one in within)
+                phrases.append(words)
         for name in {**renamed, **converted}:
             what = f"{name} is '{renamed[name]}' of the file" if name in renamed else name
             unit = (
@@ -700,7 +697,7 @@ class Refined:
             if wanted:
                 chosen = np.linspace(0, count - 1, wanted).round().astype(int)
                 drawn[:, rows] = np.moveaxis(sampled.values[:, chosen], 0, 1)
-        known = dict(estimates)
+        known = {name: replace(made, spread=None) for name, made in estimates.items()}
         for number, name in enumerate(names):
             if name in self.outputs:
                 lower, median, upper = quantiles[:, :, number]
@@ -779,10 +776,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     estimator = model if len(ensemble.models) == 1 else ensemble
 
     def estimate(inputs: Arrays) -> dict[str, Estimated]:
-        estimates = with_ends(estimator.estimated(samples(inputs)), None)
-        if networks > 1:
-            return estimates
-        return {name: replace(made, spread=None) for name, made in estimates.items()}
+        return with_ends(estimator.estimated(samples(inputs)), None)
 
     for option in ("interval", "recalibrated"):
         if not refined and getattr(options, option) is not None:

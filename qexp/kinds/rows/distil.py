@@ -13,7 +13,7 @@ import torch
 
 from qexp.base import files, formats
 from qexp.base.machine import freed_memory_kept, threads
-from qexp.base.outputs import numbers_in
+from qexp.base.outputs import periods_in
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
@@ -99,17 +99,18 @@ def distil(
 
     def keep_errors(student: RunDirectory) -> None:
         """RMSE of both over the measured rows, beside those where the run held each out."""
-        numbers = numbers_in(model.outputs)
-        errors: dict[str, dict[str, Any]] = {output: {} for output in numbers}
+        errors: dict[str, dict[str, Any]] = {output: {} for output in model.outputs}
         for key, each in (("of_network", _model(student, options)), ("of_run", model)):
-            for output, estimates in zip(numbers, _estimates(each, own).T, strict=True):
+            for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
                 truth = dataset.values[output][:, 0]
-                difference = nearest(estimates, truth, numbers[output].period) - truth
+                difference = (
+                    nearest(estimates, truth, periods_in(model.outputs).get(output)) - truth
+                )
                 errors[output][key] = float(np.sqrt(np.square(difference).mean()))
         both = {}
-        for output, of_both in errors.items():
+        for output, numbers in errors.items():
             held_out = record.results.get("test", {}).get(output, {}).get("rmse")
-            both[output] = ErrorsOfBoth(**of_both, held_out=held_out)
+            both[output] = ErrorsOfBoth(**numbers, held_out=held_out)
         kept = DistilledErrors(measured_rows=len(own), errors=both)
         formats.write_json(student.results / DISTILLED, kept.document())
 

@@ -26,6 +26,7 @@ from qexp.base.outputs import (
     Words,
     estimate_of,
     numbers_in,
+    periods_in,
 )
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
@@ -86,7 +87,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
     for name, output in plan.outputs.items():
         estimated = estimates[name].each(_column)
         truth = dataset.values[name][test, 0]
-        table[name] = truth.tolist()
+        table[name] = output.written(truth).tolist()
         for column, values in output.cells(estimate_of(name), estimated).items():
             table[column] = values.tolist()
         training_mean = dataset.values[name][fold.train, 0].mean()
@@ -139,7 +140,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     _write_lines(directory, lines)
     if scores.errors:
         write_errors(directory, scores.errors, dataset.units, attempt.caution)
-    if plan.spec["dataset"].get("estimates_of") is None:
+    if plan.spec["dataset"].get("estimates_of") is None and numbers_in(outputs):
         keep_intervals(directory)
     features = dataset.ranges(measured(plan.spec))
     return scores.document("test", comparison=comparison, features=features, targets=targets)
@@ -222,7 +223,8 @@ def _compared(
     attempt: Attempt, plan: Folds, estimates: Mapping[str, Array]
 ) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
-    outputs = numbers_in(plan.outputs)
+    if not (outputs := numbers_in(plan.outputs)):
+        return ()
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     estimators = {NETWORK: np.stack([estimates[output] for output in outputs], axis=1)}
@@ -245,10 +247,7 @@ def _compared(
     units = {output: plan.dataset.units[output] for output in outputs}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
-    periods = {}
-    for name, output in outputs.items():
-        if output.period is not None:
-            periods[name] = output.period
+    periods = periods_in(outputs)
     compared = compared_estimators(estimators, truth, units, plan.alike, notes, periods)
     return tuple(map(ComparisonRow.from_document, compared))
 
@@ -523,13 +522,17 @@ def _write_evaluated(
         **{name: texts[name].tolist() for name in texts},
     }
     for name, (values, _) in columns.items():
-        table[name] = [None if np.isnan(value) else value for value in values.tolist()]
+        table[name] = [None if _is_nan(value) else value for value in values.tolist()]
     write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
     groups = tables.grouping or ""
     caution = attempt.caution
     write_test_predictions(
         attempt.directory, "row", tables.numbers, texts, columns, caution, groups=groups
     )
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _independence(tables: Tables, request: EvaluationRequest) -> Independence:

@@ -456,6 +456,8 @@ def held_out(directory: RunDirectory) -> Pictures:
     words = "standard deviation over the networks" + (" of a fold" if directory.held_out else "")
     note = directory.record().caution
     drawn = _of_outputs(directory, rows, _names(rows, identifiers))
+    if not drawn:
+        return
     for name, of_output in drawn.items():
         drawn[name] = replace(of_output, interval=ends_of_intervals(directory, name))
     more = _what(directory), intervals_in_words(directory)
@@ -472,9 +474,9 @@ def residuals(directory: RunDirectory) -> Pictures:
         return
     if group not in rows:
         raise missing(f"{directory.results / TEST_PREDICTIONS} has no variable '{group}'")
-    of_outputs = _of_outputs(directory, rows, _names(rows, ()), texts(rows, group))
-    figure = residuals_by_group(of_outputs, directory.record().caution, _what(directory))
-    yield FIGURES_FOLDER / "residuals", figure
+    if of_outputs := _of_outputs(directory, rows, _names(rows, ()), texts(rows, group)):
+        figure = residuals_by_group(of_outputs, directory.record().caution, _what(directory))
+        yield FIGURES_FOLDER / "residuals", figure
 
 
 def _what(directory: RunDirectory) -> str:
