@@ -152,10 +152,6 @@ class About:
     limits: str = ""
 
 
-SCATTER = "scatter"
-"""A figure with a point for each sample."""
-
-
 @dataclass(frozen=True)
 class Output(ABC):
     """What a run estimates."""
@@ -168,7 +164,7 @@ class Output(ABC):
     always: ClassVar[tuple[str, ...]]
     """Metrics that are reported of every output."""
     figure: ClassVar[str]
-    """Which figure shows its estimates against true values, such as `SCATTER`."""
+    """Which figure shows its estimates against true values, such as "scatter"."""
     scored: ClassVar[bool] = False
     """Whether a posterior head learns normal scores of its prior where no transform is given."""
 
@@ -233,7 +229,7 @@ class Number(Output):
 
     main = "mae"
     always = ("mae", "rmse", "bias", "r2", "mre")
-    figure = SCATTER
+    figure = "scatter"
     scored = True
 
     @property

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qexp.base import files, formats
 from qexp.base.outputs import (
     PERIOD,
-    SCATTER,
+    Number,
     estimate_of,
     high_of,
     low_of,
@@ -173,7 +173,9 @@ def missing(
     return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
 
 
-def outputs(directory: RunDirectory, table: xarray.Dataset, figure: str = SCATTER) -> list[str]:
+def outputs(
+    directory: RunDirectory, table: xarray.Dataset, figure: str = Number.figure
+) -> list[str]:
     """The outputs of a run whose true values and estimates a table holds, and which such a figure
     shows.
     """
