@@ -127,7 +127,9 @@ Column = tuple[Any, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Words:
-    """What the columns of an output say that they hold; no text: there is no such column."""
+    """What the columns of an output say that they hold; besides the estimate, a table has those
+    with a text.
+    """
 
     estimate: str
     truth: str = ""
