@@ -26,7 +26,7 @@ from qexp.networks.losses import LOSSES
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
-from qexp.networks.stacked_training import Stack, Task, stack_size
+from qexp.networks.task_stack import Task, TaskStack, largest_stack
 from qexp.networks.training import Recipe
 from qexp.networks.transforms import Standardize
 
@@ -62,7 +62,7 @@ def measure() -> Result:
         for count in (1, 2)
     ]
     # Stacks are as even as the processes, and no larger than pays.
-    size = min(stack_size(model(0).network, FOLDS - 1), -(-FOLDS // PROCESSES))
+    size = min(largest_stack(model(0).network, FOLDS - 1), -(-FOLDS // PROCESSES))
     ours = [
         Way(f"stacks of {size}, 1 process, {count} thread(s)", timed(partial(stacked, size), count))
         for count in (1, 2)
@@ -143,7 +143,7 @@ def train_stack(folds: range) -> None:
         batch_size=FOLDS - 1,
     )
     with tempfile.TemporaryDirectory() as folder:
-        Stack([task(fold) for fold in folds], recipe, torch.device("cpu"), Path(folder)).run(
+        TaskStack([task(fold) for fold in folds], recipe, torch.device("cpu"), Path(folder)).run(
             Deaf(), lambda: False
         )
 

@@ -28,10 +28,10 @@ from qexp.base.seeds import Seeds
 from qexp.networks import training
 from qexp.networks.checkpoint import WeightLayout, joined
 from qexp.networks.estimator import BATCH
-from qexp.networks.stacked import (
+from qexp.networks.network_stack import (
     Group,
     LossModule,
-    StackedNetworks,
+    NetworkStack,
     Tensors,
     with_norms_for_stacks,
 )
@@ -111,7 +111,7 @@ class TrainerStack:
         recipes = [(group[0].trainer.recipe, len(group)) for group in groups]
         weights = torch.stack([state.weights for state in states])
         buffers = joined([state.buffers for state in states], torch.stack)
-        self._networks = StackedNetworks(module, self._layout, weights, buffers, recipes)
+        self._networks = NetworkStack(module, self._layout, weights, buffers, recipes)
 
     def run(self) -> None:
         """Train to the end, when the models of all runs that went on have their last weights."""

@@ -172,6 +172,9 @@ class NetcdfTable(Table):
         import pyarrow as pa
 
         variable = self._variable(name).isel({next(iter(sizes)): lines}, missing_dims="ignore")
+        if name not in self._vectors and not {*variable.dims} <= {*sizes}:
+            along, rows = map(_write_dimensions, (variable.dims, [*sizes]))
+            raise TableError(f"{self.path}: '{name}' lies along {along}, and rows along {rows}")
         if name in self._vectors:
             flat = pa.array(np.asarray(variable.values, dtype=np.float32).ravel())
             return pa.FixedSizeListArray.from_arrays(flat, variable.shape[1])
@@ -182,6 +185,9 @@ class NetcdfTable(Table):
 
 
 def _text(value: Any) -> str:
+    """A text; empty for a missing number."""
+    if isinstance(value, float) and math.isnan(value):
+        return ""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 

@@ -103,6 +103,12 @@ class CsvTable(Table):
         elif not self.names[0].strip():
             self.names[0] = INDEX
 
+    def trouble_with(self, name: str) -> str | None:
+        if name not in self.names and all(map(is_number, self.names)):
+            lack = f"{self.path} has no column '{name}': its first line has numbers and no names"
+            return f"{lack}; write the names of the columns above it"
+        return super().trouble_with(name)
+
     def row_numbers(self, numbers: Sequence[int]) -> list[int]:
         """Row numbers as in an editor: the header is 1; a record of several lines has its last."""
         row_of = dict.fromkeys(numbers, 0)

@@ -91,9 +91,8 @@ class Rows:
         import pyarrow as pa
 
         self.path = table.path
-        self.units = table.units
+        self.table = table
         self.features = list(features)
-        self._table = table
         table.require_numbers(features)
         others = table.others(features) if kept is None else kept.names
         table.require(name for name in dict.fromkeys(others) if name in table.names)
@@ -104,7 +103,7 @@ class Rows:
 
     def chunks(self, size: int) -> Iterator[Chunk]:
         """All rows in order, about `size` at a time; of a grid, whole lines. Raises TableError."""
-        for rows, done in self._table.pieces(self._types, size):
+        for rows, done in self.table.pieces(self._types, size):
             matrix = feature_matrix([rows[name] for name in self.features])
             yield Chunk(matrix, rows.select(self.kept.names), done)
 
@@ -145,7 +144,9 @@ def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
     # numbers that are too large for single precision become infinite
     with np.errstate(over="ignore"):
         for index, column in enumerate(columns):
-            matrix[:, index] = column.to_numpy()
+            values = column.to_numpy()
+            # whole numbers are rounded twice, as where they were read for training
+            matrix[:, index] = values.astype(float) if values.dtype.kind in "iu" else values
     return matrix
 
 
@@ -174,6 +175,20 @@ def format_of(path: Path, endings: Collection[str] = FORMATS.keys()) -> Format:
     if ending not in endings:
         raise TableError(f"{path}: a table must end in {', '.join(endings)}")
     return FORMATS[ending]
+
+
+def files_of_rows(source: Path) -> list[Path]:
+    """A file, or the files of rows in a folder, without its subfolders and what is hidden. Raises
+    TableError for a file of another format, and a folder without any.
+    """
+    if not source.is_dir():
+        format_of(source)
+        return [source]
+    tables = [path for path in source.iterdir() if path.suffix.lower() in FORMATS]
+    seen = [path for path in tables if path.is_file() and not path.name.startswith(".")]
+    if not seen:
+        raise TableError(f"{source}: no file in it ends in {', '.join(FORMATS)}")
+    return sorted(seen)
 
 
 def open_table(

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError, suggestion
+from qexp.base.quantities import UNITS, conversion
+from qexp.errors import QexpError, some, suggestion
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,9 +56,8 @@ NO_DATA = [
 HUGE_NUMBER = 1e20
 """Numbers that often mean no data if no others are like them: such as -99.9, and all as large."""
 
-LIKE_A_CODE = (
-    'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
-)
+FAR = "far from all others: a code for no data? leave the cell empty"
+LIKE_A_CODE = f'{FAR}, with "missing": "drop"'
 
 TITLE = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]\s*")
 """`depth (km)`, `depth [km]`."""
@@ -69,10 +69,31 @@ _OF_FORTRAN = re.compile(r"[+-]?\d*\.?\d+[dD][+-]?\d+", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
+def name_in_title(column: str) -> str:
+    """The name in the title of a column, which may have a unit, too."""
+    title = TITLE.fullmatch(column)
+    return title["name"] if title else column
+
+
 def unit_in_title(column: str) -> str:
     """The unit in the title of a column; empty if there is none."""
     title = TITLE.fullmatch(column)
     return title["unit"].strip() if title else ""
+
+
+def unlike(given: Mapping[str, str], taken: Mapping[str, str]) -> Iterator[str]:
+    """What is said of columns or variables with another unit than they are taken to have.
+
+    given, taken  name → unit, empty if it is not known
+    """
+    different: dict[tuple[str, str], list[str]] = {}
+    for name, unit in given.items():
+        other = taken.get(name, "")
+        if unit and other and conversion(unit, other) != 1:
+            different.setdefault((unit, other), []).append(f"'{name}'")
+    for (unit, other), names in different.items():
+        both = f"in {unit}, but taken to be in {other}"
+        yield f"{some(names)}: {both}; convert the values, or correct a unit"
 
 
 class TableError(QexpError):
@@ -85,16 +106,34 @@ def codes(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
 
     factor  by which the values were multiplied
     """
-    usual = usual_codes(values, factor)
-    if not usual.any() or usual.all():
-        return []
-    others = values[~usual]
-    low = float(others.min())
-    high = float(others.max())
-    far = max(high - low, abs(low), abs(high))
-    return [
-        code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far
-    ]
+    found = Codes(factor)
+    found.add(values)
+    return list(found.counts())
+
+
+class Codes:
+    """The `codes` of a column or field that is read in pieces."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self._factor = factor
+        self._usual = Counter[float]()
+        self._low, self._high = math.inf, -math.inf
+        """Of all numbers that do not often stand for no data."""
+
+    def add(self, values: NDArray[np.floating]) -> None:
+        usual = usual_codes(values, self._factor)
+        numbers, counts = np.unique(values[usual], return_counts=True)
+        self._usual.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+        others = values[~usual] if usual.any() else values
+        if others.size:
+            self._low = min(self._low, float(others.min()))
+            self._high = max(self._high, float(others.max()))
+
+    def counts(self) -> dict[float, int]:
+        """Code → how often it is there."""
+        far = max(self._high - self._low, abs(self._low), abs(self._high))
+        beyond = {code: max(self._low - code, code - self._high) for code in sorted(self._usual)}
+        return {code: self._usual[code] for code, distance in beyond.items() if distance > far}
 
 
 def usual_codes(values: NDArray[np.floating], factor: float = 1.0) -> NDArray[np.bool_]:
@@ -199,6 +238,11 @@ class Table(ABC):
     def types(self, names: Sequence[str]) -> pa.Schema:
         """Column → the type in which it is kept without conversion."""
 
+    def unit(self, column: str) -> str:
+        """The unit of a column by the file, or by its title if it is known; empty if neither is."""
+        title = unit_in_title(column)
+        return self.units.get(column, title if title in UNITS else "")
+
     def others(self, features: Sequence[str]) -> list[str]:
         """All columns besides the features that have a value for each of their rows."""
         excluded = set(features)
@@ -236,7 +280,8 @@ class Table(ABC):
     def require(self, names: Iterable[str]) -> None:
         """Raises TableError if a name does not identify a column."""
         counts = Counter(self.names)
-        troubles = [str(self.trouble_with(name)) for name in names if counts[name] != 1]
+        wrong = dict.fromkeys(name for name in names if counts[name] != 1)
+        troubles = [str(self.trouble_with(name)) for name in wrong]
         if troubles:
             more = [f"and {len(troubles) - SHOWN} more"] if len(troubles) > SHOWN else []
             raise TableError("\n".join([*troubles[:SHOWN], *more]))
@@ -274,8 +319,9 @@ class Table(ABC):
         texts_of: dict[str, list[str]] = {name: [] for name in texts}
         self.require_numbers(list(numbers_of))
         self.require(texts_of)
-        if numbers_of.keys() & texts_of.keys():  # a column that is requested as both
-            return self.read(numbers_of, [])[0], self.read([], texts_of)[1]
+        if both := numbers_of.keys() & texts_of.keys():
+            values, others = self.read(numbers_of, [name for name in texts_of if name not in both])
+            return values, {**others, **self.read([], both)[1]}
         types = {**dict.fromkeys(numbers_of, pa.float64()), **dict.fromkeys(texts_of, pa.string())}
         for rows, _ in self.pieces(types, ROWS_OF_PIECE):
             for name, columns in numbers_of.items():
@@ -286,6 +332,14 @@ class Table(ABC):
             {name: np.concatenate(columns) for name, columns in numbers_of.items()},
             {name: np.array(column, dtype=np.str_) for name, column in texts_of.items()},
         )
+
+
+def numbers_in(columns: pa.Schema) -> list[str]:
+    """The names of columns of numbers."""
+    import pyarrow.types as types
+
+    kinds = zip(columns.names, columns.types, strict=True)
+    return [name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)]
 
 
 @contextmanager

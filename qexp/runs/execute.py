@@ -455,7 +455,7 @@ TYPES: Mapping[str, Callable[[Work], Results | None]] = {
 # record of its end as if it were alone; when one fails, or is stopped, the others go on.
 
 
-class _InStack:
+class _RunOfStack:
     """A run of a stack, from its lease to the record of its end."""
 
     def __init__(
@@ -516,14 +516,16 @@ def execute_stack(
         directory.require_trust()
         require_executable(directory.record())
     canvas.draws_at_once()
-    members = list[_InStack]()
+    members = list[_RunOfStack]()
     errors = list[QexpError]()
     display = display or Display()
     with _watched_signals() as interrupted, _logging_of_runs():
         try:
             for directory in todo:
                 try:
-                    members.append(_InStack(directory, device, display, threads, wrap, interrupted))
+                    members.append(
+                        _RunOfStack(directory, device, display, threads, wrap, interrupted)
+                    )
                 except QexpError as error:  # such as that another process works on it
                     errors.append(error)
             if members:
@@ -543,7 +545,7 @@ def execute_stack(
         raise next((error for error in errors if isinstance(error, InterruptedRunError)), errors[0])
 
 
-def _train_side_by_side(members: Sequence[_InStack]) -> None:
+def _train_side_by_side(members: Sequence[_RunOfStack]) -> None:
     """Train and evaluate runs of one stack; each has ended then."""
     attempts: dict[int, Attempt] = {}
     by_run = {member.own.directory: member for member in members}

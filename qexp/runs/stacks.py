@@ -16,8 +16,8 @@ from qexp.kinds.experiments import Experience
 from qexp.kinds.networks import network_of
 from qexp.kinds.objects import data_kind, recipe_of
 from qexp.networks.network import initialise, operations_per_sample
+from qexp.networks.network_stack import can_be_stacked
 from qexp.networks.optimizers import OF_MATRICES, OPTIMIZERS
-from qexp.networks.stacked import can_be_stacked
 from qexp.runs.prepare import Plan
 from qexp.spec.experiences import type_of
 from qexp.spec.reading import canonical
@@ -93,7 +93,7 @@ def in_stacks(
     for group in groups.values():
         experience = plans[group[0]].checked
         assert experience is not None
-        most = largest(experience, device, size) if len(group) > 1 else 1
+        most = largest_stack(experience, device, size) if len(group) > 1 else 1
         count = len(group) if most < 2 else math.ceil(len(group) / most)
         if size is None:
             count = max(count, min(jobs, len(group)))
@@ -111,7 +111,7 @@ def in_stacks(
     return placed
 
 
-def largest(experience: Experience, device: str, size: int | None) -> int:
+def largest_stack(experience: Experience, device: str, size: int | None) -> int:
     """The number of runs of an experience in a stack: `size`, or as many as are worth it; 1 if they
     cannot be stacked.
 

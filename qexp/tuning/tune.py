@@ -123,7 +123,7 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
         drawn,
         fixed,
         replace(checked, plans=[], workload=Workload([], [], [], {})),
-        _largest_stack(tuning, checked),
+        _runs_together(tuning, checked),
     )
 
 
@@ -165,7 +165,7 @@ def _chooses_in_folds(document: Mapping[str, Any]) -> bool:
     return "select" in documents_named(kind).schemas["experience"]
 
 
-def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
+def _runs_together(tuning: Tuning, checked: CheckedOrder) -> int:
     """Runs of trials that are begun together; 1 if each trial is by itself.
 
     Unless stacks are asked for it is, if the sampler learns from trials before, or if trials are
@@ -178,7 +178,7 @@ def _largest_stack(tuning: Tuning, checked: CheckedOrder) -> int:
     size = stack_size(checked)
     if of_first is None or not stacks.alike(of_first, tuning.seeds):
         return 1
-    return stacks.largest(of_first, tuning.device, size)
+    return stacks.largest_stack(of_first, tuning.device, size)
 
 
 def _fresh_seeds(tuning: Tuning) -> range:

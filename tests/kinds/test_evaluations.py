@@ -263,6 +263,7 @@ def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(
     for name, rows in (("a", new_stones()[:5]), ("b", new_stones()[5:])):
         without_names = [row[1:] for row in rows]
         write_stones(root / f"tables/{name}.csv", without_names, (*stones.COLUMNS, "Fe"))
+    (root / "tables/._a.csv").write_bytes(b"\0\5")  # what some systems keep beside a file
     made = package.evaluate("stones_0", input="tables").record
     assert [(group.of, group.name, group.n) for group in made.groups] == [
         ("file", "a.csv", 5),
@@ -303,6 +304,10 @@ def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_grou
             " quarry or stone"
         ),
     )
+    unlike = {**stones.DATASET, "units": {"iron": "ppm"}}
+    Path("specs/datasets/unlike.json").write_text(json.dumps(unlike))
+    said = "'iron': in ppm, but taken to be in wt%; convert the values, or correct a unit"
+    assert said in package.evaluate("stones_0", "unlike").record.warnings
     gone = {"found": "data/gone.csv", "path": "data/gone.csv"}
     prepare_with(Path("runs/stones_0"), lambda spec: spec["dataset"].update(gone))
     gone = package.evaluate("stones_0", input=write_stones(root / "new.csv", new_stones())).record
@@ -460,6 +465,10 @@ def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_ar
         (root / "cruise/target" / name).unlink()
     fewer = package.evaluate("finetune_0", input="cruise", name="fewer").record
     assert (fewer.samples, fewer.left_out) == (10, 2)
+    (root / "cruise/target/X3_0.csv").write_text("much")
+    complaint = qexp("evaluate", "finetune_0", "--input", "cruise").failed()
+    assert "not one finite number: X3_0.csv ('much')" in complaint
+    assert "qexp predict" not in complaint
     shutil.rmtree(root / "cruise/target")
     assert "qexp predict finetune_0" in qexp("evaluate", "finetune_0", "--input", "cruise").failed()
 

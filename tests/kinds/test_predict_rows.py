@@ -197,6 +197,38 @@ def test_a_row_with_a_missing_feature_has_no_estimate_and_is_counted(tmp_path):
     np.testing.assert_array_equal(columns["estimates_outside"], [0, 0, 0, 1])
 
 
+def test_an_infinite_feature_is_said_to_be_one(tmp_path):
+    prediction, _ = rows_of("red,blue\n0.2,0.5\n1e39,0.5\n,0.5\n", tmp_path)
+    said = "2 without an estimate, because a feature is missing or one is infinite"
+    assert said in prediction.remarks
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_codes_for_no_data_are_doubted_whatever_is_read_at_a_time(tmp_path, chunk):
+    """Also where all rows of a chunk are codes, and where a record is read instead of the file."""
+    rows, made = tmp_path / "rows.csv", tmp_path / "made.csv"
+    text = "red,blue\n" + "-999,0.5\n" * 3 + "0.2,99\n0.3,inf\n0.4,\n-999,0.4\n"
+    rows.write_text(text)
+    where = f"{rows}: -999 stands in 'red', in up to 4 of 7 rows"
+    said = f"{where}, far from all others: a code for no data? leave the cell empty"
+    for _ in range(2):
+        assert MODEL.predict(rows, made, chunk=chunk).warnings[0] == said
+    rows_of(text.replace("-999", "0.1"), tmp_path, overwrite=True)
+    assert "codes" not in json.loads((tmp_path / "made.csv.json").read_text())
+
+
+def test_features_in_another_unit_than_those_of_training_are_warned_of(tmp_path):
+    fields = [pa.field(name, pa.float32(), metadata={"unit": "%"}) for name in ("r", "blue")]
+    table = pa.table([[0.2, 0.3], [0.4, 0.5]], schema=pa.schema(fields))
+    pa.parquet.write_table(table, tmp_path / "rows.parquet")
+    model = replace(MODEL, taken_units=["1", "%"], columns={"red": "r"})
+    prediction = model.predict(tmp_path / "rows.parquet", tmp_path / "made.csv")
+    assert list(prediction.warnings) == [
+        f"{tmp_path / 'rows.parquet'}: 'r': in %, but taken to be in 1; convert the values, or"
+        " correct a unit"
+    ]
+
+
 def test_values_at_the_ends_of_the_training_range_are_inside(tmp_path):
     """0.1 and 0.8 have no exact binary form: what is compared is rounded alike."""
     _, columns = rows_of("red,blue\n0.1,0\n0.8,0.9\n0.0999,0.9001\n", tmp_path)

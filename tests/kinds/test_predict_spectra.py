@@ -17,7 +17,8 @@ from qexp.base.outputs import Estimated, Number
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.spectra import prediction
-from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, Thinned, targets
+from qexp.kinds.spectra.prediction import SpectrumModel, Thinned, targets
+from qexp.kinds.spectra.sources import SpectrumLayout
 from tests.conftest import read_estimates
 
 CHANNELS = 16
@@ -345,7 +346,7 @@ def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path
         folder, tmp_path / "a.csv"
     )
     assert made.warnings == [
-        f"{folder / 'info.csv'} has no column 'deep', which holds the depth in the run's dataset:"
+        f"{folder}: info.csv has no column 'deep', which holds the depth in the run's dataset:"
         " depths are left empty; rename 'depth' if it is that depth"
     ]
     assert {row["depth"] for row in read_estimates(tmp_path / "a.csv")} == {""}
@@ -416,7 +417,7 @@ def test_where_estimates_cannot_go_is_told_first(folder, tmp_path):
     assert targets(folder, tmp_path / "out") == [(folder, tmp_path / "out" / "new.csv")]
     with pytest.raises(QexpError, match="among the spectra"):
         model_of().predict(folder, folder / "spe" / "made.csv")
-    with pytest.raises(QexpError, match="no spectra; looked in"):
+    with pytest.raises(QexpError, match="out holds no spectra"):
         model_of().predict(tmp_path / "out", tmp_path / "made.csv")
     with pytest.raises(QexpError, match="chunk=0"):
         PredictOptions(folder, tmp_path / "made.csv", chunk=0)

@@ -1,6 +1,10 @@
+import io
+
 import numpy as np
+import pyarrow
 import pytest
 import torch
+import xarray
 from pyarrow import csv, parquet
 
 from qexp.errors import DatasetError
@@ -96,13 +100,65 @@ def test_a_group_is_a_column_or_what_a_pattern_finds_in_it(open_rows, pattern, g
     )
 
 
-def test_parquet_says_the_same_as_csv(open_rows, tmp_path):
-    expected, path = open_rows(), tmp_path / "rows.parquet"
-    parquet.write_table(csv.read_csv(expected.path), path)
+def write_netcdf(table, path):
+    arrays = {name: ("row", table[name].to_numpy()) for name in table.column_names}
+    xarray.Dataset(arrays).to_netcdf(path, engine="h5netcdf")
+
+
+@pytest.mark.parametrize(
+    ("ending", "write"), [("parquet", parquet.write_table), ("nc", write_netcdf)]
+)
+def test_every_format_says_the_same_as_csv(open_rows, tmp_path, ending, write):
+    expected, path = open_rows(), tmp_path / f"rows.{ending}"
+    write(csv.read_csv(expected.path), path)
     result = TabularDataset(path, filled_in(DOCUMENT))
     assert all((result.values[name] == expected.values[name]).all() for name in expected.values)
     assert result.identifiers["Site"].tolist() == expected.identifiers["Site"].tolist()
     assert result.column("inc").tolist() == ["1.3", "1.4", "1.2", "1.1"]
+
+
+@pytest.mark.slow
+def test_rows_are_the_cells_of_a_grid_and_its_coordinates_and_texts_along_it_are_columns(tmp_path):
+    values = np.arange(6.0).reshape(2, 3)
+    grid = xarray.Dataset(
+        {"red": (("y", "x"), values), "iron": (("x", "y"), -values.T), "time": ("t", [0, 1])},
+        {"y": ["a", "b"], "x": [10, 20, 30], "part": ("x", [1, 1, np.nan])},
+    )
+    grid["red"][0, 1] = np.nan
+    grid.to_netcdf(tmp_path / "grid.nc", engine="h5netcdf")
+    variables = {"inputs": {"red": ["red"]}, "outputs": {"iron": ["iron"]}, "missing": "drop"}
+    document = {"type": "tabular", **variables, "groups": {"line": {"column": "y"}}}
+    dataset = TabularDataset(tmp_path / "grid.nc", filled_in(document))
+    assert dataset.values["iron"].tolist() == [[0], [-2], [-3], [-4], [-5]]
+    assert dataset.column("line").tolist() == ["a", "a", "b", "b", "b"]
+    assert dataset.column("x").tolist() == ["10", "30", "10", "20", "30"]
+    assert dataset.column("red").tolist() == ["0.0", "2.0", "3.0", "4.0", "5.0"]
+    assert dataset.column("part").tolist() == ["1.0", "", "1.0", "1.0", ""]
+    with pytest.raises(TableError, match=r"'time' lies along t, and rows along y × x$"):
+        dataset.column("time")
+
+
+def test_a_column_that_groups_rows_has_gaps_as_a_number_has(open_rows):
+    groups = {"angle": {"column": "inc"}}
+    dataset = open_rows(ROWS.replace("1.3,", "NA,"), missing="drop", groups=groups)
+    assert dataset.column("angle").tolist() == ["1.4", "1.2", "1.1"]
+
+
+def test_columns_in_another_unit_than_the_dataset_gives_them_are_warned_of(tmp_path):
+    table = csv.read_csv(io.BytesIO(ROWS.encode()))
+    units = {"M415": "m", "M750": "metres", "inc": "deg", "TiO2": "ppm"}
+    fields = [field.with_metadata({"unit": units.get(field.name, "")}) for field in table.schema]
+    parquet.write_table(table.cast(pyarrow.schema(fields)), tmp_path / "rows.parquet")
+    given = {"reflectance": "km", "angles": "degrees", "tio2": "wt%"}
+    document = filled_in({**DOCUMENT, "units": given})
+    assert TabularDataset(tmp_path / "rows.parquet", document).warnings == [
+        f"{names}, but taken to be in {taken}; convert the values, or correct a unit"
+        for names, taken in [
+            ("'M415': in m", "km"), ("'M750': in metres", "km"), ("'TiO2': in ppm", "wt%"),
+        ]
+    ]  # fmt: skip
+    document["units"] = {}
+    assert TabularDataset(tmp_path / "rows.parquet", filled_in(document)).warnings == []
 
 
 def test_what_stands_in_columns_that_are_not_asked_for_does_not_matter(open_rows):
@@ -192,8 +248,14 @@ def test_columns_that_are_not_there_and_groups_that_cannot_be_are_all_reported_a
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.csv.zip"])
 def test_files_of_other_kinds_are_refused_by_their_names(open_rows, name):
-    with pytest.raises(DatasetError, match=r"must end in \.csv, \.parquet$"):
+    with pytest.raises(DatasetError, match=r"must end in \.csv, \.parquet, \.nc$"):
         open_rows(name=name)
+
+
+def test_a_file_without_names_of_columns_is_said_to_be_one(refused):
+    result = refused("1,0.041,0.072,1.3,3.35\n2,0.039,0.07,1.4,3.5\n", identifiers=[])
+    assert len(result) == 4
+    assert all("its first line has numbers and no names" in message for _, message in result)
 
 
 def test_a_group_that_some_rows_are_not_in_is_refused_with_their_values(refused):

@@ -11,8 +11,8 @@ from qexp.base.seeds import Seeds
 from qexp.networks import training
 from qexp.networks.callbacks import CALLBACKS
 from qexp.networks.network import Operation
+from qexp.networks.network_stack import can_be_stacked
 from qexp.networks.optimizers import OPTIMIZERS
-from qexp.networks.stacked import can_be_stacked
 from qexp.networks.trainer_stack import Member, TrainerStack
 from qexp.networks.training import DivergedError, DrawnData
 from tests.networks.parts import Journal, after, never, operation

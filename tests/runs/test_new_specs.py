@@ -4,8 +4,10 @@ import csv
 import json
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 
 from qexp.observations.observation import CorrelatedNoise, Observation, Track, write_observation
 from qexp.physics.point import mogi
@@ -32,6 +34,18 @@ def test_a_dataset_of_rows_says_what_the_header_says(bare, qexp):
         "outputs": {"moisture": "moisture (%)"}, "units": {"moisture": "%", "features": "1"},
         "identifiers": ["sample"], "groups": {"field": {"column": "field"}},
     }  # fmt: skip
+
+
+def test_units_in_a_file_of_types_are_those_of_the_dataset(bare, qexp):
+    units = {"red": "nm", "infrared": "nm", "moisture": "%"}
+    fields = [
+        pyarrow.field(name, pyarrow.float64(), metadata={"unit": units[name]}) for name in units
+    ]
+    table = pyarrow.table([[0.1, 0.3], [0.4, 0.2], [7.5, 8.1]], schema=pyarrow.schema(fields))
+    parquet.write_table(table, bare / "data" / "soil.parquet")
+    qexp("new", "dataset", "soil", "data/soil.parquet").done()
+    made = json.loads((bare / "specs/datasets/soil.json").read_text())
+    assert made["units"] == {"moisture": "%", "features": "nm"}
 
 
 def test_specs_are_not_replaced_and_images_are_told_what_would_work(bare, qexp):

@@ -11,7 +11,7 @@ from qexp.errors import QexpError, some
 from qexp.kinds.images.files import ImageFile, Shape, Values
 from qexp.rows.csv import INDEX, CsvTable
 from qexp.rows.formats import open_table
-from qexp.rows.table import is_number
+from qexp.rows.table import is_number, numbers_in
 
 TABLES = (".csv", ".parquet")
 """Suffixes of tables."""
@@ -45,20 +45,16 @@ class TableImages(ImageFile):
             alone = all(map(is_number, self._table.names)) and len(self._table.names) == len(wanted)
             self._table.assume_names(wanted, range(1, len(wanted) + 1) if alone else None)
         self._table.require(self._table.names)
-        kinds = {field.name: field.type for field in self._table.types(self._table.names)}
-        of_numbers = list[str]()
-        texts = list[str]()
-        for name, kind in kinds.items():
-            if types.is_integer(kind) or types.is_floating(kind):
-                of_numbers.append(name)
-            elif not types.is_nested(kind):
-                texts.append(name)
+        columns = self._table.types(self._table.names)
+        of_numbers = numbers_in(columns)
+        texts = [column.name for column in columns if not types.is_nested(column.type)]
         free = [name for name in of_numbers if name not in {NAME, INDEX, *numbers.values()}]
         only = len(vectors) == 1
         chosen = {name: self._chosen(name, *known, free, only) for name, known in vectors.items()}
         self._columns = {**chosen, **{name: [column] for name, column in numbers.items()}}
         used = {column for columns in self._columns.values() for column in columns}
-        read, words = self._table.read([*used, *of_numbers], [n for n in texts if n not in used])
+        texts = [name for name in texts if name not in {*used, *of_numbers}]
+        read, words = self._table.read([*used, *of_numbers], texts)
         self._values = read
         both = {**read, **words}
         others = [name for name in self._table.names if name in both and name not in used]

@@ -20,21 +20,19 @@ from qexp.base.tables import Tables, built
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds import files
 from qexp.kinds.rows.spec import imputation
-from qexp.metrics.splits import Copies, Fold, Rows, copies
+from qexp.metrics.splits import Copies, Fold, Rows, SplitError, copies
 from qexp.rows.formats import open_table
-from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, write_list
+from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, unlike, write_list
 from qexp.rows.unmeasured import WAY_OUT, targets_among, unmeasured
 from qexp.spec.reading import Document, Finding, Where, listed
 from qexp.store.record import Feature
-
-FORMATS = (".csv", ".parquet")
 
 LARGEST_NUMBER = float(np.finfo(np.float32).max)
 """The largest number of the precision in which networks compute."""
 
 
 class TabularDataset:
-    """Rows of numbers from a CSV or Parquet file.
+    """Rows of numbers from a file.
 
     document  of the dataset, with the defaults of its schema
     Raises DatasetError.
@@ -67,7 +65,7 @@ class TabularDataset:
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
         with files.as_finding():
-            self._file = open_table(path, FORMATS)
+            self._file = open_table(path)
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             changed = f"{path} has changed: its SHA-256 is now {self.fingerprint}"
             raise DatasetError([(("fingerprint",), changed)])
@@ -85,7 +83,8 @@ class TabularDataset:
             numbers, texts = self._file.read(columns, [*document["identifiers"], *sources])
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
-        gaps |= {name: texts[name] == "" for name in sources}
+        for name in sources:  # which may be numbers as well
+            gaps[name] = gaps.get(name, False) | (texts[name] == "")
         self._records = self._without_gaps(gaps, document["missing"])
         """The rows that are used, as record numbers of the file."""
         left_out = np.ones(len(next(iter(gaps.values()))), np.bool_)
@@ -108,10 +107,17 @@ class TabularDataset:
         return len(self._records)
 
     def folds(self, split: Document, tables: Tables, seeds: Seeds) -> list[Fold]:
-        """All rows, divided. Raises SplitError, and TableError for a column that is not there."""
-        folds: list[Fold] = built(tables["splits"], split).folds(
-            self.rows, self.column, seeds.numpy("folds")
-        )
+        """All rows, divided. Raises SplitError."""
+        return self.divided(self.rows, split, tables, seeds.numpy("folds"))
+
+    def divided(
+        self, rows: Rows, split: Document, tables: Tables, random: np.random.Generator
+    ) -> list[Fold]:
+        """Some rows, divided. Raises SplitError, also for a column that is not there."""
+        try:
+            folds: list[Fold] = built(tables["splits"], split).folds(rows, self.column, random)
+        except TableError as error:
+            raise SplitError("by", str(error)) from error
         return folds
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -131,14 +137,11 @@ class TabularDataset:
         """A group, or any column of the file, as texts, (row,). Raises TableError."""
         if name not in self._texts:
             if name not in self._file.names:
-                similar = suggestion(name, [*self.groups, *self._file.names])
-                raise TableError(
-                    f"{self.path} has no column '{name}', and the dataset has no such group; {similar}"
-                )
-            trouble = self._file.trouble_with(name)
-            if trouble:
-                raise TableError(trouble)
-            self._texts[name] = self._file.read([], [name])[1][name][self._records]
+                similar = suggestion(name, {*self.groups, *self._file.names})
+                lack = f"{self.path} has no column '{name}', and the dataset has no such group"
+                raise TableError(f"{lack}; {similar}")
+            number = next(iter(self.columns.values()))[0]  # it says which values are rows
+            self._texts[name] = self._file.read([number], [name])[1][name][self._records]
         return self._texts[name]
 
     def row_numbers(self, rows: Sequence[int]) -> list[int]:
@@ -291,6 +294,8 @@ class TabularDataset:
                 )
         for name in self.groups:
             yield from alike(name, self.column(name))
+        units = {column: self.units[name] for name in self.columns for column in self.columns[name]}
+        yield from unlike({column: self._file.unit(column) for column in units}, units)
         for variable in self.columns:
             yield from self._doubts_in_columns(variable)
         inputs = self._by_column(self.inputs)

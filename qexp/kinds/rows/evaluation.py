@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from qexp.base.outputs import (
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.base.tables import built
-from qexp.errors import DatasetError, NotFoundError, QexpError, some
+from qexp.errors import DatasetError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import (
     ALL,
@@ -49,8 +50,8 @@ from qexp.kinds.held_out import (
 )
 from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
-from qexp.kinds.prediction import TrainingExtent, of_run
-from qexp.kinds.rows.dataset import FORMATS, TabularDataset
+from qexp.kinds.prediction import TrainingExtent, of_run, require_there
+from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
 from qexp.kinds.scores import (
@@ -69,8 +70,8 @@ from qexp.metrics.metric import (
 )
 from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator
-from qexp.rows.formats import open_table
-from qexp.rows.table import TableError
+from qexp.rows.formats import files_of_rows, open_table
+from qexp.rows.table import TableError, unlike
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.record import ComparisonRow
 
@@ -306,9 +307,8 @@ class Tables:
 
     def texts(self, name: str) -> NDArray[Any]:
         if name == FILE and len(self.parts) > 1:
-            return np.concatenate(
-                [np.full(len(rows), dataset.path.name) for dataset, rows in self.parts]
-            )
+            names = [np.full(len(rows), dataset.path.name) for dataset, rows in self.parts]
+            return np.concatenate(names)
         return np.concatenate([dataset.column(name)[rows] for dataset, rows in self.parts])
 
     def values(self, name: str) -> Array:
@@ -317,9 +317,8 @@ class Tables:
 
     @property
     def numbers(self) -> list[int]:
-        return [
-            number for dataset, rows in self.parts for number in dataset.row_numbers(rows.tolist())
-        ]
+        numbers = (dataset.row_numbers(rows.tolist()) for dataset, rows in self.parts)
+        return [*chain.from_iterable(numbers)]
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
@@ -344,6 +343,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     independence = partial(_independence, tables)
     evaluate = partial(_evaluate_rows, request, tables, document)
     warnings = [text for dataset in datasets for text in dataset.warnings]
+    warnings += unlike(documents[0]["units"], request.spec["dataset"]["units"])
     return EvaluationData(
         document, part, ALL, len(tables), independence, evaluate, left_out, warnings
     )
@@ -354,64 +354,39 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
     if request.document is not None:
         yield request.document
         return
-    dataset = {
-        key: value
-        for key, value in request.spec["dataset"].items()
-        if key not in ("fingerprint", "found")
-    }
+    own = request.spec["dataset"].items()
+    dataset = {key: value for key, value in own if key not in ("fingerprint", "found")}
     dataset |= {"stand_in": None, "stood_in": False, "missing": imputation(dataset) or "drop"}
     source = request.source or Path()
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
-    paths = [source]
-    if source.is_dir():
-        paths = sorted(
-            path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file()
-        )
-        if not paths:
-            raise QexpError(f"{source} holds no tables ({', '.join(FORMATS)})")
-    for file in paths:
-        try:
-            names = open_table(file, FORMATS).names
-        except TableError as error:
-            raise QexpError(str(error)) from None
+    require_there(source)
+    for file in files_of_rows(source):
+        names = open_table(file).names
         columns = [column for output in request.outputs for column in dataset["outputs"][output]]
         if lacking := [column for column in columns if column not in names]:
             raise request.without_truth(lacking)
         identifiers = [name for name in dataset["identifiers"] if name in names]
-        groups = {
-            name: group
-            for name, group in dataset.get("groups", {}).items()
-            if group["column"] in names
-        }
-        yield {
-            **dataset,
-            "path": str(file.absolute()),
-            "identifiers": identifiers,
-            "groups": groups,
-        }
+        declared = dataset.get("groups", {}).items()
+        groups = {name: group for name, group in declared if group["column"] in names}
+        of_file = {"path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
+        yield {**dataset, **of_file}
 
 
 def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> None:
     spec = request.spec["dataset"]
     run = request.directory.name
     if dataset.imputation and not imputation(spec):
-        raise QexpError(
-            f'{dataset.path} has gaps in its inputs, which {run} cannot fill in; use "missing":'
-            ' "drop"'
-        )
+        lack = f"{dataset.path} has gaps in its inputs, which {run} cannot fill in"
+        raise QexpError(f'{lack}; use "missing": "drop"')
     for name in [*measured(request.spec), *request.outputs]:
         if name not in dataset.values:
             if name in request.outputs:
                 raise request.without_truth([name])
-            raise QexpError(
-                f"{dataset.path}: the dataset has no variable '{name}', which {run} takes"
-            )
+            lack = f"the dataset has no variable '{name}', which {run} takes"
+            raise QexpError(f"{dataset.path}: {lack}")
         wanted = len({**spec["inputs"], **spec["outputs"]}[name])
         if (width := dataset.values[name].shape[1]) != wanted:
-            raise QexpError(
-                f"{dataset.path}: '{name}' has {width} columns, but {run} was trained on {wanted}"
-            )
+            both = f"'{name}' has {width} columns, but {run} was trained on {wanted}"
+            raise QexpError(f"{dataset.path}: {both}")
 
 
 def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Rows:
@@ -420,15 +395,12 @@ def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Row
         return dataset.rows
     try:
         folds = dataset.folds(request.spec["split"], request.tables, Seeds(request.run_seed))
-    except (SplitError, TableError) as error:
-        raise QexpError(
-            f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}"
-        ) from None
+    except SplitError as error:
+        why = f"{dataset.path} cannot be divided as the run's rows were: {error}"
+        raise QexpError(f"`part={part}`: {why}") from None
     if len(folds) != 1:
-        raise QexpError(
-            f"`part={part}`: the run holds every row out in one of {len(folds)} folds; use"
-            f" `part={ALL}`"
-        )
+        why = f"the run holds every row out in one of {len(folds)} folds"
+        raise QexpError(f"`part={part}`: {why}; use `part={ALL}`")
     return folds[0].train if part == TRAIN else folds[0].test
 
 
@@ -491,22 +463,27 @@ def _evaluate_rows(
 
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training rows extend over, as the run recorded it."""
-    record = directory.record()
+    features = directory.record().features
+    ranges = np.array([[feature.least, feature.greatest] for feature in features])
     names = measured(directory.training_spec())
 
     def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
-        columns = np.concatenate(
-            [inputs[name].reshape(len(inputs[name]), -1) for name in names], axis=1
-        ).T
-        ends = [
-            np.array([feature.least, feature.greatest], np.float32) for feature in record.features
-        ]
-        return {
-            feature.column: (values < low) | (values > high)
-            for feature, values, (low, high) in zip(record.features, columns, ends, strict=True)
-        }
+        columns = [inputs[name].reshape(len(inputs[name]), -1) for name in names]
+        outside = beyond(np.concatenate(columns, axis=1), ranges)
+        return dict(zip((feature.column for feature in features), outside.T, strict=True))
 
     return TrainingExtent(untrained, of_run(directory)["outputs"])
+
+
+def beyond(rows: NDArray[np.float32], ranges: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which values are outside the ranges of the training data, (row, feature); no missing one.
+
+    ranges  (feature, 2): least and greatest value
+    """
+    # rounded like the values, so that the limits count as inside
+    least, greatest = ranges.astype(np.float32).T
+    outside: NDArray[np.bool_] = (rows < least) | (rows > greatest)
+    return outside
 
 
 def _write_evaluated(
@@ -540,9 +517,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     try:
         trained = request.trained
     except DatasetError as error:
-        return Independence(
-            None, (f"the rows that the run was trained on cannot be read: {error}",)
-        )
+        why = f"the rows that the run was trained on cannot be read: {error}"
+        return Independence(None, (why,))
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
     compared = []
@@ -556,9 +532,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
         if name in trained.identifiers and _numbers_rows(column, len(trained) + trained.left_out):
             continue
         texts = tables.texts(name)
-        if (
-            both_columns := (column.tolist(), texts.tolist())
-        ) in columns:  # a group that is a column, as it is
+        both_columns = (column.tolist(), texts.tolist())
+        if both_columns in columns:  # a group that is a column, as it is
             continue
         columns.append(both_columns)
         compared.append(name)
@@ -569,9 +544,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     if not (compared or unknown):
         unknown = [f"{nothing}, but the origin of the rows is unknown"]
     nothing = f"{nothing}, or is of the same {' or '.join(compared)}"
-    return Independence.of(
-        shared, unknown, nothing, trained_on(int(copied.sum()), len(tables), int(affected.sum()))
-    )
+    caution = trained_on(int(copied.sum()), len(tables), int(affected.sum()))
+    return Independence.of(shared, unknown, nothing, caution)
 
 
 def _copies(
@@ -585,19 +559,15 @@ def _copies(
     numbers = np.arange(len(old) + len(new))
     found = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
     exact, close = found
-    some = f"of {len(tables):,} rows have"
+    total = f"of {len(tables):,} rows have"
+    same = f"{len(exact):,} {total} the same inputs as training rows"
     copied = np.zeros(len(tables), dtype=bool)
     if len(exact) and len(exact) <= chance(new, old):
-        return (
-            [],
-            [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"],
-            copied,
-        )
+        return [], [f"{same}, as many as chance explains"], copied
     copied[np.concatenate([exact, close]) - len(old)] = True
-    shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
-    shared += (
-        [f"{len(close):,} {some} nearly the same inputs as training rows"] if len(close) else []
-    )
+    shared = [same] if len(exact) else []
+    if len(close):
+        shared.append(f"{len(close):,} {total} nearly the same inputs as training rows")
     return shared, [], copied
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch
 from qexp.base.outputs import estimate_of, high_of, low_of, spread_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built
+from qexp.base.tables import Tables
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds import files, memory
@@ -34,7 +35,6 @@ from qexp.networks.imputation import without_values
 from qexp.networks.network import Network
 from qexp.networks.optimizers import OF_MATRICES
 from qexp.networks.transforms import Transform
-from qexp.rows.table import TableError
 from qexp.spec import resolution, validation
 from qexp.spec.reading import Document, Finding, Where
 from qexp.store.record import Feature
@@ -78,13 +78,14 @@ class TabularData(KindData[TabularDataset]):
     ) -> Iterator[Finding]:
         folds: list[Fold] = []
         inner: list[Fold] = []
+        random = partial(np.random.default_rng, 0)
         try:
-            folds = _folds(document["split"], dataset.rows, dataset, tables)
+            folds = dataset.divided(dataset.rows, document["split"], tables, random())
         except SplitError as error:
             yield split_finding("split", error)
         for fold in folds[:FOLDS_LOOKED_INTO] if document["inner"] is not None else ():
             try:
-                inner += _folds(document["inner"], fold.train, dataset, tables)
+                inner += dataset.divided(fold.train, document["inner"], tables, random())
             except SplitError as error:
                 where, message = split_finding("inner", error)
                 yield where, f"in the fold '{fold.name}': {message}"
@@ -215,17 +216,6 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
                 f"'{NETWORK}' is the name of the network itself in the results; rename the baseline"
             )
             yield ("baselines", position), taken
-
-
-def _folds(split: Document, rows: Rows, dataset: TabularDataset, tables: Tables) -> list[Fold]:
-    """Raises SplitError."""
-    try:
-        folds: list[Fold] = built(tables["splits"], split).folds(
-            rows, dataset.column, np.random.default_rng(0)
-        )
-    except TableError as error:
-        raise SplitError("by", str(error)) from error
-    return folds
 
 
 def _in_gaps(

@@ -28,7 +28,7 @@ from qexp.kinds.rows.spec import grouped_by
 from qexp.metrics.splits import Fold, GroupKFold, KFold, Rows, Split
 from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network, initialise
-from qexp.networks.stacked_training import Task
+from qexp.networks.task_stack import Task
 from qexp.networks.training import Recipe
 from qexp.spec.reading import Document
 from qexp.store.directory import PREDICTIONS, RunDirectory

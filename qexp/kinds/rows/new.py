@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.kinds.options import NewOptions
-from qexp.kinds.rows.dataset import FORMATS, TabularDataset
+from qexp.kinds.rows.dataset import TabularDataset
 from qexp.rows.formats import open_table
-from qexp.rows.table import TITLE, unit_in_title
+from qexp.rows.table import name_in_title, numbers_in, unit_in_title
 from qexp.spec.reading import FROM_DATASET, Document
 
 INPUTS = "features"
+
+FORMATS = (".csv", ".parquet")
+"""Endings of tables; NetCDF files are simulations, where nothing says what they are."""
 
 
 def takes(path: Path) -> bool:
@@ -28,21 +31,18 @@ def dataset(path: Path, options: NewOptions) -> Document:
     Of the columns of numbers the last is the output, unless others are named, and the others are
     inputs; texts, and numbers that count the rows, name a row.
     """
-    import pyarrow.types as types
-
     table = open_table(path, FORMATS)
     table.require([*table.names, *options.outputs, *options.groups])
-    kinds = zip(table.names, table.types(table.names).types, strict=True)
-    names = [name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)]
-    numbers, _ = table.read(names, [])
+    numbers, _ = table.read(numbers_in(table.types(table.names)), [])
     used = []
     for name, values in numbers.items():
         if name not in options.groups and (name in options.outputs or not _counts(values)):
             used.append(name)
     inputs, outputs = options.divided(used, str(path), "columns of numbers")
     variables = _variables(outputs)
-    units = {name: unit_in_title(column) for name, column in variables.items()}
-    units_of_inputs = {unit_in_title(column) for column in inputs}
+    unit = {column: table.units.get(column) or unit_in_title(column) for column in used}
+    units = {name: unit[column] for name, column in variables.items()}
+    units_of_inputs = {unit[column] for column in inputs}
     units[INPUTS] = units_of_inputs.pop() if len(units_of_inputs) == 1 else ""
     keys = {
         "inputs": {INPUTS: inputs},
@@ -100,9 +100,8 @@ def _variables(columns: Iterable[str]) -> dict[str, str]:
     """Name of a variable → its column."""
     names: dict[str, str] = {}
     for column in columns:
-        title = TITLE.fullmatch(column)
-        text = title["name"] if title else column
-        name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower() or "column"
+        words = re.sub(r"\W+", "_", name_in_title(column), flags=re.ASCII)
+        name = words.strip("_").lower() or "column"
         name = name if name[0].isalpha() else f"_{name}"
         while name in names or name == INPUTS:
             name += "_"

@@ -43,21 +43,22 @@ from qexp.kinds.prediction import (
     require_not_read,
     require_there,
 )
-from qexp.kinds.rows.evaluation import extent
+from qexp.kinds.rows.evaluation import beyond, extent
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
 from qexp.kinds.rows.spec import measured
 from qexp.networks.estimator import Ensemble, Posterior
 from qexp.rows.cell_means import CellMeans
 from qexp.rows.csv import title
 from qexp.rows.formats import (
-    FORMATS,
     Chunk,
     Columns,
+    files_of_rows,
     format_of,
     in_equal_chunks,
     open_rows,
     require_columns,
 )
+from qexp.rows.table import FAR, Codes, numbers_in, unlike
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -73,18 +74,12 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     over itself.
     """
     require_there(source)
+    if source.is_dir() and target.is_file():
+        both = f"{target} is a file, but {source} is a folder"
+        raise QexpError(f"{both}; its estimates need a folder too")
+    pairs = [(path, target / path.name) for path in files_of_rows(source)]
     if not source.is_dir():
-        format_of(source)
         pairs = [(source, named_after(source, target, source.suffix))]
-    else:
-        if target.is_file():
-            both = f"{target} is a file, but {source} is a folder"
-            raise QexpError(f"{both}; its estimates need a folder too")
-        tables = [path for path in source.iterdir() if path.suffix.lower() in FORMATS]
-        seen = [path for path in tables if path.is_file() and not path.name.startswith(".")]
-        pairs = [(path, target / path.name) for path in sorted(seen)]
-        if not pairs:
-            raise QexpError(f"{source}: no file in it ends in {', '.join(FORMATS)}")
     for path, new in pairs:
         format_of(new)
         require_not_read(new, [path])
@@ -123,6 +118,8 @@ class RowModel(FileModel):
     """(feature, 2): smallest and largest value in the training data."""
     estimate: Callable[[Matrix], Estimates]
     """From (row, feature)."""
+    taken_units: Sequence[str] = ()
+    """Of the features, as the training data gave them, if that is known."""
     gaps_known: Sequence[bool] | None = None
     """Whether training rows had gaps in each feature; None if gaps are not filled in."""
     columns: Columns | None = None
@@ -154,18 +151,11 @@ class RowEstimation(TableEstimation[RowModel]):
     numbered = True
 
     def __init__(self, model: RowModel, source: Path, target: Path) -> None:
-        import pyarrow.types as types
-
         super().__init__(model, source, target)
         self._rows = open_rows(source, model.features, model.columns)
         self.identity = identity(source)
         self.grid = self._rows.grid
-        numbers = [
-            field
-            for field in self._rows.kept
-            if types.is_integer(field.type) or types.is_floating(field.type)
-        ]
-        self._positions = position_columns([field.name for field in numbers])
+        self._positions = position_columns(numbers_in(self._rows.kept))
         self._raster = CellMeans(len(layers(list(model.outputs))))
         self._outside = self._missing = 0
         self._renamed: dict[str, str] = {}
@@ -173,15 +163,14 @@ class RowEstimation(TableEstimation[RowModel]):
         estimates.
         """
         self._imputed = np.zeros(len(model.features), np.int64)
+        self._codes = [Codes() for _ in model.features]
 
     @property
     def settings(self) -> dict[str, Any]:
         features = self.model.features
-        columns = (
-            None
-            if self.model.columns is None
-            else dict(zip(features, self._rows.features, strict=True))
-        )
+        columns = None
+        if self.model.columns is not None:
+            columns = dict(zip(features, self._rows.features, strict=True))
         return {"columns": columns, **super().settings}
 
     def schema(self, netcdf: bool) -> pa.Schema:
@@ -206,18 +195,14 @@ class RowEstimation(TableEstimation[RowModel]):
         of_outputs |= {title(column) for column in columns if column.name in of_outputs}
         for both in (name for name in kept.names if name in names):
             if both not in of_outputs or f"{both}{GIVEN}" in {*names, *kept.names}:
-                raise QexpError(
-                    f"{path} has a column '{both}', which is also a column of the estimates;"
-                    " rename it"
-                )
+                lack = f"{path} has a column '{both}', which is also a column of the estimates"
+                raise QexpError(f"{lack}; rename it")
             self._renamed[both] = f"{both}{GIVEN}"
-        units = self._rows.units
-        of_file = [
-            new_column(
-                self._renamed.get(field.name, field.name), field.type, units.get(field.name, "")
-            )
-            for field in kept
-        ]
+        units = self._rows.table.units
+        of_file = []
+        for given in kept:
+            name = self._renamed.get(given.name, given.name)
+            of_file.append(new_column(name, given.type, units.get(given.name, "")))
         return pa.schema([*of_file, *columns])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
@@ -235,6 +220,8 @@ class RowEstimation(TableEstimation[RowModel]):
             missing = np.any([np.isnan(values) for values in means.values()], axis=0)
             self._missing += int(missing.sum())
             self._imputed += np.isnan(part.features[~missing]).sum(axis=0)
+            for codes, values in zip(self._codes, part.features.T, strict=True):
+                codes.add(values[np.isfinite(values)])
             if self._positions is not None:
                 x, y = (part.kept[name].to_numpy().astype(np.float64) for name in self._positions)
                 layers = []
@@ -255,10 +242,8 @@ class RowEstimation(TableEstimation[RowModel]):
         if draws is None:
             all_chunks = self._rows.chunks(size)
         else:  # whole blocks of rows that are drawn for together
-            size = (
-                max(min(size, DRAWS_HELD // (draws.count * len(draws.units))) // ROWS_TOGETHER, 1)
-                * ROWS_TOGETHER
-            )
+            most = min(size, DRAWS_HELD // (draws.count * len(draws.units)))
+            size = max(most // ROWS_TOGETHER, 1) * ROWS_TOGETHER
             all_chunks = in_equal_chunks(self._rows.chunks(size), size)
         waiting: deque[Future[EstimatedChunk]] = deque()
         pool = ThreadPoolExecutor(threads, "estimating", torch.set_num_threads, (1,))
@@ -284,12 +269,14 @@ class RowEstimation(TableEstimation[RowModel]):
             picture = self.target.with_suffix(".png")
             title = map_title(self.source.name, self.model.origin)
             save(draw_map(self._raster, self._positions, self.model.units, title), picture)
-        imputed = {
-            name: int(gaps)
-            for name, gaps in zip(self.model.features, self._imputed, strict=True)
-            if gaps
-        }
+        gaps = zip(self.model.features, self._imputed.tolist(), strict=True)
+        imputed = {name: count for name, count in gaps if count}
         counts = {"outside": self._outside, "missing": self._missing, "imputed": imputed}
+        codes: dict[str, dict[str, int]] = {}
+        for name, own in zip(self.model.features, self._codes, strict=True):
+            for code, count in own.counts().items():
+                codes.setdefault(f"{code:g}", {})[name] = count
+        counts |= {"codes": codes} if codes else {}
         return {**counts, "map": picture and picture.name, "features": list(self.model.features)}
 
     def further_files(self, record: Mapping[str, Any]) -> list[Path]:
@@ -303,28 +290,30 @@ class RowEstimation(TableEstimation[RowModel]):
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
         phrases = [f"{record['rows']:,} rows"]
         if missing := record["missing"]:
-            lack = (
-                "a feature is missing"
-                if self.model.gaps_known is None
-                else "all are missing or one is infinite"
-            )
-            phrases.append(f"{missing:,} without an estimate, because {lack}")
+            gaps = "a feature is" if self.model.gaps_known is None else "all are"
+            lack = f"because {gaps} missing or one is infinite"
+            phrases.append(f"{missing:,} without an estimate, {lack}")
         if imputed := record.get("imputed"):
             counts = ", ".join(f"{name}: {count:,}" for name, count in imputed.items())
             phrases.append(f"missing features filled in by what the training rows have ({counts})")
-        phrases += [
-            f"the file's own '{name}' is '{renamed}'" for name, renamed in self._renamed.items()
-        ]
+        for name, new in self._renamed.items():
+            phrases.append(f"the file's own '{name}' is '{new}'")
         return [*phrases, *self.model.remarks(record, record["rows"])]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
         known = dict(zip(self.model.features, self.model.gaps_known or (), strict=False))
         unseen = [f"'{name}'" for name in record.get("imputed", ()) if not known.get(name, True)]
-        warnings = (
-            [f"{self.target}: no training row had a gap in {some(unseen)}, as rows here have"]
-            if unseen
-            else []
-        )
+        warnings = []
+        if unseen:
+            lack = f"no training row had a gap in {some(unseen)}, as rows here have"
+            warnings.append(f"{self.target}: {lack}")
+        taken = dict(zip(self._rows.features, self.model.taken_units, strict=False))
+        units = {column: self._rows.table.unit(column) for column in taken}
+        warnings += [f"{self.source}: {words}" for words in unlike(units, taken)]
+        for code, counts in record.get("codes", {}).items():
+            columns = some([f"'{name}'" for name in counts])
+            rows = f"up to {max(counts.values()):,} of {record['rows']:,} rows"
+            warnings.append(f"{self.source}: {code} stands in {columns}, in {rows}, {FAR}")
         if not (outside := record["outside"]):
             return warnings
         void = "" if self.model.intervals is None else ", where intervals promise nothing"
@@ -350,12 +339,7 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
     for name in blocks[0]:
         estimated = joined([block[name] for block in blocks], np.concatenate)
         estimates[name] = estimated.each(lambda values: np.where(empty, np.float32(np.nan), values))
-    outside = np.zeros(len(features), dtype=np.int16)
-    least, most = model.ranges.astype(
-        np.float32
-    ).T  # rounded like the features, so that the limits count as inside
-    for column, low, high in zip(features.T, least, most, strict=True):
-        outside += (column < low) | (column > high)  # a missing one is neither
+    outside = beyond(features, model.ranges).sum(axis=1, dtype=np.int16)
     draws = None if model.draws is None else _draw(model, features, empty, first, given_up)
     return chunk, estimates, outside, draws
 
@@ -374,11 +358,8 @@ def _draw(
     for start in range(0, len(complete), ROWS_TOGETHER):
         if given_up.is_set():
             raise CancelledError
-        blocks.append(
-            model.draws.draw(
-                model.posterior(complete[start : start + ROWS_TOGETHER]), first + start
-            )
-        )
+        posterior = model.posterior(complete[start : start + ROWS_TOGETHER])
+        blocks.append(model.draws.draw(posterior, first + start))
     draws = np.concatenate(blocks, axis=1)
     draws[:, empty] = np.nan
     return draws
@@ -408,35 +389,32 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     ensemble = Ensemble([model for of_fold in folds.values() for model in of_fold], sizes)
     inputs = measured(spec)
     widths = [len(spec["dataset"]["inputs"][name]) for name in inputs]
+    units = [spec["dataset"]["units"].get(name, "") for name in inputs]
 
     def samples(rows: Matrix) -> dict[str, Tensor]:
-        return dict(
-            zip(inputs, torch.from_numpy(rows).to(device).split(widths, dim=1), strict=True)
-        )
+        parts = torch.from_numpy(rows).to(device).split(widths, dim=1)
+        return dict(zip(inputs, parts, strict=True))
 
     def estimate(rows: Matrix) -> Estimates:
         return with_ends(ensemble.estimated(samples(rows), probabilities), intervals)
 
+    has_posterior = bool(ensemble.network.heads)
     draws = draws_of(ensemble.network, record, options.draws)
     features = [feature.column for feature in record.features]
-    gaps = [
-        model.imputation.statistics[3] > 0
-        for model in ensemble.models
-        if model.imputation is not None
-    ]
+    rules = [model.imputation for model in ensemble.models if model.imputation is not None]
+    gaps = [rule.statistics[3] > 0 for rule in rules]
     if options.columns is not None:
         require_columns(options.columns, features)
     return RowModel(
         **of_run(directory),
         features=features,
+        taken_units=np.repeat(units, widths).tolist(),
         gaps_known=torch.stack(gaps).any(dim=0).tolist() if gaps else None,
         columns=options.columns,
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         estimate=estimate,
         intervals=intervals,
-        posterior=(
-            (lambda rows: ensemble.posterior(samples(rows))) if ensemble.network.heads else None
-        ),
+        posterior=(lambda rows: ensemble.posterior(samples(rows))) if has_posterior else None,
         draws=draws,
     )
 

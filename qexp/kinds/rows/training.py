@@ -38,7 +38,7 @@ from qexp.metrics.splits import Fold
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import operations_per_sample
-from qexp.networks.stacked_training import Line, Outcome, Stack, Task, mean_of_networks, stack_size
+from qexp.networks.task_stack import Line, Outcome, Task, TaskStack, largest_stack, mean_of_networks
 from qexp.store.directory import FOLDS, PREDICTIONS, RunDirectory
 from qexp.store.record import (
     Epochs,
@@ -356,11 +356,11 @@ class Selection:
         trained: dict[int, TrainedNetwork] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
         batch_size = plan.spec["batch_size"]
-        stacks = in_stacks(everyone, lambda task: stack_size(task.model.network, batch_size))
+        stacks = in_stacks(everyone, lambda task: largest_stack(task.model.network, batch_size))
         for number, members in enumerate(stacks):
             folder = self._folder / f"{purpose}-{number:03d}"
             files.make_folder(folder)
-            stack = Stack(members, recipe, plan.device, folder)
+            stack = TaskStack(members, recipe, plan.device, folder)
             stack.resume()
             self._progress.enter(steps * len(members) / len(everyone), recipe.epochs)
             finished = stack.run(self._progress, self._interrupted)
@@ -422,7 +422,7 @@ def batches_of(plan: Folds) -> list[list[Fold]]:
     Folds of different sizes never share a batch, so that different processes can train them.
     """
     tasks = tasks_of_first(plan)
-    at_once = max(1, stack_size(tasks[0].model.network, plan.spec["batch_size"]) // len(tasks))
+    at_once = max(1, largest_stack(tasks[0].model.network, plan.spec["batch_size"]) // len(tasks))
     batches: list[list[Fold]] = []
     for _, alike in groupby(plan.folds, key=lambda fold: len(fold.train)):
         folds = list(alike)

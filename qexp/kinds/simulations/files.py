@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from qexp.base.quantities import (
     DIMENSIONLESS,
     NOISE,
-    UNITS,
     Quantities,
     channels_of,
     conversion,
@@ -43,7 +42,7 @@ from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.formats import open_table
 from qexp.rows.geotiff import beside
-from qexp.rows.table import HUGE_NUMBER, Table, codes, unit_in_title
+from qexp.rows.table import HUGE_NUMBER, Table, codes
 from qexp.rows.unmeasured import found_in, in_words
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import View
@@ -249,8 +248,7 @@ class SimulationFiles:
         column = self._names[name]
         if self._table is None:
             return self._there[column].unit
-        title = unit_in_title(column)
-        return self._table.units.get(column, title if title in UNITS else "")
+        return self._table.unit(column)
 
     @property
     def shapes(self) -> dict[str, Shape]:

@@ -25,7 +25,7 @@ from qexp.kinds.options import NewOptions
 from qexp.kinds.simulations.files import GROUPED, FilePerSimulation, files_in
 from qexp.networks.transforms import over_decades
 from qexp.rows.formats import open_table
-from qexp.rows.table import TITLE, Table
+from qexp.rows.table import Table, name_in_title, numbers_in
 from qexp.simulation.stored import StoredDataset
 from qexp.spec.reading import Document
 
@@ -113,7 +113,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
     arrays = _arrays(path, table, files)
     columns = dict[str, Values]()
     if table is not None:
-        columns = _columns_of_numbers(table)
+        columns = table.read(numbers_in(table.types(table.names)), [])[0]
     else:
         vectors = {name: array for name, array in arrays.items() if len(array.shape) == 1}
         columns = {name: _numbers(array) for name, array in vectors.items()}
@@ -146,7 +146,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
         raise QexpError(
             f"`outputs={unknown}`: '{unknown[0]}' is none of the parameters of {path}; {known}"
         )
-    parameters = {_title(column): column for column in options.outputs or varying}
+    parameters = {name_in_title(column): column for column in options.outputs or varying}
     renamed = {name: column for name, column in parameters.items() if name != column}
     return {
         "parameters": None if table is None else table.path,
@@ -162,12 +162,6 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and path.suffix != ZARR
 
 
-def _title(column: str) -> str:
-    """The name in the title of a column, which may have a unit, too."""
-    title = TITLE.fullmatch(column)
-    return title["name"] if title else column
-
-
 def _table_of(path: Path) -> Table | None:
     """The table of parameters. Raises QexpError for several."""
     places = [*path.parent.glob(f"{glob.escape(path.stem)}.*")]
@@ -178,17 +172,6 @@ def _table_of(path: Path) -> Table | None:
             f"{path}: which table has the parameters, {some([*map(str, tables)])}? keep one of them"
         )
     return open_table(tables[0], TABLES) if tables else None
-
-
-def _columns_of_numbers(table: Table) -> dict[str, Values]:
-    """Column of numbers → its values."""
-    import pyarrow.types as types
-
-    names = []
-    for name, kind in zip(table.names, table.types(table.names).types, strict=True):
-        if types.is_integer(kind) or types.is_floating(kind):
-            names.append(name)
-    return table.read(names, [])[0]
 
 
 def _column_of_files(path: Path, table: Table) -> str:

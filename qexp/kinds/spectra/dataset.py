@@ -19,18 +19,18 @@ from torch import Tensor
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds.memory import room_for_data
-from qexp.kinds.spectra.files import (
+from qexp.kinds.spectra.files import Findings, columns_like, hash_of, unit_in
+from qexp.kinds.spectra.sources import (
     ERROR,
+    TEST,
     TRAIN,
+    UNDIVIDED,
     VALIDATION,
-    Findings,
-    Folders,
+    FolderOfSpectra,
     SpectrumRows,
-    SpectrumTable,
-    depth_like,
-    depths_of,
-    hash_of,
-    unit_in,
+    SpectrumSource,
+    TableOfSpectra,
+    layout_of,
 )
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.splits import Rows, SplitError
@@ -48,7 +48,6 @@ VERSION = 1
 """Version of the cached arrays, to be raised when the same files would give other values."""
 
 Texts = NDArray[np.str_]
-SpectrumSource = Folders | SpectrumTable
 
 
 class SpectraDataset:
@@ -75,7 +74,7 @@ class SpectraDataset:
         self._core = document["core"]
         self._depth = document["depth"]
         source = self._source(document)
-        self._counts, facts = _read(source, self.channels)
+        self._counts, facts = _read(source)
         self._rows = facts.rows
         self.fingerprint = facts.fingerprint
         self.warnings: list[str] = list(facts.warnings)
@@ -162,36 +161,33 @@ class SpectraDataset:
     def _source(self, document: Document) -> SpectrumSource:
         """Keys that came later have no default, so that digests stay as they were."""
         lists = document.get("lists", {})
-        missing = document.get("missing", ERROR)
         path = self.path
-        shared = (self.target, self.channels)
+        shared = (path, layout_of(document), self.target, document.get("missing", ERROR))
         if path.is_dir():
-            return Folders(
-                path,
-                *shared,
-                lists,
-                missing,
-                document.get("alone", False),
-            )
+            tested = [TEST] if (path / TEST).is_dir() else []
+            names = [UNDIVIDED] if document.get("alone", False) else [TRAIN, *tested]
+            folder = FolderOfSpectra(*shared, names, lists)
+            folder.require()
+            return folder
         if lists:
             is_no_folder = f"{path} is not a folder; a table lists its spectra itself"
             raise DatasetError([(("lists",), is_no_folder)])
         if path.suffix.lower() in FORMATS and path.is_file():
-            return SpectrumTable(path, *shared, document["columns"], missing)
+            return TableOfSpectra(*shared)
         what = "is not there; it must be a folder with train/ or"
         what = "is neither a folder nor" if path.exists() else what
         raise DatasetError([(("path",), f"{path} {what} a table, {', '.join(FORMATS)}")])
 
     def _cores(self, source: SpectrumSource, findings: Findings) -> Texts:
         texts = self._rows.columns.get(self._core)
-        place = f"{source.path}: {source.list_names}"
         if texts is None:
             similar = suggestion(self._core, self._rows.columns)
-            findings.add(f"{place} has no column '{self._core}'; {similar}", where=("core",))
+            lack = f"{source.place} has no column '{self._core}'; {similar}"
+            findings.add(lack, where=("core",))
             return np.array([], dtype=np.str_)
         for name, text in zip(self.names, texts, strict=True):
             if not text:
-                findings.add(f"{place} has no core for spectra", name, ("core",))
+                findings.add(f"{source.place} has no core for spectra", name, ("core",))
         return np.array(texts)
 
     def _depths(self, source: SpectrumSource, findings: Findings) -> NDArray[np.float64]:
@@ -199,18 +195,13 @@ class SpectraDataset:
             return np.full(len(self), np.nan)
         texts = self._rows.columns.get(self._depth)
         if texts is None:
-            similar = depth_like(self._rows.columns)
-            advice = (
-                f"did you mean {similar}"
-                if similar
-                else suggestion(self._depth, self._rows.columns)
-            )
-            lack = f"{source.list_names} has no column '{self._depth}'; {advice}"
-            way_out = '"depth": null if there is none'
-            findings.add(f"{source.path}: {lack}; {way_out}", where=("depth",))
+            columns = self._rows.columns
+            similar = columns_like("depth", columns)
+            advice = f"did you mean {similar}" if similar else suggestion(self._depth, columns)
+            lack = f"{source.place} has no column '{self._depth}'; {advice}"
+            findings.add(f'{lack}; "depth": null if there is none', where=("depth",))
             return np.array([])
-        origin = f"{source.path}: column '{self._depth}' of {source.list_names}"
-        return depths_of(texts, self._rows.names, origin, findings)
+        return source.depths(texts, self._rows.names, findings)
 
 
 @dataclass
@@ -250,9 +241,10 @@ class _Facts:
         return ["spectra", VERSION, hashlib.sha256("".join(self.hashes).encode()).hexdigest()]
 
 
-def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
+def _read(source: SpectrumSource) -> tuple[CachedArray, _Facts]:
     """The array of all spectra and the facts about them, read anew only if files changed."""
     key = ["facts of spectra", VERSION, *source.state()]
+    channels = source.layout.channels
     document = array_cache.note(key)
     if document:
         facts = _Facts(**{**document, "rows": SpectrumRows(**document["rows"])})

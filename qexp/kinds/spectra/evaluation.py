@@ -67,7 +67,7 @@ from qexp.kinds.scores import (
 from qexp.kinds.spectra.dataset import SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.experiment import divided, hidden_of, labelled
 from qexp.kinds.spectra.figures import energies, spread_evenly
-from qexp.kinds.spectra.files import SPECTRA
+from qexp.kinds.spectra.sources import SPECTRA
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names

@@ -28,7 +28,7 @@ from qexp.kinds.networks import (
     try_transform,
 )
 from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SpectraDataset, SpectrumSamples
-from qexp.kinds.spectra.files import PARTS, VALIDATION
+from qexp.kinds.spectra.sources import PARTS, VALIDATION
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.splits import Rows, SplitError
 from qexp.networks.masked_autoencoder import Encoder, hidden_channels, visible_count

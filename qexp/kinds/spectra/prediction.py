@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of, joined
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import new_intervals, with_ends
 from qexp.kinds.networks import load_model
@@ -40,251 +40,34 @@ from qexp.kinds.prediction import (
     require_there,
 )
 from qexp.kinds.spectra.figures import Estimates, down_core
-from qexp.kinds.spectra.files import (
-    INFO,
-    SPECTRA,
-    TEST,
-    TRAIN,
-    VALIDATION_INFO,
-    CountTable,
-    Findings,
-    add_troubles,
-    compare,
-    counts_of,
-    depth_like,
-    depths_of,
-    files_in,
-    read_info,
+from qexp.kinds.spectra.files import Findings, columns_like
+from qexp.kinds.spectra.sources import (
+    PART,
+    SpectrumLayout,
+    SpectrumPiece,
+    SpectrumSource,
+    TableOfSpectra,
+    folder_to_predict,
+    layout_of,
 )
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.networks.estimator import Ensemble, Posterior
-from qexp.rows.formats import format_of, in_equal_chunks
-from qexp.rows.table import MISSING, number
+from qexp.rows.formats import format_of
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PARTS = (TRAIN, TEST)
-BESIDE = (INFO, VALIDATION_INFO, "README.md")
-"""Files in a folder of spectra that are not spectra."""
 
-
-@dataclass(frozen=True)
-class SpectrumLayout:
-    """The form of folders and tables of spectra."""
-
-    channels: int
-    columns: str
-    """Prefix of the columns of counts, or a variable of NetCDF."""
-    core: str
-    depth: str | None
-
-
-@dataclass(frozen=True)
-class SpectrumPiece:
-    """Consecutive spectra of a source."""
-
-    names: list[str]
-    cores: list[str]
-    """Empty where unknown."""
-    depths: NDArray[np.float64]
-    """NaN where unknown."""
-    parts: list[str]
-    """For each spectrum its folder if that is one of `PARTS`, else empty."""
-    kept: pa.Table
-    """Further columns, as in the source's `kept`."""
-    counts: NDArray[np.float32]
-    """(spectrum, channel)"""
-    done: float
-    """The fraction of the source that has been read."""
-
-
-TYPES = ("int64", "float64", "string")
-"""Types of columns that are read as texts: each holds all values of those before it."""
-
-
-def type_of(text: str) -> int:
-    """The index of the type of a column with this text; -1 for a missing value, which any type has.
-
-    A number that is written otherwise than a computer would write it, such as 007, makes its column
-    one of texts.
-    """
-    if text in MISSING:
-        return -1
-    if number(text) is None:
-        return TYPES.index("string")
-    if not text.removeprefix("-").isdecimal():
-        return TYPES.index("float64")
-    is_whole = str(int(text)) == text and abs(int(text)) < 2**63
-    return TYPES.index("int64" if is_whole else "string")
-
-
-def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
-    """Texts as a column of their type; missing numbers and empty texts are null."""
-    import pyarrow as pa
-
-    if pa.types.is_string(kind):
-        return pa.array([text or None for text in texts], kind)
-    convert: Callable[[str], float | None] = int if pa.types.is_integer(kind) else number
-    values = [None if text in MISSING else convert(text) for text in texts]
-    return pa.array(values, kind, from_pandas=True)
-
-
-class FolderOfSpectra:
-    """A folder with a file per spectrum: in it, `spe/`, or `train/spe/` and `test/spe/`."""
-
-    def __init__(self, path: Path, layout: SpectrumLayout) -> None:
-        import pyarrow as pa
-
-        self.path, self.layout = path, layout
-        parts = [part for part in PARTS if (path / part / SPECTRA).is_dir()]
-        self.with_parts = bool(parts)
-        """Whether the spectra are divided into `train/` and `test/`."""
-        self.folders, self.warnings = list[Path](), list[str]()
-        """The folders of files, and what a user may have meant otherwise: names of depths."""
-        self._spectra: list[tuple[str, Path, Mapping[str, str]]] = []
-        """Part, file and columns of each."""
-        self.identity: Any = []
-        """Identifies the files and their state; changes whenever they change."""
-        findings, count = Findings(), 0
-        for part in parts or [""]:
-            lists, columns_of = self._listed(path / part, findings)
-            subfolder = path / part / SPECTRA
-            folder = subfolder if subfolder.is_dir() else path / part
-            names = [name for name in files_in(folder) if name not in BESIDE]
-            if lists:
-                compare(folder, names, lists[0], columns_of, findings)
-            count += len(names)
-            for name in columns_of or names:
-                self._spectra.append((part, folder / name, columns_of.get(name, {})))
-            self.folders.append(folder)
-            self.identity.append([part, *_listing(folder), *map(identity, lists)])
-        if not count:
-            raise QexpError(f"{path}: no spectra; looked in {', '.join(map(str, self.folders))}")
-        findings.refuse()
-        types = dict[str, int]()
-        for *_, columns in self._spectra:
-            for column, text in columns.items():
-                types[column] = max(types.get(column, -1), type_of(text))
-        fields = [(name, getattr(pa, TYPES[index])()) for name, index in types.items()]
-        self.kept = pa.schema(fields)
-        """All columns that describe the spectra but their names, with units."""
-
-    def _listed(
-        self, folder: Path, findings: Findings
-    ) -> tuple[list[Path], dict[str, dict[str, str]]]:
-        """The lists in a folder, and of each spectrum that they name its columns.
-
-        They are info.csv if it is there, and val.csv if it names other spectra.
-        """
-        info = folder / INFO
-        validation = folder / VALIDATION_INFO
-        if not info.is_file():
-            return [], {}
-        lists = [info]
-        columns_of = dict(read_info(info, findings))
-        if validation.is_file():
-            names = dict(read_info(validation, Findings())).keys()
-            if not names <= columns_of.keys():
-                lists.append(validation)
-                for name, columns in read_info(validation, findings):
-                    columns_of.setdefault(name, columns)
-        if columns_of:
-            first = next(iter(columns_of.values()))
-            self.warnings += without_depths(self.layout, first, info)
-            if self.layout.core not in first:
-                similar = suggestion(self.layout.core, first)
-                findings.add(
-                    f"{info} has no column '{self.layout.core}'; {similar}", where=("core",)
-                )
-        return lists, columns_of
-
-    def pieces(self, size: int) -> Iterator[SpectrumPiece]:
-        """All spectra in order, `size` at a time. Raises QexpError for invalid spectra."""
-        import pyarrow as pa
-
-        layout = self.layout
-        where = f"{self.path}: column '{self.layout.depth}' of {INFO}"
-        for start in range(0, len(self._spectra), size):
-            findings = Findings()
-            parts, paths, columns = zip(*self._spectra[start : start + size], strict=True)
-            names = [path.name for path in paths]
-            texts = {name: [row.get(name, "") for row in columns] for name in self.kept.names}
-            kept = [column_of(texts[column.name], column.type) for column in self.kept]
-            unknown = [""] * len(names)
-            piece = SpectrumPiece(
-                names,
-                texts.get(layout.core, unknown),
-                depths_of(texts.get(layout.depth or "", unknown), names, where, findings),
-                list(parts),
-                pa.table(kept, self.kept),
-                counts_of(paths, layout.channels, findings),
-                (start + len(names)) / len(self._spectra),
-            )
-            findings.refuse()
-            yield piece
-
-
-class TableOfSpectra:
-    """A table with a spectrum per row; see `CountTable`."""
-
-    def __init__(self, path: Path, layout: SpectrumLayout) -> None:
-        import pyarrow as pa
-
-        self.path, self.layout = path, layout
-        self.identity: Any = identity(path)
-        self.folders: list[Path] = []
-        self.with_parts = False
-        findings = Findings()
-        self._table = CountTable(path, layout.channels, layout.columns)
-        self._table.require_channels(findings)
-        findings.refuse()
-        self.warnings = without_depths(layout, self._table.others, path)
-        self._names = self._table.name_column
-        fields = []
-        for field in self._table.types(name for name in self._table.others if name != self._names):
-            # Cores are read as they are written: "7.50" stays that.
-            fields.append(field.with_type(pa.string()) if field.name == layout.core else field)
-        self.kept = pa.schema(fields)
-
-    def pieces(self, size: int) -> Iterator[SpectrumPiece]:
-        import pyarrow as pa
-
-        name = self._names
-        core = self.layout.core
-        depth = self.layout.depth
-        where = f"{self.path}: column '{depth}'"
-        there = {*self._table.others}
-        wanted = [column for column in (name, core, depth) if column in there]
-        others = pa.schema([*([(name, pa.string())] if name else []), *self.kept])
-        first = 0
-        for chunk in in_equal_chunks(self._table.chunks(others, size), size):
-            findings = Findings()
-            count = len(chunk.features)
-            add_troubles(chunk.features, self.path, first, findings)
-            texts = dict[str | None, list[str]]()
-            unknown = [""] * count
-            for column in wanted:
-                cells = chunk.kept[column].to_pylist()
-                texts[column] = ["" if value is None else str(value).strip() for value in cells]
-            numbers = [str(first + row + 1) for row in range(count)]
-            names = texts.get(name, numbers)
-            depths = depths_of(texts.get(depth, unknown), names, where, findings)
-            findings.refuse()
-            kept = chunk.kept.select(self.kept.names)
-            cores = texts.get(core, unknown)
-            yield SpectrumPiece(names, cores, depths, unknown, kept, chunk.features, chunk.done)
-            first += count
-
-
-def without_depths(layout: SpectrumLayout, columns: Collection[str], path: Path) -> list[str]:
-    """A warning if a list has no column of the run's name for depths, but others like one."""
-    similar = depth_like(columns)
-    if layout.depth is None or layout.depth in columns or not similar:
-        return []
-    lack = f"{path} has no column '{layout.depth}', which holds the depth in the run's dataset"
-    return [f"{lack}: depths are left empty; rename {similar} if it is that depth"]
+def left_empty(spectra: SpectrumSource) -> Iterator[str]:
+    """Warnings of a core or depth for which there are only columns of names like the run's."""
+    columns = spectra.schema.names
+    for what, own in (("core", spectra.layout.core), ("depth", spectra.layout.depth)):
+        similar = columns_like(what, columns)
+        if own is not None and own not in columns and similar:
+            lack = f"{spectra.place} has no column '{own}', which holds the {what} in the run's"
+            way_out = f"{what}s are left empty; rename {similar} if it is that {what}"
+            yield f"{lack} dataset: {way_out}"
 
 
 def _listing(folder: Path) -> list[Any]:
@@ -336,7 +119,7 @@ BATCH = 64
 """Spectra per batch; fixed, as rounding depends on it, but must not depend on --chunk."""
 CHUNK = 512
 """Number of spectra that are read and written at a time."""
-NAME, PART, CORE, DEPTH = "name", "part", "core", "depth"
+NAME, CORE, DEPTH = "name", "core", "depth"
 """Columns of the new file."""
 
 
@@ -398,14 +181,15 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
     def __init__(self, model: SpectrumModel, source: Path, target: Path) -> None:
         super().__init__(model, source, target)
         require_there(source)
-        open_spectra: type[FolderOfSpectra | TableOfSpectra] = (
-            FolderOfSpectra if source.is_dir() else TableOfSpectra
-        )
-        self._spectra = open_spectra(source, model.layout)
-        self.identity = self._spectra.identity
-        if target.absolute().parent.resolve() in {
-            folder.resolve() for folder in self._spectra.folders
-        }:
+        open_spectra = folder_to_predict if source.is_dir() else TableOfSpectra
+        self._spectra: SpectrumSource = open_spectra(source, model.layout)
+        self._further = self._spectra.schema
+        parts = self._spectra.parts
+        listings = [
+            [part.name, *_listing(part.folder), *map(identity, part.lists)] for part in parts
+        ]
+        self.identity = listings or identity(source)
+        if target.absolute().parent.resolve() in {part.folder.resolve() for part in parts}:
             raise QexpError(
                 f"{target}: the estimates would lie among the spectra; give another `target`"
             )
@@ -417,9 +201,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         import pyarrow as pa
 
         model = self.model
-        spectra = self._spectra
         intervals = self.model.intervals
-        texts = [NAME, *([PART] if spectra.with_parts else []), CORE]
+        texts = [NAME, *([PART] if any(part.name for part in self._spectra.parts) else []), CORE]
         before = [
             *(new_column(name, pa.string()) for name in texts),
             new_column(DEPTH, pa.float64(), model.depth_unit),
@@ -434,14 +217,14 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             for name, column in ((CORE, model.layout.core), (DEPTH, model.layout.depth))
             if name == column
         }
-        others = [name for name in spectra.kept.names if name not in there]
+        others = [name for name in self._further.names if name not in there]
         self._names = new_names(others, [*before, *after], netcdf)
-        kept = [spectra.kept.field(name).with_name(new) for name, new in self._names.items()]
+        kept = [self._further.field(name).with_name(new) for name, new in self._names.items()]
         return pa.schema([*before, *kept, *after])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
         size = -(-(chunk or CHUNK) // BATCH) * BATCH
-        for piece in read_ahead(self._spectra.pieces(size), self.source):
+        for piece, cores, depths in read_ahead(self._described(size), self.source):
             estimates = self._estimated(piece, add_draws)
             by_column: dict[str, Any] = {}
             for name, estimated in estimates.items():
@@ -449,16 +232,28 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             by_output = {name: estimated.middle for name, estimated in estimates.items()}
             self._missing.add(piece.names, np.isnan(np.stack(list(by_output.values()))).any(axis=0))
             numbers = np.stack(list(by_column.values()), axis=1)
-            self._profile.add(piece.cores, piece.depths, numbers)
+            self._profile.add(cores, depths, numbers)
             columns = {
                 NAME: piece.names,
                 PART: piece.parts,
-                CORE: [core or None for core in piece.cores],
-                DEPTH: piece.depths,
+                CORE: [core or None for core in cores],
+                DEPTH: depths,
                 **{new: piece.kept[name] for name, new in self._names.items()},
                 **by_column,
             }
             yield EstimatedPiece(len(piece.names), columns, by_output, piece.done)
+
+    def _described(
+        self, size: int
+    ) -> Iterator[tuple[SpectrumPiece, list[str], NDArray[np.float64]]]:
+        """Pieces with their cores and depths. Raises DatasetError for invalid spectra."""
+        spectra, layout = self._spectra, self.model.layout
+        findings = Findings()
+        for piece in spectra.pieces(size, findings):
+            cores = piece.texts(layout.core)
+            depths = spectra.depths(piece.texts(layout.depth), piece.names, findings)
+            findings.refuse()
+            yield piece, cores, depths
 
     def _estimated(self, piece: SpectrumPiece, add_draws: AddDraws) -> dict[str, Estimated]:
         """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no
@@ -516,7 +311,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         return [*phrases, *self.model.remarks(record, count)]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
-        return self._spectra.warnings
+        return list(left_empty(self._spectra))
 
 
 def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -565,9 +360,7 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
     shared["outputs"].pop(SPECTRUM, None)
     return SpectrumModel(
         **shared,
-        layout=SpectrumLayout(
-            dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]
-        ),
+        layout=layout_of(dataset),
         estimate=estimate,
         depth_unit=dataset["units"].get(dataset["depth"] or "", dataset["units"].get(DEPTH, "")),
         intervals=intervals,

@@ -15,7 +15,7 @@ from qexp.networks.losses import LOSSES, OF_POSTERIORS
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Operation
 from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
-from qexp.networks.stacked_training import Stack, Task, line_of, stack_size
+from qexp.networks.task_stack import Task, TaskStack, largest_stack, line_of
 from qexp.networks.training import DrawnData, Recipe, Trainer
 from qexp.networks.transforms import Log, Standardize
 from tests.networks.parts import after, initialised, never
@@ -102,7 +102,7 @@ def recipe(**changes):
 
 def trained(folder, tasks, journal=None, **changes):
     folder.mkdir(exist_ok=True)
-    stack = Stack(tasks, recipe(**changes), CPU, folder)
+    stack = TaskStack(tasks, recipe(**changes), CPU, folder)
     assert stack.run(journal or Journal(), never)
     return stack
 
@@ -359,11 +359,11 @@ def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(
     whole, expected, place = uninterrupted(keep, optimizer)
     folder = tmp_path / "parts"
     folder.mkdir()
-    assert Stack(with_callbacks(), recipe(**changes), CPU, folder).run(
+    assert TaskStack(with_callbacks(), recipe(**changes), CPU, folder).run(
         Journal(), after(epochs)
     ) == (epochs == 8)
     tasks = with_callbacks()
-    second = Stack(tasks, recipe(**changes), CPU, folder)
+    second = TaskStack(tasks, recipe(**changes), CPU, folder)
     assert second.resume() == epochs
     assert second.run(Journal(), never)
     for one, other in zip(tasks, whole, strict=True):
@@ -392,9 +392,9 @@ def test_a_stack_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monk
     folder = tmp_path / "killed"
     folder.mkdir()
     with pytest.raises(KilledError):
-        Stack([task(0), task(1)], recipe(epochs=6), CPU, folder).run(Killing(), never)
+        TaskStack([task(0), task(1)], recipe(epochs=6), CPU, folder).run(Killing(), never)
     tasks = [task(0), task(1)]
-    second = Stack(tasks, recipe(epochs=6), CPU, folder)
+    second = TaskStack(tasks, recipe(epochs=6), CPU, folder)
     assert second.resume() == 3
     assert second.run(Journal(), never)
     for one, other in zip(tasks, whole, strict=True):
@@ -404,12 +404,12 @@ def test_a_stack_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monk
 def test_there_is_nothing_to_resume_in_an_empty_folder_and_a_checkpoint_of_other_networks_is_refused(
     tmp_path,
 ):
-    assert Stack([task(0)], recipe(), CPU, tmp_path).resume() == 0
+    assert TaskStack([task(0)], recipe(), CPU, tmp_path).resume() == 0
     trained(tmp_path, [task(0), task(1)], epochs=1)
     with pytest.raises(
         ValueError, match=r"holds other networks: task 0, task 1; not task 0, task 2"
     ):
-        Stack([task(0), task(2)], recipe(epochs=1), CPU, tmp_path).resume()
+        TaskStack([task(0), task(2)], recipe(epochs=1), CPU, tmp_path).resume()
 
 
 @pytest.mark.slow
@@ -426,7 +426,9 @@ def test_there_is_nothing_to_resume_in_an_empty_folder_and_a_checkpoint_of_other
     ids=["no tasks", "no epoch", "an unknown key", "a task less", "no history", "other weights"],
 )
 def test_a_stack_that_is_not_the_state_of_this_training_is_damage(tmp_path, change):
-    assert not Stack([task(0), task(1)], recipe(epochs=3), CPU, tmp_path).run(Journal(), after(2))
+    assert not TaskStack([task(0), task(1)], recipe(epochs=3), CPU, tmp_path).run(
+        Journal(), after(2)
+    )
     path = tmp_path / "stack.safetensors"
     tensors, document = checkpoint.read(path)
     change(document, tensors)
@@ -434,7 +436,7 @@ def test_a_stack_that_is_not_the_state_of_this_training_is_damage(tmp_path, chan
     with pytest.raises(
         DamagedError, match=r"stack\.safetensors is damaged: it is not the state of this training"
     ):
-        Stack([task(0), task(1)], recipe(epochs=3), CPU, tmp_path).resume()
+        TaskStack([task(0), task(1)], recipe(epochs=3), CPU, tmp_path).resume()
 
 
 @pytest.mark.heavy
@@ -472,15 +474,15 @@ def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validat
 def test_callbacks_without_validation_rows_are_refused_with_the_name_of_the_task(tmp_path):
     alone = task(0, validated=False, callbacks=plateau())
     with pytest.raises(ValueError, match="task 0 has no validation rows, which callbacks need"):
-        Stack([alone], recipe(keep="last"), CPU, tmp_path)
+        TaskStack([alone], recipe(keep="last"), CPU, tmp_path)
 
 
 def test_a_network_with_dropout_trains_alone_repeats_itself_and_leaves_the_callers_random_state(
     tmp_path,
 ):
     assert (
-        stack_size(model("mlp", 0).network, BATCH)
-        > stack_size(model("dropout", 0).network, BATCH)
+        largest_stack(model("mlp", 0).network, BATCH)
+        > largest_stack(model("dropout", 0).network, BATCH)
         == 1
     )
     seeds = [lambda epoch, s=seed: 100 * s + epoch for seed in (1, 1, 2)]
@@ -498,9 +500,10 @@ def test_a_network_with_dropout_trains_alone_repeats_itself_and_leaves_the_calle
 
 def test_the_larger_a_network_or_its_batch_the_fewer_are_stacked():
     sizes = [
-        stack_size(model(name, 0).network, batch) for name, batch in (("mlp", 8), ("one_d_cnn", 8))
+        largest_stack(model(name, 0).network, batch)
+        for name, batch in (("mlp", 8), ("one_d_cnn", 8))
     ]
     assert sizes[0] >= sizes[1] > 1
     NETWORKS["dl_im"] = ("one_d_cnn", {})
-    assert sizes[1] > stack_size(model("dl_im", 0).network, 54) > 1
-    assert stack_size(model("dl_im", 0).network, 100_000) == 1
+    assert sizes[1] > largest_stack(model("dl_im", 0).network, 54) > 1
+    assert largest_stack(model("dl_im", 0).network, 100_000) == 1

@@ -59,7 +59,7 @@ def can_be_stacked(network: Network, recipe: Recipe) -> bool:
     weights = torch.stack([layout.row(dict(module.named_parameters()))] * 2)
     buffers = {name: torch.stack([buffer] * 2) for name, buffer in module.named_buffers()}
     samples = {name: torch.zeros(2, 2, *shape) for name, shape in shapes.items()}
-    networks = StackedNetworks(module, layout, weights, buffers, [(recipe, 2)])
+    networks = NetworkStack(module, layout, weights, buffers, [(recipe, 2)])
     try:
         with own_random_state(weights.device):
             objectives, _ = networks.evaluate(samples)
@@ -114,7 +114,7 @@ class Group:
         self.optimizer.step()
 
 
-class StackedNetworks:
+class NetworkStack:
     """Networks of one architecture, each a row of one matrix of weights, and their steps in one
     computation.
 

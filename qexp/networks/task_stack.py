@@ -20,7 +20,7 @@ from qexp.networks.callbacks import Callback, Epoch
 from qexp.networks.checkpoint import BestRows, WeightLayout, is_kept, joined
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.network import Network, operations_per_sample
-from qexp.networks.stacked import LossModule, StackedNetworks, Tensors, with_norms_for_stacks
+from qexp.networks.network_stack import LossModule, NetworkStack, Tensors, with_norms_for_stacks
 from qexp.networks.training import Recipe, Samples, deterministic, own_random_state
 
 # The lines of `metrics.jsonl` of a stack: one per epoch and network, kept as a row of numbers.
@@ -76,7 +76,7 @@ class Task:
     callbacks: Sequence[Callback] = ()
     """Not shared with another task: callbacks have state."""
     dropout_seed: Callable[[int], int] | None = None
-    """Epoch → seed; for a network that cannot be stacked, see `stack_size`."""
+    """Epoch → seed; for a network that cannot be stacked, see `largest_stack`."""
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Outcome:
         return self.stopped is not None or self.failed is not None
 
 
-def stack_size(network: Network, batch_size: int) -> int:
+def largest_stack(network: Network, batch_size: int) -> int:
     """The number of such networks in a stack; 1 if a stack would be no faster, and with
     dropout.
 
@@ -131,17 +131,17 @@ class StackListener(Protocol):
     def checkpoint_written(self, epoch: int) -> None: ...
 
 
-class Stack:
+class TaskStack:
     """Trains the networks of several tasks as a stack.
 
     tasks   of one architecture, with names of their own and the same numbers of rows; see
-            `stack_size` for how many
+            `largest_stack` for how many
     folder  gets `stack.safetensors`, from which training resumes
     Optimizers must update each number independently, with steps in proportion to the learning rate.
     Raises ValueError for callbacks of tasks without validation rows.
     """
 
-    _networks: StackedNetworks
+    _networks: NetworkStack
 
     def __init__(
         self, tasks: Sequence[Task], recipe: Recipe, device: torch.device, folder: Path
@@ -159,7 +159,7 @@ class Stack:
         self.epochs_done = 0
         self._train_size = len(next(iter(tasks[0].train.values())))
         self.batches = math.ceil(self._train_size / recipe.batch_size)
-        self._small = stack_size(tasks[0].model.network, recipe.batch_size) > 1
+        self._small = largest_stack(tasks[0].model.network, recipe.batch_size) > 1
         network = with_norms_for_stacks(copy.deepcopy(tasks[0].model.network))
         self._module = LossModule(network, recipe)
         for task in tasks:
@@ -292,7 +292,7 @@ class Stack:
         self._inputs = self._stacked(self._train)
         self._held_out = self._stacked(self._validation)
         taken = {name: values[rows] for name, values in buffers.items()}
-        self._networks = StackedNetworks(
+        self._networks = NetworkStack(
             self._module, self._layout, weights[rows], taken, [(self.recipe, len(rows))]
         )
 
