@@ -37,8 +37,9 @@ lint:
 types:
 	$(BIN)/mypy
 
+# Compiled tests and modules are kept, whatever the shell says: each worker would compile them for ten seconds.
 pytest:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ONLY)
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ONLY)
 
 # The documentation, in build/docs; a broken link or a public name without a docstring is an error. First all commands of
 # tutorials and gallery are run, some minutes, and what they print and draw is compared with what the pages keep.

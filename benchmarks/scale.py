@@ -498,7 +498,8 @@ PANELS = (
 
 
 def draw(measured: Mapping[str, Direction], path: Path) -> None:
-    from qexp.figures.canvas import COLOURS, add_title, folded, save, sized, small
+    from qexp.figures.canvas import COLOURS, add_title, folded, sized, small
+    from qexp.figures.writing import save
 
     figure, axes = folded(len(PANELS), 2.8, 3.0)
     for axis, panel in zip(axes, PANELS, strict=True):

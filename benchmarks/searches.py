@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import qexp
-from qexp.figures.canvas import COLOURS, add_title, folded, save, whole_numbers
+from qexp.figures.canvas import COLOURS, add_title, folded, whole_numbers
+from qexp.figures.writing import save
 
 SPACE = {
     "learning_rate": "log:1e-4:3e-2",

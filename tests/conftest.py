@@ -35,12 +35,18 @@ __all__ = ["browser", "findings", "npm_packages"]
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
+def _not_waited_for(handle: int) -> None:
+    """In place of `os.fsync`, which took most of the time of some tests."""
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is prepared of data is kept where it goes away with the tests; figures are drawn for
     tests that ask for them; no workspace is named from outside; a process that a test starts can be
-    interrupted, also where the tests run in the background.
+    interrupted, also where the tests run in the background. Nothing waits for the disk, as no test
+    cuts the power.
     """
+    os.fsync = _not_waited_for
     os.environ["QEXP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["QEXP_FIGURES"] = "no"
     os.environ.pop("QEXP_WORKSPACE", None)
@@ -157,7 +163,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             )
 
 
-OF_ALL_TESTS = ("_own_settings", "made_once")
+OF_ALL_TESTS = ("_own_settings", "made_once", "_initialised")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -190,8 +196,8 @@ def _made_up_data(data: Path) -> None:
     from qexp.examples.options import IceOptions, XrfOptions
     from qexp.examples.xrf import write as xrf_folders_write  # loads torch, which few tests need
 
-    for name in ("ice", "ice_coupled"):
-        ice_folders_write(IceOptions(data / name, glaciers=3, test=1, frames=2, size=40))
+    ice_folders_write(IceOptions(data / "ice", glaciers=3, test=1, frames=2, size=40))
+    shutil.copytree(data / "ice", data / "ice_coupled")
     for name, layout in (("xrf", "plain"), ("max", "max")):
         xrf_folders_write(
             XrfOptions(data / name, 3, test=1, validation=1, layout=layout, spectra=3, labelled=2)
@@ -336,13 +342,15 @@ def qexp() -> Callable[..., Outcome]:
     return call
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A new workspace with the shipped examples, which is the current directory."""
-    root = tmp_path / "workspace"
+@shared_folder
+def _initialised(root: Path) -> None:
     call("init", root).done()
-    monkeypatch.chdir(root)
-    return root
+
+
+@pytest.fixture
+def workspace(_initialised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new workspace with the shipped examples, which is the current directory."""
+    return copied(_initialised, tmp_path, monkeypatch)
 
 
 SOUND: dict[str, dict[str, Any]] = {
@@ -589,10 +597,16 @@ def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     return install
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """What is loaded from now on stays, and need not be searched for garbage again and again."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What is loaded now stays, and need not be searched for garbage again and again."""
     gc.freeze()
     gc.set_threshold(ALLOCATIONS)
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there are none

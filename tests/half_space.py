@@ -84,8 +84,8 @@ def image(receiver, force_at, poisson_ratio):
 
 
 def by_moments(moments, at, stations, poisson_ratio):
-    """Surface displacement (station, 3), up positive, by moment tensors (source, 3, 3) at points
-    (source, 3).
+    """Surface displacement (..., station, 3), up positive, by moment tensors (..., source, 3, 3) at
+    points (source, 3).
     """
 
     def displacement(at):
@@ -94,7 +94,7 @@ def by_moments(moments, at, stations, poisson_ratio):
 
     # A source moves its own term of the sum alone, so that one pass gives the derivatives for all.
     gradient = jacobian(displacement, at, vectorize=True)
-    down = torch.einsum("nijsk,sjk->ni", gradient, moments)
+    down = torch.einsum("nijsk,...sjk->...ni", gradient, moments)
     return down * torch.tensor([1.0, 1.0, -1.0], dtype=at.dtype)
 
 

@@ -186,7 +186,7 @@ PRINTING = {
     "jobs.launchers": "the names of launchers, for help texts",
     "kinds.options": "options of commands that use trained networks",
     "metrics.meaning": "numbers as texts",
-    "results.calibration": "calibrations, as texts",
+    "results.calibration_report": "calibrations, as texts",
     "results.capabilities": "all results of a run, by section",
     "results.errors": "errors of a run or an evaluation, as texts",
     "results.intervals": "intervals of held-out rows, as texts",

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import spsolve
 
-from qexp.figures.canvas import COLOURS, add_title, folded, legend_below, save
+from qexp.figures.canvas import COLOURS, add_title, folded, legend_below
+from qexp.figures.writing import save
 from qexp.physics.geometry import over_topography
 from qexp.physics.point import mogi
 

@@ -99,7 +99,8 @@ def invert(
     from qexp.deformation.estimate import by_least_squares
     from qexp.deformation.observe import Observed
     from qexp.deformation.output import require_raster_library, require_room, write
-    from qexp.figures.canvas import require_formats, require_width, use_style
+    from qexp.figures.canvas import require_width, use_style
+    from qexp.figures.writing import require_formats
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
     from qexp.spec.kinds import load_stage

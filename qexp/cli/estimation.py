@@ -265,7 +265,11 @@ def calibrate(options: CalibrateOptions, runs: list[str] = RUNS, as_json: bool =
     prints an object with the result of each run. With --ensemble their mixture is tested, and the
     result is kept in comparisons/ensembles/.
     """
-    from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
+    from qexp.results.calibration_report import (
+        calibration_tables,
+        table_of_runs,
+        what_would_be_noticed,
+    )
     from qexp.runs.catalog import is_pattern
 
     if options.ensemble:

@@ -19,7 +19,7 @@ def document() -> dict[str, dict[str, Any]]:
     from qexp.cli import GROUPS, app
     from qexp.examples.kinds import EXAMPLES
     from qexp.export.graphs import FORMATS
-    from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
+    from qexp.figures.writing import FORMATS as FIGURE_FORMATS
     from qexp.foreign.fitting import shipped
     from qexp.kinds.evaluation import PARTS
     from qexp.kinds.tables import BUILT_IN

@@ -11,22 +11,24 @@ from typing import Any
 from qexp.base.text import Table, measure, without_end
 from qexp.base.workspace import Workspace
 from qexp.comparison.figures import draw_runs, folder_name, with_figures
-from qexp.comparison.seeds import (
+from qexp.comparison.groups import (
     PARTS,
-    GroupRow,
     LeftOut,
     Numbers,
+    compared_part,
+    differ_by_seed,
+    runs_to_compare,
+    seed_groups,
+    with_results,
+)
+from qexp.comparison.seeds import (
+    GroupRow,
     Pair,
     PairRow,
     SeedComparison,
     compare_across_seeds,
-    compared_part,
-    differ_by_seed,
     differing_parts,
     outputs_and_metrics,
-    runs_to_compare,
-    seed_groups,
-    with_results,
 )
 from qexp.errors import QexpError, some
 from qexp.jobs.states import Watch
@@ -41,7 +43,8 @@ from qexp.metrics.meaning import (
     rounding_of_interval,
     with_interval,
 )
-from qexp.results.calibration import PASSED, SIGNIFICANT_P
+from qexp.results.calibration import SIGNIFICANT_P
+from qexp.results.calibration_report import PASSED
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
 from qexp.runs.options import ComparisonOptions

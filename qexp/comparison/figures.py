@@ -50,8 +50,8 @@ def _hash(runs: Sequence[str]) -> str:
 
 
 def draw_runs(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
-    from qexp.figures.canvas import save
     from qexp.figures.curves import learning_curves
+    from qexp.figures.writing import save
 
     drawn = []
     records = [directory.record() for directory in directories]
@@ -73,9 +73,9 @@ ERRORS = "_errors.png"
 
 
 def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
-    from qexp.figures.canvas import save
     from qexp.figures.curves import OF_WHAT, learning_bands
     from qexp.figures.seeds import OfSeeds, errors_of_seeds
+    from qexp.figures.writing import save
 
     make_folder(folder)
     curves = {}
@@ -121,7 +121,7 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
     runs  title → seed → run; matrices of several seeds are drawn as the mean of their absolute
           errors
     """
-    from qexp.figures.canvas import save
+    from qexp.figures.writing import save
     from qexp.kinds.matrix_figures import side_by_side
 
     data_sets: dict[str, dict[str, dict[str, Panel]]] = {}

@@ -18,17 +18,12 @@ from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.comparison.compare import differences_of, plain_rows, ranges, remarks, results_of_groups
-from qexp.comparison.seeds import (
-    STUDY_FILES,
-    ComparedRun,
-    SeedComparison,
-    SeedGroup,
-    compare_across_seeds,
-    lines_of,
-)
+from qexp.comparison.groups import STUDY_FILES, ComparedRun, SeedGroup, lines_of
+from qexp.comparison.seeds import SeedComparison, compare_across_seeds
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
-from qexp.figures.canvas import require_width, save, use_style
+from qexp.figures.canvas import require_width, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
+from qexp.figures.writing import save
 from qexp.jobs.launchers import Watcher
 from qexp.jobs.states import Watch, endings
 from qexp.kinds.experiments import data_of, spec_cache

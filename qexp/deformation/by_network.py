@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from qexp.base.arrays import Array
 from qexp.base.outputs import TrainedRange
 from qexp.base.quantities import base_name, nearest, quantity, with_periods
-from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
+from qexp.deformation.estimate import Candidate, estimate_sources
+from qexp.deformation.inversion import Inversion
 from qexp.deformation.options import NONE, InvertOptions
 from qexp.errors import QexpError
 from qexp.inference.displacements import SIGHT_TOLERANCE, deformation_of

@@ -19,13 +19,9 @@ from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.contradictions import factors, of_residuals
+from qexp.deformation.inversion import Estimate, Inversion, TrackResult, compare_candidates
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
-from qexp.deformation.posterior import (
-    NOISE_IS_ESTIMATED,
-    SourcePosterior,
-    noise_is_estimated,
-    source_posterior,
-)
+from qexp.deformation.posterior import NOISE_IS_ESTIMATED, noise_is_estimated, source_posterior
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
 from qexp.inference.displacements import angle_beside, deformation_of
@@ -33,11 +29,9 @@ from qexp.inference.fit import (
     AGREED,
     POOR_CHI2,
     Fit,
-    aicc,
     at_values,
     best,
     best_around,
-    bic,
     correlations,
     prepare_problem,
     refine_fit,
@@ -61,200 +55,9 @@ from qexp.inference.parameters import (
     sources_named,
 )
 from qexp.inference.profile import Profile, edges, falls_beyond, with_intervals
-from qexp.metrics.calibration import Misfit
 from qexp.observations.observation import Observation, Track
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import Source
-
-NORMAL, MOST_UNLIKE = 1.96, 3.0
-"""Half of the width of 95 % intervals in errors to first order where these hold, and the largest
-factor of their width from which on they do not, as with a size at a bound that trades off against a
-pressure.
-"""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A parameter of a source, in its unit.
-
-    Errors are None for a parameter that was fixed, is a network's estimate, or lies at a bound.
-
-    standard_error  by the declared noise
-    scaled_error    the same times √χ²_reduced where that is above 1
-    residual_error  by the covariance of the residuals themselves
-    interval95      by the profile likelihood, with errors scaled likewise
-    open_ends       whether its low and its high end are those of the search or of bounds, because
-                    the data give none
-    """
-
-    value: float
-    unit: str
-    standard_error: float | None = None
-    scaled_error: float | None = None
-    residual_error: float | None = None
-    interval95: tuple[float, float] | None = None
-    open_ends: tuple[bool, bool] = (False, False)
-    fixed: bool = False
-    at_bound: bool = False
-
-    @property
-    def has_error(self) -> bool:
-        """Whether there is an error to first order, and the interval agrees with it: else it says
-        nothing.
-        """
-        if self.scaled_error is None or self.interval95 is None:
-            return self.scaled_error is not None
-        low, high = self.interval95
-        return self.scaled_error <= high - low <= MOST_UNLIKE * 2 * NORMAL * self.scaled_error
-
-    def document(self) -> dict[str, Any]:
-        document = {
-            "value": self.value,
-            "unit": self.unit,
-            "standard_error": self.standard_error,
-            "scaled_error": self.scaled_error,
-            "interval95": None if self.interval95 is None else list(self.interval95),
-        }
-        pairs = zip(("low", "high"), self.open_ends, strict=True)
-        ends = [end for end, is_open in pairs if is_open]
-        return {**document, "open_ends": ends} if ends else document
-
-
-@dataclass(frozen=True, repr=False)
-class TrackResult:
-    """What the inversion says of a track.
-
-    rms       root mean square of the residuals [m]
-    error     that of the declared noise, of which a correlated part may be offset or ramp [m]
-    offset    that was estimated [m]; 0 without
-    n         points that count
-    factor    of the sources' displacement that fits the track best beside the others, which is 1
-              for right data, and its standard error; None where the others do not tell it, as of a
-              single track
-    offset_error, ramp, ramp_error  [m]; east and north, [m per km]; None if they were not estimated
-    model     (point,)  displacement by the sources [m], at all points of the track, also those that
-                        do not count
-    surface   (point,)  offset and ramp [m]
-    residual  (point,)  displacement minus model and surface [m]; NaN at points that do not count
-    """
-
-    rms: float
-    error: float
-    offset: float
-    n: int
-    offset_error: float | None
-    ramp: tuple[float, float] | None
-    ramp_error: tuple[float, float] | None
-    model: Array
-    surface: Array
-    residual: Array
-    factor: tuple[float, float] | None = None
-
-    def __repr__(self) -> str:
-        return f"<{self.n:,} points of a track: RMS {self.rms:.4g} m, offset {self.offset:.4g} m>"
-
-    def document(self) -> dict[str, Any]:
-        document = {"rms": self.rms, "error": self.error, "offset": self.offset, "n": self.n}
-        return document if self.factor is None else {**document, "factor": list(self.factor)}
-
-
-P_VALUES = ("p_value", "total", "smooth", "local")
-"""Of a misfit: of all tests together, and of each."""
-
-
-@dataclass(frozen=True, repr=False)
-class Inversion:
-    """The estimated sources of an observation.
-
-    source         as it was asked for, such as "mogi"
-    parameters     name → estimate
-    tracks         name → what is left of it
-    correlations   (parameter, parameter) of the estimated ones, named by `estimated`
-    chi2, degrees  sum of squared residuals by the declared noise; points minus all that was
-                   estimated
-    unknowns       parameters, offsets and ramps that were estimated
-    iterations     of the start that ended in the minimum
-    starts, agreeing  number of starts, and of those that ended in this minimum
-    seconds        that estimating took, once everything was loaded
-    network        what the network said, or None
-    misfit         tests of the residuals of a fit against the declared noise; None for a network's
-                   estimate alone
-    remarks        sentences that a reader of the result should know
-    """
-
-    source: str
-    observation: Observation
-    parameters: Mapping[str, Estimate]
-    tracks: Mapping[str, TrackResult]
-    estimated: Sequence[str]
-    correlations: Array
-    chi2: float
-    degrees: int
-    unknowns: int
-    iterations: int
-    starts: int
-    agreeing: int
-    converged: bool
-    seconds: float
-    network: Mapping[str, Any] | None = None
-    misfit: Misfit | None = None
-    remarks: Sequence[str] = ()
-    posterior: SourcePosterior | None = None
-    log_determinant: float = 0.0
-    """Of the covariance, to which approximations add their errors."""
-    rivals: Sequence[Mapping[str, Any]] = field(default=())
-    """Several sources that were compared, by their information criteria; empty for one."""
-
-    def __repr__(self) -> str:
-        return f"<inversion by {self.source}: reduced χ² {self.chi2_reduced:.3g}>"
-
-    @property
-    def chi2_reduced(self) -> float:
-        return self.chi2 / self.degrees
-
-    def document(self) -> dict[str, Any]:
-        """What `qexp invert --json` prints."""
-        parameters = {name: part.document() for name, part in self.parameters.items()}
-        misfit = None
-        if self.misfit is not None:
-            misfit = {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES}
-        document = {
-            "parameters": parameters,
-            "tracks": {name: part.document() for name, part in self.tracks.items()},
-            "chi2_reduced": self.chi2_reduced,
-            "misfit": misfit,
-            "iterations": self.iterations,
-            "seconds": self.seconds,
-            "network": None if self.network is None else dict(self.network),
-            "remarks": list(self.remarks),
-        }
-        if self.posterior is not None:
-            document["posterior"] = self.posterior.document()
-        if self.rivals:
-            document["comparison"] = [dict(part) for part in self.rivals]
-        return document
-
-
-# Several models of one observation, compared by information criteria.
-
-
-def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
-    """The criteria of candidates for one observation, the best by AICc first; differences are those
-    to the best.
-    """
-    least = min(candidate.log_determinant for candidate in candidates)
-    rows: list[dict[str, Any]] = []
-    for candidate in candidates:
-        misfit = candidate.chi2 + candidate.log_determinant - least
-        numbers = misfit, candidate.observation.size, candidate.unknowns
-        row = {name: getattr(candidate, name) for name in ("source", "unknowns", "chi2_reduced")}
-        row |= {"aicc": aicc(*numbers), "bic": bic(*numbers), "seconds": candidate.seconds}
-        rows.append(row)
-    for name in ("aicc", "bic"):
-        least = min(row[name] for row in rows)
-        for row in rows:
-            row[f"delta_{name}"] = row[name] - least
-    return sorted(rows, key=lambda row: row["aicc"])
 
 
 @dataclass(frozen=True)

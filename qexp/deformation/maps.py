@@ -1,11 +1,9 @@
-"""Maps of observations, of the model that explains them, and of what is left; semivariograms of
-their noise.
-"""
+"""Maps of observations, of the model that explains them, and of what is left."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -15,11 +13,8 @@ import numpy as np
 from qexp.base.arrays import Array
 from qexp.figures.canvas import (
     BOTTOM,
-    COLOURS,
     add_title,
     extend,
-    folded,
-    legend_below,
     narrow,
     panel_grid,
     place_of,
@@ -27,7 +22,6 @@ from qexp.figures.canvas import (
     small,
 )
 from qexp.figures.estimates import name_points
-from qexp.observations.noise import NoiseEstimate, model
 from qexp.observations.observation import Look, Observation, Track, spacing
 from qexp.observations.projection import geographic
 from qexp.observations.reading import angles_of
@@ -792,74 +786,3 @@ def _scale_over(maps: Sequence[Maps], kinds: Sequence[str]) -> Scale:
         longest,
         pointed,
     )
-
-
-# Semivariograms of tracks with the models that fit them.
-
-WIDE, HIGH = 4.4, 3.4
-"""Sizes of a panel with its margins [inch]."""
-
-
-def draw_semivariograms(estimates: Mapping[str, NoiseEstimate], title: str) -> Figure:
-    """A panel per track: the bins, the best model as a line with its nugget, sill and range, and
-    the other one.
-
-    estimates  name of the track → its estimate
-    """
-    figure, axes = folded(len(estimates), WIDE, HIGH)
-    for axis, (name, estimate) in zip(axes, estimates.items(), strict=True):
-        _draw(axis, name, estimate)
-        axis.set_xlabel("distance (km)", fontsize=sized(9))
-        axis.tick_params(labelsize=small())
-    for axis in axes:
-        if place_of(axis, len(axes))[0]:
-            axis.set_ylabel("semivariance (mm²)", fontsize=sized(9))
-    legend_below(figure, axes[0])
-    add_title(figure, title)
-    return figure
-
-
-def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
-    measured = estimate.measured
-    best = estimate.best
-    far = measured.longest
-    top = float(measured.value.max())
-    top = 1e6 * (max(top, best.nugget + best.sill) if estimate.levels_off else top)
-    distance = np.linspace(0, far, 300)
-    for index, noise in enumerate(estimate.fits.values()):
-        colour, line = ("0.6", "--") if index else (COLOURS[1], "-")
-        # Of each track another type may fit best: the titles say which.
-        fits = 1e6 * model(distance, noise)
-        label = "other model" if index else "best model"
-        axis.plot(
-            distance / 1000,
-            fits,
-            line,
-            color=colour,
-            linewidth=sized(1.5),
-            label=label,
-        )
-    points = measured.distance / 1000, 1e6 * measured.value
-    axis.plot(
-        *points,
-        "o",
-        color=COLOURS[0],
-        markersize=sized(4),
-        label="data",
-    )
-    settings: dict[str, Any] = {"color": "0.45", "linewidth": sized(0.8), "linestyle": ":"}
-    sill = f"sill {1e6 * best.sill:.3g} mm², range {best.range / 1000:.3g} km"
-    levels = {f"nugget {1e6 * best.nugget:.2g} mm²": best.nugget}
-    if estimate.levels_off and best.range < far:
-        levels["nugget + sill"] = best.nugget + best.sill
-        axis.axvline(best.range / 1000, **settings)
-    for number, level in enumerate(levels.values()):
-        names = "nugget, nugget + sill, range" if number == 0 and len(levels) > 1 else None
-        axis.axhline(1e6 * level, **settings, label=names)
-    axis.set_xlim(0, far / 1000)
-    axis.set_ylim(0, 1.12 * top)
-    words = [
-        f"{best.type}: {sill if estimate.levels_off else 'does not level off'},",
-        next(iter(levels)),
-    ]
-    axis.set_title("\n".join([name, *words]), fontsize=small())

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from qexp.deformation.maps import draw_semivariograms, draw_tracks
+from qexp.deformation.maps import draw_tracks
 from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
 from qexp.deformation.per_file import Request, count_of, requests_of
+from qexp.deformation.semivariograms import draw_semivariograms
 from qexp.errors import NotFoundError, QexpError
-from qexp.figures.canvas import require_formats, require_width, save, use_style
+from qexp.figures.canvas import require_width, use_style
+from qexp.figures.writing import require_formats, save
 from qexp.observations.noise import (
     MOST_CORRELATED,
     NoiseEstimate,

@@ -21,14 +21,15 @@ from qexp.base.files import safe
 from qexp.base.folders import names_in, write_folder
 from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
 from qexp.base.text import Table, latex
-from qexp.deformation.estimate import Inversion, TrackResult
+from qexp.deformation.inversion import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import SourcePosterior
 from qexp.deformation.tables import chi2_words, table_of_parameters
 from qexp.errors import QexpError, extra
-from qexp.figures.canvas import draws_at_once, encode
+from qexp.figures.canvas import draws_at_once
 from qexp.figures.distributions import Drawn, corner
+from qexp.figures.writing import encode
 from qexp.metrics.meaning import measured, printed
 from qexp.observations.observation import Observation, Track, as_table, encoded
 from qexp.observations.projection import geographic

@@ -13,7 +13,7 @@ from qexp.metrics.meaning import measured, number
 from qexp.physics.instruments import INSTRUMENTS
 
 if TYPE_CHECKING:
-    from qexp.deformation.estimate import Estimate, Inversion
+    from qexp.deformation.inversion import Estimate, Inversion
     from qexp.deformation.observe import TrackSummary
     from qexp.deformation.posterior import ParameterPosterior, SourcePosterior
 

@@ -27,13 +27,12 @@ from qexp.figures.canvas import (
     panel_grid,
     place_of,
     plain_numbers,
-    require_formats,
     row_panels,
-    save,
     sized,
     small,
     wrap,
 )
+from qexp.figures.writing import require_formats, save
 
 if TYPE_CHECKING:
     import xarray

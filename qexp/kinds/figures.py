@@ -23,19 +23,10 @@ from qexp.base.outputs import (
 )
 from qexp.base.quantities import in_words, label, nearest, typeset
 from qexp.errors import QexpError, hint
-from qexp.figures.canvas import (
-    COLOURS,
-    FORMATS,
-    add_title,
-    require_formats,
-    row_panels,
-    save,
-    sized,
-    use_style,
-    wrap,
-)
+from qexp.figures.canvas import COLOURS, add_title, row_panels, sized, use_style, wrap
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.figures.distributions import MOST_GROUPS
+from qexp.figures.writing import FORMATS, require_formats, save
 from qexp.jobs.states import Watch
 from qexp.results.intervals import (
     INTERVALS_OF_ROWS,

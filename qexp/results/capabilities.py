@@ -20,7 +20,7 @@ CAPABILITIES = {
     "distilled": "qexp.results.distilled:Distilled",
     "limit": "qexp.results.limit:LimitBeside",
     "held_out_intervals": "qexp.results.intervals:IntervalsOfRows",
-    "calibration": "qexp.results.calibration:Calibrations",
+    "calibration": "qexp.results.calibration_report:Calibrations",
 }
 """Name → its `Results`, as "module:class", loaded when they are shown; in the order in which they
 are.

@@ -13,7 +13,8 @@ from qexp.base import files
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
-from qexp.figures.canvas import require_formats, save, use_style
+from qexp.figures.canvas import use_style
+from qexp.figures.writing import require_formats, save
 from qexp.kinds import experiments
 from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.objects import data_kind

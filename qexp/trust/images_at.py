@@ -15,7 +15,8 @@ from qexp.base.quantities import NOISE, OF_VIEWS, base_name, in_words, name_of_v
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.figures.canvas import require_formats, save, use_style
+from qexp.figures.canvas import use_style
+from qexp.figures.writing import require_formats, save
 from qexp.inference.refinement import MatrixAxis, axes_of, possible_cells, values_at
 from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of

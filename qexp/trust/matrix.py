@@ -22,7 +22,8 @@ from qexp.base.quantities import Quantities, Quantity, in_words, nearest, quanti
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
-from qexp.figures.canvas import draws_at_once, save
+from qexp.figures.canvas import draws_at_once
+from qexp.figures.writing import save
 from qexp.inference.bounds import Bounds, bounds_of_cells
 from qexp.inference.refinement import (
     MOST_CELLS,

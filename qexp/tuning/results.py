@@ -16,7 +16,7 @@ from qexp.base.options import is_number
 from qexp.base.quantities import number_with_unit
 from qexp.base.text import Table, measure, value_at
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import STUDY_FILES, study_folder
+from qexp.comparison.groups import STUDY_FILES, study_folder
 from qexp.errors import some
 from qexp.metrics.meaning import HIGHEST, ZERO, main_metric, measured
 from qexp.spec.resolution import value_text

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from qexp.base.files import make_folder
 from qexp.base.formats import write_csv, write_json
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import STUDY_FILES, TRIAL
+from qexp.comparison.groups import STUDY_FILES, TRIAL
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, suggestion
-from qexp.figures.canvas import save
 from qexp.figures.searches import Varied, front, search_panels
+from qexp.figures.writing import save
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import Experience, check, data_of, experience, spec_cache
 from qexp.runs import stacks

@@ -17,15 +17,14 @@ from qexp.base.options import is_number
 from qexp.base.quantities import in_words, label, number_with_unit, typeset, with_unit
 from qexp.base.text import Table, measure
 from qexp.comparison import compare
+from qexp.comparison.groups import ComparedRun, seed_groups
 from qexp.comparison.seeds import (
-    ComparedRun,
     GroupRow,
     SeedComparison,
     common_seeds,
     compare_across_seeds,
     results_across_seeds,
     same_samples,
-    seed_groups,
     unpaired_difference,
 )
 from qexp.errors import some

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qexp.base.text import Table
-from qexp.deformation.estimate import Inversion
-from qexp.deformation.maps import draw_semivariograms, draw_tracks
+from qexp.deformation.inversion import Inversion
+from qexp.deformation.maps import draw_tracks
 from qexp.deformation.observe import Observed
 from qexp.deformation.output import corner_of, fitted_of, maps_of
 from qexp.deformation.posterior import SourcePosterior
+from qexp.deformation.semivariograms import draw_semivariograms
 from qexp.deformation.tables import (
     fit_words,
     sampling_words,

@@ -210,7 +210,7 @@ def drawn(title: str, figure: Callable[[], Figure], words: str = "") -> Drawn:
     """
 
     def draw() -> Markup:
-        from qexp.figures.canvas import compact_svg
+        from qexp.figures.writing import compact_svg
 
         with DRAWING:
             return _image(words or title, compact_svg(figure()), "svg+xml")

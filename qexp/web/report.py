@@ -21,7 +21,7 @@ from markupsafe import Markup
 from qexp.base import files
 from qexp.base.files import real_path
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import ComparedRun, of_one_part, runs_of_study
+from qexp.comparison.groups import ComparedRun, of_one_part, runs_of_study
 from qexp.errors import QexpError, some
 from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, is_pattern, named_runs

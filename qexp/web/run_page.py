@@ -29,7 +29,7 @@ from qexp.metrics.meaning import (
     tells_nothing,
     with_interval,
 )
-from qexp.results.calibration import Calibrations
+from qexp.results.calibration_report import Calibrations
 from qexp.results.capabilities import Results, Section, sections_of, sections_of_evaluations
 from qexp.results.errors import Errors
 from qexp.runs.facts import facts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from qexp.results.calibration import Calibration, Calibrations, calibration_tables
+from qexp.results.calibration import Calibration
+from qexp.results.calibration_report import Calibrations, calibration_tables
 from qexp.results.intervals import HeldOutIntervals, IntervalsOfRows, interval_tables
 from qexp.results.limit import Limit
 from qexp.store.directory import RunDirectory

@@ -22,17 +22,12 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 
 from qexp.base.text import Table, number_in
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import STUDY_FILES, TRIAL, lines_of
+from qexp.comparison.groups import STUDY_FILES, TRIAL, lines_of
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
 from qexp.jobs.states import ask_to_stop
-from qexp.metrics.meaning import (
-    NONE,
-    measured,
-    number,
-    rounding_of_interval,
-)
+from qexp.metrics.meaning import NONE, measured, number, rounding_of_interval
 from qexp.runs.catalog import Catalog
 from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag

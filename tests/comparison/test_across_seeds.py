@@ -19,11 +19,12 @@ from qexp.base.formats import json_bytes
 from qexp.base.workspace import find
 from qexp.comparison.compare import compare_named
 from qexp.comparison.figures import draw_groups, drawn_anew
-from qexp.comparison.seeds import compare_across_seeds, differ_by_seed, runs_to_compare, seed_groups
+from qexp.comparison.groups import differ_by_seed, runs_to_compare, seed_groups
+from qexp.comparison.seeds import compare_across_seeds
 from qexp.comparison.summary import overview
 from qexp.figures import canvas
-from qexp.figures.canvas import save
 from qexp.figures.curves import FEW_RUNS, OF_WHAT, learning_bands, middle_and_band
+from qexp.figures.writing import save
 from qexp.runs.catalog import Catalog
 from qexp.runs.options import ComparisonOptions
 from qexp.spec.reading import digest

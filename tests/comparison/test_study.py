@@ -16,8 +16,8 @@ import pytest
 import qexp
 from qexp import api
 from qexp.comparison.study import StudyOrder
-from qexp.figures.canvas import save
 from qexp.figures.seeds import Line, OfSeeds, floored, layout_of, study_panels
+from qexp.figures.writing import save
 from qexp.runs.order import Order, Pretraining, StudiedOptions, StudyOptions, read_overrides
 from tests.conftest import SOUND, Specs, call, put, shared_folder
 from tests.runs.conftest import until

@@ -8,7 +8,7 @@ import pyproj
 import pytest
 
 import qexp
-from qexp.deformation.estimate import Estimate
+from qexp.deformation.inversion import Estimate
 from qexp.deformation.output import kml
 from tests.deformation.observed import CRS, observed
 

@@ -5,13 +5,8 @@ import xarray
 
 from qexp.base.outputs import outputs_among
 from qexp.base.quantities import QUANTITIES
-from qexp.deformation.maps import (
-    Maps,
-    draw_semivariograms,
-    draw_tracks,
-    inversion_maps,
-    residual_maps,
-)
+from qexp.deformation.maps import Maps, draw_tracks, inversion_maps, residual_maps
+from qexp.deformation.semivariograms import draw_semivariograms
 from qexp.figures.curves import OF_WHAT, fold_curves, learning_bands, learning_curves
 from qexp.figures.distributions import Drawn, Histogram, corner, histograms, values_by_group
 from qexp.figures.fields import Extent, Moment, draw_moments

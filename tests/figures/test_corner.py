@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import xarray
 
-from qexp.figures.canvas import encode, use_style
+from qexp.figures.canvas import use_style
 from qexp.figures.distributions import Drawn, corner
+from qexp.figures.writing import encode
 from tests.conftest import call
 
 

@@ -19,18 +19,9 @@ from scipy.ndimage import uniform_filter
 
 from _generate.pictures import pixels_that_differ
 from qexp.errors import QexpError
-from qexp.figures.canvas import (
-    COLOURS,
-    PRINT,
-    WIDTHS,
-    add_title,
-    fit_numbers,
-    panels,
-    save,
-    use_style,
-    wrap,
-)
+from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, panels, use_style, wrap
 from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels
+from qexp.figures.writing import fit_numbers, save
 from qexp.kinds.rows.figures import sample_rows
 from tests.figures.drawings import DIFFICULT, DRAWINGS
 

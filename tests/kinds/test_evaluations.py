@@ -410,6 +410,30 @@ def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
 
 
 @pytest.mark.heavy
+def test_fields_are_read_as_for_training_slopes_recomputed_and_files_of_another_name(root):
+    for file in (root / "data/domes").rglob("ex.nc"):
+        fields = xarray.load_dataset(file, decode_times=False)
+        sevens = dict.fromkeys(("slopsurfx", "slopsurfy"), fields["usurf"] * 0 + 7)
+        fields.assign(sevens).to_netcdf(file.with_name("fields.nc"), engine="h5netcdf")
+        file.unlink()
+    reading = {"dataset.recompute_slopes": True, "dataset.file": "fields.nc"}
+    run = package.run("domes", name="recomputed", device="cpu", overrides={"epochs": 1, **reading})
+    for given in ({}, {"input": "data/domes"}, {"input": "data/domes/test"}):
+        made = package.evaluate("recomputed", name="again", force=True, **given).record
+        assert made.results[made.part] == run.results["test"]
+
+
+@pytest.mark.heavy
+def test_folders_of_fields_at_any_depth_are_evaluated_as_they_are_predicted(root):
+    domes.write_folders(root / "later", train=0, test=2, frames=2)
+    (root / "later/test").rename(root / "later/summer")
+    (root / "later/notes").mkdir()
+    assert len(package.predict("domes_0", "later", "made")) == 2
+    made = package.evaluate("domes_0", input="later").record
+    assert [group.name for group in made.groups if group.output == "ubar"] == ["d0", "d1"]
+
+
+@pytest.mark.heavy
 def test_fields_without_truth_are_referred_to_predict(root, qexp):
     fields = xarray.load_dataset("data/domes/test/d0/ex.nc").drop_vars(["ubar", "vbar"])
     Path("blank/one").mkdir(parents=True)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from qexp.figures.canvas import save
 from qexp.figures.fields import Extent, Moment, draw_moments, extent, thinned
+from qexp.figures.writing import save
 from qexp.kinds.fields.figures import errors_by_thickness
 
 

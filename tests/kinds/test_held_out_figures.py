@@ -7,10 +7,11 @@ import pytest
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
-from qexp.figures.canvas import COLOURS, DPI, add_title, legend_below, panels, save, whole_numbers
+from qexp.figures.canvas import COLOURS, add_title, legend_below, panels, whole_numbers
 from qexp.figures.curves import fold_curves
 from qexp.figures.distributions import Histogram, histograms
 from qexp.figures.estimates import name_points
+from qexp.figures.writing import DPI, save
 from qexp.kinds.figures import coverage_by_group
 from qexp.kinds.rows.figures import HeldOut, estimates_against_measured, residuals_by_group
 from tests.figures.drawings import COVERED, rows

@@ -15,6 +15,7 @@ import xarray
 import qexp as package
 from qexp.base.outputs import Number
 from qexp.errors import QexpError
+from qexp.kinds.fields.folders import folders_of_fields
 from qexp.kinds.fields.prediction import FieldModel, field_model, targets
 from qexp.kinds.networks import load_model
 from tests import domes
@@ -306,6 +307,24 @@ def test_a_folder_as_output_gets_a_file_named_after_what_is_read(here):
     ]
 
 
+def test_folders_of_fields_are_found_behind_links_and_a_link_to_a_folder_around_it_is_left(here):
+    for folder in ("fields/here", "fields/.old", "elsewhere"):
+        (here / folder).mkdir(parents=True)
+        (here / folder / "ex.nc").touch()
+    (here / "fields/there").symlink_to(here / "elsewhere")
+    (here / "fields/loop").symlink_to(here / "fields")
+    for folder, other in (("a", "b"), ("b", "a")):
+        (here / folder).mkdir()
+        (here / folder / "link").symlink_to(here / other)
+    (here / "fields/turns").symlink_to(here / "a")
+    found = [here / "fields/here", here / "fields/there"]
+    assert folders_of_fields(here / "fields") == found
+    assert [source for source, _ in targets(here / "fields", here / "made")] == found
+    (here / "fields/mask.nc").touch()
+    assert folders_of_fields(here / "fields") == [here / "fields"]
+    assert folders_of_fields(here / "fields", known=["ex.nc"]) == found
+
+
 # What is wrong
 
 
@@ -353,9 +372,10 @@ def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predic
     data = domes.dome()
     wrong = data.assign(slopsurfx=data["usurf"] * 0, slopsurfy=data["usurf"] * 0)
     model = field_model(package.open_run("domes_0", workspace=root).directory)
+    recomputing = replace(model, reading=replace(model.reading, recompute_slopes=True))
     for source, name in ((wrong, "wrong"), (data, "right")):
         write(here / f"{name}.nc", source)
-        replace(model, recompute_slopes=True).predict(here / f"{name}.nc", here / f"{name}_made.nc")
+        recomputing.predict(here / f"{name}.nc", here / f"{name}_made.nc")
     xarray.testing.assert_equal(
         read(here / "wrong_made.nc")["ubar"], read(here / "right_made.nc")["ubar"]
     )
@@ -377,7 +397,7 @@ def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predic
         ("fields.nc", "fields.nc", "fields.nc: the estimates would be written over what is read"),
         ("nothing", "made.nc", "nothing: there is no such file or folder"),
         ("empty", "made.nc", "empty has neither ex.nc nor npy files"),
-        ("other", "made.nc", "name the file itself, --input other/out.nc"),
+        ("other", "made.nc", "other has no ex.nc, but out.nc; name the file itself"),
         ("notes.txt", "made.nc", "notes.txt cannot be read as NetCDF"),
     ],
 )

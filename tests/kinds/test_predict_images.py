@@ -31,7 +31,7 @@ from qexp.kinds.images.extent import (
     statistics,
 )
 from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, targets
-from qexp.kinds.images.source import ImageLayout
+from qexp.kinds.images.source import ImageLayout, ImageSource
 from qexp.kinds.options import PredictOptions
 from qexp.physics.geometry import pixel_axis
 from tests.conftest import call, shared_folder, write_dense
@@ -341,6 +341,20 @@ def test_channels_of_as_many_images_as_these_have_rows_are_remarked(tmp_path):
     made = model.predict(saved(tmp_path / "a.npy", views), tmp_path / "a.csv")
     np.testing.assert_allclose(column(tmp_path / "a.csv"), views[:, 1, 0, 1], rtol=1e-6)
     assert sum("the axes of displacement" in said for said in made.warnings) == 2
+
+
+def test_a_number_in_a_table_has_the_unit_of_its_title(tmp_path):
+    (tmp_path / "a.csv").write_text("u1,u2,depth (m),height (m)\n1,2,3000,5\n")
+    layout = ImageLayout(
+        {"u": (1, 1, 2), "depth": (1,)},
+        {"u": "", "depth": "km"},
+        columns={"depth": "depth (m)"},
+        values={"u": ["u1", "u2"]},
+    )
+    source = ImageSource(tmp_path / "a.csv", layout)
+    (piece,) = source.pieces(10)
+    assert piece.inputs["depth"].tolist() == [[3.0]]
+    assert source.unit("height (m)") == "", "its title stays as it is"
 
 
 def test_files_that_simulations_may_lie_in_are_read_alike(tmp_path):

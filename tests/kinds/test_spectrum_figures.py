@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qexp.figures.canvas import DPI, panel_grid, save
+from qexp.figures.canvas import panel_grid
+from qexp.figures.writing import DPI, save
 from qexp.kinds.spectra import figures
 from qexp.kinds.spectra.figures import (
     Estimates,

@@ -26,16 +26,16 @@ def sides(strike, dip):
     return torch.tensor([along, up, across], dtype=DOUBLE)
 
 
-def spread_over(centre, first, second, normal, slip, stations, poisson_ratio, nodes=16):
-    """Displacement by a parallelogram of point sources, centre ± first ± second, by Gauss–Legendre
-    quadrature.
+def spread_over(centre, first, second, normal, slips, stations, poisson_ratio, nodes=12):
+    """Displacement (slip, station, 3) by a parallelogram of point sources, centre ± first ± second,
+    by Gauss–Legendre quadrature.
     """
     node, weight = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(nodes))
     at = centre + node[:, None, None] * first + node[None, :, None] * second
     area = 4 * torch.linalg.cross(first, second).norm() * torch.outer(weight, weight).flatten() / 4
-    moments = area[:, None, None] * stress(
-        (torch.outer(slip, normal) + torch.outer(normal, slip)) / 2, poisson_ratio
-    )
+    strains = [(torch.outer(slip, normal) + torch.outer(normal, slip)) / 2 for slip in slips]
+    stresses = torch.stack([stress(strain, poisson_ratio) for strain in strains])
+    moments = area[:, None, None] * stresses[:, None]
     return by_moments(moments, at.flatten(0, 1), stations, poisson_ratio)
 
 
@@ -85,14 +85,17 @@ def test_displacement_is_the_integral_of_mindlins_solution_over_the_plane_at_any
     strike, length, width = 0.7, 2500.0, 1800.0
     along, up, across = sides(strike, dip)
     centre = torch.tensor([300.0, -400.0, 3000.0], dtype=DOUBLE)
-    for components in SLIPS.values():
-        slip = components[0] * along + components[1] * up + components[2] * across
-        expected = spread_over(
-            centre, length / 2 * along, width / 2 * up, across, slip, STATIONS, poisson_ratio
-        )
-        source = sources([*centre, length, width, strike, dip, *components])
+    slips = sources(*SLIPS.values()) @ torch.stack([along, up, across])
+    expected = spread_over(
+        centre, length / 2 * along, width / 2 * up, across, slips, STATIONS, poisson_ratio
+    )
+    source = [*centre, length, width, strike, dip]
+    for components, displacement in zip(SLIPS.values(), expected, strict=True):
         torch.testing.assert_close(
-            okada(source, STATIONS, poisson_ratio)[0], expected, rtol=1e-10, atol=1e-13
+            okada(sources([*source, *components]), STATIONS, poisson_ratio)[0],
+            displacement,
+            rtol=1e-10,
+            atol=1e-13,
         )
 
 
@@ -210,10 +213,10 @@ def test_displacement_is_the_integral_of_mindlins_solution_over_the_three_rectan
             edges[:, a],
             edges[:, b],
             axes[:, c],
-            opening * axes[:, c],
+            opening * axes[None, :, c],
             STATIONS,
             poisson_ratio,
-        )
+        )[0]
         for a, b, c in ((1, 2, 0), (0, 2, 1), (0, 1, 2))
     )
     source = sources([*CENTRE, *rotation, *semi_axes, opening])

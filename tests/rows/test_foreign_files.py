@@ -17,7 +17,7 @@ import xarray
 
 from qexp.base.formats import read_netcdf
 from qexp.errors import MissingExtraError, QexpError
-from qexp.kinds.fields.folders import NetcdfFolder
+from qexp.kinds.fields.folders import FieldReading
 from qexp.kinds.images.files import NetcdfImages, open_images
 from qexp.observations.raster_files import fields_of, open_netcdf
 from qexp.rows import zarr_stores
@@ -47,7 +47,7 @@ HOW = {
 READERS = {
     "a table": lambda path: open_table(path, [".nc"]),
     "images": lambda path: NetcdfImages(path),
-    "fields": lambda path: NetcdfFolder(path.parent, path).variables,
+    "fields": lambda path: FieldReading().open_other(path).variables,
     "a mask": lambda path: read_grid(path, (4, 4), "z"),
     "a track": open_netcdf,
     "an HDF5 track": fields_of,

@@ -26,8 +26,8 @@ import qexp as package
 from qexp.api.handles import Run
 from qexp.base.seeds import Seeds
 from qexp.errors import InterruptedRunError
-from qexp.figures.canvas import save
 from qexp.figures.curves import learning_curves
+from qexp.figures.writing import save
 from qexp.kinds import experiments
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.spectra.dataset import SpectraDataset

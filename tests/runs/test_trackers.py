@@ -49,7 +49,7 @@ def project(here):
     """Of Qanat."""
     (here / "project/.qanat").mkdir(parents=True)
     with closing(sqlite3.connect(here / "project/.qanat/database.db")) as database:
-        database.executescript(QANAT)
+        database.executescript("PRAGMA synchronous = OFF;" + QANAT)
     for group, bins in enumerate((10, 20)):
         folder = here / f"project/results/run_1/group_{group}"
         folder.mkdir(parents=True)

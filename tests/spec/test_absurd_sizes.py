@@ -1,6 +1,5 @@
 """What no machine can hold is refused before anything is written; what can be trained is not."""
 
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from qexp.errors import SpecError
 from qexp.kinds.experiments import experience, spec_cache
 from tests import stones
 from tests.conftest import located
-
-REPOSITORY = Workspace(Path(__file__).resolve().parents[2])
 
 
 @pytest.mark.parametrize(
@@ -85,21 +82,6 @@ def test_what_would_take_hours_to_lay_out_is_refused_by_its_count(
         located("model", path, complaint) in line
         for line in problems(specs.spoil("model", (path, value)))
     )
-
-
-read_once = cache(lambda memory: spec_cache(REPOSITORY, memory))
-
-FOR_A_GPU = ("max_pretrain", "max_caco3", "max_toc")
-"""Shipped experiences whose networks are of the published size."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem
-)
-def test_shipped_experiences_are_for_small_machines_too(made_up_data, file):
-    available = 1_500_000_000 if file.stem in FOR_A_GPU else 300_000_000
-    assert experience(str(file), {}, REPOSITORY, read_once(available)).name == file.stem
 
 
 def test_what_is_allowed_depends_on_the_machine_that_will_train(specs):

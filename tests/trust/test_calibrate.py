@@ -70,10 +70,14 @@ NARROWER = 1.5
 
 
 @shared_folder
-def calibrated(root: Path) -> None:
+def trained(root: Path) -> None:
     """A workspace with a run whose posteriors are right, and one whose posteriors are too
     narrow.
     """
+    train(root)
+
+
+def train(root: Path) -> None:
     specs = Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE})
     specs.write("experience", EXPERIENCE, "narrow")
     for name in ("sound", "narrow"):
@@ -93,6 +97,12 @@ def calibrated(root: Path) -> None:
         weights.read_bytes()
     ).hexdigest()
     record.write_text(json.dumps(document))
+
+
+@shared_folder
+def calibrated(root: Path) -> None:
+    """A workspace with these runs, each calibrated, with its figures."""
+    train(root)
     with drawing():
         for name in ("sound_0", "narrow_0"):
             package.calibrate(
@@ -104,6 +114,12 @@ def calibrated(root: Path) -> None:
 def workspace(calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, which is the current directory."""
     return copied(calibrated, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def untested(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the runs before they are calibrated, which is the current directory."""
+    return copied(trained, tmp_path, monkeypatch)
 
 
 def error_of(share: float) -> float:
@@ -663,7 +679,7 @@ def test_of_a_single_output_the_ranks_say_all(specs):
 
 
 def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_their_posteriors(
-    workspace,
+    untested,
 ):
     for seed in (1, 2):
         call("run", "sound", "--seed", str(seed), "--device", "cpu").done()
@@ -697,7 +713,7 @@ def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_th
         "sound_[0-2]",
         "--ensemble",
         "--observations",
-        "500",
+        "200",
         "--draws",
         "50",
         "--device",
@@ -711,7 +727,7 @@ def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_th
     assert not Path("runs/sound_1/results/calibration.json").exists()
 
 
-def test_runs_that_are_no_ensemble_are_refused_with_what_differs(workspace):
+def test_runs_that_are_no_ensemble_are_refused_with_what_differs(untested):
     call(
         "run", "sound", "--seed", "1", "--set", "epochs=2", "--name", "longer_1", "--device", "cpu"
     ).done()
@@ -731,7 +747,8 @@ def test_runs_that_are_no_ensemble_are_refused_with_what_differs(workspace):
     assert "longer_1 is interrupted, not done" in call("predict", "*_[01]", *given).refused()
 
 
-def test_recalibrated_posteriors_hold_the_truth_of_new_observations_as_often_as_they_say(workspace):
+def test_recalibrated_posteriors_hold_the_truth_of_new_observations_as_often_as_they_say(untested):
+    package.calibrate("narrow_0", observations=OBSERVATIONS, draws=DRAWS, device="cpu")
     found = package.calibrate(
         "narrow_0", observations=OBSERVATIONS, draws=DRAWS, seed=5, recalibrated="all"
     )
@@ -767,18 +784,16 @@ def test_recalibrated_posteriors_hold_the_truth_of_new_observations_as_often_as_
         )
 
 
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [
+def test_a_recalibration_that_cannot_be_is_refused(untested):
+    package.calibrate("narrow_0", observations=200, draws=20, device="cpu")
+    for asked, words in (
         ({"recalibrated": "all", "seed": 0}, "these observations made the factors"),
         ({"recalibrated": "test"}, "no calibration on the test part is kept"),
         ({"recalibrated": "tset"}, "did you mean 'test'"),
         ({"recalibrated": "all", "refined": True}, "leave one out"),
-    ],
-)
-def test_a_recalibration_that_cannot_be_is_refused(workspace, asked, words):
-    with pytest.raises(QexpError, match=words):
-        package.calibrate("narrow_0", observations=200, draws=DRAWS, **asked)
+    ):
+        with pytest.raises(QexpError, match=words):
+            package.calibrate("narrow_0", observations=200, draws=20, **asked)
 
 
 def test_factors_depend_on_where_the_estimates_lie():

@@ -14,8 +14,8 @@ import xarray
 from safetensors import safe_open
 
 import qexp as package
-from qexp.figures.canvas import compact_svg
 from qexp.figures.seeds import OfSeeds, values_in_rows
+from qexp.figures.writing import compact_svg
 from qexp.web.html import drawn
 from tests import stones
 from tests.web.test_report import numbers

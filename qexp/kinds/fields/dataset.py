@@ -22,16 +22,18 @@ from qexp.kinds import files
 from qexp.kinds.evaluation import TEST, TRAIN
 from qexp.kinds.fields.folders import (
     KNOWN_VECTORS,
-    SLOPES,
-    THICKNESS,
     FieldError,
     FieldFolder,
+    FieldReading,
+    field_folders,
+)
+from qexp.kinds.fields.frames import (
+    THICKNESS,
     Frames,
     alike,
     cached_frames,
+    cell_sizes,
     counts_above,
-    field_folders,
-    open_folder,
 )
 from qexp.kinds.memory import room_for_data
 from qexp.metrics.splits import SplitError
@@ -323,7 +325,7 @@ class GriddedDataset:
         """Only patches with thicker ice in their centre are used, and cells evaluated [m]."""
         self.augment: bool = document["augment"]
         self.include_test_in_train: bool = document["include_test_in_train"]
-        self._file: str | None = document["file"]
+        self.reading = FieldReading.from_document(document)
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
         files.refuse(self._unusable_arguments(document))
@@ -331,7 +333,7 @@ class GriddedDataset:
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             why = f"{path} has changed: the SHA-256 of its fields is now {self.fingerprint}"
             raise DatasetError([(("fingerprint",), why)])
-        self.parts = self._read_frames(folders, document)
+        self.parts = self._read_frames(folders)
         """train and test → the frames of their folders."""
         self.patch_size = self._patch_size(document["patch_size"])
         attributes = self.parts[TRAIN][0].attributes
@@ -341,25 +343,15 @@ class GriddedDataset:
         self.vectors = [(x, y) for x, y in vectors if {x, y} & set(self.variables)]
         self._warn()
 
-    def _read_frames(
-        self, folders: Mapping[str, Sequence[FieldFolder]], document: Document
-    ) -> dict[str, list[Frames]]:
+    def _read_frames(self, folders: Mapping[str, Sequence[FieldFolder]]) -> dict[str, list[Frames]]:
         parts: dict[str, list[Frames]] = {}
         findings: list[Finding] = []
-        hidden = SLOPES if document.get("recompute_slopes") else ()
-        keys = document["resample"], document["stepping"]
         for part, sources in folders.items():
             parts[part] = []
             for source in sources:
                 variables: Collection[str] = [THICKNESS]
                 try:
-                    frames = cached_frames(
-                        source.folder,
-                        self.variables,
-                        self._file,
-                        *keys,
-                        hidden,
-                    )
+                    frames = cached_frames(source, self.variables)
                     variables = frames.variables
                     parts[part].append(frames)
                 except FieldError as error:
@@ -437,7 +429,7 @@ class GriddedDataset:
 
     def hashes_of(self, frames: Iterable[Frames]) -> dict[str, set[str]]:
         """Name of a folder → its hashes. Raises FieldError if it cannot be read any more."""
-        folders = {part.name: open_folder(part.folder, self._file) for part in frames}
+        folders = {part.name: self.reading.open(part.folder) for part in frames}
         return {name: self.hashes(folder) for name, folder in folders.items()}
 
     def _non_empty(self, parts: list[ChosenFrames]) -> Patches:
@@ -463,7 +455,7 @@ class GriddedDataset:
                 findings.append((("path",), str(error)))
             for folder in folders:
                 try:
-                    opened.append(open_folder(folder, self._file))
+                    opened.append(self.reading.open(folder))
                 except FieldError as error:
                     findings.append((("path",), str(error)))
         files.refuse(findings)
@@ -494,14 +486,9 @@ class GriddedDataset:
         return wanted
 
     def _warn(self) -> None:
-        spacings: dict[tuple[float, float], list[str]] = {}
-        for frames in chain(*self.parts.values()):
-            spacing = frames.spacing
-            if spacing is not None:
-                rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
-                spacings.setdefault(rounded, []).append(frames.name)
-        if len(spacings) > 1:
-            folders = [f"{y:g} × {x:g} m in {some(spacings[y, x], 3)}" for y, x in spacings]
+        sizes = cell_sizes(chain(*self.parts.values()))
+        if len(sizes) > 1:
+            folders = [f"{y:g} × {x:g} m in {some(sizes[y, x], 3)}" for y, x in sizes]
             lack = "a network does not know the size of its cells"
             self.warnings.append(f"the cells have different sizes: {'; '.join(folders)}; {lack}")
         for frames in chain(*self.parts.values()):

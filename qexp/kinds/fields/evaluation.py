@@ -6,9 +6,10 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from qexp.base import files, formats
 from qexp.base.outputs import ESTIMATE, Output, at_limits as in_words
 from qexp.base.text import leaves
-from qexp.errors import DatasetError, NotFoundError, QexpError, some
+from qexp.errors import DatasetError, QexpError, some
 from qexp.figures.fields import extent, thinned
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import (
@@ -44,18 +45,17 @@ from qexp.kinds.fields.errors import (
 from qexp.kinds.fields.folders import (
     KNOWN_VECTORS,
     NETCDF,
-    THICKNESS,
     FieldError,
     FieldFolder,
-    Frames,
-    cached_frames,
+    FieldReading,
     field_folders,
-    in_untrained_cells,
-    open_folder,
+    folders_of_fields,
 )
+from qexp.kinds.fields.frames import THICKNESS, Frames, cached_frames, in_untrained_cells
 from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.files import data_folder
 from qexp.kinds.networks import network_of
+from qexp.kinds.prediction import require_there
 from qexp.kinds.scores import TABLE, attributes, recorded
 from qexp.kinds.training import NetworkTraining
 from qexp.metrics.intervals import intervals_over_pieces
@@ -315,25 +315,21 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
 MOST_NAMED = 3
 """Names of folders in a message."""
 
-FieldsIn = tuple[Path, str | None]
-"""A folder of fields, and the name of the NetCDF file in it; None for the usual one."""
-
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
     """The fields of a dataset; of one folder or NetCDF file; or of all folders below a folder."""
     document = dict(request.document or request.spec["dataset"])
-    folders, part, usual = _folders(request, document)
-    names = Counter(folder.name for folder, _ in folders)
+    sources, part, usual = _sources(request, FieldReading.from_document(document))
+    names = Counter(source.name for source in sources)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise QexpError(
             f"several folders are called {some(repeated, MOST_NAMED)}; errors are listed by folder:"
             " evaluate one part at a time"
         )
-    sources = [open_folder(*folder) for folder in folders]
     for source in sources:
-        if lacking := [name for name in request.outputs if name not in source.variables]:
+        if lacking := source.lacking(request.outputs):
             raise request.without_truth(lacking)
-    fields = _evaluated_frames(request, folders, document)
+    fields = _evaluated_frames(request, sources, document)
     contents = {}
     for source in sources:
         of_files = [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)]
@@ -380,15 +376,14 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 
 
 def _evaluated_frames(
-    request: EvaluationRequest, folders: Sequence[FieldsIn], document: Mapping[str, Any]
+    request: EvaluationRequest, sources: Sequence[FieldFolder], document: Mapping[str, Any]
 ) -> EvaluatedFrames:
     """The frames of some folders. Raises QexpError if network or threshold do not fit."""
     spec = request.spec
     threshold = document.get("threshold")
     vectors = document.get("vectors")
     names = list(dict.fromkeys([*spec["inputs"], *request.outputs]))
-    keys = document.get("resample", 1), document.get("stepping", 1)
-    frames = [cached_frames(folder, names, file, *keys) for folder, file in folders]
+    frames = [cached_frames(source, names) for source in sources]
     lacking = [folder.name for folder in frames if THICKNESS not in folder.variables]
     if threshold is not None and lacking:
         raise QexpError(
@@ -403,22 +398,23 @@ def _evaluated_frames(
     return EvaluatedFrames(frames, pairs, threshold)
 
 
-def _folders(
-    request: EvaluationRequest, document: Mapping[str, Any]
-) -> tuple[list[FieldsIn], str, str]:
+def _sources(
+    request: EvaluationRequest, reading: FieldReading
+) -> tuple[list[FieldFolder], str, str]:
     """The folders of the part that is asked for, the part, and the usual part of such data."""
-    file = document.get("file")
+    opened: Callable[[Path], FieldFolder] = reading.open
     if request.document is not None:
         root = data_folder(request.document, request.workspace)
     else:
+        opened = reading.open_other
         root = request.source or Path()
-        if not root.exists():
-            raise NotFoundError(f"{root}: there is no such file or folder")
+        require_there(root)
         if not (root / TRAIN).is_dir() and not (root / TEST).is_dir():
             part = request.chosen_part(
                 ALL, (ALL,), f"{root} is not divided into {TRAIN}/ and {TEST}/"
             )
-            return _below(root, file), part, ALL
+            folders = folders_of_fields(root, known=[reading.file or NETCDF, NETCDF])
+            return list(map(opened, folders)), part, ALL
     usual = TEST if (root / TEST).is_dir() else ALL
     part = request.chosen_part(
         usual, (TRAIN, TEST, ALL), "validation frames are not in folders of their own"
@@ -426,22 +422,8 @@ def _folders(
     parts = [
         name for name in (TRAIN, TEST) if part == name or (part == ALL and (root / name).is_dir())
     ]
-    return [(folder, file) for name in parts for folder in field_folders(root / name)], part, usual
-
-
-def _below(root: Path, file: str | None) -> list[FieldsIn]:
-    """The folder itself if it holds fields, else those below it."""
-    if not root.is_dir():
-        return [(root.parent, root.name)]
-    for name in (file or NETCDF, NETCDF):
-        if (root / name).is_file():
-            return [(root, name)]
-    if any(root.glob("*.npy")):
-        return [(root, None)]
-    return [
-        (folder, file if file is None or (folder / file).is_file() else None)
-        for folder in field_folders(root)
-    ]
+    folders = list(chain.from_iterable(field_folders(root / name) for name in parts))
+    return list(map(opened, folders)), part, usual
 
 
 def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) -> Independence:

@@ -16,7 +16,8 @@ from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds import files
 from qexp.kinds.fields import folders
 from qexp.kinds.fields.dataset import GriddedDataset, Numbers, Patches, PatchSamples, covering
-from qexp.kinds.fields.folders import FieldMapping, alike
+from qexp.kinds.fields.folders import FieldMapping
+from qexp.kinds.fields.frames import cell_sizes
 from qexp.kinds.kind import Doubts, KindData, one_fold, split_finding
 from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
 from qexp.kinds.networks import build_transforms, of_sums_only, of_training_mean, try_transform
@@ -80,7 +81,8 @@ class GriddedData(KindData[GriddedDataset]):
         }
 
     def pinned(self, document: Document, dataset: GriddedDataset, workspace: Workspace) -> Document:
-        recorded = {"units": dataset.units, "spacing": spacings(dataset)}
+        spacings = list(map(list, cell_sizes(dataset.training_folders)))
+        recorded = {"units": dataset.units, "spacing": spacings}
         return {
             **document,
             **recorded,
@@ -209,15 +211,6 @@ def field_mapping(document: Document, workspace: Workspace | None) -> FieldMappi
                 )
     files.refuse(troubles)
     return mapping
-
-
-def spacings(dataset: GriddedDataset) -> list[list[float]]:
-    """Widths of the cells along y and x in the training folders, each pair once."""
-    widths: list[list[float]] = []
-    for frames in dataset.training_folders:
-        if frames.spacing is not None and not any(alike(frames.spacing, other) for other in widths):
-            widths.append(list(frames.spacing))
-    return widths
 
 
 def divided(

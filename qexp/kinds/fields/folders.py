@@ -1,12 +1,12 @@
-"""Folders of fields: their files, fields computed from them, and frames for a network."""
+"""Folders of fields: their files, and the fields that are read and computed from them."""
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 
 from qexp.base.formats import BROKEN_NUMPY
 from qexp.errors import QexpError, some, suggestion
-from qexp.rows import array_cache
-from qexp.rows.array_cache import Array, CachedArray
+from qexp.rows.array_cache import Array
 from qexp.rows.arrays import open_dataset
 from qexp.rows.table import TableError, codes
-from qexp.rows.unmeasured import found_in, in_words
 
 if TYPE_CHECKING:
     import xarray
@@ -221,49 +219,124 @@ def field_folders(part: Path) -> list[Path]:
     return folders
 
 
-def open_folder(folder: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
-    """The fields of a folder, from NetCDF or npy files. Raises FieldError.
+def folders_of_fields(source: Path, known: Collection[str] = ()) -> list[Path]:
+    """A file or a folder of fields itself, or else the folders of fields below it, at any depth.
 
-    file    name of the NetCDF file; None: `ex.nc`
-    hidden  variables that are taken as missing
+    known  names of the NetCDF files in them; with other ones `source` itself is no folder of fields
     """
-    name = file or NETCDF
-    if (folder / name).is_file():
-        return NetcdfFolder(folder, folder / name, hidden)
-    arrays = sorted(folder.glob("*.npy"))
-    if file is None and arrays:
-        return NpyFolder(folder, [path for path in arrays if path.stem not in hidden])
-    others = [path.name for path in folder.glob("*.nc")]
-    if others:
-        similar = f'{suggestion(name, others)} name it with "file" in the dataset'
-        raise FieldError(f"{folder} has no {name}; {similar}")
-    raise FieldError(f"{folder} has neither {name} nor npy files such as usurf.npy")
+    found = []
+    for path, subfolders, names in os.walk(source, followlinks=True):
+        folder = Path(path)
+        others = known and folder == source and not {*known} & {*names}
+        if any(name.endswith(".npy" if others else (".nc", ".npy")) for name in names):
+            subfolders.clear()
+            found.append(folder)
+        around = {outer.resolve() for outer in (folder, *folder.absolute().parents)}
+        below = [folder / name for name in subfolders if not name.startswith(".")]
+        subfolders[:] = [inner.name for inner in below if inner.resolve() not in around]
+    return sorted(found) or [source]
+
+
+@dataclass(frozen=True)
+class FieldReading:
+    """How the fields of a dataset are read, in training, evaluation and prediction alike."""
+
+    file: str | None = None
+    """Name of the NetCDF file in a folder; None: `ex.nc`, or else npy files."""
+    recompute_slopes: bool = False
+    """Whether slopes are computed even where the files have some."""
+    resample: float = 1
+    """Width of the cells relative to the files'."""
+    stepping: int = 1
+    """Use only every n-th frame."""
+
+    @classmethod
+    def from_document(cls, dataset: Mapping[str, Any]) -> FieldReading:
+        keys = [field.name for field in fields(cls)]
+        return cls(**{key: dataset[key] for key in keys if key in dataset})
+
+    @property
+    def hidden(self) -> Collection[str]:
+        """Variables that are taken as missing."""
+        return SLOPES if self.recompute_slopes else ()
+
+    def open(
+        self, folder: Path, way_out: str = 'name it with "file" in the dataset'
+    ) -> FieldFolder:
+        """The fields of a folder of the dataset. Raises FieldError.
+
+        way_out  what to do if a NetCDF file has another name
+        """
+        name = self.file or NETCDF
+        if (folder / name).is_file():
+            return NetcdfFolder(folder, folder / name, self)
+        arrays = sorted(folder.glob("*.npy"))
+        if self.file is None and arrays:
+            return NpyFolder(folder, arrays, self)
+        if others := sorted(path.name for path in folder.glob("*.nc")):
+            raise FieldError(f"{folder} has no {name}, but {some(others, 3)}; {way_out}")
+        raise FieldError(f"{folder} has neither {name} nor npy files such as usurf.npy")
+
+    def open_other(self, source: Path) -> FieldFolder:
+        """The fields of a file, or of a folder that may have the usual files in the place of the
+        dataset's. Raises FieldError.
+        """
+        if not source.is_dir():
+            return NetcdfFolder(source.parent, source, self)
+        known = self.file is not None and (source / self.file).is_file()
+        itself = "name the file itself, and not its folder"
+        return (self if known else replace(self, file=None)).open(source, itself)
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """The grid of resampled fields."""
+
+    frames: int
+    size: tuple[int, int]
+    """Height and width, in cells."""
+    y: CoordinateAxis | None
+    x: CoordinateAxis | None
+    time: NDArray[np.float64] | None
 
 
 class FieldFolder:
-    """Fields of one folder: variables over (time, y, x), read on demand, with y and x ascending."""
+    """Fields of one folder, (time, y, x), as a network gets them, read on demand: y and x ascend,
+    slopes and positions are computed where the files have none, cells are resampled, and frames
+    left out.
 
-    folder: Path
-    files: list[Path]
-    """The files that the fields are read from."""
+    files    that are there, with those of variables that are not read
+    reading  of the dataset
+    """
+
+    def __init__(self, folder: Path, files: list[Path], reading: FieldReading) -> None:
+        self.folder, self.files, self.reading = folder, files, reading
 
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def files_read(self) -> list[Path]:
+        """The files that the fields are read from."""
+        return self.files
 
     @cached_property
     def variables(self) -> Mapping[str, tuple[int, ...]]:
         """Name → shape: (time, y, x), or (y, x) for fields that do not change with time."""
         return {name: shape for name, shape in self._header.shapes.items() if len(shape) in (2, 3)}
 
-    def shape(self, names: Iterable[str]) -> tuple[int, int, int]:
-        """The common shape, (time, y, x), of some variables. Raises FieldError."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for name in names:
-            if name not in self.variables:
-                similar = suggestion(name, self.variables)
-                raise FieldError(f"{self.label()} has no variable '{name}'; {similar}")
-            shapes[name] = self.variables[name]
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """The variables that the folder neither has nor can compute."""
+        surface = SLOPES if SURFACE in self.variables else ()
+        known = {*self.variables, *POSITIONS, *surface}
+        return [name for name in names if name not in known]
+
+    def shape(self, names: Sequence[str]) -> tuple[int, int, int]:
+        """The common shape in the files, (time, y, x), of what is read for some variables. Raises
+        FieldError.
+        """
+        shapes = {name: self.variables[name] for name in self._in_files(names) or self.variables}
         over_time = [name for name in shapes if len(shapes[name]) == 3]
         first = [*over_time, *shapes][0]
         frames, height, width = shapes[first] if over_time else (1, *shapes[first])
@@ -274,12 +347,69 @@ class FieldFolder:
                 raise FieldError(f"{self.label()}: {has}")
         return frames, height, width
 
-    def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
-        """Name → frames of a variable, (time, y, x). Raises FieldError for gaps and codes."""
+    def grid(self, names: Sequence[str]) -> FrameGrid:
+        """The common grid of some variables, without reading their values.
+
+        Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
+        """
+        label = self.label()
+        if missing := self.lacking(names):
+            names_missing = ", ".join(f"'{name}'" for name in missing)
+            similar = suggestion(missing[0], self.variables)
+            if set(missing) & set(SLOPES):
+                similar += f"; slopes can be computed from a surface '{SURFACE}'"
+            raise FieldError(f"{label} has no variable {names_missing}; {similar}")
+        frames, height, width = self.shape(names)
+        if not frames * height * width:
+            raise FieldError(f"{label} holds {frames} frames of {height} x {width} cells")
+        for name in filter(self._computes, names):
+            self._axis_of(name)
+        for name, axis, side in (("x", self.x, width), ("y", self.y, height)):
+            if axis is not None and len(axis.values) != side:
+                count = len(axis.values)
+                raise FieldError(f"{label}: '{name}' has {count} values, but fields have {side}")
+        time = self.time
+        if time is not None and time.shape != (frames,):
+            there = f"'time' has the shape {list(time.shape)}, but there are {frames} frames"
+            raise FieldError(f"{label}: {there}")
+        resample, stepping = self.reading.resample, self.reading.stepping
+        cells = (np.arange(side, dtype=np.float64) for side in (height, width))
+        rows, columns = (len(resampled_axis(numbers, resample)) for numbers in cells)
+        if not rows * columns:
+            cannot = f"{height} x {width} cells cannot be resampled by {resample:g}"
+            raise FieldError(f"{label}: {cannot}: no cell is left")
+        return FrameGrid(
+            len(range(0, frames, stepping)),
+            (rows, columns),
+            _resampled(self.y, resample),
+            _resampled(self.x, resample),
+            None if time is None else time[::stepping],
+        )
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
+        """Name → frames of a variable, (time, y, x). Raises FieldError for gaps and codes.
+
+        start, stop  frames among those that are not left out
+        """
+        step = self.reading.stepping
+        in_files = self._in_files(names)
+        count, height, width = self.shape(names)
+        frames = range(0, count, step)[start:stop]
+        fields = self._read_whole(in_files, frames)
+        for name in filter(self._computes, names):
+            axis = self._axis_of(name)
+            if name in SLOPES:
+                fields[name] = slope(fields[SURFACE], axis.spacing, SLOPES[name])
+            else:
+                shape = len(frames), height, width
+                fields[name] = positions(axis.values, shape, POSITIONS[name])
+        return {name: resampled(fields[name], self.reading.resample) for name in names}
+
+    def _read_whole(self, names: Sequence[str], frames: range) -> dict[str, Array]:
         fields = {}
-        frames = range(start, stop, step)
+        chosen = slice(frames.start, frames.stop, frames.step)
         y, x = (slice(None, None, -1 if axis and axis.descends else 1) for axis in (self.y, self.x))
-        for name, values in zip(names, self._read(names, slice(start, stop, step)), strict=True):
+        for name, values in zip(names, self._read(names, chosen), strict=True):
             gaps = ~np.isfinite(values)
             words = "not a finite number"
             found = [] if gaps.any() else codes(values)
@@ -296,6 +426,27 @@ class FieldFolder:
             fields[name] = np.broadcast_to(values[..., y, x], (len(frames), *values.shape[-2:]))
         return fields
 
+    def _computes(self, name: str) -> bool:
+        """Whether a variable is a slope, or the field of a coordinate, that is not in the files."""
+        return (name in SLOPES or name in POSITIONS) and name not in self.variables
+
+    def _in_files(self, names: Iterable[str]) -> list[str]:
+        """The variables of the files that are needed for some variables."""
+        needed = [SURFACE if name in SLOPES and self._computes(name) else name for name in names]
+        return [name for name in dict.fromkeys(needed) if not self._computes(name)]
+
+    def _axis_of(self, name: str) -> CoordinateAxis:
+        """The coordinates from which, or along which, a variable is computed."""
+        along, axis = ("x", self.x) if (SLOPES | POSITIONS)[name] == -1 else ("y", self.y)
+        if axis is None or len(axis.values) < 2:
+            surface = f" from '{SURFACE}'" if name in SLOPES else ""
+            needed = (
+                f"which is needed to compute '{name}'{surface}; add it, evenly spaced in metres"
+            )
+            lack = f"{self.label()} has no coordinate '{along}' of two or more cells"
+            raise FieldError(f"{lack}, {needed}")
+        return axis
+
     @cached_property
     def x(self) -> CoordinateAxis | None:
         return self._axis("x")
@@ -311,8 +462,14 @@ class FieldFolder:
         return None if values is None else np.asarray(values, dtype=np.float64)
 
     def attributes(self, name: str) -> dict[str, Any]:
-        """Attributes of a variable or coordinate in the file, such as its unit."""
-        return self._header.attributes.get(name, {})
+        """Attributes of a variable or coordinate in the file, such as its unit; the field of a
+        coordinate has the coordinate's unit.
+        """
+        in_file = self._header.attributes
+        if name not in POSITIONS or name in self.variables:
+            return in_file.get(name, {})
+        about = in_file.get(name.lower(), {})
+        return {key: value for key, value in about.items() if key == "units"}
 
     def label(self, name: str = "") -> str:
         """The file of a variable, or the file or folder of all, for errors."""
@@ -359,11 +516,9 @@ class _Header(NamedTuple):
 class NetcdfFolder(FieldFolder):
     """All variables in one NetCDF file, of version 3 or 4."""
 
-    def __init__(self, folder: Path, file: Path, hidden: Collection[str] = ()) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, file: Path, reading: FieldReading) -> None:
+        super().__init__(folder, [file], reading)
         self.file = file
-        self._hidden = frozenset(hidden)
-        self.files = [file]
 
     def label(self, name: str = "") -> str:
         return str(self.file)
@@ -379,7 +534,7 @@ class NetcdfFolder(FieldFolder):
     def _header(self) -> _Header:
         # Read together: opening a file of many variables takes longer than reading coordinates.
         with self._opened() as data:
-            names = [str(name) for name in data.variables if name not in self._hidden]
+            names = [str(name) for name in data.variables if name not in self.reading.hidden]
             there = [name for name in COORDINATES if name in data.variables]
             return _Header(
                 {name: _over_grid(data.variables[name]).shape for name in names},
@@ -401,9 +556,13 @@ class NetcdfFolder(FieldFolder):
 class NpyFolder(FieldFolder):
     """A npy file for each variable; x.npy, y.npy and time.npy are coordinates."""
 
-    def __init__(self, folder: Path, files: list[Path]) -> None:
-        self.folder, self.files = folder, files
-        self._files = {path.stem: path for path in files}
+    def __init__(self, folder: Path, files: list[Path], reading: FieldReading) -> None:
+        super().__init__(folder, files, reading)
+        self._files = {path.stem: path for path in files if path.stem not in reading.hidden}
+
+    @property
+    def files_read(self) -> list[Path]:
+        return list(self._files.values())
 
     @cached_property
     def _header(self) -> _Header:
@@ -437,317 +596,7 @@ def _over_grid(variable: xarray.Variable) -> xarray.Variable:
     return variable.transpose(..., "y", "x") if {"y", "x"} <= set(variable.dims) else variable
 
 
-@dataclass(frozen=True)
-class FrameGrid:
-    """The grid of resampled fields."""
-
-    frames: int
-    size: tuple[int, int]
-    """Height and width, in cells."""
-    y: CoordinateAxis | None
-    x: CoordinateAxis | None
-    time: NDArray[np.float64] | None
-
-
-def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> FrameGrid:
-    """The common grid of some variables, without reading their values.
-
-    Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
-    """
-    variables = list(source.variables)
-    label = source.label()
-    known = {*variables, *POSITIONS, *(SLOPES if SURFACE in variables else ())}
-    missing = [name for name in names if name not in known]
-    if missing:
-        lacking = ", ".join(f"'{name}'" for name in missing)
-        similar = suggestion(missing[0], variables)
-        if set(missing) & set(SLOPES):
-            similar += f"; slopes can be computed from a surface '{SURFACE}'"
-        raise FieldError(f"{label} has no variable {lacking}; {similar}")
-    frames, height, width = source.shape(_of_files(source, names) or variables)
-    if not frames * height * width:
-        raise FieldError(f"{label} holds {frames} frames of {height} x {width} cells")
-    for name in names:
-        if computed(source, name):
-            _axis(source, name)
-    for name, axis, side in (("x", source.x, width), ("y", source.y, height)):
-        if axis is not None and len(axis.values) != side:
-            count = len(axis.values)
-            raise FieldError(f"{label}: '{name}' has {count} values, but fields have {side}")
-    time = source.time
-    if time is not None and time.shape != (frames,):
-        there = f"'time' has the shape {list(time.shape)}, but there are {frames} frames"
-        raise FieldError(f"{label}: {there}")
-    cells = (np.arange(side, dtype=np.float64) for side in (height, width))
-    rows, columns = (len(resampled_axis(numbers, resample)) for numbers in cells)
-    if not rows * columns:
-        cannot = f"{height} x {width} cells cannot be resampled by {resample:g}"
-        raise FieldError(f"{label}: {cannot}: no cell is left")
-    y = _resampled(source.y, resample)
-    x = _resampled(source.x, resample)
-    return FrameGrid(frames, (rows, columns), y, x, time)
-
-
-def read_ready(
-    source: FieldFolder,
-    names: Sequence[str],
-    start: int,
-    stop: int,
-    step: int = 1,
-    resample: float = 1,
-) -> dict[str, Array]:
-    """Name → frames of a variable, (time, y, x), resampled. Raises FieldError for NaN."""
-    of_files = _of_files(source, names)
-    read = source.read(of_files, start, stop, step)
-    _, height, width = source.shape(of_files or list(source.variables))
-    frames = len(range(start, stop, step))
-    for name in (name for name in names if computed(source, name)):
-        axis = _axis(source, name)
-        if name in SLOPES:
-            read[name] = slope(read[SURFACE], axis.spacing, SLOPES[name])
-        else:
-            read[name] = positions(axis.values, (frames, height, width), POSITIONS[name])
-    return {name: resampled(read[name], resample) for name in names}
-
-
-def computed(source: FieldFolder, name: str) -> bool:
-    """Whether a variable is a slope, or the field of a coordinate, that is not in the files."""
-    return (name in SLOPES or name in POSITIONS) and name not in source.variables
-
-
-def attributes(source: FieldFolder, name: str) -> dict[str, Any]:
-    """Attributes of a variable; the field of a coordinate has the coordinate's unit."""
-    if name not in POSITIONS or not computed(source, name):
-        return source.attributes(name)
-    return {key: value for key, value in source.attributes(name.lower()).items() if key == "units"}
-
-
-def _of_files(source: FieldFolder, names: Sequence[str]) -> list[str]:
-    """The variables of the files that are needed for some variables."""
-    needed = (SURFACE if name in SLOPES and computed(source, name) else name for name in names)
-    return [name for name in dict.fromkeys(needed) if not computed(source, name)]
-
-
-def _axis(source: FieldFolder, name: str) -> CoordinateAxis:
-    """The coordinates from which, or along which, a variable is computed."""
-    axis_name = "x" if (SLOPES | POSITIONS)[name] == -1 else "y"
-    axis: CoordinateAxis | None = getattr(source, axis_name)
-    if axis is None or len(axis.values) < 2:
-        surface = f" from '{SURFACE}'" if name in SLOPES else ""
-        needed = f"which is needed to compute '{name}'{surface}; add it, evenly spaced in metres"
-        lack = f"{source.label()} has no coordinate '{axis_name}' of two or more cells"
-        raise FieldError(f"{lack}, {needed}")
-    return axis
-
-
 def _resampled(axis: CoordinateAxis | None, factor: float) -> CoordinateAxis | None:
     if axis is None:
         return None
     return replace(axis, values=resampled_axis(axis.values, factor))
-
-
-# Frames of one folder, prepared for a network: fields in their own units, y and x ascending,
-# resampled.
-
-
-THICKNESS = "thk"
-
-BLOCK = 4 * 2**20
-"""Bytes of one variable that are prepared at a time."""
-
-SPACINGS_ALIKE = 1e-3
-"""Relative tolerance within which cell widths are equal."""
-
-VERSION = 1
-"""Of the cached frames, to be raised when the same files would give others."""
-
-COUNTS_VERSION = 1
-"""Of the cached counts, to be raised when the same frames would be counted otherwise."""
-
-
-@dataclass(frozen=True)
-class Frames:
-    """The frames of a folder, kept in a file of the cache."""
-
-    folder: Path
-    fields: CachedArray
-    """(time, y, x, variable)"""
-    variables: tuple[str, ...]
-    x: tuple[float, ...] | None
-    y: tuple[float, ...] | None
-    time: tuple[float, ...] | None
-    attributes: dict[str, dict[str, Any]]
-    """Variable or coordinate → its attributes in the file."""
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    def __len__(self) -> int:
-        return self.fields.shape[0]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width, in cells."""
-        return self.fields.shape[1], self.fields.shape[2]
-
-    @property
-    def spacing(self) -> tuple[float, float] | None:
-        """Width of the cells along y and x, if the files have coordinates."""
-        if self.x is None or self.y is None or min(len(self.x), len(self.y)) < 2:
-            return None
-        y, x = ((values[-1] - values[0]) / (len(values) - 1) for values in (self.y, self.x))
-        return y, x
-
-    def doubts(self) -> Iterator[str]:
-        """Variables that change with time, and are constant in some frames, or as in others."""
-        count = len(self)
-        for index, name in enumerate(self.variables):
-
-            def frames(rows: NDArray[np.int64], index: int = index) -> Array:
-                self.fields.note_read(len(rows) * self.fields.values[0].nbytes)
-                return self.fields.values[rows, ..., index]
-
-            found = found_in(self.fields, [index], frames)
-            what = f"{self.name}: '{name}'"
-            usable = np.ones(count, bool)
-            parameters = np.ones((count, 0))
-            if count > 1 and len(found["constant"]) < count and len(found["copies"]) < count - 1:
-                yield from in_words(found, what, "frames", usable, parameters)
-
-    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
-        """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
-        block = self.fields.values[start:stop]
-        places = {name: self.variables.index(name) for name in names}
-        fields = {name: np.ascontiguousarray(block[..., place]) for name, place in places.items()}
-        self.fields.note_read(block.nbytes)
-        return fields
-
-
-def cached_frames(
-    folder: Path,
-    names: Sequence[str],
-    file: str | None = None,
-    resample: float = 1,
-    stepping: int = 1,
-    hidden: Collection[str] = (),
-) -> Frames:
-    """The frames of a folder, prepared if they are not in the cache. Raises FieldError, and
-    QexpError on a full disk.
-
-    names     variables, in order; the thickness comes after them if the folder has it
-    file      name of the NetCDF file; None: `ex.nc`
-    resample  width of the cells relative to the files'
-    stepping  use only every n-th frame
-    hidden    variables that are not read although the files may have them
-    """
-    source = open_folder(folder, file, hidden)
-    content = [[path.name, array_cache.content_hash(path)] for path in source.files]
-    key = [VERSION, content, list(names), resample, stepping, *([sorted(hidden)] if hidden else [])]
-    about = array_cache.note(key)
-    if about is None:
-        about = _describe(source, names, resample, stepping)
-        array_cache.keep_note(key, about)
-    variables = tuple(about["variables"])
-    shape = (*about["shape"], len(variables))
-    array = array_cache.find(key, shape)
-    if array is None:
-        blocks = _blocks(source, variables, resample, stepping)
-        array = array_cache.cached_by_content(shape, blocks, lambda: key)
-    axes = {name: about[name] and tuple(about[name]) for name in ("x", "y", "time")}
-    return Frames(
-        folder,
-        array,
-        variables,
-        attributes=about["attributes"],
-        **axes,
-    )
-
-
-def _describe(
-    source: FieldFolder, names: Sequence[str], resample: float, stepping: int
-) -> dict[str, Any]:
-    """Shape, coordinates and attributes of the frames, without reading them. Raises FieldError."""
-    thickness = [THICKNESS] if THICKNESS in source.variables else []
-    variables = list(dict.fromkeys([*names, *thickness]))
-    grid = grid_of(source, variables, resample)
-    described = [*variables, "x", "y", "time"]
-    return {
-        "variables": variables,
-        "shape": [len(range(0, grid.frames, stepping)), *grid.size],
-        "x": grid.x and grid.x.values.tolist(),
-        "y": grid.y and grid.y.values.tolist(),
-        "time": None if grid.time is None else grid.time[::stepping].tolist(),
-        "attributes": {name: _plain(attributes(source, name)) for name in described},
-    }
-
-
-def _blocks(
-    source: FieldFolder, variables: Sequence[str], resample: float, stepping: int
-) -> Iterator[Array]:
-    """All frames, (time, y, x, variable), in blocks of at most `BLOCK` bytes for each variable."""
-    grid = grid_of(source, variables)
-    at_once = max(1, BLOCK // (4 * grid.size[0] * grid.size[1])) * stepping
-    for start in range(0, grid.frames, at_once):
-        stop = min(start + at_once, grid.frames)
-        ready = read_ready(source, variables, start, stop, stepping, resample)
-        yield np.stack([ready[name] for name in variables], axis=-1)
-
-
-def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes that JSON can represent."""
-    plain = {}
-    for name, value in attributes.items():
-        value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        with suppress(TypeError, ValueError):
-            json.dumps(value, allow_nan=False)
-            plain[str(name)] = value
-    return plain
-
-
-def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether cells are equally wide, along y and along x."""
-    pairs = zip(spacing, other, strict=True)
-    return all(abs(own - width) <= SPACINGS_ALIKE * width for own, width in pairs)
-
-
-def in_untrained_cells(
-    spacings: Mapping[str, tuple[float, float]],
-    trained: Sequence[Sequence[float]],
-    changed: str = "",
-) -> list[str]:
-    """A warning if cells have another size, along y and along x, than all those that a network was
-    trained on.
-
-    spacings  name of a file or folder → size of its cells
-    """
-    others = {}
-    for name, own in spacings.items():
-        if not any(alike(own, size) for size in trained):
-            others[name] = own
-    if not trained or not others:
-        return []
-    height, width = next(iter(others.values()))
-    sizes = ", ".join(f"{y:g} x {x:g} m" for y, x in trained)
-    own_size = f"{some(list(others), 3)}: the cells are {height:g} x {width:g} m{changed}"
-    lack = "and does not adapt to the cell size"
-    return [f"{own_size}, but the network was trained on {sizes}, {lack}"]
-
-
-def counts_above(
-    frames: Frames, variable: str, threshold: float, patch_size: int
-) -> NDArray[np.int64]:
-    """Patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
-    key = ["counts", COUNTS_VERSION, frames.fields.path.name, variable, threshold, patch_size]
-    cached = (array_cache.note(key) or {}).get("counts", [])
-    if len(cached) == len(frames):
-        return np.array(cached, dtype=np.int64)
-    first = patch_size // 2
-    rows, columns = (slice(first, first + side - patch_size + 1) for side in frames.size)
-    values = frames.fields.values[..., frames.variables.index(variable)]
-    counts = []
-    for frame in range(len(frames)):
-        counts.append(int((values[frame, rows, columns] > threshold).sum()))
-        frames.fields.note_read(frames.fields.values[frame].nbytes)
-    array_cache.keep_note(key, {"counts": counts})
-    return np.array(counts, dtype=np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from qexp.errors import QexpError
 from qexp.kinds.fields.dataset import GriddedDataset
-from qexp.kinds.fields.folders import NETCDF, FieldFolder, field_folders, open_folder
+from qexp.kinds.fields.folders import NETCDF, FieldFolder, FieldReading, field_folders
 from qexp.kinds.options import NewOptions
 from qexp.kinds.preview import Variable
 from qexp.spec.reading import FROM_DATASET, Document
@@ -29,7 +29,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
     folders = field_folders(path / "train")
     names = sorted(file.name for file in folders[0].glob("*.nc"))
     file = names[0] if len(names) == 1 and names[0] != NETCDF else None
-    opened = [open_folder(folder, file) for folder in folders]
+    opened = list(map(FieldReading(file).open, folders))
     fields = list(opened[0].variables)
     inputs, outputs = options.divided(fields, opened[0].label(), "fields")
     side = min(min(folder.shape(fields)[1:]) for folder in opened)

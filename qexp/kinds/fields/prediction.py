@@ -6,9 +6,9 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,13 @@ import torch
 from qexp.base import files
 from qexp.errors import QexpError
 from qexp.kinds.fields.folders import (
-    NETCDF,
-    SLOPES,
-    FieldError,
     FieldFolder,
+    FieldReading,
     FrameGrid,
     NetcdfFolder,
-    grid_of,
-    in_untrained_cells,
-    open_folder,
-    read_ready,
+    folders_of_fields,
 )
+from qexp.kinds.fields.frames import in_untrained_cells
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import OnProgress
@@ -207,12 +203,8 @@ class FieldModel(FileModel):
     """From input → (frame, y, x) to output → (frame, y, x), each frame independently."""
     refusal: Callable[[int, int], str | None] = lambda height, width: None
     """Returns why frames of a height and width cannot be predicted, or None."""
-    file: str | None = None
-    """Name of the NetCDF file in a folder, if it is not `ex.nc`."""
-    recompute_slopes: bool = False
-    """Whether slopes are computed even where the files have some."""
-    resample: float = 1
-    """Cell size that the network was trained on, in cells of its training files."""
+    reading: FieldReading = field(default_factory=FieldReading)
+    """How the fields that it was trained on were read."""
     spacings: Sequence[Sequence[float]] = ()
     """Cell sizes along y and x that the network was trained on, after resampling [m]."""
 
@@ -236,7 +228,8 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     Raises QexpError for an invalid target, NotFoundError if the source does not exist.
     """
     require_there(source)
-    if folders := _folders_of_fields(source):
+    folders = folders_of_fields(source)
+    if folders != [source]:
         if target.suffix.lower() == ".nc" or target.is_file():
             several = f"{source} has {len(folders)} folders of fields, each with its own file"
             raise QexpError(f"{target}: {several} of estimates; give a folder")
@@ -252,35 +245,26 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     return [(source, target)]
 
 
-def _folders_of_fields(source: Path) -> list[Path]:
-    """Folders with NetCDF or npy files below a folder without any; sorted."""
-    folders = []
-    for folder, subfolders, names in os.walk(source):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        if any(name.endswith((".nc", ".npy")) for name in names):
-            subfolders.clear()
-            folders.append(Path(folder))
-    return [] if folders == [source] else sorted(folders)
-
-
 class FieldEstimation(Estimation[FieldModel]):
     """Estimates of all frames of a NetCDF file of any name, or of a folder with `ex.nc` or npy
     files.
 
     Memory depends on the size of a frame, not on the number of frames.
-    Raises FieldError for fields that are missing, inconsistent, or not numbers.
+    Raises FieldError for fields that are missing, inconsistent, or not numbers, and NotFoundError.
     """
 
     def __init__(self, model: FieldModel, source: Path, target: Path) -> None:
         super().__init__(model, source, target)
-        self._fields = open_fields(source, model.file, SLOPES if model.recompute_slopes else ())
-        require_not_read(target, self._fields.files)
-        self.identity = [identity(path) for path in self._fields.files]
+        require_there(source)
+        # Estimates are made of all frames.
+        self._fields = replace(model.reading, stepping=1).open_other(source)
+        require_not_read(target, self._fields.files_read)
+        self.identity = [identity(path) for path in self._fields.files_read]
         self._grid = FieldGrid(
-            **vars(grid_of(self._fields, model.inputs, model.resample)),
+            **vars(self._fields.grid(model.inputs)),
             about_time=self._fields.attributes("time"),
             source=self._fields.file if isinstance(self._fields, NetcdfFolder) else None,
-            same_cells=model.resample == 1,
+            same_cells=model.reading.resample == 1,
         )
         if reason := model.refusal(*self._grid.size):
             raise QexpError(f"{source}: {reason}")
@@ -310,13 +294,7 @@ class FieldEstimation(Estimation[FieldModel]):
         ):
             for start in range(0, frames, chunk):
                 stop = min(start + chunk, frames)
-                ready = read_ready(
-                    fields,
-                    model.inputs,
-                    start,
-                    stop,
-                    resample=model.resample,
-                )
+                ready = fields.read(model.inputs, start, stop)
                 estimates = model.estimate(
                     {
                         name: np.require(values, requirements=("C", "W"))
@@ -330,7 +308,8 @@ class FieldEstimation(Estimation[FieldModel]):
                 )
                 progress(stop, stop / frames)
         if grid.y is not None and grid.x is not None and min(grid.size) > 1:
-            changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
+            factor = model.reading.resample
+            changed = f" (resampled by {factor:g})" if factor != 1 else ""
             spacing = {str(self.source): (grid.y.spacing, grid.x.spacing)}
             self._warnings = in_untrained_cells(spacing, model.spacings, changed)
         about = {
@@ -352,27 +331,6 @@ class FieldEstimation(Estimation[FieldModel]):
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
         return self._warnings
-
-
-def open_fields(source: Path, file: str | None = None, hidden: Collection[str] = ()) -> FieldFolder:
-    """The fields of a file or folder. Raises FieldError and NotFoundError.
-
-    file    name of the NetCDF file that is tried first in a folder
-    hidden  variables that are taken as missing
-    """
-    require_there(source)
-    if not source.is_dir():
-        return NetcdfFolder(source.parent, source, hidden)
-    try:
-        return open_folder(
-            source, file if file is not None and (source / file).is_file() else None, hidden
-        )
-    except FieldError:
-        others = sorted(source.glob("*.nc"))
-        advice = f"; name the file itself, `source={others[0]}`" if others else ""
-        raise FieldError(
-            f"{source} has neither {file or NETCDF} nor npy files such as thk.npy{advice}"
-        ) from None
 
 
 def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, str]]:
@@ -409,9 +367,7 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         inputs=inputs,
         estimate=estimate,
         refusal=partial(refusal, model.network),
-        file=dataset["file"],
-        recompute_slopes=dataset.get("recompute_slopes", False),  # a key that few datasets have
-        resample=dataset["resample"],
+        reading=FieldReading.from_document(dataset),
         spacings=dataset.get("spacing", []),
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from qexp.figures.distributions import values_by_group
 from qexp.kinds.fields.dataset import GriddedDataset, Patches
 from qexp.kinds.fields.figures import FieldSample, sample_fields
-from qexp.kinds.fields.folders import THICKNESS, Frames
+from qexp.kinds.fields.frames import THICKNESS, Frames
 from qexp.kinds.preview import Array, Pictures, Preview, Variable
 
 if TYPE_CHECKING:

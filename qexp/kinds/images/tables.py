@@ -79,7 +79,10 @@ class TableImages(ImageFile):
         return f"{self.path}: {some(self._columns[name])}"
 
     def unit(self, name: str) -> str:
-        units = {self._table.units.get(column, "") for column in self._columns.get(name, [name])}
+        columns = self._columns.get(name)
+        if columns is None:  # it is kept, with its title
+            return self._table.units.get(name, "")
+        units = {*map(self._table.unit, columns)}
         return units.pop() if len(units) == 1 else ""
 
     def read(self, name: str, samples: slice | None) -> Values:

@@ -24,7 +24,6 @@ from qexp.figures.canvas import (
     label_outer,
     panel_grid,
     panels,
-    resolution,
     row_panels,
     sized,
     small,
@@ -32,6 +31,7 @@ from qexp.figures.canvas import (
     wrap,
 )
 from qexp.figures.estimates import make_equal, name_points, write_errors
+from qexp.figures.writing import resolution
 from qexp.kinds.figures import (
     FIGURES_FOLDER,
     FigureOfRun,

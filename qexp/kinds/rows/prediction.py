@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qexp.base.outputs import Estimated, Words, ends_in_words, joined
 from qexp.errors import QexpError, some
-from qexp.figures.canvas import save
+from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
 from qexp.kinds.networks import load_folds
 from qexp.kinds.objects import device_of

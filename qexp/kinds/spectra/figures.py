@@ -34,11 +34,11 @@ from qexp.figures.canvas import (
     panel_grid,
     place_of,
     plain_numbers,
-    resolution,
     sized,
     small,
 )
 from qexp.figures.estimates import make_equal, write_errors
+from qexp.figures.writing import resolution
 from qexp.kinds.figures import (
     FIGURES_FOLDER,
     FigureOfRun,

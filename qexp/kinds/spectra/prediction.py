@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of, joined
 from qexp.errors import QexpError
-from qexp.figures.canvas import save
+from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of
