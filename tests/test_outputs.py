@@ -7,12 +7,16 @@ import torch
 from qexp.base.outputs import Estimated, Limits, Number, TrainedRange, Words, ends_in_words
 from qexp.kinds.held_out import with_ends
 
-FULL = Estimated(np.zeros(2), spread=np.ones(2), within=np.ones(2), ends=(np.zeros(2), np.ones(2)))
+FULL = Estimated(
+    np.zeros(2), spread=np.ones(2), own_spread=np.ones(2), ends=(np.zeros(2), np.ones(2))
+)
 
 
 def test_columns_are_described_in_the_order_of_their_cells_and_the_first_says_the_limits():
     strike = Number("strike", "°", Limits(0, 360))
-    words = Words("mean", ends=ends_in_words("90 % intervals"), spread="between", within="within")
+    words = Words(
+        "mean", ends=ends_in_words("90 % intervals"), spread="between", own_spread="within"
+    )
     described = strike.described("strike_estimate", words)
     assert list(described) == list(strike.cells("strike_estimate", FULL))
     assert [about.limits for about in described.values()] == ["0 to 360", "", "", "", ""]
@@ -42,7 +46,7 @@ def test_an_output_without_limits_or_range_has_no_estimates_at_or_beyond_them():
     assert near.beyond(estimates).tolist() == [True, True, False]
 
 
-@pytest.mark.parametrize("known", ["spread", "within"])
+@pytest.mark.parametrize("known", ["spread", "own_spread"])
 def test_what_is_known_of_estimates_besides_quantiles_and_folds_stays_with_their_intervals(known):
     column = torch.tensor([[1.0], [2.0]])
     made = Estimated(column, quantiles={0.5: column}, folds=(Estimated(column),), **{known: column})

@@ -82,7 +82,7 @@ class Estimated:
 
     middle     (sample, ...): the mean over the networks, or the median of a posterior
     spread     (sample, ...): standard deviation over the networks; None if it is not wanted
-    within     (sample,): standard deviation within the posteriors of several networks, if known
+    own_spread (sample,): standard deviation within the posteriors of several networks, if known
     quantiles  probability → (sample, ...): of a posterior head
     ends       lower and upper end of an interval, (sample,) each; None without intervals
     folds      what the networks of each fold estimate, if that is wanted
@@ -90,7 +90,7 @@ class Estimated:
 
     middle: Any
     spread: Any = None
-    within: Any = None
+    own_spread: Any = None
     quantiles: Mapping[float, Any] = field(default_factory=dict)
     ends: tuple[Any, Any] | None = None
     folds: tuple[Estimated, ...] = ()
@@ -104,17 +104,21 @@ def joined(parts: Sequence[Estimated], join: Callable[[list[Any]], Any]) -> Esti
     """One of several parts: every array is made from theirs, for example by `torch.cat`."""
     first = parts[0]
     quantiles = {}
-    ends = None
+    ends = spread = own_spread = None
     for probability in first.quantiles:
         quantiles[probability] = join([part.quantiles[probability] for part in parts])
     if first.ends is not None:
         lower, upper = zip(*(part.ends or () for part in parts), strict=True)
         ends = join(list(lower)), join(list(upper))
+    if first.spread is not None:
+        spread = join([part.spread for part in parts])
+    if first.own_spread is not None:
+        own_spread = join([part.own_spread for part in parts])
     folds = zip(*(part.folds for part in parts), strict=True)
     return Estimated(
         middle=join([part.middle for part in parts]),
-        spread=None if first.spread is None else join([part.spread for part in parts]),
-        within=None if first.within is None else join([part.within for part in parts]),
+        spread=spread,
+        own_spread=own_spread,
         quantiles=quantiles,
         ends=ends,
         folds=tuple(joined(fold, join) for fold in folds),
@@ -135,7 +139,7 @@ class Words:
     truth: str = ""
     ends: tuple[str, str] = ("", "")
     spread: str = ""
-    within: str = ""
+    own_spread: str = ""
     quantiles: str = ""
 
 
@@ -267,10 +271,16 @@ class Number(Output):
 
     def described(self, name: str, words: Words) -> dict[str, About]:
         low, high = words.ends
-        texts = {low_of(self.name): low, high_of(self.name): high}
-        texts |= {spread_of(self.name): words.spread, within_of(self.name): words.within}
+        texts = {
+            low_of(self.name): low,
+            high_of(self.name): high,
+            spread_of(self.name): words.spread,
+            within_of(self.name): words.own_spread,
+        }
         columns = {name: About("float32", self.unit, words.estimate, self.limited)}
-        columns |= {name: About("float32", self.unit, text) for name, text in texts.items() if text}
+        for column, text in texts.items():
+            if text:
+                columns[column] = About("float32", self.unit, text)
         return columns
 
     def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
@@ -279,16 +289,21 @@ class Number(Output):
             columns[low_of(self.name)], columns[high_of(self.name)] = estimated.ends
         if estimated.spread is not None:
             columns[spread_of(self.name)] = estimated.spread
-        if estimated.within is not None:
-            columns[within_of(self.name)] = estimated.within
+        if estimated.own_spread is not None:
+            columns[within_of(self.name)] = estimated.own_spread
         for probability, values in estimated.quantiles.items():
             columns[column_of_quantile(self.name, probability)] = values
         return columns
 
     def averaged(self, columns: Collection[str]) -> dict[str, float | None]:
-        of_quantiles = [column_of_quantile(self.name, share) for share in HELD_OUT_QUANTILES]
-        others = [name for name in (spread_of(self.name), *of_quantiles) if name in columns]
-        return {estimate_of(self.name): self.period, **dict.fromkeys(others)}
+        periods = {estimate_of(self.name): self.period}
+        others = [spread_of(self.name)]
+        for probability in HELD_OUT_QUANTILES:
+            others.append(column_of_quantile(self.name, probability))
+        for column in others:
+            if column in columns:
+                periods[column] = None
+        return periods
 
     def read(self, columns: Mapping[str, Any]) -> Estimated:
         quantiles = {}

@@ -359,8 +359,11 @@ class Estimator(nn.Module):
 
         probabilities  of quantiles of posterior heads
         """
-        made = _with_quantiles(self, samples, self.estimate(samples), probabilities)
-        return {name: one.each(self.limits.get(name, NO_LIMITS)) for name, one in made.items()}
+        estimates = self.estimate(samples)
+        made = _with_quantiles(self, samples, estimates, probabilities)
+        for name, limits in self.limits.items():
+            made[name] = made[name].each(limits)
+        return made
 
     def outputs(
         self, inputs: Mapping[str, Tensor], batch_size: int | None = None

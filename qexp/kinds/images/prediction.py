@@ -181,7 +181,7 @@ class ImageModel(FileModel):
             words,
             estimate=words.estimate if self.refined is None else f"median {of_posterior}",
             ends=(f"{low} {of_posterior}", f"{high} {of_posterior}"),
-            within=f"{WITHIN} {output}" if several else "",
+            own_spread=f"{WITHIN} {output}" if several else "",
         )
 
     @property
@@ -501,7 +501,8 @@ class ImageEstimation(TableEstimation[ImageModel]):
                 between, *within = known
                 words = f"{name}: standard deviation {between:.3g} {unit} between {model.networks}"
                 words += f" networks, {between / model.networks**0.5:.3g} of their mean"
-                words += "".join(f", {one:.3g} within them, of noise and prior" for one in within)
+                for deviation in within:
+                    words += f", {deviation:.3g} within them, of noise and prior"
                 phrases.append(words)
         for name in {**renamed, **converted}:
             what = f"{name} is '{renamed[name]}' of the file" if name in renamed else name
@@ -639,8 +640,8 @@ class OfHeads:
         for name, ends in posterior.quantiles(ends_of(self.coverage)).items():
             low, high = ends.cpu().numpy().T
             known[name] = replace(known[name], ends=(low, high))
-        for name, within in posterior.own_deviations().items():
-            known[name] = replace(known[name], within=within.cpu().numpy())
+        for name, deviation in posterior.own_deviations().items():
+            known[name] = replace(known[name], own_spread=deviation.cpu().numpy())
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
         return known, columns, None if draws is None else draws.draw(posterior, first)
@@ -697,7 +698,9 @@ class Refined:
             if wanted:
                 chosen = np.linspace(0, count - 1, wanted).round().astype(int)
                 drawn[:, rows] = np.moveaxis(sampled.values[:, chosen], 0, 1)
-        known = {name: replace(made, spread=None) for name, made in estimates.items()}
+        known = dict[str, Estimated]()
+        for name, made in estimates.items():
+            known[name] = replace(made, spread=None)
         for number, name in enumerate(names):
             if name in self.outputs:
                 lower, median, upper = quantiles[:, :, number]

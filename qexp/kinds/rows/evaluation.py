@@ -203,7 +203,10 @@ def _means_over_folds(
              its rows
     """
     totals = np.zeros((len(plan.dataset), len(periods)))
-    repeating = {column: period for column, period in enumerate(periods) if period is not None}
+    repeating = dict[int, float]()
+    for column, period in enumerate(periods):
+        if period is not None:
+            repeating[column] = period
     times = np.zeros(len(plan.dataset), dtype=np.int64)
     with np.errstate(invalid="ignore"):
         for fold in plan.folds:
