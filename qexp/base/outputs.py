@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -82,6 +82,7 @@ class Estimated:
 
     middle     (sample, ...): the mean over the networks, or the median of a posterior
     spread     (sample, ...): standard deviation over the networks; None if it is not wanted
+    own_spread (sample,): standard deviation within the posteriors of several networks, if known
     quantiles  probability → (sample, ...): of a posterior head
     ends       lower and upper end of an interval, (sample,) each; None without intervals
     folds      what the networks of each fold estimate, if that is wanted
@@ -89,6 +90,7 @@ class Estimated:
 
     middle: Any
     spread: Any = None
+    own_spread: Any = None
     quantiles: Mapping[float, Any] = field(default_factory=dict)
     ends: tuple[Any, Any] | None = None
     folds: tuple[Estimated, ...] = ()
@@ -102,17 +104,21 @@ def joined(parts: Sequence[Estimated], join: Callable[[list[Any]], Any]) -> Esti
     """One of several parts: every array is made from theirs, for example by `torch.cat`."""
     first = parts[0]
     quantiles = {}
-    ends = None
+    ends = spread = own_spread = None
     for probability in first.quantiles:
         quantiles[probability] = join([part.quantiles[probability] for part in parts])
     if first.ends is not None:
         lower, upper = zip(*(part.ends or () for part in parts), strict=True)
         ends = join(list(lower)), join(list(upper))
-    spread = None if first.spread is None else join([part.spread for part in parts])
+    if first.spread is not None:
+        spread = join([part.spread for part in parts])
+    if first.own_spread is not None:
+        own_spread = join([part.own_spread for part in parts])
     folds = zip(*(part.folds for part in parts), strict=True)
     return Estimated(
         middle=join([part.middle for part in parts]),
         spread=spread,
+        own_spread=own_spread,
         quantiles=quantiles,
         ends=ends,
         folds=tuple(joined(fold, join) for fold in folds),
@@ -125,12 +131,31 @@ Column = tuple[Any, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Words:
-    """What the columns of an output say that they hold."""
+    """What the columns of an output say that they hold; besides the estimate, a table has those
+    with a text.
+    """
 
-    truth: str
     estimate: str
+    truth: str = ""
+    ends: tuple[str, str] = ("", "")
     spread: str = ""
+    own_spread: str = ""
     quantiles: str = ""
+
+
+def ends_in_words(interval: str) -> tuple[str, str]:
+    """What the columns with the ends of an interval hold."""
+    return f"lower end of {interval}", f"upper end of {interval}"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a column of a table of estimates says of its values, and their type."""
+
+    type: str
+    unit: str
+    description: str
+    limits: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,19 +163,58 @@ class Output(ABC):
     """What a run estimates."""
 
     name: str
+    unit: str = ""
 
     main: ClassVar[str]
     """The metric that shows an output at a glance: every run reports it."""
     always: ClassVar[tuple[str, ...]]
     """Metrics that are reported of every output."""
+    figure: ClassVar[str]
+    """Which figure shows its estimates against true values, such as "scatter"."""
+    scored: ClassVar[bool] = False
+    """Whether a posterior head learns normal scores of its prior where no transform is given."""
+
+    @property
+    def limited(self) -> str:
+        """The limits of its estimates in words; empty without any."""
+        return ""
+
+    @property
+    def ranged(self) -> bool:
+        """Whether it is known which estimates lie beyond what it was trained on."""
+        return False
+
+    def reached(self, estimates: NDArray[np.floating]) -> int:
+        """The number of estimates at a limit."""
+        return 0
+
+    def beyond(self, estimates: Any) -> NDArray[np.bool_]:
+        """Whether estimates lie beyond what it was trained on; none does where that is unknown."""
+        import numpy as np
+
+        return np.zeros(np.shape(estimates), dtype=bool)
+
+    def written(self, values: Any) -> Any:
+        """True values, or estimates, as files hold them."""
+        return values
 
     @abstractmethod
     def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:
         """The columns of a file with true values and estimates, (sample,) each."""
 
     @abstractmethod
+    def described(self, name: str, words: Words) -> dict[str, About]:
+        """The columns of a table with estimates, in order, which are in the column `name`."""
+
+    @abstractmethod
     def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
-        """The columns of a table with estimates, which are in the column `name`."""
+        """The values of these columns."""
+
+    @abstractmethod
+    def averaged(self, columns: Collection[str]) -> dict[str, float | None]:
+        """Which columns of a table with estimates of one fold each are averaged over folds → the
+        period after which their values repeat, if they do.
+        """
 
     @abstractmethod
     def read(self, columns: Mapping[str, Any]) -> Estimated:
@@ -165,13 +229,28 @@ class Number(Output):
     trained  where its training data lie; None if that is unknown
     """
 
-    unit: str = ""
     limits: Limits = NO_LIMITS
     period: float | None = None
     trained: TrainedRange | None = None
 
     main = "mae"
     always = ("mae", "rmse", "bias", "r2", "mre")
+    figure = "scatter"
+    scored = True
+
+    @property
+    def limited(self) -> str:
+        return str(self.limits)
+
+    @property
+    def ranged(self) -> bool:
+        return self.trained is not None
+
+    def reached(self, estimates: NDArray[np.floating]) -> int:
+        return self.limits.reached(estimates)
+
+    def beyond(self, estimates: Any) -> NDArray[np.bool_]:
+        return super().beyond(estimates) if self.trained is None else self.trained.beyond(estimates)
 
     def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:
         columns: dict[str, Column] = {
@@ -179,9 +258,8 @@ class Number(Output):
             estimate_of(self.name): (estimated.middle, self._attributes(words.estimate)),
         }
         about = columns[estimate_of(self.name)][1]
-        if self.limits != NO_LIMITS:
-            reached = self.limits.reached(estimated.middle)
-            about |= {"limits": str(self.limits), "at_limits": reached}
+        if self.limited:
+            about |= {"limits": self.limited, "at_limits": self.reached(estimated.middle)}
         if self.period is not None:
             about[PERIOD] = self.period
         if estimated.spread is not None:
@@ -191,15 +269,41 @@ class Number(Output):
             columns[quantile_of(self.name)] = estimated.quantiles, about
         return columns
 
+    def described(self, name: str, words: Words) -> dict[str, About]:
+        low, high = words.ends
+        texts = {
+            low_of(self.name): low,
+            high_of(self.name): high,
+            spread_of(self.name): words.spread,
+            within_of(self.name): words.own_spread,
+        }
+        columns = {name: About("float32", self.unit, words.estimate, self.limited)}
+        for column, text in texts.items():
+            if text:
+                columns[column] = About("float32", self.unit, text)
+        return columns
+
     def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
         columns = {name: estimated.middle}
         if estimated.ends is not None:
             columns[low_of(self.name)], columns[high_of(self.name)] = estimated.ends
         if estimated.spread is not None:
             columns[spread_of(self.name)] = estimated.spread
+        if estimated.own_spread is not None:
+            columns[within_of(self.name)] = estimated.own_spread
         for probability, values in estimated.quantiles.items():
             columns[column_of_quantile(self.name, probability)] = values
         return columns
+
+    def averaged(self, columns: Collection[str]) -> dict[str, float | None]:
+        periods = {estimate_of(self.name): self.period}
+        others = [spread_of(self.name)]
+        for probability in HELD_OUT_QUANTILES:
+            others.append(column_of_quantile(self.name, probability))
+        for column in others:
+            if column in columns:
+                periods[column] = None
+        return periods
 
     def read(self, columns: Mapping[str, Any]) -> Estimated:
         quantiles = {}
@@ -208,8 +312,7 @@ class Number(Output):
             if column in columns:
                 quantiles[probability] = columns[column]
         middle = columns[estimate_of(self.name)]
-        spread = columns.get(spread_of(self.name))
-        return Estimated(middle, spread, quantiles)
+        return Estimated(middle, columns.get(spread_of(self.name)), quantiles=quantiles)
 
     def _attributes(self, words: str) -> dict[str, Any]:
         return {"units": self.unit, "long_name": words}
@@ -222,9 +325,20 @@ REPORTED = frozenset(chain.from_iterable(output.always for output in OUTPUTS))
 """Metrics that are reported whether or not an experience asks for them."""
 
 
-def output_type(spec: Mapping[str, Any], output: str) -> type[Output]:
-    """What an output of an experience is."""
-    return Number
+def output_in(spec: Mapping[str, Any], name: str) -> Output:
+    """What an output of an experience is, without what its data tell: here alone it is decided."""
+    return Number(name)
+
+
+def numbers_in(outputs: Mapping[str, Output]) -> dict[str, Number]:
+    """The outputs that are numbers."""
+    return {name: output for name, output in outputs.items() if isinstance(output, Number)}
+
+
+def periods_in(outputs: Mapping[str, Output]) -> dict[str, float]:
+    """Output → the period after which its values repeat, where they do."""
+    numbers = numbers_in(outputs).items()
+    return {name: number.period for name, number in numbers if number.period is not None}
 
 
 def at_limits(output: str, limits: object, unit: str, count: int, total: int) -> str:

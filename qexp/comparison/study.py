@@ -13,7 +13,7 @@ from typing import Any
 
 from qexp.base.files import make_folder
 from qexp.base.formats import write_csv
-from qexp.base.outputs import output_type
+from qexp.base.outputs import output_in
 from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
@@ -250,7 +250,7 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
     if not output and firsts:
         output = metric if metric in firsts else firsts[0]
         if metric in ("", output):
-            metric = output_type(document, output).main
+            metric = output_in(document, output).main
     usual = firsts is not None and [output] == firsts[:1] and metric in MAIN_METRICS
     return Measured(output, metric, usual)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp.base.outputs import Number
+from qexp.base.outputs import Output
 from qexp.base.tables import Tables
 from qexp.store.directory import RunDirectory
 from qexp.store.record import (
@@ -123,7 +123,7 @@ class Attempt:
         return self.record.name
 
     @cached_property
-    def outputs(self) -> dict[str, Number]:
+    def outputs(self) -> dict[str, Output]:
         """What the network of the run estimates."""
         from qexp.kinds.networks import outputs_of  # loads torch
 

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files, formats
-from qexp.base.outputs import PERIOD, estimate_of, high_of, low_of, outputs_among
+from qexp.base.outputs import (
+    PERIOD,
+    Number,
+    estimate_of,
+    high_of,
+    low_of,
+    output_in,
+    outputs_among,
+)
 from qexp.base.quantities import in_words, label, nearest, typeset
 from qexp.errors import QexpError, hint
 from qexp.figures.canvas import COLOURS, add_title, row_panels, sized, use_style, wrap
@@ -156,9 +164,15 @@ def missing(
     return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
 
 
-def outputs(table: xarray.Dataset) -> list[str]:
-    """The outputs whose true values and estimates a table holds."""
-    return [name for name in outputs_among(table.data_vars) if name in table]
+def outputs(
+    directory: RunDirectory, table: xarray.Dataset, figure: str = Number.figure
+) -> list[str]:
+    """The outputs of a run whose true values and estimates a table holds, and which such a figure
+    shows.
+    """
+    spec = directory.spec()
+    names = [name for name in outputs_among(table.data_vars) if name in table]
+    return [name for name in names if output_in(spec, name).figure == figure]
 
 
 def unit(table: xarray.Dataset, name: str) -> str:

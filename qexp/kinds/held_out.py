@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from qexp.base import formats
 from qexp.base.arrays import Array
-from qexp.base.outputs import Estimated, estimate_of, high_of, joined, low_of, quantile_of
+from qexp.base.outputs import (
+    Estimated,
+    estimate_of,
+    high_of,
+    joined,
+    low_of,
+    numbers_in,
+    output_in,
+    quantile_of,
+)
 from qexp.base.quantities import nearest
 from qexp.errors import QexpError
 from qexp.kinds.networks import scale_of
@@ -127,7 +136,8 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         )
     except QexpError as error:
         raise QexpError(f"{directory.name}: {error}") from None
-    if not (outputs := documents_of(spec["dataset"]).numbers_among(spec["outputs"])):
+    names = documents_of(spec["dataset"]).numbers_among(spec["outputs"])
+    if not (outputs := numbers_in({name: output_in(spec, name) for name in names})):
         raise QexpError(f"{directory.name} estimates no number that could have an interval")
     predictions = read_test_predictions(directory)
     tables = tables_of(directory)
@@ -443,15 +453,15 @@ def new_intervals(
 def with_ends(
     estimates: Mapping[str, Estimated], intervals: NewIntervals | None
 ) -> dict[str, Estimated]:
-    """Estimated numbers, (row, 1) with those of folds, as arrays, (row,), with their intervals."""
-    numbers = {}
+    """Estimates, (row, 1) with those of folds, as arrays, (row,), with their intervals."""
+    flat = {}
     for name, made in estimates.items():
-        numbers[name] = Estimated(_flat(made.middle), _flat(made.spread))
+        flat[name] = replace(made, quantiles={}, folds=()).each(_flat)
         if intervals is not None and name in intervals.rules:
             low, high = intervals.rules[name].ends(made.folds)
             ends = low.astype(np.float32), high.astype(np.float32)
-            numbers[name] = replace(numbers[name], ends=ends)
-    return numbers
+            flat[name] = replace(flat[name], ends=ends)
+    return flat
 
 
 def require_coverage(interval: float | None) -> None:

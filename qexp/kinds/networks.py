@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from qexp.base.arrays import Array
-from qexp.base.outputs import NO_LIMITS, Number, TrainedRange, limits_of
+from qexp.base.outputs import NO_LIMITS, Number, Output, TrainedRange, limits_of, output_in
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Table, Tables, built
@@ -63,7 +64,7 @@ def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
 
 def outputs_of(
     spec: Document, tables: Tables, units: Mapping[str, str], targets: Iterable[Feature] = ()
-) -> dict[str, Number]:
+) -> dict[str, Output]:
     """Output → what it is, by a resolved experience and what its run recorded.
 
     targets  outputs with the ranges of their training data
@@ -77,8 +78,11 @@ def outputs_of(
             trained[target.column] = TrainedRange(*ends, periods.get(target.column))
     made = {}
     for name in spec["outputs"]:
-        of_name = limits.get(name, NO_LIMITS), periods.get(name), trained.get(name)
-        made[name] = Number(name, units.get(name, ""), *of_name)
+        output = replace(output_in(spec, name), unit=units.get(name, ""))
+        if isinstance(output, Number):
+            of_name = limits.get(name, NO_LIMITS), periods.get(name), trained.get(name)
+            output = Number(name, output.unit, *of_name)
+        made[name] = output
     return made
 
 

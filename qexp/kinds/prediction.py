@@ -21,12 +21,11 @@ from qexp.base import files, folders, formats
 from qexp.base.arrays import by_name
 from qexp.base.machine import terminable
 from qexp.base.outputs import (
-    NO_LIMITS,
-    Number,
+    Output,
     TrainedRange,
+    Words,
     at_limits,
-    high_of,
-    low_of,
+    numbers_in,
 )
 from qexp.base.seeds import Seeds
 from qexp.errors import NotFoundError, QexpError, hint, some
@@ -189,7 +188,7 @@ def no_progress(count: int, share: float) -> None: ...
 class FileModel(ABC):
     """The parts of a run that are needed to predict files of one kind of data."""
 
-    outputs: Mapping[str, Number]
+    outputs: Mapping[str, Output]
     origin: Mapping[str, str] = field(default_factory=dict)
     """The origin that is written to every output: run, digest and caution, such as "selected on the
     test data".
@@ -279,7 +278,7 @@ class FileModel(ABC):
         for name, number in record.get("at_limits", {}).items():
             if number:
                 output = self.outputs[name]
-                phrases.append(at_limits(name, output.limits, output.unit, number, count))
+                phrases.append(at_limits(name, output.limited, output.unit, number, count))
         if self.draws is not None and count > 1:
             phrases.append(
                 "corner plot of the first sample with draws; of others: qexp figures FILE --only"
@@ -424,8 +423,8 @@ class EstimateTally:
     def __init__(self, model: FileModel) -> None:
         self._outputs, self._samples = model.outputs, 0
         outputs = model.outputs.values()
-        self._at_limits = {one.name: 0 for one in outputs if one.limits != NO_LIMITS}
-        self._beyond = {one.name: 0 for one in outputs if one.trained is not None}
+        self._at_limits = {one.name: 0 for one in outputs if one.limited}
+        self._beyond = {one.name: 0 for one in outputs if one.ranged}
 
     def add(self, estimates: Mapping[str, NDArray[np.floating]], count: int) -> NDArray[np.int16]:
         """The number of outputs of each of `count` samples whose estimates lie beyond, (sample,),
@@ -437,9 +436,9 @@ class EstimateTally:
         for name, values in estimates.items():
             output = self._outputs[name]
             if name in self._at_limits:
-                self._at_limits[name] += output.limits.reached(values)
-            if output.trained is not None:
-                beyond = output.trained.beyond(values)
+                self._at_limits[name] += output.reached(values)
+            if name in self._beyond:
+                beyond = output.beyond(values)
                 self._beyond[name] += int(beyond.sum())
                 numbers += beyond
         self._samples += int((numbers > 0).sum())
@@ -567,25 +566,15 @@ def new_column(
     return pa.field(name, kind, metadata={key: text for key, text in about.items() if text})
 
 
-def output_columns(output: Number, words: Mapping[str, str]) -> list[pa.Field]:
-    """The columns with estimates of an output, of which the first says its limits.
-
-    words  column → what it holds
-    """
+def output_columns(output: Output, name: str, words: Words) -> list[pa.Field]:
+    """The columns with estimates of an output, which are in the column `name`."""
     import pyarrow as pa
 
     columns = []
-    limits = str(output.limits)
-    for name, text in words.items():
-        columns.append(new_column(name, pa.float32(), output.unit, text, limits))
-        limits = ""
+    for column, about in output.described(name, words).items():
+        of_type = pa.type_for_alias(about.type)
+        columns.append(new_column(column, of_type, about.unit, about.description, about.limits))
     return columns
-
-
-def words_of_ends(output: Number, interval: str) -> dict[str, str]:
-    """Column → what it holds, of the ends of an interval."""
-    ends = {low_of(output.name): "lower", high_of(output.name): "upper"}
-    return {column: f"{end} end of {interval}" for column, end in ends.items()}
 
 
 def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> list[pa.Field]:
@@ -598,7 +587,7 @@ def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> l
     import pyarrow as pa
 
     columns = []
-    if any(output.trained is not None for output in model.outputs.values()):
+    if any(output.ranged for output in model.outputs.values()):
         columns.append(
             new_column(ESTIMATES_OUTSIDE, pa.int16(), description=f"estimates outside {extent}")
         )
@@ -634,14 +623,14 @@ EDGES = np.array([0.005, 0.995])
 """Quantiles of a distribution of simulated data between which most of the training data lie."""
 
 
-def with_ranges(outputs: Mapping[str, Number], dataset: GeneratedDataset) -> dict[str, Number]:
-    """Outputs with the ranges between the EDGES of their distributions.
+def with_ranges(outputs: Mapping[str, Output], dataset: GeneratedDataset) -> dict[str, Output]:
+    """Outputs, numbers with the ranges between the EDGES of their distributions.
 
     None for outputs that do not vary, and for those that repeat and have all directions in the
     training data.
     """
-    ranged = {}
-    for name, output in outputs.items():
+    ranged = dict(outputs)
+    for name, output in numbers_in(outputs).items():
         trained, period = None, output.period
         if name in dataset.test:
             low, high = map(float, dataset.distributions[name].quantile(EDGES))
@@ -661,7 +650,7 @@ class TrainingExtent:
     """
 
     inputs: Callable[[Arrays], Mapping[str, NDArray[np.bool_]]]
-    outputs: Mapping[str, Number]
+    outputs: Mapping[str, Output]
     words: str = ALL_DATA
 
     def remarks(self, inputs: Arrays, estimates: Mapping[str, NDArray[Any]]) -> list[str]:
@@ -670,8 +659,8 @@ class TrainingExtent:
         """
         beyond, sentences = {}, []
         for name, output in self.outputs.items():
-            if name in estimates and output.trained is not None:
-                beyond[name] = output.trained.beyond(estimates[name]).reshape(-1)
+            if name in estimates and output.ranged:
+                beyond[name] = output.beyond(estimates[name]).reshape(-1)
         for what, where, outside in (
             ("inputs", ALL_DATA, self.inputs(inputs)),
             ("estimates", self.words, beyond),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qexp.base.arrays import Array
-from qexp.base.outputs import output_type
+from qexp.base.outputs import output_in
 from qexp.base.tables import Entry
 from qexp.metrics.metric import Additive, Metric
 
@@ -139,5 +139,5 @@ def metric_in_words(key: str) -> str:
 
 def asked_for(spec: Mapping[str, Any], output: str) -> list[str]:
     """The metrics to report of an output: of every one of its type, and of the experience."""
-    always = output_type(spec, output).always
+    always = output_in(spec, output).always
     return list(dict.fromkeys([*always, *spec["metrics"].get(output, [])]))

@@ -9,7 +9,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Se
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate, chain, combinations, pairwise
+from itertools import accumulate, combinations, pairwise
 from typing import cast
 
 import torch
@@ -352,6 +352,19 @@ class Estimator(nn.Module):
 
         return self.limited(self._in_batches(unlimited, samples, batch_size))
 
+    def estimated(
+        self, samples: Mapping[str, Tensor], probabilities: Sequence[float] = ()
+    ) -> dict[str, Estimated]:
+        """Output → what it estimates, (sample, ...), in its unit and within its limits.
+
+        probabilities  of quantiles of posterior heads
+        """
+        estimates = self.estimate(samples)
+        made = _with_quantiles(self, samples, estimates, probabilities)
+        for name, limits in self.limits.items():
+            made[name] = made[name].each(limits)
+        return made
+
     def outputs(
         self, inputs: Mapping[str, Tensor], batch_size: int | None = None
     ) -> dict[str, Tensor]:
@@ -525,19 +538,12 @@ class Ensemble:
         self, samples: Mapping[str, Tensor], probabilities: Sequence[float]
     ) -> dict[str, Estimated]:
         """Output → the estimates of each network before limits, (network, sample, ...)."""
-        heads = set(chain(*self.network.heads.values())) if probabilities else set()
-        if self._stacked is not None and not heads:
+        if self._stacked is not None and not (probabilities and self.network.heads):
             return {name: Estimated(values) for name, values in self._stacked(samples).items()}
-        each = [_with_quantiles(model, samples, probabilities) for model in self.models]
-        made = {}
-        for name in self.network.outputs:
-            values = torch.stack([outputs[name] for outputs in each])
-            made[name] = Estimated(values)
-            if name in heads:
-                middle, *quantiles = values.split(1, dim=-1)
-                by_probability = dict(zip(probabilities, quantiles, strict=True))
-                made[name] = Estimated(middle, quantiles=by_probability)
-        return made
+        each = []
+        for model in self.models:
+            each.append(_with_quantiles(model, samples, model(samples), probabilities))
+        return {name: _together([made[name] for made in each]) for name in self.network.outputs}
 
 
 def stacked_estimates(
@@ -568,17 +574,32 @@ def stacked_estimates(
 
 
 def _with_quantiles(
-    model: Estimator, samples: Mapping[str, Tensor], probabilities: Sequence[float]
-) -> dict[str, Tensor]:
-    """Output → estimates before limits; of a posterior head's, (sample, 1 + probability), with the
-    quantiles behind them in memory, on which the rounding of means depends.
-    """
-    estimates: dict[str, Tensor] = model(samples)
+    model: Estimator,
+    samples: Mapping[str, Tensor],
+    estimates: Mapping[str, Tensor],
+    probabilities: Sequence[float],
+) -> dict[str, Estimated]:
+    """Output → a network's estimates; of posterior heads with quantiles, before limits."""
+    made = {name: Estimated(values) for name, values in estimates.items()}
     if probabilities and model.network.heads:
-        quantiles = model.posterior(samples).quantiles(probabilities)
-        for name, values in quantiles.items():
-            estimates[name] = torch.cat([estimates[name], values.to(estimates[name])], dim=1)
-    return estimates
+        for name, values in model.posterior(samples).quantiles(probabilities).items():
+            columns = values.to(estimates[name]).split(1, dim=1)
+            by_probability = dict(zip(probabilities, columns, strict=True))
+            made[name] = replace(made[name], quantiles=by_probability)
+    return made
+
+
+def _together(networks: Sequence[Estimated]) -> Estimated:
+    """Estimates of several networks, (network, sample, ...), with the quantiles behind them in
+    memory, on which the rounding of means depends.
+    """
+    made = joined(networks, torch.stack)
+    if not made.quantiles:
+        return made
+    numbers = torch.cat([made.middle, *made.quantiles.values()], dim=-1)
+    middle, *quantiles = numbers.split(1, dim=-1)
+    by_probability = dict(zip(made.quantiles, quantiles, strict=True))
+    return replace(made, middle=middle, quantiles=by_probability)
 
 
 def _mean_of_fold(model: Estimator, output: str, networks: Estimated, fold: slice) -> Estimated:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.base.files import locked
 from qexp.base.formats import read_lines, whole_line
-from qexp.base.outputs import output_type
+from qexp.base.outputs import output_in
 from qexp.base.seeds import Seeds
 from qexp.base.text import RESULT
 from qexp.base.workspace import Workspace
@@ -113,7 +113,7 @@ def _objective(name: str, plan: Plan, outputs: Sequence[str] | None) -> Objectiv
     if outputs is not None:
         if metric in outputs:
             output = metric
-            metric = output_type(plan.spec, metric).main
+            metric = output_in(plan.spec, metric).main
         reported = list[str]()
         for one in outputs:
             reported += [f"{one}.{asked}" for asked in asked_for(plan.spec, one)]

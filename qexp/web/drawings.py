@@ -458,7 +458,7 @@ def points(directory: RunDirectory) -> list[Points]:
         predictions = table(directory.results / TEST_PREDICTIONS)
     except MissingNumbersError:
         return []
-    names = outputs(predictions)
+    names = outputs(directory, predictions)
     return [
         _points(predictions, output, directory.part, names)
         for output in names
@@ -568,7 +568,7 @@ def fields(directory: RunDirectory) -> Iterator[Maps]:
     """The test frames that a run keeps: maps of truth, estimate and error; one per folder."""
     for path in sorted((directory.results / FRAMES).glob("*.nc")):
         frames = table(path)
-        names = outputs(frames)
+        names = outputs(directory, frames)
         most = max(1, MOST_CELLS // (3 * len(names) * frames.sizes["x"] * frames.sizes["y"]))
         if frames.sizes["frame"] > most:
             chosen = np.linspace(0, frames.sizes["frame"] - 1, most).round().astype(int)

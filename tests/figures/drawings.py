@@ -3,6 +3,7 @@
 import numpy as np
 import xarray
 
+from qexp.base.outputs import outputs_among
 from qexp.base.quantities import QUANTITIES
 from qexp.deformation.maps import Maps, draw_tracks, inversion_maps, residual_maps
 from qexp.deformation.semivariograms import draw_semivariograms
@@ -308,6 +309,10 @@ def predictions(posterior):
     return xarray.Dataset(table)
 
 
+def of_test(predictions, limits, title):
+    return of_estimates(predictions, outputs_among(predictions.data_vars), limits, title)
+
+
 def calibration(draw, wrong=False):
     random, names, count = drawn_at_random(4), ("depth", "delta_volume"), 4000
     shares = random.uniform(size=(2, count))
@@ -586,8 +591,8 @@ DRAWINGS = {
         "displacement (m)",
         "mogi",
     ),
-    "test_estimates": lambda: of_estimates(predictions(False), {}, "mogi_quick_0: test part"),
-    "test_posteriors": lambda: of_estimates(
+    "test_estimates": lambda: of_test(predictions(False), {}, "mogi_quick_0: test part"),
+    "test_posteriors": lambda: of_test(
         predictions(True), {"depth": 0.05}, "mogi_posterior_0: test part"
     ),
     "calibration_ranks": lambda: calibration(ranks),
@@ -635,7 +640,7 @@ def of_spheroid():
         truth = random.uniform(-1, 1, 40)
         for key, values in ((name, truth), (f"{name}_estimate", 0.01 * truth)):
             table[key] = ("sample", values, {"units": unit})
-    return of_estimates(xarray.Dataset(table), {}, "spheroid_" * 8)
+    return of_test(xarray.Dataset(table), {}, "spheroid_" * 8)
 
 
 def stations_alone():

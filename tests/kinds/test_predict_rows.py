@@ -1,7 +1,7 @@
 import csv
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 import xarray
 
-from qexp.base.outputs import Estimated, Number, TrainedRange
+from qexp.base.outputs import About, Estimated, Number, Output, TrainedRange
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.rows.prediction import RowModel, map_title, targets
 from qexp.rows.formats import require_columns
@@ -43,6 +43,33 @@ SITES = [f"site {index % 7}" for index in range(COUNT)]
 TABLE = pa.table(
     {"index": np.arange(COUNT), "blue": BLUE, "site": SITES, "height": 2 * BLUE, "red": RED}
 )
+
+
+@dataclass(frozen=True)
+class Rock(Output):
+    """Names in place of numbers, without limits, a trained range or a unit."""
+
+    main, always, figure = "accuracy", ("accuracy",), "confusion"
+
+    def written(self, values):
+        names = np.array(["basalt", "tuff", None], dtype=object)
+        return names[np.nan_to_num(values, nan=-1).astype(int)]
+
+    def columns(self, truth, estimated, words):
+        raise NotImplementedError
+
+    def described(self, name, words):
+        about = About("float32", "", "probability of basalt")
+        return {name: About("string", "", words.estimate), f"{self.name}_basalt": about}
+
+    def cells(self, name, estimated):
+        return {name: self.written(estimated.middle), f"{self.name}_basalt": estimated.spread}
+
+    def averaged(self, columns):
+        raise NotImplementedError
+
+    def read(self, columns):
+        raise NotImplementedError
 
 
 def write_csv(path, table=TABLE, **options):
@@ -400,3 +427,24 @@ def test_estimates_from_other_columns_are_not_taken_for_the_same(tmp_path):
     assert not replace(MODEL, columns=[4, 2]).predict(first.source, first.target).made
     with pytest.raises(QexpError, match="exists already, and was made from other columns"):
         replace(MODEL, columns={"red": "R1", "blue": "haze"}).predict(first.source, first.target)
+
+
+def test_an_output_that_is_no_number_has_columns_of_its_own_type_beside_those_of_numbers(tmp_path):
+    def estimate(features):
+        numbers = Estimated(10 * features[:, 0], 0.1 * features[:, 0])
+        return {"rock": Estimated(np.round(features[:, 1]), features[:, 0]), "tio2": numbers}
+
+    iron = Number("tio2", "wt%", trained=TrainedRange(0.0, 3.0))
+    model = replace(MODEL, outputs={"rock": Rock("rock"), "tio2": iron}, estimate=estimate)
+    table = pa.table({"red": [0.2, 0.4, None], "blue": [0.1, 0.8, 0.5]})
+    write_csv(tmp_path / "new.csv", table)
+    for ending in ("csv", "parquet", "nc"):
+        made = model.predict(tmp_path / "new.csv", tmp_path / f"made.{ending}")
+        assert made.counts["missing"] == 1
+    read = pa.parquet.read_table(tmp_path / "made.parquet")
+    assert read.column_names[:4] == ["rock", "rock_basalt", "tio2", "tio2_spread"]
+    assert read["rock"].to_pylist() == ["basalt", "tuff", None]
+    assert read["estimates_outside"].to_pylist() == [0, 1, 0]
+    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as netcdf:
+        assert netcdf["rock"].values.tolist() == ["basalt", "tuff", ""]
+        assert netcdf["rock"].attrs["long_name"] == "ensemble mean"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import qexp
+from qexp.base.outputs import Limits
 from qexp.kinds.ensembles import EnsembleDirectory
 from qexp.networks.estimator import (
     CACHED_NUMBERS,
@@ -15,6 +16,8 @@ from qexp.networks.estimator import (
     spread,
     stacked_estimates,
 )
+from qexp.networks.heads import GaussianHead
+from qexp.networks.network import Operation
 from qexp.networks.transforms import Angle, Log, Standardize
 from tests.networks.parts import initialised, operation
 
@@ -162,3 +165,32 @@ def test_what_any_of_its_runs_was_trained_on_is_inside_the_range_of_an_ensemble(
     together = EnsembleDirectory(runs[0].path, False, tuple(runs)).record()
     assert [(one.least, one.greatest) for one in together.features] == [(0.5, 4.0)]
     assert [(one.least, one.greatest) for one in together.targets] == [(None, None)]
+
+
+def with_head(seed, limits=None):
+    head = Operation(GaussianHead, ends=True)
+    made = initialised({"seen": (4,)}, ["tio2"], {"head": head}, seed=seed)
+    return Estimator(made, {"tio2": Log()}, limits).eval()
+
+
+def test_one_network_and_an_ensemble_of_it_alone_estimate_the_same_quantiles_within_limits():
+    model = with_head(1, {"tio2": Limits(0.5, 1.5)})
+    alone = model.estimated({"seen": SEEN[:50]}, (0.05, 0.5, 0.95))["tio2"]
+    together = Ensemble([model]).estimated({"seen": SEEN[:50]}, (0.05, 0.5, 0.95))["tio2"]
+    torch.testing.assert_close(alone.middle, model.estimate({"seen": SEEN[:50]})["tio2"])
+    torch.testing.assert_close(alone.middle, alone.quantiles[0.5])
+    for share, values in alone.quantiles.items():
+        assert values.shape == (50, 1)
+        assert 0.5 <= values.min() <= values.max() <= 1.5
+        torch.testing.assert_close(values, together.quantiles[share])
+    assert alone.spread is None
+    assert not model.estimated({"seen": SEEN[:50]})["tio2"].quantiles
+
+
+def test_quantiles_of_several_networks_are_means_as_estimates_are():
+    several = Ensemble([with_head(seed) for seed in range(3)])
+    made = several.estimated({"seen": SEEN[:50]}, (0.05, 0.5))["tio2"]
+    each = [model.estimated({"seen": SEEN[:50]}, (0.05,))["tio2"] for model in several.models]
+    logarithms = torch.stack([one.quantiles[0.05] for one in each]).log()
+    torch.testing.assert_close(made.quantiles[0.05], logarithms.mean(dim=0).exp())
+    torch.testing.assert_close(made.quantiles[0.5], made.middle)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from qexp.base import files, formats
-from qexp.base.outputs import ESTIMATE, NO_LIMITS, Number, at_limits as in_words
+from qexp.base.outputs import ESTIMATE, Output, at_limits as in_words
 from qexp.base.text import leaves
 from qexp.errors import DatasetError, QexpError, some
 from qexp.figures.fields import extent, thinned
@@ -115,7 +115,7 @@ def tallied(
         **{", ".join(pair): OF_VECTORS for pair in fields.vectors if set(pair) <= set(outputs)},
     }
     tallies: dict[str, Tally] = {}
-    limited = {name: one for name, one in outputs.items() if one.limits != NO_LIMITS}
+    limited = {name: one for name, one in outputs.items() if one.limited}
     at_limits = dict.fromkeys(limited, 0)
     with deterministic():
         for frames in fields.folders:
@@ -127,7 +127,7 @@ def tallied(
                 tally.add(*block)
                 kept.add(*block)
                 for name, output in limited.items():
-                    at_limits[name] += output.limits.reached(block[0][name])
+                    at_limits[name] += output.reached(block[0][name])
             kept.write(directory, outputs, record.caution)
             log.info(
                 "evaluated %s: %d frames, %s cells",
@@ -137,7 +137,7 @@ def tallied(
             )
     cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
     for name, output in limited.items():
-        log.info("%s", in_words(name, output.limits, output.unit, at_limits[name], cells))
+        log.info("%s", in_words(name, output.limited, output.unit, at_limits[name], cells))
     return tallies
 
 
@@ -259,7 +259,7 @@ class _KeptFrames:
                     self._fields.setdefault(f"{name}{ending}", []).append(thinned(field))
             self._seen += 1
 
-    def write(self, directory: RunDirectory, outputs: Mapping[str, Number], caution: str) -> None:
+    def write(self, directory: RunDirectory, outputs: Mapping[str, Output], caution: str) -> None:
         """`results/frames/<folder>.nc`: true and estimated fields of the frames, with their numbers
         and times.
         """
@@ -270,8 +270,8 @@ class _KeptFrames:
         for name, fields in self._fields.items():
             output = outputs[name.removesuffix(ESTIMATE)]
             about = {"units": output.unit}
-            if name.endswith(ESTIMATE) and output.limits != NO_LIMITS:
-                about["limits"] = str(output.limits)
+            if name.endswith(ESTIMATE) and output.limited:
+                about["limits"] = output.limited
             variables[name] = ("frame", "y", "x"), np.stack(fields), about
         coordinates: dict[str, Any] = {"frame": self._numbers}
         if frames.time is not None:

@@ -280,13 +280,14 @@ def frames(directory: RunDirectory) -> Pictures:
         vectors.append((x, y))
     for folder in errors["folders"]:
         kept = table(directory.results / FRAMES / f"{folder}.nc")
-        yield from _frames_of(kept, folder, vectors, directory.record().caution)
+        yield from _frames_of(directory, kept, folder, vectors)
 
 
 def _frames_of(
-    frames: xarray.Dataset, folder: str, vectors: list[tuple[str, str]], caution: str
+    directory: RunDirectory, frames: xarray.Dataset, folder: str, vectors: list[tuple[str, str]]
 ) -> Pictures:
-    names = outputs(frames)
+    names = outputs(directory, frames)
+    caution = directory.record().caution
     moments = []
     for index in range(frames.sizes["frame"]):
         truth = {name: frames[name].values[index] for name in names}

@@ -342,7 +342,7 @@ def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, 
             "long_name": f"estimate of: {source.get('long_name', name)}",
             "units": output.unit,
             "standard_name": str(source.get("standard_name", "")),
-            "limits": str(output.limits),
+            "limits": output.limited,
         }
         attributes[name] = {key: text for key, text in words.items() if text}
     return attributes

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from qexp.base import formats
 from qexp.base.arrays import Array
-from qexp.base.outputs import QUANTILES, Column, Estimated, Words, estimate_of, quantile_of
+from qexp.base.outputs import QUANTILES, Column, Words, estimate_of, quantile_of
 from qexp.base.quantities import quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
@@ -77,7 +78,9 @@ train = NetworkTraining(evaluate)
 def write(
     attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], dataset: GeneratedDataset
 ) -> None:
-    estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
+    estimates = {}
+    for name, made in model.estimated(test).items():
+        estimates[name] = made.each(lambda values: values.cpu().numpy())
     quantiles: dict[str, Tensor] = {}
     if model.network.heads:
         quantiles = model.posterior(test).quantiles(QUANTILES)
@@ -90,10 +93,10 @@ def write(
         if name not in estimates:
             columns[name] = truth, {"units": meaning.unit, "long_name": meaning.description}
             continue
-        by_probability = {}
+        estimated = estimates[name].each(lambda values: values[:, 0])
         if name in quantiles:
             of_name = quantiles[name].cpu().numpy()
-            by_probability = dict(zip(QUANTILES, of_name.T, strict=True))
+            estimated = replace(estimated, quantiles=dict(zip(QUANTILES, of_name.T, strict=True)))
             if doubt := _too_narrow(name, truth, of_name, len(quantiles)):
                 log.warning("%s", doubt)
         words = Words(
@@ -101,13 +104,12 @@ def write(
             estimate=f"estimate of: {meaning.description}",
             quantiles=f"quantiles of the posterior of: {meaning.description}",
         )
-        estimated = Estimated(estimates[name][:, 0], quantiles=by_probability)
         columns |= attempt.outputs[name].columns(truth, estimated, words)
     columns |= {name: columns.pop(name) for name in map(quantile_of, quantiles)}
     attempt.directory.results.mkdir(exist_ok=True)
     numbers = np.arange(len(next(iter(test.values()))))
     write_test_predictions(attempt.directory, "sample", numbers, {}, columns, attempt.caution)
-    images = {name: of_all for name, of_all in estimates.items() if of_all.ndim == 4}
+    images = {name: made.middle for name, made in estimates.items() if made.middle.ndim == 4}
     if images:
         _write_images(attempt, images, test, dataset)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qexp.base.outputs import output_in
 from qexp.base.quantities import (
     ANGLES,
     DEGREES,
@@ -311,7 +312,7 @@ class GeneratedData(KindData[GeneratedDataset]):
                 tables["transforms"],
             )
             for name in outputs_of_heads(document, tables["modules"])
-            if name in varying
+            if name in varying and output_in(document, name).scored
         }
         return {**document, "transforms": {**scores, **document["transforms"]}}
 

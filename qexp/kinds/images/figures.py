@@ -332,16 +332,19 @@ def estimates(directory: RunDirectory) -> Pictures:
         {} if limit is None else {name: variable.mae for name, variable in limit.variables.items()}
     )
     title = f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part"
-    if outputs(predictions):
-        yield FIGURES_FOLDER / TEST_ESTIMATES, of_estimates(predictions, limits, title)
+    if names := outputs(directory, predictions):
+        yield FIGURES_FOLDER / TEST_ESTIMATES, of_estimates(predictions, names, limits, title)
     if (directory.results / TEST_IMAGES).exists():
         views = [
             view.get("name", "") for view in directory.training_spec()["dataset"].get("views", [])
         ]
-        yield from _of_images(table(directory.results / TEST_IMAGES), views, title)
+        images = table(directory.results / TEST_IMAGES)
+        yield from _of_images(images, outputs(directory, images), views, title)
 
 
-def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pictures:
+def _of_images(
+    images: xarray.Dataset, names: Sequence[str], views: Sequence[str], title: str
+) -> Pictures:
     """Test samples of median and of largest error: truths, estimates, differences; images of one
     size in one figure. Stations and vectors are none.
     """
@@ -349,19 +352,19 @@ def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pict
     def size_of(name: str) -> tuple[int, int]:
         return images.sizes[f"y_{name}"], images.sizes[f"x_{name}"]
 
-    pictured = [name for name in outputs(images) if min(size_of(name)) > 1]
+    pictured = [name for name in names if min(size_of(name)) > 1]
     for size, group in groupby(pictured, size_of):
-        names = {name: in_words(name, views) for name in group}
+        shown = {name: in_words(name, views) for name in group}
         truths = {}
         estimates = {}
         error = np.zeros(images.sizes["sample"])
-        for name, words in names.items():
+        for name, words in shown.items():
             truth, estimate = truth_and_estimate(images, name)
             truths[words], estimates[words] = truth[:, 0], estimate[:, 0]
             error = error + np.square(estimate[:, 0] - truth[:, 0]).mean(axis=(1, 2))
         order = np.argsort(error)
-        units = {words: unit(images, name) for name, words in names.items()}
-        sides = images[next(iter(names))].attrs[PIXEL]
+        units = {words: unit(images, name) for name, words in shown.items()}
+        sides = images[next(iter(shown))].attrs[PIXEL]
         x, y = (
             (np.arange(cells) - cells / 2) * side
             for cells, side in zip(size[::-1], sides, strict=True)
@@ -373,12 +376,13 @@ def _of_images(images: xarray.Dataset, views: Sequence[str], title: str) -> Pict
             words = f"{title}, sample {number}, whose error is the {rank}"
             moment = Moment(words, true, estimated)
             (figure,) = draw_moments([moment], units, (), where)
-            yield FIGURES_FOLDER / f"test_{next(iter(names))}_{rank}", figure
+            yield FIGURES_FOLDER / f"test_{next(iter(shown))}_{rank}", figure
 
 
-def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title: str) -> Figure:
+def of_estimates(
+    predictions: xarray.Dataset, names: Sequence[str], limits: Mapping[str, float], title: str
+) -> Figure:
     """A panel per output; `limits` has the least mean absolute errors, where they are known."""
-    names = outputs(predictions)
     more = 0.2 * (narrow() and len(names) > 2)  # for a further line above and below smaller panels
     figure, axes = panels(
         len(names), 3.9, 4.0 + more, top=0.8 + more, square=True, row_gap=0.95 + more

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from qexp.base.outputs import PERIOD, estimate_of
+from qexp.base.outputs import PERIOD, estimate_of, numbers_in, periods_in
 from qexp.base.quantities import number_with_unit
 from qexp.deformation.by_network import Images, Tested, TrainedNetwork
 from qexp.errors import QexpError, some
@@ -44,10 +44,8 @@ def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
         quantiles = heads.posterior_of(inputs).quantiles(ends)
         return {name: (float(low), float(high)) for name, ((low, high),) in quantiles.items()}
 
-    periods, trained = {}, {}
-    for name, output in model.outputs.items():
-        if output.period is not None:
-            periods[name] = output.period
+    trained = {}
+    for name, output in numbers_in(model.outputs).items():
         if output.trained is not None:
             trained[name] = output.trained
     return TrainedNetwork(
@@ -55,7 +53,7 @@ def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
         dataset=dataset,
         sources=dataset.generator.sources,
         words=generator_in_words(spec["dataset"]),
-        periods=periods,
+        periods=periods_in(model.outputs),
         inputs=list(model.layout.inputs),
         estimate=estimate,
         interval=interval if heads else None,
@@ -88,7 +86,7 @@ def _outside(
     features of these.
     """
     sentences = []
-    for name, output in model.outputs.items():
+    for name, output in numbers_in(model.outputs).items():
         trained = output.trained
         unit = output.unit
         if trained is not None and trained.beyond(estimates[name]):

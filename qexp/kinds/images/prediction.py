@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from qexp.base.files import stem_of
 from qexp.base.outputs import (
     Estimated,
+    Words,
     correlation_of,
     estimate_of,
-    high_of,
-    low_of,
+    joined,
     spread_of,
     within_of,
 )
@@ -169,16 +169,19 @@ class ImageModel(FileModel):
     def attributes(self) -> dict[str, str]:
         return {**self.origin, **({} if self.posteriors is None else self.posteriors.attributes)}
 
-    def deviations(self, output: str) -> dict[str, str]:
-        """The columns on several networks behind those of an output, with their words."""
-        columns = (
-            {spread_of(output): BETWEEN, within_of(output): WITHIN} if self.networks > 1 else {}
-        )
-        known = self.posteriors is not None and output in self.posteriors.units
-        return (
-            columns
-            if known
-            else {name: columns[name] for name in columns if name != within_of(output)}
+    def words(self, output: str) -> Words:
+        """What the columns of an output hold."""
+        several = self.networks > 1
+        words = Words(f"estimate of: {output}", spread=f"{BETWEEN} {output}" if several else "")
+        if self.posteriors is None or output not in self.posteriors.units:
+            return words
+        of_posterior = f"of the posterior of: {output}"
+        low, high = (f"{100 * share:g} % quantile" for share in ends_of(self.posteriors.coverage))
+        return replace(
+            words,
+            estimate=words.estimate if self.refined is None else f"median {of_posterior}",
+            ends=(f"{low} {of_posterior}", f"{high} {of_posterior}"),
+            own_spread=f"{WITHIN} {output}" if several else "",
         )
 
     @property
@@ -272,7 +275,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         """Image without a unit → the number of samples whose values are suspiciously large."""
         self._largest = dict.fromkeys(self._images.without_unit, 0.0)
         self._squares: dict[str, float] = {}
-        """Column of `deviations` → the sum of its squares."""
+        """Column with a standard deviation → the sum of its squares."""
         self._outside = self._missing_pixels = self._unlike = self._doubted = 0
         self._outside_in = Counter[str]()
 
@@ -298,23 +301,18 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
         model = self.model
         images = self._images
-        number = pa.float32()
         columns = list[pa.Field]()
         for name, output in model.outputs.items():
-            what = "estimate"
-            if model.refined is not None and name in model.refined.units:
-                what = "median of the posterior"
-            columns += output_columns(output, {estimate_of(name): f"{what} of: {name}"})
+            estimate, *others = output_columns(output, estimate_of(name), model.words(name))
+            columns.append(estimate)
             if (axis := self._places.get(name)) is not None:
                 words = f"{estimate_of(name)} in the coordinates {axis.name or 'of the file'}"
                 columns.append(new_column(map_of(name), pa.float64(), axis.unit, words))
-            columns += [] if model.posteriors is None else fields_of(model.posteriors, name)
-            for column, words in model.deviations(name).items():
-                columns.append(new_column(column, number, output.unit, f"{words} {name}"))
+            columns += others
         columns += [] if model.posteriors is None else further_fields(model.posteriors)
         if model.misfit is not None:
-            columns.append(new_column(MISFIT, number, description=OF_RESIDUALS))
-            columns.append(new_column(FEATURES, number, description=OF_FEATURES))
+            columns.append(new_column(MISFIT, pa.float32(), description=OF_RESIDUALS))
+            columns.append(new_column(FEATURES, pa.float32(), description=OF_FEATURES))
         if model.layout.masks:
             columns.append(new_column(MISSING, pa.int64(), description="pixels that are not seen"))
         words = "statistics of the inputs outside the range of the training data"
@@ -338,34 +336,50 @@ class ImageEstimation(TableEstimation[ImageModel]):
         )
         with pool, closing(read_ahead(counted, self.source)) as pieces:
             for piece, outside in pieces:
-                yield self._finished(piece, outside, self._estimated(piece, pool, add_draws))
+                estimates, further = self._estimated(piece, pool, add_draws)
+                yield self._finished(piece, outside, estimates, further)
 
     def _finished(
-        self, piece: ImagePiece, outside: NDArray[np.int16], estimates: Arrays
+        self,
+        piece: ImagePiece,
+        outside: NDArray[np.int16],
+        estimates: Mapping[str, Estimated],
+        further: Arrays,
     ) -> EstimatedPiece:
-        """The columns of a piece besides its estimates, with them."""
+        """All columns of a piece; further: those that are not of a single output."""
         import pyarrow as pa
 
         model = self.model
         columns: dict[str, Any] = {NAME: piece.names, MISSING: piece.missing, OUTSIDE: outside}
+        columns |= further
+        for name, made in estimates.items():
+            columns |= model.outputs[name].cells(estimate_of(name), made)
+            for column in deviations_among(columns, name):
+                squares = float(np.nansum(np.square(columns[column], dtype=float)))
+                self._squares[column] = self._squares.get(column, 0.0) + squares
         for name, new in self._names.items():
             values = piece.kept[name]
             kind = _type(piece.kept[name])
             columns[new] = pa.array(
                 [str(value) for value in values] if pa.types.is_string(kind) else values, kind
             )
-        by_output = {name: estimates[estimate_of(name)] for name in model.outputs}
+        by_output = {name: made.middle for name, made in estimates.items()}
         for name, axis in self._places.items():
             metres = conversion(model.outputs[name].unit, "m") or 1.0
             unit = axis.metres or 1.0
             place = axis.origin + by_output[name].astype(np.float64) * metres / unit
             columns[map_of(name)] = np.round(place, MILLIMETRES + round(np.log10(unit)))
-        return EstimatedPiece(len(piece.names), {**columns, **estimates}, by_output, piece.done)
+        return EstimatedPiece(len(piece.names), columns, by_output, piece.done)
 
-    def _estimated(self, piece: ImagePiece, pool: Executor, add_draws: AddDraws) -> dict[str, Any]:
-        """Column → (sample,), NaN for samples with an image of which no pixel is seen."""
+    def _estimated(
+        self, piece: ImagePiece, pool: Executor, add_draws: AddDraws
+    ) -> tuple[dict[str, Estimated], dict[str, Array]]:
+        """Estimates, and column that is not of a single output → (sample,); NaN for samples with an
+        image of which no pixel is seen.
+        """
         model = self.model
-        blocks = dict[str, list[Array]]()
+        blocks = dict[str, list[Estimated]]()
+        further_blocks = dict[str, list[Array]]()
         starts = range(0, len(piece.names), model.batch)
         in_batches = []
         for start in starts:
@@ -375,23 +389,22 @@ class ImageEstimation(TableEstimation[ImageModel]):
         for start, inputs, estimated in zip(starts, in_batches, estimated_batches, strict=True):
             batch = slice(start, start + model.batch)
             empty = piece.empty[batch]
-            estimates = {name: made.middle for name, made in estimated.items()}
-            columns: dict[str, Any] = {}
-            for name, made in estimated.items():
-                columns |= model.outputs[name].cells(estimate_of(name), made)
+            further: Arrays = {}
             if model.posteriors is not None:
-                further, drawn = model.posteriors.of_batch(
-                    inputs, estimates, empty, self.count + start, model.draws
+                estimated, further, drawn = model.posteriors.of_batch(
+                    inputs, estimated, empty, self.count + start, model.draws
                 )
-                columns |= further
                 if drawn is not None:
                     drawn[:, empty] = np.nan
                     add_draws(piece.names[batch], drawn)
-            for name, values in columns.items():
-                blocks.setdefault(name, []).append(values)
-        columns = {name: np.concatenate(parts) for name, parts in blocks.items()}
+            for name, made in estimated.items():
+                blocks.setdefault(name, []).append(made)
+            for name, values in further.items():
+                further_blocks.setdefault(name, []).append(values)
+        estimates = {name: joined(parts, np.concatenate) for name, parts in blocks.items()}
+        columns = {name: np.concatenate(parts) for name, parts in further_blocks.items()}
         if model.misfit is not None and model.features is not None:
-            by_output = {name: columns[estimate_of(name)] for name in model.outputs}
+            by_output = {name: made.middle for name, made in estimates.items()}
             columns[MISFIT] = model.misfit(piece.inputs, by_output).astype(np.float32)
             columns[FEATURES] = model.features().p_values(piece.inputs).astype(np.float32)
         for values in columns.values():
@@ -400,13 +413,13 @@ class ImageEstimation(TableEstimation[ImageModel]):
             self._unlike += int(
                 np.sum((columns[MISFIT] < UNLIKE_P) | (columns[FEATURES] < UNUSUAL_SHARE))
             )
-        for name in [column for output in model.outputs for column in model.deviations(output)]:
-            self._squares[name] = self._squares.get(name, 0.0) + float(
-                np.nansum(np.square(columns[name], dtype=float))
-            )
         if DOUBTED in columns:
             self._doubted += int(np.nansum(columns[DOUBTED]))
-        return columns
+        for name, made in estimates.items():
+            estimates[name] = made.each(
+                lambda of_all: np.where(piece.empty, np.float32(np.nan), of_all)
+            )
+        return estimates, columns
 
     def _counted(self, piece: ImagePiece) -> NDArray[np.int16]:
         """Count a piece. Returns each sample's number of statistics outside the training data."""
@@ -481,17 +494,16 @@ class ImageEstimation(TableEstimation[ImageModel]):
         phrases = [f"{count:,} samples" if count != 1 else "1 sample"]
         renamed = record.get("columns") or {}
         converted = record.get("converted", {})
-        for name, unit in model.units.items() if record.get("deviations") else ():
-            between, *within = (record["deviations"][column] for column in model.deviations(name))
-            of_mean = f"{between / model.networks**0.5:.3g} of their mean"
-            words = (
-                f"{name}: standard deviation {between:.3g} {unit} between {model.networks}"
-                f" networks, {of_mean}"
-            )
-            phrases.append(
-                words
-                + "".join(f", {value:.3g} within them, of noise and prior" for value in within)
-            )
+        deviations = record.get("deviations", {})
+        for name, unit in model.units.items():
+            known = [deviations[column] for column in deviations_among(deviations, name)]
+            if known:
+                between, *within = known
+                words = f"{name}: standard deviation {between:.3g} {unit} between {model.networks}"
+                words += f" networks, {between / model.networks**0.5:.3g} of their mean"
+                for deviation in within:
+                    words += f", {deviation:.3g} within them, of noise and prior"
+                phrases.append(words)
         for name in {**renamed, **converted}:
             what = f"{name} is '{renamed[name]}' of the file" if name in renamed else name
             unit = (
@@ -561,6 +573,11 @@ def map_of(output: str) -> str:
     return f"{output}_map"
 
 
+def deviations_among(columns: Collection[str], output: str) -> list[str]:
+    """The columns with standard deviations of an output, between networks and within them."""
+    return [name for name in (spread_of(output), within_of(output)) if name in columns]
+
+
 def _type(values: NDArray[Any]) -> pa.DataType:
     import pyarrow as pa
 
@@ -603,31 +620,31 @@ class OfHeads:
     def of_batch(
         self,
         inputs: Arrays,
-        estimates: Arrays,
+        estimates: Mapping[str, Estimated],
         empty: NDArray[np.bool_],
         first: int,
         draws: SampleDraws | None,
-    ) -> tuple[dict[str, Array], Array | None]:
-        """Column → (sample,) of a batch of images, and draws, (draw, sample, output), if they were
-        asked for.
+    ) -> tuple[dict[str, Estimated], dict[str, Array], Array | None]:
+        """The estimates of a batch of images with what posteriors tell of each; further columns,
+        (sample,); and draws, (draw, sample, output), if they were asked for.
 
         inputs     of the network, (sample, ...)
-        estimates  output → (sample,)
+        estimates  of the network, (sample,)
         empty      (sample,), whether no pixel of an image is seen
         first      the number of the first image, by which draws are the same in whatever chunks
                    images are read
         """
         posterior = self.posterior_of(inputs)
+        known = dict(estimates)
         columns = {}
         for name, ends in posterior.quantiles(ends_of(self.coverage)).items():
-            columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
+            low, high = ends.cpu().numpy().T
+            known[name] = replace(known[name], ends=(low, high))
+        for name, deviation in posterior.own_deviations().items():
+            known[name] = replace(known[name], own_spread=deviation.cpu().numpy())
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
-        columns |= {
-            within_of(name): values.cpu().numpy()
-            for name, values in posterior.own_deviations().items()
-        }
-        return columns, None if draws is None else draws.draw(posterior, first)
+        return known, columns, None if draws is None else draws.draw(posterior, first)
 
 
 @dataclass(frozen=True)
@@ -650,41 +667,30 @@ class Refined:
     def of_batch(
         self,
         inputs: Arrays,
-        estimates: Arrays,
+        estimates: Mapping[str, Estimated],
         empty: NDArray[np.bool_],
         first: int,
         draws: SampleDraws | None,
-    ) -> tuple[dict[str, Array], Array | None]:
+    ) -> tuple[dict[str, Estimated], dict[str, Array], Array | None]:
         """As of `OfHeads`."""
         rows = np.flatnonzero(~empty)
         names = self.images.names
         wanted = 0 if draws is None else draws.count
         count = max(LEAST_DRAWS, math.ceil(BEYOND_END / (1 - self.coverage)), wanted)
         drawn = np.full((wanted, len(empty), len(names)), np.nan, np.float32)
-        written = [
-            of(name)
-            for name in names
-            if name in self.outputs
-            for of in (low_of, estimate_of, high_of)
-        ]
-        written += [*(correlation_of(*pair) for pair in combinations(names, 2)), DOUBTED]
+        written = [*(correlation_of(*pair) for pair in combinations(names, 2)), DOUBTED]
         columns = {name: np.full(len(empty), np.nan, np.float32) for name in written}
+        quantiles = np.full((3, len(empty), len(names)), np.nan, np.float32)
         if len(rows):
             sampled = self.images(
                 {name: column[rows] for name, column in inputs.items()},
-                {name: column[rows] for name, column in estimates.items()},
+                {name: made.middle[rows] for name, made in estimates.items()},
                 count,
                 Seeds(0).number("refined", first),
             )
             low, high = ends_of(self.coverage)
             values = self.images.centred(sampled)
-            quantiles = np.quantile(values, [low, 0.5, high], axis=1)
-            for number, name in enumerate(names):
-                if name in self.outputs:
-                    for column, of_images in zip(
-                        (low_of, estimate_of, high_of), quantiles[:, :, number], strict=True
-                    ):
-                        columns[column(name)][rows] = of_images
+            quantiles[:, rows] = np.quantile(values, [low, 0.5, high], axis=1)
             for pair in combinations(names, 2):
                 draws_of_pair = (values[..., names.index(name)] for name in pair)
                 columns[correlation_of(*pair)][rows] = _rank_correlations(*draws_of_pair)
@@ -692,7 +698,14 @@ class Refined:
             if wanted:
                 chosen = np.linspace(0, count - 1, wanted).round().astype(int)
                 drawn[:, rows] = np.moveaxis(sampled.values[:, chosen], 0, 1)
-        return columns, drawn if wanted else None
+        known = dict[str, Estimated]()
+        for name, made in estimates.items():
+            known[name] = replace(made, spread=None)
+        for number, name in enumerate(names):
+            if name in self.outputs:
+                lower, median, upper = quantiles[:, :, number]
+                known[name] = replace(known[name], middle=median, ends=(lower, upper))
+        return known, columns, drawn if wanted else None
 
 
 WrittenPosteriors = OfHeads | Refined
@@ -716,22 +729,6 @@ def ends_of(coverage: float) -> tuple[float, float]:
     """Probabilities of the ends of an interval."""
     tail = round((1 - coverage) / 2, 12)
     return tail, round(1 - tail, 12)
-
-
-def fields_of(posteriors: WrittenPosteriors, output: str) -> list[pa.Field]:
-    """The columns behind the estimate of an output."""
-    import pyarrow as pa
-
-    if (unit := posteriors.units.get(output)) is None:
-        return []
-    return [
-        new_column(
-            column, pa.float32(), unit, f"{100 * share:g} % quantile of the posterior of: {output}"
-        )
-        for column, share in zip(
-            (low_of(output), high_of(output)), ends_of(posteriors.coverage), strict=True
-        )
-    ]
 
 
 def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
@@ -779,11 +776,10 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(inputs[name]).to(device) for name in network.inputs}
 
+    estimator = model if len(ensemble.models) == 1 else ensemble
+
     def estimate(inputs: Arrays) -> dict[str, Estimated]:
-        if networks > 1:
-            return with_ends(ensemble.estimated(samples(inputs)), None)
-        estimates = ensemble.estimate(samples(inputs))
-        return {name: Estimated(made[:, 0].cpu().numpy()) for name, made in estimates.items()}
+        return with_ends(estimator.estimated(samples(inputs)), None)
 
     for option in ("interval", "recalibrated"):
         if not refined and getattr(options, option) is not None:

@@ -13,6 +13,7 @@ import torch
 
 from qexp.base import files, formats
 from qexp.base.machine import freed_memory_kept, threads
+from qexp.base.outputs import periods_in
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
@@ -102,8 +103,8 @@ def distil(
         for key, each in (("of_network", _model(student, options)), ("of_run", model)):
             for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
                 truth = dataset.values[output][:, 0]
-                difference = nearest(estimates, truth, model.outputs[output].period) - truth
-                errors[output][key] = float(np.sqrt(np.square(difference).mean()))
+                error = nearest(estimates, truth, periods_in(model.outputs).get(output)) - truth
+                errors[output][key] = float(np.sqrt(np.square(error).mean()))
         both = {}
         for output, numbers in errors.items():
             held_out = record.results.get("test", {}).get(output, {}).get("rmse")

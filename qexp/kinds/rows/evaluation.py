@@ -23,8 +23,11 @@ from qexp.base.outputs import (
     Column,
     Estimated,
     Number,
+    Output,
     Words,
     estimate_of,
+    numbers_in,
+    periods_in,
 )
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
@@ -85,7 +88,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
     for name, output in plan.outputs.items():
         estimated = estimates[name].each(_column)
         truth = dataset.values[name][test, 0]
-        table[name] = truth.tolist()
+        table[name] = output.written(truth).tolist()
         for column, values in output.cells(estimate_of(name), estimated).items():
             table[column] = values.tolist()
         training_mean = dataset.values[name][fold.train, 0].mean()
@@ -138,7 +141,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     _write_lines(directory, lines)
     if scores.errors:
         write_errors(directory, scores.errors, dataset.units, attempt.caution)
-    if plan.spec["dataset"].get("estimates_of") is None:
+    if plan.spec["dataset"].get("estimates_of") is None and numbers_in(outputs):
         keep_intervals(directory)
     features = dataset.ranges(measured(plan.spec))
     return scores.document("test", comparison=comparison, features=features, targets=targets)
@@ -159,10 +162,10 @@ def _write_lines(directory: RunDirectory, lines: Lines) -> None:
 
 def _words_of_held_out(output: str) -> Words:
     return Words(
-        f"{output}: measured",
-        f"{output}: estimate of a row that was held out",
-        f"{output}: standard deviation over the networks of its fold",
-        f"{output}: quantiles of the posterior of a row that was held out",
+        truth=f"{output}: measured",
+        estimate=f"{output}: estimate of a row that was held out",
+        spread=f"{output}: standard deviation over the networks of its fold",
+        quantiles=f"{output}: quantiles of the posterior of a row that was held out",
     )
 
 
@@ -170,49 +173,53 @@ Lines = Mapping[str, Sequence[Mapping[str, str]]]
 """Fold → its held-out rows, each with its cells by column."""
 
 
-def _held_out(plan: Folds, lines: Lines, output: Number) -> Estimated:
+def _held_out(plan: Folds, lines: Lines, output: Output) -> Estimated:
     """The means over the folds that hold out a row, (row,); NaN for rows that no fold holds out."""
-    possible = Estimated(0.0, 0.0, dict.fromkeys(HELD_OUT_QUANTILES, 0.0))
-    there = lines[plan.folds[0].name][0]
-    columns = [name for name in output.cells(estimate_of(output.name), possible) if name in there]
+    periods = output.averaged(lines[plan.folds[0].name][0])
 
     def numbers(fold: Fold) -> Array:
-        return np.array([list(map(line.__getitem__, columns)) for line in lines[fold.name]], float)
+        return np.array([list(map(line.__getitem__, periods)) for line in lines[fold.name]], float)
 
-    means = _means_over_folds(plan, len(columns), numbers, output.period).T
-    return output.read(dict(zip(columns, means, strict=True)))
+    means = _means_over_folds(plan, list(periods.values()), numbers).T
+    return output.read(dict(zip(periods, means, strict=True)))
 
 
 def _training_means(plan: Folds, output: str) -> Array:
     """The mean of the training targets of the folds that hold out a row, (row,)."""
     values = plan.dataset.values[output][:, 0]
-    return _means_over_folds(plan, 1, lambda fold: values[fold.train].mean(keepdims=True))[:, 0]
+    return _means_over_folds(plan, [None], lambda fold: values[fold.train].mean(keepdims=True))[
+        :, 0
+    ]
 
 
 def _means_over_folds(
-    plan: Folds, columns: int, values: Callable[[Fold], Array], period: float | None = None
+    plan: Folds, periods: Sequence[float | None], values: Callable[[Fold], Array]
 ) -> Array:
     """Means over the folds that hold out a row, (row, column); NaN for rows that no fold holds out.
 
-    values  those of a fold, (held-out row, column), or (column,) if they are the same for all of
-            its rows
-    period  after which the values of the first column repeat, if they do: its means are by the
-            shorter way round
+    periods  after which the values of each column repeat, if they do: its means are by the shorter
+             way round
+    values   those of a fold, (held-out row, column), or (column,) if they are the same for all of
+             its rows
     """
-    totals = np.zeros((len(plan.dataset), columns))
+    totals = np.zeros((len(plan.dataset), len(periods)))
+    repeating = dict[int, float]()
+    for column, period in enumerate(periods):
+        if period is not None:
+            repeating[column] = period
     times = np.zeros(len(plan.dataset), dtype=np.int64)
     with np.errstate(invalid="ignore"):
         for fold in plan.folds:
             added = values(fold)
-            if period is not None:
-                mean_so_far = totals[fold.test, 0] / times[fold.test]
-                middle = np.where(times[fold.test] > 0, mean_so_far, added[:, 0])
-                added[:, 0] = nearest(added[:, 0], middle, period)
+            for column, period in repeating.items():
+                mean_so_far = totals[fold.test, column] / times[fold.test]
+                middle = np.where(times[fold.test] > 0, mean_so_far, added[:, column])
+                added[:, column] = nearest(added[:, column], middle, period)
             totals[fold.test] += added
             times[fold.test] += 1
         means: Array = totals / times[:, None]
-    if period is not None:
-        means[:, 0] %= period
+    for column, period in repeating.items():
+        means[:, column] %= period
     return means
 
 
@@ -220,11 +227,12 @@ def _compared(
     attempt: Attempt, plan: Folds, estimates: Mapping[str, Array]
 ) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
-    outputs = plan.spec["outputs"]
+    if not (outputs := numbers_in(plan.outputs)):
+        return ()
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     estimators = {NETWORK: np.stack([estimates[output] for output in outputs], axis=1)}
-    transforms = [_as_pair(plan, plan.outputs[output]) for output in outputs]
+    transforms = [_as_pair(plan, output) for output in outputs.values()]
     folds = [(fold.train, fold.test) for fold in plan.folds]
     baselines = plan.spec["baselines"]
     table = plan.tables["baselines"]
@@ -243,10 +251,7 @@ def _compared(
     units = {output: plan.dataset.units[output] for output in outputs}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
-    periods = {}
-    for name, output in plan.outputs.items():
-        if output.period is not None:
-            periods[name] = output.period
+    periods = periods_in(outputs)
     compared = compared_estimators(estimators, truth, units, plan.alike, notes, periods)
     return tuple(map(ComparisonRow.from_document, compared))
 
@@ -439,7 +444,7 @@ def _evaluate_rows(
         folds[name] = estimated.folds
         scores.add(name, metrics[name], estimated.middle, truth, means[name])
         spread = f"{name}: standard deviation over the networks of the run"
-        words = Words(f"{name}: measured", f"{name}: estimate", spread)
+        words = Words(f"{name}: estimate", f"{name}: measured", spread=spread)
         columns |= output.columns(truth, replace(estimated, quantiles={}), words)
     directory = attempt.directory
     files.make_folder(directory.results)
@@ -497,13 +502,17 @@ def _write_evaluated(
         **{name: texts[name].tolist() for name in texts},
     }
     for name, (values, _) in columns.items():
-        table[name] = [None if np.isnan(value) else value for value in values.tolist()]
+        table[name] = [None if _is_nan(value) else value for value in values.tolist()]
     write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
     groups = tables.grouping or ""
     caution = attempt.caution
     write_test_predictions(
         attempt.directory, "row", tables.numbers, texts, columns, caution, groups=groups
     )
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _independence(tables: Tables, request: EvaluationRequest) -> Independence:

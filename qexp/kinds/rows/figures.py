@@ -455,7 +455,9 @@ def held_out(directory: RunDirectory) -> Pictures:
     identifiers = directory.spec()["dataset"]["identifiers"]
     words = "standard deviation over the networks" + (" of a fold" if directory.held_out else "")
     note = directory.record().caution
-    drawn = _of_outputs(rows, _names(rows, identifiers))
+    drawn = _of_outputs(directory, rows, _names(rows, identifiers))
+    if not drawn:
+        return
     for name, of_output in drawn.items():
         drawn[name] = replace(of_output, interval=ends_of_intervals(directory, name))
     more = _what(directory), intervals_in_words(directory)
@@ -472,9 +474,9 @@ def residuals(directory: RunDirectory) -> Pictures:
         return
     if group not in rows:
         raise missing(f"{directory.results / TEST_PREDICTIONS} has no variable '{group}'")
-    of_outputs = _of_outputs(rows, _names(rows, ()), texts(rows, group))
-    figure = residuals_by_group(of_outputs, directory.record().caution, _what(directory))
-    yield FIGURES_FOLDER / "residuals", figure
+    if of_outputs := _of_outputs(directory, rows, _names(rows, ()), texts(rows, group)):
+        figure = residuals_by_group(of_outputs, directory.record().caution, _what(directory))
+        yield FIGURES_FOLDER / "residuals", figure
 
 
 def _what(directory: RunDirectory) -> str:
@@ -482,9 +484,12 @@ def _what(directory: RunDirectory) -> str:
 
 
 def _of_outputs(
-    rows: xarray.Dataset, names: list[str], groups: list[str] | None = None
+    directory: RunDirectory,
+    rows: xarray.Dataset,
+    names: list[str],
+    groups: list[str] | None = None,
 ) -> dict[str, HeldOut]:
-    names_of_outputs = outputs(rows)
+    names_of_outputs = outputs(directory, rows)
     several = all(np.isfinite(rows[spread_of(name)].values).all() for name in names_of_outputs)
     held_out = {}
     for name in names_of_outputs:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.base.outputs import Estimated, joined, spread_of
+from qexp.base.outputs import Estimated, Words, ends_in_words, joined
 from qexp.errors import QexpError, some
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -42,7 +42,6 @@ from qexp.kinds.prediction import (
     require_different_targets,
     require_not_read,
     require_there,
-    words_of_ends,
 )
 from qexp.kinds.rows.evaluation import beyond, extent
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
@@ -180,12 +179,11 @@ class RowEstimation(TableEstimation[RowModel]):
         model = self.model
         columns = list[pa.Field]()
         for name, output in model.outputs.items():
-            words = {name: "ensemble mean"}
+            words = Words("ensemble mean", spread="ensemble standard deviation")
             if model.intervals is not None:
                 promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
-                words |= words_of_ends(output, promise)
-            words[spread_of(name)] = "ensemble standard deviation"
-            columns += output_columns(output, words)
+                words = replace(words, ends=ends_in_words(promise))
+            columns += output_columns(output, name, words)
         outside = "features outside the range of the training data"
         columns.append(new_column(OUTSIDE, pa.int16(), description=outside))
         columns += closing_columns(model, netcdf)

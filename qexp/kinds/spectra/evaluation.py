@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -519,17 +519,12 @@ def _estimated(
             if attempt.interrupted():
                 return None
             samples = dict(zip(tests, values, strict=True))
-            estimates = model.estimate(samples)
-            quantiles = dict[str, Tensor]()
-            if model.network.heads:
-                quantiles = model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
+            estimates = model.estimated(samples, HELD_OUT_QUANTILES)
             for name, blocks in numbers.items():
-                columns: Iterable[Tensor] = quantiles[name].T if name in quantiles else ()
-                by_probability = dict(zip(HELD_OUT_QUANTILES, columns, strict=False))
-                made = Estimated(estimates[name][:, 0], quantiles=by_probability)
-                blocks.append(made.each(lambda values: values.double().cpu().numpy()))
+                blocks.append(estimates[name].each(lambda made: made[:, 0].double().cpu().numpy()))
             if reconstructed is not None:
-                reconstructed.add(estimates, samples, subject)
+                middles = {name: made.middle for name, made in estimates.items()}
+                reconstructed.add(middles, samples, subject)
     return {name: joined(blocks, np.concatenate) for name, blocks in numbers.items()}
 
 

@@ -631,7 +631,7 @@ def down_core_of_run(directory: RunDirectory) -> Pictures:
 
 def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
     spectra = table(directory.results / TEST_PREDICTIONS)
-    for name in outputs(spectra):
+    for name in outputs(directory, spectra):
         depths, estimated, truth = (
             spectra[column].values for column in ("depth", estimate_of(name), name)
         )

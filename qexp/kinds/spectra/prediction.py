@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.outputs import Estimated, estimate_of, joined
+from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of, joined
 from qexp.errors import QexpError
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -38,7 +38,6 @@ from qexp.kinds.prediction import (
     read_ahead,
     require_not_read,
     require_there,
-    words_of_ends,
 )
 from qexp.kinds.spectra.figures import Estimates, down_core
 from qexp.kinds.spectra.files import Findings, columns_like
@@ -210,9 +209,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         ]
         after: list[pa.Field] = []
         for name, output in model.outputs.items():
-            words = {estimate_of(name): ""}
-            words |= {} if intervals is None else words_of_ends(output, intervals.words)
-            after += output_columns(output, words)
+            ends = ("", "") if intervals is None else ends_in_words(intervals.words)
+            after += output_columns(output, estimate_of(name), Words("", ends=ends))
         after += closing_columns(model, netcdf)
         there = {
             name
