@@ -187,9 +187,8 @@ def _held_out(plan: Folds, lines: Lines, output: Output) -> Estimated:
 def _training_means(plan: Folds, output: str) -> Array:
     """The mean of the training targets of the folds that hold out a row, (row,)."""
     values = plan.dataset.values[output][:, 0]
-    return _means_over_folds(plan, [None], lambda fold: values[fold.train].mean(keepdims=True))[
-        :, 0
-    ]
+    means = _means_over_folds(plan, [None], lambda fold: values[fold.train].mean(keepdims=True))
+    return means[:, 0]
 
 
 def _means_over_folds(
