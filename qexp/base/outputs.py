@@ -325,6 +325,17 @@ REPORTED = frozenset(chain.from_iterable(output.always for output in OUTPUTS))
 """Metrics that are reported whether or not an experience asks for them."""
 
 
+MAIN_METRICS = tuple(output.main for output in OUTPUTS)
+"""By which listings, curves and comparisons show outputs at a glance."""
+
+
+def main_metric(metrics: Iterable[str]) -> str | None:
+    """The metric of an output that is shown at a glance: its main one, or the first of others."""
+    names = list(metrics)
+    mains = [main for main in MAIN_METRICS if main in names]
+    return next(iter(mains or names), None)
+
+
 def output_in(spec: Mapping[str, Any], name: str) -> Output:
     """What an output of an experience is, without what its data tell: here alone it is decided."""
     return Number(name)

@@ -12,9 +12,9 @@ from typing import Any
 
 from qexp.base.files import make_folder
 from qexp.base.formats import read_json, read_netcdf
+from qexp.base.outputs import MAIN_METRICS
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import SeedComparison
-from qexp.metrics.meaning import MAIN_METRICS
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from qexp.base.files import make_folder
 from qexp.base.formats import write_csv
-from qexp.base.outputs import output_in
+from qexp.base.outputs import MAIN_METRICS, output_in
 from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
@@ -30,7 +30,7 @@ from qexp.kinds.experiments import data_of, spec_cache
 from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
 from qexp.metrics.built_in import asked_for, metric_in_words
-from qexp.metrics.meaning import MAIN_METRICS, NONE
+from qexp.metrics.meaning import NONE
 from qexp.runs import launch, plan as grids
 from qexp.runs.launch import CheckedOrder, Workload, memory_of
 from qexp.runs.order import SAME, Order, StudyOptions

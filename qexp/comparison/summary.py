@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
+from qexp.base.outputs import main_metric
 from qexp.base.quantities import number_with_unit, with_unit
 from qexp.base.text import RESULT, Table, measure
 from qexp.comparison.compare import (
@@ -29,7 +30,7 @@ from qexp.comparison.compare import (
 )
 from qexp.comparison.seeds import GroupRow, Pair, PairRow, SeedComparison, same_samples
 from qexp.errors import QexpError, suggestion
-from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, main_metric, number, with_interval
+from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, number, with_interval
 from qexp.results.capabilities import is_of_capability
 
 MOST_SAID = 6

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.arrays import Array
+from qexp.base.outputs import MAIN_METRICS, main_metric
 from qexp.base.quantities import in_symbols, in_words, typeset, with_unit
 from qexp.figures import canvas
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import MAIN_METRICS, main_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from qexp.base.outputs import OUTPUTS
 from qexp.base.quantities import SUPERSCRIPTS
 
 LOWEST, HIGHEST, ZERO = "lowest", "highest", "zero"
@@ -64,17 +63,6 @@ class Meaning:
 
 
 UNKNOWN = Meaning()
-
-
-MAIN_METRICS = tuple(output.main for output in OUTPUTS)
-"""By which listings, curves and comparisons show outputs at a glance."""
-
-
-def main_metric(metrics: Iterable[str]) -> str | None:
-    """The metric of an output that is shown at a glance: its main one, or the first of others."""
-    names = list(metrics)
-    mains = [main for main in MAIN_METRICS if main in names]
-    return next(iter(mains or names), None)
 
 
 # Rounding of numbers for readers: only the digits that are significant given the uncertainty.

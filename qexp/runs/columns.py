@@ -16,10 +16,11 @@ from typing import Any
 from qexp.base import files
 from qexp.base.files import in_bytes
 from qexp.base.options import is_number
+from qexp.base.outputs import MAIN_METRICS, main_metric
 from qexp.base.quantities import with_unit
 from qexp.base.text import NOTHING, RESULT, Table, measure, output_and_metric, value_at
 from qexp.errors import DamagedError, NotFoundError, QexpError, nearest, shortened, some, suggestion
-from qexp.metrics.meaning import MAIN_METRICS, NONE, UNKNOWN, Meaning, main_metric, measured, number
+from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.runs.options import ListOptions
 from qexp.store.directory import EVALUATIONS, RunDirectory

@@ -13,12 +13,13 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from qexp.base.options import is_number
+from qexp.base.outputs import main_metric
 from qexp.base.quantities import number_with_unit
 from qexp.base.text import Table, measure, value_at
 from qexp.base.workspace import Workspace
 from qexp.comparison.groups import STUDY_FILES, study_folder
 from qexp.errors import some
-from qexp.metrics.meaning import HIGHEST, ZERO, main_metric, measured
+from qexp.metrics.meaning import HIGHEST, ZERO, measured
 from qexp.spec.resolution import value_text
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base.options import is_number
+from qexp.base.outputs import main_metric
 from qexp.base.quantities import in_words, label, number_with_unit, typeset, with_unit
 from qexp.base.text import Table, measure
 from qexp.comparison import compare
@@ -31,7 +32,7 @@ from qexp.errors import some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import LEVEL, Estimate, quantile, simultaneous
-from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number, printed
+from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, number, printed
 from qexp.spec.experiences import ABSENT
 from qexp.store.record import State
 from qexp.web.drawings import (

@@ -22,7 +22,7 @@ import numpy as np
 
 from qexp.base.arrays import Array
 from qexp.base.formats import read_json
-from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
+from qexp.base.outputs import MAIN_METRICS, PERIOD, estimate_of, outputs_among, spread_of
 from qexp.base.quantities import (
     DEGREE,
     QUANTITIES,
@@ -52,7 +52,7 @@ from qexp.kinds.matrix_figures import (
 )
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import MAIN_METRICS, number, printed
+from qexp.metrics.meaning import number, printed
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory

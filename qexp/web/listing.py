@@ -90,7 +90,8 @@ def epochs_listed(lines: Sequence[Summary]) -> Listing:
 
 
 def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
-    from qexp.metrics.meaning import MAIN_METRICS, number
+    from qexp.base.outputs import MAIN_METRICS
+    from qexp.metrics.meaning import number
     from qexp.runs.columns import Column
 
     def text(key: str, line: Summary) -> str:

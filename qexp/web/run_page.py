@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from qexp.base.outputs import main_metric
 from qexp.base.quantities import in_words, label, number_with_unit, typeset
 from qexp.base.text import Table, measure, without_end
 from qexp.errors import DamagedError, NotFoundError, some
@@ -23,7 +24,6 @@ from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import (
     NETWORK,
     NONE,
-    main_metric,
     number,
     printed,
     tells_nothing,

@@ -10,13 +10,14 @@ from statistics import fmean
 from typing import Any
 
 from qexp.base.files import in_bytes
+from qexp.base.outputs import main_metric
 from qexp.base.quantities import in_words, number_with_unit
 from qexp.base.text import measure
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import estimate
-from qexp.metrics.meaning import NONE, main_metric, printed, with_interval
+from qexp.metrics.meaning import NONE, printed, with_interval
 from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory
 from qexp.store.record import State, meaning_of
