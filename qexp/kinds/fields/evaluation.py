@@ -187,11 +187,13 @@ def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterato
     """The frames of a folder with their estimates, in blocks."""
     inputs = list(model.network.inputs)
     outputs = model.network.outputs
-    thickness_is_known = THICKNESS in frames.variables
-    names = list(dict.fromkeys([*inputs, *outputs, *([THICKNESS] if thickness_is_known else [])]))
-    at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
+    known = [THICKNESS] if THICKNESS in frames.variables else []
+    names = list(dict.fromkeys([*inputs, *outputs, *known]))
+    height, width = frames.size
+    at_once = max(1, CELLS_AT_ONCE // (height * width))
     for start in range(0, len(frames), at_once):
-        read = frames.read(names, start, min(start + at_once, len(frames)))
+        stop = min(start + at_once, len(frames))
+        read = frames.read(names, start, stop)
         samples = {name: torch.from_numpy(read[name]).unsqueeze(1).to(device) for name in inputs}
         estimates = model.estimate(samples, batch_size=at_once)
         of_outputs = {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs}

@@ -290,9 +290,11 @@ def _frames_of(
     caution = directory.record().caution
     moments = []
     for index in range(frames.sizes["frame"]):
-        truth = {name: frames[name].values[index] for name in names}
-        estimate = {name: frames[estimate_of(name)].values[index] for name in names}
-        moments.append(Moment(_title(frames, folder, index, caution), truth, estimate))
+        frame = frames.isel(frame=index)
+        title = _title(frames, folder, index, caution)
+        truth = {name: frame[name].values for name in names}
+        estimate = {name: frame[estimate_of(name)].values for name in names}
+        moments.append(Moment(title, truth, estimate))
     left, right, bottom, top = map(float, frames.attrs["extent"])
     where = Extent(left, right, bottom, top, str(frames.attrs["extent_unit"]))
     digits = max(3, len(str(int(frames.attrs["frames"]) - 1)))

@@ -89,13 +89,16 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         yield from self._by_folder(title)
 
     def _words(self, samples: xarray.Dataset, index: int, height: int, width: int) -> str:
-        frames = self._folder(str(samples["folder"].values[index]))
-        when = f"frame {samples['frame'].values[index]}"
-        if "time" in samples.coords:
-            when = f"{when}, {samples['time'].values[index]:.4g} {samples['time'].attrs['units']}".rstrip()
+        one = samples.isel(sample=index)
+        frames = self._folder(str(one["folder"].item()))
+        when = f"frame {one['frame'].item()}"
+        if "time" in one.coords:
+            time = one["time"]
+            when = f"{when}, {time.item():.4g} {time.attrs['units']}".rstrip()
         size = f"{height} × {width} cells"
-        if (spacing := frames.spacing) is not None:
-            size = f"{height * spacing[0] / 1000:.3g} × {width * spacing[1] / 1000:.3g} km"
+        if frames.spacing is not None:
+            y, x = frames.spacing
+            size = f"{height * y / 1000:.3g} × {width * x / 1000:.3g} km"
         return f"{frames.name}\n{when}\n{size}"
 
     def _folder(self, name: str) -> Frames:
@@ -120,13 +123,15 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
 
     def _frame(self, frames: Frames, number: int) -> tuple[dict[str, Array], Any]:
         """The fields of a frame, and where there is more ice than the threshold, if any."""
-        needed = [THICKNESS] if self.dataset.threshold is not None else []
+        threshold = self.dataset.threshold
+        needed = [] if threshold is None else [THICKNESS]
         names = list(dict.fromkeys([*self.dataset.variables, *needed]))
         read = frames.read(names, number, number + 1)
         fields = {name: values[0] for name, values in read.items()}
-        if self.dataset.threshold is None:
-            return fields, np.ones(next(iter(fields.values())).shape, dtype=bool)
-        return fields, fields[THICKNESS] > self.dataset.threshold
+        if threshold is None:
+            first = next(iter(fields.values()))
+            return fields, np.ones(first.shape, dtype=bool)
+        return fields, fields[THICKNESS] > threshold
 
     def _by_folder(self, title: str) -> Pictures:
         """The mean of the first input in frames of all parts, by folder."""

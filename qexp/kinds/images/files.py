@@ -420,8 +420,11 @@ class NetcdfImages(ImageFile):
     def read(self, name: str, samples: slice | None) -> Values:
         variable = self._variable(name)
         require_numbers(variable.dtype, self.label(name))
-        where = "" if samples is None else f" at samples {samples.start} to {samples.stop - 1}"
-        values = self._values(name, variable if samples is None else variable[samples], where)
+        where, chosen = "", variable
+        if samples is not None:
+            where = f" at samples {samples.start} to {samples.stop - 1}"
+            chosen = variable[samples]
+        values = self._values(name, chosen, where)
         for axis, dimension, way in zip((-2, -1), variable.dims[-2:], (Y, X), strict=False):
             of_samples = variable.ndim + axis == 0 and samples is not None
             if variable.ndim >= 2 and not of_samples and self._towards(dimension, way) is False:

@@ -157,8 +157,10 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         if unit == "pixels":  # files of simulations do not say their size
             width = height = 1.0
         _, rows, columns = self.dataset.shapes()[image]
-        west, east = ((side - 0.5) * width for side in (-columns / 2, columns / 2))
-        south, north = ((side - 0.5) * height for side in (-rows / 2, rows / 2))
+        west = (-columns / 2 - 0.5) * width
+        east = (columns / 2 - 0.5) * width
+        south = (-rows / 2 - 0.5) * height
+        north = (rows / 2 - 0.5) * height
         return Extent(west, east, south, north, unit)
 
 

@@ -314,11 +314,12 @@ class RowEstimation(TableEstimation[RowModel]):
             columns = some([f"'{name}'" for name in counts])
             rows = f"up to {max(counts.values()):,} of {record['rows']:,} rows"
             warnings.append(f"{self.source}: {code} stands in {columns}, in {rows}, {FAR}")
-        if not (outside := record["outside"]):
-            return warnings
-        void = "" if self.model.intervals is None else ", where intervals promise nothing"
-        of_all = f"{outside:,} of {record['rows']:,} rows have features"
-        return [*warnings, f"{self.target}: {of_all} outside the range of the training data{void}"]
+        if outside := record["outside"]:
+            void = "" if self.model.intervals is None else ", where intervals promise nothing"
+            share = f"{outside:,} of {record['rows']:,} rows have features"
+            beyond = f"{share} outside the range of the training data{void}"
+            warnings.append(f"{self.target}: {beyond}")
+        return warnings
 
 
 def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) -> EstimatedChunk:

@@ -738,11 +738,12 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
 def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
     """Estimated time of some batches on one core [s], to decide on more processes."""
     tasks = tasks_of_first(plan)
-    rows = len(next(iter(tasks[0].train.values())))
-    networks = len(tasks) * sum(len(batches[number]) for number in todo)
-    steps = networks * epochs_of(plan) * math.ceil(rows / plan.spec["batch_size"])
-    samples = rows * networks * epochs_of(plan)
-    operations = 3 * operations_per_sample(tasks[0].model.network) * samples
+    first = tasks[0]
+    rows = len(next(iter(first.train.values())))
+    folds = sum(len(batches[number]) for number in todo)
+    epochs = len(tasks) * folds * epochs_of(plan)
+    steps = epochs * math.ceil(rows / plan.spec["batch_size"])
+    operations = 3 * operations_per_sample(first.model.network) * rows * epochs
     return float(operations / OPERATIONS_PER_SECOND + steps * SECONDS_PER_STEP)
 
 
