@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from tests.conftest import ROOT
 from tests.source import MODULES, imports_in, imports_of
-
-ROOT = Path(__file__).parents[1]
 
 TURNS = 3
 """Commits by which, on the average, each test that is not touched is run once."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from filelock import FileLock
@@ -27,10 +27,14 @@ from qexp.cli import ALLOCATIONS, app
 from qexp.spec.reading import digest
 from qexp.spec.resolution import FOLDERS
 from tests.browsing import browser, findings, npm_packages
-from tests.choice import ROOT, Choice, all_files
+
+if TYPE_CHECKING:
+    from tests.choice import Choice
 
 # one browser for all folders: two cannot be open at a time
 __all__ = ["browser", "findings", "npm_packages"]
+
+ROOT = Path(__file__).parents[1]
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -124,7 +128,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @cache
-def _choice(base: str) -> Choice:
+def _choice(base: str) -> "Choice":
+    from tests.choice import Choice  # processes that tests start do not find what it imports
+
     return Choice.since(base)
 
 
@@ -145,6 +151,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if base := config.getoption("--of-change"):
+        from tests.choice import all_files
+
         for line in [
             *_choice(base).words(all_files()),
             f"the same again, at {_choice(base).commit}: --of-change {base}",
@@ -635,6 +643,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return 0
         if "test_every_command_and_script_works" in item.name:
             return 1
-        return 3 if base and not _choice(base).touches(str(item.path.relative_to(ROOT))) else 2
+        place = str(item.path.relative_to(ROOT))
+        return 3 if base and not _choice(base).touches(place) else 2
 
     items.sort(key=turn)
