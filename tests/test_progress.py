@@ -4,7 +4,7 @@ import logging
 import re
 
 from qexp.api import progress
-from qexp.api.progress import LOG, notices
+from qexp.api.progress import LOG, TrainingDisplay, notices
 
 
 def test_where_no_bar_can_be_drawn_a_line_now_and_then_tells_how_long_it_will_take(
@@ -37,3 +37,14 @@ def test_a_script_without_logging_sees_the_warnings_of_its_runs_and_one_with_log
     finally:
         LOG.removeHandler(handler)
     assert capsys.readouterr().err == ""
+
+
+def test_epochs_are_counted_among_those_planned_if_a_program_says_how_many(capsys):
+    line = {"epoch": 1, "train": {"loss": 0.5}, "validation": {"loss": None}}
+    for planned in (2, 0):
+        display = TrainingDisplay()
+        display.start("run_0", planned, 0)
+        display.epoch(line, 0.25)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "epoch 1/2  loss 0.5  0.25 s/epoch"
+    assert second == "epoch 1  loss 0.5  0.25 s/epoch"

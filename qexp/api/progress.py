@@ -79,7 +79,7 @@ class TrainingDisplay(Display):
         if on_a_terminal() or in_a_kernel():
             self._bar = progress_bar("epoch", "losses")
             self._task = self._bar.add_task(
-                name, total=epochs, completed=done, epoch=f"{done}/{epochs}", losses=""
+                name, total=epochs, completed=done, epoch=self._among(done), losses=""
             )
             if in_a_kernel():
                 self._cell = Cell(self._bar.get_renderable)
@@ -96,7 +96,7 @@ class TrainingDisplay(Display):
         if self._bar is None or self._task is None:
             return
         self._bar.update(
-            self._task, completed=completed, epoch=f"{epoch}/{self._epochs}", losses=self._losses
+            self._task, completed=completed, epoch=self._among(epoch), losses=self._losses
         )
         if self._cell is not None:
             self._cell.update()
@@ -113,8 +113,12 @@ class TrainingDisplay(Display):
         is_told = epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0
         if self._bar is None and is_told:
             rated = f"  rate {rate:.2g}" if rate is not None else ""  # for which a bar has no room
-            text = f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}{rated}"
+            text = f"epoch {self._among(epoch)}{self._of}  {self._losses}{rated}"
             message(f"{text}  {seconds:.2f} s/epoch")
+
+    def _among(self, epoch: int) -> str:
+        """`3/20`, or `3` where a program does not say how many epochs there are."""
+        return f"{epoch}/{self._epochs}" if self._epochs else str(epoch)
 
     def stop(self) -> None:
         if self._cell is not None and self._bar is not None:

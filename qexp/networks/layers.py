@@ -61,7 +61,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 """Name in a spec → what builds the activation."""
 
-ACTIVATION_NAME = {"enum": list(ACTIVATIONS)}
+ACTIVATION_NAME = {
+    "enum": list(ACTIVATIONS),
+    "x-others": {
+        "PReLU": "is a layer of Keras that learns a slope for each of its inputs, and no function;"
+        " 'leaky_relu' has a fixed slope of 0.2"
+    },
+}
 """JSON Schema of a parameter that names an activation."""
 
 

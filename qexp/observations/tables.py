@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError, some, suggestion
 from qexp.observations.observation import COMPONENTS, Track
 from qexp.observations.reading import (
     ASSUMED_ERROR,
@@ -351,6 +351,21 @@ def plain_name(name: str) -> tuple[str, str | None]:
     return words.strip().lower().replace(" ", "_"), unit
 
 
+OTHER_INSTRUMENT = re.compile(r"tilt|strain|[µμunm](icro|ano)?_?rad(ians?)?\b", re.IGNORECASE)
+"""In the names of columns that hold no displacement."""
+
+
+def _require_displacements(table: TextTable, columns: Iterable[str]) -> None:
+    """Raises QexpError for columns of tilt or strain, which would be read as metres."""
+    others = [f"'{column}'" for column in columns if OTHER_INSTRUMENT.search(column)]
+    if others:
+        what = "column holds" if len(others) == 1 else "columns hold"
+        raise QexpError(
+            f"{table.path}: the {what} tilt or strain, not displacement: {some(others)}; qexp reads"
+            " displacements along the line of sight, and those of GNSS stations, only"
+        )
+
+
 def names_of(roles: Roles) -> set[str]:
     return set(roles) | set(chain.from_iterable(roles.values()))
 
@@ -471,6 +486,7 @@ def _as_asked(
                 f"{table.path}: {shared} columns are called '{column}'; write {' or '.join(places)}"
             )
         if column in table.names:
+            _require_displacements(table, [column])
             columns[role] = table.names.index(column)
         elif column.isdecimal():
             columns[role] = _position(table, column, role)
@@ -505,6 +521,7 @@ def _position(table: TextTable, text: str, role: str) -> int:
 
 def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> None:
     if missing := [role for role in roles if role not in columns]:
+        _require_displacements(table, table.names)
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
         free = (_unique_name(table, index) for index in _unknown_columns(table, columns))
         example = {role: next(free, "NAME") for role in missing}

@@ -220,7 +220,10 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         yield path, schema["x-message"]
     elif rule == "enum":
         noun = schema.get("x-noun")
-        if isinstance(value, str):
+        others = schema.get("x-others", {})
+        if isinstance(value, str) and value in others:
+            yield path, f"'{value}' {others[value]}"
+        elif isinstance(value, str):
             similar = suggestion(value, [str(choice) for choice in limit])
             yield path, f"no {noun or 'choice'} '{value}'; {similar}"
         else:

@@ -790,6 +790,16 @@ WRONG = {
         ANGLES,
         "no column is known to hold los; its columns are",
     ),
+    "columns of tilt": (
+        "east north tilt_e tilt_n\n" + rows(EAST, NORTH, LOS, LOS),
+        ANGLES,
+        "the columns hold tilt or strain, not displacement: 'tilt_e', 'tilt_n'; qexp reads",
+    ),
+    "a column in microradians that is said to hold displacements": (
+        "east,north,a_microrad\n" + rows(EAST, NORTH, LOS).replace(" ", ","),
+        {**ANGLES, "columns": {"los": "a_microrad"}},
+        "the column holds tilt or strain, not displacement: 'a_microrad'; qexp reads",
+    ),
     "displacements of hundreds of kilometres": (
         standard(los=np.full(4, 1e308)),
         {},

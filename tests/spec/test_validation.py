@@ -134,6 +134,11 @@ FAULTS = {
             "no choice 'leaky_rely'; did you mean 'leaky_relu'?",
         ),
         (
+            "operations.block.parameters.activation",
+            "PReLU",
+            "'PReLU' is a layer of Keras that learns a slope for each of its inputs, and no",
+        ),
+        (
             "operations.block.parameters.filters",
             4,
             "must be a list […], but is the number 4; write [4]",
