@@ -354,7 +354,7 @@ def endings(
         states = watch.states(waiting)
         waiting = list[RunDirectory]()
         for directory, state in states.items():
-            if not state.unfinished or _is_abandoned(directory, state):
+            if not state.unfinished or is_abandoned(directory, state):
                 yield directory, state
             else:
                 waiting.append(directory)
@@ -369,7 +369,7 @@ def endings(
         pause = min(1.5 * pause, LONGEST_PAUSE)
 
 
-def _is_abandoned(directory: RunDirectory, state: State) -> bool:
+def is_abandoned(directory: RunDirectory, state: State) -> bool:
     """Whether a run was prepared more than `SECONDS_TO_START` ago and has not been started."""
     with suppress(OSError):
         return state is State.CREATED and files.age(directory.record_file) > SECONDS_TO_START

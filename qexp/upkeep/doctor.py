@@ -17,7 +17,7 @@ from qexp.base import files, folders, formats
 from qexp.base.folders import is_stale, is_stale_temporary
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.jobs.states import Watch
+from qexp.jobs.states import Watch, is_abandoned
 from qexp.results.calibration import record_to_restore
 from qexp.rows import array_cache
 from qexp.runs.catalog import Catalog, CheckedStorage
@@ -313,6 +313,10 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         ended = "its process has ended" if state is State.LOST else f"its job has ended: {state}"
         advice = f"resume it: {record.continued_by(directory.name)}"
         yield Finding(directory.path, f"is recorded as {record.state}, but {ended}", advice)
+    if record.launch is not None and is_abandoned(directory, state):
+        advice = f"{record.continued_by(directory.name)}, or remove it: qexp rm {directory.name}"
+        lack = f"was never started: launch {record.launch} has ended, or no scheduler took it"
+        yield Finding(directory.path, lack, f"start it: {advice}")
     if not state.unfinished:
         yield from _of_name(directory, record)
     if not (record.state.unfinished or state.unfinished):

@@ -158,6 +158,14 @@ def test_what_a_scheduler_refuses_waits_for_nobody_and_is_to_be_run_again(specs,
     )
     assert {*states().values()} == {"created"}
     assert qexp("run", "sound", "--seeds", "0:2", "--dry-run").stdout.split() == [*states()]
+    assert qexp("doctor") == (0, "", "no problems found\n"), "they may be about to start"
+    monkeypatch.setattr("qexp.jobs.states.SECONDS_TO_START", 0.0)
+    first, second = states()
+    stdout = qexp("doctor").stdout
+    for name in (first, second):
+        assert f"start it: qexp rerun {name} --resume, or remove it: qexp rm {name}" in stdout
+    assert qexp("rerun", first, "--resume", "--device", "cpu").code == 0
+    assert states()[first] == "done"
 
 
 def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
