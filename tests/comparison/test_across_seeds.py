@@ -22,7 +22,7 @@ from qexp.comparison.figures import draw_groups, drawn_anew
 from qexp.comparison.groups import differ_by_seed, runs_to_compare, seed_groups
 from qexp.comparison.seeds import compare_across_seeds
 from qexp.comparison.summary import overview
-from qexp.figures import canvas
+from qexp.figures import writing
 from qexp.figures.curves import FEW_RUNS, OF_WHAT, learning_bands, middle_and_band
 from qexp.figures.writing import save
 from qexp.runs.catalog import Catalog
@@ -626,7 +626,7 @@ def test_matrices_of_a_group_are_drawn_as_the_mean_of_their_absolute_errors_and_
     for name in ("matrix_sound_2.png", "own.png"):
         (folder / name).write_bytes(PNG)
     drawn = []
-    monkeypatch.setattr(canvas, "save", lambda figure, path: drawn.append((path.name, figure)))
+    monkeypatch.setattr(writing, "save", lambda figure, path: drawn.append((path.name, figure)))
     groups = seed_groups(runs_to_compare(["slow_*", "fast_*"], Catalog(find(specs.root))))
     made = drawn_anew(draw_groups(compare_across_seeds(groups), folder), folder)
     assert made[-1] == folder / "matrix_sound.png"
