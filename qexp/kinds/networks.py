@@ -80,8 +80,12 @@ def outputs_of(
     for name in spec["outputs"]:
         output = replace(output_in(spec, name), unit=units.get(name, ""))
         if isinstance(output, Number):
-            of_name = limits.get(name, NO_LIMITS), periods.get(name), trained.get(name)
-            output = Number(name, output.unit, *of_name)
+            output = replace(
+                output,
+                limits=limits.get(name, NO_LIMITS),
+                period=periods.get(name),
+                trained=trained.get(name),
+            )
         made[name] = output
     return made
 

@@ -652,7 +652,7 @@ EXPERIENCE = {
     "inputs": ["displacement"],
     "outputs": ["depth", "delta_volume"],
     "split": [0.75, 0.1],
-    "epochs": 12,
+    "epochs": 30,  # twelve reach as much on some processors alone
     "batch_size": 20,
     "optimizer": "adam",
     "learning_rate": 0.003,
@@ -685,8 +685,7 @@ def workspace(trained, tmp_path, monkeypatch):
 
 def test_a_run_is_trained_tested_calibrated_and_asked(workspace, qexp):
     run = package.open_run("inverse_1")
-    # Twelve epochs make 0.75 to 0.94, by seed and by processor.
-    assert run.results["test"]["depth"]["r2"] > 0.6
+    assert run.results["test"]["depth"]["r2"] > 0.9
     spec = json.loads((run.path / "spec.json").read_text())["dataset"]
     assert spec["distributions"]["depth"]["type"] == "quantiles", (
         "the prior is that of the simulations"

@@ -713,7 +713,7 @@ def test_runs_that_differ_by_their_seed_are_one_estimator_with_the_mixture_of_th
         "sound_[0-2]",
         "--ensemble",
         "--observations",
-        "200",
+        "500",
         "--draws",
         "50",
         "--device",

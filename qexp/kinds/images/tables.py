@@ -47,13 +47,14 @@ class TableImages(ImageFile):
         self._table.require(self._table.names)
         columns = self._table.types(self._table.names)
         of_numbers = numbers_in(columns)
-        texts = [column.name for column in columns if not types.is_nested(column.type)]
+        flat = [column.name for column in columns if not types.is_nested(column.type)]
         free = [name for name in of_numbers if name not in {NAME, INDEX, *numbers.values()}]
         only = len(vectors) == 1
         chosen = {name: self._chosen(name, *known, free, only) for name, known in vectors.items()}
         self._columns = {**chosen, **{name: [column] for name, column in numbers.items()}}
         used = {column for columns in self._columns.values() for column in columns}
-        texts = [name for name in texts if name not in {*used, *of_numbers}]
+        numeric = {*used, *of_numbers}
+        texts = [name for name in flat if name not in numeric]
         read, words = self._table.read([*used, *of_numbers], texts)
         self._values = read
         both = {**read, **words}

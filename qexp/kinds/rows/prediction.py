@@ -317,8 +317,8 @@ class RowEstimation(TableEstimation[RowModel]):
         if outside := record["outside"]:
             void = "" if self.model.intervals is None else ", where intervals promise nothing"
             share = f"{outside:,} of {record['rows']:,} rows have features"
-            beyond = f"{share} outside the range of the training data{void}"
-            warnings.append(f"{self.target}: {beyond}")
+            words = f"{share} outside the range of the training data{void}"
+            warnings.append(f"{self.target}: {words}")
         return warnings
 
 
