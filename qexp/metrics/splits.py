@@ -123,17 +123,22 @@ class GroupKFold:
 
 
 class HeldOut:
-    def __init__(self, by: str, values: Sequence[str]) -> None:
-        self._by, self._values = by, values
+    def __init__(self, by: str, values: Sequence[str], **later: Sequence[str]) -> None:
+        # `train` has no default, so that the digests of older specs stay as they were.
+        self._by, self._values, self._train = by, values, later.get("train", ())
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         labels = column(self._by)
-        for value in self._values:
+        for value in [*self._values, *self._train]:
             if value not in labels:
                 raise SplitError(
-                    "values",
+                    "values" if value in self._values else "train",
                     f"no row has the {self._by} '{value}'; {suggestion(value, set(labels))}",
                 )
+            if value in self._values and value in self._train:
+                raise SplitError("train", f"the {self._by} '{value}' is also held out")
+        if self._train:
+            rows = rows[np.isin(labels[rows], [*self._train, *self._values])]
         held_out = np.isin(labels[rows], list(self._values))
         if held_out.all():
             raise SplitError(
@@ -295,6 +300,11 @@ SPLITS: dict[str, Entry] = {
             by=BY,
             values=array(
                 {"type": "string"}, "rows with one of these values are held out", uniqueItems=True
+            ),
+            train=array(
+                {"type": "string"},
+                "only rows with one of these values are trained on; all others if left out",
+                uniqueItems=True,
             ),
         ),
         help="One fold: the rows with certain values in a column.",

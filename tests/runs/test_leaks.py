@@ -86,7 +86,7 @@ def test_overlaps_are_those_that_a_plain_count_finds():
 def test_what_must_be_said_tells_spectra_from_cores():
     of_core, of_spectra = leaks.Overlap("A", 3, 0, 2), leaks.Overlap("B", 3, 1, 0)
     assert leaks.overlap_caution([]) == ""
-    assert leaks.overlap_caution([of_core]) == "tested on training cores"
+    assert leaks.overlap_caution([of_core]) == "tested on other spectra of training cores"
     assert leaks.overlap_caution([of_core, of_spectra]) == "tested on training spectra"
 
 

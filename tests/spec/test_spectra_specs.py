@@ -585,7 +585,7 @@ def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest_and_n
     spoil("masked", "dataset", ("missing", "drop"))
     (message,) = problems("specs/datasets/masked.json")
     assert (
-        "at $.missing: there is no target that could be missing; leave it out, or name the target"
+        "at $.missing: there is no target that 'missing' could be about; leave it out, or name the target"
         in message
     )
 

@@ -23,7 +23,6 @@ from qexp.kinds.files import as_finding
 from qexp.kinds.spectra.files import (
     Findings,
     column_of,
-    counts_of,
     files_in,
     finite_number,
     lines_of,
@@ -34,6 +33,7 @@ from qexp.kinds.spectra.files import (
     texts_of,
     trouble_with,
 )
+from qexp.kinds.spectra.scanners import SpectrumReader
 from qexp.rows.array_cache import Array, content_hash
 from qexp.rows.formats import Chunk, Rows, in_equal_chunks, open_table
 from qexp.rows.table import Table, TableError, number
@@ -61,12 +61,13 @@ class SpectrumLayout:
     """Prefix of the columns of counts, or a variable of NetCDF."""
     core: str
     depth: str | None
+    energy: Sequence[float] | None = None
+    """Of the first channel, and the step between channels [keV]."""
 
 
 def layout_of(dataset: Document) -> SpectrumLayout:
-    return SpectrumLayout(
-        int(dataset["channels"]), dataset["columns"], dataset["core"], dataset["depth"]
-    )
+    names = ("columns", "core", "depth", "energy")
+    return SpectrumLayout(int(dataset["channels"]), *(dataset[name] for name in names))
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,23 @@ class SpectrumSource(ABC):
 
     target   name of the number that training estimates; None: none
     missing  what training does with spectra without it, `ERROR` or `DROP`
+    minimum  less of it counts as missing
     """
 
     path: Path
     layout: SpectrumLayout
     target: str | None = None
     missing: str = ERROR
+    minimum: float = -math.inf
+
+    @cached_property
+    def reader(self) -> SpectrumReader:
+        return SpectrumReader(self.layout.channels, self.layout.energy)
+
+    @property
+    def rules(self) -> list[Any]:
+        """Which targets count; without a minimum as before there was one."""
+        return [self.missing, *([] if self.minimum == -math.inf else [self.minimum])]
 
     @property
     def place(self) -> str:
@@ -169,21 +181,22 @@ class SpectrumSource(ABC):
 
         labels, origins  what spectra are called, and where their targets come from
         """
-        used = [row for row, value in enumerate(targets) if not math.isnan(value)]
-        left_out = [row for row, value in enumerate(targets) if math.isnan(value)]
+        used = [row for row, value in enumerate(targets) if value >= self.minimum]
+        left_out = [row for row, value in enumerate(targets) if not value >= self.minimum]
         if not left_out:
             return used, []
+        least = "" if self.minimum == -math.inf else f" of at least {self.minimum:g}"
         if self.missing == ERROR:
             for row in left_out:
-                lack = f"{origins[row]} lacks the numbers of spectra"
+                lack = f"{origins[row]} lacks the numbers{least} of spectra"
                 kind = f'{lack}, which "missing": "drop" would leave out'
                 findings.add(kind, labels[row], ("target",))
         elif not used:
-            lack = f"{self.path}: no spectrum has a number for '{self.target}'"
+            lack = f"{self.path}: no spectrum has a number{least} for '{self.target}'"
             findings.add(lack, where=("target",))
         names = some([labels[row] for row in left_out])
         count = f"{len(left_out):,} of {len(targets):,} spectra are left out"
-        return used, [f"{count}, because they have no number for '{self.target}': {names}"]
+        return used, [f"{count}, because they have no number{least} for '{self.target}': {names}"]
 
 
 # Spectra in folders: a file for each, and lists that describe them.
@@ -258,7 +271,7 @@ class FolderOfSpectra(SpectrumSource):
                 if listing.is_file():
                     digest.update(state_of(listing.name, listing.stat()).encode())
         alone = ["alone"] if UNDIVIDED in self.names else []
-        keys = [self.target, self.layout.channels, self.lists, self.missing, *alone]
+        keys = [self.target, self.layout.channels, self.lists, *self.rules, *alone]
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def require(self) -> None:
@@ -312,7 +325,7 @@ class FolderOfSpectra(SpectrumSource):
         pairs = zip(rows.names, rows.parts, strict=True)
         paths = [(tested if part == TEST else trained) / name for name, part in pairs]
         for start in range(0, len(paths), BLOCK):
-            yield counts_of(paths[start : start + BLOCK], self.layout.channels, findings)
+            yield self.reader.counts_of(paths[start : start + BLOCK], findings)
         findings.refuse()
 
     @cached_property
@@ -350,7 +363,7 @@ class FolderOfSpectra(SpectrumSource):
                 [name for _, name in piece],
                 [part.name for part, _ in piece],
                 self._kept.slice(start, size),
-                counts_of(paths, self.layout.channels, findings),
+                self.reader.counts_of(paths, findings),
                 (start + len(piece)) / len(spectra),
             )
 
@@ -453,7 +466,7 @@ class TableOfSpectra(SpectrumSource):
 
     def state(self) -> list[Any]:
         layout = self.layout
-        keys = [self.target, layout.channels, layout.columns, self.missing]
+        keys = [self.target, layout.channels, layout.columns, *self.rules]
         return [content_hash(self.path), *keys]
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
@@ -502,7 +515,7 @@ class TableOfSpectra(SpectrumSource):
             used = np.ones(len(chunk.features), dtype=bool)
             for name in labels:
                 values = [number(text or "") for text in chunk.kept[name].to_pylist()]
-                used &= [value is None or not math.isnan(value) for value in values]
+                used &= np.array(values, dtype=np.float64) >= self.minimum
             self._add_troubles(chunk.features, start, used, findings)
             start += len(used)
             yield chunk.features[used]
@@ -587,7 +600,7 @@ class TableOfSpectra(SpectrumSource):
             if width != channels:
                 what = f"'{prefix}' has {width} counts in a row, not {channels}"
                 findings.add(f"{self.path}: {what}", where=("channels",))
-        elif numbers != list(range(channels)):
+        elif numbers not in (list(range(channels)), list(range(1, channels + 1))):
             first = next((number for number in range(channels) if number not in numbers), None)
             lacking = "" if first is None else f"; the first that is missing is {prefix}{first}"
             what = f"{len(numbers)} columns {prefix}0, {prefix}1, … of counts"

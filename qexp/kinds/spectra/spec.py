@@ -46,11 +46,10 @@ class SpectraSpecs(KindDocuments):
                 ("target",),
                 f"'{target}' is the name of another property of a spectrum; choose another name",
             )
-        if "missing" in dataset and dataset["target"] is None:
-            yield (
-                ("missing",),
-                "there is no target that could be missing; leave it out, or name the target",
-            )
+        for key in ("missing", "minimum"):
+            if key in dataset and target is None:
+                lack = f"there is no target that '{key}' could be about"
+                yield (key,), f"{lack}; leave it out, or name the target"
         energy = dataset["energy"]
         if energy is not None and not energy[1] > 0:
             yield (
