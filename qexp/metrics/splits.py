@@ -301,11 +301,7 @@ SPLITS: dict[str, Entry] = {
             values=array(
                 {"type": "string"}, "rows with one of these values are held out", uniqueItems=True
             ),
-            train=array(
-                {"type": "string"},
-                "only rows with one of these values are trained on; all others if left out",
-                uniqueItems=True,
-            ),
+            train=array({"type": "string"}, "the only other ones to train on", uniqueItems=True),
         ),
         help="One fold: the rows with certain values in a column.",
         example={

@@ -124,8 +124,8 @@ def test_a_spectrum_of_other_channels_comes_back_to_within_the_noise_of_counting
 
 
 REFUSED = {
-    "without data": (avaatech(COUNTS).replace(b"$DATA:", b"$DATEN:"), "it has 0 blocks $DATA"),
-    "twice": (avaatech(COUNTS) * 2, "it has 2 blocks $DATA"),
+    "without data": (avaatech(COUNTS).replace(b"$DATA:", b"$DATEN:"), "it has no block $DATA"),
+    "twice": (avaatech(COUNTS) * 2, "first and last channel, or several"),
     "lies": (avaatech(COUNTS, ends=(0, 2047)), "64 counts for the channels 0 to 2047"),
     "backwards": (avaatech(COUNTS, ends=(63, 0)), "64 counts for the channels 63 to 0"),
     "cut off": (avaatech(COUNTS[:-1], ends=(0, 63)), "63 counts for the channels 0 to 63"),
@@ -133,8 +133,8 @@ REFUSED = {
     "words": (avaatech(["much", *COUNTS[1:]]), "'much' in channel 0 is not a number"),
     "falling": (avaatech(COUNTS, calibrated(12.8, -0.2)), "do not increase with the channel"),
     "bent back": (avaatech(COUNTS, calibrated(0.1, 0.2, -0.01)), "do not increase"),
-    "elsewhere": (avaatech(COUNTS, calibrated(5, 0.2)), "4.9 to 17.7 keV, do not cover"),
-    "too short": (avaatech(COUNTS[:60], calibrated(0.1, 0.2)), "0 to 12 keV, do not cover"),
+    "elsewhere": (avaatech(COUNTS, calibrated(5, 0.2)), "4.9 to 17.7 keV do not cover"),
+    "too short": (avaatech(COUNTS[:60], calibrated(0.1, 0.2)), "0 to 12 keV do not cover"),
     "of others": (avaatech(COUNTS[:32]), "it has 32 channels, not 64, and the files give no"),
     "not of one": (itrax(COUNTS).replace(b"\n5.000", b"\n7.000"), "no consecutive channels"),
     "cut in a line": (itrax(COUNTS)[:-8], "no consecutive channels and counts"),
@@ -218,7 +218,7 @@ def test_estimates_of_scans_are_those_of_plain_files_and_what_was_done_is_said(t
     assert plain[1] == []
     assert any("channel by channel" in warning for warning in mixed[1])
     (tmp_path / "mixed/test/spe/D1_0.csv").write_bytes(avaatech(COUNTS[:9], calibrated(*ENERGY)))
-    with pytest.raises(QexpError, match="keV, do not cover those of the dataset"):
+    with pytest.raises(QexpError, match="keV do not cover the energies of the dataset"):
         estimated((tmp_path / "mixed").rename(tmp_path / "damaged"))
 
 

@@ -21,21 +21,20 @@ Edges = NDArray[np.float64]
 
 SPE_DATA = re.compile(r"^\$DATA:\s+(\d+\s+\d+\s[^$\x1a]*)", re.MULTILINE)
 SPE_CALIBRATION = re.compile(r"^\$(?:ENER_FIT:|MCA_CAL:\s+\d+)\s([^$]*)", re.MULTILINE)
-SPE_SECONDS = re.compile(r"^\$MEAS_TIM:\s+(\d+)", re.MULTILINE)
 ITRAX_TABLE = re.compile(r"^channel\tcontent.*\n([^$]*)", re.MULTILINE)
 ITRAX_CALIBRATION = re.compile(r"^E[01]\t(\S+)", re.MULTILINE)
-ITRAX_SECONDS = re.compile(r"^livetime\t(\d+)", re.MULTILINE)
+LIVE_TIME = re.compile(r"^(?:\$MEAS_TIM:\s+|livetime\t)(\d+)|\Z", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The counts of a scanner's file, (channel,), the energies of the edges of channels in keV or
-    eV, None if it does not say them, and its live time in whole seconds, if it does.
+    """What a scanner's file says: counts, (channel,), energies of the edges of channels in keV or
+    eV, or None, and the live time in whole seconds, or an empty text.
     """
 
-    counts: Array
+    counts: Sequence[str]
     edges: Edges | None
-    seconds: Sequence[str]
+    live_time: str
 
 
 def scan_in(content: bytes) -> Scan | None:
@@ -53,14 +52,14 @@ def scan_in(content: bytes) -> Scan | None:
 def _spe(text: str) -> Scan:
     blocks = SPE_DATA.findall(text)
     if len(blocks) != 1:
-        raise ValueError(f"it has {len(blocks)} blocks $DATA with first and last channel, not one")
+        raise ValueError("it has no block $DATA with first and last channel, or several")
     first, last, *words = blocks[0].split()
     if len(words) != int(last) - int(first) + 1:
         raise ValueError(f"$DATA has {len(words)} counts for the channels {first} to {last}")
     # Programs write a calibration twice; MCA_CAL, the second, has more digits.
     calibration = " ".join(SPE_CALIBRATION.findall(text)[-1:])
     edges = _edges(int(first), len(words), calibration.split())
-    return Scan(_counts(words), edges, SPE_SECONDS.findall(text))
+    return Scan(words, edges, LIVE_TIME.findall(text)[0])
 
 
 def _itrax(text: str) -> Scan:
@@ -69,11 +68,7 @@ def _itrax(text: str) -> Scan:
     if len(words) != 2 * len(channels) or {*np.diff(channels)} != {1}:
         raise ValueError("below 'channel' and 'content' are no consecutive channels and counts")
     edges = _edges(channels[0], len(channels), ITRAX_CALIBRATION.findall(text))
-    return Scan(_counts(words[1::2]), edges, ITRAX_SECONDS.findall(text))
-
-
-def _counts(words: Sequence[str]) -> Array:
-    return counts_in(" ".join(words).replace(",", ".").encode(), len(words))
+    return Scan(words[1::2], edges, LIVE_TIME.findall(text)[0])
 
 
 def _numbers(words: Sequence[str]) -> list[float]:
@@ -95,10 +90,7 @@ def _edges(first: float, count: int, words: Sequence[str]) -> Edges | None:
 
 @dataclass
 class SpectrumReader:
-    """Reads files onto the channels of a dataset, and knows what has to be said of them.
-
-    energy  of the first channel, and the step between channels [keV]; None if not known
-    """
+    """Reads files onto channels by the energy of the first and the step to the next one [keV]."""
 
     channels: int
     energy: Sequence[float] | None
@@ -126,16 +118,17 @@ class SpectrumReader:
         scan = scan_in(content)
         if scan is None:
             return counts_in(content, self.channels)
-        times = [f"{seconds} s" for seconds in scan.seconds] or ["unknown"]
-        self._done[f"scans, of live time {times[0]}, whose counts stay as they are"] += 1
-        if self.energy and scan.edges is not None:
-            return self._resampled(scan.counts, scan.edges, *self.energy)
-        lack = "the files give no energies" if self.energy else 'the dataset has no "energy"'
+        time = scan.live_time or "unknown"
+        self._done[f"scans, of live time {time} s, whose counts stay as they are"] += 1
         size = len(scan.counts)
+        counts = counts_in(" ".join(scan.counts).replace(",", ".").encode(), size)
+        if self.energy and scan.edges is not None:
+            return self._resampled(counts, scan.edges, *self.energy)
+        lack = "the files give no energies" if self.energy else 'the dataset has no "energy"'
         if size != self.channels:
             raise ValueError(f"it has {size} channels, not {self.channels}, and {lack}")
         self._done[f"read channel by channel, as {lack}"] += 1
-        return scan.counts
+        return counts
 
     def _resampled(self, counts: Array, edges: Edges, start: float, step: float) -> Array:
         """The counts in the channels of the dataset; their sum stays. Raises ValueError.
@@ -153,14 +146,13 @@ class SpectrumReader:
         if not (np.diff(edges) > 0).all():
             raise ValueError("its energies do not increase with the channel")
         # A tenth of a channel is nothing to lines, which are several channels wide.
-        if len(edges) == len(own) and abs(edges - own).max() <= step / 10:
+        if len(edges) == len(own) and np.allclose(edges, own, rtol=0, atol=step / 10):
             return counts
         # Where a file has no channels it has no counts.
         covered = min(own[-1], edges[-1]) - max(own[0], edges[0])
         if covered < 0.99 * np.ptp(own):
             extent = f"{edges[0]:.4g} to {edges[-1]:.4g} keV"
-            raise ValueError(f"its energies, {extent}, do not cover those of the dataset")
+            raise ValueError(f"{extent} do not cover the energies of the dataset")
         self._done[f"resampled by their energies from {len(counts):,} channels"] += 1
         counted = PchipInterpolator(edges, np.cumsum(np.append(0.0, counts)))
-        resampled = np.diff(counted(np.clip(own, edges[0], edges[-1])))
-        return np.asarray(resampled.clip(0), dtype=np.float32)
+        return np.diff(counted(own.clip(edges[0], edges[-1]))).clip(0)
