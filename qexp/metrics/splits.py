@@ -135,8 +135,6 @@ class HeldOut:
                     "values" if value in self._values else "train",
                     f"no row has the {self._by} '{value}'; {suggestion(value, set(labels))}",
                 )
-            if value in self._values and value in self._train:
-                raise SplitError("train", f"the {self._by} '{value}' is also held out")
         if self._train:
             rows = rows[np.isin(labels[rows], [*self._train, *self._values])]
         held_out = np.isin(labels[rows], list(self._values))
@@ -301,7 +299,7 @@ SPLITS: dict[str, Entry] = {
             values=array(
                 {"type": "string"}, "rows with one of these values are held out", uniqueItems=True
             ),
-            train=array({"type": "string"}, "the only other ones to train on", uniqueItems=True),
+            train=array({"type": "string"}, "the only others to train on", uniqueItems=True),
         ),
         help="One fold: the rows with certain values in a column.",
         example={

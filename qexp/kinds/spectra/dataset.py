@@ -246,7 +246,7 @@ def _read(source: SpectrumSource) -> tuple[CachedArray, _Facts]:
     """The array of all spectra and the facts about them, read anew only if files changed."""
     key = ["facts of spectra", VERSION, *source.state()]
     channels = source.layout.channels
-    energy = list(source.layout.energy or [])
+    energy = source.layout.energy
     document = array_cache.note(key)
     if document and document.pop("energy", energy) == energy:
         facts = _Facts(**{**document, "rows": SpectrumRows(**document["rows"])})

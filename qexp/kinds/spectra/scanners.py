@@ -17,8 +17,6 @@ from qexp.kinds.spectra.files import Findings, counts_in
 from qexp.rows.array_cache import Array
 from qexp.rows.table import number
 
-Edges = NDArray[np.float64]
-
 SPE_DATA = re.compile(r"^\$DATA:\s+(\d+\s+\d+\s[^$\x1a]*)", re.MULTILINE)
 SPE_CALIBRATION = re.compile(r"^\$(?:ENER_FIT:|MCA_CAL:\s+\d+)\s([^$]*)", re.MULTILINE)
 ITRAX_TABLE = re.compile(r"^channel\tcontent.*\n([^$]*)", re.MULTILINE)
@@ -29,11 +27,11 @@ LIVE_TIME = re.compile(r"^(?:\$MEAS_TIM:\s+|livetime\t)(\d+)|\Z", re.MULTILINE)
 @dataclass(frozen=True)
 class Scan:
     """What a scanner's file says: counts, (channel,), energies of the edges of channels in keV or
-    eV, or None, and the live time in whole seconds, or an empty text.
+    eV, or None, and the live time in whole seconds, or `unknown`.
     """
 
-    counts: Sequence[str]
-    edges: Edges | None
+    counts: Array
+    edges: NDArray[np.float64] | None
     live_time: str
 
 
@@ -43,32 +41,38 @@ def scan_in(content: bytes) -> Scan | None:
     """
     if b"$" not in content and b"channel\t" not in content:
         return None
-    text = content.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    text = re.sub(r"\r\n?", "\n", content.decode("utf-8-sig", "replace"))
     if ITRAX_TABLE.search(text):
-        return _itrax(text)
-    return _spe(text) if "$" in text else None
+        return _scan(text, *_itrax(text), ITRAX_CALIBRATION.findall(text))
+    # Programs write a calibration twice; MCA_CAL, the second, has more digits.
+    calibration = "".join(SPE_CALIBRATION.findall(text)[-1:]).split()
+    return _scan(text, *_spe(text), calibration) if "$" in text else None
 
 
-def _spe(text: str) -> Scan:
+def _scan(text: str, first: int, words: Sequence[str], calibration: Sequence[str]) -> Scan:
+    counts = counts_in(" ".join(words).replace(",", ".").encode(), len(words))
+    live_time = LIVE_TIME.findall(text)[0] or "unknown"
+    return Scan(counts, _edges(first, len(words), calibration), live_time)
+
+
+def _spe(text: str) -> tuple[int, Sequence[str]]:
+    """Number of the first channel, and the counts. Raises ValueError."""
     blocks = SPE_DATA.findall(text)
     if len(blocks) != 1:
         raise ValueError("it has no block $DATA with first and last channel, or several")
     first, last, *words = blocks[0].split()
     if len(words) != int(last) - int(first) + 1:
         raise ValueError(f"$DATA has {len(words)} counts for the channels {first} to {last}")
-    # Programs write a calibration twice; MCA_CAL, the second, has more digits.
-    calibration = " ".join(SPE_CALIBRATION.findall(text)[-1:])
-    edges = _edges(int(first), len(words), calibration.split())
-    return Scan(words, edges, LIVE_TIME.findall(text)[0])
+    return int(first), words
 
 
-def _itrax(text: str) -> Scan:
+def _itrax(text: str) -> tuple[int, Sequence[str]]:
+    """Number of the first channel, and the counts. Raises ValueError."""
     words = ITRAX_TABLE.findall(text)[0].split()
     channels = _numbers(words[::2])
     if len(words) != 2 * len(channels) or {*np.diff(channels)} != {1}:
         raise ValueError("below 'channel' and 'content' are no consecutive channels and counts")
-    edges = _edges(channels[0], len(channels), ITRAX_CALIBRATION.findall(text))
-    return Scan(words[1::2], edges, LIVE_TIME.findall(text)[0])
+    return int(channels[0]), words[1::2]
 
 
 def _numbers(words: Sequence[str]) -> list[float]:
@@ -77,7 +81,7 @@ def _numbers(words: Sequence[str]) -> list[float]:
     return list(takewhile(np.isfinite, [np.nan if value is None else value for value in values]))
 
 
-def _edges(first: float, count: int, words: Sequence[str]) -> Edges | None:
+def _edges(first: int, count: int, words: Sequence[str]) -> NDArray[np.float64] | None:
     """Energies of the edges of channels by the coefficients of a polynomial, which gives those of
     their middles by their numbers. None if it is flat, or the numbers themselves: so programs write
     it if nothing has been calibrated.
@@ -118,19 +122,19 @@ class SpectrumReader:
         scan = scan_in(content)
         if scan is None:
             return counts_in(content, self.channels)
-        time = scan.live_time or "unknown"
-        self._done[f"scans, of live time {time} s, whose counts stay as they are"] += 1
+        self._done[f"scans, of live time {scan.live_time} s, whose counts stay as they are"] += 1
         size = len(scan.counts)
-        counts = counts_in(" ".join(scan.counts).replace(",", ".").encode(), size)
         if self.energy and scan.edges is not None:
-            return self._resampled(counts, scan.edges, *self.energy)
+            return self._resampled(scan.counts, scan.edges, *self.energy)
         lack = "the files give no energies" if self.energy else 'the dataset has no "energy"'
         if size != self.channels:
             raise ValueError(f"it has {size} channels, not {self.channels}, and {lack}")
         self._done[f"read channel by channel, as {lack}"] += 1
-        return counts
+        return scan.counts
 
-    def _resampled(self, counts: Array, edges: Edges, start: float, step: float) -> Array:
+    def _resampled(
+        self, counts: Array, edges: NDArray[np.float64], start: float, step: float
+    ) -> Array:
         """The counts in the channels of the dataset; their sum stays. Raises ValueError.
 
         The counts up to an energy are interpolated without overshoot (Fritsch and Carlson 1980,

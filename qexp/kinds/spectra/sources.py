@@ -182,7 +182,7 @@ class SpectrumSource(ABC):
         labels, origins  what spectra are called, and where their targets come from
         """
         used = [row for row, value in enumerate(targets) if value >= self.minimum]
-        left_out = [row for row, value in enumerate(targets) if not value >= self.minimum]
+        left_out = sorted({*range(len(targets))} - {*used})
         if not left_out:
             return used, []
         least = "" if self.minimum == -math.inf else f" of at least {self.minimum:g}"
@@ -311,7 +311,7 @@ class FolderOfSpectra(SpectrumSource):
         if self.target is not None:
             labels = [name for _, name in spectra]
             used, remarks = self._labelled(targets, labels, origins, findings)
-            spectra, targets = [spectra[row] for row in used], [targets[row] for row in used]
+            spectra, targets = picked(spectra, used), picked(targets, used)
         findings.refuse()
         columns = columns_of([part.cells[name] for part, name in spectra])
         names = [name for _, name in spectra]
@@ -437,6 +437,10 @@ class FolderOfSpectra(SpectrumSource):
         return have if lower else ", nor has any folder below it"
 
 
+def picked(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
+    return [values[row] for row in rows]
+
+
 def columns_of(cells_of: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     """The columns that any spectrum has, as texts, empty for spectra that have none."""
     names = dict.fromkeys(chain.from_iterable(cells_of))
@@ -501,10 +505,10 @@ class TableOfSpectra(SpectrumSource):
         ]
         used, remarks = self._labelled(targets, labels, [origin] * size, findings)
         findings.refuse()
-        names, parts = ([texts[row] for row in used] for texts in (names, parts))
-        columns = {name: [cells[row] for row in used] for name, cells in columns.items()}
-        rows = SpectrumRows(names, parts, columns, [targets[row] for row in used])
-        return rows, remarks, size - len(rows)
+        names, parts = picked(names, used), picked(parts, used)
+        columns = {name: picked(cells, used) for name, cells in columns.items()}
+        rows = SpectrumRows(names, parts, columns, picked(targets, used))
+        return rows, remarks, size - len(used)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         import pyarrow as pa
