@@ -26,9 +26,7 @@ LIVE_TIME = re.compile(r"^(?:\$MEAS_TIM:\s+|livetime\t)(\d+)|\Z", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Scan:
-    """What a scanner's file says: counts, (channel,), energies of the edges of channels in keV or
-    eV, or None, and the live time in whole seconds, or `unknown`.
-    """
+    """A scanner's counts, (channel,), energies of their edges [keV or eV], and live time [s]."""
 
     counts: Array
     edges: NDArray[np.float64] | None
@@ -39,14 +37,14 @@ def scan_in(content: bytes) -> Scan | None:
     """The spectrum in a file in the SPE form, with blocks such as $DATA (Avaatech, ORTEC, IAEA), or
     with a table of channels below settings (Itrax); None for other files. Raises ValueError.
     """
-    if b"$" not in content and b"channel\t" not in content:
+    if b"$" not in content and b"channel\tcontent" not in content:
         return None
     text = re.sub(r"\r\n?", "\n", content.decode("utf-8-sig", "replace"))
     if ITRAX_TABLE.search(text):
         return _scan(text, *_itrax(text), ITRAX_CALIBRATION.findall(text))
     # Programs write a calibration twice; MCA_CAL, the second, has more digits.
     calibration = "".join(SPE_CALIBRATION.findall(text)[-1:]).split()
-    return _scan(text, *_spe(text), calibration) if "$" in text else None
+    return _scan(text, *_spe(text), calibration)
 
 
 def _scan(text: str, first: int, words: Sequence[str], calibration: Sequence[str]) -> Scan:
@@ -87,7 +85,7 @@ def _edges(first: int, count: int, words: Sequence[str]) -> NDArray[np.float64] 
     it if nothing has been calibrated.
     """
     coefficients = _numbers(words)
-    if not any(coefficients[1:]) or [*coefficients, 0][:3] == [0, 1, 0]:
+    if not any(coefficients[1:]) or coefficients[:2] == [0, 1]:
         return None
     return np.asarray(polyval(first - 0.5 + np.arange(count + 1), coefficients))
 
@@ -153,10 +151,10 @@ class SpectrumReader:
         if len(edges) == len(own) and np.allclose(edges, own, rtol=0, atol=step / 10):
             return counts
         # Where a file has no channels it has no counts.
-        covered = min(own[-1], edges[-1]) - max(own[0], edges[0])
-        if covered < 0.99 * np.ptp(own):
+        known = own.clip(edges[0], edges[-1])
+        if abs(own - known).max() > 0.01 * np.ptp(own):
             extent = f"{edges[0]:.4g} to {edges[-1]:.4g} keV"
             raise ValueError(f"{extent} do not cover the energies of the dataset")
         self._done[f"resampled by their energies from {len(counts):,} channels"] += 1
         counted = PchipInterpolator(edges, np.cumsum(np.append(0.0, counts)))
-        return np.diff(counted(own.clip(edges[0], edges[-1]))).clip(0)
+        return np.asarray(np.diff(counted(known)).clip(0), dtype=np.float32)

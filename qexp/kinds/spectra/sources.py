@@ -54,7 +54,7 @@ ERROR, DROP = "error", "drop"
 
 @dataclass(frozen=True)
 class SpectrumLayout:
-    """The form of folders and tables of spectra."""
+    """The form of folders and tables of spectra, and the `energy` of the dataset."""
 
     channels: int
     columns: str
@@ -62,7 +62,6 @@ class SpectrumLayout:
     core: str
     depth: str | None
     energy: Sequence[float] | None = None
-    """Of the first channel, and the step between channels [keV]."""
 
 
 def layout_of(dataset: Document) -> SpectrumLayout:
@@ -123,8 +122,7 @@ class SpectrumSource(ABC):
         return SpectrumReader(self.layout.channels, self.layout.energy)
 
     @property
-    def rules(self) -> list[Any]:
-        """Which targets count; without a minimum as before there was one."""
+    def _rules(self) -> list[Any]:
         return [self.missing, *([] if self.minimum == -math.inf else [self.minimum])]
 
     @property
@@ -271,7 +269,7 @@ class FolderOfSpectra(SpectrumSource):
                 if listing.is_file():
                     digest.update(state_of(listing.name, listing.stat()).encode())
         alone = ["alone"] if UNDIVIDED in self.names else []
-        keys = [self.target, self.layout.channels, self.lists, *self.rules, *alone]
+        keys = [self.target, self.layout.channels, self.lists, *self._rules, *alone]
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def require(self) -> None:
@@ -470,7 +468,7 @@ class TableOfSpectra(SpectrumSource):
 
     def state(self) -> list[Any]:
         layout = self.layout
-        keys = [self.target, layout.channels, layout.columns, *self.rules]
+        keys = [self.target, layout.channels, layout.columns, *self._rules]
         return [content_hash(self.path), *keys]
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
