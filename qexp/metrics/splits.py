@@ -123,20 +123,17 @@ class GroupKFold:
 
 
 class HeldOut:
-    def __init__(self, by: str, values: Sequence[str], **later: Sequence[str]) -> None:
-        # `train` has no default, so that the digests of older specs stay as they were.
-        self._by, self._values, self._train = by, values, later.get("train", ())
+    def __init__(self, by: str, values: Sequence[str]) -> None:
+        self._by, self._values = by, values
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         labels = column(self._by)
-        for value in [*self._values, *self._train]:
+        for value in self._values:
             if value not in labels:
                 raise SplitError(
-                    "values" if value in self._values else "train",
+                    "values",
                     f"no row has the {self._by} '{value}'; {suggestion(value, set(labels))}",
                 )
-        if self._train:
-            rows = rows[np.isin(labels[rows], [*self._train, *self._values])]
         held_out = np.isin(labels[rows], list(self._values))
         if held_out.all():
             raise SplitError(
@@ -299,7 +296,6 @@ SPLITS: dict[str, Entry] = {
             values=array(
                 {"type": "string"}, "rows with one of these values are held out", uniqueItems=True
             ),
-            train=array({"type": "string"}, "the only others to train on", uniqueItems=True),
         ),
         help="One fold: the rows with certain values in a column.",
         example={

@@ -238,12 +238,3 @@ def test_targets_below_the_minimum_count_as_missing_in_folders_and_tables(tmp_pa
         with pytest.raises(DatasetError, match="lacks the numbers of at least 1 of spectra, which"):
             open_cores(source, minimum=1)
         assert len(open_cores(source)) == 30
-
-
-def test_channels_of_a_table_may_be_counted_from_1(tmp_path):
-    every = open_cores(write_folders(tmp_path / "cores"))
-    table = table_of(every)
-    names = [name.removeprefix("channel_") for name in table.column_names]
-    names = [f"{int(name) + 1}" if name.isdecimal() else name for name in names]
-    csv.write_csv(table.rename_columns(names), tmp_path / "cores.csv")
-    assert open_cores(tmp_path / "cores.csv", columns="").hashes.tolist() == every.hashes.tolist()

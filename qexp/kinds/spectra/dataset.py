@@ -244,7 +244,8 @@ class _Facts:
 
 def _read(source: SpectrumSource) -> tuple[CachedArray, _Facts]:
     """The array of all spectra and the facts about them, read anew only if files changed."""
-    key = ["facts of spectra", VERSION, *source.state()]
+    least = [] if source.minimum == -math.inf else [source.minimum]
+    key = ["facts of spectra", VERSION, *source.state(), *least]
     channels = source.layout.channels
     energy = source.layout.energy
     document = array_cache.note(key)

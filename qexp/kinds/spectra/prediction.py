@@ -296,8 +296,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             words = "" if model.intervals is None else model.intervals.words
             save(down_core(profiles, model.origin.get("caution", ""), words), path)
             pictures.append(path.name)
-        remarks = self._spectra.reader.remarks()
-        return {**self._missing.document(), "figures": pictures, "files": remarks}
+        read = self._spectra.reader
+        return {**self._missing.document(), "figures": pictures, "files": read.remarks()}
 
     def further_files(self, record: Mapping[str, Any]) -> list[Path]:
         return [*super().further_files(record), *map(self.target.with_name, record["figures"])]

@@ -122,10 +122,6 @@ class SpectrumSource(ABC):
         return SpectrumReader(self.layout.channels, self.layout.energy)
 
     @property
-    def _rules(self) -> list[Any]:
-        return [self.missing, *([] if self.minimum == -math.inf else [self.minimum])]
-
-    @property
     def place(self) -> str:
         """Where columns are, for messages."""
         return str(self.path)
@@ -269,7 +265,7 @@ class FolderOfSpectra(SpectrumSource):
                 if listing.is_file():
                     digest.update(state_of(listing.name, listing.stat()).encode())
         alone = ["alone"] if UNDIVIDED in self.names else []
-        keys = [self.target, self.layout.channels, self.lists, *self._rules, *alone]
+        keys = [self.target, self.layout.channels, self.lists, self.missing, *alone]
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def require(self) -> None:
@@ -468,7 +464,7 @@ class TableOfSpectra(SpectrumSource):
 
     def state(self) -> list[Any]:
         layout = self.layout
-        keys = [self.target, layout.channels, layout.columns, *self._rules]
+        keys = [self.target, layout.channels, layout.columns, self.missing]
         return [content_hash(self.path), *keys]
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
@@ -602,7 +598,7 @@ class TableOfSpectra(SpectrumSource):
             if width != channels:
                 what = f"'{prefix}' has {width} counts in a row, not {channels}"
                 findings.add(f"{self.path}: {what}", where=("channels",))
-        elif numbers not in (list(range(channels)), list(range(1, channels + 1))):
+        elif numbers != list(range(channels)):
             first = next((number for number in range(channels) if number not in numbers), None)
             lacking = "" if first is None else f"; the first that is missing is {prefix}{first}"
             what = f"{len(numbers)} columns {prefix}0, {prefix}1, … of counts"

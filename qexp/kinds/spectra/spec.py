@@ -46,10 +46,11 @@ class SpectraSpecs(KindDocuments):
                 ("target",),
                 f"'{target}' is the name of another property of a spectrum; choose another name",
             )
-        for key in ("missing", "minimum"):
-            if key in dataset and target is None:
-                lack = f"there is no target that '{key}' could be about"
-                yield (key,), f"{lack}; leave it out, or name the target"
+        if {"missing", "minimum"} & dataset.keys() and target is None:
+            yield (
+                ("target",),
+                "there is no target; name it, or leave out 'missing' and 'minimum'",
+            )
         energy = dataset["energy"]
         if energy is not None and not energy[1] > 0:
             yield (
