@@ -21,8 +21,8 @@ from qexp.store.provenance import Seen
 CAUTION = "tested on training spectra"
 """Caution of runs that were allowed although some of their test spectra were used for training."""
 
-CAUTION_OF_CORES = "tested on training cores"
-"""Caution of runs with spectra of one core in both the training and the test part."""
+CAUTION_OF_CORES = "tested on other spectra of training cores"
+"""Caution of runs of which a core has spectra in the training and others in the test part."""
 
 WAY_OUT = "hold whole cores out, or continue with `allow_leak=True`, which marks every output"
 

@@ -52,4 +52,7 @@ def test_part_of_the_test_cores_is_trained_on_and_the_rest_tested(tmp_path):
         reader.command(
             f"{line} {TINY} --set pretrain=null" if line.startswith("qexp run") else line
         )
-    assert "tested on training cores" in call("--workspace", tmp_path, "show", "case").stdout
+    assert (
+        "tested on other spectra of training cores"
+        in call("--workspace", tmp_path, "show", "case").stdout
+    )

@@ -20,7 +20,8 @@ from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
 from qexp.kinds.spectra import dataset as spectra_dataset
 from qexp.kinds.spectra.dataset import SpectrumSamples
-from qexp.kinds.spectra.files import Findings, counts_in, counts_of, unit_in
+from qexp.kinds.spectra.files import Findings, counts_in, unit_in
+from qexp.kinds.spectra.scanners import SpectrumReader
 from qexp.metrics.splits import SPLITS, SplitError
 from qexp.rows.array_cache import THOROUGHLY, VARIABLE, cache_folder, damaged, keep_note, note
 from tests.cores import (
@@ -158,7 +159,7 @@ def test_what_is_no_spectrum_is_refused_with_what_is_wrong(written, words):
 def test_files_that_are_no_spectra_and_files_that_are_gone_are_named_together(tmp_path):
     (tmp_path / "one.csv").write_text("1 2 x")
     findings = Findings()
-    counts_of([tmp_path / "one.csv", tmp_path / "gone.csv"], 3, findings)
+    SpectrumReader(3, None).counts_of([tmp_path / "one.csv", tmp_path / "gone.csv"], findings)
     with pytest.raises(DatasetError) as error:
         findings.refuse()
     assert "one.csv ('x' in channel 2 is not a number)" in str(error.value)

@@ -86,7 +86,7 @@ def test_overlaps_are_those_that_a_plain_count_finds():
 def test_what_must_be_said_tells_spectra_from_cores():
     of_core, of_spectra = leaks.Overlap("A", 3, 0, 2), leaks.Overlap("B", 3, 1, 0)
     assert leaks.overlap_caution([]) == ""
-    assert leaks.overlap_caution([of_core]) == "tested on training cores"
+    assert leaks.overlap_caution([of_core]) == "tested on other spectra of training cores"
     assert leaks.overlap_caution([of_core, of_spectra]) == "tested on training spectra"
 
 
@@ -95,3 +95,13 @@ def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():
     assert leaks.overlap_in_words(overlaps).endswith(
         "core core_19: 1 of 3 test spectra and 30 more"
     )
+
+
+def test_lists_that_share_cores_but_no_spectrum_are_told_from_a_leak_and_lists_of_other_cores_are_fine():
+    some = spectra("A 1", "A 2", "B 3", "C 4")
+    train, validation, test = np.array([0]), np.array([], dtype=np.int64), np.array([1, 2])
+    trained = leaks.seen_of(some, train)
+    shared = leaks.overlaps_with(some, test, trained)
+    assert leaks.overlap_caution(shared) == "tested on other spectra of training cores"
+    assert leaks.overlap_caution(leaks.overlaps_with(some, test[1:], trained)) == ""
+    assert leaks.overlaps_within(some, train, validation, test[1:]) == []

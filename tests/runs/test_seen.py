@@ -216,7 +216,9 @@ def test_a_split_that_divides_a_core_is_refused_by_run_and_validate(here, qexp, 
     qexp(
         "run", "few_scratch", *changes, "--allow-leak", "--name", "allowed", "--device", "cpu"
     ).done()
-    assert package.open_run("allowed").record["caution"] == "tested on training cores"
+    assert (
+        package.open_run("allowed").record["caution"] == "tested on other spectra of training cores"
+    )
 
 
 @pytest.mark.heavy

@@ -4,11 +4,14 @@ import shutil
 
 import pytest
 
+from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import examine, experience, spec_cache
+from qexp.kinds.spectra.experiment import divided
 from qexp.runs.order import read_overrides
 from tests import cores
 from tests.conftest import Specs
+from tests.cores import open_cores
 
 DOCUMENTS = {
     name: {
@@ -584,10 +587,19 @@ def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest_and_n
     assert dropping.digest != plain.digest
     spoil("masked", "dataset", ("missing", "drop"))
     (message,) = problems("specs/datasets/masked.json")
-    assert (
-        "at $.missing: there is no target that could be missing; leave it out, or name the target"
-        in message
-    )
+    assert "at $.target: there is no target; name it, or leave out 'missing'" in message
+
+
+def test_only_the_cores_that_are_named_are_trained_on_and_others_are_not_used(
+    workspace, few, problems, spoil
+):
+    dataset = open_cores(few)
+    scratch = resolved(workspace, "scratch", 'dataset.train_cores=["A1", "C1"]')
+    parts = divided(scratch.document, dataset, scratch.tables, Seeds(0))
+    assert [sorted({*dataset.cores[rows]}) for rows in parts] == [["A1"], ["C1"], ["D1"]]
+    spoil("scratch", "dataset", ("train_cores", ["A1", "C7"]))
+    (message,) = problems("specs/experiences/scratch.json")
+    assert "no spectrum has the core 'C7' of \"train_cores\"; known: A1, A2" in message
 
 
 @pytest.mark.parametrize("name", ["TOC%", "CaCO3%", "Si-Al"])

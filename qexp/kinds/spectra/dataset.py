@@ -162,7 +162,8 @@ class SpectraDataset:
         """Keys that came later have no default, so that digests stay as they were."""
         lists = document.get("lists", {})
         path = self.path
-        shared = (path, layout_of(document), self.target, document.get("missing", ERROR))
+        rules = document.get("missing", ERROR), document.get("minimum", -math.inf)
+        shared = (path, layout_of(document), self.target, *rules)
         if path.is_dir():
             tested = [TEST] if (path / TEST).is_dir() else []
             names = [UNDIVIDED] if document.get("alone", False) else [TRAIN, *tested]
@@ -243,10 +244,12 @@ class _Facts:
 
 def _read(source: SpectrumSource) -> tuple[CachedArray, _Facts]:
     """The array of all spectra and the facts about them, read anew only if files changed."""
-    key = ["facts of spectra", VERSION, *source.state()]
+    least = [] if source.minimum == -math.inf else [source.minimum]
+    key = ["facts of spectra", VERSION, *source.state(), *least]
     channels = source.layout.channels
+    energy = source.layout.energy
     document = array_cache.note(key)
-    if document:
+    if document and document.pop("energy", energy) == energy:
         facts = _Facts(**{**document, "rows": SpectrumRows(**document["rows"])})
         found = array_cache.find(facts.key(), (len(facts.rows), channels))
         if found:
@@ -256,7 +259,10 @@ def _read(source: SpectrumSource) -> tuple[CachedArray, _Facts]:
     blocks = map(facts.see, source.counts(facts.rows))
     array = array_cache.cached_by_content(shape, blocks, facts.key)
     facts.end()
-    array_cache.keep_note(key, {**vars(facts), "rows": vars(facts.rows)})
+    remarks = source.reader.remarks()
+    facts.warnings += remarks
+    used = {"energy": energy} if remarks else {}
+    array_cache.keep_note(key, {**vars(facts), "rows": vars(facts.rows), **used})
     return array, facts
 
 

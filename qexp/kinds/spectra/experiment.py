@@ -14,7 +14,7 @@ from torch import Tensor
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
-from qexp.errors import some
+from qexp.errors import some, suggestion
 from qexp.kinds import files, leaks
 from qexp.kinds.kind import KindData, one_fold, split_finding
 from qexp.kinds.leaks import Exposed
@@ -138,6 +138,11 @@ def divided(
     train, test = _one_fold(
         document["split"], dataset.rows, dataset, tables, seeds.numpy("split"), "tested"
     )
+    if named := document["dataset"].get("train_cores"):
+        for core in {*named} - {*dataset.cores}:
+            lack = f"no spectrum has the core '{core}' of \"train_cores\""
+            raise SplitError(None, f"{lack}; {suggestion(core, {*dataset.cores})}")
+        train = train[np.isin(dataset.cores[train], named)]
     if (inner := document["inner"]) is not None:
         train, validation = _one_fold(
             inner, train, dataset, tables, seeds.numpy("inner"), "kept for validation"

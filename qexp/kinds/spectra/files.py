@@ -142,21 +142,6 @@ def states_of(folder: Path) -> list[str]:
     return sorted(states)
 
 
-def counts_of(paths: Sequence[Path], channels: int, findings: Findings) -> Array:
-    """The spectra of some files, (row, channels)."""
-    block = np.zeros((len(paths), channels), dtype=np.float32)
-    for row, path in enumerate(paths):
-        try:
-            block[row] = counts_in(path.read_bytes(), channels)
-        except OSError as error:
-            kind = f"{path.parent} has files that cannot be read"
-            findings.add(kind, f"{path.name} ({error.strerror})")
-        except ValueError as error:
-            kind = f"{path.parent} has files that are not spectra of {channels} counts"
-            findings.add(kind, f"{path.name} ({error})")
-    return block
-
-
 def read_info(info: Path, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
     """Name, by the first column, and other columns of every spectrum of info.csv, in its order."""
     lines = lines_of(info, findings)

@@ -296,7 +296,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             words = "" if model.intervals is None else model.intervals.words
             save(down_core(profiles, model.origin.get("caution", ""), words), path)
             pictures.append(path.name)
-        return {**self._missing.document(), "figures": pictures}
+        read = self._spectra.reader
+        return {**self._missing.document(), "figures": pictures, "files": read.remarks()}
 
     def further_files(self, record: Mapping[str, Any]) -> list[Path]:
         return [*super().further_files(record), *map(self.target.with_name, record["figures"])]
@@ -311,7 +312,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         return [*phrases, *self.model.remarks(record, count)]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
-        return list(left_empty(self._spectra))
+        return [*left_empty(self._spectra), *record.get("files", [])]
 
 
 def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:

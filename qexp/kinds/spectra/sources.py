@@ -23,7 +23,6 @@ from qexp.kinds.files import as_finding
 from qexp.kinds.spectra.files import (
     Findings,
     column_of,
-    counts_of,
     files_in,
     finite_number,
     lines_of,
@@ -34,6 +33,7 @@ from qexp.kinds.spectra.files import (
     texts_of,
     trouble_with,
 )
+from qexp.kinds.spectra.scanners import SpectrumReader
 from qexp.rows.array_cache import Array, content_hash
 from qexp.rows.formats import Chunk, Rows, in_equal_chunks, open_table
 from qexp.rows.table import Table, TableError, number
@@ -54,19 +54,19 @@ ERROR, DROP = "error", "drop"
 
 @dataclass(frozen=True)
 class SpectrumLayout:
-    """The form of folders and tables of spectra."""
+    """The form of folders and tables of spectra, and the `energy` of the dataset."""
 
     channels: int
     columns: str
     """Prefix of the columns of counts, or a variable of NetCDF."""
     core: str
     depth: str | None
+    energy: Sequence[float] | None = None
 
 
 def layout_of(dataset: Document) -> SpectrumLayout:
-    return SpectrumLayout(
-        int(dataset["channels"]), dataset["columns"], dataset["core"], dataset["depth"]
-    )
+    names = ("columns", "core", "depth", "energy")
+    return SpectrumLayout(int(dataset["channels"]), *(dataset[name] for name in names))
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,18 @@ class SpectrumSource(ABC):
 
     target   name of the number that training estimates; None: none
     missing  what training does with spectra without it, `ERROR` or `DROP`
+    minimum  less of it counts as missing
     """
 
     path: Path
     layout: SpectrumLayout
     target: str | None = None
     missing: str = ERROR
+    minimum: float = -math.inf
+
+    @cached_property
+    def reader(self) -> SpectrumReader:
+        return SpectrumReader(self.layout.channels, self.layout.energy)
 
     @property
     def place(self) -> str:
@@ -169,21 +175,22 @@ class SpectrumSource(ABC):
 
         labels, origins  what spectra are called, and where their targets come from
         """
-        used = [row for row, value in enumerate(targets) if not math.isnan(value)]
-        left_out = [row for row, value in enumerate(targets) if math.isnan(value)]
+        used = [row for row, value in enumerate(targets) if value >= self.minimum]
+        left_out = sorted({*range(len(targets))} - {*used})
         if not left_out:
             return used, []
+        least = "" if self.minimum == -math.inf else f" of at least {self.minimum:g}"
         if self.missing == ERROR:
             for row in left_out:
-                lack = f"{origins[row]} lacks the numbers of spectra"
+                lack = f"{origins[row]} lacks the numbers{least} of spectra"
                 kind = f'{lack}, which "missing": "drop" would leave out'
                 findings.add(kind, labels[row], ("target",))
         elif not used:
-            lack = f"{self.path}: no spectrum has a number for '{self.target}'"
+            lack = f"{self.path}: no spectrum has a number{least} for '{self.target}'"
             findings.add(lack, where=("target",))
         names = some([labels[row] for row in left_out])
         count = f"{len(left_out):,} of {len(targets):,} spectra are left out"
-        return used, [f"{count}, because they have no number for '{self.target}': {names}"]
+        return used, [f"{count}, because they have no number{least} for '{self.target}': {names}"]
 
 
 # Spectra in folders: a file for each, and lists that describe them.
@@ -298,7 +305,7 @@ class FolderOfSpectra(SpectrumSource):
         if self.target is not None:
             labels = [name for _, name in spectra]
             used, remarks = self._labelled(targets, labels, origins, findings)
-            spectra, targets = [spectra[row] for row in used], [targets[row] for row in used]
+            spectra, targets = picked(spectra, used), picked(targets, used)
         findings.refuse()
         columns = columns_of([part.cells[name] for part, name in spectra])
         names = [name for _, name in spectra]
@@ -312,7 +319,7 @@ class FolderOfSpectra(SpectrumSource):
         pairs = zip(rows.names, rows.parts, strict=True)
         paths = [(tested if part == TEST else trained) / name for name, part in pairs]
         for start in range(0, len(paths), BLOCK):
-            yield counts_of(paths[start : start + BLOCK], self.layout.channels, findings)
+            yield self.reader.counts_of(paths[start : start + BLOCK], findings)
         findings.refuse()
 
     @cached_property
@@ -350,7 +357,7 @@ class FolderOfSpectra(SpectrumSource):
                 [name for _, name in piece],
                 [part.name for part, _ in piece],
                 self._kept.slice(start, size),
-                counts_of(paths, self.layout.channels, findings),
+                self.reader.counts_of(paths, findings),
                 (start + len(piece)) / len(spectra),
             )
 
@@ -424,6 +431,10 @@ class FolderOfSpectra(SpectrumSource):
         return have if lower else ", nor has any folder below it"
 
 
+def picked(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
+    return [values[row] for row in rows]
+
+
 def columns_of(cells_of: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     """The columns that any spectrum has, as texts, empty for spectra that have none."""
     names = dict.fromkeys(chain.from_iterable(cells_of))
@@ -488,10 +499,10 @@ class TableOfSpectra(SpectrumSource):
         ]
         used, remarks = self._labelled(targets, labels, [origin] * size, findings)
         findings.refuse()
-        names, parts = ([texts[row] for row in used] for texts in (names, parts))
-        columns = {name: [cells[row] for row in used] for name, cells in columns.items()}
-        rows = SpectrumRows(names, parts, columns, [targets[row] for row in used])
-        return rows, remarks, size - len(rows)
+        names, parts = picked(names, used), picked(parts, used)
+        columns = {name: picked(cells, used) for name, cells in columns.items()}
+        rows = SpectrumRows(names, parts, columns, picked(targets, used))
+        return rows, remarks, size - len(used)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         import pyarrow as pa
@@ -502,7 +513,7 @@ class TableOfSpectra(SpectrumSource):
             used = np.ones(len(chunk.features), dtype=bool)
             for name in labels:
                 values = [number(text or "") for text in chunk.kept[name].to_pylist()]
-                used &= [value is None or not math.isnan(value) for value in values]
+                used &= np.array(values, dtype=np.float64) >= self.minimum
             self._add_troubles(chunk.features, start, used, findings)
             start += len(used)
             yield chunk.features[used]

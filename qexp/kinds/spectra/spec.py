@@ -46,10 +46,10 @@ class SpectraSpecs(KindDocuments):
                 ("target",),
                 f"'{target}' is the name of another property of a spectrum; choose another name",
             )
-        if "missing" in dataset and dataset["target"] is None:
+        if {"missing", "minimum"} & dataset.keys() and target is None:
             yield (
-                ("missing",),
-                "there is no target that could be missing; leave it out, or name the target",
+                ("target",),
+                "there is no target; name it, or leave out 'missing' and 'minimum'",
             )
         energy = dataset["energy"]
         if energy is not None and not energy[1] > 0:
