@@ -73,7 +73,9 @@ def action(
         _print_actions(as_json, workspace)
         return
     if name is None or not runs:
-        raise QexpError(f"name the runs ahead of --: qexp action {name or 'NAME'} RUN... -- WORD...")
+        raise QexpError(
+            f"name the runs ahead of --: qexp action {name or 'NAME'} RUN... -- WORD..."
+        )
     home = find(workspace)
     documents = []
     failed = []
