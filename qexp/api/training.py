@@ -14,7 +14,7 @@ from qexp.api.listing import ListedRuns, chosen
 from qexp.api.progress import counted, display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, displayed, ignore, part_of, takes, uncounted
-from qexp.errors import InterruptedRunError, QexpError, some
+from qexp.errors import InterruptedRunError, NotFoundError, QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
 from qexp.jobs.queue import changing, move, states_in
@@ -461,6 +461,8 @@ def queue(
     home = workspaces.find(workspace)
     with changing(home) as waiting:
         if waiting is None:
+            if runs or jobs is not None:
+                raise NotFoundError("no run waits in the queue; add one: qexp run NAME --queue")
             return {}
         if runs:
             moved = [run.directory for run in open_runs(runs, workspace=home.root)]

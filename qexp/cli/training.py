@@ -213,6 +213,8 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
             f" {'--queue' if start.queue else f'--launch {launched.launch.id}'}"
         )
         result(launched.launch.id)
+        if launched.launch.record().settings["jobs"] == 0:
+            message("the queue is paused; it goes on with: qexp queue -j 1")
     else:
         api.refresh(warn=warning, workspace=workspace)
         _end(

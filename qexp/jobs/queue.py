@@ -22,6 +22,7 @@ from qexp.store.process import fresh
 from qexp.store.record import State
 
 SECONDS_BETWEEN_LOOKS = 0.25
+"""Seconds between two looks at progress and signals; the end of a run is noticed at once."""
 
 
 def queue_of(workspace: Workspace) -> Launch | None:

@@ -28,7 +28,7 @@ from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, options_of, scheduler_of, settled
-from qexp.jobs.queue import changing, move, next_in, states_in, waiting_in
+from qexp.jobs.queue import SECONDS_BETWEEN_LOOKS, changing, move, next_in, states_in, waiting_in
 from qexp.jobs.scheduler import Scheduler, Submission, Wrap, together, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
 from qexp.kinds import experiments
@@ -156,9 +156,6 @@ def goes_on(name: str, state: State | None, resume: bool) -> bool:
 
 # The local pool: runs on this machine, each in a process of its own.
 
-
-SECONDS_BETWEEN_LOOKS = 0.25
-"""Seconds between two looks at progress and signals; the end of a run is noticed at once."""
 
 MOST_JOBS = 1000
 """Runs at a time on one machine."""
@@ -663,11 +660,12 @@ def add_to_queue(checked_order: CheckedOrder, workspace: Workspace) -> Launch:
             queue, runs = open_launch(checked_order, workspace, queue=True)
             jobs = jobs or 1
         else:
-            there = queue.record().settings
-            if {**there, "jobs": jobs} != checked_order.settings:
-                raise QexpError(f"all runs of the queue are trained alike, now with {there}")
+            settings = queue.record().settings
+            if {**settings, "jobs": jobs} != checked_order.settings:
+                raise QexpError(f"all runs of the queue are trained alike, now with {settings}")
             runs = add_to_launch(queue, [checked_order], workspace, f"{queue.id}.{now()}")
-        existing = [run for run in runs if run not in states_in(queue) and not at_work(run)]
+        there = states_in(queue)
+        existing = [run for run in runs if run not in there and not at_work(run)]
         for run in existing:
             run.write(replace(run.record(), state=State.QUEUED, launch=queue.id))
             queue.turn_file(run.name).unlink(missing_ok=True)  # it may have been in this queue

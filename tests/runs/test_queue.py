@@ -9,7 +9,7 @@ import pytest
 
 import qexp as package
 from qexp.base.workspace import Workspace
-from qexp.errors import QexpError
+from qexp.errors import NotFoundError
 from qexp.jobs.launchers import Launch
 from qexp.jobs.queue import next_in, queue_of, waiting_in
 from qexp.store.directory import RunDirectory
@@ -153,10 +153,13 @@ def test_a_paused_queue_starts_nothing_and_one_that_goes_on_keeps_the_specs_that
     qexp("stop", package.runs(sort="seed")[first]["name"]).done()
     until(lambda: not [*pids_of_pools(workspace)], "that the process ends")
     assert sorted(states()) == ["created", "created", "interrupted"]
+    more = qexp("run", "mogi_quick", "--seed", "3", *ENDLESS, "--stack", "1", "--queue")
+    assert more.code == 0
+    assert "the queue is paused" in more.stderr
     (workspace / "specs/experiences/mogi_quick.json").write_text("{}")
     qexp("queue", "-j", "2").done()
-    until(lambda: states().count("running") == 2, "that both others are trained")
+    until(lambda: states().count("running") == 2, "that two others are trained")
     qexp("stop", "--launch", "last").done()
-    assert states() == ["interrupted"] * 3
-    with pytest.raises(QexpError, match="does not wait"):
+    assert states() == ["interrupted"] * 4
+    with pytest.raises(NotFoundError, match="no run waits in the queue"):
         package.api.queue(package.runs()[0]["name"], position="first")
