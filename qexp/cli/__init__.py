@@ -84,9 +84,7 @@ DOORS = _split(
 )
 """The commands of daily work, by what users have: all that `qexp --help` shows without `--all`."""
 
-QUICK = (
-    "queue wait stop ls status show logs where action tag note rm restore purge init specs reindex"
-)
+QUICK = "wait stop ls status show logs where action tag note rm restore purge init specs reindex"
 """Those that take less than a second; the others say at once that they are at work."""
 
 GUESSES = {

@@ -145,6 +145,10 @@ def test_the_description_says_what_the_settings_of_the_page_ask_for(tmp_path):
         "getenv": "*, !*_TOKEN*, !*_KEY*, !*SECRET*, !*PASSW*",
     }
     assert {key: parsed[key] for key in asked} == asked
+    assert parsed.expand("arguments") == '"array_1.sh 0"'
+    assert parsed.expand("environment").startswith(
+        '"QEXP_HTCONDOR_ARRAY=1 QEXP_HTCONDOR_TASK=0 QEXP_HTCONDOR_CLUSTER='
+    )
 
 
 def test_without_a_scheduler_here_that_is_said_and_the_script_runs_its_run_with_the_output_beside_it(
