@@ -85,6 +85,7 @@ from .training import (
     planned_study as planned_study,
     posterior as posterior,
     prepare as prepare,
+    queue as queue,
     refresh as refresh,
     run as run,
     search_at as search_at,

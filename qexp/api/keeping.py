@@ -42,12 +42,17 @@ def actions(*, workspace: str | Path | None = None) -> dict[str, Action]:
 
 
 def act(
-    action: str, references: Runs, *, workspace: str | Path | None = None
+    action: str,
+    references: Runs,
+    *,
+    words: Sequence[str] = (),
+    workspace: str | Path | None = None,
 ) -> Iterator[tuple[str, Acted | QexpError]]:
     """Run an action on runs, one after another. Yields the name of each with the result.
 
     action      its name in qexp.toml
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
+    words       what the program gets behind the words of its command, as it is
     yields      `folder` with the program's output, and `record`: command, times, exit code, code;
                 or the error that prevented its start
     Raises NotFoundError for an unknown action.
@@ -58,13 +63,15 @@ def act(
     from qexp.runs.actions import find_action, run_action
 
     home = workspaces.find(workspace)
+    if isinstance(words, str):
+        raise QexpError(f"`words={words}`: give a list, such as words={words.split()}")
     command = find_action(action, home)
     chosen = open_runs(references, workspace=home.root)
     summaries = {run["path"]: run for run in Catalog(home).runs()}
     for run in chosen:
         try:
             summary = summaries.get(str(run.path)) or {**run.record, "path": str(run.path)}
-            yield run.name, run_action(command, run.directory, summary, home)
+            yield run.name, run_action(command, run.directory, summary, home, words)
         except QexpError as error:
             yield run.name, error
 

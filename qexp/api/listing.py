@@ -16,6 +16,7 @@ from qexp.base.files import in_bytes
 from qexp.base.options import Report, as_warning, checks_keywords, ignore, takes
 from qexp.errors import NotFoundError, QexpError, extra, shortened, some
 from qexp.jobs import launchers
+from qexp.jobs.queue import queue_of, states_in
 from qexp.runs.catalog import Catalog
 from qexp.runs.columns import (
     Columns,
@@ -93,6 +94,11 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     runs = choose(values, options, names)
     for text in values.warnings:
         options.warn(text)
+    if options.queue:
+        queue = queue_of(options.home)
+        by_name = {run["name"]: run for run in runs}
+        here = [run.name for run in states_in(queue)] if queue else []
+        runs = [by_name[name] for name in here if name in by_name]
     return ordered(runs, options.sort, options.reverse, warn=options.warn)
 
 

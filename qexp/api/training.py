@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -13,9 +14,10 @@ from qexp.api.listing import ListedRuns, chosen
 from qexp.api.progress import counted, display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, displayed, ignore, part_of, takes, uncounted
-from qexp.errors import InterruptedRunError, QexpError, some
+from qexp.errors import InterruptedRunError, NotFoundError, QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
+from qexp.jobs.queue import changing, move, states_in
 from qexp.kinds.options import DistilOptions, NewOptions
 from qexp.runs.catalog import Catalog
 from qexp.runs.options import MoreRuns
@@ -115,6 +117,7 @@ def launch(
     tell: Report = ignore,
     most: int | None = None,
     detached: bool = False,
+    queued: bool = False,
     workspace: str | Path | None = None,
 ) -> Launched | None:
     """Run what was prepared, here or on a cluster; None if there is nothing to run.
@@ -124,6 +127,7 @@ def launch(
     tell      receives the id of the launch before anything starts
     most      the largest number of runs that may be started; more are an error
     detached  return at once; a process of its own runs the pool
+    queued    return at once; the runs wait in the queue of this machine
 
     >>> order = qexp.Order("mogi_quick", [0], {"batch_size": [16]})
     >>> launched = qexp.api.launch(qexp.api.prepare(order))
@@ -139,6 +143,7 @@ def launch(
         tell=tell,
         most=most,
         detached=detached,
+        queued=queued,
     )
 
 
@@ -147,6 +152,7 @@ def launch(
     elsewhere={
         "dry_run": "qexp.api.prepare(Order(…)) has the plans, and trains nothing",
         "detach": "qexp.api.launch takes `detached`",
+        "queue": "qexp.api.launch takes `queued`",
         "name": "qexp.run takes one; runs of a sweep are named by experience, change and seed",
     },
 )
@@ -429,6 +435,43 @@ class Stopped:
     """Whether there was anything to stop."""
     error: QexpError | None = None
     """Why it could not be stopped; there is no state then."""
+
+
+def queue(
+    runs: Runs = (),
+    *,
+    position: int | str | None = None,
+    jobs: int | None = None,
+    workspace: str | Path | None = None,
+) -> dict[str, State]:
+    """Show and change the queue of this machine while it works: `qexp run --queue` puts runs into
+    it, `qexp stop` takes them out.
+
+    runs      that wait, as for `stop`
+    position  where these are put: "first", "last", or a number from 1 on
+    jobs      how many are trained at a time from now on, by a process that is started if there is
+              none; 0: those at work end, and no more are started
+    returns   run → state, those at work first, then those that wait, in order
+
+    >>> qexp.api.queue()
+    {}
+    """
+    if bool(runs) != bool(re.fullmatch(r"first|last|[1-9]\d{0,8}", str(position))):
+        raise QexpError("name runs, and with `position` where to: first, last, or from 1 on")
+    home = workspaces.find(workspace)
+    with changing(home) as waiting:
+        if waiting is None:
+            if runs or jobs is not None:
+                raise NotFoundError("no run waits in the queue; add one: qexp run NAME --queue")
+            return {}
+        if runs:
+            moved = [run.directory for run in open_runs(runs, workspace=home.root)]
+            move(waiting, moved, str(position))
+        if jobs is not None:
+            from qexp.runs.launch import start_queue
+
+            start_queue(waiting, home, jobs)
+        return {run.name: state for run, state in states_in(waiting).items()}
 
 
 def stop(

@@ -43,7 +43,7 @@ def _split(titled: dict[str, str]) -> dict[str, list[str]]:
 
 GROUPS = _split(
     {
-        "Train": "run rerun study tune distil wait stop",
+        "Train": "run rerun study tune distil queue wait stop",
         "Look": "ls status show compare report serve figures logs where",
         "Trust": "matrix evaluate limit intervals calibrate verify",
         "Use": "predict observe invert export action",
@@ -56,7 +56,7 @@ GROUPS = _split(
 
 MODULES = _split(
     {
-        "training": "run rerun study tune distil wait stop status",
+        "training": "run rerun study tune distil queue wait stop status",
         "listing": "ls show compare report serve figures logs where",
         "estimation": "matrix evaluate limit intervals calibrate predict",
         "deformation": "observe invert",

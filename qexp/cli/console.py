@@ -399,6 +399,14 @@ class PlainCommand(TyperCommand):
     def help(self, text: str | None) -> None:
         self._help = text
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        command = vars(self.callback)["__wrapped__"]
+        if command.arranged.passed_on and "--" in args:
+            end = args.index("--")
+            command.words = args[end + 1 :]
+            args = args[:end]
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         escaped = _escape_command(self)
         if examples := examples_of(ctx.command_path):
@@ -579,12 +587,14 @@ class arranged:  # noqa: N801 - a decorator
     described   the function of `qexp.api` that it calls, if that has another name
     leave_out   fields that are not given, or in another way
     with_words  from what is given to the same with fields that stand among its words, such as a run
+    passed_on   the parameter that gets the words behind --, as they are
     """
 
     everyday: str = ""
     described: str = ""
     leave_out: str = ""
     with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    passed_on: str = ""
 
     def __call__(self, command: Callable[..., None]) -> Callable[..., None]:
         vars(command)["arranged"] = self
@@ -621,9 +631,12 @@ class Command:
         self._function = function
         self._kinds = dict[str, type[Any]]()
         self._fields: dict[str, list[tuple[Field[Any], Option]]] = {}
+        self.words = list[str]()
         left_out = self.arranged.leave_out.split()
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
             kind: Any = parameter.annotation
+            if name == self.arranged.passed_on:
+                continue
             if isinstance(kind, type) and is_dataclass(kind):
                 self._kinds[name] = kind
                 several = [each for each in in_shell(kind) if each[0].name not in left_out]
@@ -641,6 +654,8 @@ class Command:
     def __call__(self, **values: Any) -> None:
         values = self.arranged.with_words(values)
         given = dict[str, Any]()
+        if self.arranged.passed_on:
+            given[self.arranged.passed_on] = self.words
         for name, several in self._fields.items():
             read = {field.name: self._value(field, about, values) for field, about in several}
             if name in self._kinds:

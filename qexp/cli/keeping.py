@@ -51,7 +51,9 @@ if TYPE_CHECKING:
 YES = option(False, "Do not ask for confirmation.", "--yes -y")
 
 
+@arranged(passed_on="words")
 def action(
+    words: list[str],
     name: str | None = argument(
         None,
         "A table [actions.NAME] in qexp.toml; all of them are listed if left out.",
@@ -65,18 +67,20 @@ def action(
 
     The command is divided into words before {run.path}, {run.seed}, {run.test.depth.mae} or any
     other column is filled in, and no shell is called. It starts in the workspace, and writes to
-    {action.path}, also in QEXP_ACTION_DIR.
+    {action.path}, also in QEXP_ACTION_DIR. What follows -- is added to the command as it is.
     """
-    if name is None:
+    if name is None and not words:
         _print_actions(as_json, workspace)
         return
-    if not runs:
-        raise QexpError(f"name the runs: qexp action {name} RUN...")
+    if name is None or not runs:
+        raise QexpError(
+            f"name the runs ahead of --: qexp action {name or 'NAME'} RUN... -- WORD..."
+        )
     home = find(workspace)
     documents = []
     failed = []
     count = 0
-    for run, acted in api.act(name, runs, workspace=workspace):
+    for run, acted in api.act(name, runs, words=words, workspace=workspace):
         count += 1
         if isinstance(acted, QexpError):
             failed.append(acted.exit_code)

@@ -321,7 +321,9 @@ def ls(
     elif form.as_csv:
         titles = [*(fields or []), *form.more]
         print_csv(titles, [[*map(in_csv, row)] for row in rows_of(runs, titles)])
-    elif not runs and (options.status or options.where or options.tags or options.launch):
+    elif not runs and (
+        options.status or options.where or options.tags or options.launch or options.queue
+    ):
         message(f"no runs match{unknown_tags(every_run, options.tags)}")
     elif not runs:
         message("no runs; start one with: qexp run EXPERIENCE")

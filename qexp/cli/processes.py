@@ -72,17 +72,16 @@ def supervise(
     from qexp.api.progress import PoolDisplay
     from qexp.base.workspace import find
     from qexp.jobs import launchers
-    from qexp.runs.launch import run_here
+    from qexp.runs.launch import run_here, work_off
     from qexp.store.directory import RunDirectory
-    from qexp.store.record import State
 
     home = find(workspace)
     detached = launchers.find_launch(launch, home)
-    states, _ = run_here(
-        detached, [RunDirectory(home.runs / name) for name in detached.record().runs], PoolDisplay()
-    )
-    if set(states.values()) != {State.DONE}:
-        raise typer.Exit(4)
+    record = detached.record()
+    if record.queue:
+        work_off(detached, PoolDisplay)
+    else:
+        run_here(detached, [RunDirectory(home.runs / name) for name in record.runs], PoolDisplay())
 
 
 # qexp train-folds: what a run starts to train several folds at once

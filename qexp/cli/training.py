@@ -96,6 +96,9 @@ class StartingRuns(Starting):
         "FILE",
     )
     detach: bool = option(False, "Return at once; the runs continue in the background.")
+    queue: bool = option(
+        False, "Return at once; the runs wait in the queue of this machine, see 'qexp queue'."
+    )
 
 
 @arranged(everyday="seed seeds overrides grid name jobs resume dry_run")
@@ -115,12 +118,14 @@ def run(order: Order, start: StartingRuns, workspace: str | None = WORKSPACE) ->
     order = _with_points(order, start.points)
     single = len(order.references) == 1 and not several and not order.grid
     on_a_cluster = order.profile or order.launcher != LOCAL
-    if start.done is not None and (start.dry_run or start.detach or on_a_cluster):
+    if start.queue and (start.detach or on_a_cluster):
+        raise QexpError("--queue is for this machine, in the background; leave out other launchers")
+    if start.done is not None and (start.dry_run or start.detach or start.queue or on_a_cluster):
         raise QexpError(
             "--done is for runs that this command trains itself; a cluster's job can call it with"
             " --done"
         )
-    apart = start.dry_run or start.detach or on_a_cluster or order.options
+    apart = start.dry_run or start.detach or start.queue or on_a_cluster or order.options
     if single and not (order.only_failed or apart):
         if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
@@ -193,6 +198,7 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
         tell=message,
         most=start.most,
         detached=start.detach,
+        queued=start.queue,
         workspace=workspace,
     )
     if launched is None:
@@ -203,10 +209,12 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
         result(*(f"{run}  {job}" for run, job in launched.jobs.items()))
     elif launched.states is None:
         message(
-            "the launch continues in the background; follow it with: qexp ls --launch"
-            f" {launched.launch.id}"
+            "the launch continues in the background; follow it with: qexp ls"
+            f" {'--queue' if start.queue else f'--launch {launched.launch.id}'}"
         )
         result(launched.launch.id)
+        if launched.launch.record().settings["jobs"] == 0:
+            message("the queue is paused; it goes on with: qexp queue -j 1")
     else:
         api.refresh(warn=warning, workspace=workspace)
         _end(
@@ -237,6 +245,23 @@ def _end(
         raise typer.Exit(130)
     if len(states) < count or set(states.values()) != {State.DONE} or workload.left:
         raise typer.Exit(1 if count == 1 and not workload.left else 4)
+
+
+def queue(
+    runs: list[str] = OTHER_RUNS,
+    position: str | None = option(
+        None, "Put these waiting runs there: first, last, or a number from 1 on.", "PLACE"
+    ),
+    jobs: int | None = option(
+        None,
+        "How many runs are trained at a time from now on; 0: those at work end, others wait.",
+        "-j --jobs N",
+        least=0,
+    ),
+    workspace: str | None = WORKSPACE,
+) -> None:
+    states = api.queue(runs, position=position, jobs=jobs, workspace=workspace)
+    result(*(f"{name}  {state.words}" for name, state in states.items()))
 
 
 def rerun(options: RerunOptions, opening: Opening, run: str = RUN) -> None:

@@ -114,12 +114,18 @@ def read_events(log: Path) -> tuple[dict[str, State], set[str]]:
     return states, clusters
 
 
+def _removed(folder: Path, job: str) -> Path:
+    """The file that ends a job when it begins: HTCondor removes none that has yet to come."""
+    return folder / "output" / f".removed_{job}"
+
+
 class HTCondor(Scheduler):
     """Implements `Scheduler`; a job is one of a cluster, such as `123.4`."""
 
     name, output_name = "HTCondor", "htcondor.txt"
     variables = ("QEXP_HTCONDOR_ARRAY", "QEXP_HTCONDOR_TASK", "QEXP_HTCONDOR_CLUSTER")
     begin = """line=$(($1 + 1)) restarts=0 cores=${OMP_NUM_THREADS:-1}
+[ ! -e "output/.removed_$QEXP_HTCONDOR_ARRAY.$QEXP_HTCONDOR_TASK" ] || exit 130
 begun=output/.$0_$line
 [ ! -e "$begun" ] || restarts=1
 : > "$begun\""""
@@ -136,7 +142,15 @@ begun=output/.$0_$line
             for job in (job for job, its in jobs.items() if its == folder):
                 waits = State.QUEUED if array_of(job) in clusters else State.INTERRUPTED
                 states[job] = seen.get(job, waits)
+                if states[job] is State.QUEUED and _removed(folder, job).exists():
+                    states[job] = State.INTERRUPTED
         return states
+
+    def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
+        for job, folder in jobs.items():
+            if folder is not None:
+                _removed(folder, job).touch()
+        return super().cancel(jobs)
 
     def end(self, jobs: Sequence[str]) -> None:
         with bindings() as condor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -209,6 +209,8 @@ class LaunchRecord(Part):
     """Names of the runs that it started."""
     done_before: tuple[str, ...] = ()
     """Names of runs that were asked for, too, and found done."""
+    queue: bool = False
+    """Whether it is a queue, which takes further runs."""
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -234,6 +236,16 @@ class Launch:
             return LaunchRecord.read(self.record_file)
         except FileNotFoundError:
             raise DamagedError(f"{self.record_file} is gone") from None
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether it takes further runs."""
+        with suppress(DamagedError):
+            return self.record().queue
+        return False
+
+    def rewrite(self, **changes: Any) -> None:
+        formats.write_json(self.record_file, replace(self.record(), **changes).document())
 
     @property
     def pool_file(self) -> Path:
@@ -262,7 +274,7 @@ class Launch:
 
         turn  "started" by the pool, or "withdrawn" by a user; the first of the two counts
         """
-        turn_file = self._turn(run)
+        turn_file = self.turn_file(run)
         files.make_folder(turn_file.parent)
         with files.writing(f"to {turn_file.parent}"):
             try:
@@ -280,15 +292,16 @@ class Launch:
     def return_turn(self, run: str) -> None:
         """Let a run that was started, and whose process is gone, wait for its turn once more."""
         if not self.withdrawn(run):
-            self._turn(run).unlink(missing_ok=True)
+            self.turn_file(run).unlink(missing_ok=True)
 
     def withdrawn(self, run: str) -> bool:
         """Whether a run was withdrawn from the pool before its turn."""
         with suppress(OSError):
-            return self._turn(run).read_text() == "withdrawn"
+            return self.turn_file(run).read_text() == "withdrawn"
         return False
 
-    def _turn(self, run: str) -> Path:
+    def turn_file(self, run: str) -> Path:
+        """The file that says who took the turn of a run; none while it waits."""
         return self.folder / "turns" / run
 
     def output(self, run: str) -> Path:

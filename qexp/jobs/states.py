@@ -497,8 +497,10 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
         require_here(directory.name, job)
         _cancel([job])
         return True
-    if job is not None and job.launch is not None and state is State.QUEUED:
-        if Launch(job.launch).take(directory.name, "withdrawn"):
+    if job is not None and job.launch is not None and state is not State.RUNNING:
+        launch = Launch(job.launch)  # another pool may go on with a queue
+        waits = state is State.QUEUED or launch.is_queue
+        if waits and launch.take(directory.name, "withdrawn"):
             return True
         watch = Watch()
         while watch.state(directory) is State.QUEUED:  # the pool is just starting it
@@ -542,7 +544,8 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
         while launch.pool_works():  # the pool ends after its runs
             time.sleep(STOP_PAUSE)
     states = Watch().states(directories).items()
-    at_work = [directory for directory, state in states if state.at_work]
+    waits = State.CREATED if launch.is_queue else State.QUEUED
+    at_work = [run for run, state in states if state.at_work or state is waits]
     jobs = jobs_of({directory: directory.record() for directory in at_work})
     handed_over = {directory: job for directory, job in jobs.items() if job.submitted}
     for directory, job in handed_over.items():

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,12 +124,17 @@ class Acted:
 
 
 def run_action(
-    action: Action, directory: RunDirectory, summary: Mapping[str, Any], workspace: Workspace
+    action: Action,
+    directory: RunDirectory,
+    summary: Mapping[str, Any],
+    workspace: Workspace,
+    further: Sequence[str] = (),
 ) -> Acted:
     """Run an action's program on a run, in the workspace as its current folder, and wait for its
     end.
 
     summary  the run, as the catalog lists it
+    further  words behind those of the action, in which nothing is filled in
     The program gets QEXP_ACTION_DIR, the folder to write to, QEXP_RUN and QEXP_WORKSPACE. Its
     folder replaces that of an earlier success only if it succeeds.
     Raises QexpError for a placeholder without a value and if the action is at work on this run
@@ -156,7 +161,7 @@ def run_action(
                 "workspace": str(workspace.root),
             }
             words = [filled(word, values.__getitem__) for word in action.words]
-            record = _carry_out(action, words, draft, directory, workspace)
+            record = _carry_out(action, [*words, *further], draft, directory, workspace)
             folder = _put_result(draft, parent / action.name, record)
     if record["state"] == INTERRUPTED:
         raise KeyboardInterrupt

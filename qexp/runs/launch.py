@@ -16,17 +16,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from itertools import chain, islice
 from threading import Lock, Thread
 from typing import Any
 
 from qexp.base import formats, machine
+from qexp.base.files import locked
 from qexp.base.machine import handled, start_child
 from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, options_of, scheduler_of, settled
+from qexp.jobs.queue import SECONDS_BETWEEN_LOOKS, changing, move, next_in, states_in, waiting_in
 from qexp.jobs.scheduler import Scheduler, Submission, Wrap, together, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
 from qexp.kinds import experiments
@@ -155,9 +157,6 @@ def goes_on(name: str, state: State | None, resume: bool) -> bool:
 # The local pool: runs on this machine, each in a process of its own.
 
 
-SECONDS_BETWEEN_LOOKS = 0.25
-"""Seconds between two looks at progress and signals; the end of a run is noticed at once."""
-
 MOST_JOBS = 1000
 """Runs at a time on one machine."""
 
@@ -179,14 +178,13 @@ class Pool:
         self,
         launch: Launch,
         directories: Sequence[RunDirectory],
-        jobs: int,
-        device: str = "auto",
-        gpus: Sequence[str] = (),
-        wrap: Wrap = Wrap(),
         more: Callable[[], list[RunDirectory]] | None = None,
     ) -> None:
-        self._wrap, self._more = wrap, more
-        self._launch, self._device, self._jobs = launch, device, jobs
+        settings = launch.record().settings
+        jobs = settings["jobs"] or 1
+        self._wrap = wrap_of(settings.get("options", {}))
+        self._launch, self._device, self._more = launch, settings["device"], more
+        gpus = machine.visible_gpus() if self._device in ("auto", "cuda") else []
         self._threads = max(1, (usable_cores() or 1) // jobs)
         self._waiting = deque(together(directories))
         self._names = [directory.name for directory in directories]
@@ -503,7 +501,7 @@ def workload_of(
 
 
 def open_launch(
-    checked_order: CheckedOrder, workspace: Workspace
+    checked_order: CheckedOrder, workspace: Workspace, queue: bool = False
 ) -> tuple[Launch, list[RunDirectory]]:
     """Write the launch's record and prepare its runs. Returns both, existing runs first."""
     workload = checked_order.workload
@@ -518,6 +516,7 @@ def open_launch(
         "runs": [plan.name for plan in (*workload.again, *workload.new)],
         "left": workload.left,
         "done_before": [plan.name for plan in workload.done],
+        "queue": queue,
     }
     formats.write_json(launch.record_file, record)
     return launch, _prepared(launch, [checked_order], workspace, launch.id, order.jobs or 1)
@@ -538,8 +537,7 @@ def add_to_launch(
         load = checked.workload
         runs |= dict.fromkeys(plan.name for plan in (*load.again, *load.new))
         done |= dict.fromkeys(plan.name for plan in load.done)
-    record = replace(record, runs=tuple(runs), done_before=tuple(done))
-    formats.write_json(launch.record_file, record.document())
+    launch.rewrite(runs=tuple(runs), done_before=tuple(done))
     return _prepared(launch, checked_orders, workspace, stack, 1)
 
 
@@ -590,6 +588,7 @@ def launch_runs(
     tell: Callable[[str], None] = lambda text: None,
     most: int | None = None,
     detached: bool = False,
+    queued: bool = False,
 ) -> Launched | None:
     """Submit the runs of a checked order, or run them here or in a background process; None if
     there are none.
@@ -598,6 +597,7 @@ def launch_runs(
     tell      receives the launch's id before anything starts
     most      largest number of runs that may be started
     detached  run in a background process and return at once; with a scheduler this is always so
+    queued    add them to the queue of this machine instead, and return at once
     Raises QexpError before any run is started.
     """
     count = len(checked_order.workload.new) + len(checked_order.workload.again)
@@ -605,6 +605,8 @@ def launch_runs(
         return None
     if most is not None and count > most:
         raise QexpError(f"{count:,} runs would start; confirm with `yes=True`")
+    if queued:
+        return Launched(add_to_queue(checked_order, workspace))
     launch, directories = open_launch(checked_order, workspace)
     tell(f"launch {launch.id}: {count} run{'s' * (count != 1)}")
     scheduler = LAUNCHERS[checked_order.order.launcher]
@@ -628,12 +630,7 @@ def run_here(
 
     more  see `Pool`
     """
-    settings = launch.record().settings
-    jobs = settings["jobs"] or 1
-    device = settings["device"]
-    gpus = machine.visible_gpus() if device in ("auto", "cuda") else []
-    wrap = wrap_of(settings.get("options", {}))
-    pool = Pool(launch, directories, jobs, device, gpus, wrap, more)
+    pool = Pool(launch, directories, more)
     with _supervised(launch):
         return pool.run(watcher), pool.stopped
 
@@ -649,6 +646,56 @@ def _supervised(launch: Launch) -> Iterator[None]:
             # a kernel outlives its pool, and is not to be stopped with it
             launch.pool_file.unlink(missing_ok=True)
     notify_of_launch(launch)
+
+
+def add_to_queue(checked_order: CheckedOrder, workspace: Workspace) -> Launch:
+    """Have the runs of an order wait in the queue, behind the others, and start a process that
+    works on it if there is none. Returns the queue.
+
+    Raises QexpError for a device or options that are not those of the runs that wait.
+    """
+    jobs = checked_order.order.jobs
+    with changing(workspace) as queue:
+        if queue is None:
+            queue, runs = open_launch(checked_order, workspace, queue=True)
+            jobs = jobs or 1
+        else:
+            settings = queue.record().settings
+            if {**settings, "jobs": jobs} != checked_order.settings:
+                raise QexpError(f"all runs of the queue are trained alike, now with {settings}")
+            runs = add_to_launch(queue, [checked_order], workspace, f"{queue.id}.{now()}")
+        there = states_in(queue)
+        existing = [run for run in runs if run not in there and not at_work(run)]
+        for run in existing:
+            run.write(replace(run.record(), state=State.QUEUED, launch=queue.id))
+            queue.turn_file(run.name).unlink(missing_ok=True)  # it may have been in this queue
+        move(queue, existing, "last")
+        start_queue(queue, workspace, jobs)
+    return queue
+
+
+def start_queue(queue: Launch, workspace: Workspace, jobs: int | None) -> None:
+    """Set how many processes work on the queue, and start its pool if there is none to do it."""
+    if jobs is not None:
+        queue.rewrite(settings={**queue.record().settings, "jobs": jobs})
+    if queue.record().settings["jobs"] and not queue.pool_works():
+        for run in states_in(queue):  # a pool may have been killed when it had just taken a turn
+            queue.return_turn(run.name)
+        detach(queue, workspace)
+
+
+def work_off(queue: Launch, watched: Callable[[], Watcher]) -> None:
+    """Be the pool of a queue until no run waits, or it is paused. Raises QexpError if another
+    process is.
+    """
+    stopped = False
+    # What is added while a pool ends, which then still works, is seen after the lock is released.
+    while waiting_in(queue) and not stopped:
+        jobs = queue.record().settings["jobs"]
+        if not jobs:
+            return
+        with locked(queue.pool_file, 0):
+            _, stopped = run_here(queue, [], watched(), partial(next_in, queue, jobs))
 
 
 SECONDS_BETWEEN_QUERIES = 5.0

@@ -48,6 +48,7 @@ class ListOptions(InWorkspace):
         "ID",
         complete="launches",
     )
+    queue: bool = option(False, "Only runs at work or waiting in the queue, in its order.")
     sort: str | None = option(
         None, "Order by a field, such as created or test.depth.mae.", "FIELD", complete="columns"
     )

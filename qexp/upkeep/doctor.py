@@ -17,6 +17,7 @@ from qexp.base import files, folders, formats
 from qexp.base.folders import is_stale, is_stale_temporary
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.jobs.launchers import Launch
 from qexp.jobs.states import Watch, is_abandoned
 from qexp.results.calibration import record_to_restore
 from qexp.rows import array_cache
@@ -266,11 +267,8 @@ def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Find
 
 def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
-        yield Finding(
-            directory.path,
-            "is not a valid run name; commands do not find this run",
-            "rename the directory",
-        )
+        what = "is not a valid run name; commands do not find this run"
+        yield Finding(directory.path, what, "rename the directory")
     yield from leftovers_of_run(directory.path)
     what = (
         f"is a run inside the run {directory.name}, which therefore can be neither removed nor"
@@ -314,7 +312,9 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         advice = f"resume it: {record.continued_by(directory.name)}"
         yield Finding(directory.path, f"is recorded as {record.state}, but {ended}", advice)
     if record.launch is not None and is_abandoned(directory, state):
-        advice = f"{record.continued_by(directory.name)}, or remove it: qexp rm {directory.name}"
+        queue = Launch(directory.path.parent / ".launches" / record.launch).is_queue
+        start = "qexp queue -j 1" if queue else record.continued_by(directory.name)
+        advice = f"{start}, or remove it: qexp rm {directory.name}"
         lack = f"was never started: launch {record.launch} has ended, or no scheduler took it"
         yield Finding(directory.path, lack, f"start it: {advice}")
     if not state.unfinished:

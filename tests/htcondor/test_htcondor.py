@@ -1,5 +1,6 @@
 """What is written for HTCondor and read from it, by its own parsers: no pool is started here."""
 
+import os
 import subprocess
 import tomllib
 
@@ -102,6 +103,28 @@ def test_jobs_of_a_limited_launch_wait_until_they_come_into_being(tmp_path, remo
     assert HTCondor().states({"7.0": tmp_path, "7.1": tmp_path}) == {"7.0": "queued", "7.1": waits}
 
 
+def test_a_job_that_is_removed_before_it_comes_into_being_ends_as_soon_as_it_begins(tmp_path):
+    """Of a limited launch, HTCondor makes the next job when others are removed."""
+    launch, (run,) = (
+        Submission(tmp_path / "launch", "one", options_of("htcondor", {}, {})),
+        folders(tmp_path, 1),
+    )
+    with pytest.raises(SchedulerError):
+        HTCondor().submit(launch, [run])
+    begun = event(35, "Cluster submitted from host: <10.0.0.1:9618>", job="7.-01.-01")
+    (launch.folder / "events.log").write_text(begun)
+    jobs = {"7.0": launch.folder}
+    assert HTCondor().states(jobs) == {"7.0": "queued"}
+    assert HTCondor().cancel(jobs) == {}
+    assert HTCondor().states(jobs) == {"7.0": "interrupted"}
+    names = dict(zip(HTCondor.variables, ("7", "0", ""), strict=True))
+    started = subprocess.run(
+        ["bash", "array_1.sh", "0"], cwd=launch.folder, env={**os.environ, **names}, check=False
+    )
+    assert started.returncode == 130
+    assert not (run.path / "htcondor.txt").exists()
+
+
 def test_the_description_says_what_the_settings_of_the_page_ask_for(tmp_path):
     written = "\n".join(block for kind, block in BLOCK.findall(PAGE) if kind == "toml")
     options = options_of("htcondor", tomllib.loads(written), {"time": "1:00:00"}, "big")
@@ -122,6 +145,10 @@ def test_the_description_says_what_the_settings_of_the_page_ask_for(tmp_path):
         "getenv": "*, !*_TOKEN*, !*_KEY*, !*SECRET*, !*PASSW*",
     }
     assert {key: parsed[key] for key in asked} == asked
+    assert parsed.expand("arguments") == '"array_1.sh 0"'
+    assert parsed.expand("environment").startswith(
+        '"QEXP_HTCONDOR_ARRAY=1 QEXP_HTCONDOR_TASK=0 QEXP_HTCONDOR_CLUSTER='
+    )
 
 
 def test_without_a_scheduler_here_that_is_said_and_the_script_runs_its_run_with_the_output_beside_it(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import qexp as package
+from qexp.errors import QexpError
 from tests.runs.conftest import until
 
 PROGRAM = """
@@ -85,6 +86,21 @@ def test_no_value_of_a_run_becomes_a_word_or_a_command(plot, here, qexp):
     assert qexp("action", "noted", "sound_0").code == 0
     assert record_in(plot.with_name("noted"))["argv"][2:] == [note]
     assert not (here / "x").exists()
+
+
+@pytest.mark.slow
+def test_words_behind_two_hyphens_reach_the_program_as_they_are_and_are_recorded(plot, here, qexp):
+    words = ["--color", "red", "--json", "", "{run.name}", "$HOME", "--", "-x"]
+    assert qexp("action", "noted", "sound_0", "--", *words).code == 0
+    noted = record_in(plot.with_name("noted"))
+    assert noted["argv"][3:] == words
+    assert (plot.with_name("noted") / "log.txt").read_text() == f"{noted['argv'][2:]}\n"
+    for line in ["noted", "--", "sound_0"], ["--", "noted", "sound_0"]:
+        assert "name the runs ahead of --" in qexp("action", *line).refused(2)
+    ((_, acted),) = package.act("noted", "sound_0", words=["-n", "3"])
+    assert acted.record["argv"][3:] == ["-n", "3"]
+    with pytest.raises(QexpError, match=r"give a list, such as words=\['-n', '3'\]"):
+        next(package.act("noted", "sound_0", words="-n 3"))
 
 
 @pytest.mark.heavy

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -201,11 +202,20 @@ class Listening(launchers.Watcher):
         self.troubles[run] = why
 
 
+def opened(folder: Path) -> Launch:
+    """A launch of two runs at a time."""
+    opened = Launch(folder / "launch")
+    opened.folder.mkdir()
+    settings = {"jobs": 2, "device": "cpu"}
+    record = {"id": "launch", "launcher": "local", "runs": [], "settings": settings}
+    opened.record_file.write_text(json.dumps(record))
+    return opened
+
+
 def test_what_has_just_ended_keeps_no_other_from_being_killed(tmp_path):
     """A process may end, and be waited for, between the last look and the second Ctrl-C."""
-    (tmp_path / "launch").mkdir()
     runs = [RunDirectory(tmp_path / name) for name in ("ended", "endless")]
-    pool = launch.Pool(Launch(tmp_path / "launch"), runs, jobs=2)
+    pool = launch.Pool(opened(tmp_path), runs)
     ended, endless = (
         subprocess.Popen(["sleep", time], start_new_session=True) for time in ("0", "600")
     )
@@ -219,11 +229,10 @@ def test_what_has_just_ended_keeps_no_other_from_being_killed(tmp_path):
 @pytest.mark.parametrize("blocked", ["turns", "output"])
 def test_what_a_pool_cannot_start_is_reported_and_the_pool_comes_to_its_end(tmp_path, blocked):
     """Whatever the disk refuses; here a file lies where a folder should be."""
-    (tmp_path / "launch").mkdir()
-    (tmp_path / "launch" / blocked).touch()
+    (opened(tmp_path).folder / blocked).touch()
     runs = [RunDirectory(tmp_path / name) for name in ("a", "b", "c")]
     seen = Listening()
-    assert launch.Pool(Launch(tmp_path / "launch"), runs, jobs=2).run(seen) == {}
+    assert launch.Pool(Launch(tmp_path / "launch"), runs).run(seen) == {}
     assert sorted(seen.troubles) == ["a", "b", "c"]
     assert all(f"launch/{blocked}" in why for why in seen.troubles.values())
 
