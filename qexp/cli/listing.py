@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
-from qexp.base.options import Opening, argument, option
-from qexp.base.text import in_one_line, latex, leaves, markdown, natural
+from qexp.base.options import Opening, argument, option, words_of
+from qexp.base.text import Table, in_one_line, latex, leaves, markdown, natural
 from qexp.base.workspace import find
 from qexp.cli.console import (
     JSON,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from qexp.comparison.seeds import SeedComparison
     from qexp.store.provenance import TreeRun
     from qexp.tuning.results import Tuned
+    from qexp.web.inversions import ShownInversions
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -239,6 +241,11 @@ class ListForm:
         shell=str,
         complete="columns",
     )
+    inversions: bool = option(
+        False,
+        "List inversions instead: the folders of qexp invert --to in the workspace, or somewhere in"
+        " its inversions/; with --where, --sort, --reverse and --json.",
+    )
     lineage: bool = option(
         False, "Show a tree, each run below the one that it was pretrained from."
     )
@@ -280,6 +287,9 @@ def ls(
     """List runs: their states, validation errors (to choose by) and test errors."""
     from qexp.runs.catalog import matching
 
+    if form.inversions:
+        print_inversions(options, form, patterns)
+        return
     fields = form.columns
     if form.names and (form.group is not None or fields is not None or form.size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
@@ -336,11 +346,47 @@ def ls(
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
 
 
+def print_inversions(options: ListOptions, form: ListForm, patterns: Sequence[str]) -> None:
+    given = words_of(options, ("where", "sort", "reverse", "workspace"))
+    given += [*patterns, *words_of(form, ("inversions", "as_json"))]
+    if given:
+        raise QexpError(f"{given[0]} is for runs; leave it out with --inversions")
+    found = api.inversions(
+        options.where,
+        sort=options.sort or "name",
+        reverse=options.reverse,
+        warn=warning,
+        workspace=options.workspace,
+    )
+    if form.as_json:
+        print_json(found)
+    elif found:
+        print_parts([found.table()])
+    else:
+        message("no inversions; make one with: qexp invert OBS.nc --to inversions/NAME")
+
+
+def print_found(found: ShownInversions, as_json: bool) -> None:
+    """Print an inversion, or several side by side."""
+    if as_json:
+        print_json(found.records[0] if len(found.records) == 1 else found.records)
+        return
+    view = found.view()
+    warning(*view.cautions)
+    parts = chain(view.parts, *view.more.values())
+    print_parts(part for part in parts if isinstance(part, str | Table))
+
+
 def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
-    """Show a run: its state, spec, results and files; or a search in studies/."""
+    """Show a run: its state, spec, results and files; or a search in studies/, or the folder of an
+    inversion.
+    """
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
+    if inversions := api.open_inversions(run):
+        print_found(inversions, as_json)
+        return
     try:
         handle = api.open_run(run, **vars(opening))
     except NotFoundError:
@@ -474,7 +520,12 @@ def compare(
             "--all is for a terminal's tables of all metrics; leave out --all, or --metric and"
             " other forms"
         )
-    comparison = api.compare(*runs, **{**vars(options), "figures": not as_file})
+    if inversions := api.open_inversions(runs):
+        print_found(inversions, as_json)
+        pictures = [] if as_json else inversions.saved(find(options.workspace))
+        result(*map(find(options.workspace).shown, pictures))
+        return
+    comparison: Any = api.compare(*runs, **{**vars(options), "figures": not as_file})
     if as_json:
         print_json(comparison.document())
     elif as_csv:

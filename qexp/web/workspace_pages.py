@@ -20,9 +20,11 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from qexp.base.files import safe
 from qexp.base.text import Table, number_in
 from qexp.base.workspace import Workspace
 from qexp.comparison.groups import STUDY_FILES, TRIAL, lines_of
+from qexp.deformation.stored import inversions_in, read_record
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
@@ -35,13 +37,22 @@ from qexp.store.documents import MisfitError, Part
 from qexp.store.record import NAME, State
 from qexp.tuning.results import search_in
 from qexp.upkeep import trash
-from qexp.web import live as of_runs
+from qexp.web import inversions, live as of_runs
 from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
 from qexp.web.drawings import figures_of, matrix_plane
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
-from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
+from qexp.web.report import (
+    MOST_RUNS,
+    SCRIPTS,
+    STYLES,
+    ReportedRuns,
+    page_of_run,
+    page_of_view,
+    readable,
+    static,
+)
 from qexp.web.run_page import run_page
 from qexp.web.start_page import small_curve, start_page
 from qexp.web.views import delete_view, save_view
@@ -105,6 +116,7 @@ SECTIONS = {
     "runs": "Runs",
     "launches": "Launches",
     "studies": "Studies",
+    "inversions": "Inversions",
     "workspace": "Workspace",
 }
 """Path → words for it in the head of every page."""
@@ -534,10 +546,13 @@ async def run_report(request: Request) -> Response:
     """The page of a run as a file to keep or to send."""
     listing = await site_of(request).live.now()
     content = await asyncio.to_thread(lambda: page_of_run(_directory(request), listing.runs))
-    name = f"{request.path_params['run']}.html"
-    # It has a policy of its own for what is in it.
+    return _as_file(content, request.path_params["run"])
+
+
+def _as_file(content: str, name: str) -> Response:
+    """A page to keep; it has a policy of its own for what is in it."""
     headers = {
-        "content-disposition": f'attachment; filename="{name}"',
+        "content-disposition": f'attachment; filename="{safe(name)}.html"',
         "content-security-policy": "sandbox",
     }
     return Response(content, media_type="text/html", headers=headers)
@@ -670,6 +685,49 @@ def _cell(column: str, line: Mapping[str, str]) -> str:
         return measured(mean, deviation if math.isfinite(deviation) else None)
     form = rounding_of_interval((low, high), mean, deviation)
     return NONE if form is None else form.interval(low, high)
+
+
+# Pages of inversions.
+
+
+def show_inversions(request: Request) -> Response:
+    """All of them, or those that are chosen side by side."""
+    if names := request.query_params.getlist("inversion"):
+        view = inversions_at(request, names).view()
+        return page(request, "view.html", section="inversions", view=view)
+    warnings: list[str] = []
+    table = inversions.listed(site_of(request).workspace.root, warnings.append).table()
+    values: dict[str, Any] = {"table": table, "warnings": warnings}
+    return page(request, "inversions.html", section="inversions", **values)
+
+
+def inversions_at(request: Request, names: Sequence[str]) -> inversions.ShownInversions:
+    """Those of these names, or candidates of one. Raises NotFoundError."""
+    root = site_of(request).workspace.root
+    known = dict[str, Path]()
+    for folder in inversions_in(root):
+        known |= {str(path.relative_to(root)): path for path in (folder, *folder.iterdir())}
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"no inversion {name!r}")
+        require_no_way_out(known[name])
+    return inversions.ShownInversions([read_record(known[name], name) for name in names])
+
+
+def show_inversion(request: Request) -> Response:
+    name = request.path_params["name"]
+    shown = inversions_at(request, [name])
+    sources = [row["source"] for row in shown.records[0].get("comparison", ())]
+    links = [(f"inversions/{name}/report", "Save this page as a file")]
+    links += [(f"inversions/{name}/{source}", f"The candidate {source}") for source in sources]
+    return page(request, "view.html", section="inversions", view=shown.view(), links=links)
+
+
+def inversion_report(request: Request) -> Response:
+    shown = inversions_at(request, [request.path_params["name"]])
+    return _as_file(
+        page_of_view(shown.view(), site_of(request).workspace), shown.records[0]["name"]
+    )
 
 
 # The page of the workspace: use of the disk, what doctor finds, and the trash.

@@ -22,7 +22,7 @@ from qexp.deformation.output import maps_of
 from qexp.deformation.tables import table_of_parameters
 from qexp.errors import QexpError
 from qexp.inference import least_squares
-from qexp.inference.fit import aicc, bic
+from qexp.inference.criteria import aicc, bic
 from qexp.inference.parameters import Units, sources_named
 from qexp.observations.observation import CorrelatedNoise, Observation, Track, write_observation
 from qexp.observations.reduction import reduced_points, reduction
@@ -556,7 +556,7 @@ def test_a_size_and_a_pressure_that_are_not_told_apart_are_said_not_to_be_and_ha
     assert any(
         "radius and pressure_over_mu cannot be distinguished" in said for said in made.remarks
     )
-    rows = {row[0]: row[2:5] for row in table_of_parameters(made).rows}
+    rows = {row[0]: row[2:5] for row in table_of_parameters(made.parameters).rows}
     assert rows["radius"] == ["0.005", "at bound", ""]
     assert rows["pressure_over_mu"][1:] == ["see interval", ""]
 
@@ -568,7 +568,7 @@ def test_a_size_and_a_pressure_that_are_not_told_apart_are_said_not_to_be_and_ha
 def test_only_a_value_of_zero_is_printed_as_zero(value, error, text):
     part = estimate.Estimate(value, "km", error, error, interval95=(-2 * error, 2 * error))
     made = SimpleNamespace(parameters={"radius": part})
-    assert table_of_parameters(made).rows[0][2] == text
+    assert table_of_parameters(made.parameters).rows[0][2] == text
 
 
 @pytest.mark.heavy
