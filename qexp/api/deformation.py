@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from qexp.observations.observation import Observation
     from qexp.web.deformation import ShownInversion, ShownObserved
     from qexp.web.inversions import ShownInversions
-    from qexp.web.listing import Listing
 
 
 @takes(ObserveOptions)
@@ -200,7 +199,7 @@ def inversions(
     reverse: bool = False,
     warn: Report = as_warning,
     workspace: str | Path | None = None,
-) -> Listing:
+) -> list[dict[str, Any]]:
     """The records of the inversions in folders of the workspace, or somewhere in its `inversions/`.
 
     where     condition, such as "parameters.depth.value < 3 and chi2_reduced < 2"
@@ -211,14 +210,13 @@ def inversions(
     >>> [one["source"] for one in qexp.inversions("parameters.depth.value > 1")]
     ['mogi']
     """
+    from qexp.deformation.stored import records_in
     from qexp.runs.where import selected
-    from qexp.web.inversions import listed
 
-    found = listed(workspaces.find(workspace).root, warn)
+    found = records_in(workspaces.find(workspace).root, warn)
     if where is not None:
-        found[:] = selected(found, where, lambda column: partial(field, path=column))
-    found[:] = ordered(found, sort, reverse, [field(one, sort) for one in found])
-    return found
+        found = selected(found, where, lambda column: partial(field, path=column))
+    return ordered(found, sort, reverse, [field(one, sort) for one in found])
 
 
 @checks_keywords

@@ -361,7 +361,9 @@ def print_inversions(options: ListOptions, form: ListForm, patterns: Sequence[st
     if form.as_json:
         print_json(found)
     elif found:
-        print_parts([found.table()])
+        from qexp.deformation.stored import table_of_records  # loads numpy
+
+        print_parts([table_of_records(found)])
     else:
         message("no inversions; make one with: qexp invert OBS.nc --to inversions/NAME")
 
@@ -522,8 +524,6 @@ def compare(
         )
     if inversions := api.open_inversions(runs):
         print_found(inversions, as_json)
-        pictures = [] if as_json else inversions.saved(find(options.workspace))
-        result(*map(find(options.workspace).shown, pictures))
         return
     comparison: Any = api.compare(*runs, **{**vars(options), "figures": not as_file})
     if as_json:

@@ -60,12 +60,23 @@ class Estimate:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Estimate:
-        """From its document, in which null is an end that was infinite."""
+        """From its document.
+
+        Null stands for ends that were infinite, and what earlier versions did not write is as if
+        nothing were known of it. Raises what dictionaries raise for a document that lacks a value.
+        """
+        known = dict(document)
         ends = document["interval95"]
-        interval = ends and tuple(math.nan if end is None else end for end in ends)
+        if ends is not None:
+            low, high = ends
+            known["interval95"] = (
+                math.nan if low is None else low,
+                math.nan if high is None else high,
+            )
         said = document.get("open_ends", ())
-        known = {**document, "interval95": interval, "open_ends": ("low" in said, "high" in said)}
-        return cls(**{one.name: known[one.name] for one in fields(cls) if one.name in known})
+        known["open_ends"] = "low" in said, "high" in said
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: known[name] for name in names if name in known})
 
     def document(self) -> dict[str, Any]:
         low, high = self.open_ends
@@ -209,8 +220,10 @@ class Inversion:
 
 
 def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The criteria of candidates for one observation by their records, the best by AICc first;
-    differences are those to the best.
+    """The criteria of candidates for one observation, the best by AICc first; differences are those
+    to the best.
+
+    records  the documents of inversions
     """
     least = min(record["log_determinant"] for record in records)
     rows: list[dict[str, Any]] = []

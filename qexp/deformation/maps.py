@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.arrays import Array
-from qexp.deformation.stored import Record, estimates
 from qexp.figures.canvas import (
     BOTTOM,
-    COLOURS,
     add_title,
     extend,
-    folded,
-    legend_below,
     narrow,
     panel_grid,
     place_of,
@@ -790,40 +786,3 @@ def _scale_over(maps: Sequence[Maps], kinds: Sequence[str]) -> Scale:
         longest,
         pointed,
     )
-
-
-# The sources of several inversions.
-
-LINES = "-", "--", "-.", ":"
-"""One after the other: of equal ellipses all are seen."""
-
-CHI2_OF_TWO = 5.99
-"""Of two unknowns, for 95 %."""
-
-
-def epicentres(records: Sequence[Record]) -> Figure:
-    """A map of the epicentres of inversions in one reference system, with their 95 % ellipses to
-    first order.
-    """
-    figure, (axis,) = folded(1, 4.4, 3.6)
-    angle = np.linspace(0, 2 * np.pi, 61)
-    for number, record in enumerate(records):
-        colour = COLOURS[number % len(COLOURS)]
-        line = LINES[number % len(LINES)]
-        axis.plot([], [], "o" + line, color=colour, label=record["name"])
-        parts = estimates(record)
-        for name in parts:
-            if name.rpartition(".")[2] != "east" or record.get("crs") != records[0].get("crs"):
-                continue
-            beside_it = name.removesuffix("east") + "north"
-            centre = np.array([parts[key].value for key in (name, beside_it)])
-            errors = [parts[key].scaled_error or 0.0 for key in (name, beside_it)]
-            correlation = record["correlations"].get(name, {}).get(beside_it, 0.0)
-            across = correlation * np.cos(angle) + math.sqrt(1 - correlation**2) * np.sin(angle)
-            circle = math.sqrt(CHI2_OF_TWO) * np.stack([np.cos(angle), across], axis=1)
-            axis.plot(*(centre + errors * circle).T / 1000, line, color=colour)
-            axis.plot(*centre / 1000, "o", color=colour)
-    axis.set_aspect("equal", "datalim")
-    _draw_kilometres(axis)
-    legend_below(figure, axis)
-    return figure

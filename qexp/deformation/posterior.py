@@ -17,8 +17,7 @@ import torch
 from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.deformation.options import METHODS, USUAL_DRAWS, InvertOptions
-from qexp.deformation.tables import CROWDED
+from qexp.deformation.options import CROWDED, METHODS, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, Prior, of_training, power, uniform
 from qexp.inference.descriptions import Descriptions

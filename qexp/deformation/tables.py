@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qexp.base.text import Table
+from qexp.deformation.options import CROWDED
 from qexp.errors import some
 from qexp.metrics.meaning import measured, number
 from qexp.physics.instruments import INSTRUMENTS, RADAR
@@ -198,10 +199,6 @@ def _interval(estimate: Estimate) -> str:
     if any(estimate.open_ends):
         return f"at most {most}" if estimate.open_ends[0] else f"at least {least}"
     return f"{least} to {most}"
-
-
-CROWDED = 0.05
-"""Share of a posterior's draws at an edge of the prior beyond which that is said."""
 
 
 def table_of_posterior(posterior: Mapping[str, Any]) -> Table:

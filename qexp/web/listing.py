@@ -69,22 +69,19 @@ class Listing(Titled, list[Summary]):
                 rows[index] = row | {key: value_of(row) for key, value_of in values.items()}
         return pandas.json_normalize(rows)
 
-    def table(self, most: int | None = None) -> Table:
-        """The first rows, or all."""
-        columns = self._columns(self)
-        rows = []
-        for row in list(self)[:most]:
-            rows.append([column.text(row) for column in columns])
-        right = frozenset(column.title for column in columns if column.numeric)
-        return Table("", [column.title for column in columns], rows, right)
-
     def view(self) -> View:
         """What a notebook or a terminal shows of it: the first rows."""
         title = f"{len(self):,} {self._what}"
+        columns = self._columns(self)
+        rows = []
         if not self:
             return View(title)
-        more = [f"and {len(self) - MOST_SHOWN:,} more"] if len(self) > MOST_SHOWN else []
-        return View(title, parts=[self.table(MOST_SHOWN), *more])
+        for row in list(self)[:MOST_SHOWN]:
+            rows.append([column.text(row) for column in columns])
+        titles = [column.title for column in columns]
+        right = frozenset(column.title for column in columns if column.numeric)
+        more = [f"and {len(self) - len(rows):,} more"] if len(self) > len(rows) else []
+        return View(title, parts=[Table("", titles, rows, right), *more])
 
 
 def epochs_listed(lines: Sequence[Summary]) -> Listing:

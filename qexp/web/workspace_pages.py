@@ -24,7 +24,13 @@ from qexp.base.files import safe
 from qexp.base.text import Table, number_in
 from qexp.base.workspace import Workspace
 from qexp.comparison.groups import STUDY_FILES, TRIAL, lines_of
-from qexp.deformation.stored import inversions_in, read_record
+from qexp.deformation.stored import (
+    inversions_in,
+    is_inversion,
+    read_record,
+    records_in,
+    table_of_records,
+)
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
@@ -37,11 +43,12 @@ from qexp.store.documents import MisfitError, Part
 from qexp.store.record import NAME, State
 from qexp.tuning.results import search_in
 from qexp.upkeep import trash
-from qexp.web import inversions, live as of_runs
+from qexp.web import live as of_runs
 from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
 from qexp.web.drawings import figures_of, matrix_plane
 from qexp.web.html import environment
+from qexp.web.inversions import ShownInversions
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import (
     MOST_RUNS,
@@ -691,43 +698,36 @@ def _cell(column: str, line: Mapping[str, str]) -> str:
 
 
 def show_inversions(request: Request) -> Response:
-    """All of them, or those that are chosen side by side."""
-    if names := request.query_params.getlist("inversion"):
-        view = inversions_at(request, names).view()
-        return page(request, "view.html", section="inversions", view=view)
-    warnings: list[str] = []
-    table = inversions.listed(site_of(request).workspace.root, warnings.append).table()
-    values: dict[str, Any] = {"table": table, "warnings": warnings}
-    return page(request, "inversions.html", section="inversions", **values)
+    """All, one, or those that are chosen side by side; also as a file to keep."""
+    workspace = site_of(request).workspace
+    one = request.path_params.get("name")
+    names = [one] if one else request.query_params.getlist("inversion")
+    if not names:
+        warnings: list[str] = []
+        table = table_of_records(records_in(workspace.root, warnings.append))
+        values: dict[str, Any] = {"table": table, "warnings": warnings}
+        return page(request, "inversions.html", section="inversions", **values)
+    shown = inversions_at(workspace.root, names)
+    if "file" in request.query_params:
+        return _as_file(page_of_view(shown.view(), workspace), " ".join(names))
+    address = request.url.include_query_params(file="").query
+    rivals = shown.records[0].get("comparison", ()) if one else ()
+    links = {f"{name}/{rival['source']}": rival["source"] for name in names for rival in rivals}
+    values = {"view": shown.view(), "links": links, "file": address}
+    return page(request, "view.html", section="inversions", **values)
 
 
-def inversions_at(request: Request, names: Sequence[str]) -> inversions.ShownInversions:
-    """Those of these names, or candidates of one. Raises NotFoundError."""
-    root = site_of(request).workspace.root
-    known = dict[str, Path]()
+def inversions_at(root: Path, names: Sequence[str]) -> ShownInversions:
+    """Those of these names, or candidates of one. Raises NotFoundError, also if links lead out."""
+    outer = dict[str, Path]()
     for folder in inversions_in(root):
-        known |= {str(path.relative_to(root)): path for path in (folder, *folder.iterdir())}
+        for path in (folder, *folder.iterdir()):
+            outer[str(path.relative_to(root))] = folder
     for name in names:
-        if name not in known:
+        if name not in outer or not is_inversion(root / name):
             raise NotFoundError(f"no inversion {name!r}")
-        require_no_way_out(known[name])
-    return inversions.ShownInversions([read_record(known[name], name) for name in names])
-
-
-def show_inversion(request: Request) -> Response:
-    name = request.path_params["name"]
-    shown = inversions_at(request, [name])
-    sources = [row["source"] for row in shown.records[0].get("comparison", ())]
-    links = [(f"inversions/{name}/report", "Save this page as a file")]
-    links += [(f"inversions/{name}/{source}", f"The candidate {source}") for source in sources]
-    return page(request, "view.html", section="inversions", view=shown.view(), links=links)
-
-
-def inversion_report(request: Request) -> Response:
-    shown = inversions_at(request, [request.path_params["name"]])
-    return _as_file(
-        page_of_view(shown.view(), site_of(request).workspace), shown.records[0]["name"]
-    )
+        require_no_way_out(outer[name])
+    return ShownInversions([read_record(root / name, name) for name in names])
 
 
 # The page of the workspace: use of the disk, what doctor finds, and the trash.
