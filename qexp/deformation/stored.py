@@ -173,7 +173,7 @@ def beside(records: Sequence[Record]) -> Iterator[Table | str]:
     AICc and BIC are given where all are of the same data, by the digests of their observations.
     Values in different units, such as angles in degrees and radians, have rows of their own.
     """
-    rows = []
+    rows = list[list[str]]()
     for key in ("source", "data", "unknowns"):
         rows.append([key, "", *(str(record[key]) for record in records)])
     fits = [chi2_words(record["chi2_reduced"]) for record in records]
@@ -184,13 +184,13 @@ def beside(records: Sequence[Record]) -> Iterator[Table | str]:
         rows += _criteria(records)
     texts = []
     for record in records:
-        of_one = {}
+        of_one = dict[tuple[str, str], str]()
         for name, unit, value, *_, interval in table_of_parameters(estimates(record)).rows:
             of_one[name, unit] = f"{value} ({interval})" if interval else value
         texts.append(of_one)
     keys = [key for of_one in texts for key in of_one]
-    for key in dict.fromkeys(keys):
-        rows.append([*key, *(of_one.get(key, "") for of_one in texts)])
+    for parameter in dict.fromkeys(keys):
+        rows.append([*parameter, *(of_one.get(parameter, "") for of_one in texts)])
     names = [record["name"] for record in records]
     yield Table("", ["what", "unit", *names], rows)
     if not same:
