@@ -48,7 +48,8 @@ def inversions_in(root: Path) -> list[Path]:
     folders = {file.parent for file in results}
     found = []
     for folder in sorted(folders):
-        is_draft = folder.name.startswith(".")
+        steps = folder.relative_to(root).parts
+        is_draft = any(step.startswith(".") for step in steps)
         if folder.parent not in found and not is_draft and is_inversion(folder):
             found.append(folder)
     return found

@@ -61,7 +61,8 @@ def test_inversions_of_a_workspace_are_listed_with_what_they_found_and_of_what(h
 @pytest.mark.heavy
 def test_what_is_half_written_in_runs_or_of_others_is_no_inversion(here, monkeypatch):
     for name in (".a.12345678.draft", "inversions/.a.12345678.draft", "runs/a/results"):
-        shutil.copytree(here / "inversions/a", here / name)
+        shutil.copytree(here / "rivals", here / name)
+        (here / name / "result.json").unlink()  # the candidates are written first
     (here / "other").mkdir()
     (here / "other/result.json").write_text('{"parameters": {}}')
     names = [str(folder.relative_to(here)) for folder in inversions_in(here)]
