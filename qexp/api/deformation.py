@@ -194,9 +194,9 @@ def _with_a_bar(options: InvertOptions) -> Iterator[InvertOptions]:
 @checks_keywords
 def inversions(
     where: str | None = None,
-    *,
     sort: str = "name",
     reverse: bool = False,
+    *,
     warn: Report = as_warning,
     workspace: str | Path | None = None,
 ) -> list[dict[str, Any]]:

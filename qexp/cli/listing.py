@@ -351,13 +351,8 @@ def print_inversions(options: ListOptions, form: ListForm, patterns: Sequence[st
     given += [*patterns, *words_of(form, ("inversions", "as_json"))]
     if given:
         raise QexpError(f"{given[0]} is for runs; leave it out with --inversions")
-    found = api.inversions(
-        options.where,
-        sort=options.sort or "name",
-        reverse=options.reverse,
-        warn=warning,
-        workspace=options.workspace,
-    )
+    asked = options.where, options.sort or "name", options.reverse
+    found = api.inversions(*asked, warn=warning, workspace=options.workspace)
     if form.as_json:
         print_json(found)
     elif found:
@@ -365,7 +360,7 @@ def print_inversions(options: ListOptions, form: ListForm, patterns: Sequence[st
 
         print_parts([table_of_records(found)])
     else:
-        message("no inversions; make one with: qexp invert OBS.nc --to inversions/NAME")
+        message("no inversions match; make one with: qexp invert OBS.nc --to inversions/NAME")
 
 
 def print_found(found: ShownInversions, as_json: bool) -> None:
@@ -489,7 +484,7 @@ def compare(
     runs: list[str] = argument(
         (),
         "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder"
-        " of a study.",
+        " of a study; or folders of inversions.",
         "RUN RUN...",
         complete="runs",
     ),
@@ -511,6 +506,8 @@ def compare(
     are compared: mean, standard deviation and Student's 95 % interval per group, and for every two
     groups the difference over the seeds that both have, or of their means if they have no two seeds
     in common. A group is called better only if the interval of that difference excludes 0.
+
+    Folders of qexp invert are inversions: their parameters stand side by side.
     """
     from qexp.comparison.compare import plain_rows, remarks, tables
 
@@ -557,7 +554,7 @@ def report(
     runs: list[str] = argument(
         (),
         "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the folder of a"
-        " study; all runs if left out.",
+        " study; all runs if left out. Or folders of inversions.",
         "[RUN|PATTERN|STUDY]...",
         complete="runs",
     ),

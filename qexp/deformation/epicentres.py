@@ -31,13 +31,7 @@ def epicentres(records: Sequence[Record]) -> Figure:
     for number, record in enumerate(records):
         colour = COLOURS[number % len(COLOURS)]
         line = LINES[number % len(LINES)]
-        axis.plot(
-            [],
-            [],
-            "o" + line,
-            color=colour,
-            label=record["name"],
-        )
+        axis.plot([], [], "o" + line, color=colour, label=record["name"])
         if record.get("crs") != records[0].get("crs"):
             continue
         for name in record["parameters"]:

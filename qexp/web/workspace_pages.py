@@ -24,13 +24,7 @@ from qexp.base.files import safe
 from qexp.base.text import Table, number_in
 from qexp.base.workspace import Workspace
 from qexp.comparison.groups import STUDY_FILES, TRIAL, lines_of
-from qexp.deformation.stored import (
-    inversions_in,
-    is_inversion,
-    read_record,
-    records_in,
-    table_of_records,
-)
+from qexp.deformation import stored
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
@@ -43,23 +37,14 @@ from qexp.store.documents import MisfitError, Part
 from qexp.store.record import NAME, State
 from qexp.tuning.results import search_in
 from qexp.upkeep import trash
-from qexp.web import live as of_runs
+from qexp.web import live as of_runs, report
 from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
 from qexp.web.drawings import figures_of, matrix_plane
 from qexp.web.html import environment
 from qexp.web.inversions import ShownInversions
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
-from qexp.web.report import (
-    MOST_RUNS,
-    SCRIPTS,
-    STYLES,
-    ReportedRuns,
-    page_of_run,
-    page_of_view,
-    readable,
-    static,
-)
+from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
 from qexp.web.run_page import run_page
 from qexp.web.start_page import small_curve, start_page
 from qexp.web.views import delete_view, save_view
@@ -704,12 +689,12 @@ def show_inversions(request: Request) -> Response:
     names = [one] if one else request.query_params.getlist("inversion")
     if not names:
         warnings: list[str] = []
-        table = table_of_records(records_in(workspace.root, warnings.append))
+        table = stored.table_of_records(stored.records_in(workspace.root, warnings.append))
         values: dict[str, Any] = {"table": table, "warnings": warnings}
         return page(request, "inversions.html", section="inversions", **values)
     shown = inversions_at(workspace.root, names)
     if "file" in request.query_params:
-        return _as_file(page_of_view(shown.view(), workspace), " ".join(names))
+        return _as_file(report.page_of_view(shown.view(), workspace), " ".join(names))
     address = request.url.include_query_params(file="").query
     rivals = shown.records[0].get("comparison", ()) if one else ()
     links = {f"{name}/{rival['source']}": rival["source"] for name in names for rival in rivals}
@@ -720,14 +705,14 @@ def show_inversions(request: Request) -> Response:
 def inversions_at(root: Path, names: Sequence[str]) -> ShownInversions:
     """Those of these names, or candidates of one. Raises NotFoundError, also if links lead out."""
     outer = dict[str, Path]()
-    for folder in inversions_in(root):
+    for folder in stored.inversions_in(root):
         for path in (folder, *folder.iterdir()):
             outer[str(path.relative_to(root))] = folder
     for name in names:
-        if name not in outer or not is_inversion(root / name):
+        if name not in outer or not stored.is_inversion(root / name):
             raise NotFoundError(f"no inversion {name!r}")
         require_no_way_out(outer[name])
-    return ShownInversions([read_record(root / name, name) for name in names])
+    return ShownInversions([stored.read_record(root / name, name) for name in names])
 
 
 # The page of the workspace: use of the disk, what doctor finds, and the trash.
