@@ -204,6 +204,7 @@ def inversions(
 
     where     condition, such as "parameters.depth.value < 3 and chi2_reduced < 2"
     sort      such as "created"
+    reverse   the largest first
     warn      receives a line for each that cannot be read
 
     >>> inversion = qexp.invert("unrest.nc", starts=4, to="inversions/mogi")
@@ -224,9 +225,11 @@ def open_inversions(folders: str | Path | Sequence[str | Path]) -> ShownInversio
     """The inversion that `qexp invert` left in a folder, or several side by side; None if none is
     one. Raises DamagedError, and NotFoundError if only some are.
 
-    >>> inversion = qexp.invert("unrest.nc", starts=4, to="inversions/mogi")
-    >>> qexp.open_inversions("inversions/mogi")
-    <inversions/mogi>
+    folders  their paths
+
+    >>> inversion = qexp.invert("unrest.nc", starts=4, to="mogi")
+    >>> qexp.open_inversions("mogi")
+    <mogi>
     """
     from qexp.deformation.stored import is_inversion, read_record
     from qexp.web.inversions import ShownInversions
