@@ -349,12 +349,7 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     'run.html'
     """
     from qexp.tuning.results import search_of
-    from qexp.web.report import (
-        report as report_of_run,
-        report_of_several,
-        report_of_view,
-        runs_of_report,
-    )
+    from qexp.web.report import report as report_of_run, report_of_several, runs_of_report
 
     options = replace(options, tags=list(options.tags))
     named = references_of(list(runs), options.workspace)
@@ -377,6 +372,8 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     if options.pdf:
         target = target.with_suffix(".pdf")
     if inversions is not None:
+        from qexp.web.report import report_of_view
+
         return report_of_view(inversions.view(), target, options)
     if single is not None:
         return report_of_run(single, target, options, searches)

@@ -59,9 +59,9 @@ def _ellipse(record: Record, prefix: str) -> tuple[Array, Array]:
     centre = np.array([part.value for part in parts])
     errors = np.array([part.scaled_error or 0.0 for part in parts])
     row = record["correlations"].get(names[0], {})
-    correlation = row.get(names[1], 0.0)
+    correlation = row.get(names[1]) or 0.0
     angle = np.linspace(0, 2 * np.pi, 61)
     east = np.cos(angle)
-    north = correlation * east + math.sqrt(1 - correlation**2) * np.sin(angle)
+    north = correlation * east + math.sqrt(max(1 - correlation**2, 0.0)) * np.sin(angle)
     circle = math.sqrt(CHI2_OF_TWO) * np.stack([east, north], axis=1)
     return centre / 1000, (centre + errors * circle) / 1000

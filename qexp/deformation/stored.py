@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,18 @@ def read_record(folder: Path, name: str) -> Record:
         )
     try:
         points = sum(track["n"] for track in document["tracks"].values())
-        record = {"name": name, "path": str(folder), "data": points, **document}
+        record = {"data": points, **document, "name": name, "path": str(folder)}
         for key in ("source", "history", "created", "version"):
             record[key] = str(document.get(key) or "")
         seen = document.get("observation")
         record["observation"] = seen and {key: str(seen[key]) for key in ("path", "sha256")}
         record["remarks"] = list(map(str, document["remarks"]))
-        # what is shown is tried: a record that lies is found here
-        any([*tables(record), *sentences(record), *beside([record])])
+        # what is shown is made: a record that lies is found here
+        for part in (*tables(record), *sentences(record), *beside([record])):
+            if isinstance(part, Table):
+                "".join(chain.from_iterable(part.rows))
+        for row in document["correlations"].values():
+            math.fsum(value or 0.0 for value in row.values())
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DamagedError(f"{file} is damaged: {error!r}") from None
     return record

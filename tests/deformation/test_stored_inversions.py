@@ -92,6 +92,8 @@ LIES = {
     "tracks": lambda document: document.update(tracks=[]),
     "fit": lambda document: document.update(chi2_reduced=None),
     "observation": lambda document: document.update(observation="first.nc"),
+    "correlations": lambda document: document.update(correlations={"east": {"north": "1"}}),
+    "criteria": lambda document: document.update(log_determinant="0"),
     "remarks": lambda document: document.update(remarks=3),
     "source": lambda document: document.pop("correlations") and document.pop("parameters"),
     "version": lambda document: document.update(qexp_format="qexp inversion 2"),
@@ -111,6 +113,13 @@ def test_a_record_that_lies_or_is_torn_is_a_warning_and_hides_no_other(here, qex
     assert done.code == 0
     assert len(done.stdout.splitlines()) == 4
     assert done.stderr.count("warning:") == len(LIES) + 1
+
+
+@pytest.mark.heavy
+def test_a_record_does_not_say_what_it_is_called_and_where_it_lies(here, qexp):
+    edited(here / "inversions/a", lambda document: document.update(name="b", path=str(here)))
+    (first, *_) = package.inversions()
+    assert (first["name"], first["path"]) == ("inversions/a", str(here / "inversions/a"))
 
 
 @pytest.mark.heavy
