@@ -35,8 +35,9 @@ def epicentres(records: Sequence[Record]) -> Figure:
         if record.get("crs") != records[0].get("crs"):
             continue
         for name in record["parameters"]:
-            if name.rpartition(".")[2] == "east":
-                centre, ellipse = _ellipse(record, name.removesuffix("east"))
+            prefix = name.removesuffix("east")
+            if prefix != name and f"{prefix}north" in record["parameters"]:
+                centre, ellipse = _ellipse(record, prefix)
                 axis.plot(*ellipse.T, line, color=colour)
                 axis.plot(*centre, "o", color=colour)
     axis.set_aspect("equal", "datalim")

@@ -4,9 +4,12 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
+from matplotlib.path import Path as MplPath
 
 import qexp as package
+from qexp.deformation.epicentres import epicentres
 from qexp.deformation.stored import estimates, inversions_in, read_record
 from qexp.observations.observation import write_observation
 from tests.conftest import copied, shared_folder
@@ -199,6 +202,19 @@ def test_what_opens_has_a_volume_beside_that_of_a_chamber(here):
     edited(here / "inversions/b", opens)
     volume = estimates(read_record(here / "inversions/b", "b"))["opened_volume"]
     assert (volume.value, volume.unit) == (pytest.approx(1.2), "10⁶ m³")
+
+
+@pytest.mark.heavy
+def test_an_epicentre_lies_in_an_ellipse_that_holds_95_percent_of_what_its_errors_allow(here):
+    record = read_record(here / "inversions/a", "a")
+    record["correlations"]["east"]["north"] = 0.6
+    errors = [record["parameters"][name]["scaled_error"] for name in ("east", "north")]
+    (axis,) = epicentres([record]).axes
+    outline = max((np.transpose(line.get_data()) for line in axis.lines), key=len)
+    centre = [record["parameters"][name]["value"] / 1000 for name in ("east", "north")]
+    covariance = np.outer(errors, errors) * [[1, 0.6], [0.6, 1]] / 1e6
+    random = np.random.default_rng(0).multivariate_normal(centre, covariance, 20_000)
+    assert MplPath(outline).contains_points(random).mean() == pytest.approx(0.95, abs=0.006)
 
 
 @pytest.mark.heavy
