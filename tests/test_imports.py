@@ -181,6 +181,7 @@ PRINTING = {
     "comparison.compare": "comparisons as tables, by their type",
     "comparison.summary": "a comparison at a glance, as texts",
     "deformation.options": "options of observe and invert",
+    "deformation.stored": "a listing of inversions, as a table",
     "deformation.tables": "observations and inversions, as texts",
     "errors": "what is raised, the exit codes, and near names",
     "jobs.launchers": "the names of launchers, for help texts",

@@ -1,6 +1,11 @@
 """The names of `qexp.api`, and where each is loaded from when it is used."""
 
-from .deformation import invert as invert, observe as observe
+from .deformation import (
+    inversions as inversions,
+    invert as invert,
+    observe as observe,
+    open_inversions as open_inversions,
+)
 from .estimation import (
     export_network as export_network,
     matrix as matrix,

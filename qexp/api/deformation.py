@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import directory_of
-from qexp.base.options import takes, uncounted
+from qexp.base import workspace as workspaces
+from qexp.base.files import sha256_of
+from qexp.base.options import Report, as_warning, checks_keywords, takes, uncounted
 from qexp.deformation.options import EMULATOR, STAGES, InvertOptions, ObserveOptions, unstaged
-from qexp.errors import QexpError
+from qexp.errors import NotFoundError, QexpError, some
+from qexp.runs.columns import field, ordered
 from qexp.store.directory import target_outside_of_runs
+from qexp.store.record import now
 
 if TYPE_CHECKING:
     from qexp.deformation.observe import Observed
     from qexp.observations.observation import Observation
     from qexp.web.deformation import ShownInversion, ShownObserved
+    from qexp.web.inversions import ShownInversions
 
 
 @takes(ObserveOptions)
@@ -112,6 +119,7 @@ def invert(
     if folder is not None:
         require_room(folder, options.overwrite)
     data = observation
+    origin = _origin(data, folder)
     if isinstance(data, str | Path):
         data = read_observation(Path(data))
     if isinstance(data, Observed):
@@ -140,10 +148,24 @@ def invert(
             estimates = by_network(data, network, asked)
     if folder is not None:
         with use_style(None, options.width):
-            write(folder, estimates, options)
+            write(folder, estimates, options, origin)
     for text in estimates[0].remarks:
         options.warn(text)
     return shown_inversion(estimates[0])
+
+
+def _origin(observation: object, folder: Path | None) -> dict[str, Any]:
+    """What a folder says of where its inversion comes from; the observation's file by its path from
+    there.
+    """
+    from qexp import __version__
+
+    # what has been written is its own file, and then pictures
+    file = next(iter(getattr(observation, "files", ())), observation)
+    about = None
+    if folder is not None and isinstance(file, str | Path) and Path(file).is_file():
+        about = {"path": os.path.relpath(file, folder), "sha256": sha256_of(Path(file))}
+    return {"version": __version__, "created": now(), "observation": about}
 
 
 @contextmanager
@@ -167,3 +189,53 @@ def _with_a_bar(options: InvertOptions) -> Iterator[InvertOptions]:
             on_stage=on_stage if options.on_stage is unstaged else options.on_stage,
             on_drawn=on_drawn if options.on_drawn is uncounted else options.on_drawn,
         )
+
+
+@checks_keywords
+def inversions(
+    where: str | None = None,
+    sort: str = "name",
+    reverse: bool = False,
+    *,
+    warn: Report = as_warning,
+    workspace: str | Path | None = None,
+) -> list[dict[str, Any]]:
+    """The records of the inversions in folders of the workspace, or somewhere in its `inversions/`.
+
+    where     condition, such as "parameters.depth.value < 3 and chi2_reduced < 2"
+    sort      such as "created"
+    reverse   the largest first
+    warn      receives a line for each that cannot be read
+
+    >>> inversion = qexp.invert("unrest.nc", starts=4, to="inversions/mogi")
+    >>> [one["source"] for one in qexp.inversions("parameters.depth.value > 1")]
+    ['mogi']
+    """
+    from qexp.deformation.stored import records_in
+    from qexp.runs.where import selected
+
+    found = records_in(workspaces.find(workspace).root, warn)
+    if where is not None:
+        found = selected(found, where, lambda column: partial(field, path=column))
+    return ordered(found, sort, reverse, [field(one, sort) for one in found])
+
+
+@checks_keywords
+def open_inversions(folders: str | Path | Sequence[str | Path]) -> ShownInversions | None:
+    """The inversion that `qexp invert` left in a folder, or several side by side; None if none is
+    one. Raises DamagedError, and NotFoundError if only some are.
+
+    folders  their paths
+
+    >>> inversion = qexp.invert("unrest.nc", starts=4, to="mogi")
+    >>> qexp.open_inversions("mogi")
+    <mogi>
+    """
+    from qexp.deformation.stored import is_inversion, read_record
+    from qexp.web.inversions import ShownInversions
+
+    several = [folders] if isinstance(folders, str | Path) else folders
+    found = [str(folder) for folder in several if is_inversion(Path(folder))]
+    if others := [str(folder) for folder in several if str(folder) not in found] * bool(found):
+        raise NotFoundError(f"{some(others)}: no inversion, and {found[0]} is one")
+    return ShownInversions([read_record(Path(one), one) for one in found]) if found else None

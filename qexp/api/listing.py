@@ -10,6 +10,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Any
 
+from qexp.api.deformation import open_inversions
 from qexp.api.handles import Run, Runs, references_of
 from qexp.base import files, workspace as workspaces
 from qexp.base.files import in_bytes
@@ -36,6 +37,7 @@ from qexp.web.listing import Listing as Listing
 if TYPE_CHECKING:
     from qexp.store.provenance import TreeRun
     from qexp.web.comparison_page import ShownComparison, ShownSeedComparison
+    from qexp.web.inversions import ShownInversions
 
 Summary = dict[str, Any]
 """A run as listings have it: the keys of `qexp ls --json`."""
@@ -306,9 +308,11 @@ def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
     ComparisonOptions,
     elsewhere={"all": "all metrics are compared; `metrics` and `outputs` choose some"},
 )
-def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownSeedComparison:
+def compare(
+    *runs: Runs, options: ComparisonOptions
+) -> ShownComparison | ShownSeedComparison | ShownInversions:
     """Compare runs, or groups of runs that differ by their seed: of a pattern, or of several specs
-    with several seeds each; see `qexp compare`.
+    with several seeds each; or inversions in folders; see `qexp compare`.
 
     runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of
                 studies, and lists of them
@@ -321,6 +325,8 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
     from qexp.figures.canvas import use_style
     from qexp.web.comparison_page import compared
 
+    if inversions := open_inversions(references_of(list(runs), options.workspace)):
+        return inversions
     catalog = Catalog(options.home, options.warn)
     with use_style(None, options.width):
         comparison = compare_named(chosen(runs, options), catalog, options)
@@ -336,7 +342,8 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
 
     Of one run it shows the results, matrices and estimates to explore with the mouse or the
     keyboard, the learning curves, the spec, the origin, and the command that makes it again.
-    Several runs are compared over their seeds and over what was swept. An earlier HTML report is
+    Several runs are compared over their seeds and over what was swept. Of folders of inversions it
+    shows what they hold. An earlier HTML report is
     replaced, another file only with `overwrite`.
 
     runs       `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of
@@ -354,8 +361,9 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     named = references_of(list(runs), options.workspace)
     if runs and not named:
         raise QexpError("no run is named: the list of runs is empty")
-    names = chosen(named, options)
-    reported = runs_of_report(names, Catalog(options.home))
+    inversions = open_inversions(named)
+    names = [] if inversions else chosen(named, options)
+    reported = {} if inversions else runs_of_report(names, Catalog(options.home))
     words = [Path(name).name or name for name in named]
     words += [f"launch {options.launch}"] if options.launch else []
     words += [f"tag {tag}" for tag in options.tags]
@@ -369,6 +377,10 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     target = Path(f"{name}.html" if options.to is None else options.to)
     if options.pdf:
         target = target.with_suffix(".pdf")
+    if inversions is not None:
+        from qexp.web.report import report_of_view
+
+        return report_of_view(inversions.view(), target, options)
     if single is not None:
         return report_of_run(single, target, options, searches)
     return report_of_several(called, reported, target, options, searches)

@@ -21,7 +21,7 @@ from qexp.cli.console import (
     warning,
 )
 from qexp.deformation.options import InvertOptions, ObserveOptions
-from qexp.deformation.tables import fit_words, sampling_words, tables, track_words
+from qexp.deformation.tables import sentences, tables, track_words
 from qexp.errors import QexpError, some
 
 # qexp observe
@@ -100,13 +100,12 @@ def invert(
 ) -> None:
     (observation,) = run_and_observation
     inversion = api.invert(observation, **{**vars(options), "history": _history()})
+    record = inversion.document()
     if as_json:
-        print_json(inversion.document())
+        print_json(record)
     else:
-        print_parts(tables(inversion))
-        if inversion.posterior is not None:
-            message(sampling_words(inversion.posterior))
-        message(fit_words(inversion))
+        print_parts(tables(record))
+        message(*sentences(record))
     if options.to is not None:
         message(f"result, tables and maps:{f' {options.to}' * as_json}")
         if not as_json:

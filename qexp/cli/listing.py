@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
-from qexp.base.options import Opening, argument, option
-from qexp.base.text import in_one_line, latex, leaves, markdown, natural
+from qexp.base.options import Opening, argument, option, words_of
+from qexp.base.text import Table, in_one_line, latex, leaves, markdown, natural
 from qexp.base.workspace import find
 from qexp.cli.console import (
     JSON,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from qexp.comparison.seeds import SeedComparison
     from qexp.store.provenance import TreeRun
     from qexp.tuning.results import Tuned
+    from qexp.web.inversions import ShownInversions
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -239,6 +241,11 @@ class ListForm:
         shell=str,
         complete="columns",
     )
+    inversions: bool = option(
+        False,
+        "List inversions instead: the folders of qexp invert --to in the workspace, or somewhere in"
+        " its inversions/; with --where, --sort, --reverse and --json.",
+    )
     lineage: bool = option(
         False, "Show a tree, each run below the one that it was pretrained from."
     )
@@ -280,6 +287,9 @@ def ls(
     """List runs: their states, validation errors (to choose by) and test errors."""
     from qexp.runs.catalog import matching
 
+    if form.inversions:
+        print_inversions(options, form, patterns)
+        return
     fields = form.columns
     if form.names and (form.group is not None or fields is not None or form.size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
@@ -338,11 +348,44 @@ def ls(
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
 
 
+def print_inversions(options: ListOptions, form: ListForm, patterns: Sequence[str]) -> None:
+    given = words_of(options, ("where", "sort", "reverse", "workspace"))
+    given += [*patterns, *words_of(form, ("inversions", "as_json"))]
+    if given:
+        raise QexpError(f"{given[0]} is for runs; leave it out with --inversions")
+    asked = options.where, options.sort or "name", options.reverse
+    found = api.inversions(*asked, warn=warning, workspace=options.workspace)
+    if form.as_json:
+        print_json(found)
+    elif found:
+        from qexp.deformation.stored import table_of_records  # loads numpy
+
+        print_parts([table_of_records(found)])
+    else:
+        message("no inversions match; make one with: qexp invert OBS.nc --to inversions/NAME")
+
+
+def print_found(found: ShownInversions, as_json: bool) -> None:
+    """Print an inversion, or several side by side."""
+    if as_json:
+        print_json(found.records[0] if len(found.records) == 1 else found.records)
+        return
+    view = found.view()
+    warning(*view.cautions)
+    parts = chain(view.parts, *view.more.values())
+    print_parts(part for part in parts if isinstance(part, str | Table))
+
+
 def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
-    """Show a run: its state, spec, results and files; or a search in studies/."""
+    """Show a run: its state, spec, results and files; or a search in studies/, or the folder of an
+    inversion.
+    """
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
+    if inversions := api.open_inversions(run):
+        print_found(inversions, as_json)
+        return
     try:
         handle = api.open_run(run, **vars(opening))
     except NotFoundError:
@@ -443,7 +486,7 @@ def compare(
     runs: list[str] = argument(
         (),
         "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder"
-        " of a study.",
+        " of a study; or folders of inversions.",
         "RUN RUN...",
         complete="runs",
     ),
@@ -465,6 +508,8 @@ def compare(
     are compared: mean, standard deviation and Student's 95 % interval per group, and for every two
     groups the difference over the seeds that both have, or of their means if they have no two seeds
     in common. A group is called better only if the interval of that difference excludes 0.
+
+    Folders of qexp invert are inversions: their parameters stand side by side.
     """
     from qexp.comparison.compare import plain_rows, remarks, tables
 
@@ -476,7 +521,10 @@ def compare(
             "--all is for a terminal's tables of all metrics; leave out --all, or --metric and"
             " other forms"
         )
-    comparison = api.compare(*runs, **{**vars(options), "figures": not as_file})
+    if inversions := api.open_inversions(runs):
+        print_found(inversions, as_json)
+        return
+    comparison: Any = api.compare(*runs, **{**vars(options), "figures": not as_file})
     if as_json:
         print_json(comparison.document())
     elif as_csv:
@@ -508,7 +556,7 @@ def report(
     runs: list[str] = argument(
         (),
         "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_*', or the folder of a"
-        " study; all runs if left out.",
+        " study; all runs if left out. Or folders of inversions.",
         "[RUN|PATTERN|STUDY]...",
         complete="runs",
     ),

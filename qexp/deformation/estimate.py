@@ -606,6 +606,6 @@ def by_least_squares(
     ]
     if len(inversions) == 1:
         return inversions
-    rivals = compare_candidates(inversions)
+    rivals = compare_candidates([inversion.document() for inversion in inversions])
     by_source = {inversion.source: inversion for inversion in inversions}
     return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]

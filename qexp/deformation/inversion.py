@@ -4,15 +4,18 @@ information criteria.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from qexp.base.arrays import Array
-from qexp.deformation.posterior import SourcePosterior
-from qexp.inference.fit import aicc, bic
-from qexp.metrics.calibration import Misfit
+from qexp.inference.criteria import aicc, bic
 from qexp.observations.observation import Observation
+
+if TYPE_CHECKING:  # they load torch and scipy, and whoever lists inversions needs neither
+    from qexp.deformation.posterior import SourcePosterior
+    from qexp.metrics.calibration import Misfit
 
 NORMAL, MOST_UNLIKE = 1.96, 3.0
 """Half of the width of 95 % intervals in errors to first order where these hold, and the largest
@@ -55,17 +58,29 @@ class Estimate:
         low, high = self.interval95
         return self.scaled_error <= high - low <= MOST_UNLIKE * 2 * NORMAL * self.scaled_error
 
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Estimate:
+        """From its document.
+
+        Null stands for ends that were infinite, and what earlier versions did not write is as if
+        nothing were known of it. Raises what dictionaries raise for a document that lacks a value.
+        """
+        known = dict(document)
+        ends = document["interval95"]
+        if ends is not None:
+            low, high = ends
+            known["interval95"] = (
+                math.nan if low is None else low,
+                math.nan if high is None else high,
+            )
+        said = document.get("open_ends", ())
+        known["open_ends"] = "low" in said, "high" in said
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: known[name] for name in names if name in known})
+
     def document(self) -> dict[str, Any]:
-        document = {
-            "value": self.value,
-            "unit": self.unit,
-            "standard_error": self.standard_error,
-            "scaled_error": self.scaled_error,
-            "interval95": None if self.interval95 is None else list(self.interval95),
-        }
-        pairs = zip(("low", "high"), self.open_ends, strict=True)
-        ends = [end for end, is_open in pairs if is_open]
-        return {**document, "open_ends": ends} if ends else document
+        low, high = self.open_ends
+        return {**asdict(self), "open_ends": ["low"] * low + ["high"] * high}
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,8 +117,8 @@ class TrackResult:
         return f"<{self.n:,} points of a track: RMS {self.rms:.4g} m, offset {self.offset:.4g} m>"
 
     def document(self) -> dict[str, Any]:
-        document = {"rms": self.rms, "error": self.error, "offset": self.offset, "n": self.n}
-        return document if self.factor is None else {**document, "factor": list(self.factor)}
+        arrays = ("model", "surface", "residual")
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in arrays}
 
 
 P_VALUES = ("p_value", "total", "smooth", "local")
@@ -161,20 +176,38 @@ class Inversion:
         return self.chi2 / self.degrees
 
     def document(self) -> dict[str, Any]:
-        """What `qexp invert --json` prints."""
-        parameters = {name: part.document() for name, part in self.parameters.items()}
+        """All numbers: what `qexp invert --json` prints, and `result.json` holds."""
+        tracks = {}
+        for track in self.observation.tracks:
+            noise = None if track.noise is None else track.noise.words
+            about = {"kind": track.kind, "noise": noise}
+            tracks[track.name] = self.tracks[track.name].document() | about
         misfit = None
         if self.misfit is not None:
             misfit = {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES}
+        correlations = {}
+        for name, row in zip(self.estimated, self.correlations.tolist(), strict=True):
+            correlations[name] = dict(zip(self.estimated, row, strict=True))
         document = {
-            "parameters": parameters,
-            "tracks": {name: part.document() for name, part in self.tracks.items()},
+            "source": self.source,
+            "parameters": {name: part.document() for name, part in self.parameters.items()},
+            "tracks": tracks,
+            "data": self.observation.size,
+            "unknowns": self.unknowns,
+            "chi2": self.chi2,
+            "degrees_of_freedom": self.degrees,
             "chi2_reduced": self.chi2_reduced,
+            "log_determinant": self.log_determinant,
             "misfit": misfit,
+            "correlations": correlations,
+            "converged": self.converged,
             "iterations": self.iterations,
+            "starts": self.starts,
+            "starts_in_this_minimum": self.agreeing,
             "seconds": self.seconds,
             "network": None if self.network is None else dict(self.network),
             "remarks": list(self.remarks),
+            "crs": self.observation.crs,
         }
         if self.posterior is not None:
             document["posterior"] = self.posterior.document()
@@ -186,18 +219,19 @@ class Inversion:
 # Several models of one observation, compared by information criteria.
 
 
-def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any]]:
+def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The criteria of candidates for one observation, the best by AICc first; differences are those
     to the best.
+
+    records  the documents of inversions
     """
-    least = min(candidate.log_determinant for candidate in candidates)
+    least = min(record["log_determinant"] for record in records)
     rows: list[dict[str, Any]] = []
-    for candidate in candidates:
-        misfit = candidate.chi2 + candidate.log_determinant - least
-        numbers = misfit, candidate.observation.size, candidate.unknowns
-        row = {name: getattr(candidate, name) for name in ("source", "unknowns", "chi2_reduced")}
-        row |= {"aicc": aicc(*numbers), "bic": bic(*numbers), "seconds": candidate.seconds}
-        rows.append(row)
+    for record in records:
+        misfit = record["chi2"] + record["log_determinant"] - least
+        numbers = misfit, record["data"], record["unknowns"]
+        row = {name: record[name] for name in ("source", "unknowns", "chi2_reduced", "seconds")}
+        rows.append({**row, "aicc": aicc(*numbers), "bic": bic(*numbers)})
     for name in ("aicc", "bic"):
         least = min(row[name] for row in rows)
         for row in rows:

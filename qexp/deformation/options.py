@@ -385,6 +385,9 @@ class ObserveOptions:
         return [self.gnss_unit] if isinstance(self.gnss_unit, str) else self.gnss_unit
 
 
+CROWDED = 0.05
+"""Share of a posterior's draws at an edge of the prior beyond which that is said."""
+
 EMULATOR = "run:"
 """Before the name of a run that is a source."""
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -25,6 +26,7 @@ from qexp.deformation.inversion import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import SourcePosterior
+from qexp.deformation.stored import FORMAT, RESULT
 from qexp.deformation.tables import chi2_words, table_of_parameters
 from qexp.errors import QexpError, extra
 from qexp.figures.canvas import draws_at_once
@@ -235,15 +237,12 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
 
 # The files of an inversion: numbers, maps, and rasters for geographic information systems.
 
-RESULT = "result.json"
 PARAMETERS = "parameters.csv"
 TABLE = "result.nc"
 PLACES = "result.kml"
 MAPS = "maps"
 COMPARISON = "comparison.csv"
 RESIDUALS = "residuals"
-
-FORMAT = "qexp inversion 1"
 
 COLUMNS = (
     "parameter",
@@ -289,19 +288,25 @@ def require_room(target: Path, overwrite: bool) -> None:
         )
 
 
-def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions) -> None:
+def write(
+    target: Path,
+    inversions: Sequence[Inversion],
+    options: InvertOptions,
+    origin: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write the folder of an inversion, whole or not at all; each of several candidates has a
     folder in it.
 
     inversions  the best first
+    origin      what `result.json` says besides of where it comes from
     """
     require_room(target, options.overwrite)
     best = inversions[0]
-    history = options.history
-    contents = _contents(best, options)
+    about = {"history": options.history, **origin}
+    contents = _contents(best, options, about)
     if len(inversions) > 1:
         for inversion in inversions:
-            for name, content in _contents(inversion, options).items():
+            for name, content in _contents(inversion, options, about).items():
                 contents[f"{inversion.source}/{name}"] = content
         rows = [list(rival.values()) for rival in best.rivals]
         contents[COMPARISON] = formats.csv_text(best.rivals[0], rows).encode()
@@ -310,17 +315,14 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
             figure = residual_maps(maps, title, best.observation)
             contents |= _pictures(RESIDUALS, figure, options.formats)
-    document = {
-        "qexp_format": FORMAT,
-        **detailed(best),
-        "history": history,
-        "files": sorted(contents),
-    }
+    document = {"qexp_format": FORMAT, **best.document(), **about, "files": sorted(contents)}
     contents[RESULT] = formats.json_bytes(document)
     write_folder(target, contents)
 
 
-def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
+def _contents(
+    inversion: Inversion, options: InvertOptions, about: Mapping[str, Any]
+) -> dict[str, bytes]:
     history = options.history
     posterior = inversion.posterior
     rows = [
@@ -331,9 +333,7 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
         for name, estimate in inversion.parameters.items()
     ]  # fmt: skip
     contents = {
-        RESULT: formats.json_bytes(
-            {"qexp_format": FORMAT, **detailed(inversion), "history": history}
-        ),
+        RESULT: formats.json_bytes({"qexp_format": FORMAT, **inversion.document(), **about}),
         PARAMETERS: formats.csv_text(COLUMNS, rows).encode(),
         TABLE: _netcdf(inversion, history),
     }
@@ -362,33 +362,6 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
 def _pictures(name: str, figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
     """Name of the file → the figure in that format."""
     return {f"{name}.{ending}": encode(figure, ending) for ending in endings}
-
-
-def detailed(inversion: Inversion) -> dict[str, Any]:
-    """All numbers of a result: what `--json` prints, and more."""
-    document = inversion.document()
-    for name, estimate in inversion.parameters.items():
-        for field in ("residual_error", "fixed", "at_bound"):
-            document["parameters"][name][field] = getattr(estimate, field)
-    for name, track in inversion.tracks.items():
-        for field in ("offset_error", "ramp", "ramp_error"):
-            document["tracks"][name][field] = getattr(track, field)
-    correlations = {}
-    names = inversion.estimated
-    for name, row in zip(names, inversion.correlations.tolist(), strict=True):
-        correlations[name] = dict(zip(names, row, strict=True))
-    return {
-        "source": inversion.source,
-        **document,
-        "correlations": correlations,
-        "chi2": inversion.chi2,
-        "degrees_of_freedom": inversion.degrees,
-        "unknowns": inversion.unknowns,
-        "converged": inversion.converged,
-        "starts": inversion.starts,
-        "starts_in_this_minimum": inversion.agreeing,
-        "crs": inversion.observation.crs,
-    }
 
 
 def _table_of_stations(inversion: Inversion, kind: str) -> bytes:
@@ -491,11 +464,11 @@ def kml(inversion: Inversion) -> bytes | None:
     root = ElementTree.Element("kml", xmlns="http://www.opengis.net/kml/2.2")
     document = ElementTree.SubElement(root, "Document")
     ElementTree.SubElement(document, "name").text = inversion.source
-    rows = table_of_parameters(inversion).rows
+    rows = table_of_parameters(inversion.parameters).rows
     for prefix, (east, north) in zip(_prefixes(inversion), _centres(inversion), strict=True):
         place = ElementTree.SubElement(document, "Placemark")
         ElementTree.SubElement(place, "name").text = prefix.removesuffix(".") or inversion.source
-        lines = [chi2_words(inversion)]
+        lines = [chi2_words(inversion.chi2_reduced)]
         for name, unit, value, *_, interval in rows:
             if name.startswith(prefix):
                 words = f"{name.removeprefix(prefix)} {number_with_unit(value, unit)}"
@@ -538,5 +511,5 @@ def _title(inversion: Inversion) -> str:
             error = estimate.scaled_error if estimate.has_error else None
             value = printed(measured(estimate.value, error))
             depths.append(f"{in_symbols(name)} {number_with_unit(value, estimate.unit)}")
-    words = [inversion.source, *depths, chi2_words(inversion)]
+    words = [inversion.source, *depths, chi2_words(inversion.chi2_reduced)]
     return " · ".join(word.replace(" ", "\u00a0") for word in words)

@@ -17,7 +17,7 @@ import torch
 from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.deformation.options import METHODS, USUAL_DRAWS, InvertOptions
+from qexp.deformation.options import CROWDED, METHODS, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, Prior, of_training, power, uniform
 from qexp.inference.descriptions import Descriptions
@@ -34,9 +34,9 @@ COVERAGE = 0.9
 PREDICTED = 200
 """Draws, of all chains together, for which data are simulated."""
 
-EDGE, CROWDED = 2.5, 0.05
+EDGE = 2.5
 """Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even
-one does; and the share of draws there beyond which that is said.
+one does.
 """
 
 NOISE_IS_ESTIMATED = (

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from qexp.base.quantities import number_with_unit
 from qexp.base.text import Table
+from qexp.deformation.options import CROWDED
 from qexp.errors import some
 from qexp.metrics.meaning import measured, number
-from qexp.physics.instruments import INSTRUMENTS
+from qexp.physics.instruments import INSTRUMENTS, RADAR
 
 if TYPE_CHECKING:
-    from qexp.deformation.inversion import Estimate, Inversion
+    from qexp.deformation.inversion import Estimate
     from qexp.deformation.observe import TrackSummary
-    from qexp.deformation.posterior import ParameterPosterior, SourcePosterior
 
 SAID = 0.05
 """Difference of two headings [°] from which on both are printed."""
@@ -98,37 +97,43 @@ fill the table.
 """
 
 
-def tables(inversion: Inversion) -> Iterator[Table]:
-    """The parameters, the tracks, the posterior and the rivals, as far as there are any."""
-    yield table_of_parameters(inversion)
+def tables(record: Mapping[str, Any]) -> Iterator[Table]:
+    """The parameters, the tracks, the posterior and the rivals of the record of an inversion, as
+    far as there are any.
+    """
+    from qexp.deformation.inversion import Estimate  # loads numpy
+
+    parameters = record["parameters"].items()
+    yield table_of_parameters({name: Estimate.read(part) for name, part in parameters})
     columns = ["track", "points", "RMS (m)", "error (m)", "offset (m)"]
     rows = []
-    several = any(track.factor for track in inversion.tracks.values())
-    for name, track in inversion.tracks.items():
-        offset = "" if track.offset_error is None else measured(track.offset, track.offset_error)
-        factor = "" if track.factor is None else measured(*track.factor)
-        unit = inversion.observation.track(name).instrument.unit
-        errors = _in_metres(track.rms, unit), _in_metres(track.error, unit)
-        row = [name, f"{track.n:,}", *errors, offset]
+    several = any(track.get("factor") for track in record["tracks"].values())
+    for name, track in record["tracks"].items():
+        error = track["offset_error"]
+        offset = "" if error is None else measured(track["offset"], error)
+        factor = measured(*track["factor"]) if track.get("factor") else ""
+        unit = INSTRUMENTS[track.get("kind", RADAR)].unit
+        errors = _in_metres(track["rms"], unit), _in_metres(track["error"], unit)
+        row = [name, f"{track['n']:,}", *errors, offset]
         rows.append([*row, factor] if several else row)
     columns += ["factor"] * several  # of the source's displacement, 1 for right data
     yield Table("", columns, rows, frozenset(columns[1:]))
-    if inversion.posterior is not None:
-        yield table_of_posterior(inversion.posterior)
-    if inversion.rivals:
+    if record.get("posterior"):
+        yield table_of_posterior(record["posterior"])
+    if record.get("comparison"):
         columns = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"]
         rows = []
-        for rival in inversion.rivals:
+        for rival in record["comparison"]:
             size = str(rival["unknowns"]), number(rival["chi2_reduced"])
             differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
             rows.append([rival["source"], *size, *differences])
         yield Table("", columns, rows, frozenset(columns[1:]))
 
 
-def table_of_parameters(inversion: Inversion) -> Table:
+def table_of_parameters(parameters: Mapping[str, Estimate]) -> Table:
     columns = ["parameter", "unit", "value", "standard error", "scaled error", "95 % interval"]
     rows = []
-    for name, estimate in inversion.parameters.items():
+    for name, estimate in parameters.items():
         errors = [
             digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)
         ]
@@ -140,30 +145,33 @@ def table_of_parameters(inversion: Inversion) -> Table:
     return Table("", columns, rows, frozenset(columns[2:5]))
 
 
-def values_in_words(inversion: Inversion) -> Iterator[str]:
-    """Each parameter with its error and unit."""
-    for name, estimate in inversion.parameters.items():
-        value = _value(estimate)
-        error = digits(estimate.scaled_error, estimate.scaled_error)
-        value += f" ± {error}" if estimate.has_error else ""
-        yield f"{name} {number_with_unit(value, estimate.unit)}"
+def values_in_words(parameters: Mapping[str, Estimate]) -> Iterator[str]:
+    """Each parameter with its 95 % interval and unit."""
+    for name, estimate in parameters.items():
+        interval = _interval(estimate)
+        value = _value(estimate) + (f" ({interval})" if interval else "")
+        yield f"{name} {value} {estimate.unit}".rstrip()
 
 
-def fit_words(inversion: Inversion) -> str:
-    """How well the sources explain the data, and how they were found."""
-    searched = f"{inversion.agreeing} of {inversion.starts} starts ended there, "
-    searched *= inversion.starts > 1
-    whole = sum(rival["seconds"] for rival in inversion.rivals)
-    of_all = f" ({_in_seconds(whole)} for all sources)" if inversion.rivals else ""
-    return (
-        f"{inversion.source}: {chi2_words(inversion)}, {searched}{inversion.iterations} iterations,"
-        f" {_in_seconds(inversion.seconds)}{of_all}"
+def sentences(record: Mapping[str, Any]) -> Iterator[str]:
+    """How well the sources explain the data, and how they, and draws from a posterior, were
+    found.
+    """
+    if posterior := record.get("posterior"):
+        yield sampling_words(posterior)
+    searched = f"{record['starts_in_this_minimum']} of {record['starts']} starts ended there, "
+    searched *= record["starts"] > 1
+    rivals = record.get("comparison", ())
+    whole = sum(rival["seconds"] for rival in rivals)
+    of_all = f" ({_in_seconds(whole)} for all sources)" if rivals else ""
+    yield (
+        f"{record['source']}: {chi2_words(record['chi2_reduced'])}, {searched}"
+        f"{record['iterations']} iterations, {_in_seconds(record['seconds'])}{of_all}"
     )
 
 
-def chi2_words(inversion: Inversion) -> str:
-    """The reduced χ², to the hundredth where one looks for the difference from 1."""
-    value = inversion.chi2_reduced
+def chi2_words(value: float) -> str:
+    """A reduced χ², to the hundredth where one looks for the difference from 1."""
     return f"reduced χ² {value:.2f}" if 0.095 <= value < 9.995 else f"reduced χ² {value:.3g}"
 
 
@@ -193,44 +201,45 @@ def _interval(estimate: Estimate) -> str:
     return f"{least} to {most}"
 
 
-def table_of_posterior(posterior: SourcePosterior) -> Table:
+def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
+    """The parameters of a posterior, by its `document`."""
     columns = ["posterior", "unit", "median", "95 % interval", "prior"]
     rows = []
-    for name, parameter in posterior.parameters.items():
-        low, high = parameter.interval95
+    for name, parameter in posterior["parameters"].items():
+        low, high = parameter["interval95"]
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
-        least = _end(parameter.least, parameter)
-        largest = _end(parameter.largest, parameter)
-        prior = f"{parameter.prior}, {least} to {largest}"
-        prior += f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""
-        rows.append([name, parameter.unit, digits(parameter.median, width), ends, prior])
+        least, largest = parameter["prior"]["between"]
+        between = " to ".join(_end(end, (least, largest)) for end in (least, largest))
+        prior = f"{parameter['prior']['distribution']}, {between}"
+        share = parameter["prior"]["at_edge"]
+        prior += f", {share:.0%} at its edge" if (share or 0) > CROWDED else ""
+        median = digits(parameter["median"], width)
+        rows.append([name, str(parameter["unit"]), median, ends, prior])
     return Table("", columns, rows, frozenset(columns[2:3]))
 
 
-def sampling_words(posterior: SourcePosterior) -> str:
+def sampling_words(posterior: Mapping[str, Any]) -> str:
     """How the draws were found, and whether they can be trusted."""
-    sampling = posterior.found
-    noise = posterior.typical_noise_factor
-    numbers = [
-        "" if sampling.pareto_k is None else f"Pareto k̂ {sampling.pareto_k:.2f}",
-        "" if sampling.r_hat is None else f"R̂ {sampling.r_hat:.3f}",
-        f"{sampling.ess:,.0f} effective draws, {len(posterior.all):,} kept",
-        "" if noise is None else f"noise {noise:.3g} times the declared",
-        _in_seconds(posterior.seconds),
-    ]
-    return f"posterior by {sampling.method}: {', '.join(filter(None, numbers))}"
+    forms = {"pareto_k": "Pareto k̂ {:.2f}", "r_hat": "R̂ {:.3f}"}
+    forms |= {"ess": "{:,.0f} effective draws", "draws": "{:,} kept"}
+    forms |= {"noise_factor": "noise {:.3g} times the declared"}
+    known = {key: value for key, value in posterior.items() if value is not None}
+    words = [form.format(known[key]) for key, form in forms.items() if key in known]
+    words.append(_in_seconds(posterior["seconds"]))
+    return f"posterior by {posterior['method']}: {', '.join(words)}"
 
 
 def _in_seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
-def _end(value: float, parameter: ParameterPosterior) -> str:
-    """An end of a prior, as roughly as its width allows."""
-    if math.isfinite(value):
-        return digits(value, (parameter.largest - parameter.least) / 10)
-    return f"{value:g}".replace("inf", "∞")
+def _end(value: float | None, ends: Sequence[float | None]) -> str:
+    """An end of a prior, as roughly as its width allows; null in a file is infinite."""
+    low, high = (math.inf if end is None else end for end in ends)
+    if value is not None and math.isfinite(value):
+        return digits(value, (high - low) / 10)
+    return "∞" if value is None or value > 0 else "-∞"
 
 
 def digits(value: float | None, error: float | None) -> str:

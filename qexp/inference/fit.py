@@ -16,6 +16,7 @@ from qexp.base.arrays import Array
 from qexp.base.options import Counted, uncounted
 from qexp.base.quantities import base_name
 from qexp.errors import QexpError
+from qexp.inference.criteria import bic
 from qexp.inference.displacements import deformation_of
 from qexp.inference.least_squares import Minima, Problem, covariances, starts
 from qexp.inference.parameters import POSITIONS, Coordinates, Search, along_the_other_side
@@ -423,33 +424,7 @@ def threshold(fit: Fit) -> float:
     return factor * float(special.stdtrit(fit.degrees, tail))
 
 
-# Information criteria: whether more parameters explain data better than chance would.
-
-
-def aicc(chi2: float, points: int, unknowns: int) -> float:
-    """Akaike's information criterion with its correction for few points, but for a constant;
-    smaller is better.
-
-    The size of the noise counts as one more unknown, so that errors that were declared too small or
-    too large by a factor do not decide: N ln(χ²/N) + 2K + 2K(K + 1)/(N − K − 1), K = unknowns + 1.
-    Infinite for too few points. Hurvich and Tsai (1989), Biometrika 76, 297-307.
-    """
-    count = unknowns + 1
-    if points <= count + 1:
-        return math.inf
-    return _misfit(chi2, points) + 2 * count + 2 * count * (count + 1) / (points - count - 1)
-
-
-def bic(chi2: float, points: int, unknowns: int) -> float:
-    """Schwarz's Bayesian information criterion, with the same unknowns: N ln(χ²/N) + K ln N.
-
-    Schwarz (1978), Ann. Stat. 6, 461-464.
-    """
-    return _misfit(chi2, points) + (unknowns + 1) * math.log(points)
-
-
-def _misfit(chi2: float, points: int) -> float:
-    return points * math.log(chi2 / points) if chi2 > 0 else -math.inf
+# Whether more parameters explain data better than chance would.
 
 
 def shows_source(problem: Problem, fit: Fit) -> bool:

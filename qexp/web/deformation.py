@@ -16,8 +16,8 @@ from qexp.deformation.output import corner_of, fitted_of, maps_of
 from qexp.deformation.posterior import SourcePosterior
 from qexp.deformation.semivariograms import draw_semivariograms
 from qexp.deformation.tables import (
-    fit_words,
     sampling_words,
+    sentences,
     table_of_posterior,
     tables,
     tables_of_tracks,
@@ -75,7 +75,10 @@ class ShownPosterior(Shown, SourcePosterior):
         words = f"draws of {', '.join(self.parameters)}"
         image = drawn("draws", self.corner, words)
         title = f"Posterior: {len(self.all):,} draws"
-        parts: list[Table | Drawn | str] = [table_of_posterior(self), sampling_words(self), image]
+        document = self.document()
+        table = table_of_posterior(document)
+        said = sampling_words(document)
+        parts: list[Table | Drawn | str] = [table, said, image]
         return View(title, cautions=self.remarks, parts=parts)
 
 
@@ -85,13 +88,14 @@ class ShownInversion(Titled, Inversion):
     posterior: ShownPosterior | None
 
     def __repr__(self) -> str:
-        return f"<inversion by {self.source}: {', '.join(values_in_words(self))}>"
+        return f"<inversion by {self.source}: {', '.join(values_in_words(self.parameters))}>"
 
     def view(self) -> View:
         words = f"maps of data, model and residuals of {', '.join(self.tracks)}"
         maps = drawn("data, model and residuals", lambda: maps_of(self), words)
+        record = self.document()
         more = {"draws of the posterior": self.posterior.view().parts[1:]} if self.posterior else {}
-        parts: list[Table | Drawn | str] = [*tables(self), fit_words(self), maps]
+        parts: list[Table | Drawn | str] = [*tables(record), *sentences(record), maps]
         return View(
             f"Inversion by {self.source}",
             cautions=self.remarks,

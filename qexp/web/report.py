@@ -290,6 +290,17 @@ def report_of_several(
     return _written(page, target, options.overwrite)
 
 
+def report_of_view(view: View, target: Path, options: ReportFile) -> Path:
+    """Write the report of what shows itself by a view. Raises QexpError, as `report` does."""
+    home = Workspace(Path.cwd())
+    return _written(lambda: page_of_view(view, home, options), target, options.overwrite)
+
+
+def page_of_view(view: View, workspace: Workspace, options: ReportFile = ReportFile()) -> str:
+    page = document("view.html", {"view": view, **_headed(options, [], view.title, [])})
+    return _shareable(page, options.full, workspace)
+
+
 def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
     """Write a page as HTML, or as PDF to a file that is named so."""
     target_outside_of_runs(target)

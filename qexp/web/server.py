@@ -157,6 +157,8 @@ ROUTES = [
     Route("/studies", workspace_pages.show_studies),
     Route("/studies/{study}", workspace_pages.show_study),
     Route("/studies/{study}/figure", workspace_pages.study_figure),
+    Route("/inversions", workspace_pages.show_inversions),
+    Route("/inversions/{name:path}", workspace_pages.show_inversions),
     Route("/workspace", workspace_pages.show_workspace),
     Route("/changes/{kind}", workspace_pages.change_runs, methods=["POST"]),
     Route("/disk.json", workspace_pages.show_disk),

@@ -20,9 +20,11 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from qexp.base.files import safe
 from qexp.base.text import Table, number_in
 from qexp.base.workspace import Workspace
 from qexp.comparison.groups import STUDY_FILES, TRIAL, lines_of
+from qexp.deformation import stored
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
@@ -35,11 +37,12 @@ from qexp.store.documents import MisfitError, Part
 from qexp.store.record import NAME, State
 from qexp.tuning.results import search_in
 from qexp.upkeep import trash
-from qexp.web import live as of_runs
+from qexp.web import live as of_runs, report
 from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
 from qexp.web.drawings import figures_of, matrix_plane
 from qexp.web.html import environment
+from qexp.web.inversions import ShownInversions
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
 from qexp.web.run_page import run_page
@@ -105,6 +108,7 @@ SECTIONS = {
     "runs": "Runs",
     "launches": "Launches",
     "studies": "Studies",
+    "inversions": "Inversions",
     "workspace": "Workspace",
 }
 """Path → words for it in the head of every page."""
@@ -534,10 +538,13 @@ async def run_report(request: Request) -> Response:
     """The page of a run as a file to keep or to send."""
     listing = await site_of(request).live.now()
     content = await asyncio.to_thread(lambda: page_of_run(_directory(request), listing.runs))
-    name = f"{request.path_params['run']}.html"
-    # It has a policy of its own for what is in it.
+    return _as_file(content, request.path_params["run"])
+
+
+def _as_file(content: str, name: str) -> Response:
+    """A page to keep; it has a policy of its own for what is in it."""
     headers = {
-        "content-disposition": f'attachment; filename="{name}"',
+        "content-disposition": f'attachment; filename="{safe(name)}.html"',
         "content-security-policy": "sandbox",
     }
     return Response(content, media_type="text/html", headers=headers)
@@ -670,6 +677,42 @@ def _cell(column: str, line: Mapping[str, str]) -> str:
         return measured(mean, deviation if math.isfinite(deviation) else None)
     form = rounding_of_interval((low, high), mean, deviation)
     return NONE if form is None else form.interval(low, high)
+
+
+# Pages of inversions.
+
+
+def show_inversions(request: Request) -> Response:
+    """All, one, or those that are chosen side by side; also as a file to keep."""
+    workspace = site_of(request).workspace
+    one = request.path_params.get("name")
+    names = [one] if one else request.query_params.getlist("inversion")
+    if not names:
+        warnings: list[str] = []
+        table = stored.table_of_records(stored.records_in(workspace.root, warnings.append))
+        values: dict[str, Any] = {"table": table, "warnings": warnings}
+        return page(request, "inversions.html", section="inversions", **values)
+    shown = inversions_at(workspace.root, names)
+    if "file" in request.query_params:
+        return _as_file(report.page_of_view(shown.view(), workspace), " ".join(names))
+    address = request.url.include_query_params(file="").query
+    rivals = shown.records[0].get("comparison", ()) if one else ()
+    links = {f"{name}/{rival['source']}": rival["source"] for name in names for rival in rivals}
+    values = {"view": shown.view(), "links": links, "file": address}
+    return page(request, "view.html", section="inversions", **values)
+
+
+def inversions_at(root: Path, names: Sequence[str]) -> ShownInversions:
+    """Those of these names, or candidates of one. Raises NotFoundError, also if links lead out."""
+    outer = dict[str, Path]()
+    for folder in stored.inversions_in(root):
+        for path in (folder, *folder.iterdir()):
+            outer[str(path.relative_to(root))] = folder
+    for name in names:
+        if name not in outer or not stored.is_inversion(root / name):
+            raise NotFoundError(f"no inversion {name!r}")
+        require_no_way_out(outer[name])
+    return ShownInversions([stored.read_record(root / name, name) for name in names])
 
 
 # The page of the workspace: use of the disk, what doctor finds, and the trash.

@@ -22,7 +22,7 @@ from qexp.deformation.output import maps_of
 from qexp.deformation.tables import table_of_parameters
 from qexp.errors import QexpError
 from qexp.inference import least_squares
-from qexp.inference.fit import aicc, bic
+from qexp.inference.criteria import aicc, bic
 from qexp.inference.parameters import Units, sources_named
 from qexp.observations.observation import CorrelatedNoise, Observation, Track, write_observation
 from qexp.observations.reduction import reduced_points, reduction
@@ -73,20 +73,12 @@ def test_residuals_below_the_declared_noise_are_said_as_those_above_are():
 @pytest.mark.heavy
 def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     _, document = inverted
-    assert list(document) == [
-        "parameters",
-        "tracks",
-        "chi2_reduced",
-        "misfit",
-        "iterations",
-        "seconds",
-        "network",
-        "remarks",
-    ]
+    named = ("source", "parameters", "tracks", "data", "unknowns", "chi2_reduced", "misfit", "crs")
+    assert {*named, "iterations", "seconds", "network", "remarks"} < document.keys()
     assert document["network"] is None
     for name, truth in TRUTH.items():
         of = document["parameters"][name]
-        assert list(of) == ["value", "unit", "standard_error", "scaled_error", "interval95"]
+        assert (of["fixed"], of["at_bound"], of["open_ends"]) == (False, False, [])
         assert abs(of["value"] - truth) < 4 * of["standard_error"]
         low, high = of["interval95"]
         assert low < of["value"] < high
@@ -97,7 +89,11 @@ def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     }
     assert 0.7 < document["chi2_reduced"] < 1.3
     for name, offset in (("ascending", 0.03), ("descending", -0.02)):
-        assert list(document["tracks"][name]) == ["rms", "error", "offset", "n", "factor"]
+        assert (document["tracks"][name]["kind"], document["tracks"][name]["ramp"]) == (
+            "radar",
+            None,
+        )
+        assert document["tracks"][name]["noise"].startswith("exponential")
         assert document["tracks"][name]["offset"] == pytest.approx(offset, abs=0.02)
 
 
@@ -177,7 +173,7 @@ def test_python_gives_the_numbers_of_the_command(folder, inverted):
         shares = [share for _, stage, share in stages if stage == name]
         assert shares[0] < sum(shares) / len(shares) < shares[-1] <= most
     _, document = inverted
-    assert {**made.document(), "seconds": 0} == {**document, "seconds": 0}
+    assert json.loads(json.dumps({**made.document(), "seconds": 0})) == {**document, "seconds": 0}
     assert made.parameters["depth"].value == document["parameters"]["depth"]["value"]
 
 
@@ -556,7 +552,7 @@ def test_a_size_and_a_pressure_that_are_not_told_apart_are_said_not_to_be_and_ha
     assert any(
         "radius and pressure_over_mu cannot be distinguished" in said for said in made.remarks
     )
-    rows = {row[0]: row[2:5] for row in table_of_parameters(made).rows}
+    rows = {row[0]: row[2:5] for row in table_of_parameters(made.parameters).rows}
     assert rows["radius"] == ["0.005", "at bound", ""]
     assert rows["pressure_over_mu"][1:] == ["see interval", ""]
 
@@ -568,7 +564,7 @@ def test_a_size_and_a_pressure_that_are_not_told_apart_are_said_not_to_be_and_ha
 def test_only_a_value_of_zero_is_printed_as_zero(value, error, text):
     part = estimate.Estimate(value, "km", error, error, interval95=(-2 * error, 2 * error))
     made = SimpleNamespace(parameters={"radius": part})
-    assert table_of_parameters(made).rows[0][2] == text
+    assert table_of_parameters(made.parameters).rows[0][2] == text
 
 
 @pytest.mark.heavy

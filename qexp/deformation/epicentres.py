@@ -1,0 +1,68 @@
+"""A map of the epicentres of several inversions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qexp.base.arrays import Array
+from qexp.deformation.stored import Record, estimates
+from qexp.figures.canvas import COLOURS, folded, legend_below
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LINES = "-", "--", "-.", ":"
+"""One after the other: of equal ellipses all are seen."""
+
+CHI2_OF_TWO = 5.99
+"""Of two unknowns, for 95 %."""
+
+
+def epicentres(records: Sequence[Record]) -> Figure:
+    """A map of the epicentres of inversions in one reference system, with their 95 % ellipses.
+
+    records  those in another system than the first one are left out, as names in the legend show
+    """
+    figure, (axis,) = folded(1, 4.4, 3.6)
+    for number, record in enumerate(records):
+        colour = COLOURS[number % len(COLOURS)]
+        line = LINES[number % len(LINES)]
+        axis.plot([], [], "o" + line, color=colour, label=record["name"])
+        if record.get("crs") != records[0].get("crs"):
+            continue
+        for name in record["parameters"]:
+            prefix = name.removesuffix("east")
+            if prefix != name and f"{prefix}north" in record["parameters"]:
+                centre, ellipse = _ellipse(record, prefix)
+                axis.plot(*ellipse.T, line, color=colour)
+                axis.plot(*centre, "o", color=colour)
+    axis.set_aspect("equal", "datalim")
+    axis.set(xlabel="east (km)", ylabel="north (km)")
+    axis.ticklabel_format(useOffset=False, style="plain")
+    axis.locator_params(nbins=4, steps=[1, 2, 5, 10])
+    legend_below(figure, axis)
+    return figure
+
+
+def _ellipse(record: Record, prefix: str) -> tuple[Array, Array]:
+    """The epicentre, (2,), and the ellipse that holds it with 95 %, (angle, 2), to first order; a
+    point where there are no errors [km].
+
+    prefix  with which the names of the parameters of this source begin
+    """
+    names = [f"{prefix}east", f"{prefix}north"]
+    known = estimates(record)
+    parts = [known[name] for name in names]
+    centre = np.array([part.value for part in parts])
+    errors = np.array([part.scaled_error or 0.0 for part in parts])
+    row = record["correlations"].get(names[0], {})
+    correlation = row.get(names[1]) or 0.0
+    angle = np.linspace(0, 2 * np.pi, 61)
+    east = np.cos(angle)
+    north = correlation * east + math.sqrt(max(1 - correlation**2, 0.0)) * np.sin(angle)
+    circle = math.sqrt(CHI2_OF_TWO) * np.stack([east, north], axis=1)
+    return centre / 1000, (centre + errors * circle) / 1000
