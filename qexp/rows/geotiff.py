@@ -12,6 +12,7 @@ import numpy as np
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.errors import extra
+from qexp.rows.arrays import open_dataset
 from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
@@ -76,13 +77,14 @@ def encoded(
     corner: tuple[float, float],
     steps: tuple[float, float],
     crs: str | None,
-    unit: str = "m",
+    unit: str | Mapping[str, str] = "m",
 ) -> bytes:
     """A GeoTIFF of single precision, NaN where there are no data.
 
     bands   description → (row, column), the northernmost row first
     corner  west and north edge [unit of the system]
     steps   width and height of a pixel
+    unit    of all bands, or of each
     """
     with extra("geo"):
         from rasterio.io import MemoryFile
@@ -104,8 +106,35 @@ def encoded(
             raster.write(stacked)
             for index, name in enumerate(bands, start=1):
                 raster.set_band_description(index, name)
-                raster.set_band_unit(index, unit)
+                raster.set_band_unit(index, unit if isinstance(unit, str) else unit[name])
         return bytes(memory.read())
+
+
+def of_netcdf(path: Path, upwards: bool) -> bytes | None:
+    """A map in NetCDF as GeoTIFF, a band for each variable of numbers over its grid; None if the
+    grid is not even.
+
+    upwards  whether y is counted upwards, as latitudes are, and not downwards, as lines
+    """
+    bands, units, axes = {}, {}, list[Array]()
+    with open_dataset(path) as data:
+        for name, variable in data.data_vars.items():
+            if variable.ndim == 2 and variable.dtype.kind in "iuf":
+                axes = [data[axis].values.astype(np.float64) for axis in variable.dims]
+                units[str(name)] = variable.attrs.get("units", "")
+                bands[str(name)] = variable.values
+    y, x = axes
+    y = y if upwards else -y
+    if y[0] < y[-1]:
+        y = y[::-1]
+        bands = {name: values[::-1] for name, values in bands.items()}
+    steps = [abs(line[-1] - line[0]) / max(len(line) - 1, 1) for line in (x, y)]
+    for line, step in zip((x, y), steps, strict=True):
+        even = np.linspace(line[0], line[-1], len(line))
+        if np.abs(line - even).max() > step / 4 or step == 0:
+            return None
+    corner = x[0] - steps[0] / 2, y[0] + steps[1] / 2
+    return encoded(bands, corner, (steps[0], steps[1]), None, units)
 
 
 def is_placed(dataset: rasterio.DatasetReader) -> bool:
