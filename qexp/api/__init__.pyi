@@ -2,6 +2,7 @@
 
 from .deformation import invert as invert, observe as observe
 from .estimation import (
+    combine as combine,
     export_network as export_network,
     matrix as matrix,
     predict as predict,

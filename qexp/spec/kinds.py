@@ -59,6 +59,8 @@ class Kind:
     """(directory) → the network of a run in place of the simulator whose images it was trained
     on.
     """
+    combine: Any = None
+    """(options) → the map that an expression makes of others."""
     distil: Any = None
     """(directory, workspace, options) → the file of an experience of one network that learns what
     the run's estimate, and what keeps the errors of its finished run, (directory).

@@ -55,6 +55,7 @@ from qexp.rows.formats import (
     FORMATS,
     Chunk,
     Columns,
+    Rows,
     files_of_rows,
     format_of,
     in_equal_chunks,
@@ -105,6 +106,7 @@ ROWS_TOGETHER = 256
 DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
+ENSEMBLE = Words("ensemble mean", spread="ensemble standard deviation")
 Matrix = NDArray[np.float32]
 Estimates = dict[str, Estimated]
 """Output → mean and spread over networks, and the ends of intervals if there are some, (row,)."""
@@ -135,12 +137,22 @@ class RowModel(FileModel):
     """Names or positions of the features in files, where they differ from the features' own
     names.
     """
+    words: Words = ENSEMBLE
+    """What the columns of outputs hold."""
     makes_maps: ClassVar[bool] = False
     """Whether a file is a map, so that NetCDF has a GeoTIFF beside it; folders always are."""
     posterior: Callable[[Matrix], Posterior] | None = None
     """From (row, feature) to the mixture of the posteriors of all networks, if they have posterior
     heads.
     """
+
+    def sources(self, source: Path) -> Sequence[Path]:
+        """The files that are read."""
+        return files_of_rows(source)
+
+    def rows(self, source: Path) -> Rows:
+        """What is read. Raises QexpError."""
+        return open_rows(source, self.features, self.columns)
 
     def open(self, source: Path, target: Path) -> RowEstimation:
         return RowEstimation(self, source, target)
@@ -163,9 +175,10 @@ class RowEstimation(TableEstimation[RowModel]):
 
     def __init__(self, model: RowModel, source: Path, target: Path) -> None:
         super().__init__(model, source, target)
-        self._rows = open_rows(source, model.features, model.columns)
-        identities = [identity(path) for path in files_of_rows(source)]
-        self.identity = identities if source.is_dir() else identities[0]
+        self._rows = model.rows(source)
+        identities = [identity(path) for path in model.sources(source)]
+        alone = len(identities) == 1 and not source.is_dir()
+        self.identity = identities[0] if alone else identities
         self.grid = self._rows.grid
         self._positions = position_columns(numbers_in(self._rows.kept))
         self._raster = CellMeans(len(layers(list(model.outputs))))
@@ -191,7 +204,7 @@ class RowEstimation(TableEstimation[RowModel]):
         model = self.model
         columns = list[pa.Field]()
         for name, output in model.outputs.items():
-            words = Words("ensemble mean", spread="ensemble standard deviation")
+            words = model.words
             if model.intervals is not None:
                 promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
                 words = replace(words, ends=ends_in_words(promise))
