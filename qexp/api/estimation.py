@@ -150,7 +150,7 @@ def combine(options: CombineOptions) -> Prediction:
 
     returns     its `target` and `files`: the map, a picture and, for NetCDF, a GeoTIFF
 
-    >>> maps = {"MgO": "mgo.nc", "FeO": "feo.nc"}
+    >>> maps = {"MgO": "mgo.nc:mgo", "FeO": "feo.nc:feo"}
     >>> qexp.combine("MgO/(MgO+FeO)", maps, "number.nc", molar=True)  # doctest: +SKIP
     """
     from qexp.spec.kinds import stage_anywhere

@@ -320,8 +320,8 @@ class SubmitOptions(PredictOptions, LaunchOptions):
 
 
 def read_maps(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """`["FeO=feo.nc"]` → `{"FeO": "feo.nc"}`."""
-    return pairs(option, texts, "write NAME=FILE, such as FeO=feo.nc, or NAME=FILE:OUTPUT", text_of)
+    """`["FeO=feo.nc:feo"]` → `{"FeO": "feo.nc:feo"}`."""
+    return pairs(option, texts, "write NAME=FILE:OUTPUT, such as FeO=feo.nc:feo", text_of)
 
 
 @dataclass(frozen=True)
@@ -333,9 +333,9 @@ class CombineOptions:
     )
     maps: Mapping[str, str] = argument(
         ...,
-        "The names of maps in NetCDF over the same cells; of several outputs FILE:OUTPUT.",
-        "NAME=FILE...",
-        example='{"MgO": "mgo.nc", "FeO": "feo.nc"}',
+        "Names of maps: an output in a file of `predict`, NetCDF, over the same cells.",
+        "NAME=FILE:OUTPUT...",
+        example='{"MgO": "mgo.nc:mgo", "FeO": "feo.nc:feo"}',
         shell=list[str],
         read=read_maps,
     )

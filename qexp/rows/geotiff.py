@@ -116,24 +116,21 @@ def of_netcdf(path: Path, upwards: bool) -> bytes | None:
 
     upwards  whether y is counted upwards, as latitudes are, and not downwards, as lines
     """
-    bands, units, axes = {}, {}, list[Array]()
     with open_dataset(path) as data:
-        for name, variable in data.data_vars.items():
-            if variable.ndim == 2 and variable.dtype.kind in "iuf":
-                axes = [data[axis].values.astype(np.float64) for axis in variable.dims]
-                units[str(name)] = variable.attrs.get("units", "")
-                bands[str(name)] = variable.values
-    y, x = axes
-    y = y if upwards else -y
-    if y[0] < y[-1]:
-        y = y[::-1]
-        bands = {name: values[::-1] for name, values in bands.items()}
-    steps = [abs(line[-1] - line[0]) / max(len(line) - 1, 1) for line in (x, y)]
-    for line, step in zip((x, y), steps, strict=True):
-        even = np.linspace(line[0], line[-1], len(line))
-        if np.abs(line - even).max() > step / 4 or step == 0:
-            return None
-    corner = x[0] - steps[0] / 2, y[0] + steps[1] / 2
+        numbers = [str(name) for name, each in data.items() if each.dtype.kind in "iuf"]
+        maps = [name for name in numbers if data[name].ndim == 2]
+        y, x = data[maps[0]].dims
+        data = data.assign_coords({y: data[y] if upwards else -data[y]})
+        data = data[maps].sortby(y, ascending=False).sortby(x)
+        steps = []
+        for line in (data[x].values, data[y].values):
+            steps.append(abs(line[-1] - line[0]) / max(len(line) - 1, 1))
+            even = np.linspace(line[0], line[-1], len(line))
+            if np.abs(line - even).max() >= steps[-1] / 4:
+                return None
+        corner = data[x].values[0] - steps[0] / 2, data[y].values[0] + steps[1] / 2
+        bands = {name: data[name].values for name in maps}
+        units = {name: data[name].attrs.get("units", "") for name in maps}
     return encoded(bands, corner, (steps[0], steps[1]), None, units)
 
 

@@ -245,6 +245,7 @@ WITHOUT = {
     "predict": "are not estimated from files",
     "invert": "are no images of deformation, which qexp invert needs",
     "emulate": "are no images that a simulator makes of parameters, which an emulator needs",
+    "combine": "are no maps",
     "distil": "have no ensembles that one network could replace, as tabular ones do",
     "simulate": "have no simulator, whose samples could be kept",
     "new": 'get no experience of their own; extend a shipped one, with "extends"',

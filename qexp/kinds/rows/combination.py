@@ -32,12 +32,12 @@ from qexp.rows.formats import Rows
 if TYPE_CHECKING:
     import xarray
 
-DRAWS, FEWEST_DRAWS = 2048, 100
+DRAWS, FEWEST_DRAWS = 8192, 400
 """Of every cell, by a Sobol sequence that is the same for all; those possible without which a cell
 has no error.
 """
 
-CELLS_TOGETHER = 64
+CELLS_TOGETHER = 16
 
 HEAVY_TAILS = 4
 """A standard deviation that is larger than as many halves of the range of 68 % of the draws is
@@ -75,7 +75,7 @@ def molar_mass(formula: str) -> float:
     if not whole or not {element for element, _ in atoms} <= {*weights}:
         raise QexpError(
             f"`molar`: '{formula}' is no formula; call maps by the formula whose mass they hold,"
-            " such as MgO=mgo.nc"
+            " such as MgO=mgo.nc:mgo"
         )
     return sum(weights[element] * int(count or 1) for element, count in atoms)
 
@@ -133,7 +133,7 @@ class Expression:
 class JoinedMaps(NetcdfTable):
     """Maps over the same cells as one table, with columns such as `MgO`, `MgO_low`, `MgO_outside`.
 
-    maps  name → `FILE` or `FILE:OUTPUT`
+    maps  name → `FILE:OUTPUT`
     Raises QexpError for files that are no such maps, and for different cells.
     """
 
@@ -142,13 +142,12 @@ class JoinedMaps(NetcdfTable):
         self.columns: list[str] = []
         self.about: dict[str, Mapping[str, Any]] = {}
         """Map → what its file says of itself."""
+        self._outputs: dict[str, str] = {}
         for name, text in maps.items():
-            self.files[name] = Path(
-                text if Path(text).exists() else text.rpartition(":")[0] or text
-            )
-        self._outputs = {
-            name: maps[name][len(str(path)) + 1 :] for name, path in self.files.items()
-        }
+            file, _, self._outputs[name] = text.rpartition(":")
+            if not file:
+                raise QexpError(f"`maps`: {name}={text}: write {name}={text}:OUTPUT")
+            self.files[name] = Path(file)
         super().__init__(next(iter(self.files.values())))
 
     def _dataset(self) -> xarray.Dataset:
@@ -158,9 +157,10 @@ class JoinedMaps(NetcdfTable):
         for name, path in self.files.items():
             data = open_dataset(path)
             self.about[name] = data.attrs
-            output = self._outputs[name] or _only_output(path, data)
+            output = self._outputs[name]
             if output not in data:
-                raise QexpError(f"{path} has no '{output}'; {suggestion(output, list(data))}")
+                known = [str(variable) for variable in data.data_vars]
+                raise QexpError(f"{path} has no '{output}'; {suggestion(output, known)}")
             columns = {flag: f"{name}_{flag}" for flag in (OUTSIDE, ESTIMATES_OUTSIDE)}
             columns[output] = name
             for part in (low_of, high_of, spread_of):
@@ -174,16 +174,8 @@ class JoinedMaps(NetcdfTable):
                 parts, compat="equals", join="exact", combine_attrs="drop_conflicts"
             )
         except ValueError as error:
-            raise QexpError(f"the maps have different cells: {error}") from None
-
-
-def _only_output(path: Path, data: xarray.Dataset) -> str:
-    """The output of a file with a single one. Raises QexpError."""
-    names = [str(name) for name in data if data[name].dtype.kind == "f"]
-    known = [name for name in names if {low_of(name), spread_of(name)} & {*names}] or names
-    if len(known) != 1:
-        raise QexpError(f"{path} has {some(known)}; say which: NAME={path}:OUTPUT")
-    return known[0]
+            why = str(error).partition("\n")[0]
+            raise QexpError(f"the maps have different cells: {why}") from None
 
 
 def correlated(names: Sequence[str], correlation: Mapping[str, float]) -> Array:
@@ -203,7 +195,8 @@ def correlated(names: Sequence[str], correlation: Mapping[str, float]) -> Array:
         matrix[first, second] = matrix[second, first] = value
     if np.linalg.eigvalsh(matrix).min() < -1e-9:
         raise QexpError("`correlation`: no errors have all of these correlations at once")
-    return qmc.MultivariateNormalQMC(np.zeros(len(names)), matrix, rng=0).random(DRAWS).T
+    sequence = qmc.MultivariateNormalQMC(np.zeros(len(names)), matrix, rng=0)
+    return np.asarray(sequence.random(DRAWS).T)
 
 
 @dataclass(frozen=True)
@@ -241,11 +234,11 @@ class Carried:
         possible = np.True_
         for normal, (name, (scale, reach)) in zip(self.normal, self.scales.items(), strict=True):
             middle = columns[name]
-            below = above = columns.get(spread_of(name), np.zeros_like(middle))
+            down = up = columns.get(spread_of(name), np.zeros_like(middle))
             if low_of(name) in columns:
-                below = (middle - columns[low_of(name)]).clip(0) / reach
-                above = (columns[high_of(name)] - middle).clip(0) / reach
-            drawn[name] = scale * (middle + below * normal.clip(max=0) + above * normal.clip(0))
+                down = (middle - columns[low_of(name)]).clip(0) / reach
+                up = (columns[high_of(name)] - middle).clip(0) / reach
+            drawn[name] = scale * (middle + down * normal.clip(max=0) + up * normal.clip(0))
             if self.amounts:
                 possible = possible & (drawn[name] >= 0)
         return np.where(possible, self.expression(drawn), np.nan)
@@ -282,7 +275,7 @@ def combine(options: CombineOptions) -> Prediction:
     """The combined map; see `qexp.combine`. Raises QexpError."""
     names = list(options.maps)
     if not names:
-        raise QexpError("`maps`: name at least one, such as FeO=feo.nc")
+        raise QexpError("`maps`: name at least one, such as FeO=feo.nc:feo")
     table = JoinedMaps(options.maps)
     target = Path(options.target)
     require_not_read(target, table.files.values())
@@ -295,7 +288,11 @@ def combine(options: CombineOptions) -> Prediction:
     scales = {}
     for name in names:
         scale = 1 / molar_mass(name) if options.molar else 1.0
-        scales[name] = scale, _standard_errors(table.about[name])
+        reach = _standard_errors(table.about[name])
+        if reach is None and low_of(name) in table.columns:
+            lack = "does not say which share its intervals cover, in its attribute 'interval'"
+            raise QexpError(f"{table.files[name]} {lack}")
+        scales[name] = scale, reach or 1.0
     normal = correlated(names, options.correlation)
     carried = Carried(expression, scales, units[0] in AMOUNTS, normal, options.interval)
     features = [column for column in table.names if column in table.columns]
@@ -315,7 +312,7 @@ def combine(options: CombineOptions) -> Prediction:
         ranges=np.array([[0, 0] if flag else [-np.inf, np.inf] for flag in flags]),
         outputs={output.name: output},
         estimate=estimate,
-        words=Words("expression of the estimates", spread=f"standard deviation of {DRAWS} draws"),
+        words=Words("expression of the estimates", spread=f"standard deviation of {DRAWS:,} draws"),
         intervals=NewIntervals(options.interval, "the errors of all maps", {}),
         origin={
             "expression": f"{options.expression}{' of moles' if options.molar else ''}",
@@ -332,9 +329,9 @@ def combine(options: CombineOptions) -> Prediction:
     return replace(prediction, remarks=remarks, warnings=warnings)
 
 
-def _standard_errors(about: Mapping[str, Any]) -> float:
-    """Standard errors between an estimate and an end of its interval, by what a file says."""
+def _standard_errors(about: Mapping[str, Any]) -> float | None:
+    """Standard errors between an estimate and an end of its interval, as far as a file says it."""
     from scipy.stats import norm
 
     coverage = re.match(r"([\d.]+) %", str(about.get("interval", "")))
-    return float(norm.ppf(0.5 + float(coverage[1]) / 200)) if coverage else 1.0
+    return float(norm.ppf(0.5 + float(coverage[1]) / 200)) if coverage else None
