@@ -131,7 +131,13 @@ def of_netcdf(path: Path, upwards: bool) -> bytes | None:
         corner = data[x].values[0] - steps[0] / 2, data[y].values[0] + steps[1] / 2
         bands = {name: data[name].values for name in maps}
         units = {name: data[name].attrs.get("units", "") for name in maps}
-    return encoded(bands, corner, (steps[0], steps[1]), None, units)
+    return encoded(
+        bands,
+        corner,
+        (steps[0], steps[1]),
+        None,
+        units,
+    )
 
 
 def is_placed(dataset: rasterio.DatasetReader) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qexp.rows.cell_means import position_columns
 from qexp.rows.csv import INDEX
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 LINE, SAMPLE = "line", "sample"
 """Positions of cells without others: the number in a file's name, and the order in the file."""
-
-NUMBERED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
-"""A name with the number of a row at its end, such as `spec_23r1c1_row=00001`."""
 
 
 class ImageRows(Table):
@@ -39,13 +35,20 @@ class ImageRows(Table):
         first = self._files[0]
         given = position_columns(first.names)
         x_name, y_name = given or (SAMPLE, LINE)
-        numbers = [0] * len(self._files) if given else self._numbers()
         rows: dict[float, Table] = {}
         cells = None
-        for table, number in zip(self._files, numbers, strict=True):
+        for table in self._files:
             if table.names != first.names:
                 raise TableError(f"{table.path}: its columns are not those of {first.path.name}")
-            x, y = _positions(table, given, number)
+            numbers, texts = table.read(given or (), first.names[:1])
+            if given:
+                x, y = (numbers[name] for name in given)
+            else:
+                x = np.arange(
+                    len(texts[first.names[0]]),
+                    dtype=np.float64,
+                )
+                y = np.full_like(x, _number(table.path))
             if cells is not None and not np.array_equal(x, cells):
                 raise TableError(
                     f"{table.path}: its {len(x)} cells have not the same '{x_name}' as the"
@@ -58,26 +61,18 @@ class ImageRows(Table):
             rows[y[0]] = table
         places = np.array(sorted(rows, reverse=bool(given)))
         if not given and np.ptp(places) >= len(places):
-            lacking = next(row for row in range(places[0], places[-1]) if row not in rows)
+            whole = range(int(places[0]), int(places[-1]))
+            lacking = next(row for row in whole if row not in rows)
             raise TableError(f"{self.path}: no file is row {lacking} of the map, by its name")
         self._rows = [rows[place] for place in places]
-        along = {y_name: places, x_name: np.asarray(cells)}
+        kind = np.float64 if given else np.int64
+        along = {y_name: places.astype(kind), x_name: np.asarray(cells, kind)}
         self._grid = Grid(
             {name: len(values) for name, values in along.items()},
             {name: (name, values) for name, values in along.items()},
         )
         self.names = [*dict.fromkeys([*first.names, *along])]
         self.units = first.units
-
-    def _numbers(self) -> list[int]:
-        """The numbers in the names of files. Raises TableError unless names differ in it alone."""
-        found = [NUMBERED.fullmatch(table.path.stem) for table in self._files]
-        if None in found or len({(match[1], match[3]) for match in found if match}) > 1:
-            raise TableError(
-                f"{self.path}: which file is which row of the map? Let their names differ in a"
-                " number alone, as row_1.csv and row_2.csv, or give them longitude and latitude"
-            )
-        return [int(match[2]) for match in found if match]
 
     def others(self, features: Sequence[str]) -> list[str]:
         return [name for name in super().others(features) if name != INDEX]
@@ -115,13 +110,12 @@ class ImageRows(Table):
             yield pa.table({name: columns[name] for name in types}), start / len(places)
 
 
-def _positions(
-    table: Table, given: tuple[str, str] | None, number: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """x and y of the cells of a row of a map; number: y without columns of positions"""
-    if given:
-        values = table.read(given, [])[0]
-        return values[given[0]], values[given[1]]
-    name = table.names[0]
-    x = np.arange(len(table.read([], [name])[1][name]))
-    return x, np.full_like(x, number)
+def _number(path: Path) -> int:
+    """The last number in the name of a file. Raises TableError if it has none."""
+    numbers = re.findall(r"\d+", path.stem)
+    if not numbers:
+        raise TableError(
+            f"{path}: which row of the map is it? Let the name end in a number, as row_1.csv, or"
+            " give the files of the folder columns longitude and latitude"
+        )
+    return int(numbers[-1])

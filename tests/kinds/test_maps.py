@@ -13,6 +13,8 @@ from tests.kinds.test_predict_rows import MODEL
 
 rasterio = pytest.importorskip("rasterio")
 
+pytestmark = pytest.mark.slow
+
 OXIDES = {"MgO": "mgo.nc:mgo", "FeO": "feo.nc:feo"}
 RATIO = "MgO/(MgO+FeO)"
 MAGNESIA, WUESTITE = 24.305 + 15.999, 55.845 + 15.999
@@ -85,7 +87,7 @@ def test_what_is_no_whole_map_is_refused_in_words(here):
     refused("is not that of one row of its own")
     (here / "rows" / "row_3.csv").unlink()
     write_rows(here / "rows", ["other.csv"])
-    refused("which file is which row of the map")
+    refused("which row of the map is it")
     (here / "rows" / "other.csv").unlink()
     write_rows(here / "rows", ["row_03.csv"], ",red,blue,sun", "{index},1,1,1")
     refused("its columns are not those of")
@@ -124,7 +126,7 @@ def by_rejection(mgo, feo, correlation, count=400_000):
     return ratio.std(), *np.quantile(ratio, (0.05, 0.95))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("correlation", [-0.8, 0.0, 0.9])
 def test_errors_of_a_molar_ratio_are_those_of_a_monte_carlo_within_5_percent(here, correlation):
     relative = np.geomspace(0.01, 3, 9)

@@ -69,7 +69,13 @@ OPERATIONS: Mapping[type[ast.operator], Any] = {
 def molar_mass(formula: str) -> float:
     """Mass of a mole of a formula, such as Al2O3 [g]. Raises QexpError for another text."""
     words = WEIGHTS.split()
-    weights = dict(zip(words[::2], map(float, words[1::2]), strict=True))
+    weights = dict(
+        zip(
+            words[::2],
+            map(float, words[1::2]),
+            strict=True,
+        )
+    )
     atoms = re.findall(r"([A-Z][a-z]?)(\d*)", formula)
     whole = "".join(element + count for element, count in atoms) == formula
     if not whole or not {element for element, _ in atoms} <= {*weights}:
@@ -112,7 +118,10 @@ class Expression:
     def __call__(self, values: Mapping[str, Array]) -> Array:
         """Its value, NaN where that is not finite."""
         with np.errstate(all="ignore"):
-            made = np.asarray(self._value(self._tree, values), np.float64)
+            made = np.asarray(
+                self._value(self._tree, values),
+                np.float64,
+            )
         return np.where(np.isfinite(made), made, np.nan)
 
     def _value(self, node: ast.expr, values: Mapping[str, Array]) -> Any:
@@ -125,7 +134,10 @@ class Expression:
                 return -self._value(operand, values)
             case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATIONS:
                 operate = OPERATIONS[type(sign)]
-                return operate(self._value(left, values), self._value(right, values))
+                return operate(
+                    self._value(left, values),
+                    self._value(right, values),
+                )
         others = f"'{ast.unparse(node)[:40]}' is neither name nor number, nor + - * / **"
         raise self._mistake(others)
 
@@ -195,7 +207,11 @@ def correlated(names: Sequence[str], correlation: Mapping[str, float]) -> Array:
         matrix[first, second] = matrix[second, first] = value
     if np.linalg.eigvalsh(matrix).min() < -1e-9:
         raise QexpError("`correlation`: no errors have all of these correlations at once")
-    sequence = qmc.MultivariateNormalQMC(np.zeros(len(names)), matrix, rng=0)
+    sequence = qmc.MultivariateNormalQMC(
+        np.zeros(len(names)),
+        matrix,
+        rng=0,
+    )
     return np.asarray(sequence.random(DRAWS).T)
 
 
@@ -226,22 +242,37 @@ class Carried:
             draws = self._draws({name: values[cells, None] for name, values in columns.items()})
             parts.append(self._summary(draws))
         spread, low, high = np.concatenate(parts, axis=1).astype(np.float32)
-        return Estimated(middle.astype(np.float32), spread, ends=(low, high))
+        return Estimated(
+            middle.astype(np.float32),
+            spread,
+            ends=(low, high),
+        )
 
     def _draws(self, columns: Mapping[str, Array]) -> Array:
         """Values of the expression, (cell, draw); NaN for draws that cannot be."""
         drawn = {}
         possible = np.True_
-        for normal, (name, (scale, reach)) in zip(self.normal, self.scales.items(), strict=True):
+        for normal, (name, (scale, reach)) in zip(
+            self.normal,
+            self.scales.items(),
+            strict=True,
+        ):
             middle = columns[name]
-            down = up = columns.get(spread_of(name), np.zeros_like(middle))
+            down = up = columns.get(
+                spread_of(name),
+                np.zeros_like(middle),
+            )
             if low_of(name) in columns:
                 down = (middle - columns[low_of(name)]).clip(0) / reach
                 up = (columns[high_of(name)] - middle).clip(0) / reach
             drawn[name] = scale * (middle + down * normal.clip(max=0) + up * normal.clip(0))
             if self.amounts:
                 possible = possible & (drawn[name] >= 0)
-        return np.where(possible, self.expression(drawn), np.nan)
+        return np.where(
+            possible,
+            self.expression(drawn),
+            np.nan,
+        )
 
     def _summary(self, draws: Array) -> Array:
         """Standard deviation, lower and upper end of cells, (3, cell)."""
@@ -278,7 +309,10 @@ def combine(options: CombineOptions) -> Prediction:
         raise QexpError("`maps`: name at least one, such as FeO=feo.nc:feo")
     table = JoinedMaps(options.maps)
     target = Path(options.target)
-    require_not_read(target, table.files.values())
+    require_not_read(
+        target,
+        table.files.values(),
+    )
     require_coverage(options.interval)
     expression = Expression(options.expression, names)
     units = [table.units.get(name, "") for name in names]
@@ -294,7 +328,13 @@ def combine(options: CombineOptions) -> Prediction:
             raise QexpError(f"{table.files[name]} {lack}")
         scales[name] = scale, reach or 1.0
     normal = correlated(names, options.correlation)
-    carried = Carried(expression, scales, units[0] in AMOUNTS, normal, options.interval)
+    carried = Carried(
+        expression,
+        scales,
+        units[0] in AMOUNTS,
+        normal,
+        options.interval,
+    )
     features = [column for column in table.names if column in table.columns]
     flags = [column.endswith(OUTSIDE) for column in features]
     output = Number(
@@ -302,7 +342,17 @@ def combine(options: CombineOptions) -> Prediction:
     )
 
     def estimate(rows: Matrix) -> Estimates:
-        return {output.name: carried(dict(zip(features, rows.T.astype(np.float64), strict=True)))}
+        return {
+            output.name: carried(
+                dict(
+                    zip(
+                        features,
+                        rows.T.astype(np.float64),
+                        strict=True,
+                    )
+                )
+            )
+        }
 
     pairs = [f"{pair} {value:g}" for pair, value in options.correlation.items()]
     cautions = [about[CAUTION] for about in table.about.values() if CAUTION in about]
@@ -312,26 +362,44 @@ def combine(options: CombineOptions) -> Prediction:
         ranges=np.array([[0, 0] if flag else [-np.inf, np.inf] for flag in flags]),
         outputs={output.name: output},
         estimate=estimate,
-        words=Words("expression of the estimates", spread=f"standard deviation of {DRAWS:,} draws"),
-        intervals=NewIntervals(options.interval, "the errors of all maps", {}),
+        words=Words(
+            "expression of the estimates",
+            spread=f"standard deviation of {DRAWS:,} draws",
+        ),
+        intervals=NewIntervals(
+            options.interval,
+            "the errors of all maps",
+            {},
+        ),
         origin={
             "expression": f"{options.expression}{' of moles' if options.molar else ''}",
             "correlation": f"correlation of errors: {', '.join(pairs) or 'none'}",
             CAUTION: "; ".join(dict.fromkeys(cautions)),
         },
     )
-    prediction = model.predict(target, target, overwrite=options.overwrite)
+    prediction = model.predict(
+        target,
+        target,
+        overwrite=options.overwrite,
+    )
     remarks = [*prediction.remarks, model.origin["correlation"]]
     warnings = [*prediction.warnings]
     if alone := [name for name in names if low_of(name) not in table.columns]:
         lack = "no intervals: their errors are how far networks disagree, or none"
         warnings.append(f"{some(alone)}: {lack}")
-    return replace(prediction, remarks=remarks, warnings=warnings)
+    return replace(
+        prediction,
+        remarks=remarks,
+        warnings=warnings,
+    )
 
 
 def _standard_errors(about: Mapping[str, Any]) -> float | None:
     """Standard errors between an estimate and an end of its interval, as far as a file says it."""
     from scipy.stats import norm
 
-    coverage = re.match(r"([\d.]+) %", str(about.get("interval", "")))
+    coverage = re.match(
+        r"([\d.]+) %",
+        str(about.get("interval", "")),
+    )
     return float(norm.ppf(0.5 + float(coverage[1]) / 200)) if coverage else None

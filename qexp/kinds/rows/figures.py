@@ -401,7 +401,13 @@ def draw_map(
             finite = plane[np.isfinite(plane)]
             least, most = np.percentile(finite, (0.5, 99.5)) if len(finite) else (0.0, 1.0)
             drawn = {"origin": "lower", "interpolation": "nearest", "extent": raster.extent}
-            image = axis.imshow(plane, colours, vmin=least, vmax=max(most, least + 1e-12), **drawn)
+            image = axis.imshow(
+                plane,
+                colours,
+                vmin=least,
+                vmax=max(most, least + 1e-12),
+                **drawn,
+            )
             _hatch(axis, untrained, raster.extent)
             ends = extend(finite, least, most)
             axis.figure.colorbar(
@@ -431,7 +437,14 @@ def _hatch(axis: Axes, cells: NDArray[np.bool_], extent: Sequence[float]) -> Non
         x, y = (np.repeat(edges, 2)[1:-1] for edges in (edges_x, edges_y))
         shown = np.repeat(np.repeat(cells, 2, axis=0), 2, axis=1).astype(float)
         for colour, hatch in (("white", "////"), ("black", r"\\\\")):
-            lines = axis.contourf(x, y, shown, [0.5, 1.5], colors="none", hatches=[hatch])
+            lines = axis.contourf(
+                x,
+                y,
+                shown,
+                [0.5, 1.5],
+                colors="none",
+                hatches=[hatch],
+            )
             lines.set_edgecolor(colour)
 
 
