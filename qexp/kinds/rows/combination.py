@@ -23,6 +23,7 @@ from qexp.kinds.prediction import (
     OUTSIDE,
     Prediction,
     require_not_read,
+    require_there,
 )
 from qexp.kinds.rows.prediction import Estimates, Matrix, RowModel
 from qexp.rows.arrays import NetcdfTable, open_dataset
@@ -110,10 +111,17 @@ class Expression:
         """The unit of a sum, by doubling all maps; empty for others, such as a ratio."""
         once = {name: np.array([1 + 0.37 * number]) for number, name in enumerate(names)}
         doubled = {name: 2 * value for name, value in once.items()}
-        return unit if np.allclose(self(doubled), 2 * self(once)) else ""
+        return (
+            unit
+            if np.allclose(
+                self(doubled),
+                2 * self(once),
+            )
+            else ""
+        )
 
     def _mistake(self, why: str) -> QexpError:
-        return QexpError(f"`expression`: {self.text[:60]!r}: {why}")
+        return QexpError(f"expression {self.text[:60]!r}: {why}")
 
     def __call__(self, values: Mapping[str, Array]) -> Array:
         """Its value, NaN where that is not finite."""
@@ -158,8 +166,9 @@ class JoinedMaps(NetcdfTable):
         for name, text in maps.items():
             file, _, self._outputs[name] = text.rpartition(":")
             if not file:
-                raise QexpError(f"`maps`: {name}={text}: write {name}={text}:OUTPUT")
+                raise QexpError(f"{name}={text}: write {name}={text}:OUTPUT")
             self.files[name] = Path(file)
+            require_there(self.files[name])
         super().__init__(next(iter(self.files.values())))
 
     def _dataset(self) -> xarray.Dataset:
@@ -180,6 +189,8 @@ class JoinedMaps(NetcdfTable):
             there = {column: new for column, new in columns.items() if column in data.variables}
             self.columns += there.values()
             places = position_columns([*map(str, data.variables)]) or ()
+            if name in data.coords or name in places:
+                raise QexpError(f"'{name}' is a position of {path}; choose another name")
             parts.append(data[[*there, *places]].rename(there))
         try:
             return xarray.merge(
@@ -306,7 +317,7 @@ def combine(options: CombineOptions) -> Prediction:
     """The combined map; see `qexp.combine`. Raises QexpError."""
     names = list(options.maps)
     if not names:
-        raise QexpError("`maps`: name at least one, such as FeO=feo.nc:feo")
+        raise QexpError("name at least one map, such as FeO=feo.nc:feo")
     table = JoinedMaps(options.maps)
     target = Path(options.target)
     require_not_read(
@@ -314,69 +325,7 @@ def combine(options: CombineOptions) -> Prediction:
         table.files.values(),
     )
     require_coverage(options.interval)
-    expression = Expression(options.expression, names)
-    units = [table.units.get(name, "") for name in names]
-    if len({*units}) > 1 or (options.molar and units[0] != "wt%"):
-        given = some([f"'{unit}' of {name}" for name, unit in zip(names, units, strict=True)])
-        raise QexpError(f"maps need one unit, with `molar` 'wt%', and have {given}")
-    scales = {}
-    for name in names:
-        scale = 1 / molar_mass(name) if options.molar else 1.0
-        reach = _standard_errors(table.about[name])
-        if reach is None and low_of(name) in table.columns:
-            lack = "does not say which share its intervals cover, in its attribute 'interval'"
-            raise QexpError(f"{table.files[name]} {lack}")
-        scales[name] = scale, reach or 1.0
-    normal = correlated(names, options.correlation)
-    carried = Carried(
-        expression,
-        scales,
-        units[0] in AMOUNTS,
-        normal,
-        options.interval,
-    )
-    features = [column for column in table.names if column in table.columns]
-    flags = [column.endswith(OUTSIDE) for column in features]
-    output = Number(
-        re.sub(r"\W", "_", target.stem), "" if options.molar else expression.unit(names, units[0])
-    )
-
-    def estimate(rows: Matrix) -> Estimates:
-        return {
-            output.name: carried(
-                dict(
-                    zip(
-                        features,
-                        rows.T.astype(np.float64),
-                        strict=True,
-                    )
-                )
-            )
-        }
-
-    pairs = [f"{pair} {value:g}" for pair, value in options.correlation.items()]
-    cautions = [about[CAUTION] for about in table.about.values() if CAUTION in about]
-    model = Combination(
-        table=table,
-        features=features,
-        ranges=np.array([[0, 0] if flag else [-np.inf, np.inf] for flag in flags]),
-        outputs={output.name: output},
-        estimate=estimate,
-        words=Words(
-            "expression of the estimates",
-            spread=f"standard deviation of {DRAWS:,} draws",
-        ),
-        intervals=NewIntervals(
-            options.interval,
-            "the errors of all maps",
-            {},
-        ),
-        origin={
-            "expression": f"{options.expression}{' of moles' if options.molar else ''}",
-            "correlation": f"correlation of errors: {', '.join(pairs) or 'none'}",
-            CAUTION: "; ".join(dict.fromkeys(cautions)),
-        },
-    )
+    model = _model(options, table)
     prediction = model.predict(
         target,
         target,
@@ -391,6 +340,98 @@ def combine(options: CombineOptions) -> Prediction:
         prediction,
         remarks=remarks,
         warnings=warnings,
+    )
+
+
+def _model(options: CombineOptions, table: JoinedMaps) -> Combination:
+    """What estimates the cells of joined maps, and what their file says of it.
+
+    Flags of what is outside of the training data are columns, too, in whose range 0 lies alone.
+    """
+    carried = _carried(options, table)
+    features = [column for column in table.names if column in table.columns]
+    ranges = np.tile(
+        [-np.inf, np.inf],
+        (len(features), 1),
+    )
+    ranges[[column.endswith(OUTSIDE) for column in features]] = 0
+    names = list(options.maps)
+    unit = (
+        ""
+        if options.molar
+        else carried.expression.unit(
+            names,
+            table.units.get(names[0], ""),
+        )
+    )
+    output = Number(
+        re.sub(
+            r"\W",
+            "_",
+            Path(options.target).stem,
+        ),
+        unit,
+    )
+
+    def estimate(rows: Matrix) -> Estimates:
+        columns = dict(
+            zip(
+                features,
+                rows.T.astype(np.float64),
+                strict=True,
+            )
+        )
+        return {output.name: carried(columns)}
+
+    pairs = [f"{pair} {value:g}" for pair, value in options.correlation.items()]
+    cautions = [about[CAUTION] for about in table.about.values() if about.get(CAUTION)]
+    origin = {
+        "expression": f"{options.expression}{' of moles' if options.molar else ''}",
+        "correlation": f"correlation of errors: {', '.join(pairs) or 'none'}",
+        CAUTION: "; ".join(dict.fromkeys(cautions)),
+    }
+    return Combination(
+        table=table,
+        features=features,
+        ranges=ranges,
+        outputs={output.name: output},
+        estimate=estimate,
+        words=Words(
+            "expression of the estimates",
+            spread=f"standard deviation of {DRAWS:,} draws",
+        ),
+        intervals=NewIntervals(
+            options.interval,
+            "the errors of all maps",
+            {},
+        ),
+        origin=origin,
+    )
+
+
+def _carried(options: CombineOptions, table: JoinedMaps) -> Carried:
+    """The expression, with what turns the maps into its amounts. Raises QexpError."""
+    names = list(options.maps)
+    expression = Expression(options.expression, names)
+    units = {name: table.units.get(name, "") for name in names}
+    unit = units[names[0]]
+    if {*units.values()} != {unit} or (options.molar and unit != "wt%"):
+        given = some([f"'{other}' of {name}" for name, other in units.items()])
+        raise QexpError(f"maps need one unit, with `molar` 'wt%', and have {given}")
+    scales = {}
+    for name in names:
+        scale = 1 / molar_mass(name) if options.molar else 1.0
+        reach = _standard_errors(table.about[name])
+        if reach is None and low_of(name) in table.columns:
+            lack = "does not say which share its intervals cover, in its attribute 'interval'"
+            raise QexpError(f"{table.files[name]} {lack}")
+        scales[name] = scale, reach or 1.0
+    return Carried(
+        expression,
+        scales,
+        amounts=unit in AMOUNTS,
+        normal=correlated(names, options.correlation),
+        share=options.interval,
     )
 
 
