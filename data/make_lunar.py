@@ -100,6 +100,12 @@ def main(folder: Path) -> None:
         if name == "TiO2":
             features = with_angles
         write(folder / "lunar" / f"stand_in_{name}.csv", {"Site": sites, **features, name: column})
+        if name == "TiO2":
+            older = {"Site": sites, **features, name: column}
+            known = [site != "Chang'E 5" for site in sites]
+            for title, values in older.items():
+                older[title] = [value for value, kept in zip(values, known, strict=True) if kept]
+            write(folder / "lunar" / f"stand_in_{name}_before_chang_e_5.csv", older)
         if name == "FeO":  # DL-IM estimates FeO from the angles, too
             write(
                 folder / "lunar" / f"stand_in_{name}_angles.csv",

@@ -7,6 +7,7 @@ from .api import (
     Run as Run,
     act as act,
     calibrate as calibrate,
+    combine as combine,
     compare as compare,
     dataset as dataset,
     distil as distil,

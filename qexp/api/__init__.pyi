@@ -7,6 +7,7 @@ from .deformation import (
     open_inversions as open_inversions,
 )
 from .estimation import (
+    combine as combine,
     export_network as export_network,
     matrix as matrix,
     predict as predict,

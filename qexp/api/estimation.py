@@ -14,7 +14,7 @@ from qexp.base.formats import read_json
 from qexp.base.machine import on_a_terminal
 from qexp.base.options import as_warning, takes
 from qexp.errors import PartlyFailedError, QexpError
-from qexp.kinds.options import MatrixOptions, PredictOptions, SubmitOptions
+from qexp.kinds.options import CombineOptions, MatrixOptions, PredictOptions, SubmitOptions
 from qexp.runs.options import ExportOptions
 from qexp.store.directory import MATRIX_RECORD, RunDirectory, target_outside_of_runs
 from qexp.web.html import fields_of
@@ -138,6 +138,25 @@ def _collect(
 def _warn_of(outcome: Prediction | QexpError) -> None:
     for text in () if isinstance(outcome, QexpError) else outcome.warnings:
         as_warning(text)
+
+
+@takes(CombineOptions)
+def combine(options: CombineOptions) -> Prediction:
+    """Combine maps cell by cell by an expression, with their errors.
+
+    Errors are as large as the intervals of the maps say, and carried by draws, the same in every
+    call; those with a negative amount are left out. Gaps stay gaps, and what is outside the
+    training data of one map is so in the new one.
+
+    returns     its `target` and `files`: the map, a picture and, for NetCDF, a GeoTIFF
+
+    >>> maps = {"MgO": "mgo.nc:mgo", "FeO": "feo.nc:feo"}
+    >>> qexp.combine("MgO/(MgO+FeO)", maps, "number.nc", molar=True)  # doctest: +SKIP
+    """
+    from qexp.spec.kinds import stage_anywhere
+
+    prediction: Prediction = stage_anywhere("combine")(options)
+    return prediction
 
 
 @takes(SubmitOptions)

@@ -46,7 +46,7 @@ GROUPS = _split(
         "Train": "run rerun study tune distil queue wait stop",
         "Look": "ls status show compare report serve figures logs where",
         "Trust": "matrix evaluate limit intervals calibrate verify",
-        "Use": "predict observe invert export action",
+        "Use": "predict combine observe invert export action",
         "Keep": "tag note rm restore purge push pull import import-weights import-runs",
         "Specs and data": "init new specs validate tables schema data",
         "Repair": "doctor reindex",
@@ -58,7 +58,7 @@ MODULES = _split(
     {
         "training": "run rerun study tune distil queue wait stop status",
         "listing": "ls show compare report serve figures logs where",
-        "estimation": "matrix evaluate limit intervals calibrate predict",
+        "estimation": "matrix evaluate limit intervals calibrate predict combine",
         "deformation": "observe invert",
         "keeping": (
             "tag note rm restore purge push pull import import-weights import-runs verify export"

@@ -39,6 +39,7 @@ from qexp.cli.console import (
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.kinds.options import (
     CalibrateOptions,
+    CombineOptions,
     EvaluateOptions,
     IntervalsOptions,
     LimitOptions,
@@ -213,6 +214,10 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
         first, *others = outcome.remarks
         message(f"{outcome.target}: {first}", *(f"  {text}" for text in others))
         result(*outcome.files)
+
+
+def combine(options: CombineOptions) -> None:
+    _print_outcome(api.combine(**vars(options)))
 
 
 def evaluate(options: EvaluateOptions, run: str = RUN, as_json: bool = JSON) -> None:

@@ -319,6 +319,42 @@ class SubmitOptions(PredictOptions, LaunchOptions):
         return words_of(self, ("source", "target", "launcher", "options", "profile", "workspace"))
 
 
+def read_maps(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """`["FeO=feo.nc:feo"]` → `{"FeO": "feo.nc:feo"}`."""
+    return pairs(option, texts, "write NAME=FILE:OUTPUT, such as FeO=feo.nc:feo", text_of)
+
+
+@dataclass(frozen=True)
+class CombineOptions:
+    """Options of `qexp combine`."""
+
+    expression: str = argument(
+        ..., "Numbers and names of maps, with + - * / ** and brackets, such as 'MgO/(MgO+FeO)'."
+    )
+    maps: Mapping[str, str] = argument(
+        ...,
+        "Names of maps: an output in a file of `predict`, NetCDF, over the same cells.",
+        "NAME=FILE:OUTPUT...",
+        example='{"MgO": "mgo.nc:mgo", "FeO": "feo.nc:feo"}',
+        shell=list[str],
+        read=read_maps,
+    )
+    target: str | Path = option(..., "The new map: NetCDF, CSV or Parquet.", "--output FILE")
+    _: KW_ONLY
+    molar: bool = option(
+        False, "Names are formulas, maps their wt%; the expression is of their moles."
+    )
+    correlation: Mapping[str, float] = option(
+        {},
+        "Correlation between the errors of two maps, 0 if left out.",
+        "NAME,NAME=NUMBER ...",
+        example='{"MgO,FeO": 0.5}',
+        read=read_values,
+    )
+    interval: float = option(0.9, "Coverage of the intervals.", "SHARE")
+    overwrite: bool = option(False, "Replace an existing map.")
+
+
 @dataclass(frozen=True)
 class DistilOptions(Computing):
     """Options of `qexp distil`."""

@@ -61,8 +61,11 @@ class NetcdfTable(Table):
     The dimensions are those of the first requested column; other columns may have fewer of them.
     """
 
+    def _dataset(self) -> xarray.Dataset:
+        return open_dataset(self.path)
+
     def _open(self) -> None:
-        self._data = open_dataset(self.path)
+        self._data = self._dataset()
         self._vectors: set[str] = set()
         self.names = [str(name) for name in self._data.variables]
         self.units = {

@@ -1,6 +1,8 @@
-"""Means over the cells of a map whose extent is known only after the last row."""
+"""Where the rows of a map lie, and means over cells whose extent is known only after the last."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,24 @@ MOST_CELLS = 1000
 """Largest number of cells along an axis."""
 SPARSE_RATIO = 4
 """Largest ratio of a grid's cells to its rows; with more, rows are scattered points."""
+
+
+POSITIONS: Sequence[Sequence[tuple[str, ...]]] = (
+    (("longitude", "lon", "long"), ("latitude", "lat")),
+    (("sample", "column"), ("line", "row")),
+)
+"""Names of columns with positions: those of x, and those of y."""
+
+
+def position_columns(names: Sequence[str]) -> tuple[str, str] | None:
+    """The columns of a file with the positions of its rows, x first; None if there are none."""
+    by_word = {name.lower(): name for name in names}
+    for x_words, y_words in POSITIONS:
+        x = [by_word[word] for word in x_words if word in by_word]
+        y = [by_word[word] for word in y_words if word in by_word]
+        if x and y:
+            return x[0], y[0]
+    return None
 
 
 class CellMeans:

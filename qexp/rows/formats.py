@@ -16,6 +16,7 @@ from qexp.base import files
 from qexp.errors import QexpError, nearest, suggestion
 from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetTable, parquet_sink
 from qexp.rows.csv import CsvSink, CsvTable
+from qexp.rows.image_rows import ImageRows
 from qexp.rows.table import Grid, Table, TableError
 
 if TYPE_CHECKING:
@@ -211,8 +212,8 @@ def open_table(
 
 
 def open_rows(path: Path, features: Sequence[str], columns: Columns | None = None) -> Rows:
-    """Open a file of rows with named columns. Raises NotFoundError, or TableError if it cannot be
-    read.
+    """Open a file of rows with named columns, or a folder with a file for each row of a map. Raises
+    NotFoundError, or TableError if it cannot be read.
 
     columns  names or positions of the features in the file, where they differ from the features'
              own names
@@ -220,7 +221,7 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
     columns = {} if columns is None else columns
     if isinstance(columns, Mapping):
         names = [columns.get(name, name) for name in features]
-        table = open_table(path, unnamed=names)
+        table = _opened(path, names)
         try:
             return Rows(table, names)
         except TableError as error:
@@ -231,11 +232,19 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
             raise TableError(
                 f"{error}\nif so, say it: `columns={ {**columns, **meant} }`"
             ) from None
-    table = open_table(path, unnamed=features, positions=columns)
+    table = _opened(path, features, columns)
     greatest = max(columns)
     if greatest > len(table.names):
         raise TableError(f"{table.path} has {len(table.names)} columns, and no column {greatest}")
     return Rows(table, [table.names[position - 1] for position in columns])
+
+
+def _opened(path: Path, unnamed: Sequence[str], positions: Sequence[int] | None = None) -> Table:
+    """A file, or a folder with a file for each row of a map, as `open_table` opens them."""
+    tables = [
+        open_table(file, unnamed=unnamed, positions=positions) for file in files_of_rows(path)
+    ]
+    return ImageRows(path, tables) if path.is_dir() else tables[0]
 
 
 @contextmanager

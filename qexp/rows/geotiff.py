@@ -12,6 +12,7 @@ import numpy as np
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.errors import extra
+from qexp.rows.arrays import open_dataset
 from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
@@ -76,13 +77,14 @@ def encoded(
     corner: tuple[float, float],
     steps: tuple[float, float],
     crs: str | None,
-    unit: str = "m",
+    unit: str | Mapping[str, str] = "m",
 ) -> bytes:
     """A GeoTIFF of single precision, NaN where there are no data.
 
     bands   description → (row, column), the northernmost row first
     corner  west and north edge [unit of the system]
     steps   width and height of a pixel
+    unit    of all bands, or of each
     """
     with extra("geo"):
         from rasterio.io import MemoryFile
@@ -104,8 +106,38 @@ def encoded(
             raster.write(stacked)
             for index, name in enumerate(bands, start=1):
                 raster.set_band_description(index, name)
-                raster.set_band_unit(index, unit)
+                raster.set_band_unit(index, unit if isinstance(unit, str) else unit[name])
         return bytes(memory.read())
+
+
+def of_netcdf(path: Path, upwards: bool) -> bytes | None:
+    """A map in NetCDF as GeoTIFF, a band for each variable of numbers over its grid; None if the
+    grid is not even.
+
+    upwards  whether y is counted upwards, as latitudes are, and not downwards, as lines
+    """
+    with open_dataset(path) as data:
+        numbers = [str(name) for name, each in data.items() if each.dtype.kind in "iuf"]
+        maps = [name for name in numbers if data[name].ndim == 2]
+        y, x = data[maps[0]].dims
+        data = data.assign_coords({y: data[y] if upwards else -data[y]})
+        data = data[maps].sortby(y, ascending=False).sortby(x)
+        steps = []
+        for line in (data[x].values, data[y].values):
+            steps.append(abs(line[-1] - line[0]) / max(len(line) - 1, 1))
+            even = np.linspace(line[0], line[-1], len(line))
+            if np.abs(line - even).max() >= steps[-1] / 4:
+                return None
+        corner = data[x].values[0] - steps[0] / 2, data[y].values[0] + steps[1] / 2
+        bands = {name: data[name].values for name in maps}
+        units = {name: data[name].attrs.get("units", "") for name in maps}
+    return encoded(
+        bands,
+        corner,
+        (steps[0], steps[1]),
+        None,
+        units,
+    )
 
 
 def is_placed(dataset: rasterio.DatasetReader) -> bool:

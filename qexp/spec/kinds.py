@@ -59,6 +59,8 @@ class Kind:
     """(directory) → the network of a run in place of the simulator whose images it was trained
     on.
     """
+    combine: Any = None
+    """(options) → the map that an expression makes of others."""
     distil: Any = None
     """(directory, workspace, options) → the file of an experience of one network that learns what
     the run's estimate, and what keeps the errors of its finished run, (directory).
@@ -243,6 +245,7 @@ WITHOUT = {
     "predict": "are not estimated from files",
     "invert": "are no images of deformation, which qexp invert needs",
     "emulate": "are no images that a simulator makes of parameters, which an emulator needs",
+    "combine": "are no maps",
     "distil": "have no ensembles that one network could replace, as tabular ones do",
     "simulate": "have no simulator, whose samples could be kept",
     "new": 'get no experience of their own; extend a shipped one, with "extends"',

@@ -56,6 +56,7 @@ FEWER = {
     "qexp run unrest": "qexp run unrest --set epochs=1 --set sizes=[128,32,32]",
     "--seeds 0:2 --grid": "--seeds 0:1 --grid",
     "seeds=range(2)": "seeds=range(1)",
+    "before_chang_e_5 --seeds 0:2": "before_chang_e_5 --seeds 0:1",
     "simulations=2000": "simulations=200",
     "--cores 30": "--cores 8 --spectra 20 --labelled 20",
     "labelled=10,50,100,400,500,all": "labelled=10",

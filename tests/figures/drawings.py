@@ -560,7 +560,11 @@ DRAWINGS = {
     "row_samples": columns,
     "values_by_group": grouped,
     "map_of_rows": lambda: draw_map(
-        raster(), ("longitude", "latitude"), {"tio2": "wt%"}, "lunar_tio2"
+        raster(),
+        ("longitude", "latitude"),
+        {"tio2": "wt%"},
+        "lunar_tio2",
+        "ensemble standard deviation",
     ),
     "histograms": lambda: histograms(varied(), "mogi, train", "samples"),
     "frame": moment,

@@ -364,8 +364,11 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path):
     (folder / "a.csv").touch()
     with pytest.raises(QexpError, match="over what is read"):
         targets(folder, folder)
-    with pytest.raises(QexpError, match="is a file, but"):
+    with pytest.raises(QexpError, match="over what is read"):
         targets(folder, folder / "a.csv")
+    (tmp_path / "made.txt").touch()
+    with pytest.raises(QexpError, match="is a file, but"):
+        targets(folder, tmp_path / "made.txt")
     with pytest.raises(QexpError, match=r"a table must end in"):
         targets(folder / "a.csv", tmp_path / "made.xlsx")
     with pytest.raises(NotFoundError, match="no such file or folder"):

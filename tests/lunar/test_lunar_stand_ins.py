@@ -56,7 +56,11 @@ def test_the_script_makes_exactly_the_files_of_the_repository(tmp_path):
     assert made == {
         path.name: path.read_bytes() for path in (REPOSITORY.root / "data/lunar").glob("stand_in_*")
     }
-    assert set(made) == {f"stand_in_{oxide}.csv" for oxide in [*OXIDES.values(), "FeO_angles"]}
+    more = ["FeO_angles", "TiO2_before_chang_e_5"]
+    assert set(made) == {f"stand_in_{oxide}.csv" for oxide in [*OXIDES.values(), *more]}
+    rows = made["stand_in_TiO2.csv"].splitlines(keepends=True)
+    known = [row for row in rows if not row.startswith(b"Chang'E 5")]
+    assert made["stand_in_TiO2_before_chang_e_5.csv"] == b"".join(known) != b"".join(rows)
 
 
 @pytest.mark.parametrize("name", OXIDES)

@@ -10,6 +10,7 @@ KIND = Kind(
     held_out="qexp.kinds.rows.folds:units_of_rows",
     evaluate="qexp.kinds.rows.evaluation:open_data",
     predict="qexp.kinds.rows.prediction:PREDICTION",
+    combine="qexp.kinds.rows.combination:combine",
     distil="qexp.kinds.rows.distil:distil",
     new="qexp.kinds.rows.new",
     look="qexp.kinds.rows.preview:RowsPreview",

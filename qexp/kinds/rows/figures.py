@@ -360,38 +360,21 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
 # Maps of estimates: longitude and latitude, or line and sample.
 
 
-POSITIONS: Sequence[Sequence[tuple[str, ...]]] = (
-    (("longitude", "lon", "long"), ("latitude", "lat")),
-    (("sample", "column"), ("line", "row")),
-)
-"""Names of columns with positions: those of x, and those of y."""
-
-
-def position_columns(names: Sequence[str]) -> tuple[str, str] | None:
-    """The columns of a file with the positions of its rows, x first; None if there are none."""
-    by_word = {name.lower(): name for name in names}
-    for x_words, y_words in POSITIONS:
-        x = [by_word[word] for word in x_words if word in by_word]
-        y = [by_word[word] for word in y_words if word in by_word]
-        if x and y:
-            return x[0], y[0]
-    return None
-
-
 def layers(outputs: Sequence[str]) -> list[str]:
     """The layers of a raster for a map, in order."""
     return [*(layer for name in outputs for layer in (name, spread_of(name))), "outside"]
 
 
 def draw_map(
-    raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str], title: str
+    raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str], title: str, error: str
 ) -> Figure:
-    """A row per output: the estimate and its spread, each a mean over the rows of a cell.
+    """A row per output: the estimate and its error, each a mean over the rows of a cell.
 
     raster   with the `layers` of the outputs; `outside` is 1 for a row outside the range of the
              training data
     outputs  name → unit
-    Cells with most of their rows outside are drawn in grey of the same brightness as their colour.
+    error    what the second layer of each output holds
+    Cells with most of their rows outside are hatched.
     """
     means = raster.means()
     left, right, low, high = raster.extent
@@ -403,8 +386,7 @@ def draw_map(
         else 1.0
     )
     tall = stretch * (high - low) / (right - left)
-    spread_is_known = bool((means[1:-1:2] > 0).any())  # a single network has no spread
-    planes = 1 + spread_is_known
+    planes = 1 + bool((means[1:-1:2] > 0).any())  # a single network has no spread
     size = (5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5)))
     columns = columns_of(planes, size[0])
     figure, axes_of_rows = subplots(len(outputs) * planes // columns, columns, *size)
@@ -412,24 +394,21 @@ def draw_map(
     untrained = np.where(np.isfinite(means[-1]), means[-1] > 0.5, False)
     for row, (index, (name, measure)) in zip(grid, enumerate(outputs.items()), strict=True):
         words = name.replace("_", " ")
-        titles = [words, f"{words}: ensemble standard deviation"]
+        titles = [words, f"{words}: {error}"]
         for axis, what, plane, colours in zip(
             row, titles, means[2 * index :], ("viridis", "magma_r"), strict=False
         ):
             finite = plane[np.isfinite(plane)]
             least, most = np.percentile(finite, (0.5, 99.5)) if len(finite) else (0.0, 1.0)
-            reach = max(float(most - least), 1e-12)
-            # neither black nor the white of the paper
-            middle_greys = (least - 0.8 * reach, most + 0.3 * reach)
-            for cells, palette, (dark, bright) in (
-                (untrained, "gray", middle_greys),
-                (~untrained, colours, (least, least + reach)),
-            ):
-                shown = np.where(cells, plane, np.nan)
-                drawn = {"origin": "lower", "interpolation": "nearest"}
-                image = axis.imshow(
-                    shown, palette, extent=raster.extent, vmin=dark, vmax=bright, **drawn
-                )
+            drawn = {"origin": "lower", "interpolation": "nearest", "extent": raster.extent}
+            image = axis.imshow(
+                plane,
+                colours,
+                vmin=least,
+                vmax=max(most, least + 1e-12),
+                **drawn,
+            )
+            _hatch(axis, untrained, raster.extent)
             ends = extend(finite, least, most)
             axis.figure.colorbar(
                 image, ax=axis, extend=ends, label=measure, shrink=min(1.0, max(tall, 0.4))
@@ -441,9 +420,32 @@ def draw_map(
             if not geographic:
                 axis.invert_yaxis()  # lines are counted from the top
     share = f"{100 * untrained.sum() / np.isfinite(means[-1]).sum():.0f} % of the map"
-    caption = f"grey: outside the range of the training data ({share})" if untrained.any() else ""
+    caption = (
+        f"hatched: outside the range of the training data ({share})" if untrained.any() else ""
+    )
     add_title(figure, title, caption=caption)
     return figure
+
+
+def _hatch(axis: Axes, cells: NDArray[np.bool_], extent: Sequence[float]) -> None:
+    """Hatch cells, (y, x), in white and black, one of which is seen on every colour."""
+    left, right, low, high = extent
+    edges_x = np.linspace(left, right, cells.shape[1] + 1)
+    edges_y = np.linspace(low, high, cells.shape[0] + 1)
+    if cells.any():
+        # cells twice, so that contours follow their edges
+        x, y = (np.repeat(edges, 2)[1:-1] for edges in (edges_x, edges_y))
+        shown = np.repeat(np.repeat(cells, 2, axis=0), 2, axis=1).astype(float)
+        for colour, hatch in (("white", "////"), ("black", r"\\\\")):
+            lines = axis.contourf(
+                x,
+                y,
+                shown,
+                [0.5, 1.5],
+                colors="none",
+                hatches=[hatch],
+            )
+            lines.set_edgecolor(colour)
 
 
 # Figures of runs on rows of a table: estimates of held-out rows, and learning curves of the folds.

@@ -7,22 +7,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base import files
 from qexp.base.outputs import Estimated, Words, ends_in_words, joined
 from qexp.errors import QexpError, some
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
 from qexp.kinds.networks import load_folds
 from qexp.kinds.objects import device_of
-from qexp.kinds.options import PredictOptions
+from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import (
     OUTSIDE,
     AddDraws,
@@ -44,20 +46,24 @@ from qexp.kinds.prediction import (
     require_there,
 )
 from qexp.kinds.rows.evaluation import beyond, extent
-from qexp.kinds.rows.figures import draw_map, layers, position_columns
+from qexp.kinds.rows.figures import draw_map, layers
 from qexp.kinds.rows.spec import measured
 from qexp.networks.estimator import Ensemble, Posterior
-from qexp.rows.cell_means import CellMeans
+from qexp.rows.cell_means import CellMeans, position_columns
 from qexp.rows.csv import title
 from qexp.rows.formats import (
+    FORMATS,
     Chunk,
     Columns,
+    Rows,
     files_of_rows,
     format_of,
     in_equal_chunks,
     open_rows,
     require_columns,
 )
+from qexp.rows.geotiff import of_netcdf
+from qexp.rows.image_rows import LINE
 from qexp.rows.table import FAR, Codes, numbers_in, unlike
 from qexp.store.directory import RunDirectory
 
@@ -69,20 +75,24 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     """Pairs of a file to read and the file to write.
 
     source  a file, or a folder, of which all files of rows are read, without its subfolders
-    target  a file for a file, a folder for a folder; files in it are named after their sources
+    target  a file for a file; for a folder a folder, with files that are named after their sources,
+            or the file of a map, of which they are the rows
     Raises QexpError if there is nothing to read, or two files would be written to one, or a file
     over itself.
     """
     require_there(source)
-    if source.is_dir() and target.is_file():
+    one_map = source.is_dir() and target.suffix.lower() in FORMATS and not target.is_dir()
+    if source.is_dir() and target.is_file() and not one_map:
         both = f"{target} is a file, but {source} is a folder"
         raise QexpError(f"{both}; its estimates need a folder too")
     pairs = [(path, target / path.name) for path in files_of_rows(source)]
-    if not source.is_dir():
+    if one_map:
+        pairs = [(source, target)]
+    elif not source.is_dir():
         pairs = [(source, named_after(source, target, source.suffix))]
     for path, new in pairs:
         format_of(new)
-        require_not_read(new, [path])
+        require_not_read(new, files_of_rows(path))
     require_different_targets(pairs)
     return pairs
 
@@ -96,6 +106,7 @@ ROWS_TOGETHER = 256
 DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
+ENSEMBLE = Words("ensemble mean", spread="ensemble standard deviation")
 Matrix = NDArray[np.float32]
 Estimates = dict[str, Estimated]
 """Output → mean and spread over networks, and the ends of intervals if there are some, (row,)."""
@@ -126,10 +137,22 @@ class RowModel(FileModel):
     """Names or positions of the features in files, where they differ from the features' own
     names.
     """
+    words: Words = ENSEMBLE
+    """What the columns of outputs hold."""
+    makes_maps: ClassVar[bool] = False
+    """Whether a file is a map, so that NetCDF has a GeoTIFF beside it; folders always are."""
     posterior: Callable[[Matrix], Posterior] | None = None
     """From (row, feature) to the mixture of the posteriors of all networks, if they have posterior
     heads.
     """
+
+    def sources(self, source: Path) -> Sequence[Path]:
+        """The files that are read."""
+        return files_of_rows(source)
+
+    def rows(self, source: Path) -> Rows:
+        """What is read. Raises QexpError."""
+        return open_rows(source, self.features, self.columns)
 
     def open(self, source: Path, target: Path) -> RowEstimation:
         return RowEstimation(self, source, target)
@@ -152,8 +175,10 @@ class RowEstimation(TableEstimation[RowModel]):
 
     def __init__(self, model: RowModel, source: Path, target: Path) -> None:
         super().__init__(model, source, target)
-        self._rows = open_rows(source, model.features, model.columns)
-        self.identity = identity(source)
+        self._rows = model.rows(source)
+        identities = [identity(path) for path in model.sources(source)]
+        alone = len(identities) == 1 and not source.is_dir()
+        self.identity = identities[0] if alone else identities
         self.grid = self._rows.grid
         self._positions = position_columns(numbers_in(self._rows.kept))
         self._raster = CellMeans(len(layers(list(model.outputs))))
@@ -179,7 +204,7 @@ class RowEstimation(TableEstimation[RowModel]):
         model = self.model
         columns = list[pa.Field]()
         for name, output in model.outputs.items():
-            words = Words("ensemble mean", spread="ensemble standard deviation")
+            words = model.words
             if model.intervals is not None:
                 promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
                 words = replace(words, ends=ends_in_words(promise))
@@ -226,7 +251,7 @@ class RowEstimation(TableEstimation[RowModel]):
                 x, y = (part.kept[name].to_numpy().astype(np.float64) for name in self._positions)
                 layers = []
                 for estimated in estimates.values():
-                    layers += [estimated.middle, np.nan_to_num(estimated.spread)]
+                    layers += [estimated.middle, np.nan_to_num(_error(estimated))]
                 self._raster.add(x, y, np.column_stack([*layers, outside > 0]))
             yield EstimatedPiece(count, {**columns, OUTSIDE: outside}, means, part.done)
 
@@ -262,13 +287,28 @@ class RowEstimation(TableEstimation[RowModel]):
             pool.shutdown()
             torch.set_num_threads(threads)  # the workers' setting also applies to later threads
 
+    def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
+        """Also a GeoTIFF of a whole map in NetCDF, if rasterio is installed."""
+        entries = super().write(chunk, progress)
+        is_map = self.model.makes_maps or self.source.is_dir()
+        if is_map and self.target.suffix == ".nc" and self.grid and find_spec("rasterio"):
+            raster = of_netcdf(self.target, upwards=LINE not in self.grid.sizes)
+            if raster:
+                files.write_bytes(self.target.with_suffix(".tif"), raster)
+                entries["raster"] = f"{self.target.stem}.tif"
+        return entries
+
     def finish(self) -> dict[str, Any]:
         """Draw a map, if the rows have positions in two dimensions."""
         picture = None
         if self._positions is not None and min(self._raster.counts.shape) >= 2:
             picture = self.target.with_suffix(".png")
             title = map_title(self.source.name, self.model.origin)
-            save(draw_map(self._raster, self._positions, self.model.units, title), picture)
+            error = "ensemble standard deviation"
+            if self.model.coverage is not None:
+                error = f"half the width of {100 * self.model.coverage:.3g} % intervals"
+            drawn = draw_map(self._raster, self._positions, self.model.units, title, error)
+            save(drawn, picture)
         gaps = zip(self.model.features, self._imputed.tolist(), strict=True)
         imputed = {name: count for name, count in gaps if count}
         counts = {"outside": self._outside, "missing": self._missing, "imputed": imputed}
@@ -280,8 +320,8 @@ class RowEstimation(TableEstimation[RowModel]):
         return {**counts, "map": picture and picture.name, "features": list(self.model.features)}
 
     def further_files(self, record: Mapping[str, Any]) -> list[Path]:
-        pictures = [self.target.with_name(record["map"])] if record["map"] else []
-        return [*super().further_files(record), *pictures]
+        names = [name for name in (record["map"], record.get("raster")) if name]
+        return [*super().further_files(record), *map(self.target.with_name, names)]
 
     def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
         picture = self.target.with_name(record["map"]) if record["map"] else None
@@ -320,6 +360,14 @@ class RowEstimation(TableEstimation[RowModel]):
             words = f"{share} outside the range of the training data{void}"
             warnings.append(f"{self.target}: {words}")
         return warnings
+
+
+def _error(estimated: Estimated) -> Any:
+    """What a map shows beside estimates: half the width of intervals, or the ensemble's spread."""
+    if estimated.ends is None:
+        return estimated.spread
+    low, high = estimated.ends
+    return (high - low) / 2
 
 
 def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) -> EstimatedChunk:
