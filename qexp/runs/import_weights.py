@@ -322,31 +322,34 @@ def import_training(
 ) -> RunDirectory:
     """Make a run of a training of VDI, with the experience as its project has it now.
 
-    order  with the name of an experience of the project
-    rows   of the epochs; record: fields of the run's record → values
+    order  names an experience of the project; rows: of epochs; record: fields of the run's record
+    Results are the numbers of the epoch of its best weights, as VDI found them.
     Raises QexpError if files of the project are wrong, and as `import_weights` does.
     """
-    file = project.absolute() / f"experiences/defined_experiences/{order.experience}.json"
+    file = project / f"experiences/defined_experiences/{order.experience}.json"
     document = reading.read(file)
     for kind in ("dataset", "model"):
         if isinstance(document.get(kind), str):
-            document[kind] = str(project.absolute() / f"data/{kind}s/{document[kind]}.json")
+            document[kind] = str(project / f"data/{kind}s/{document[kind]}.json")
     # VDI's code adds this penalty to every kernel, and no file says so.
     penalty = {"model.operations.*.parameters.l2": 0.01}
     own = experience(Unwritten(file.stem, str(file), document), penalty, workspace)
     epochs = Merged()
     epochs.add(rows)
     lines = epochs.lines()
-    best = next((line for line in reversed(lines) if line["best"]), {})
     results = defaultdict[str, dict[str, Any]](dict)
-    for part in ("validation", "test") if best else ():
-        for output, loss in own.document["losses"].items():
-            numbers = best.get(part, {})
-            of_loss = {loss["type"]: numbers.get("losses", {}).get(output)}
-            results[part][output] = {**of_loss, **numbers.get(output, {})}
-    counts = Epochs(done=len(lines), of=own.document["epochs"], best=best.get("epoch"))
-    fields = {**record, "epochs": counts, "results": results}
-    return import_weights(order, workspace, Training(own, lines, fields))
+    counts = Epochs(done=len(lines))
+    for line in lines:
+        if not line["best"]:
+            continue
+        counts = replace(counts, best=line["epoch"])
+        for part in ("validation", "test"):
+            for output, loss in own.document["losses"].items():
+                numbers = line.get(part, {})
+                of_loss = {loss["type"]: numbers.get("losses", {}).get(output)}
+                results[part][output] = of_loss | numbers.get(output, {})
+    training = Training(own, lines, {**record, "epochs": counts, "results": results})
+    return import_weights(order, workspace, training)
 
 
 def import_weights(

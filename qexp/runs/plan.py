@@ -110,10 +110,7 @@ def _axis(where: str, name: str, values: Sequence[Any]) -> GridAxis:
             f"{where}: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d"
         )
     if any(map(is_pattern, axis.keys)):
-        raise QexpError(
-            f"{where}: a pattern is for `overrides` alone, as tables name the keys of an axis; name"
-            " them, with + between those that get the same value"
-        )
+        raise QexpError(f"{where}: a pattern is for `overrides` alone; name keys, such as a.b+c.b")
     if not axis.values:
         raise QexpError(f"{where}: there is no value; give at least one")
     wanted = len(axis.parts)

@@ -94,7 +94,10 @@ def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDi
 
 
 def _added(run: Found, path: Path, workspace: Workspace) -> RunDirectory:
-    """The run, with the network if VDI has trained one in it. Raises FileExistsError."""
+    """The run, with the network if VDI has trained one in it that fits the project's files.
+
+    Raises FileExistsError.
+    """
     experience = run.parameters.get("--json_data")  # in the words of VDI
     number = hashlib.sha256(run.id.encode()).hexdigest()[:8]
     name = f"{_name(str(experience or run.experiment))}_{number}"
@@ -103,22 +106,21 @@ def _added(run: Found, path: Path, workspace: Workspace) -> RunDirectory:
     if experience and new and weights.is_file():
         from qexp.runs.import_weights import import_training  # loads torch
 
-        project = path if path.is_dir() else path.absolute().parents[1]
+        project = path.absolute() if path.is_dir() else path.absolute().parents[1]
         order = WeightsOrder(weights, name, rules="vdi", experience=str(experience))
         try:
             return import_training(order, project, run.rows, _fields(run, path), workspace)
         except QexpError as error:
-            again = f"mend it, remove the run {name}, and import again"
-            log.warning("%s: the network is left out: %s; %s", weights, error, again)
+            log.warning("%s: no network: %s; to try again, remove %s", weights, error, name)
     return new_run(name, workspace, None, partial(_fill, run, path, name))
 
 
 def _fields(run: Found, path: Path) -> dict[str, Any]:
     """What a record says of a run that another tracker knows."""
     times = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in run.seconds]
-    seed = {_parameter(key): value for key, value in run.parameters.items()}.get("seed", 0)
+    seed = run.parameters.get("--seed", run.parameters.get("seed"))
     return {
-        "seed": int(seed) if is_number(seed) and seed >= 0 and seed % 1 == 0 else 0,
+        "seed": max(int(seed), 0) if is_number(seed) else 0,
         "created": times[0],
         "started": times[0],
         "ended": times[-1],
