@@ -118,7 +118,7 @@ def _added(run: Found, path: Path, workspace: Workspace) -> RunDirectory:
 def _fields(run: Found, path: Path) -> dict[str, Any]:
     """What a record says of a run that another tracker knows."""
     times = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in run.seconds]
-    seed = run.parameters.get("--seed", run.parameters.get("seed"))
+    seed: Any = run.parameters.get("--seed", run.parameters.get("seed"))
     return {
         "seed": max(int(seed), 0) if is_number(seed) else 0,
         "created": times[0],
