@@ -18,7 +18,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "experiences", nargs="*", default=["mogi_standard", "mogi_quick", "mogi_cnn", "mogi_noisy"]
+        "experiences",
+        nargs="*",
+        default=[
+            "mogi_standard_as_published",
+            "mogi_standard",
+            "mogi_quick",
+            "mogi_cnn",
+            "mogi_noisy",
+        ],
     )
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this number")
     arguments = parser.parse_args()

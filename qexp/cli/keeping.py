@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from qexp import api
-from qexp.api.progress import TrainingDisplay
+from qexp.api.progress import TrainingDisplay, warnings_told
 from qexp.base.files import in_bytes, size_of
 from qexp.base.options import Opening, argument, option, words_of
 from qexp.base.workspace import find
@@ -338,7 +338,8 @@ def import_runs(
     if path.suffix in (".yaml", ".yml"):
         result(*api.import_experiment(path, workspace=workspace))
         return
-    runs = api.import_runs(path, workspace=workspace)
+    with warnings_told(warning):
+        runs = api.import_runs(path, workspace=workspace)
     result(*(run.name for run in runs))
     message(f"{len(runs)} new run{'s' if len(runs) != 1 else ''} from {path}")
 

@@ -554,6 +554,8 @@ class Experience:
     tables: Tables = field(repr=False, compare=False)
     dataset: Dataset | None = field(repr=False, compare=False)
     """The dataset, as opened for the checks; None if it has none."""
+    matched: str = field(default="", repr=False, compare=False)
+    """The keys that patterns among the overrides have set, in words."""
     warnings: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """Warnings about what the specs say."""
 
@@ -570,11 +572,13 @@ def experience(
 ) -> Experience:
     """Read, complete and check an experience. Raises SpecError with all its problems.
 
-    overrides  dotted key → value
+    overrides  dotted key, or a pattern of keys → value; see `expanded`
     cache      of the workspace, if several experiences are read or another machine will train
     """
-    changes = [resolution.override(key, value) for key, value in overrides.items()]
     cache = cache or spec_cache(workspace)
+    given, overrides = overrides, expanded(reference, overrides, cache)
+    matched = [key for key in overrides if key not in given]
+    changes = [resolution.override(key, value) for key, value in overrides.items()]
     checked = check(reference, changes, cache)
     loaded = checked.loaded
     dataset = checked.dataset
@@ -590,8 +594,28 @@ def experience(
         of_type.extensions(workspace),
         cache.tables,
         dataset,
+        f"the patterns in `overrides` set {', '.join(matched)}" if matched else "",
         tuple(str(problem) for problem in checked.warnings),
     )
+
+
+def expanded(
+    reference: str | resolution.Unwritten, overrides: resolution.Overrides, cache: SpecCache
+) -> resolution.Overrides:
+    """Overrides with the keys that patterns stand for in their places.
+
+    These are the keys of the experience with its defaults and the other overrides, so that an
+    operation that takes no `l2` is left out. Raises QexpError for a pattern of no key.
+    """
+    others = {key: value for key, value in overrides.items() if not resolution.is_pattern(key)}
+    if len(others) == len(overrides):
+        return overrides
+    document = experience(reference, others, cache.workspace, cache).document
+    plain = dict[str, Any]()
+    for key, value in overrides.items():
+        keys = [key] if key in others else resolution.keys_like(key, document)
+        plain |= dict.fromkeys(keys, value)
+    return plain
 
 
 def setting_of(problem: Problem, keys: Iterable[str]) -> str | None:
@@ -620,6 +644,7 @@ def is_unchanged(
     if not overrides:
         return True
     if reference not in cache.digests_of_files:
+        overrides = expanded(reference, overrides, cache)
         changes = [resolution.override(key, value) for key, value in overrides.items()]
         # The unchanged dataset may be large, or absent: it is opened only if this is the same one.
         if _dataset_in_meaning(reference, changes, cache) != _dataset_in_meaning(

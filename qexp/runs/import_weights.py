@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,9 +28,10 @@ from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
+from qexp.runs.followed import Merged, Row
 from qexp.runs.order import WeightsOrder
 from qexp.runs.prepare import keep_code, new_run
-from qexp.spec import resolution
+from qexp.spec import reading, resolution
 from qexp.spec.experiences import type_of, units_of
 from qexp.spec.kinds import KINDS, caution_of_data, documents_named
 from qexp.spec.reading import digest
@@ -308,7 +309,52 @@ def _divide_by_n(transform: torch.nn.Module, count: int) -> None:
             buffer.mul_(((count - 1) / count) ** 0.5)
 
 
-def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
+class Training(NamedTuple):
+    """What is known of a training besides its weights; `record`: fields of the run's record."""
+
+    experience: Experience
+    lines: Sequence[Mapping[str, Any]]
+    record: Mapping[str, Any]
+
+
+def import_training(
+    order: WeightsOrder, project: Path, rows: Sequence[Row], record: Any, workspace: Workspace
+) -> RunDirectory:
+    """Make a run of a training of VDI, with the experience as its project has it now.
+
+    order  names an experience of the project; rows: of epochs; record: fields of the run's record
+    Results are the numbers of the epoch of its best weights, as VDI found them.
+    Raises QexpError if files of the project are wrong, and as `import_weights` does.
+    """
+    file = project / f"experiences/defined_experiences/{order.experience}.json"
+    document = reading.read(file)
+    for kind in ("dataset", "model"):
+        if isinstance(document.get(kind), str):
+            document[kind] = str(project / f"data/{kind}s/{document[kind]}.json")
+    # VDI's code adds this penalty to every kernel, and no file says so.
+    penalty = {"model.operations.*.parameters.l2": 0.01}
+    own = experience(Unwritten(file.stem, str(file), document), penalty, workspace)
+    epochs = Merged()
+    epochs.add(rows)
+    lines = epochs.lines()
+    results = defaultdict[str, dict[str, Any]](dict)
+    counts = Epochs(done=len(lines))
+    for line in lines:
+        if not line["best"]:
+            continue
+        counts = replace(counts, best=line["epoch"])
+        for part in ("validation", "test"):
+            for output, loss in own.document["losses"].items():
+                numbers = line.get(part, {})
+                of_loss = {loss["type"]: numbers.get("losses", {}).get(output)}
+                results[part][output] = of_loss | numbers.get(output, {})
+    training = Training(own, lines, {**record, "epochs": counts, "results": results})
+    return import_weights(order, workspace, training)
+
+
+def import_weights(
+    order: WeightsOrder, workspace: Workspace, training: Training | None = None
+) -> RunDirectory:
     """Make a finished run of weights from a file. Nothing is written if anything does not fit.
 
     Raises QexpError: for a file that cannot be read, tensors that are left over, missing, or of
@@ -320,7 +366,7 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     name_in_use = QexpError(f"a run {order.to} exists already; choose another name with `to`")
     if (workspace.runs / order.to).exists():
         raise name_in_use
-    experience = experience_of(order, workspace)
+    experience = training.experience if training else experience_of(order, workspace)
     with ExitStack() as stack:
         contents = contents_of(order, stack)
         model = model_of(experience.document, experience.tables)
@@ -333,7 +379,9 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
             order.to,
             workspace,
             order.storage,
-            lambda draft: _fill(draft, order, account, model, transforms, turned, workspace),
+            lambda draft: _fill(
+                draft, order, account, model, transforms, turned, training, workspace
+            ),
         )
     except FileExistsError:
         raise name_in_use from None
@@ -346,6 +394,7 @@ def _fill(
     model: Estimator,
     transforms: Mapping[str, str],
     turned: Turned,
+    training: Training | None,
     workspace: Workspace,
 ) -> None:
     experience = turned.experience
@@ -377,43 +426,39 @@ def _fill(
         draft / "environment.json",
         provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu")),
     )
-    texts = [text for text in (experience.extensions, origin.weights.sha256) if text]
     units = units_of(spec, experience.tables["quantities"])
-    directory.write(
-        Record(
-            name=order.to,
-            experience=experience.name,
-            dataset=experience.dataset_name,
-            model=experience.model_name,
-            seed=order.seed,
-            state=State.DONE,
-            kind="imported",
-            foreign_weights=origin,
-            weights=sum(weight.numel() for weight in model.parameters()),
-            created=origin.time,
-            ended=origin.time,
-            digest=digest(spec, *texts),
-            overrides=experience.overrides,
-            tags=tuple(dict.fromkeys(order.tags)),
-            note=order.note,
-            caution=caution_of_data(spec),
-            features=data_kind(spec["dataset"]).ranges(spec, experience.dataset),
-            units={name: units[name] for name in spec["outputs"]},
-            metrics=objects_of(spec).meanings(spec, experience.tables),
-            code=code,
-            epochs=Epochs(),
-        )
+    record = Record(
+        name=order.to,
+        experience=experience.name,
+        dataset=experience.dataset_name,
+        model=experience.model_name,
+        seed=order.seed,
+        state=State.DONE,
+        kind="imported",
+        foreign_weights=origin,
+        weights=sum(weight.numel() for weight in model.parameters()),
+        created=origin.time,
+        ended=origin.time,
+        overrides=experience.overrides,
+        tags=tuple(dict.fromkeys(order.tags)),
+        note=order.note,
+        caution=caution_of_data(spec),
+        features=data_kind(spec["dataset"]).ranges(spec, experience.dataset),
+        units={name: units[name] for name in spec["outputs"]},
+        metrics=objects_of(spec).meanings(spec, experience.tables),
+        code=code,
+        epochs=Epochs(),
     )
+    if training is not None:
+        formats.write_lines(directory.metrics_file, training.lines)
+        record = replace(record, **training.record)
+    texts = [text for text in (experience.extensions, record.mark_of_weights) if text]
+    directory.write(replace(record, digest=digest(spec, *texts)))
 
 
 def _file(path: Path) -> ForeignFile:
     fingerprint = provenance.fingerprint(path)
-    return ForeignFile(
-        name=path.name,
-        path=str(path.absolute()),
-        sha256=fingerprint.sha256,
-        bytes=fingerprint.bytes,
-    )
+    return ForeignFile(name=path.name, path=str(path.absolute()), **vars(fingerprint))
 
 
 def _equal(account: Account) -> list[str]:

@@ -256,9 +256,9 @@ class NewRuns:
 
     overrides: Mapping[str, Any] = option(
         {},
-        "Override a value of the spec, by its dotted key.",
+        "Override a value of the spec, by its dotted key; a step `*` is any, where there is the rest.",
         "--set KEY.PATH=VALUE",
-        also="For example epochs=20; repeat for more.",
+        also="For example epochs=20, or model.operations.*.parameters.l2=0.01; repeat for more.",
         example='{"epochs": 20}',
         read=read_overrides,
         complete="keys",

@@ -37,7 +37,7 @@ from qexp.spec import experiences, reading
 from qexp.spec.experiences import differences, type_of, units_of
 from qexp.spec.kinds import is_known
 from qexp.spec.reading import canonical, digest
-from qexp.spec.resolution import Overrides, value_text
+from qexp.spec.resolution import Overrides, is_pattern, value_text
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.provenance import Seen
@@ -109,6 +109,8 @@ def _axis(where: str, name: str, values: Sequence[Any]) -> GridAxis:
         raise QexpError(
             f"{where}: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d"
         )
+    if any(map(is_pattern, axis.keys)):
+        raise QexpError(f"{where}: a pattern is for `overrides` alone; name keys, such as a.b+c.b")
     if not axis.values:
         raise QexpError(f"{where}: there is no value; give at least one")
     wanted = len(axis.parts)
@@ -394,6 +396,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     )
     caution = experiences.caution(experience.document)
     exposures = Exposures(experience, parent)
+    said = [text for text in (experience.matched, *experience.warnings) if text]
     plans = []
     for seed, name in names.items():
         exposure = exposures.of_seed(seed)
@@ -404,7 +407,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
                 seed=seed,
                 caution="; ".join(filter(None, (caution, exposure.caution))),
                 seen=exposure.own,
-                warnings=(*experience.warnings, *differences, *exposure.warnings),
+                warnings=(*said, *differences, *exposure.warnings),
             )
         )
     return plans

@@ -30,8 +30,9 @@ from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, SpecError, extra
 from qexp.runs.followed import POSITIONS, Merged, Row, results_of, rows_in, without_position
+from qexp.runs.order import WeightsOrder
 from qexp.runs.prepare import new_run
-from qexp.spec.experiences import RESULTS, TRACKED
+from qexp.spec.experiences import RESULT_PARTS, RESULTS, TRACKED
 from qexp.spec.reading import digest, parse_value
 from qexp.store.directory import RunDirectory
 from qexp.store.record import CodeState, Epochs, Imported, Record, State, now
@@ -39,6 +40,8 @@ from qexp.store.record import CodeState, Epochs, Imported, Record, State, now
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
+
+log = logging.getLogger("qexp.run")
 
 STATES = {
     **dict.fromkeys(("FINISHED", "COMPLETED"), State.DONE),
@@ -76,9 +79,8 @@ def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDi
         found = list(_found(path))
         for count, run in enumerate(found):
             on_run(count, len(found))
-            name = f"{_name(run.experiment)}_{hashlib.sha256(run.id.encode()).hexdigest()[:8]}"
             with suppress(FileExistsError):
-                new.append(new_run(name, workspace, None, partial(_fill, run, path, name)))
+                new.append(_added(run, path, workspace))
     except DamagedError as error:  # it is no file of this workspace
         raise QexpError(str(error)) from None
     except (QexpError, OSError):
@@ -91,9 +93,48 @@ def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDi
     return new
 
 
+def _added(run: Found, path: Path, workspace: Workspace) -> RunDirectory:
+    """The run, with the network if VDI has trained one in it that fits the project's files.
+
+    Raises FileExistsError.
+    """
+    experience = run.parameters.get("--json_data")  # in the words of VDI
+    number = hashlib.sha256(run.id.encode()).hexdigest()[:8]
+    name = f"{_name(str(experience or run.experiment))}_{number}"
+    weights = Path(run.was.get("folder", "")) / "best.h5"
+    new = run.state is State.DONE and not os.path.lexists(workspace.runs / name)
+    if experience and new and weights.is_file():
+        from qexp.runs.import_weights import import_training  # loads torch
+
+        project = path.absolute() if path.is_dir() else path.absolute().parents[1]
+        order = WeightsOrder(weights, name, rules="vdi", experience=str(experience))
+        try:
+            return import_training(order, project, run.rows, _fields(run, path), workspace)
+        except QexpError as error:
+            log.warning("%s: no network: %s; to try again, remove %s", weights, error, name)
+    return new_run(name, workspace, None, partial(_fill, run, path, name))
+
+
+def _fields(run: Found, path: Path) -> dict[str, Any]:
+    """What a record says of a run that another tracker knows."""
+    times = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in run.seconds]
+    seed: Any = run.parameters.get("--seed", run.parameters.get("seed"))
+    return {
+        "seed": max(int(seed), 0) if is_number(seed) else 0,
+        "created": times[0],
+        "started": times[0],
+        "ended": times[-1],
+        "seconds": round(run.seconds[-1] - run.seconds[0], 3),
+        "note": run.note,
+        "tags": tuple(dict.fromkeys(map(_name, run.tags))),
+        "code": CodeState(commit=run.commit),
+        "imported": Imported(archive=str(path), time=now(), was={"name": run.id, **run.was}),
+    }
+
+
 def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     parameters = {_parameter(key): value for key, value in run.parameters.items()}
-    seed = parameters.pop("seed", 0)
+    parameters.pop("seed", None)
     spec = TRACKED.with_defaults({"type": "tracked", "parameters": parameters}, {})
     spec |= {"fingerprints": {}, "found": str(path.absolute())}
     epochs = Merged()
@@ -105,7 +146,6 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     results = results_of(without_position(latest))
     overrides = [f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()]
     directory = RunDirectory(draft)
-    times = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in run.seconds]
     files.make_folder(directory.results)
     formats.write_json(directory.spec_file, spec)
     formats.write_json(directory.results / RESULTS, results)
@@ -119,20 +159,12 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
             experience=run.experiment,
             dataset="",
             model="",
-            seed=seed if type(seed) is int and seed >= 0 else 0,
             state=run.state,
-            created=times[0],
-            started=times[0],
-            ended=times[-1],
-            note=run.note,
-            tags=tuple(dict.fromkeys(map(_name, run.tags))),
-            code=CodeState(commit=run.commit),
-            seconds=round(run.seconds[-1] - run.seconds[0], 3),
             digest=digest(spec),
             results=results,
             overrides=tuple(overrides),
-            imported=Imported(archive=str(path), time=now(), was={"name": run.id, **run.was}),
             epochs=Epochs(done=len(lines)),
+            **_fields(run, path),
         )
     )
 
@@ -228,7 +260,7 @@ def _found(path: Path) -> Iterator[Found]:
 
 
 def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
-    """A run per group of parameters; numbers are in `metrics.jsonl` or `metrics.csv`, if any."""
+    """A run per group of parameters; numbers in `metrics.jsonl`, `metrics.csv`, or Keras' files."""
     groups = defaultdict[int, list[Any]](list)
     for run, values in database.execute(
         'SELECT run_id, "values" FROM groups_of_parameters ORDER BY id'
@@ -258,7 +290,7 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
                 id=f"{file.resolve()}:{number}.{index}",
                 experiment=experiment,
                 parameters=parameters,
-                rows=_rows(table) if table else [],
+                rows=_rows(table) if table else _of_keras(home),
                 seconds=times or [0.0],
                 state=STATES[status.upper()],
                 note=note or "",
@@ -266,6 +298,28 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
                 commit=commit,
                 was={"folder": str(home)} if folder else {},
             )
+
+
+NAMES_OF_KERAS = {
+    "loss": "loss",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+    "mean_absolute_percentage_error": "mre",
+}
+KERAS = re.compile(rf"(?:epoch_)?(?:(.+)_)?({'|'.join(NAMES_OF_KERAS)})")
+"""A number of an epoch, of one output or all, as Keras names it for TensorBoard."""
+
+
+def _of_keras(home: Path) -> list[Row]:
+    """The epochs that Keras' callback for TensorBoard wrote, by part of the data."""
+    numbers = list[tuple[float, str, float]]()
+    for part in RESULT_PARTS:
+        for _, step, tag, number in _events(sorted((home / part).glob("*tfevents*")))[1]:
+            if found := KERAS.fullmatch(tag):
+                output, metric = found[1], NAMES_OF_KERAS[found[2]]
+                words = [part, metric, output] if metric == "loss" else [part, output, metric]
+                numbers.append((step + 1, "/".join(filter(None, words)), number))
+    return _by_step(numbers)
 
 
 # An experiment of Qanat as it is declared, in YAML.

@@ -66,6 +66,30 @@ def override(key: str, value: Any) -> Override:
     return change
 
 
+def is_pattern(key: str) -> bool:
+    """Whether a key stands for several: `model.operations.*.parameters.l2`, with `*` for each."""
+    return "*" in key.split(".")
+
+
+def keys_like(pattern: str, document: Document) -> list[str]:
+    """The keys of a complete document that a pattern stands for. Raises QexpError for none, which
+    says what there is.
+    """
+    found: list[tuple[str, Any]] = [("", document)]
+    for step in pattern.split("."):
+        inner = list[tuple[str, str, Any]]()
+        for place, value in found:
+            if isinstance(value, dict):
+                inner += [(f"{place}.{name}", name, own) for name, own in value.items()]
+        found = [(place, own) for place, name, own in inner if step in ("*", name)]
+        if not found:
+            there = ", ".join(dict.fromkeys(name for _, name, _ in inner)) or "none"
+            raise QexpError(
+                f"`overrides[{shortened(pattern)}]`: there is no key '{step}'; keys there: {there}"
+            )
+    return [place.removeprefix(".") for place, _ in found]
+
+
 def value_text(value: Any) -> str:
     """A value as written in an option: compact JSON, with plain words unquoted."""
     if isinstance(value, str) and not reading.is_json(value):

@@ -525,12 +525,7 @@ def is_as_prepared(directory: RunDirectory, record: Record, spec: dict[str, Any]
         if directory.extensions.is_file()
         else ""
     )
-    foreign = record.foreign_weights
-    texts = [
-        extensions,
-        parent.digest if parent else None,
-        foreign.weights.sha256 if foreign else None,
-    ]
+    texts = [extensions, parent.digest if parent else None, record.mark_of_weights]
     return digest(spec, *[text for text in texts if text]) == record.digest
 
 

@@ -613,6 +613,16 @@ class Record(Outcome):
                 raise MisfitError("is not the name of a launch", "launch")
 
     @property
+    def mark_of_weights(self) -> str | None:
+        """What is digested of weights of another program: their hash, or, where their training came
+        along, its rules, so that its seeds are compared like others.
+        """
+        origin = self.foreign_weights
+        if origin is None:
+            return None
+        return origin.rules if self.epochs.done else origin.weights.sha256
+
+    @property
     def command(self) -> list[str]:
         """The words of the command that makes such a run, under its usual name."""
         if self.script is not None:

@@ -22,7 +22,7 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, s
 from qexp.figures.searches import Varied, front, search_panels
 from qexp.figures.writing import save
 from qexp.jobs.launchers import Watcher
-from qexp.kinds.experiments import Experience, check, data_of, experience, spec_cache
+from qexp.kinds.experiments import Experience, check, data_of, expanded, experience, spec_cache
 from qexp.runs import stacks
 from qexp.runs.launch import (
     CheckedOrder,
@@ -84,8 +84,8 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     """Raises QexpError for whatever would be refused later, before anything is written."""
     reference = _searched(tuning)
     cache = spec_cache(workspace, memory_of(tuning))
-    overrides = [override(key, value) for key, value in tuning.overrides.items()]
-    loaded = check(reference, overrides, cache).loaded
+    given = expanded(reference, tuning.overrides, cache)
+    loaded = check(reference, [override(*change) for change in given.items()], cache).loaded
     document = loaded.document if loaded else None
     if document is None:
         document = experience(reference, tuning.overrides, workspace, cache).document

@@ -154,6 +154,50 @@ def test_the_order_of_changes_does_not_change_a_name(workspace):
     assert [plan.name for plan in first] == [plan.name for plan in other]
 
 
+PENALTIES = "model.operations.*.parameters.l2"
+
+
+def test_a_pattern_sets_each_operation_that_has_the_key_as_the_shipped_penalty_does(workspace):
+    (plan,) = planned(workspace, references=["mogi_standard"], overrides={PENALTIES: 0.01})
+    (published,) = planned(workspace, references=["mogi_standard_as_published"])
+    assert plan.digest == published.digest
+    blocks = [f"resnet_block_{number}" for number in (1, 2, 3, 4)]
+    keys = [PENALTIES.replace("*", name) for name in (*blocks, "denses_1", "denses_2")]
+    assert list(plan.overrides) == [f"{key}=0.01" for key in keys], "the record has plain keys"
+    assert plan.warnings == (f"the patterns in `overrides` set {', '.join(keys)}",)
+    (plain,) = planned(workspace, references=["mogi_standard"], overrides={PENALTIES: 0.0})
+    assert plain.name == "mogi_standard_0", "it changes nothing"
+    later = {PENALTIES: 0.01, keys[0]: 0.5}
+    (changed,) = planned(workspace, references=["mogi_standard"], overrides=later)
+    assert changed.overrides[0] == f"{keys[0]}=0.5"
+    first = {"model": "mogi_cnn", "model.operations.*.parameters.activation": "relu"}
+    (other,) = planned(workspace, references=["mogi_standard"], overrides=first)
+    assert any("model.operations.convolution" in text for text in other.overrides), "of that model"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "there"),
+    [
+        ("model.operations.*.parameters.l3", "'l3'; keys there: .*, l2, filters"),
+        ("model.layers.*.l2", "'layers'; keys there: .*, inputs, outputs, operations, branches"),
+        ("model.branches.*.x_name", r"'\*'; keys there: none"),
+        ("pretrain.*", r"'\*'; keys there: none"),
+        ("*.*.*.*.*.*.*", r"'\*'; keys there: none"),
+        ("*", "must be"),
+    ],
+)
+def test_a_pattern_of_no_key_says_what_there_is(workspace, pattern, there):
+    with pytest.raises(QexpError, match=there):
+        planned(workspace, references=["mogi_standard"], overrides={pattern: 0.01})
+
+
+@pytest.mark.parametrize("argument", ["grid", "space", "pretrain_grid"])
+def test_a_pattern_is_no_axis(argument):
+    for name in (PENALTIES, f"epochs+{PENALTIES}", f"epochs,{PENALTIES}"):
+        with pytest.raises(QexpError, match=f"{argument}.*: a pattern is for overrides alone"):
+            axes_of({name: [(0.1, 0.2)]}, argument)
+
+
 def test_two_runs_of_a_sweep_that_mean_the_same_are_refused(workspace):
     file = workspace / "specs/experiences/mogi_quick.json"
     file.with_name("twin.json").write_text(file.read_text())
