@@ -8,7 +8,7 @@ of the channels, (channel,) [keV]; None: channels are drawn against their number
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +57,13 @@ from qexp.kinds.figures import (
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.built_in import root_mean_squared_error
 from qexp.spec.kinds import TEST_PREDICTIONS
-from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
+from qexp.store.directory import (
+    BASELINES,
+    ERRORS_BY_ENERGY,
+    RECONSTRUCTIONS,
+    SALIENCY,
+    RunDirectory,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -79,6 +85,9 @@ PROFILES_IN_A_ROW, MOST_PROFILES, MOST_NARROW = 8, 32, 12
 MEASURED = COLOURS[6]
 ESTIMATED = COLOURS[0]
 
+MOST_BASELINES = 5
+"""Baselines that are drawn down core; of more, those with the smallest errors."""
+
 LONGEST_CORE = 17
 """Largest number of characters of a core's name that are shown."""
 
@@ -90,6 +99,7 @@ class Estimates:
     depths    downwards; NaN where unknown
     measured  NaN where nothing was measured; None if no row has a measured value
     interval  lower and upper end of each estimate's interval
+    baselines  baseline → its estimates
     """
 
     name: str
@@ -100,6 +110,7 @@ class Estimates:
     measured: ArrayLike | None = None
     depth_unit: str = ""
     interval: tuple[ArrayLike, ArrayLike] | None = None
+    baselines: Mapping[str, ArrayLike] = field(default_factory=dict)
 
     def label(self, what: str) -> str:
         """The label of an axis: `estimated toc (wt%)`."""
@@ -187,23 +198,27 @@ def _make_room_for_list(figure: Figure, cores: int) -> None:
 
 
 def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
-    """A panel per core, depth downwards: the estimates as a line, measured values as dots.
+    """A panel per core, depth downwards: the estimates as a line, those of baselines as thinner
+    ones, measured values as dots.
 
     Without depths, spectra are drawn in their order. Of many cores only some are drawn, evenly
     spread over their order, and the title says so.
 
     interval  what the intervals are, for the title
     """
+    estimates, left_out = _with_best_baselines(estimates)
+    names = list(estimates.baselines)
     profiles = list(_profiles(estimates))
     most = MOST_NARROW if narrow() else MOST_PROFILES
     drawn = [profiles[index] for index in spread_evenly(len(profiles), most)]
     count = max(len(drawn), 1)
-    width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
-    sizes = (width, 1.8, 0.42, 0.8) if narrow() else (width, 2.7, 0.5, 0.8)
+    width = max(1.9 if names else 1.25, 3.75 / count)  # so that a single core's title can be read
+    height = 3.4 if names else 2.7
+    sizes = (width, 1.8, 0.42, 0.8) if narrow() else (width, height, 0.5, 0.8)
     figure, axes = panel_grid(count, PROFILES_IN_A_ROW, *sizes, stretch=(1.0, 1.0))
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
-        _draw_profile(axis, *profile)
+        _draw_profile(axis, names, *profile)
         axis.set_title(_shown(core), fontsize=sized(9), y=TITLE)
         first, lowest = place_of(axis, len(drawn))
         if first:
@@ -211,18 +226,35 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
         if lowest:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
-    dots = "each on its own scale; line: estimated" + "; dots: measured" * (
-        estimates.measured is not None
-    )
-    dots += f"; band: {interval}" if estimates.interval is not None else ""
+    words = ["each on its own scale"]
+    if names:
+        legend_below(figure, axes[0])
+    else:
+        words += ["line: estimated", *["dots: measured"] * (estimates.measured is not None)]
+    if estimates.interval is not None:
+        words.append(f"band: {interval}" + " of the network" * bool(names))
+    if left_out:
+        words.append(f"not drawn: {', '.join(left_out)}, whose errors are larger")
     name = estimates.name.replace("_", " ")
-    add_title(figure, f"{name} down core{some}", note, dots)
+    add_title(figure, f"{name} down core{some}", note, "; ".join(words))
     return figure
 
 
+def _with_best_baselines(estimates: Estimates) -> tuple[Estimates, list[str]]:
+    """The estimates with few enough baselines to be told apart, and the names of the others."""
+    errors = {}
+    for name, values in estimates.baselines.items():
+        gaps = np.square(_numbers(values) - _numbers(estimates.measured))
+        if np.isfinite(gaps).any():
+            errors[name] = np.mean(gaps[np.isfinite(gaps)])
+    left_out = sorted(errors, key=errors.__getitem__)[MOST_BASELINES:]
+    drawn = {name: estimates.baselines[name] for name in errors if name not in left_out}
+    return replace(estimates, baselines=drawn), left_out
+
+
 def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
-    """Each core with its depths, estimates, measured values and ends of intervals, from top to
-    bottom.
+    """Each core with its depths, estimates, measured values, ends of intervals and estimates of
+    baselines, from top to bottom.
 
     NaN stands for what there is not; without any depth, spectra are numbered from 1.
     """
@@ -231,6 +263,7 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
         estimates.estimated,
         estimates.measured,
         *(estimates.interval or (None, None)),
+        *estimates.baselines.values(),
     )
     depths, *others = (np.broadcast_to(_numbers(values), len(estimates.cores)) for values in given)
     depths_known = bool(np.isfinite(depths).any())
@@ -248,7 +281,14 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
 
 
 def _draw_profile(
-    axis: Axes, depths: Array, estimated: Array, measured: Array, low: Array, high: Array
+    axis: Axes,
+    names: Sequence[str],
+    depths: Array,
+    estimated: Array,
+    measured: Array,
+    low: Array,
+    high: Array,
+    *baselines: Array,
 ) -> None:
     width, marker = (1.3, ".") if len(depths) <= 60 else (0.8, None)
     axis.fill_betweenx(depths, low, high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
@@ -261,8 +301,19 @@ def _draw_profile(
         zorder=2,
         marker=marker,
         markersize=4,
+        label="network",
     )
-    axis.plot(measured, depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
+    dots: dict[str, Any] = {"color": MEASURED, "markersize": 2.6, "alpha": 0.8, "mew": 0}
+    axis.plot(measured, depths, "o", zorder=3, label="measured", **dots)
+    left, right = axis.get_xlim()
+    room = right - left
+    for name, values, colour in zip(names, baselines, COLOURS[1:], strict=False):
+        style = "-" if len(depths) > 1 else "."
+        thin = 0.7 * width
+        axis.plot(values, depths, style, color=colour, linewidth=thin, zorder=1.5, label=name)
+    # A baseline that is far off would squeeze all else.
+    reached = np.clip(axis.dataLim.intervalx, left - room, right + room)
+    axis.set_xlim(min(left, reached[0]), max(right, reached[1]))
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
     axis.locator_params(axis="x", nbins=3)
@@ -622,11 +673,26 @@ def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
 def down_core_of_run(directory: RunDirectory) -> Pictures:
     """Estimates and measured values over depth, a panel per core, if there are numbers."""
     for estimates in _estimates(directory):
-        with_intervals = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
-        figure = down_core(
-            with_intervals, directory.record().caution, intervals_in_words(directory)
+        complete = replace(
+            estimates,
+            interval=ends_of_intervals(directory, estimates.name),
+            baselines=_baselines(directory, estimates.name),
         )
+        figure = down_core(complete, directory.record().caution, intervals_in_words(directory))
         yield FIGURES_FOLDER / "down_core", figure
+
+
+def _baselines(directory: RunDirectory, output: str) -> dict[str, Array]:
+    """Baseline → its estimates of the test spectra; none of older runs, which did not keep them."""
+    path = directory.results / BASELINES
+    if not path.is_file():
+        return {}
+    of_output = f"{output}: "
+    estimates = {}
+    for column, values in columns(path).items():
+        if column.startswith(of_output):
+            estimates[column.removeprefix(of_output)] = numbers(values)
+    return estimates
 
 
 def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
