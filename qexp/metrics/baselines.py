@@ -197,19 +197,16 @@ def nmf_svr(components: Sequence[int] = (4, 8)) -> Baseline:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.preprocessing import StandardScaler
 
-        least = inputs.min(axis=0)
-        shifted = inputs - least
-        if not shifted.any():
-            return np.full((len(choices), len(others)), target.mean())
+        rows = np.concatenate([inputs, others]) - inputs.min(axis=0)
+        rows = np.maximum(rows, 1e-9)  # NMF takes no table of zeros
         estimates = []
-        for number, alike in groupby(choices, lambda choice: int(choice["components"])):
-            factors = NMF(min(number, *inputs.shape), max_iter=1000, random_state=seed)
+        for wanted, alike in groupby(choices, lambda choice: int(choice["components"])):
+            factors = NMF(min(wanted, *inputs.shape), max_iter=1000, random_state=seed)
             with warnings.catch_warnings():
                 # Components that still change a little are as good.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                found = factors.fit(shifted).components_.T
+                found = factors.fit(rows[: len(inputs)]).components_.T
             # Row by row: those of NMF itself depend on which rows are estimated together.
-            rows = np.concatenate([shifted, np.maximum(others - least, 0)])
             amounts = np.stack([nnls(found, row, maxiter=1000)[0] for row in rows])
             amounts = StandardScaler().fit(amounts[: len(inputs)]).transform(amounts)
             known, new = np.split(amounts, [len(inputs)])

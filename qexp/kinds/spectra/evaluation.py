@@ -147,11 +147,11 @@ INNER_FOLDS = 5
 """Largest number of inner folds of the training spectra, for baselines' parameters."""
 
 
-def estimated_by_baselines(
-    attempt: Attempt, subject: Subject, name: str
-) -> dict[str, Array] | None:
-    """Baseline → its estimates of the test spectra, (row, 1), in the number's unit; each is trained
-    on the network's spectra, equally transformed. None if interrupted.
+def compared_with_baselines(
+    attempt: Attempt, subject: Subject, name: str, estimates: Array
+) -> tuple[list[ComparisonRow], dict[str, Array]] | None:
+    """The network compared with baselines trained on the same, equally transformed spectra, and
+    what each estimates, (row, 1); None if interrupted.
 
     The baselines of the experience have all their parameters filled in.
     """
@@ -161,7 +161,7 @@ def estimated_by_baselines(
     rows = np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
     targets = dataset.measured[name][rows, None]
-    estimators = {}
+    estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
     if baselines:
         inputs = np.concatenate(
             [spectra.double().cpu().numpy() for spectra in transformed(subject, rows)]
@@ -179,23 +179,17 @@ def estimated_by_baselines(
             baseline, inputs, targets, [split], inner, attempt.seed, transforms
         )
         estimators[called] = estimated[split[1]]
-    return estimators
-
-
-def _compared(
-    attempt: Attempt, subject: Subject, name: str, estimators: Mapping[str, Array]
-) -> list[ComparisonRow]:
-    """The network compared with its baselines.
-
-    estimators  name → estimates of the test spectra, (row, 1)
-    """
-    dataset = subject.dataset
-    truth = dataset.measured[name][subject.test, None]
     notes = dict.fromkeys(estimators, attempt.caution)
     units = {name: dataset.units.get(name, "")}
     cores = dataset.cores[subject.test]
-    compared = compared_estimators(estimators, truth, units, cores, notes)
-    return list(map(ComparisonRow.from_document, compared))
+    compared = compared_estimators(
+        estimators,
+        targets[split[1]],
+        units,
+        cores,
+        notes,
+    )
+    return list(map(ComparisonRow.from_document, compared)), estimators
 
 
 def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
@@ -473,7 +467,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     scores = Scores(CORE, cores, cores)
     comparison = list[ComparisonRow]()
     columns: dict[str, Column] = {}
-    of_baselines: dict[str, Sequence[Any]] = {}
+    of_estimators: dict[str, Sequence[Any]] = {}
     if reconstructed is not None:
         scores.results[SPECTRUM] = reconstructed.overall.values()
         about = {"units": "counts", "long_name": "RMSE of the channels that were hidden"}
@@ -489,13 +483,13 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
             truth,
             subject.mean,
         )
-        baselines = estimated_by_baselines(attempt, subject, name)
-        if baselines is None:
+        with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
+        if with_baselines is None:
             return None
-        estimators = {NETWORK: estimated.middle[:, None], **baselines}
-        comparison += _compared(attempt, subject, name, estimators)
-        for called, values in baselines.items():
-            of_baselines[f"{name}: {called}"] = cells(values[:, 0])
+        rows, estimators = with_baselines
+        comparison += rows
+        for called, values in estimators.items():
+            of_estimators[f"{name}: {called}"] = cells(values[:, 0])
         words = Words(
             truth=f"{name}: measured",
             estimate=f"{name}: estimated",
@@ -505,9 +499,9 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     if not write_saliency(attempt, subject, list(estimates)):
         return None
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
-    if of_baselines:
+    if attempt.spec["baselines"] and of_estimators:
         texts = {name: values[test].tolist() for name, values in identifiers(dataset).items()}
-        write_table(directory.results / BASELINES, {**texts, **of_baselines}, attempt.caution)
+        write_table(directory.results / BASELINES, {**texts, **of_estimators}, attempt.caution)
     _write_predictions(directory, subject, columns, attempt.caution)
     ranges = []
     for name in estimates if len(subject.train) else ():

@@ -56,6 +56,7 @@ from qexp.kinds.figures import (
 )
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.built_in import root_mean_squared_error
+from qexp.metrics.meaning import NETWORK
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import (
     BASELINES,
@@ -84,9 +85,7 @@ PROFILES_IN_A_ROW, MOST_PROFILES, MOST_NARROW = 8, 32, 12
 
 MEASURED = COLOURS[6]
 ESTIMATED = COLOURS[0]
-
-MOST_BASELINES = 5
-"""Baselines that are drawn down core; of more, those with the smallest errors."""
+OF_BASELINES = COLOURS[1:6]
 
 LONGEST_CORE = 17
 """Largest number of characters of a core's name that are shown."""
@@ -96,9 +95,9 @@ LONGEST_CORE = 17
 class Estimates:
     """Estimates of one number for spectra of cores, in the number's own unit; (row,) each.
 
-    depths    downwards; NaN where unknown
-    measured  NaN where nothing was measured; None if no row has a measured value
-    interval  lower and upper end of each estimate's interval
+    depths     downwards; NaN where unknown
+    measured   NaN where nothing was measured; None if no row has a measured value
+    interval   lower and upper end of each estimate's interval
     baselines  baseline → its estimates
     """
 
@@ -206,19 +205,19 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
 
     interval  what the intervals are, for the title
     """
-    estimates, left_out = _with_best_baselines(estimates)
     names = list(estimates.baselines)
     profiles = list(_profiles(estimates))
     most = MOST_NARROW if narrow() else MOST_PROFILES
     drawn = [profiles[index] for index in spread_evenly(len(profiles), most)]
     count = max(len(drawn), 1)
-    width = max(1.9 if names else 1.25, 3.75 / count)  # so that a single core's title can be read
-    height = 3.4 if names else 2.7
+    width, height = (1.9, 3.4) if names else (1.25, 2.7)
+    width = max(width, 3.75 / count)  # so that the title of a single core can be read
     sizes = (width, 1.8, 0.42, 0.8) if narrow() else (width, height, 0.5, 0.8)
     figure, axes = panel_grid(count, PROFILES_IN_A_ROW, *sizes, stretch=(1.0, 1.0))
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
-        _draw_profile(axis, names, *profile)
+        _draw_profile(axis, *profile[:5])
+        _draw_baselines(axis, names, profile[0], profile[5:])
         axis.set_title(_shown(core), fontsize=sized(9), y=TITLE)
         first, lowest = place_of(axis, len(drawn))
         if first:
@@ -226,30 +225,14 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
         if lowest:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
-    words = ["each on its own scale"]
     if names:
         legend_below(figure, axes[0])
-    else:
-        words += ["line: estimated", *["dots: measured"] * (estimates.measured is not None)]
-    if estimates.interval is not None:
-        words.append(f"band: {interval}" + " of the network" * bool(names))
-    if left_out:
-        words.append(f"not drawn: {', '.join(left_out)}, whose errors are larger")
+    dots = f"each on its own scale; line{'s' * bool(names)}: estimated"
+    dots += "; dots: measured" * (estimates.measured is not None)
+    dots += f"; band: {interval}" if estimates.interval is not None else ""
     name = estimates.name.replace("_", " ")
-    add_title(figure, f"{name} down core{some}", note, "; ".join(words))
+    add_title(figure, f"{name} down core{some}", note, dots)
     return figure
-
-
-def _with_best_baselines(estimates: Estimates) -> tuple[Estimates, list[str]]:
-    """The estimates with few enough baselines to be told apart, and the names of the others."""
-    errors = {}
-    for name, values in estimates.baselines.items():
-        gaps = np.square(_numbers(values) - _numbers(estimates.measured))
-        if np.isfinite(gaps).any():
-            errors[name] = np.mean(gaps[np.isfinite(gaps)])
-    left_out = sorted(errors, key=errors.__getitem__)[MOST_BASELINES:]
-    drawn = {name: estimates.baselines[name] for name in errors if name not in left_out}
-    return replace(estimates, baselines=drawn), left_out
 
 
 def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
@@ -281,14 +264,7 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
 
 
 def _draw_profile(
-    axis: Axes,
-    names: Sequence[str],
-    depths: Array,
-    estimated: Array,
-    measured: Array,
-    low: Array,
-    high: Array,
-    *baselines: Array,
+    axis: Axes, depths: Array, estimated: Array, measured: Array, low: Array, high: Array
 ) -> None:
     width, marker = (1.3, ".") if len(depths) <= 60 else (0.8, None)
     axis.fill_betweenx(depths, low, high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
@@ -301,23 +277,30 @@ def _draw_profile(
         zorder=2,
         marker=marker,
         markersize=4,
-        label="network",
+        label=NETWORK,
     )
     dots: dict[str, Any] = {"color": MEASURED, "markersize": 2.6, "alpha": 0.8, "mew": 0}
     axis.plot(measured, depths, "o", zorder=3, label="measured", **dots)
-    left, right = axis.get_xlim()
-    room = right - left
-    for name, values, colour in zip(names, baselines, COLOURS[1:], strict=False):
-        style = "-" if len(depths) > 1 else "."
-        thin = 0.7 * width
-        axis.plot(values, depths, style, color=colour, linewidth=thin, zorder=1.5, label=name)
-    # A baseline that is far off would squeeze all else.
-    reached = np.clip(axis.dataLim.intervalx, left - room, right + room)
-    axis.set_xlim(min(left, reached[0]), max(right, reached[1]))
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
     axis.locator_params(axis="x", nbins=3)
     axis.grid(alpha=0.25, linewidth=0.5)
+
+
+def _draw_baselines(
+    axis: Axes, names: Sequence[str], depths: Array, estimates: Sequence[Array]
+) -> None:
+    left, right = axis.get_xlim()
+    room = right - left
+    lone = "." if len(depths) == 1 else ""
+    width = 0.9 if len(depths) <= 60 else 0.5
+    for index, values in enumerate(estimates):
+        line: dict[str, Any] = {"color": OF_BASELINES[index % len(OF_BASELINES)], "marker": lone}
+        line["linestyle"] = "-" if index < len(OF_BASELINES) else "--"
+        axis.plot(values, depths, linewidth=width, zorder=1.5, label=names[index], **line)
+    # One that is far off would squeeze all else.
+    reached = np.clip(axis.dataLim.intervalx, left - room, right + room)
+    axis.set_xlim(min(left, reached[0]), max(right, reached[1]))
 
 
 def spread_evenly(count: int, most: int) -> NDArray[np.int64]:
@@ -685,13 +668,11 @@ def down_core_of_run(directory: RunDirectory) -> Pictures:
 def _baselines(directory: RunDirectory, output: str) -> dict[str, Array]:
     """Baseline → its estimates of the test spectra; none of older runs, which did not keep them."""
     path = directory.results / BASELINES
-    if not path.is_file():
-        return {}
-    of_output = f"{output}: "
     estimates = {}
-    for column, values in columns(path).items():
-        if column.startswith(of_output):
-            estimates[column.removeprefix(of_output)] = numbers(values)
+    for column, values in columns(path).items() if path.is_file() else ():
+        name = column.removeprefix(f"{output}: ")
+        if name not in (column, NETWORK):
+            estimates[name] = numbers(values)
     return estimates
 
 
