@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,8 +135,8 @@ def _draw_rows(
 LOGARITHMIC_VALUES = 20.0
 """Values that span more than this factor lie on a logarithmic axis."""
 
-IN_A_ROW = 3
-"""Largest number of panels in a row."""
+IN_A_ROW, MOST_PANELS = 3, 24
+"""Largest number of panels in a row, and in all."""
 
 SPACE = 0.1
 """Beside the outermost values, as a share of the distance between these."""
@@ -150,6 +151,10 @@ MARGIN, CUT = 0.08, 1.0
 """Space above and below what is drawn, as a share of the range of dots and means; and how far an
 interval is drawn beyond these, as a share of it: those of two seeds are very wide.
 """
+
+
+MISSING = "no run is done"
+"""What stands in the frame for a mean that there is not."""
 
 
 @dataclass(frozen=True)
@@ -213,11 +218,12 @@ def study_panels(
     numbers: Mapping[str, float] | None = None,
     floor: float | None = None,
     fixed: str = "",
+    badness: Callable[[float], float | None] = lambda mean: None,
 ) -> Figure:
-    """A panel for each combination of further keys: a line of means for each experience, with its
-    intervals as a band.
+    """A panel for each combination of further keys: a line of means for each experience, or for
+    each value of a second key, with intervals. Where there is no run, lines are broken.
 
-    panels    title → experience → its values
+    panels    title → experience or value → its values; empty without any run
     axis      name of the key whose values are along the horizontal axis
     values    of that key, as written
     measured  label of the other axis
@@ -225,29 +231,43 @@ def study_panels(
     floor     values below it are counted in the caption and not drawn: one failure would flatten
               everything else
     fixed     what is the same for all, for the title
+    badness   mean → a number that is least for the best one, which is marked; None: unknown
     """
     layout = layout_of(values, numbers)
+    count = len(panels)
+    panels = dict(islice(panels.items(), MOST_PANELS))
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
     low, high, hidden_dots = floored(panels, floor)
+    room = 72 * axes[0].get_window_extent().width / figure.dpi / len(values)
+    step = min(1.0, room / (2 * DODGE * len(names)))
+    spots = _spots(panels)
+    ranked = [spot for spot in spots if badness(spot.mean) is not None]
+    best = min(ranked, key=lambda spot: badness(spot.mean) or 0.0) if len(ranked) > 1 else None
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
             panel.set_xscale("log")
         for index, name in enumerate(names):
-            if name in lines:
-                offset = index - (len(names) - 1) / 2
-                colour = COLOURS[index % len(COLOURS)]
-                _draw(panel, name, lines[name], layout, colour, offset, (low, high))
+            line = lines.get(name, Line({}))
+            offset = step * (index - (len(names) - 1) / 2)
+            colour = COLOURS[index % len(COLOURS)]
+            _draw(panel, name, line, layout, colour, offset, (low, high), best)
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
-        panel.set_title(wrap(title, 48), fontsize=sized(10))
+        panel.set_title(fitting(panel, title), fontsize=sized(10))
     share_below(axes)
     legend_below(figure, axes[0])
     title = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else [])])
     all_lines = [line for lines in panels.values() for line in lines.values()]
     band = "; band" if any(line.constant for line in all_lines) else ""
     caption = f"dots: seeds; diamond and bar{band}: mean and its 95 % interval (Student)"
+    if best is not None:
+        caption += f"; ring: best of {len(spots)} means, which looks better for being chosen"
+    if any(mark.get_gid() == MISSING for panel in axes for mark in panel.lines):
+        caption += f"; crosses: {MISSING}"
+    if len(panels) < count:
+        caption += f"; the first {len(panels)} of {count} panels, all are in the table"
     if hidden_dots:
         caption += f"; {hidden_dots} dot{'s' * (hidden_dots != 1)} below {floor:g} not shown"
     ends = [end for spot in _spots(panels) for end in spot.interval or ()]
@@ -265,6 +285,7 @@ def _draw(
     colour: str,
     offset: float,
     limits: tuple[float, float],
+    best: OfSeeds | None,
 ) -> None:
     """Dots, means and intervals of an experience; intervals beyond the limits end in arrows."""
     from matplotlib.transforms import ScaledTranslation
@@ -278,9 +299,9 @@ def _draw(
             place = axis.get_yaxis_transform()
             _mark_ends(axis, spot.interval, limits, 0.99, color=colour, transform=place)
         return
-    where = sorted(line.spots, key=lambda text: layout.positions[text])
+    where = sorted(layout.positions, key=lambda text: layout.positions[text])
     x = [layout.positions[text] for text in where]
-    spots = [line.spots[text] for text in where]
+    spots = [line.spots.get(text, OfSeeds([], np.nan, None)) for text in where]
     # Means are joined by a thin line for the eye, and have a bar each: a band would suggest data
     # between them.
     inches = axis.figure.dpi_scale_trans
@@ -288,6 +309,11 @@ def _draw(
     drawn: dict[str, Any] = {"color": colour, "transform": moved}
     axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
     axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
+    for position, spot in zip(x, spots, strict=True):
+        if not spot.values:
+            axis.plot(position, limits[0], "x", clip_on=False, gid=MISSING, **drawn)
+        elif spot is best:
+            axis.plot(position, spot.mean, "o", ms=13, mfc="none", mec="0.2", transform=moved)
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
     for position, (low, high) in zip(x, ends, strict=True):
         axis.plot(
@@ -308,7 +334,7 @@ def _mark_ends(
     **drawn: Any,
 ) -> None:
     for end, limit, marker in zip(interval, limits, "v^", strict=True):
-        if not limits[0] <= end <= limits[1]:
+        if end < limits[0] or end > limits[1]:
             axis.plot(position, limit, marker, markersize=6, clip_on=False, **drawn)
 
 
