@@ -665,10 +665,10 @@ def down_core_of_run(directory: RunDirectory) -> Pictures:
         yield FIGURES_FOLDER / "down_core", figure
 
 
-def _baselines(directory: RunDirectory, output: str) -> dict[str, Array]:
+def _baselines(directory: RunDirectory, output: str) -> Mapping[str, ArrayLike]:
     """Baseline → its estimates of the test spectra; none of older runs, which did not keep them."""
     path = directory.results / BASELINES
-    estimates = {}
+    estimates: dict[str, ArrayLike] = {}
     for column, values in columns(path).items() if path.is_file() else ():
         name = column.removeprefix(f"{output}: ")
         if name not in (column, NETWORK):
