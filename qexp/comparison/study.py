@@ -405,9 +405,8 @@ class Study:
                 if (row.group, point) not in listed:
                     listed.add((row.group, point))
                     rows.append([*(value or NONE for value in point), *cells[2:]])
-        title = "; ".join(
-            filter(None, [f"{self.output} {self.metric}, {self.part}", self.fixed_in_words])
-        )
+        words = [f"{self.output} {self.metric}, {self.part}", self.fixed_in_words]
+        title = "; ".join(filter(None, words))
         return Table(title, columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
 
     def differences(self) -> list[Table]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,10 +152,6 @@ interval is drawn beyond these, as a share of it: those of two seeds are very wi
 """
 
 
-MISSING = "no run is done"
-"""What stands in the frame for a mean that there is not."""
-
-
 @dataclass(frozen=True)
 class Line:
     """The line of one experience."""
@@ -235,15 +230,17 @@ def study_panels(
     """
     layout = layout_of(values, numbers)
     count = len(panels)
-    panels = dict(islice(panels.items(), MOST_PANELS))
+    if count > MOST_PANELS:  # those without any run last
+        panels = dict(sorted(panels.items(), key=lambda panel: not panel[1])[:MOST_PANELS])
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
     low, high, hidden_dots = floored(panels, floor)
     room = 72 * axes[0].get_window_extent().width / figure.dpi / len(values)
     step = min(1.0, room / (2 * DODGE * len(names)))
-    spots = _spots(panels)
-    ranked = [spot for spot in spots if badness(spot.mean) is not None]
-    best = min(ranked, key=lambda spot: badness(spot.mean) or 0.0) if len(ranked) > 1 else None
+    best = None
+    varied = _spots(panels, varied=True)
+    if len(varied) > 1 and badness(varied[0].mean) is not None:
+        best = min(varied, key=lambda spot: badness(spot.mean) or 0.0)
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
             panel.set_xscale("log")
@@ -263,11 +260,11 @@ def study_panels(
     band = "; band" if any(line.constant for line in all_lines) else ""
     caption = f"dots: seeds; diamond and bar{band}: mean and its 95 % interval (Student)"
     if best is not None:
-        caption += f"; ring: best of {len(spots)} means, which looks better for being chosen"
-    if any(mark.get_gid() == MISSING for panel in axes for mark in panel.lines):
-        caption += f"; crosses: {MISSING}"
+        caption += f"; ring: best of {len(varied)} means, which looks better for being chosen"
+    if any(mark.get_gid() == "missing" for panel in axes for mark in panel.lines):
+        caption += "; crosses: no run is done"
     if len(panels) < count:
-        caption += f"; the first {len(panels)} of {count} panels, all are in the table"
+        caption += f"; {len(panels)} of {count} panels, all are in the table"
     if hidden_dots:
         caption += f"; {hidden_dots} dot{'s' * (hidden_dots != 1)} below {floor:g} not shown"
     ends = [end for spot in _spots(panels) for end in spot.interval or ()]
@@ -311,7 +308,7 @@ def _draw(
     axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
     for position, spot in zip(x, spots, strict=True):
         if not spot.values:
-            axis.plot(position, limits[0], "x", clip_on=False, gid=MISSING, **drawn)
+            axis.plot(position, limits[0], "x", clip_on=False, gid="missing", **drawn)
         elif spot is best:
             axis.plot(position, spot.mean, "o", ms=13, mfc="none", mec="0.2", transform=moved)
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
@@ -390,9 +387,10 @@ def floored(
     return (low if hidden else low - room), high + room, hidden
 
 
-def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:
+def _spots(panels: Mapping[str, Mapping[str, Line]], *, varied: bool = False) -> list[OfSeeds]:
     all_lines = [line for lines in panels.values() for line in lines.values()]
-    return [spot for line in all_lines for spot in line.spots.values()]
+    drawn = [line for line in all_lines if not (varied and line.constant)]
+    return [spot for line in drawn for spot in line.spots.values()]
 
 
 def _number(text: str) -> float | None:

@@ -336,9 +336,7 @@ BASELINES: dict[str, Entry] = {
     "nmf_svr": Entry(
         build=nmf_svr,
         parameters=properties(
-            components=array(
-                integer(least=1), "numbers of components to choose from by cross-validation"
-            )
+            components=array(integer(least=1), "numbers of components to choose from")
         ),
         help="Support vector regression on the amounts of a few non-negative components (NMF).",
         example={"type": "nmf_svr", "parameters": {"components": [4]}},

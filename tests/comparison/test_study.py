@@ -18,7 +18,7 @@ import qexp
 from qexp import api
 from qexp.comparison import study
 from qexp.comparison.study import StudyOrder
-from qexp.figures.seeds import MISSING, Line, OfSeeds, floored, layout_of, study_panels
+from qexp.figures.seeds import Line, OfSeeds, floored, layout_of, study_panels
 from qexp.figures.writing import save
 from qexp.metrics.meaning import HIGHEST, Meaning
 from qexp.runs.order import Order, Pretraining, StudiedOptions, StudyOptions, read_overrides
@@ -423,7 +423,7 @@ def test_the_best_mean_of_all_panels_is_ringed_and_what_has_no_run_breaks_its_li
     figure = study_panels(panels, "ratio", [*"123"], "r2", badness=Meaning(HIGHEST).badness)
     rings = [line for line in drawn(figure, marker="o") if line.get_markersize() > 10]
     assert [(*ring.get_xdata(), *ring.get_ydata()) for ring in rings] == [(3, 0.9)]
-    crosses = drawn(figure, MISSING, "x")
+    crosses = drawn(figure, "missing", "x")
     assert len(crosses) == 1 + 6, "one of the first panel, all of the second"
     assert crosses[0].get_xdata()[0] == 2
     broken = figure.axes[0].get_legend_handles_labels()[0][1]
@@ -431,7 +431,7 @@ def test_the_best_mean_of_all_panels_is_ringed_and_what_has_no_run_breaks_its_li
     assert not drawn(figure, marker="^"), "a single seed has no interval that could go on"
     caption = figure.texts[0].get_text().replace("\n", " ")
     assert "best of 5 means" in caption
-    assert MISSING in caption
+    assert "crosses: no run is done" in caption
 
 
 def test_of_very_many_panels_the_first_are_drawn_and_counted():

@@ -279,8 +279,7 @@ def _draw_profile(
         markersize=4,
         label=NETWORK,
     )
-    dots: dict[str, Any] = {"color": MEASURED, "markersize": 2.6, "alpha": 0.8, "mew": 0}
-    axis.plot(measured, depths, "o", zorder=3, label="measured", **dots)
+    axis.plot(measured, depths, "o", c=MEASURED, ms=2.6, alpha=0.8, mew=0, label="measured")
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
     axis.locator_params(axis="x", nbins=3)
@@ -291,15 +290,14 @@ def _draw_baselines(
     axis: Axes, names: Sequence[str], depths: Array, estimates: Sequence[Array]
 ) -> None:
     left, right = axis.get_xlim()
-    room = right - left
-    lone = "." if len(depths) == 1 else ""
     width = 0.9 if len(depths) <= 60 else 0.5
     for index, values in enumerate(estimates):
-        line: dict[str, Any] = {"color": OF_BASELINES[index % len(OF_BASELINES)], "marker": lone}
+        line: dict[str, Any] = {"color": OF_BASELINES[index % len(OF_BASELINES)]}
+        line["marker"] = "." if len(depths) == 1 else ""
         line["linestyle"] = "-" if index < len(OF_BASELINES) else "--"
         axis.plot(values, depths, linewidth=width, zorder=1.5, label=names[index], **line)
     # One that is far off would squeeze all else.
-    reached = np.clip(axis.dataLim.intervalx, left - room, right + room)
+    reached = np.clip(axis.dataLim.intervalx, 2 * left - right, 2 * right - left)
     axis.set_xlim(min(left, reached[0]), max(right, reached[1]))
 
 
