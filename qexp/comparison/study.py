@@ -550,24 +550,24 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
     """The first axis is along the frame. The second one makes lines if there is one experience, and
     few enough values; the others, panels.
     """
-    results = [row for compared in study.points for row in compared.comparison.results]
-    experiences = list(dict.fromkeys(row.group for row in results))
-    in_lines = len(experiences) == 1 and len(axes) > 1
+    compared_at = {compared.point: compared for compared in study.points}
+    rows = {row.group: row for compared in study.points for row in compared.comparison.results}
+    in_lines = len(rows) == 1 and len(axes) > 1
     in_lines = in_lines and len(axes[1].of_grid.texts) <= len(COLOURS)
     panels: dict[str, dict[str, Line]] = {}
-    places = {}
     for point in points(axes):
         values = [f"{axis.label} {value}" for axis, value in zip(axes, point, strict=True)]
-        places[point] = values[1] if in_lines else "", ", ".join(values[1 + in_lines :])
-        panels.setdefault(places[point][1], {})
-    for compared in study.points:
-        value, title = places[compared.point]
+        lines = panels.setdefault(", ".join(values[1 + in_lines :]), {})
+        if point not in compared_at:
+            continue
+        compared = compared_at[point]
         for row in compared.comparison.results:
             if row.estimate is not None:
+                name = values[1] if in_lines else row.group
                 constant = compared.point_of_group[row.group][0] is None
-                line = panels[title].setdefault(value or row.group, Line({}, constant=constant))
-                spot = OfSeeds([*row.values.values()], row.estimate.mean, row.estimate.interval)
-                line.spots[compared.point[0]] = spot
+                line = lines.setdefault(name, Line({}, constant=constant))
+                seeds = list(row.values.values())
+                line.spots[point[0]] = OfSeeds(seeds, row.estimate.mean, row.estimate.interval)
     unit = f" ({study.unit})" if study.unit else ""
     words = f"{study.part} {metric_in_words(study.metric)} of {in_symbols(study.output)}{unit}"
     floor = -0.5 if study.metric.startswith("r2") else None  # which has no lower bound
@@ -578,8 +578,8 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
         words,
         numbers,
         floor,
-        "; ".join(filter(None, [*experiences * in_lines, study.fixed_in_words])),
-        results[0].meaning.badness,
+        "; ".join(filter(None, [*list(rows) * in_lines, study.fixed_in_words])),
+        next(iter(rows.values())).meaning.badness,
     )
     save(figure, study.folder / FIGURE)
 
@@ -761,8 +761,10 @@ def _collect(
             unfinished[directory.name] = state
     points = list(compare_points(runs, members, axes, measured.output, measured.metric))
     if not points:
-        why = _states_in_words(list(unfinished.items())[:3]) or f"none has a {measured.part} part"
-        raise RunFailedError(f"no run of the study is done: {why}")
+        raise RunFailedError(
+            f"no run of the study is done with results on a {measured.part} part:"
+            f" {_states_in_words(list(unfinished.items())[:3])}"
+        )
     unit = next((row.unit for compared in points for row in compared.comparison.results), "")
     names = [axis.name for axis in axes]
     paths = [out / name for name in STUDY_FILES]

@@ -134,8 +134,8 @@ def _draw_rows(
 LOGARITHMIC_VALUES = 20.0
 """Values that span more than this factor lie on a logarithmic axis."""
 
-IN_A_ROW, MOST_PANELS = 3, 24
-"""Largest number of panels in a row, and in all."""
+IN_A_ROW = 3
+"""Largest number of panels in a row."""
 
 SPACE = 0.1
 """Beside the outermost values, as a share of the distance between these."""
@@ -229,18 +229,15 @@ def study_panels(
     badness   mean → a number that is least for the best one, which is marked; None: unknown
     """
     layout = layout_of(values, numbers)
-    count = len(panels)
-    if count > MOST_PANELS:  # those without any run last
-        panels = dict(sorted(panels.items(), key=lambda panel: not panel[1])[:MOST_PANELS])
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
     low, high, hidden_dots = floored(panels, floor)
     room = 72 * axes[0].get_window_extent().width / figure.dpi / len(values)
     step = min(1.0, room / (2 * DODGE * len(names)))
     best = None
-    varied = _spots(panels, varied=True)
-    if len(varied) > 1 and badness(varied[0].mean) is not None:
-        best = min(varied, key=lambda spot: badness(spot.mean) or 0.0)
+    spots = _spots(panels)
+    if len(spots) > 1 and badness(spots[0].mean) is not None:
+        best = min(spots, key=lambda spot: badness(spot.mean) or 0.0)
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
             panel.set_xscale("log")
@@ -254,17 +251,11 @@ def study_panels(
         panel.set_ylabel(measured)
         panel.set_title(fitting(panel, title), fontsize=sized(10))
     share_below(axes)
-    legend_below(figure, axes[0])
+    legend_below(figure, *axes)
     title = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else [])])
     all_lines = [line for lines in panels.values() for line in lines.values()]
     band = "; band" if any(line.constant for line in all_lines) else ""
     caption = f"dots: seeds; diamond and bar{band}: mean and its 95 % interval (Student)"
-    if best is not None:
-        caption += f"; ring: best of {len(varied)} means, which looks better for being chosen"
-    if any(mark.get_gid() == "missing" for panel in axes for mark in panel.lines):
-        caption += "; crosses: no run is done"
-    if len(panels) < count:
-        caption += f"; {len(panels)} of {count} panels, all are in the table"
     if hidden_dots:
         caption += f"; {hidden_dots} dot{'s' * (hidden_dots != 1)} below {floor:g} not shown"
     ends = [end for spot in _spots(panels) for end in spot.interval or ()]
@@ -306,11 +297,14 @@ def _draw(
     drawn: dict[str, Any] = {"color": colour, "transform": moved}
     axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
     axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
+    # Its error is too good: it was chosen by it.
+    ring: dict[str, Any] = {"color": "0.2", "markerfacecolor": "none", "label": "best mean"}
+    cross: dict[str, Any] = {"color": "0.4", "clip_on": False, "label": "no run is done"}
     for position, spot in zip(x, spots, strict=True):
         if not spot.values:
-            axis.plot(position, limits[0], "x", clip_on=False, gid="missing", **drawn)
+            axis.plot(position, limits[0], "x", transform=moved, **cross)
         elif spot is best:
-            axis.plot(position, spot.mean, "o", ms=13, mfc="none", mec="0.2", transform=moved)
+            axis.plot(position, spot.mean, "o", markersize=13, transform=moved, **ring)
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
     for position, (low, high) in zip(x, ends, strict=True):
         axis.plot(
@@ -387,10 +381,9 @@ def floored(
     return (low if hidden else low - room), high + room, hidden
 
 
-def _spots(panels: Mapping[str, Mapping[str, Line]], *, varied: bool = False) -> list[OfSeeds]:
+def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:
     all_lines = [line for lines in panels.values() for line in lines.values()]
-    drawn = [line for line in all_lines if not (varied and line.constant)]
-    return [spot for line in drawn for spot in line.spots.values()]
+    return [spot for line in all_lines for spot in line.spots.values()]
 
 
 def _number(text: str) -> float | None:

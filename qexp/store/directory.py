@@ -185,7 +185,7 @@ out.
 """
 
 BASELINES = "baselines.csv"
-"""Of a run on spectra: what the network and each of its baselines estimate of each test sample."""
+"""Of a run on spectra, with what each baseline of its experience estimates of each test sample."""
 
 RECONSTRUCTIONS = "reconstructions.nc"
 

@@ -408,9 +408,9 @@ def test_intervals_that_go_on_beyond_the_frame_end_in_arrows_and_others_within_i
     )
 
 
-def drawn(figure, gid=None, marker=None):
+def drawn(figure, marker):
     lines = [line for axis in figure.axes for line in axis.lines]
-    return [line for line in lines if (line.get_gid(), str(line.get_marker())) == (gid, marker)]
+    return [line for line in lines if str(line.get_marker()) == marker]
 
 
 def test_the_best_mean_of_all_panels_is_ringed_and_what_has_no_run_breaks_its_line_at_a_cross():
@@ -421,25 +421,16 @@ def test_the_best_mean_of_all_panels_is_ringed_and_what_has_no_run_breaks_its_li
     gap = Line({"1": single(0.5), "3": single(0.9)})
     panels = {"rate 1e-4": {"log": whole, "none": gap}, "rate 1e-5": {}}
     figure = study_panels(panels, "ratio", [*"123"], "r2", badness=Meaning(HIGHEST).badness)
-    rings = [line for line in drawn(figure, marker="o") if line.get_markersize() > 10]
+    rings = [line for line in drawn(figure, "o") if line.get_markersize() > 10]
     assert [(*ring.get_xdata(), *ring.get_ydata()) for ring in rings] == [(3, 0.9)]
-    crosses = drawn(figure, "missing", "x")
+    crosses = drawn(figure, "x")
     assert len(crosses) == 1 + 6, "one of the first panel, all of the second"
     assert crosses[0].get_xdata()[0] == 2
     broken = figure.axes[0].get_legend_handles_labels()[0][1]
     assert np.isnan(broken.get_ydata()).tolist() == [False, True, False]
-    assert not drawn(figure, marker="^"), "a single seed has no interval that could go on"
-    caption = figure.texts[0].get_text().replace("\n", " ")
-    assert "best of 5 means" in caption
-    assert "crosses: no run is done" in caption
-
-
-def test_of_very_many_panels_the_first_are_drawn_and_counted():
-    line = Line({"1": OfSeeds([0.1], 0.1, None)})
-    panels = {f"decay {number}": {"a": line} for number in range(30)}
-    figure = study_panels(panels, "ratio", ["1"], "r2")
-    assert len(figure.axes) == 24
-    assert "24 of 30 panels" in figure.texts[0].get_text().replace("\n", " ")
+    assert not drawn(figure, "^"), "a single seed has no interval that could go on"
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["log", "none", "no run is done", "best mean"]
 
 
 @pytest.mark.heavy
@@ -458,7 +449,7 @@ def test_a_study_over_three_keys_has_them_along_the_axis_as_lines_and_as_panels_
     titles = [axis.get_title().replace("\n", " ") for axis in figure.axes]
     assert titles == ["learning rate 0.001", "learning rate 0.01"]
     handles, labels = figure.axes[1].get_legend_handles_labels()
-    assert labels == ["batch size 2", "batch size 4"]
+    assert labels[:2] == ["batch size 2", "batch size 4"]
     assert (made.part, made.folder.name.count("validation.depth.mae")) == ("validation", 1)
     for row in rows(made.folder / "study.csv"):
         run = qexp.open_run(row["run"], workspace=specs.root)

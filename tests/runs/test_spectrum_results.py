@@ -343,9 +343,9 @@ def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset
     assert rows["ridge"].rmse < rows["mean"].rmse
     kept = lines_of(directory.results / BASELINES_FILE)
     assert [line["core"] for line in kept] == dataset.cores[of.test].tolist()
-    for name, row in rows.items():
+    for name in ("mean", "ridge"):
         errors = np.array([float(line[f"toc: {name}"]) for line in kept]) - truth
-        assert np.sqrt(np.mean(errors**2)) == pytest.approx(row.rmse)
+        assert np.sqrt(np.mean(errors**2)) == pytest.approx(rows[name].rmse)
 
 
 def test_baselines_stand_beside_the_network_down_core_if_the_run_has_kept_them(

@@ -189,6 +189,7 @@ def compared_with_baselines(
         cores,
         notes,
     )
+    del estimators[NETWORK]
     return list(map(ComparisonRow.from_document, compared)), estimators
 
 
@@ -467,7 +468,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     scores = Scores(CORE, cores, cores)
     comparison = list[ComparisonRow]()
     columns: dict[str, Column] = {}
-    of_estimators: dict[str, Sequence[Any]] = {}
+    of_baselines: dict[str, Sequence[Any]] = {}
     if reconstructed is not None:
         scores.results[SPECTRUM] = reconstructed.overall.values()
         about = {"units": "counts", "long_name": "RMSE of the channels that were hidden"}
@@ -489,7 +490,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         rows, estimators = with_baselines
         comparison += rows
         for called, values in estimators.items():
-            of_estimators[f"{name}: {called}"] = cells(values[:, 0])
+            of_baselines[f"{name}: {called}"] = cells(values[:, 0])
         words = Words(
             truth=f"{name}: measured",
             estimate=f"{name}: estimated",
@@ -499,10 +500,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     if not write_saliency(attempt, subject, list(estimates)):
         return None
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
-    if attempt.spec["baselines"] and of_estimators:
-        texts = {name: values[test].tolist() for name, values in identifiers(dataset).items()}
-        write_table(directory.results / BASELINES, {**texts, **of_estimators}, attempt.caution)
-    _write_predictions(directory, subject, columns, attempt.caution)
+    _write_predictions(directory, subject, columns, of_baselines, attempt.caution)
     ranges = []
     for name in estimates if len(subject.train) else ():
         values = dataset.measured[name][subject.train]
@@ -537,15 +535,24 @@ def _estimated(
 
 
 def _write_predictions(
-    directory: RunDirectory, subject: Subject, columns: Mapping[str, Column], note: str
+    directory: RunDirectory,
+    subject: Subject,
+    columns: Mapping[str, Column],
+    of_baselines: Mapping[str, Sequence[Any]],
+    note: str,
 ) -> None:
-    """Write tables with a line per test spectrum; the one that marks the run comes last."""
+    """Write tables with a line per test spectrum; the one that marks the run comes last.
+
+    of_baselines  output and baseline → its estimates, (row,)
+    """
     dataset = subject.dataset
     test = subject.test
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
     columns = {"depth": (dataset.depths[test], about), **columns}
     table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in texts.items()}
+    if of_baselines:
+        write_table(directory.results / BASELINES, {**table, **of_baselines}, note)
     for name, (values, _) in columns.items():
         if not isinstance(values, Mapping):
             table[name] = cells(values)

@@ -85,7 +85,7 @@ PROFILES_IN_A_ROW, MOST_PROFILES, MOST_NARROW = 8, 32, 12
 
 MEASURED = COLOURS[6]
 ESTIMATED = COLOURS[0]
-OF_BASELINES = COLOURS[1:6]
+OF_BASELINES = {"color": COLOURS[1:6] * 2, "linestyle": ["-"] * 5 + ["--"] * 5}
 
 LONGEST_CORE = 17
 """Largest number of characters of a core's name that are shown."""
@@ -290,12 +290,11 @@ def _draw_baselines(
     axis: Axes, names: Sequence[str], depths: Array, estimates: Sequence[Array]
 ) -> None:
     left, right = axis.get_xlim()
+    marker = "." if len(depths) == 1 else ""
     width = 0.9 if len(depths) <= 60 else 0.5
-    for index, values in enumerate(estimates):
-        line: dict[str, Any] = {"color": OF_BASELINES[index % len(OF_BASELINES)]}
-        line["marker"] = "." if len(depths) == 1 else ""
-        line["linestyle"] = "-" if index < len(OF_BASELINES) else "--"
-        axis.plot(values, depths, linewidth=width, zorder=1.5, label=names[index], **line)
+    axis.set_prop_cycle(**OF_BASELINES)
+    for name, values in zip(names, estimates, strict=True):
+        axis.plot(values, depths, marker=marker, linewidth=width, zorder=1.5, label=name)
     # One that is far off would squeeze all else.
     reached = np.clip(axis.dataLim.intervalx, 2 * left - right, 2 * right - left)
     axis.set_xlim(min(left, reached[0]), max(right, reached[1]))
@@ -668,8 +667,8 @@ def _baselines(directory: RunDirectory, output: str) -> Mapping[str, ArrayLike]:
     path = directory.results / BASELINES
     estimates: dict[str, ArrayLike] = {}
     for column, values in columns(path).items() if path.is_file() else ():
-        name = column.removeprefix(f"{output}: ")
-        if name not in (column, NETWORK):
+        output_of_column, _, name = column.partition(": ")
+        if output_of_column == output:
             estimates[name] = numbers(values)
     return estimates
 
