@@ -552,7 +552,11 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
     """
     compared_at = {compared.point: compared for compared in study.points}
     rows = {row.group: row for compared in study.points for row in compared.comparison.results}
-    in_lines = len(rows) == 1 and len(axes) > 1
+    alone = len(rows) == 1
+    title = [*rows] * alone + [study.fixed_in_words]
+    meaning = next(iter(rows.values())).meaning
+    # Several experiences are lines themselves, and there are no more lines than colours.
+    in_lines = alone and len(axes) > 1
     in_lines = in_lines and len(axes[1].of_grid.texts) <= len(COLOURS)
     panels: dict[str, dict[str, Line]] = {}
     for point in points(axes):
@@ -578,8 +582,8 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
         words,
         numbers,
         floor,
-        "; ".join(filter(None, [*list(rows) * in_lines, study.fixed_in_words])),
-        next(iter(rows.values())).meaning.badness,
+        "; ".join(filter(None, title)),
+        meaning.badness,
     )
     save(figure, study.folder / FIGURE)
 

@@ -212,7 +212,7 @@ def study_panels(
     measured: str,
     numbers: Mapping[str, float] | None = None,
     floor: float | None = None,
-    fixed: str = "",
+    title: str = "",
     badness: Callable[[float], float | None] = lambda mean: None,
 ) -> Figure:
     """A panel for each combination of further keys: a line of means for each experience, or for
@@ -225,20 +225,19 @@ def study_panels(
     numbers   word → the number that it stands for
     floor     values below it are counted in the caption and not drawn: one failure would flatten
               everything else
-    fixed     what is the same for all, for the title
+    title     what is the same for all
     badness   mean → a number that is least for the best one, which is marked; None: unknown
     """
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
     low, high, hidden_dots = floored(panels, floor)
-    room = 72 * axes[0].get_window_extent().width / figure.dpi / len(values)
-    step = min(1.0, room / (2 * DODGE * len(names)))
+    step = min(1.0, 16 / (len(values) * len(names)))
     best = None
     spots = _spots(panels)
     if len(spots) > 1 and badness(spots[0].mean) is not None:
         best = min(spots, key=lambda spot: badness(spot.mean) or 0.0)
-    for panel, (title, lines) in zip(axes, panels.items(), strict=False):
+    for panel, (words, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
             panel.set_xscale("log")
         for index, name in enumerate(names):
@@ -249,10 +248,9 @@ def study_panels(
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
-        panel.set_title(fitting(panel, title), fontsize=sized(10))
+        panel.set_title(fitting(panel, words), fontsize=sized(10))
     share_below(axes)
     legend_below(figure, *axes)
-    title = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else [])])
     all_lines = [line for lines in panels.values() for line in lines.values()]
     band = "; band" if any(line.constant for line in all_lines) else ""
     caption = f"dots: seeds; diamond and bar{band}: mean and its 95 % interval (Student)"

@@ -184,10 +184,7 @@ PREDICTIONS = "predictions.csv"
 out.
 """
 
-BASELINES = "baselines.csv"
-"""Of a run on spectra, with what each baseline of its experience estimates of each test sample."""
-
-RECONSTRUCTIONS = "reconstructions.nc"
+BASELINES, RECONSTRUCTIONS = "baselines.csv", "reconstructions.nc"
 
 ERRORS_BY_ENERGY = "errors_by_energy.csv"
 

@@ -487,9 +487,10 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
         if with_baselines is None:
             return None
-        rows, estimators = with_baselines
+        rows, of_each = with_baselines
         comparison += rows
-        for called, values in estimators.items():
+        # Kept for figures: estimates of others beside those of the network.
+        for called, values in of_each.items():
             of_baselines[f"{name}: {called}"] = cells(values[:, 0])
         words = Words(
             truth=f"{name}: measured",

@@ -210,14 +210,14 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     most = MOST_NARROW if narrow() else MOST_PROFILES
     drawn = [profiles[index] for index in spread_evenly(len(profiles), most)]
     count = max(len(drawn), 1)
-    width, height = (1.9, 3.4) if names else (1.25, 2.7)
-    width = max(width, 3.75 / count)  # so that the title of a single core can be read
-    sizes = (width, 1.8, 0.42, 0.8) if narrow() else (width, height, 0.5, 0.8)
+    # so that the title of a single core can be read, and several lines be told apart
+    width = max(1.9 if names else 1.25, 3.75 / count)
+    sizes = (width, 1.8, 0.42, 0.8) if narrow() else (width, 2.7, 0.5, 0.8)
     figure, axes = panel_grid(count, PROFILES_IN_A_ROW, *sizes, stretch=(1.0, 1.0))
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
         _draw_profile(axis, *profile[:5])
-        _draw_baselines(axis, names, profile[0], profile[5:])
+        _draw_baselines(axis, names, profile)
         axis.set_title(_shown(core), fontsize=sized(9), y=TITLE)
         first, lowest = place_of(axis, len(drawn))
         if first:
@@ -227,7 +227,7 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
     if names:
         legend_below(figure, axes[0])
-    dots = f"each on its own scale; line{'s' * bool(names)}: estimated"
+    dots = "each on its own scale; line: estimated"
     dots += "; dots: measured" * (estimates.measured is not None)
     dots += f"; band: {interval}" if estimates.interval is not None else ""
     name = estimates.name.replace("_", " ")
@@ -286,16 +286,16 @@ def _draw_profile(
     axis.grid(alpha=0.25, linewidth=0.5)
 
 
-def _draw_baselines(
-    axis: Axes, names: Sequence[str], depths: Array, estimates: Sequence[Array]
-) -> None:
+def _draw_baselines(axis: Axes, names: Sequence[str], profile: Sequence[Array]) -> None:
     left, right = axis.get_xlim()
-    marker = "." if len(depths) == 1 else ""
-    width = 0.9 if len(depths) <= 60 else 0.5
     axis.set_prop_cycle(**OF_BASELINES)
-    for name, values in zip(names, estimates, strict=True):
-        axis.plot(values, depths, marker=marker, linewidth=width, zorder=1.5, label=name)
-    # One that is far off would squeeze all else.
+    for name, values in zip(names, profile[5:], strict=True):
+        # Thinner than the line of the network, and below it.
+        axis.plot(
+            values, profile[0], marker=".", markersize=2, linewidth=0.7, zorder=1.5, label=name
+        )
+    # One that is far off would squeeze all else: the frame gets at most three times as wide as it
+    # is for the network and the measured values.
     reached = np.clip(axis.dataLim.intervalx, 2 * left - right, 2 * right - left)
     axis.set_xlim(min(left, reached[0]), max(right, reached[1]))
 
