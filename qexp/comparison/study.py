@@ -21,7 +21,7 @@ from qexp.comparison.compare import differences_of, plain_rows, ranges, remarks,
 from qexp.comparison.groups import STUDY_FILES, ComparedRun, SeedGroup, lines_of
 from qexp.comparison.seeds import SeedComparison, compare_across_seeds
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
-from qexp.figures.canvas import require_width, use_style
+from qexp.figures.canvas import COLOURS, require_width, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
 from qexp.figures.writing import save
 from qexp.jobs.launchers import Watcher
@@ -145,8 +145,9 @@ class StudyOrder:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a study draws, of the test part."""
+    """What a study draws."""
 
+    part: str
     output: str
     metric: str
     usual: bool
@@ -154,7 +155,7 @@ class Measured:
 
     @property
     def key(self) -> str:
-        return f"{self.output}.{self.metric}"
+        return "validation." * (self.part == "validation") + f"{self.output}.{self.metric}"
 
     @property
     def words(self) -> str:
@@ -235,13 +236,8 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
     """
     name = study.options.metric or ""
     firsts = type_of(document).outputs(document)
-    if name.startswith("validation."):
-        of_test = name.removeprefix("validation.")
-        raise QexpError(
-            f"`metric={name}`: a study draws errors of the test part, `metric={of_test}`; to choose"
-            " by those of the validation part, list the runs with the column of that name"
-        )
-    output, _, metric = name.removeprefix("test.").rpartition(".")
+    part = "validation" if name.startswith("validation.") else "test"
+    output, _, metric = name.removeprefix(f"{part}.").rpartition(".")
     if not output and firsts is None:
         first = study.runs.references[0]
         raise QexpError(
@@ -252,7 +248,7 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
         if metric in ("", output):
             metric = output_in(document, output).main
     usual = firsts is not None and [output] == firsts[:1] and metric in MAIN_METRICS
-    return Measured(output, metric, usual)
+    return Measured(part, output, metric, usual and part == "test")
 
 
 # The runs of a study, and the pretraining run of each.
@@ -377,6 +373,7 @@ class Study:
     axes: list[str]
     fixed: Mapping[str, Any]
     """Key → value, of what is set at all points."""
+    part: str
     output: str
     metric: str
     unit: str
@@ -408,7 +405,8 @@ class Study:
                 if (row.group, point) not in listed:
                     listed.add((row.group, point))
                     rows.append([*(value or NONE for value in point), *cells[2:]])
-        title = "; ".join(filter(None, [f"{self.output} {self.metric}, test", self.fixed_in_words]))
+        words = [f"{self.output} {self.metric}, {self.part}", self.fixed_in_words]
+        title = "; ".join(filter(None, words))
         return Table(title, columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
 
     def differences(self) -> list[Table]:
@@ -434,6 +432,7 @@ class Study:
         return {
             "axes": self.axes,
             "fixed": dict(self.fixed),
+            "part": self.part,
             "output": self.output,
             "metric": self.metric,
             "unit": self.unit,
@@ -502,7 +501,7 @@ def _with_fixed(
 def _run_rows(
     members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
 ) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of the table of runs, with all test metrics."""
+    """Columns and rows of the table of runs, with all metrics of the part that is drawn."""
     done = [run for run in runs.values() if run.summary["state"] == State.DONE]
     tests = {run.name: run.numbers for run in done}
     metrics: dict[tuple[str, str], None] = {}
@@ -548,31 +547,43 @@ def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], lis
 
 
 def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float]) -> None:
+    """The first axis is along the frame. The second one makes lines if there is one experience, and
+    few enough values; the others, panels.
+    """
+    compared_at = {compared.point: compared for compared in study.points}
+    rows = {row.group: row for compared in study.points for row in compared.comparison.results}
+    alone = len(rows) == 1
+    title = [*rows] * alone + [study.fixed_in_words]
+    meaning = next(iter(rows.values())).meaning
+    # Several experiences are lines themselves, and there are no more lines than colours.
+    in_lines = alone and len(axes) > 1
+    in_lines = in_lines and len(axes[1].of_grid.texts) <= len(COLOURS)
     panels: dict[str, dict[str, Line]] = {}
-    for compared in study.points:
-        first, *further = compared.point
-        others = zip(axes[1:], further, strict=True)
-        title = ", ".join(f"{axis.label} {value}" for axis, value in others)
-        lines = panels.setdefault(title, {})
+    for point in points(axes):
+        values = [f"{axis.label} {value}" for axis, value in zip(axes, point, strict=True)]
+        lines = panels.setdefault(", ".join(values[1 + in_lines :]), {})
+        if point not in compared_at:
+            continue
+        compared = compared_at[point]
         for row in compared.comparison.results:
             if row.estimate is not None:
+                name = values[1] if in_lines else row.group
                 constant = compared.point_of_group[row.group][0] is None
-                line = lines.setdefault(row.group, Line({}, constant=constant))
-                values = list(row.values.values())
-                line.spots[first] = OfSeeds(values, row.estimate.mean, row.estimate.interval)
+                line = lines.setdefault(name, Line({}, constant=constant))
+                seeds = list(row.values.values())
+                line.spots[point[0]] = OfSeeds(seeds, row.estimate.mean, row.estimate.interval)
     unit = f" ({study.unit})" if study.unit else ""
-    words = f"test {metric_in_words(study.metric)} of {in_symbols(study.output)}{unit}"
-    floor = -0.5 if study.metric == "r2" else None  # which has no lower bound
-    axis = axes[0]
-    fixed = study.fixed_in_words
+    words = f"{study.part} {metric_in_words(study.metric)} of {in_symbols(study.output)}{unit}"
+    floor = -0.5 if study.metric.startswith("r2") else None  # which has no lower bound
     figure = study_panels(
         panels,
-        axis.label,
-        axis.of_grid.texts,
+        axes[0].label,
+        axes[0].of_grid.texts,
         words,
         numbers,
         floor,
-        fixed,
+        "; ".join(filter(None, title)),
+        meaning.badness,
     )
     save(figure, study.folder / FIGURE)
 
@@ -749,20 +760,20 @@ def _collect(
     for directory, state in states.items():
         if state.readable:
             summary = {**directory.record().document(), "state": state}
-            runs[directory.name] = ComparedRun(directory, summary, None)
+            runs[directory.name] = ComparedRun(directory, summary, None, part=measured.part)
         if state is not State.DONE:
             unfinished[directory.name] = state
     points = list(compare_points(runs, members, axes, measured.output, measured.metric))
     if not points:
         raise RunFailedError(
-            f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}"
+            f"no run of the study is done with results on a {measured.part} part:"
+            f" {_states_in_words(list(unfinished.items())[:3])}"
         )
     unit = next((row.unit for compared in points for row in compared.comparison.results), "")
     names = [axis.name for axis in axes]
     paths = [out / name for name in STUDY_FILES]
-    study = Study(
-        names, order.fixed, measured.output, measured.metric, unit, points, unfinished, out, paths
-    )
+    of_measured = measured.part, measured.output, measured.metric
+    study = Study(names, order.fixed, *of_measured, unit, points, unfinished, out, paths)
     with use_style(None, order.options.width):
         make_folder(out)
         write_csv(out / RUNS, *_with_fixed(study, *_run_rows(members, axes, runs)))

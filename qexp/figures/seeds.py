@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -212,39 +212,45 @@ def study_panels(
     measured: str,
     numbers: Mapping[str, float] | None = None,
     floor: float | None = None,
-    fixed: str = "",
+    title: str = "",
+    badness: Callable[[float], float | None] = lambda mean: None,
 ) -> Figure:
-    """A panel for each combination of further keys: a line of means for each experience, with its
-    intervals as a band.
+    """A panel for each combination of further keys: a line of means for each experience, or for
+    each value of a second key, with intervals. Where there is no run, lines are broken.
 
-    panels    title → experience → its values
+    panels    title → experience or value → its values; empty without any run
     axis      name of the key whose values are along the horizontal axis
     values    of that key, as written
     measured  label of the other axis
     numbers   word → the number that it stands for
     floor     values below it are counted in the caption and not drawn: one failure would flatten
               everything else
-    fixed     what is the same for all, for the title
+    title     what is the same for all
+    badness   mean → a number that is least for the best one, which is marked; None: unknown
     """
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
     low, high, hidden_dots = floored(panels, floor)
-    for panel, (title, lines) in zip(axes, panels.items(), strict=False):
+    step = min(1.0, 16 / (len(values) * len(names)))
+    best = None
+    spots = _spots(panels)
+    if len(spots) > 1 and badness(spots[0].mean) is not None:
+        best = min(spots, key=lambda spot: badness(spot.mean) or 0.0)
+    for panel, (words, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
             panel.set_xscale("log")
         for index, name in enumerate(names):
-            if name in lines:
-                offset = index - (len(names) - 1) / 2
-                colour = COLOURS[index % len(COLOURS)]
-                _draw(panel, name, lines[name], layout, colour, offset, (low, high))
+            line = lines.get(name, Line({}))
+            offset = step * (index - (len(names) - 1) / 2)
+            colour = COLOURS[index % len(COLOURS)]
+            _draw(panel, name, line, layout, colour, offset, (low, high), best)
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
-        panel.set_title(wrap(title, 48), fontsize=sized(10))
+        panel.set_title(fitting(panel, words), fontsize=sized(10))
     share_below(axes)
-    legend_below(figure, axes[0])
-    title = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else [])])
+    legend_below(figure, *axes)
     all_lines = [line for lines in panels.values() for line in lines.values()]
     band = "; band" if any(line.constant for line in all_lines) else ""
     caption = f"dots: seeds; diamond and bar{band}: mean and its 95 % interval (Student)"
@@ -265,6 +271,7 @@ def _draw(
     colour: str,
     offset: float,
     limits: tuple[float, float],
+    best: OfSeeds | None,
 ) -> None:
     """Dots, means and intervals of an experience; intervals beyond the limits end in arrows."""
     from matplotlib.transforms import ScaledTranslation
@@ -278,9 +285,9 @@ def _draw(
             place = axis.get_yaxis_transform()
             _mark_ends(axis, spot.interval, limits, 0.99, color=colour, transform=place)
         return
-    where = sorted(line.spots, key=lambda text: layout.positions[text])
+    where = sorted(layout.positions, key=lambda text: layout.positions[text])
     x = [layout.positions[text] for text in where]
-    spots = [line.spots[text] for text in where]
+    spots = [line.spots.get(text, OfSeeds([], np.nan, None)) for text in where]
     # Means are joined by a thin line for the eye, and have a bar each: a band would suggest data
     # between them.
     inches = axis.figure.dpi_scale_trans
@@ -288,6 +295,14 @@ def _draw(
     drawn: dict[str, Any] = {"color": colour, "transform": moved}
     axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
     axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
+    # Its error is too good: it was chosen by it.
+    ring: dict[str, Any] = {"color": "0.2", "markerfacecolor": "none", "label": "best mean"}
+    cross: dict[str, Any] = {"color": "0.4", "clip_on": False, "label": "no run is done"}
+    for position, spot in zip(x, spots, strict=True):
+        if not spot.values:
+            axis.plot(position, limits[0], "x", transform=moved, **cross)
+        elif spot is best:
+            axis.plot(position, spot.mean, "o", markersize=13, transform=moved, **ring)
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
     for position, (low, high) in zip(x, ends, strict=True):
         axis.plot(
@@ -308,7 +323,7 @@ def _mark_ends(
     **drawn: Any,
 ) -> None:
     for end, limit, marker in zip(interval, limits, "v^", strict=True):
-        if not limits[0] <= end <= limits[1]:
+        if end < limits[0] or end > limits[1]:
             axis.plot(position, limit, marker, markersize=6, clip_on=False, **drawn)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
@@ -182,6 +182,41 @@ def svr(
     return Baseline(choices, estimate)
 
 
+def nmf_svr(components: Sequence[int] = (4, 8)) -> Baseline:
+    """`svr` on the amounts of non-negative components in the inputs less their training minimum.
+
+    Lee et al. (2022), Sci. Rep. 12, 20860, take spectra as fractions of their counts.
+    """
+    machines = svr()
+
+    def estimate(
+        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
+    ) -> Array:
+        from scipy.optimize import nnls
+        from sklearn.decomposition import NMF
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.preprocessing import StandardScaler
+
+        rows = np.concatenate([inputs, others]) - inputs.min(axis=0)
+        rows = np.maximum(rows, 1e-9)  # NMF takes no table of zeros
+        estimates = []
+        for wanted, alike in groupby(choices, lambda choice: int(choice["components"])):
+            factors = NMF(min(wanted, *inputs.shape), max_iter=1000, random_state=seed)
+            with warnings.catch_warnings():
+                # Components that still change a little are as good.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                found = factors.fit(rows[: len(inputs)]).components_.T
+            # Row by row: those of NMF itself depend on which rows are estimated together.
+            amounts = np.stack([nnls(found, row, maxiter=1000)[0] for row in rows])
+            amounts = StandardScaler().fit(amounts[: len(inputs)]).transform(amounts)
+            known, new = np.split(amounts, [len(inputs)])
+            estimates.append(machines.estimate(known, target, new, list(alike), seed))
+        return np.concatenate(estimates)
+
+    pairs = product(components, machines.choices)
+    return Baseline([{"components": number, **choice} for number, choice in pairs], estimate)
+
+
 MOST_ROWS = 5000
 """Limit for a Gaussian process: time grows with the cube of the rows, memory with the square."""
 
@@ -297,6 +332,14 @@ BASELINES: dict[str, Entry] = {
             "type": "svr",
             "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]},
         },
+    ),
+    "nmf_svr": Entry(
+        build=nmf_svr,
+        parameters=properties(
+            components=array(integer(least=1), "numbers of components to choose from")
+        ),
+        help="Support vector regression on the amounts of a few non-negative components (NMF).",
+        example={"type": "nmf_svr", "parameters": {"components": [4]}},
     ),
     "gaussian_process": Entry(
         build=gaussian_process,

@@ -493,7 +493,8 @@ class StudyOptions(Watched):
     )
     metric: str | None = option(
         None,
-        "The metric to draw, such as toc.rmse; mae of the first output if left out.",
+        "The metric to draw, such as toc.rmse or validation.toc.rmse; mae of the first output if"
+        " left out.",
         "OUTPUT.METRIC",
     )
     out: str | Path | None = option(

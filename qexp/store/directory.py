@@ -184,7 +184,7 @@ PREDICTIONS = "predictions.csv"
 out.
 """
 
-RECONSTRUCTIONS = "reconstructions.nc"
+BASELINES, RECONSTRUCTIONS = "baselines.csv", "reconstructions.nc"
 
 ERRORS_BY_ENERGY = "errors_by_energy.csv"
 

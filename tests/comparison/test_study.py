@@ -11,13 +11,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import qexp
 from qexp import api
+from qexp.comparison import study
 from qexp.comparison.study import StudyOrder
 from qexp.figures.seeds import Line, OfSeeds, floored, layout_of, study_panels
 from qexp.figures.writing import save
+from qexp.metrics.meaning import HIGHEST, Meaning
 from qexp.runs.order import Order, Pretraining, StudiedOptions, StudyOptions, read_overrides
 from tests.conftest import SOUND, Specs, call, put, shared_folder
 from tests.runs.conftest import until
@@ -291,8 +294,8 @@ EPOCHS = ("--grid", "epochs=1,2")
         (("sound", *EPOCHS, "--metric", "dept.mae"), "no output 'dept'; did you mean 'depth'"),
         (("sound", *EPOCHS, "--metric", "depth.ma"), "reports no 'ma'; did you mean 'mae'"),
         (
-            ("sound", *EPOCHS, "--metric", "validation.depth.mae"),
-            "errors of the test part, --metric depth.mae;",
+            ("sound", *EPOCHS, "--metric", "validation.depth.ma"),
+            "reports no 'ma'; did you mean 'mae'",
         ),
         (("sound", *EPOCHS, "--pretrain-grid", "epochs=1"), "are for --pretrain EXPERIENCE"),
         (("sound", *EPOCHS, "--pretrain", "sound"), "has 'pretrain' in its spec"),
@@ -403,6 +406,56 @@ def test_intervals_that_go_on_beyond_the_frame_end_in_arrows_and_others_within_i
     assert "arrows: intervals that go on beyond the frame" in figure.texts[0].get_text().replace(
         "\n", " "
     )
+
+
+def drawn(figure, marker):
+    lines = [line for axis in figure.axes for line in axis.lines]
+    return [line for line in lines if str(line.get_marker()) == marker]
+
+
+def test_the_best_mean_of_all_panels_is_ringed_and_what_has_no_run_breaks_its_line_at_a_cross():
+    def single(value):
+        return OfSeeds([value], value, None)
+
+    whole = Line({text: single(0.1 * int(text)) for text in "123"})
+    gap = Line({"1": single(0.5), "3": single(0.9)})
+    panels = {"rate 1e-4": {"log": whole, "none": gap}, "rate 1e-5": {}}
+    figure = study_panels(panels, "ratio", [*"123"], "r2", badness=Meaning(HIGHEST).badness)
+    rings = [line for line in drawn(figure, "o") if line.get_markersize() > 10]
+    assert [(*ring.get_xdata(), *ring.get_ydata()) for ring in rings] == [(3, 0.9)]
+    crosses = drawn(figure, "x")
+    assert len(crosses) == 1 + 6, "one of the first panel, all of the second"
+    assert crosses[0].get_xdata()[0] == 2
+    broken = figure.axes[0].get_legend_handles_labels()[0][1]
+    assert np.isnan(broken.get_ydata()).tolist() == [False, True, False]
+    assert not drawn(figure, "^"), "a single seed has no interval that could go on"
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["log", "none", "no run is done", "best mean"]
+
+
+@pytest.mark.heavy
+def test_a_study_over_three_keys_has_them_along_the_axis_as_lines_and_as_panels_of_either_part(
+    specs, monkeypatch
+):
+    figures = []
+    monkeypatch.setattr(study, "save", lambda figure, path: figures.append(figure))
+    grid = {"epochs": [1, 2], "batch_size": [2, 4], "learning_rate": [1e-3, 1e-2]}
+    order = Order(["sound"], [0], grid=grid, device="cpu")
+    for plan in api.planned_study(order, workspace=specs.root)[0]:
+        overrides = read_overrides("--set", plan.overrides)
+        qexp.run("sound", overrides=overrides, name=plan.name, seed=0, workspace=specs.root)
+    made = qexp.study(order, metric="validation.depth.mae", workspace=specs.root)
+    (figure,) = figures
+    titles = [axis.get_title().replace("\n", " ") for axis in figure.axes]
+    assert titles == ["learning rate 0.001", "learning rate 0.01"]
+    lines = dict(zip(*reversed(figure.axes[1].get_legend_handles_labels()), strict=True))
+    assert set(lines) - {"best mean"} == {"batch size 2", "batch size 4"}
+    assert (made.part, made.folder.name.count("validation.depth.mae")) == ("validation", 1)
+    for row in rows(made.folder / "study.csv"):
+        run = qexp.open_run(row["run"], workspace=specs.root)
+        assert float(row["depth.mae"]) == run.results["validation"]["depth"]["mae"]
+        if (row["learning_rate"], row["batch_size"], row["epochs"]) == ("0.01", "4", "2"):
+            assert lines["batch size 4"].get_ydata()[1] == float(row["depth.mae"])
 
 
 def test_one_failure_does_not_flatten_a_figure_and_is_counted(tmp_path):

@@ -126,6 +126,25 @@ def test_profiles_go_downwards_whatever_the_order_of_the_rows():
             np.testing.assert_array_equal(line.get_xdata(), same.get_xdata())
 
 
+def test_a_baseline_that_is_far_off_squeezes_nothing_and_a_single_spectrum_of_a_core_is_seen():
+    cores = of_cores(2)
+    lone = replace(cores, cores=["a"] * 23 + ["b"])
+    near = np.asarray(cores.measured)
+    figure = down_core(replace(lone, baselines={"ridge": near, "svr": 1e6 * near}), "")
+    alone = down_core(lone, "")
+    for axis, before in zip(figure.axes, alone.axes, strict=True):
+        low, high = before.get_xlim()
+        assert axis.get_xlim()[1] == pytest.approx(high + (high - low))
+        assert axis.get_ylim() == before.get_ylim()
+    assert figure.axes[1].lines[-2].get_marker() == "."
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "network",
+        "measured",
+        "ridge",
+        "svr",
+    ]
+
+
 @pytest.mark.heavy
 def test_of_many_cores_some_have_a_profile_and_the_title_says_how_many():
     figure = down_core(of_cores(70, 3), "")

@@ -18,7 +18,7 @@ from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import fit_transforms
 from qexp.kinds.scores import MOST_RECORDED, Scores, recorded
-from qexp.kinds.spectra import evaluation
+from qexp.kinds.spectra import evaluation, figures
 from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.evaluation import Subject, evaluate, inner_folds
 from qexp.kinds.tables import BUILT_IN
@@ -28,7 +28,7 @@ from qexp.metrics.metric import evaluate as evaluate_metrics
 from qexp.networks.estimator import input_times_gradient
 from qexp.networks.masked_autoencoder import hidden_channels
 from qexp.networks.network import initialise
-from qexp.store.directory import RunDirectory
+from qexp.store.directory import BASELINES as BASELINES_FILE, RunDirectory
 from qexp.store.record import Record, State
 from tests import cores
 
@@ -341,6 +341,26 @@ def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset
         for row in rows.values()
     )
     assert rows["ridge"].rmse < rows["mean"].rmse
+    kept = lines_of(directory.results / BASELINES_FILE)
+    assert [line["core"] for line in kept] == dataset.cores[of.test].tolist()
+    for name in ("mean", "ridge"):
+        errors = np.array([float(line[f"toc: {name}"]) for line in kept]) - truth
+        assert np.sqrt(np.mean(errors**2)) == pytest.approx(rows[name].rmse)
+
+
+def test_baselines_stand_beside_the_network_down_core_if_the_run_has_kept_them(
+    dataset, directory, monkeypatch
+):
+    of = network(REGRESSOR, dataset)
+    evaluated(directory, of, SIMPLE)
+    monkeypatch.setattr(RunDirectory, "spec", lambda run: {"dataset": {"type": "spectra"}})
+    made = Record(name=directory.name, seed=0, state=State.DONE)
+    monkeypatch.setattr(RunDirectory, "record", lambda run: made)
+    ((_, figure),) = figures.down_core_of_run(directory)
+    assert {"network", "mean", "ridge"} <= {line.get_label() for line in figure.axes[0].lines}
+    (directory.results / BASELINES_FILE).unlink()
+    ((_, older),) = figures.down_core_of_run(directory)
+    assert len(older.axes[0].lines) == len(figure.axes[0].lines) - 2
 
 
 def test_baselines_see_the_spectra_of_the_network_as_it_does_and_choose_by_whole_cores_of_them(

@@ -78,6 +78,7 @@ from qexp.networks.estimator import Estimator, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
 from qexp.results.intervals import OVERALL
 from qexp.store.directory import (
+    BASELINES,
     ERRORS_BY_ENERGY,
     PREDICTIONS,
     RECONSTRUCTIONS,
@@ -148,9 +149,9 @@ INNER_FOLDS = 5
 
 def compared_with_baselines(
     attempt: Attempt, subject: Subject, name: str, estimates: Array
-) -> list[ComparisonRow] | None:
-    """The network compared with baselines trained on the same, equally transformed spectra; None if
-    interrupted.
+) -> tuple[list[ComparisonRow], dict[str, Array]] | None:
+    """The network compared with baselines trained on the same, equally transformed spectra, and
+    what each estimates, (row, 1); None if interrupted.
 
     The baselines of the experience have all their parameters filled in.
     """
@@ -188,7 +189,8 @@ def compared_with_baselines(
         cores,
         notes,
     )
-    return list(map(ComparisonRow.from_document, compared))
+    del estimators[NETWORK]
+    return list(map(ComparisonRow.from_document, compared)), estimators
 
 
 def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
@@ -466,6 +468,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     scores = Scores(CORE, cores, cores)
     comparison = list[ComparisonRow]()
     columns: dict[str, Column] = {}
+    of_baselines: dict[str, Sequence[Any]] = {}
     if reconstructed is not None:
         scores.results[SPECTRUM] = reconstructed.overall.values()
         about = {"units": "counts", "long_name": "RMSE of the channels that were hidden"}
@@ -484,7 +487,11 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
         if with_baselines is None:
             return None
-        comparison += with_baselines
+        rows, of_each = with_baselines
+        comparison += rows
+        # Kept for figures: estimates of others beside those of the network.
+        for called, values in of_each.items():
+            of_baselines[f"{name}: {called}"] = cells(values[:, 0])
         words = Words(
             truth=f"{name}: measured",
             estimate=f"{name}: estimated",
@@ -494,7 +501,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     if not write_saliency(attempt, subject, list(estimates)):
         return None
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
-    _write_predictions(directory, subject, columns, attempt.caution)
+    _write_predictions(directory, subject, columns, of_baselines, attempt.caution)
     ranges = []
     for name in estimates if len(subject.train) else ():
         values = dataset.measured[name][subject.train]
@@ -529,15 +536,24 @@ def _estimated(
 
 
 def _write_predictions(
-    directory: RunDirectory, subject: Subject, columns: Mapping[str, Column], note: str
+    directory: RunDirectory,
+    subject: Subject,
+    columns: Mapping[str, Column],
+    of_baselines: Mapping[str, Sequence[Any]],
+    note: str,
 ) -> None:
-    """Write tables with a line per test spectrum; the one that marks the run comes last."""
+    """Write tables with a line per test spectrum; the one that marks the run comes last.
+
+    of_baselines  output and baseline → its estimates, (row,)
+    """
     dataset = subject.dataset
     test = subject.test
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
     columns = {"depth": (dataset.depths[test], about), **columns}
     table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in texts.items()}
+    if of_baselines:
+        write_table(directory.results / BASELINES, {**table, **of_baselines}, note)
     for name, (values, _) in columns.items():
         if not isinstance(values, Mapping):
             table[name] = cells(values)

@@ -8,7 +8,7 @@ of the channels, (channel,) [keV]; None: channels are drawn against their number
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,8 +56,15 @@ from qexp.kinds.figures import (
 )
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.built_in import root_mean_squared_error
+from qexp.metrics.meaning import NETWORK
 from qexp.spec.kinds import TEST_PREDICTIONS
-from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
+from qexp.store.directory import (
+    BASELINES,
+    ERRORS_BY_ENERGY,
+    RECONSTRUCTIONS,
+    SALIENCY,
+    RunDirectory,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -78,6 +85,7 @@ PROFILES_IN_A_ROW, MOST_PROFILES, MOST_NARROW = 8, 32, 12
 
 MEASURED = COLOURS[6]
 ESTIMATED = COLOURS[0]
+OF_BASELINES = {"color": COLOURS[1:6] * 2, "linestyle": ["-"] * 5 + ["--"] * 5}
 
 LONGEST_CORE = 17
 """Largest number of characters of a core's name that are shown."""
@@ -87,9 +95,10 @@ LONGEST_CORE = 17
 class Estimates:
     """Estimates of one number for spectra of cores, in the number's own unit; (row,) each.
 
-    depths    downwards; NaN where unknown
-    measured  NaN where nothing was measured; None if no row has a measured value
-    interval  lower and upper end of each estimate's interval
+    depths     downwards; NaN where unknown
+    measured   NaN where nothing was measured; None if no row has a measured value
+    interval   lower and upper end of each estimate's interval
+    baselines  baseline → its estimates
     """
 
     name: str
@@ -100,6 +109,7 @@ class Estimates:
     measured: ArrayLike | None = None
     depth_unit: str = ""
     interval: tuple[ArrayLike, ArrayLike] | None = None
+    baselines: Mapping[str, ArrayLike] = field(default_factory=dict)
 
     def label(self, what: str) -> str:
         """The label of an axis: `estimated toc (wt%)`."""
@@ -187,23 +197,27 @@ def _make_room_for_list(figure: Figure, cores: int) -> None:
 
 
 def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
-    """A panel per core, depth downwards: the estimates as a line, measured values as dots.
+    """A panel per core, depth downwards: the estimates as a line, those of baselines as thinner
+    ones, measured values as dots.
 
     Without depths, spectra are drawn in their order. Of many cores only some are drawn, evenly
     spread over their order, and the title says so.
 
     interval  what the intervals are, for the title
     """
+    names = list(estimates.baselines)
     profiles = list(_profiles(estimates))
     most = MOST_NARROW if narrow() else MOST_PROFILES
     drawn = [profiles[index] for index in spread_evenly(len(profiles), most)]
     count = max(len(drawn), 1)
-    width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
+    # so that the title of a single core can be read, and several lines be told apart
+    width = max(1.9 if names else 1.25, 3.75 / count)
     sizes = (width, 1.8, 0.42, 0.8) if narrow() else (width, 2.7, 0.5, 0.8)
     figure, axes = panel_grid(count, PROFILES_IN_A_ROW, *sizes, stretch=(1.0, 1.0))
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
-        _draw_profile(axis, *profile)
+        _draw_profile(axis, *profile[:5])
+        _draw_baselines(axis, names, profile)
         axis.set_title(_shown(core), fontsize=sized(9), y=TITLE)
         first, lowest = place_of(axis, len(drawn))
         if first:
@@ -211,9 +225,10 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
         if lowest:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
-    dots = "each on its own scale; line: estimated" + "; dots: measured" * (
-        estimates.measured is not None
-    )
+    if names:
+        legend_below(figure, axes[0])
+    dots = "each on its own scale; line: estimated"
+    dots += "; dots: measured" * (estimates.measured is not None)
     dots += f"; band: {interval}" if estimates.interval is not None else ""
     name = estimates.name.replace("_", " ")
     add_title(figure, f"{name} down core{some}", note, dots)
@@ -221,8 +236,8 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
 
 
 def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
-    """Each core with its depths, estimates, measured values and ends of intervals, from top to
-    bottom.
+    """Each core with its depths, estimates, measured values, ends of intervals and estimates of
+    baselines, from top to bottom.
 
     NaN stands for what there is not; without any depth, spectra are numbered from 1.
     """
@@ -231,6 +246,7 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
         estimates.estimated,
         estimates.measured,
         *(estimates.interval or (None, None)),
+        *estimates.baselines.values(),
     )
     depths, *others = (np.broadcast_to(_numbers(values), len(estimates.cores)) for values in given)
     depths_known = bool(np.isfinite(depths).any())
@@ -261,12 +277,27 @@ def _draw_profile(
         zorder=2,
         marker=marker,
         markersize=4,
+        label=NETWORK,
     )
-    axis.plot(measured, depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
+    axis.plot(measured, depths, "o", c=MEASURED, ms=2.6, alpha=0.8, mew=0, label="measured")
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
     axis.locator_params(axis="x", nbins=3)
     axis.grid(alpha=0.25, linewidth=0.5)
+
+
+def _draw_baselines(axis: Axes, names: Sequence[str], profile: Sequence[Array]) -> None:
+    left, right = axis.get_xlim()
+    axis.set_prop_cycle(**OF_BASELINES)
+    for name, values in zip(names, profile[5:], strict=True):
+        # Thinner than the line of the network, and below it.
+        axis.plot(
+            values, profile[0], marker=".", markersize=2, linewidth=0.7, zorder=1.5, label=name
+        )
+    # One that is far off would squeeze all else: the frame gets at most three times as wide as it
+    # is for the network and the measured values.
+    reached = np.clip(axis.dataLim.intervalx, 2 * left - right, 2 * right - left)
+    axis.set_xlim(min(left, reached[0]), max(right, reached[1]))
 
 
 def spread_evenly(count: int, most: int) -> NDArray[np.int64]:
@@ -622,11 +653,24 @@ def estimates_by_core_of_run(directory: RunDirectory) -> Pictures:
 def down_core_of_run(directory: RunDirectory) -> Pictures:
     """Estimates and measured values over depth, a panel per core, if there are numbers."""
     for estimates in _estimates(directory):
-        with_intervals = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
-        figure = down_core(
-            with_intervals, directory.record().caution, intervals_in_words(directory)
+        complete = replace(
+            estimates,
+            interval=ends_of_intervals(directory, estimates.name),
+            baselines=_baselines(directory, estimates.name),
         )
+        figure = down_core(complete, directory.record().caution, intervals_in_words(directory))
         yield FIGURES_FOLDER / "down_core", figure
+
+
+def _baselines(directory: RunDirectory, output: str) -> Mapping[str, ArrayLike]:
+    """Baseline → its estimates of the test spectra; none of older runs, which did not keep them."""
+    path = directory.results / BASELINES
+    estimates: dict[str, ArrayLike] = {}
+    for column, values in columns(path).items() if path.is_file() else ():
+        output_of_column, _, name = column.partition(": ")
+        if output_of_column == output:
+            estimates[name] = numbers(values)
+    return estimates
 
 
 def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
