@@ -393,39 +393,58 @@ MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class PicturesOfRuns:
-    """The pictures of a kind: names of runs with what they have, or None if a server has it."""
+class PicturesOfRun:
+    """The pictures of a kind that a run has, in the order of their steps.
 
-    file: str
+    source  the last picture itself, or None if a server has all of them
+    """
+
+    run: str
+    source: str | None
+    files: list[str]
+    steps: list[int | None]
+
+
+@dataclass(frozen=True)
+class PicturesOfRuns:
+    """The pictures of a kind, of several runs."""
+
     words: str
-    runs: list[tuple[str, str | None]]
+    runs: list[PicturesOfRun]
 
 
 def pictures_of_runs(directories: Sequence[RunDirectory], embedded: bool) -> list[PicturesOfRuns]:
     """For each kind of picture that several of the runs have, the runs that have it.
 
-    embedded  with the pictures themselves, or none if they are too large together
+    embedded  with the last pictures themselves, or none if they are too large together
     """
-    kinds: dict[str, list[tuple[str, Path]]] = {}
+    kinds: dict[str, list[tuple[RunDirectory, list[FigureFile]]]] = {}
     for directory in directories:
-        for figure in last_figures(directory):
-            path = directory.results / "figures" / figure.file
-            kinds.setdefault(figure.file, []).append((directory.name, path))
-    kinds = {kind: files for kind, files in kinds.items() if len(files) > 1}
-    paths = [path for files in kinds.values() for _, path in files]
-    if embedded and sum(path.stat().st_size for path in paths) > MOST_BYTES:
-        return []
+        logged, others = figures_of(directory)
+        alone = {in_words(Path(figure.file).stem): [figure] for figure in others}
+        for words, figures in (alone | logged).items():
+            kinds.setdefault(words, []).append((directory, figures))
+    kinds = {words: runs for words, runs in kinds.items() if len(runs) > 1}
+    if embedded:
+        paths = [_path(*run) for runs in kinds.values() for run in runs]
+        if sum(path.stat().st_size for path in paths) > MOST_BYTES:
+            return []
 
-    def source(path: Path) -> str | None:
-        if not embedded:
-            return None
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    def of_run(directory: RunDirectory, figures: list[FigureFile]) -> PicturesOfRun:
+        source = None
+        if embedded:
+            content = base64.b64encode(_path(directory, figures).read_bytes()).decode()
+            source = f"data:image/png;base64,{content}"
+        files = [figure.file for figure in figures]
+        steps = [figure.step for figure in figures]
+        return PicturesOfRun(directory.name, source, files, steps)
 
-    pictures = []
-    for kind, files in kinds.items():
-        runs = [(run, source(path)) for run, path in files]
-        pictures.append(PicturesOfRuns(kind, in_words(Path(kind).stem), runs))
-    return pictures
+    return [PicturesOfRuns(words, [of_run(*run) for run in runs]) for words, runs in kinds.items()]
+
+
+def _path(directory: RunDirectory, figures: Sequence[FigureFile]) -> Path:
+    """The last figure's."""
+    return directory.results / "figures" / figures[-1].file
 
 
 # Estimates against true values: rows, spectra and samples as points, fields as maps of whole

@@ -98,7 +98,7 @@ def test_the_time_of_a_run_and_how_many_are_in_the_queue_are_limited(here):
               " --option requeue=false --option signal=5")  # fmt: skip
     wait(here, "5", "running")
     assert states(here)["6"] == "queued"
-    assert len(here.call("condor_q -af ClusterId").split()) == 1
+    assert len(here.call("condor_q -run -af ClusterId").split()) == 1
     wait(here, "5", "timeout")
     wait(here, "6", "running")
     here.qexp("--workspace workspace stop *_6")
@@ -109,4 +109,4 @@ def test_a_run_that_fails_says_so(here):
     run(here, "mogi_quick --set epochs=2 --set learning_rate=1e30 --set optimizer=sgd"
               " --name broken --launcher htcondor")  # fmt: skip
     wait(here, "broken", "failed")
-    assert "not finite" in here.call("tail -n 30 workspace/runs/broken/htcondor.txt")
+    assert "try a lower learning rate" in here.call("tail -n 30 workspace/runs/broken/htcondor.txt")

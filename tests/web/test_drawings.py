@@ -11,7 +11,17 @@ import pytest
 
 import qexp.web
 from qexp.web.comparison_page import Column, Grouping, Paired, PairedMetric, Sweep
-from qexp.web.drawings import Axis, Layer, Maps, MatrixOfRun, Panel, PicturesOfRuns, Points, Series
+from qexp.web.drawings import (
+    Axis,
+    Layer,
+    Maps,
+    MatrixOfRun,
+    Panel,
+    PicturesOfRun,
+    PicturesOfRuns,
+    Points,
+    Series,
+)
 from qexp.web.live import Head
 
 WEB = Path(qexp.web.__file__).parent
@@ -20,7 +30,7 @@ READ_BY = {
     "curves": {"panel": Panel, "curves": Panel, "curve": Series},
     "server/live": {"panel": Panel, "curve": Series},
     "points": {"panel": Points},
-    "pictures": {"": PicturesOfRuns},
+    "pictures": {"": PicturesOfRuns, "run": PicturesOfRun},
     "matrix": {"matrix": Maps, "axis": Axis, "layer": Layer},
     "matrices": {"matrix": MatrixOfRun, "plane": Maps, "axis": Axis, "layer": Layer},
     "groups": {"": Grouping},

@@ -1,3 +1,4 @@
+
 """Reports of several runs: the numbers are those of the runs, and drawings, table and keys belong
 together.
 """
@@ -6,6 +7,7 @@ import csv
 import io
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -351,6 +353,29 @@ def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_re
         )
         images.first.scroll_into_view_if_needed()
         page.wait_for_function("() => document.querySelector('.picture-grid img').naturalWidth > 0")
+
+
+@pytest.mark.heavy
+def test_one_slider_goes_over_the_steps_of_pictures_of_all_runs(sweep, serve, visit):
+    two = names(sweep)[:2]
+    package.figures(two, only="learning_curve")
+    for name, steps in zip(two, ((10, 20), (10, 20, 40)), strict=True):
+        figures = sweep / "runs" / name / "results/figures"
+        for step in steps:
+            shutil.copy(figures / "learning_curve.png", figures / f"residual_{step:06}.png")
+    page = visit(f"{serve(sweep).address}compare?run={two[0]}&run={two[1]}")
+    page.locator(".pictures-drawing select").select_option(label="residual (2 runs)")
+    shown = page.locator(".picture-grid img")
+
+    def files() -> list[str]:
+        return [
+            one.rpartition("/")[2] for one in shown.evaluate_all("all => all.map((one) => one.src)")
+        ]
+
+    assert files() == ["residual_000020.png", "residual_000040.png"]
+    assert page.locator(".picture-grid figcaption").first.inner_text().endswith("(step 20)")
+    page.locator(".pictures-drawing input").fill("0")
+    assert files() == ["residual_000010.png", "residual_000010.png"]
 
 
 @pytest.mark.heavy
