@@ -74,6 +74,7 @@ from .specs import (
     submit_simulations as submit_simulations,
     tables as tables,
     validate as validate,
+    network as network,
 )
 from .tracking import TrackedRun as TrackedRun, track as track
 from .training import (

@@ -19,8 +19,10 @@ from qexp.base.workspace import find
 from qexp.cli.console import (
     JSON,
     LATEX,
+    NETWORK,
     RUN,
     RUNS,
+    TO,
     WORKSPACE,
     arranged,
     error,
@@ -29,6 +31,7 @@ from qexp.cli.console import (
     print_csv,
     print_entry,
     print_json,
+    print_network,
     print_parts,
     print_sentence,
     print_table,
@@ -336,7 +339,13 @@ def ls(
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
 
 
-def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
+def show(
+    opening: Opening,
+    run: str = RUN,
+    network: bool = NETWORK,
+    to: Path | None = TO,
+    as_json: bool = JSON,
+) -> None:
     """Show a run: its state, spec, results and files; or a search in studies/."""
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
@@ -348,6 +357,9 @@ def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
         if search is None:
             raise
         print_search(search, as_json, opening.workspace)
+        return
+    if network or to is not None:
+        print_network(handle.network(), to, as_json)
         return
     if as_json:
         print_json(handle.record)
