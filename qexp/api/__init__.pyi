@@ -64,6 +64,7 @@ from .specs import (
     make_ice as make_ice,
     make_observation as make_observation,
     make_xrf as make_xrf,
+    network as network,
     new as new,
     samples as samples,
     schema as schema,
@@ -74,7 +75,6 @@ from .specs import (
     submit_simulations as submit_simulations,
     tables as tables,
     validate as validate,
-    network as network,
 )
 from .tracking import TrackedRun as TrackedRun, track as track
 from .training import (

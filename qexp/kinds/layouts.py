@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from qexp.base.arrays import Array
 from qexp.base.tables import Tables
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SpecError
-from qexp.figures.networks import Box, diagram
+from qexp.figures import canvas
 from qexp.figures.writing import require_formats, save
 from qexp.kinds.experiments import check, examine, spec_cache, spec_kind
 from qexp.kinds.networks import network_of
@@ -23,6 +26,7 @@ from qexp.spec.resolution import spec_in
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_STEPS = 80
@@ -72,21 +76,18 @@ class NetworkLayout:
         return {"name": self.name, **self.totals, "remark": self.remark, "steps": steps}
 
     def figure(self) -> Figure:
-        """Boxes from inputs to outputs, the layers of an operation in a frame."""
-        layers = [number for number, step in enumerate(self.steps) if step.layer]
-        hidden = {number - 1 for number in layers}.difference(layers)
+        """Boxes from inputs to outputs; of a large network its operations without their layers."""
+        layers = {number for number, step in enumerate(self.steps) if step.layer}
+        hidden = {number - 1 for number in layers} - layers
         if len(self.steps) > MOST_STEPS:
-            hidden = {*layers}
-        boxes: list[Box] = []
-        places = []
+            hidden = layers
+        places: list[int] = []
+        boxes: list[Step] = []
         for number, step in enumerate(self.steps):
             places.append(len(boxes) - (number in hidden))
             if number not in hidden:
-                weights = "shared weights" if step.shared else f"{step.weights:,} weights"
-                shape = f"{step.shape} · {weights}" if step.weights else f"{step.shape}"
-                frame = f"{step.operation}\n{step.module}" if step.layer else ""
                 sources = [places[source] for source in step.sources]
-                boxes.append(Box([step.name, step.in_words, shape], sources, frame, step.end))
+                boxes.append(replace(step, sources=sources))
         return diagram(boxes)
 
     def draw(self, to: str | Path) -> Path:
@@ -109,7 +110,7 @@ def layout_of_run(directory: RunDirectory) -> NetworkLayout:
     several = [f"{count} {what}" for what, count in counts.items() if count > 1]
     remark = f"; one of {' × '.join(several)}" if several else ""
     if any(key.startswith("model") for key in spec.get("select", {})):
-        remark += "; what `select` chooses in each fold may differ"
+        remark += "; $.select may choose another in a fold"
     return _laid_out(directory.name, spec, tables_of(directory), remark)
 
 
@@ -146,3 +147,113 @@ def _laid_out(name: str, spec: Document, tables: Tables, remark: str = "") -> Ne
     operations = spec["model"]["operations"].items()
     modules = {operation: value["module"] for operation, value in operations}
     return NetworkLayout(name, steps_of(network, modules), remark)
+
+
+# The drawing: boxes in rows and columns, and arrows between them.
+
+
+HEIGHT, BELOW, BETWEEN, LANE = 0.58, 0.28, 0.4, 0.12
+"""Of a box; gaps below and beside boxes, and between arrows beside them [inch]."""
+
+BOX: dict[str, Any] = {"edgecolor": "#333333", "zorder": 2}
+
+ARROW: dict[str, Any] = {"color": "#555555", "lw": 0.9, "ms": 4.5, "markevery": [-1]}
+
+
+def diagram(steps: Sequence[Step]) -> Figure:
+    """Steps in rows, each below those that lead to it."""
+    from matplotlib.patches import Rectangle
+
+    texts = []
+    for step in steps:
+        weights = "shared weights" if step.shared else f"{step.weights:,} weights"
+        text = f"{step.in_words}\n{step.shape}"
+        texts.append(f"{text} · {weights}" if step.weights else text)
+    names = [step.name for step in steps]
+    lines = [line for text in [*names, *texts] for line in text.split("\n")]
+    longest = max(map(len, lines))
+    width = canvas.sized(canvas.WIDTH_OF_CHARACTER) * (1.08 * longest + 2)
+    height = canvas.sized(HEIGHT)
+    rows, columns = _grid(steps)
+    x = columns * (width + canvas.sized(BETWEEN))
+    y = rows * (height + canvas.sized(BELOW))
+    figure = canvas.blank(1, 1)
+    axes = figure.add_axes((0, 0, 1, 1))
+    _draw_arrows(axes, steps, rows, x, y, (width, height))
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": canvas.small()}
+    for number, step in enumerate(steps):
+        left = x[number] - width / 2
+        colour = "#DCEBF5" if step.end else "white"
+        box = Rectangle((left, y[number]), width, height, facecolor=colour, **BOX)
+        axes.add_patch(box)
+        place = y[number] + 0.22 * height
+        axes.text(x[number], place, step.name, weight="bold", **centred)
+        place = y[number] + 0.64 * height
+        axes.text(x[number], place, texts[number], **centred)
+    axes.set_axis_off()
+    ends = axes.dataLim.padded(canvas.sized(0.15))
+    axes.set_xlim(ends.x0, ends.x1)
+    axes.set_ylim(ends.y1, ends.y0)
+    figure.set_size_inches(ends.width, ends.height)
+    return figure
+
+
+def _grid(steps: Sequence[Step]) -> tuple[Array, Array]:
+    """The row of each step, of an input just above the first that takes it, and its column, below
+    the middle of those that it takes.
+    """
+    rows = np.zeros(len(steps))
+    columns = np.zeros(len(steps))
+    for number, step in enumerate(steps):
+        rows[number] = 1 + max(rows[step.sources], default=-1)
+    for number, step in enumerate(steps):
+        if not step.sources:
+            takers = [index for index, other in enumerate(steps) if number in other.sources]
+            rows[number] = min(rows[takers], default=1) - 1
+    for row in np.unique(rows):
+        members = np.flatnonzero(rows == row)
+        wanted: list[float] = []
+        for number in members:
+            sources = steps[number].sources
+            inner = [source for source in sources if not steps[source].end]
+            right = max(wanted, default=-1) + 1
+            middle = columns[inner or sources].mean() if sources else right
+            wanted.append(middle)
+        order = np.argsort(wanted, kind="stable")
+        spread = np.arange(len(members)) - (len(members) - 1) / 2
+        columns[members[order]] = np.mean(wanted) + spread
+    return rows, columns
+
+
+def _draw_arrows(
+    axes: Axes, steps: Sequence[Step], rows: Array, x: Array, y: Array, box: tuple[float, float]
+) -> None:
+    """To the next row from below a box to above another; past rows beside them, the shortest
+    inside.
+    """
+    width, height = box
+    pairs = [(source, number) for number, step in enumerate(steps) for source in step.sources]
+    pairs.sort(key=lambda pair: rows[pair[1]] - rows[pair[0]])
+    passing: list[tuple[int, float, float]] = []
+    for start, end in pairs:
+        top = y[end]
+        bottom = y[start] + height
+        if rows[end] == rows[start] + 1:
+            turn = bottom + canvas.sized(BELOW) / 3
+            across = [x[start], x[start], x[end], x[end]]
+            axes.plot(across, [bottom, turn, turn, top], marker=7, **ARROW)
+            continue
+        side = 1 if x[start] >= x[rows == rows[start]].mean() else -1
+        inside = sum(
+            one == side and first < rows[end] and last > rows[start] for one, first, last in passing
+        )
+        passing.append((side, rows[start], rows[end]))
+        within = (rows >= rows[start]) & (rows <= rows[end])
+        outermost = max(side * x[within]) + width / 2
+        lane = side * (outermost + canvas.sized(LANE) * (inside + 1))
+        edge = side * width / 2
+        across = [x[start] + edge, lane, lane, x[end] + edge]
+        leaves = bottom - 0.3 * height
+        arrives = top + 0.3 * height
+        head = 4 if side > 0 else 5
+        axes.plot(across, [leaves, leaves, arrives, arrives], marker=head, **ARROW)

@@ -76,9 +76,9 @@ def steps_of(
             followed.known[module] = of_layer
     for name, sample in samples.items():
         followed.add(Step(name, "input"), sample)
-    before = hooks.register_module_forward_pre_hook(followed.begin)
-    after = hooks.register_module_forward_hook(followed.end)
-    with torch.no_grad(), counter or nullcontext(), followed, before, after:
+    first = hooks.register_module_forward_pre_hook(followed.begin)
+    last = hooks.register_module_forward_hook(followed.end)
+    with torch.no_grad(), counter or nullcontext(), followed, first, last:
         values = network.features(samples)
         for name, outputs in network.heads.items():
             result = torch.empty(1, len(outputs), device="meta")
@@ -138,11 +138,11 @@ class _Followed(ShapeRules):
         if module not in self.known:
             return
         self.known[module] = replace(self.known[module], shared=True)
-        number, before = self._begun.pop()
+        number, multiplied = self._begun.pop()
         step, *layers = self.steps[number:]
         del self.steps[number:]
         weights = sum(one.numel() for one in module.parameters() if one.requires_grad)
-        cost = self._multiplications() - before
+        cost = self._multiplications() - multiplied
         step = replace(step, shape=_size(made), weights=weights, multiplications=cost)
         last = self.steps[-1]
         inner = step.layer and last.layer and step.sources == [number - 1]
