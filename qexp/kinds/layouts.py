@@ -213,7 +213,7 @@ def _grid(steps: Sequence[Step]) -> tuple[Array, Array]:
     for row in np.unique(rows):
         members = np.flatnonzero(rows == row)
         wanted: list[float] = []
-        for number in members:
+        for number in members.tolist():
             sources = steps[number].sources
             inner = [source for source in sources if not steps[source].end]
             right = max(wanted, default=-1) + 1
