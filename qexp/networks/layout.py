@@ -89,7 +89,9 @@ def steps_of(
     if counter is None and not followed.complete:
         return steps_of(network, modules, FlopCounterMode(display=False))
     for name in network.outputs:
-        followed.add(Step(name, "output", sources=followed.makers_of(values[name])), values[name])
+        makers = followed.makers_of(values[name])
+        step = Step(name, "output", shape=_size(values[name]), sources=makers)
+        followed.steps.append(step)
     return followed.steps
 
 

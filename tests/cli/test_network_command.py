@@ -41,7 +41,8 @@ def put(path, document):
     ],
 )
 def test_what_has_no_network_of_its_own_says_what_would_work(specs, qexp, tmp_path, words, message):
-    unknown = {"inputs": "from dataset", "outputs": "from dataset", "operations": {"one": {"module": "mlp"}}}  # fmt: skip
+    one = {"one": {"module": "mlp", "parameters": {"units": [4]}}}
+    unknown = {"inputs": "from dataset", "outputs": "from dataset", "operations": one}
     branch = {"x_name": "from dataset", "y_name": "from dataset", "operations": ["one"]}
     put(tmp_path / "specs/models/any.json", {**unknown, "branches": [branch]})
     put(tmp_path / "specs/experiences/program.json", {"type": "command", "command": ["true"]})
@@ -54,7 +55,7 @@ def test_what_has_no_network_of_its_own_says_what_would_work(specs, qexp, tmp_pa
 def test_a_run_shows_its_network_also_on_its_report(here, qexp):
     document = json.loads(qexp("show", "sound_0", "--network", "--json").done())
     run = package.open_run("sound_0")
-    assert document == run.network().document()
+    assert document == json.loads(json.dumps(run.network().document()))
     assert document["weights"] == run.directory.record().weights
     assert [step["module"] for step in document["steps"] if step["module"] == "input"]
     qexp("show", "sound_0", "--to", "net.png").done()
@@ -63,7 +64,8 @@ def test_a_run_shows_its_network_also_on_its_report(here, qexp):
 
 
 def test_a_run_of_a_program_has_no_network(specs, qexp, tmp_path):
-    document = {"type": "command", "command": ["sh", "-c", "echo '{\"test\": {\"a\": {\"b\": 1}}}' > $QEXP_RESULTS"]}  # fmt: skip
+    writes = 'echo \'{{"test": {{"a": {{"b": 1}}}}}}\' > $QEXP_RESULTS'
+    document = {"type": "command", "command": ["sh", "-c", writes]}
     put(tmp_path / "specs/experiences/own.json", document)
     call("run", "own").done()
     told = qexp("show", "own_0", "--network")
