@@ -163,7 +163,7 @@ def network(spec: str | Path, *, workspace: str | Path | None = None) -> ShownNe
     Raises SpecError if the spec is wrong or waits for data, QexpError if it has no network.
 
     >>> qexp.network("mogi_quick").totals["weights"]
-    1
+    90602
     """
     from qexp.kinds.layouts import layout_of_spec
     from qexp.web.notebook import ShownNetwork

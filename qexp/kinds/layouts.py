@@ -64,9 +64,15 @@ class NetworkLayout:
         columns = ["operation", "what it is", "output shape", "weights", "multiplications"]
         rows = []
         for step in self.steps:
-            weights = "shared" if step.shared and step.weights else f"{step.weights:,}"
-            numbers = ["", ""] if step.end else [weights, f"{step.multiplications:,}"]
-            rows.append([step.name, step.in_words, str(step.shape), *numbers])
+            weights = f"{step.weights:,}"
+            multiplications = f"{step.multiplications:,}"
+            if step.shared and step.weights:
+                weights = "shared"
+            if step.end:
+                weights = ""
+                multiplications = ""
+            shape = str(step.shape)
+            rows.append([step.name, step.in_words, shape, weights, multiplications])
         totals = [f"{number:,}" for number in self.totals.values()]
         return Table("", columns, [*rows, ["all", "", "", *totals]], frozenset(columns[3:]))
 
@@ -152,8 +158,11 @@ def _laid_out(name: str, spec: Document, tables: Tables, remark: str = "") -> Ne
 # The drawing: boxes in rows and columns, and arrows between them.
 
 
-HEIGHT, BELOW, BETWEEN, LANE = 0.58, 0.28, 0.4, 0.12
+HEIGHT, GAP, GAP_BESIDE, LANE = 0.58, 0.28, 0.4, 0.12
 """Of a box; gaps below and beside boxes, and between arrows beside them [inch]."""
+
+TO_LEFT, TO_RIGHT, TO_BOTTOM = 4, 5, 7
+"""Matplotlib's markers with their tip in place."""
 
 BOX: dict[str, Any] = {"edgecolor": "#333333", "zorder": 2}
 
@@ -175,8 +184,8 @@ def diagram(steps: Sequence[Step]) -> Figure:
     width = canvas.sized(canvas.WIDTH_OF_CHARACTER) * (1.08 * longest + 2)
     height = canvas.sized(HEIGHT)
     rows, columns = _grid(steps)
-    x = columns * (width + canvas.sized(BETWEEN))
-    y = rows * (height + canvas.sized(BELOW))
+    x = columns * (width + canvas.sized(GAP_BESIDE))
+    y = rows * (height + canvas.sized(GAP))
     figure = canvas.blank(1, 1)
     axes = figure.add_axes((0, 0, 1, 1))
     _draw_arrows(axes, steps, rows, x, y, (width, height))
@@ -199,61 +208,85 @@ def diagram(steps: Sequence[Step]) -> Figure:
 
 
 def _grid(steps: Sequence[Step]) -> tuple[Array, Array]:
-    """The row of each step, of an input just above the first that takes it, and its column, below
-    the middle of those that it takes.
+    """Row and column of each step, from 0 on and to both sides of 0.
+
+    A step is in the row after the last one that it takes, an input just before the first one that
+    takes it. It is below the middle of what it takes, inputs apart, or as near as its neighbours
+    let it.
     """
     rows = np.zeros(len(steps))
-    columns = np.zeros(len(steps))
     for number, step in enumerate(steps):
         rows[number] = 1 + max(rows[step.sources], default=-1)
     for number, step in enumerate(steps):
-        if not step.sources:
-            takers = [index for index, other in enumerate(steps) if number in other.sources]
-            rows[number] = min(rows[takers], default=1) - 1
+        takers = [index for index, other in enumerate(steps) if number in other.sources]
+        if not step.sources and takers:
+            rows[number] = min(rows[takers]) - 1
+    columns = np.zeros(len(steps))
     for row in np.unique(rows):
         members = np.flatnonzero(rows == row)
         wanted: list[float] = []
         for number in members.tolist():
             sources = steps[number].sources
             inner = [source for source in sources if not steps[source].end]
-            right = max(wanted, default=-1) + 1
-            middle = columns[inner or sources].mean() if sources else right
-            wanted.append(middle)
+            place = max(wanted, default=-1) + 1
+            if sources:
+                place = columns[inner or sources].mean()
+            wanted.append(place)
         order = np.argsort(wanted, kind="stable")
-        spread = np.arange(len(members)) - (len(members) - 1) / 2
+        count = len(members)
+        spread = np.arange(count) - (count - 1) / 2
         columns[members[order]] = np.mean(wanted) + spread
     return rows, columns
 
 
 def _draw_arrows(
-    axes: Axes, steps: Sequence[Step], rows: Array, x: Array, y: Array, box: tuple[float, float]
+    axes: Axes,
+    steps: Sequence[Step],
+    rows: Array,
+    x: Array,
+    y: Array,
+    size: tuple[float, float],
 ) -> None:
-    """To the next row from below a box to above another; past rows beside them, the shortest
-    inside.
+    """Draw an arrow from each step to those that take its result.
+
+    One to the next row leaves a box at its lower edge and ends at the upper edge of another. One
+    that passes rows runs beside their boxes, on the side of the box that it leaves; a short arrow
+    is nearer to the boxes than the longer ones that it shares rows with.
+
+    x, y  middle and upper edge of each box [inch]
+    size  width and height of a box [inch]
     """
-    width, height = box
+    width, height = size
     pairs = [(source, number) for number, step in enumerate(steps) for source in step.sources]
     pairs.sort(key=lambda pair: rows[pair[1]] - rows[pair[0]])
     passing: list[tuple[int, float, float]] = []
     for start, end in pairs:
+        first = rows[start]
+        last = rows[end]
         top = y[end]
         bottom = y[start] + height
-        if rows[end] == rows[start] + 1:
-            turn = bottom + canvas.sized(BELOW) / 3
-            across = [x[start], x[start], x[end], x[end]]
-            axes.plot(across, [bottom, turn, turn, top], marker=7, **ARROW)
+        if last == first + 1:
+            turn = bottom + canvas.sized(GAP) / 3
+            corners = [x[start], x[start], x[end], x[end]]
+            down = [bottom, turn, turn, top]
+            axes.plot(corners, down, marker=TO_BOTTOM, **ARROW)
             continue
-        side = 1 if x[start] >= x[rows == rows[start]].mean() else -1
-        inside = sum(
-            one == side and first < rows[end] and last > rows[start] for one, first, last in passing
-        )
-        passing.append((side, rows[start], rows[end]))
-        within = (rows >= rows[start]) & (rows <= rows[end])
-        outermost = max(side * x[within]) + width / 2
-        lane = side * (outermost + canvas.sized(LANE) * (inside + 1))
+        middle = x[rows == first].mean()
+        side = 1 if x[start] >= middle else -1
+        nearer = [arrow for arrow in passing if _share_rows(arrow, (side, first, last))]
+        passing.append((side, first, last))
+        passed = x[(rows >= first) & (rows <= last)]
         edge = side * width / 2
-        across = [x[start] + edge, lane, lane, x[end] + edge]
+        outermost = max(side * passed) * side + edge
+        lane = outermost + side * canvas.sized(LANE) * (len(nearer) + 1)
         leaves = bottom - 0.3 * height
         arrives = top + 0.3 * height
-        head = 4 if side > 0 else 5
-        axes.plot(across, [leaves, leaves, arrives, arrives], marker=head, **ARROW)
+        corners = [x[start] + edge, lane, lane, x[end] + edge]
+        down = [leaves, leaves, arrives, arrives]
+        axes.plot(corners, down, marker=TO_LEFT if side > 0 else TO_RIGHT, **ARROW)
+
+
+def _share_rows(one: tuple[int, float, float], other: tuple[int, float, float]) -> bool:
+    """Whether two arrows run on the same side, beside the same rows: side, first and last row."""
+    side, first, last = other
+    return one[0] == side and one[1] < last and one[2] > first

@@ -132,14 +132,26 @@ class _Followed(ShapeRules):
         self.steps.append(replace(step, shape=_size(made)))
 
     def begin(self, module: nn.Module, taken: Any) -> None:
+        """Append the step of a module, whose result and cost are not known yet.
+
+        taken  what it was called with
+        """
         if module in self.known:
             self._begun.append((len(self.steps), self._multiplications()))
-            self.steps.append(replace(self.known[module], sources=self.makers_of(taken)))
+            sources = self.makers_of(taken)
+            self.steps.append(replace(self.known[module], sources=sources))
 
     def end(self, module: nn.Module, taken: Any, made: Tensor) -> None:
+        """Complete the step of a module, and join it with another one.
+
+        One that only changes the values of the layer before joins that; the only layer of an
+        operation joins it.
+        made  its result
+        """
         if module not in self.known:
             return
-        self.known[module] = replace(self.known[module], shared=True)
+        shared = replace(self.known[module], shared=True)
+        self.known[module] = shared
         number, multiplied = self._begun.pop()
         step, *layers = self.steps[number:]
         del self.steps[number:]
