@@ -29,6 +29,7 @@ from .api import (
     make_observation as make_observation,
     make_xrf as make_xrf,
     matrix as matrix,
+    network as network,
     new as new,
     observe as observe,
     open_inversions as open_inversions,

@@ -70,6 +70,7 @@ from .specs import (
     make_ice as make_ice,
     make_observation as make_observation,
     make_xrf as make_xrf,
+    network as network,
     new as new,
     samples as samples,
     schema as schema,

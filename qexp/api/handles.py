@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from qexp.results.intervals import HeldOutIntervals
     from qexp.results.limit import Limit
     from qexp.runs.predict import Predictor
-    from qexp.web.notebook import Estimates, Matrix, Posterior, ShownEvaluation
+    from qexp.web.notebook import Estimates, Matrix, Posterior, ShownEvaluation, ShownNetwork
     from qexp.web.trust import ShownCalibration, ShownIntervals, ShownLimit, ShownVerification
 
 
@@ -93,6 +93,15 @@ class Run(Shown):
         document = self.directory.record().document()
         results: dict[str, dict[str, dict[str, float | None]]] = document["results"]
         return results
+
+    def network(self) -> ShownNetwork:
+        """Its network as a table and a drawing; see `qexp.network`. Raises QexpError for a run of a
+        program.
+        """
+        from qexp.kinds.layouts import layout_of_run
+        from qexp.web.notebook import ShownNetwork
+
+        return ShownNetwork(**fields_of(layout_of_run(self.directory)))
 
     @property
     def evaluations(self) -> dict[str, EvaluationRecord]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from qexp.examples import ice, observation, xrf
     from qexp.jobs.launchers import Submitted
     from qexp.runs.columns import Column
-    from qexp.web.notebook import ShownLook
+    from qexp.web.notebook import ShownLook, ShownNetwork
 
 IGNORED = "/runs/\n/comparisons/\n/figures/\n/data/\n__pycache__/\n"
 
@@ -153,6 +153,25 @@ def _of_name(file: str | Path, everything: Sequence[Path]) -> list[Path]:
         names = {path.stem for path in everything}
         raise NotFoundError(f"no spec '{file}'; {suggestion(str(file), names)}")
     return own
+
+
+def network(spec: str | Path, *, workspace: str | Path | None = None) -> ShownNetwork:
+    """The network of a model or an experience, before any training: operations with output shapes,
+    weights and multiplications, and a drawing, by `draw("network.svg")`.
+
+    spec  a path, or a name, for an experience before a model
+    Raises SpecError if the spec is wrong or waits for data, QexpError if it has no network.
+
+    >>> qexp.network("mogi_quick").totals["weights"]
+    90602
+    """
+    from qexp.kinds.layouts import layout_of_spec
+    from qexp.web.notebook import ShownNetwork
+
+    home = workspaces.find(workspace)
+    paths = _of_name(spec, sorted(home.specs.glob("*/*.json")))
+    chosen = next((path for path in paths if path.parent.name != "datasets"), paths[0])
+    return ShownNetwork(**fields_of(layout_of_spec(chosen, home)))
 
 
 def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Listing:

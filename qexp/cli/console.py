@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 
 WORKSPACE: Any = fields(InWorkspace)[0]
 JSON = option(False, "Print JSON instead of text.", "--json")
+NETWORK = option(
+    False, "Show the network: operations, output shapes, weights, multiplications a sample."
+)
+TO = option(
+    None, "Draw the network into this file, whose name ends in .png, .svg or .pdf.", "--to FILE"
+)
 LATEX = option(False, "Print LaTeX tables, which need booktabs and graphicx.", "--latex")
 
 BOLD, RED, GREEN, YELLOW, CYAN = "1", "31", "32", "33", "36"  # of ANSI terminals
@@ -207,6 +213,17 @@ def print_entry(key: str, text: str, width: int, indent: str = "") -> None:
         for piece_of_line in broken or [""]:
             print(f"{first}{piece_of_line}".rstrip())
             first = further
+
+
+def print_network(network: Any, to: Path | None, as_json: bool = False) -> None:
+    """Print the table of a network, and draw it into a file."""
+    if to is not None:
+        network.draw(to)
+    if as_json:
+        print_json(network.document())
+        return
+    print_parts([network.table()])
+    message(network.in_words)
 
 
 def print_parts(parts: Iterable[Table | str]) -> None:

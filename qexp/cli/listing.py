@@ -20,8 +20,10 @@ from qexp.base.workspace import find
 from qexp.cli.console import (
     JSON,
     LATEX,
+    NETWORK,
     RUN,
     RUNS,
+    TO,
     WORKSPACE,
     arranged,
     error,
@@ -30,6 +32,7 @@ from qexp.cli.console import (
     print_csv,
     print_entry,
     print_json,
+    print_network,
     print_parts,
     print_sentence,
     print_table,
@@ -273,6 +276,21 @@ class ListForm:
             raise QexpError(f"--limit {self.limit}: at least one run")
 
 
+def require_together(options: ListOptions, form: ListForm) -> None:
+    """Raise QexpError for options of which only one can be shown."""
+    fields = form.columns
+    if form.names and (form.group is not None or fields is not None or form.size):
+        raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
+    if options.remote is not None and (form.size or form.lineage or options.launch is not None):
+        raise QexpError(
+            "--remote lists what a remote knows of runs; leave out --size, --lineage and --launch"
+        )
+    if form.lineage and (fields is not None or form.group is not None or form.as_csv or form.names):
+        raise QexpError(
+            "--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet"
+        )
+
+
 @arranged(everyday="where status tags launch sort group columns")
 def ls(
     options: ListOptions,
@@ -291,16 +309,7 @@ def ls(
         print_inversions(options, form, patterns)
         return
     fields = form.columns
-    if form.names and (form.group is not None or fields is not None or form.size):
-        raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
-    if options.remote is not None and (form.size or form.lineage or options.launch is not None):
-        raise QexpError(
-            "--remote lists what a remote knows of runs; leave out --size, --lineage and --launch"
-        )
-    if form.lineage and (fields is not None or form.group is not None or form.as_csv or form.names):
-        raise QexpError(
-            "--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet"
-        )
+    require_together(options, form)
     every_run = api.every_run(
         options.remote, refresh=form.refresh, warn=warning, workspace=options.workspace
     )
@@ -376,7 +385,13 @@ def print_found(found: ShownInversions, as_json: bool) -> None:
     print_parts(part for part in parts if isinstance(part, str | Table))
 
 
-def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
+def show(
+    opening: Opening,
+    run: str = RUN,
+    network: bool = NETWORK,
+    to: Path | None = TO,
+    as_json: bool = JSON,
+) -> None:
     """Show a run: its state, spec, results and files; or a search in studies/, or the folder of an
     inversion.
     """
@@ -393,6 +408,9 @@ def show(opening: Opening, run: str = RUN, as_json: bool = JSON) -> None:
         if search is None:
             raise
         print_search(search, as_json, opening.workspace)
+        return
+    if network or to is not None:
+        print_network(handle.network(), to, as_json)
         return
     if as_json:
         print_json(handle.record)

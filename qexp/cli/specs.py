@@ -16,11 +16,14 @@ from qexp.base.machine import terminable
 from qexp.base.options import argument, option, part_of
 from qexp.cli.console import (
     JSON,
+    NETWORK,
+    TO,
     WORKSPACE,
     arranged,
     message,
     on_a_cluster,
     print_json,
+    print_network,
     print_parts,
     print_sentence,
     print_submitted,
@@ -185,14 +188,20 @@ def validate(
         shell=list[Path],
         complete="spec_files",
     ),
+    network: bool = NETWORK,
+    to: Path | None = TO,
     workspace: str | None = WORKSPACE,
 ) -> None:
     """Check spec files for everything that can be checked without training; exit with 2 if there
     are problems.
     """
+    if (network or to is not None) and len(files) != 1:
+        raise QexpError("--network shows one network; name one model or experience")
     validation = api.validate(files, workspace=workspace)
     warning(*validation.remarks())
     message(*validation.problems, validation.in_words)
+    if (network or to is not None) and not validation.problems:
+        print_network(api.network(files[0], workspace=workspace), to)
     raise typer.Exit(2 if validation.problems else 0)
 
 

@@ -19,6 +19,7 @@ from qexp.base.text import Table
 from qexp.comparison.study import VALUES, Study
 from qexp.errors import QexpError
 from qexp.export.network import Exported
+from qexp.kinds.layouts import NetworkLayout
 from qexp.kinds.matrix_figures import absolute_errors, matrix_of
 from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
@@ -327,6 +328,13 @@ class ShownExport(Titled, Exported):
             Table("", ["", "name", "shape", "unit"], rows),
         ]
         return View(f"Network of {self.about['run']} in {self.folder}", parts=tables)
+
+
+class ShownNetwork(Titled, NetworkLayout):
+    """A network: its drawing, and the table of its operations."""
+
+    def view(self) -> View:
+        return View(self.in_words, parts=[drawn("", self.figure, self.in_words), self.table()])
 
 
 class ShownLook(Titled, Look):

@@ -30,7 +30,7 @@ from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.tuning.results import Tuned
 from qexp.web.comparison_page import comparison_page
 from qexp.web.html import View, environment, fields_of
-from qexp.web.run_page import run_page
+from qexp.web.run_page import network_parts, run_page
 
 SCRIPTS = (
     "uplot/uPlot.iife.min.js",
@@ -264,6 +264,7 @@ def page_of_run(
 ) -> str:
     """The report of a run; `others` as in `run_page`, `searches` as in `report`."""
     values = run_page(directory, others, private=options.full)
+    values["network"] = network_parts(directory)
     description = directory.spec_as_written().get("description", "")
     headed = _headed(options, searches, directory.record().name, [description])
     workspace = Workspace(directory.whole.path.parent.parent)

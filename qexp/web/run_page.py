@@ -16,7 +16,7 @@ import orjson
 from qexp.base.outputs import main_metric
 from qexp.base.quantities import in_words, label, number_with_unit, typeset
 from qexp.base.text import Table, measure, without_end
-from qexp.errors import DamagedError, NotFoundError, some
+from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
@@ -322,10 +322,26 @@ def run_page(
         "system": system_panels(directory.system()),
         "estimates": points(directory),
         "fields": list(fields(directory)),
+        "network": [],
         "matrices": matrices(directory),
         "log": "\n".join(log.splitlines()[-LOG_LINES:]),
         "again": shlex.join(directory.whole.record().command),
     }
+
+
+def network_parts(directory: RunDirectory) -> list[Drawn | Table | str]:
+    """The drawing and the table of a run's network, or why it cannot be laid out; empty for a
+    program.
+    """
+    if not type_of(directory.spec()).trains:
+        return []
+    from qexp.kinds.layouts import layout_of_run  # loads torch
+
+    try:
+        layout = layout_of_run(directory)
+    except QexpError as error:
+        return [str(error)]
+    return [layout.in_words, drawn("", layout.figure, layout.in_words), layout.table()]
 
 
 def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, Any]:

@@ -166,6 +166,7 @@ ROUTES = [
     Route("/runs/{run}", workspace_pages.show_run),
     Route("/runs/{run}/events", workspace_pages.run_events),
     Route("/runs/{run}/report", workspace_pages.run_report),
+    Route("/runs/{run}/network", workspace_pages.run_network),
     Route("/runs/{run}/matrices/{matrix}", workspace_pages.run_matrix),
     Route("/runs/{run}/pictures/{matrix}", workspace_pages.matrix_picture),
     Route("/runs/{run}/figures/{path:path}", workspace_pages.run_figure),

@@ -45,7 +45,7 @@ from qexp.web.html import environment
 from qexp.web.inversions import ShownInversions
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
-from qexp.web.run_page import run_page
+from qexp.web.run_page import network_parts, run_page
 from qexp.web.start_page import small_curve, start_page
 from qexp.web.views import delete_view, save_view
 
@@ -518,6 +518,7 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
         "logged": logged,
         "figures": figures,
         "unfolded": record.kind == "program",
+        "has_network": record.kind != "program" and not directory.is_fold,
         "begun": begun,
         "panels": begun or 1 + len(record.units),  # which have their height at once
     }
@@ -548,6 +549,18 @@ def _as_file(content: str, name: str) -> Response:
         "content-security-policy": "sandbox",
     }
     return Response(content, media_type="text/html", headers=headers)
+
+
+def run_network(request: Request) -> Response:
+    """The network of a run: the first such page loads torch, which pages of runs do without."""
+    directory = _directory(request)
+    return page(
+        request,
+        "network.html",
+        section="runs",
+        name=directory.name,
+        network=network_parts(directory),
+    )
 
 
 def matrix_picture(request: Request) -> Response:
