@@ -159,9 +159,12 @@ def _numbers(axis: XAxis | YAxis) -> list[tuple[float, Bbox]]:
 
 
 def _touch(axis: XAxis | YAxis, boxes: Sequence[Bbox]) -> bool:
-    upright = axis.axis_name == "y"
-    ends = sorted((box.y0, box.y1) if upright else (box.x0, box.x1) for box in boxes)
-    gap = 0.0 if upright else GAP * small() * axis.axes.figure.dpi / 72
+    if axis.axis_name == "y":
+        gap = 0.0
+        ends = sorted((box.y0, box.y1) for box in boxes)
+    else:
+        gap = GAP * small() * axis.axes.figure.dpi / 72
+        ends = sorted((box.x0, box.x1) for box in boxes)
     return any(second[0] - first[1] < gap for first, second in itertools.pairwise(ends))
 
 

@@ -418,9 +418,11 @@ class Level:
     def curvature(self, chi2: float, score: float) -> float:
         """Curvature of minus the log posterior at its mode, with the slope's expected square."""
         ends = np.clip(score + SCORE_STEP * np.array([-1.0, 1.0]), -SCORE_SPAN, SCORE_SPAN)
-        low, high = np.log(np.maximum(self.relative(ends), np.finfo(float).tiny))
+        sizes = np.maximum(self.relative(ends), np.finfo(float).tiny)
+        low, high = np.log(sizes)
         relative = float(self.relative(np.asarray(score)))
-        return float(1 + 2 * chi2 / relative**2 * ((high - low) / (ends[1] - ends[0])) ** 2)
+        slope = (high - low) / (ends[1] - ends[0])
+        return float(1 + 2 * chi2 / relative**2 * slope**2)
 
 
 @dataclass(frozen=True)

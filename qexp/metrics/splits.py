@@ -418,7 +418,8 @@ def chance(some: Array, others: Array) -> int:
 def _distinct(numbers: Array) -> tuple[Numbers, Numbers]:
     """The first row of each set that is equal in single precision, and the set of each row."""
     single = np.ascontiguousarray(numbers, dtype=np.float32) + np.float32(0)  # -0 is 0
-    rows = single.view(np.dtype((np.void, single.dtype.itemsize * single.shape[1])))[:, 0]
+    whole_row = np.dtype((np.void, single.dtype.itemsize * single.shape[1]))
+    rows = single.view(whole_row)[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     return first.astype(np.int64), inverse.astype(np.int64).reshape(-1)
 

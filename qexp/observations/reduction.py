@@ -519,9 +519,11 @@ def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
 
     def blocks(side: int) -> Iterator[Pixels]:
         squares = np.stack([row // side, column // side])
-        block = np.unique(squares, axis=1, return_inverse=True)[1].ravel()
+        _, inverse = np.unique(squares, axis=1, return_inverse=True)
+        block = inverse.ravel()
         order = np.argsort(block, kind="stable")
-        for some in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+        starts = np.flatnonzero(np.diff(block[order])) + 1
+        for some in np.split(order, starts):
             yield Pixels(points.select(some), row[some], column[some])
 
     return blocks, (int(row.max()) + 1, int(column.max()) + 1)

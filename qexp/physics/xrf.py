@@ -345,12 +345,15 @@ def channel_edges(detector: Detector) -> Array:
 def _peaks(centres: Array, deviations: Array, detector: Detector) -> Array:
     """(peak, channel) Gaussians of area one; only their neighbourhoods are computed."""
     half = int(np.ceil(REACH * deviations.max(initial=0) / detector.gain))
-    first = np.floor((centres - detector.offset) / detector.gain).astype(int) - half
-    channels = first[:, None] + np.arange(2 * half + 1)
-    edges = detector.offset + detector.gain * (first[:, None] + np.arange(2 * half + 2))
-    areas = np.diff(ndtr((edges - centres[:, None]) / deviations[:, None]), axis=1)
+    middles = np.floor((centres - detector.offset) / detector.gain).astype(int)
+    first = middles[:, None] - half
+    channels = first + np.arange(2 * half + 1)
+    edges = detector.offset + detector.gain * (first + np.arange(2 * half + 2))
+    scores = (edges - centres[:, None]) / deviations[:, None]
+    areas = np.diff(ndtr(scores), axis=1)
     peaks = np.zeros((len(centres), detector.channels))
-    peak, channel = np.nonzero((channels >= 0) & (channels < detector.channels))
+    seen = (channels >= 0) & (channels < detector.channels)
+    peak, channel = np.nonzero(seen)
     peaks[peak, channels[peak, channel]] = areas[peak, channel]
     return peaks
 

@@ -66,12 +66,12 @@ class ImageRows(Table):
             raise TableError(f"{self.path}: no file is row {lacking} of the map, by its name")
         self._rows = [rows[place] for place in places]
         kind = np.float64 if given else np.int64
-        along = {y_name: places.astype(kind), x_name: np.asarray(cells, kind)}
+        axes = {y_name: places.astype(kind), x_name: np.asarray(cells, kind)}
         self._grid = Grid(
-            {name: len(values) for name, values in along.items()},
-            {name: (name, values) for name, values in along.items()},
+            {name: len(values) for name, values in axes.items()},
+            {name: (name, values) for name, values in axes.items()},
         )
-        self.names = [*dict.fromkeys([*first.names, *along])]
+        self.names = [*dict.fromkeys([*first.names, *axes])]
         self.units = first.units
 
     def others(self, features: Sequence[str]) -> list[str]:

@@ -131,9 +131,13 @@ class Codes:
 
     def counts(self) -> dict[float, int]:
         """Code → how often it is there."""
-        far = max(self._high - self._low, abs(self._low), abs(self._high))
-        beyond = {code: max(self._low - code, code - self._high) for code in sorted(self._usual)}
-        return {code: self._usual[code] for code, distance in beyond.items() if distance > far}
+        low, high = self._low, self._high
+        far = max(high - low, abs(low), abs(high))
+        return {
+            code: self._usual[code]
+            for code in sorted(self._usual)
+            if max(low - code, code - high) > far
+        }
 
 
 def usual_codes(values: NDArray[np.floating], factor: float = 1.0) -> NDArray[np.bool_]:

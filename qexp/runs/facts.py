@@ -154,8 +154,12 @@ def _software(environment: dict[str, Any]) -> str:
 def _machine(environment: dict[str, Any]) -> str:
     device, threads, cores = (environment.get(key) for key in ("device", "threads", "cores"))
     words = [environment.get("processor") or environment.get("machine")]
-    words += [f"{cores} cores" if cores else None, device if device != "cpu" else None]
-    words += [f"{threads} thread{'s' * (threads != 1)}" if threads else None]
+    if cores:
+        words.append(f"{cores} cores")
+    if device != "cpu":
+        words.append(device)
+    if threads:
+        words.append("1 thread" if threads == 1 else f"{threads} threads")
     return ", ".join(word for word in words if word)
 
 

@@ -304,10 +304,14 @@ def _frames_of(
 
 
 def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str:
-    when = f"frame {frames['frame'].values[index]} of {frames.attrs['frames']} (counted from 0)"
     if "time" in frames.coords:
-        when = f"time {frames['time'].values[index]:.4g} {unit(frames, 'time')}".rstrip()
-    return f"{folder}, {when}" + (f" ({caution})" if caution else "")
+        time = frames["time"].values[index]
+        when = f"time {time:.4g} {unit(frames, 'time')}".rstrip()
+    else:
+        number = frames["frame"].values[index]
+        when = f"frame {number} of {frames.attrs['frames']} (counted from 0)"
+    title = f"{folder}, {when}"
+    return f"{title} ({caution})" if caution else title
 
 
 def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:

@@ -167,4 +167,5 @@ def _spread_over(patches: Patches) -> list[tuple[Frames, int]]:
     every = [(part.frames, int(number)) for part in patches.parts for number in part.chosen]
     largest = max(frames.size[0] * frames.size[1] for frames, _ in every)
     count = min(len(every), max(1, CELLS // largest))
-    return [every[index] for index in np.linspace(0, len(every) - 1, count).round().astype(int)]
+    places = np.linspace(0, len(every) - 1, count)
+    return [every[index] for index in places.round().astype(int)]
