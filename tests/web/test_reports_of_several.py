@@ -1,4 +1,3 @@
-
 """Reports of several runs: the numbers are those of the runs, and drawings, table and keys belong
 together.
 """
