@@ -392,9 +392,7 @@ def show(
     to: Path | None = TO,
     as_json: bool = JSON,
 ) -> None:
-    """Show a run: its state, spec, results and files; or a search in studies/, or the folder of an
-    inversion.
-    """
+    """Show a run: its state, spec, results and files; or a search, or an inversion."""
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 

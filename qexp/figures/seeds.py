@@ -247,7 +247,7 @@ def study_panels(
             _draw(panel, name, line, layout, colour, offset, (low, high), best)
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
-        panel.set_ylabel(measured)
+        panel.set_ylabel(fitting(panel, measured, upright=True))
         panel.set_title(fitting(panel, words), fontsize=sized(10))
     share_below(axes)
     legend_below(figure, *axes)
