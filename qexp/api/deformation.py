@@ -110,6 +110,7 @@ def invert(
     from qexp.figures.writing import require_formats
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
+    from qexp.observations.projection import geographic
     from qexp.spec.kinds import load_stage
     from qexp.web.deformation import shown_inversion
 
@@ -149,6 +150,11 @@ def invert(
     if folder is not None:
         with use_style(None, options.width):
             write(folder, estimates, options, origin)
+        if geographic(data.crs) is None:
+            options.warn(
+                f"{folder} has no KML and GeoJSON: nothing says where on the Earth the coordinates"
+                " are; name their system when files are observed: `crs=EPSG:32633`"
+            )
     for text in estimates[0].remarks:
         options.warn(text)
     return shown_inversion(estimates[0])

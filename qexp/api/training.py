@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -273,7 +274,9 @@ def posterior(
             )
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))
-    return run(called, workspace=home.root, **options)
+    made = run(called, workspace=home.root, **options)
+    print(f"{made.name}: in {home.shown(made.path)}", file=sys.stderr)
+    return made
 
 
 @takes(DistilOptions)

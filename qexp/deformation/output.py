@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +39,7 @@ from qexp.physics.instruments import INSTRUMENTS
 from qexp.rows.geotiff import encoded as encoded_raster
 
 if TYPE_CHECKING:
+    import pyproj
     from matplotlib.figure import Figure
 
 MOST_CELLS = 100_000_000
@@ -239,7 +240,7 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
 
 PARAMETERS = "parameters.csv"
 TABLE = "result.nc"
-PLACES = "result.kml"
+PLACES, SHAPES = "result.kml", "result.geojson"
 MAPS = "maps"
 COMPARISON = "comparison.csv"
 RESIDUALS = "residuals"
@@ -337,8 +338,9 @@ def _contents(
         PARAMETERS: formats.csv_text(COLUMNS, rows).encode(),
         TABLE: _netcdf(inversion, history),
     }
-    if (places := kml(inversion)) is not None:
-        contents[PLACES] = places
+    if (placed := geographic(inversion.observation.crs)) is not None:
+        contents[PLACES] = kml(inversion, placed)
+        contents[SHAPES] = geojson(inversion, placed)
     if draws_at_once():
         contents |= _pictures(MAPS, maps_of(inversion), options.formats)
     if posterior is not None:
@@ -353,9 +355,12 @@ def _contents(
     for track in inversion.observation.tracks:
         crs = inversion.observation.crs
         result = inversion.tracks[track.name]
+        name = safe(track.name) or "track"
         raster = geotiff(track, result, crs, options.spacing)
         if raster is not None:
-            contents[f"{safe(track.name) or 'track'}.tif"] = raster
+            contents[f"{name}.tif"] = raster
+        elif placed is not None and track.size <= MOST_FEATURES:
+            contents[f"{name}.geojson"] = _geojson_of_track(track, result, placed)
     return contents
 
 
@@ -366,18 +371,28 @@ def _pictures(name: str, figure: Figure, endings: Sequence[str]) -> dict[str, by
 
 def _table_of_stations(inversion: Inversion, kind: str) -> bytes:
     """The components of all stations of an instrument that are observed."""
-    rows = list[list[Any]]()
-    for track in (track for track in inversion.observation.tracks if track.kind == kind):
-        points = track.where_observed()
-        result = inversion.tracks[track.name]
-        names = [""] * points.size if points.station is None else points.station.tolist()
-        data = points.x, points.y, *points.direction.T, points.displacement, points.error
-        model = result.model[track.observed]
-        residual = result.residual[track.observed]
-        for name, *row in zip(names, *data, model, residual, strict=True):
-            rows.append([track.name, name, *(round(float(value), DIGITS) for value in row)])
-    header = [name.replace("(unit)", f"({INSTRUMENTS[kind].unit})") for name in OF_STATIONS]
-    return formats.csv_text(header, rows).encode()
+    tracks = [track for track in inversion.observation.tracks if track.kind == kind]
+    rows = [row for track in tracks for row in _rows(track, inversion.tracks[track.name])]
+    return formats.csv_text(rows[0], [row.values() for row in rows]).encode()
+
+
+def _rows(track: Track, result: TrackResult) -> Iterator[dict[str, Any]]:
+    """Each datum that counts, and what is left of it."""
+    points = track.where_observed()
+    names = [""] * points.size if points.station is None else points.station.tolist()
+    data = [
+        points.x,
+        points.y,
+        *points.direction.T,
+        points.displacement,
+        points.error,
+        result.model[track.observed],
+        result.residual[track.observed],
+    ]
+    columns = [name.replace("(unit)", f"({track.instrument.unit})") for name in OF_STATIONS]
+    for name, *row in zip(names, *data, strict=True):
+        numbers = [round(float(value), DIGITS) for value in row]
+        yield dict(zip(columns, [track.name, name, *numbers], strict=True))
 
 
 def _netcdf(inversion: Inversion, history: str) -> bytes:
@@ -454,18 +469,17 @@ def _centres(inversion: Inversion) -> list[tuple[float, float]]:
     return centres
 
 
-def kml(inversion: Inversion) -> bytes | None:
+def kml(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
     """The sources as places for Google Earth and geographic information systems, with their
-    parameters; of rectangles the outline, as it is seen from above. None where it is not known
-    where on the Earth they lie.
+    parameters and shapes.
+
+    placed  to longitude and latitude
     """
-    if (degrees := geographic(inversion.observation.crs)) is None:
-        return None
     root = ElementTree.Element("kml", xmlns="http://www.opengis.net/kml/2.2")
     document = ElementTree.SubElement(root, "Document")
     ElementTree.SubElement(document, "name").text = inversion.source
     rows = table_of_parameters(inversion.parameters).rows
-    for prefix, (east, north) in zip(_prefixes(inversion), _centres(inversion), strict=True):
+    for prefix in _prefixes(inversion):
         place = ElementTree.SubElement(document, "Placemark")
         ElementTree.SubElement(place, "name").text = prefix.removesuffix(".") or inversion.source
         lines = [chi2_words(inversion.chi2_reduced)]
@@ -475,32 +489,119 @@ def kml(inversion: Inversion) -> bytes | None:
                 lines.append(f"{words} (95 %: {interval})" if interval else words)
         ElementTree.SubElement(place, "description").text = "\n".join(lines)
         shapes = ElementTree.SubElement(place, "MultiGeometry")
-        centre = np.array([[1000 * east, 1000 * north]])
-        outline = centre + _outline(inversion, prefix)
-        for kind, points in (("Point", centre), ("LineString", outline)):
-            if len(points):
-                shape = ElementTree.SubElement(shapes, kind)
-                places = np.transpose(degrees.transform(*points.T))
-                text = " ".join(f"{x:.8f},{y:.8f}" for x, y in places)
-                ElementTree.SubElement(shape, "coordinates").text = text
+        for points in _shapes(inversion, prefix).values():
+            kind = "Point" if len(points) == 1 else "LineString"
+            shape = ElementTree.SubElement(shapes, kind)
+            text = " ".join(f"{x:.8f},{y:.8f}" for x, y in _degrees(points, placed))
+            ElementTree.SubElement(shape, "coordinates").text = text
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def _outline(inversion: Inversion, prefix: str) -> Array:
-    """Corners of a rectangle from its centre, east and north, the first one again at the end, (5,
-    2) [m]; (0, 2) for a source of another shape.
+# GeoJSON, by RFC 7946: longitude before latitude in WGS 84, rings counter-clockwise.
+
+MOST_FEATURES = 100_000
+"""Points of a track of which a file is written; of more, cells of a raster are of use."""
+
+
+def geojson(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
+    """The shapes of the sources, each with the parameters of its source and their 95 % intervals,
+    whose names end in their units.
+
+    placed  to longitude and latitude
     """
-    units = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
-    shape = list[float]()
-    for name, unit in units.items():
-        estimate = inversion.parameters.get(prefix + name)
-        if estimate is None:
-            return np.zeros((0, 2))
-        shape.append(_mark(estimate.value, estimate.unit, unit) or 0.0)
-    length, width, strike, dip = shape
-    half = length / 2 * np.array([math.sin(strike), math.cos(strike)])
-    side = width / 2 * math.cos(dip) * np.array([math.cos(strike), -math.sin(strike)])
-    return np.array([half + side, half - side, -half - side, side - half, half + side])
+    features = list[dict[str, Any]]()
+    for prefix in _prefixes(inversion):
+        known: dict[str, Any] = {"source": prefix.removesuffix(".") or inversion.source}
+        for name, estimate in inversion.parameters.items():
+            if name.startswith(prefix):
+                ends = estimate.interval95 or (None, None)
+                numbers = {
+                    "": estimate.value,
+                    " low95": ends[0],
+                    " high95": ends[1],
+                }
+                for what, number in numbers.items():
+                    known[f"{name.removeprefix(prefix)}{what} ({estimate.unit})"] = number
+        for shape, points in _shapes(inversion, prefix).items():
+            features.append(_feature(_degrees(points, placed), {"shape": shape, **known}))
+    return formats.json_bytes({"type": "FeatureCollection", "features": features})
+
+
+def _geojson_of_track(track: Track, result: TrackResult, placed: pyproj.Transformer) -> bytes:
+    """Data, model and residuals of points, or of cells: the rectangles that their points fill.
+
+    placed  to longitude and latitude
+    """
+    points = track.where_observed()
+    centres = np.stack([points.x, points.y], axis=-1)
+    half = np.zeros((1, 2)) if points.spread is None else np.sqrt(3) * points.spread
+    places = _degrees(centres[:, None] + half[:, None] * CORNERS, placed)
+    features = list(map(_feature, places, _rows(track, result)))
+    return formats.json_bytes({"type": "FeatureCollection", "features": features})
+
+
+def _degrees(places: Array, placed: pyproj.Transformer) -> Array:
+    """Longitude and latitude of places (…, point, 2) [m]; across 180° they go on."""
+    longitude, latitude = placed.transform(places[..., 0], places[..., 1])
+    return np.stack([np.unwrap(longitude, period=360.0), latitude], axis=-1).round(8)
+
+
+def _feature(points: Array, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """A point, a ring whose first point comes again at the end, or a line for a ring without an
+    area.
+    """
+    x, y = (points - points[0]).T
+    opposite = points[len(points) // 2]
+    if abs(x[:-1] @ y[1:] - y[:-1] @ x[1:]) > NO_AREA:
+        kind, places = "Polygon", [points]
+    elif (opposite != points[0]).any():
+        kind, places = "LineString", [points[0], opposite]
+    else:
+        kind, places = "Point", points[0]
+    geometry = {"type": kind, "coordinates": places}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+NO_AREA = 1e-16
+"""[square degrees]: 1 mm²."""
+CORNERS = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1], [1, 1]])
+"""Of a square around 0, east and north."""
+ANGLES = np.linspace(0, 2 * np.pi, 73)
+CIRCLE = np.sqrt(-2 * np.log(0.05)) * np.stack([np.cos(ANGLES), np.sin(ANGLES)])
+"""In which two independent normal errors of 1 lie with a probability of 95 %, (2, point)."""
+SIDES = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
+"""Parameters of a rectangle, in the units in which its outline is drawn."""
+
+
+def _shapes(inversion: Inversion, prefix: str) -> dict[str, Array]:
+    """A source as seen from above, (point, 2) each, east and north [m]: its centre; where there are
+    errors to first order, the ellipse in which it lies with a probability of 95 %; and the outline
+    of a rectangle.
+
+    prefix  with which the names of its parameters begin
+    """
+    names = [f"{prefix}east", f"{prefix}north"]
+    position = [inversion.parameters[name] for name in names]
+    centre = np.array([[estimate.value for estimate in position]])
+    shapes = {"centre": centre}
+    errors = [estimate.scaled_error or 0.0 for estimate in position if estimate.has_error]
+    if {*names} <= {*inversion.estimated} and len(errors) == 2:
+        both = [inversion.estimated.index(name) for name in names]
+        covariance = inversion.correlations[np.ix_(both, both)] * np.outer(errors, errors)
+        ring = np.linalg.cholesky(covariance) @ CIRCLE
+        shapes["95 % ellipse of the centre"] = centre + ring.T
+    sides = list[float]()
+    for name, unit in SIDES.items():
+        if estimate := inversion.parameters.get(prefix + name):
+            sides.append(_mark(estimate.value, estimate.unit, unit) or 0.0)
+    if len(sides) == len(SIDES):
+        length, width, strike, dip = sides
+        lengthways = np.array([math.sin(strike), math.cos(strike)])
+        sideways = np.array([math.cos(strike), -math.sin(strike)])
+        half = length / 2 * lengthways
+        side = width / 2 * math.cos(dip) * sideways
+        shapes["outline"] = centre + CORNERS @ np.stack([side, half])
+    return shapes
 
 
 def _title(inversion: Inversion) -> str:

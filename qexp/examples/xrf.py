@@ -706,9 +706,12 @@ class _Lists:
 def _write_files(folder: Path, scanned: Scan, depths: Iterable[int], name: str, end: str) -> None:
     targets = list(TARGETS[name](scanned)) if name in TARGETS else None
     for depth in depths:
-        _write(folder / "spe" / file_name(scanned, depth), map(str, scanned.counts[depth].tolist()))
+        file = file_name(scanned, depth)
+        counts = scanned.counts[depth].tolist()
+        _write(folder / "spe" / file, map(str, counts))
         if targets is not None:
-            _write(folder / "target" / file_name(scanned, depth), [f"{targets[depth]:.4f}"], end)
+            target = f"{targets[depth]:.4f}"
+            _write(folder / "target" / file, [target], end)
 
 
 def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:

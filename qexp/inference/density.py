@@ -495,7 +495,9 @@ class PenalisedSquares:
         middle = signals[:count]
         sides = signals[count:].view(count, 2, free, -1)
         observations = which if self.which is None else self.which[which]
-        data = self.signals.data if len(self.signals.data) == 1 else self.signals.data[observations]
+        data = self.signals.data
+        if len(data) > 1:
+            data = data[observations]
         residuals = middle - self.weight * data
         finite = torch.isfinite(sides)
         upper, lower = torch.where(finite, sides, middle[:, None, None]).unbind(1)

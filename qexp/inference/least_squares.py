@@ -357,7 +357,9 @@ class Problem:
         for rows, problems in zip(coordinates.split(together), which.split(together), strict=True):
             residuals, jacobian = self.linearised(rows, problems)
             gradient = (jacobian @ residuals[..., None])[..., 0]
-            parts.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
+            cost = 0.5 * residuals.square().sum(dim=-1)
+            information = jacobian @ jacobian.mT
+            parts.append((cost, gradient, information))
         return of_possible(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     def strengthened(self, coordinates: Tensor, amplitudes: list[int]) -> tuple[Tensor, Tensor]:

@@ -279,7 +279,8 @@ class MixtureHead(Head):
         numbers = self.linear(features.flatten(1)).unflatten(-1, (self.components, -1))
         components: Gaussian = self.factors(numbers[..., 1:])
         apart = Gaussian(components.mean + self.centres[:, None], components.factor)
-        return Mixture(functional.log_softmax(numbers[..., 0] / self.temperature, dim=-1), apart)
+        scores = numbers[..., 0] / self.temperature
+        return Mixture(functional.log_softmax(scores, dim=-1), apart)
 
 
 # Normalizing flows: densities of any form, by zuko.

@@ -156,8 +156,6 @@ def displacement_of(
     """
     unit, _ = unit_of(field)
     has_wavelength = options.wavelength is not None or options.sensor is not None
-    if options.wavelength is not None and options.sensor is not None:
-        raise QexpError("`wavelength` and `sensor` both give the wavelength; leave one out")
     if options.phase or has_wavelength or unit in ("rad", "radian", "radians"):
         if options.unit is not None:
             raise QexpError(f"{field.source}: phase is in radians; leave `unit={options.unit}` out")
@@ -166,15 +164,7 @@ def displacement_of(
                 f"{field.source} is in {unit}, so it is not phase; leave `phase`, `wavelength` and"
                 " `sensor` out"
             )
-        length = options.wavelength if options.sensor is None else wavelength_of(options.sensor)
-        length = wavelength if length is None else length
-        if length is None:
-            raise QexpError(
-                f"{field.source} is phase, which needs the radar's wavelength to become"
-                " displacement; give it in m, such as `wavelength=0.0555`, or name the satellite:"
-                " `sensor=sentinel-1`"
-            )
-        return metres_per_radian(length), True
+        return metres_of_phase(field.source, options, wavelength), True
     if unit not in (*NO_UNIT, *METRES) and options.unit is None:
         raise QexpError(
             f"{field.source} is in '{field.unit}', which is no unit of displacements here; convert"
@@ -563,6 +553,22 @@ def wavelength_of(sensor: str) -> float:
             f"no satellite '{sensor}'; {suggestion(name, FREQUENCIES)}; or give `wavelength` in m"
         )
     return SPEED_OF_LIGHT / FREQUENCIES[name]
+
+
+def metres_of_phase(source: str, options: ReadOptions, stored: float | None) -> float:
+    """The displacement of one radian of phase [m], by the wavelength that the command line gives,
+    or the one that is stored.
+    """
+    if options.wavelength is not None and options.sensor is not None:
+        raise QexpError("`wavelength` and `sensor` both give the wavelength; leave one out")
+    length = options.wavelength if options.sensor is None else wavelength_of(options.sensor)
+    length = stored if length is None else length
+    if length is None:
+        raise QexpError(
+            f"{source} is phase, which needs the radar's wavelength to become displacement; give it"
+            " in m, such as `wavelength=0.0555`, or name the satellite: `sensor=sentinel-1`"
+        )
+    return metres_per_radian(length)
 
 
 def metres_per_radian(wavelength: float) -> float:

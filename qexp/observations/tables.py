@@ -39,7 +39,12 @@ VECTOR = ("los_east", "los_north", "los_up")
 
 def read_points(path: Path, options: ReadOptions) -> Reading:
     """Read displacements along the line of sight at scattered points. Raises QexpError."""
-    table = replace(read_text_table(path, names_of(POINTS)), nodata=options.nodata)
+    return points_of(read_text_table(path, names_of(POINTS)), options)
+
+
+def points_of(table: TextTable, options: ReadOptions) -> Reading:
+    path = table.path
+    table = replace(table, nodata=options.nodata)
     columns = columns_of(table, options.columns, POINTS, ORDER_OF_POINTS)
     (x, y), geographic = position_columns(table, columns, ["los"])
     require_one_unit(table, columns, ["los", "error"], options)

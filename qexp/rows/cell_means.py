@@ -85,7 +85,9 @@ class CellMeans:
         cell = self._unit * 2.0**self._doubled
         low = self._origin - self._unit / 2 + self._first * cell
         high = low + np.array(self.counts.shape[::-1]) * cell
-        return float(low[0]), float(high[0]), float(low[1]), float(high[1])
+        left, lower = low.tolist()
+        right, upper = high.tolist()
+        return left, right, lower, upper
 
     def _placed(self, cells: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
         """The places of cells along x (0) or y (1) in the sums, which get room for them.

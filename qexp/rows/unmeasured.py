@@ -196,6 +196,9 @@ def _stretch(numbers: Numbers, count: int) -> Numbers:
 
 def _coarse(values: NDArray[Any]) -> bool | None:
     """Whether values are multiples of a step; None if few of them, so that chance repeats them."""
-    steps = values * 10.0 ** math.floor(math.log10(FINE_STEPS / np.abs(values).max()))
-    coarse = bool((np.abs(steps - np.round(steps)) < FINE_STEPS * SINGLE).all())
+    largest = np.abs(values).max()
+    scale = 10.0 ** math.floor(math.log10(FINE_STEPS / largest))
+    steps = values * scale
+    away = np.abs(steps - np.round(steps))
+    coarse = bool((away < FINE_STEPS * SINGLE).all())
     return None if coarse and len(np.unique(values)) < FEW_VALUES else coarse

@@ -1,5 +1,6 @@
-"""Sources as places in KML, for Google Earth and geographic information systems."""
+"""Sources and tracks in KML and GeoJSON, for Google Earth and geographic information systems."""
 
+import json
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -9,9 +10,11 @@ import pytest
 
 import qexp
 from qexp.deformation.inversion import Estimate
-from qexp.deformation.output import kml
+from qexp.deformation.output import geojson, kml
+from qexp.observations.projection import geographic
 from tests.deformation.observed import CRS, observed
 
+PLACED = geographic(CRS)
 NAMESPACE = {"kml": "http://www.opengis.net/kml/2.2"}
 
 
@@ -37,7 +40,7 @@ def in_metres(coordinates):
 
 
 def test_a_source_lies_where_it_was_found_and_says_its_parameters_with_intervals(inversion):
-    content = kml(inversion)
+    content = kml(inversion, PLACED)
     (coordinates,) = texts(content, "Point/kml:coordinates")
     found = [inversion.parameters[name].value for name in ("east", "north")]
     assert in_metres(coordinates)[0] == pytest.approx(found, abs=0.01)
@@ -45,7 +48,7 @@ def test_a_source_lies_where_it_was_found_and_says_its_parameters_with_intervals
     assert all(f"\n{name} " in description for name in inversion.parameters)
     assert description.count("(95 %: ") == 4
     assert texts(content, "Placemark/kml:name") == ["mogi"]
-    assert not texts(content, "LineString/kml:coordinates")
+    assert len(texts(content, "LineString/kml:coordinates")) == 1
 
 
 @pytest.mark.parametrize(
@@ -64,21 +67,100 @@ def test_of_a_rectangle_among_other_sources_the_outline_is_drawn_as_seen_from_ab
     parameters = {f"okada.{name}": Estimate(*value) for name, value in plane.items()}
     parameters |= {f"{of}.{name}": Estimate(value, "m") for of in ("mogi", "okada")
                    for name, value in (("east", 426e3), ("north", 4519e3))}  # fmt: skip
-    content = kml(replace(inversion, source="mogi+okada", parameters=parameters))
+    content = kml(replace(inversion, source="mogi+okada", parameters=parameters), PLACED)
     assert texts(content, "Placemark/kml:name") == ["mogi", "okada"]
-    (coordinates,) = texts(content, "LineString/kml:coordinates")
+    *_, coordinates = texts(content, "LineString/kml:coordinates")
     corners = in_metres(coordinates) - [426e3, 4519e3]
     assert corners[0] == pytest.approx(corners[-1], abs=1e-3)
     np.testing.assert_allclose(np.abs(corners), np.tile([east, north], (5, 1)), atol=0.01)
 
 
 def test_any_name_can_be_read_again(inversion):
-    assert texts(kml(replace(inversion, source="run:<b> & c")), "Document/kml:name") == [
+    assert texts(kml(replace(inversion, source="run:<b> & c"), PLACED), "Document/kml:name") == [
         "run:<b> & c"
     ]
 
 
 @pytest.mark.parametrize("crs", [None, 'ENGCRS["site",EDATUM["site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],'
                                  'LENGTHUNIT["metre",1]]'])  # fmt: skip
-def test_where_nothing_says_where_on_the_earth_there_is_no_place(inversion, crs):
-    assert kml(replace(inversion, observation=replace(inversion.observation, crs=crs))) is None
+def test_where_nothing_says_where_on_the_earth_there_is_no_place_and_that_is_said(tmp_path, crs):
+    with pytest.warns(UserWarning, match="no KML and GeoJSON: .* crs=.EPSG:32633"):
+        qexp.invert(replace(observed(), crs=crs), starts=2, to=tmp_path / "result")
+    assert not [*tmp_path.glob("result/*.kml"), *tmp_path.glob("result/*.geojson")]
+
+
+def features(content):
+    document = json.loads(content)
+    assert document["type"] == "FeatureCollection"
+    return document["features"]
+
+
+def ring_in_metres(feature):
+    (ring,) = feature["geometry"]["coordinates"]
+    return np.transpose(
+        pyproj.Transformer.from_crs(4326, CRS, always_xy=True).transform(*np.transpose(ring))
+    )
+
+
+def signed_area(ring):
+    x, y = (ring - ring[0]).T
+    return (x[:-1] @ y[1:] - y[:-1] @ x[1:]) / 2
+
+
+def test_the_ellipse_has_the_errors_and_the_correlation_of_a_position(inversion):
+    centre, ellipse = features(geojson(inversion, PLACED))
+    assert centre["geometry"]["type"] == "Point"
+    depth = inversion.parameters["depth"]
+    assert centre["properties"]["depth (km)"] == depth.value
+    assert centre["properties"]["depth low95 (km)"] == depth.interval95[0]
+    assert ellipse["properties"]["shape"] == "95 % ellipse of the centre"
+    position = [inversion.parameters[name] for name in ("east", "north")]
+    first, second = (list(inversion.estimated).index(name) for name in ("east", "north"))
+    errors = [estimate.scaled_error for estimate in position]
+    covariance = np.diag(np.square(errors))
+    covariance[0, 1] = covariance[1, 0] = inversion.correlations[first, second] * np.prod(errors)
+    ring = ring_in_metres(ellipse)
+    offset = ring - [estimate.value for estimate in position]
+    distances = np.einsum("pi,ij,pj->p", offset, np.linalg.inv(covariance), offset)
+    np.testing.assert_allclose(distances, 5.991, rtol=0.02)  # 95 % of chi squared, of two
+    assert (ring[0] == ring[-1]).all()
+    assert signed_area(ring) > 0  # counter-clockwise, as RFC 7946 wants it
+
+
+def test_an_outline_is_a_ring_and_that_of_a_vertical_dike_a_line(inversion):
+    plane = {"length": (2.0, "km"), "width": (1.0, "km"), "strike": (30.0, "°")}
+    for dip, kind in ((60.0, "Polygon"), (90.0, "LineString")):
+        values = {**plane, "dip": (dip, "°")}
+        shape = {name: Estimate(*value) for name, value in values.items()}
+        both = replace(inversion, parameters={**inversion.parameters, **shape})
+        *_, outline = features(geojson(both, PLACED))
+        assert outline["geometry"]["type"] == kind
+        if kind == "Polygon":
+            assert signed_area(ring_in_metres(outline)) == pytest.approx(1e6, rel=2e-3)
+
+
+def test_scattered_points_and_cells_have_data_model_and_residual(tmp_path):
+    observation = observed()
+    spread = np.full((len(observation.tracks[0].x), 2), 100.0)
+    spread[0] = 0.0
+    random = np.random.default_rng(0)
+    tracks = [
+        replace(track, x=track.x + random.normal(0, 30, len(track.x)))
+        for track in observation.tracks
+    ]
+    tracks[0] = replace(tracks[0], spread=spread, count=np.full(len(spread), 9.0))
+    inverted = qexp.invert(replace(observation, tracks=tuple(tracks)), starts=2, to=tmp_path / "to")
+    cells, points = (
+        features((tmp_path / "to" / f"{track.name}.geojson").read_bytes()) for track in tracks
+    )
+    assert {feature["geometry"]["type"] for feature in points} == {"Point"}
+    assert [feature["geometry"]["type"] for feature in cells[:2]] == ["Point", "Polygon"]
+    sides = np.ptp(ring_in_metres(cells[1]), axis=0)
+    np.testing.assert_allclose(sides, 2 * np.sqrt(3) * 100, rtol=1e-4)
+    result = inverted.tracks[tracks[1].name]
+    for feature, model, residual in zip(points, result.model, result.residual, strict=True):
+        assert feature["properties"]["model (m)"] == pytest.approx(model, abs=1e-9)
+        assert feature["properties"]["residual (m)"] == pytest.approx(residual, abs=1e-9)
+    longitude, latitude = points[3]["geometry"]["coordinates"]
+    place = PLACED.transform(tracks[1].x[3], tracks[1].y[3])
+    assert (longitude, latitude) == pytest.approx(place, abs=1e-7)

@@ -879,8 +879,9 @@ def test_files_that_are_not_there_or_of_no_known_kind_are_refused(written, tmp_p
         in qexp("observe", tmp_path / "picture.png").stderr
     )
     for name, advice in (
-        ("gbis.mat", "loadmat"),
-        ("scene.npz", "Kite"),
+        ("gbis.mat", "cannot be read as a file of Matlab"),
+        ("scene.npz", "a scene of Kite is two files"),
+        ("los.npy", "write it as GeoTIFF"),
         ("los.img", "gdal_translate"),
     ):
         (tmp_path / name).write_bytes(b"\x89PNG\0")

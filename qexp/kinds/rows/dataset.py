@@ -256,9 +256,11 @@ class TabularDataset:
 
     def _in_words(self, records: Mapping[str, NDArray[np.integer]]) -> str:
         """The rows of each column that has some."""
-        some_rows = {name: rows for name, rows in records.items() if len(rows)}
-        shown = {name: self._file.rows_shown(rows) for name, rows in some_rows.items()}
-        return "; ".join(f"column '{name}' in {rows}" for name, rows in shown.items())
+        words = []
+        for name, rows in records.items():
+            if len(rows):
+                words.append(f"column '{name}' in {self._file.rows_shown(rows)}")
+        return "; ".join(words)
 
     def _group_names(self) -> dict[str, NDArray[np.str_]]:
         """Grouping → the name of each row's group, (row,)."""

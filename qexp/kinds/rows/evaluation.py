@@ -308,10 +308,14 @@ class Tables:
         return sum(len(rows) for _, rows in self.parts)
 
     def texts(self, name: str) -> NDArray[Any]:
-        if name == FILE and len(self.parts) > 1:
-            names = [np.full(len(rows), dataset.path.name) for dataset, rows in self.parts]
-            return np.concatenate(names)
-        return np.concatenate([dataset.column(name)[rows] for dataset, rows in self.parts])
+        of_files = name == FILE and len(self.parts) > 1
+        texts = []
+        for dataset, rows in self.parts:
+            if of_files:
+                texts.append(np.full(len(rows), dataset.path.name))
+            else:
+                texts.append(dataset.column(name)[rows])
+        return np.concatenate(texts)
 
     def values(self, name: str) -> Array:
         """(row, column)"""
