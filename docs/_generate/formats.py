@@ -42,6 +42,10 @@ NOTES = """## What counts for each format
   a time series take one map first; [`qexp predict`](../how-to/predict-images.md) takes all.
 - **MintPy**: `velocity.h5`, which counts as one year's displacement, or `timeseries.h5 --epochs 20200131,20200212`,
   with `geometryGeo.h5` beside it or by `--geometry`. Geocode files in radar coordinates first (MintPy's `geocode.py`).
+- **Points for GBIS**: `NAME.mat` of Matlab (version 5 to 7.3) with `Lon`, `Lat`, `Phase`, `Inc` and `Heading`. Phase is
+  unwrapped and grows away from the satellite; its wavelength [m] is that of MintPy's attributes in the file, or
+  `--wavelength`.
+- **Scenes of Kite**: `NAME.npz` and `NAME.yml`; name one of them. Quadtree, covariance and corrections are not read.
 - **LiCSAR**: a file `*.geo.unw.tif`, or the folder of one, with `*.geo.E.tif`, `*.geo.N.tif` and `*.geo.U.tif` beside
   it or in `metadata`; `--least-coherence` reads `*.geo.cc.tif`.
 - **LiCSBAS**: `cum_filt.h5` or `cum.h5` with `--epochs 20200131,20200212` or `--variable vel`, inside the file's mask;
