@@ -143,6 +143,7 @@ def test_a_baseline_that_is_far_off_squeezes_nothing_and_a_single_spectrum_of_a_
         "ridge",
         "svr",
     ]
+    assert any(text.get_text().endswith("not in the frame: svr") for text in figure.texts)
 
 
 @pytest.mark.heavy

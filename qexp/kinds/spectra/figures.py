@@ -215,9 +215,10 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     sizes = (width, 1.8, 0.42, 0.8) if narrow() else (width, 2.7, 0.5, 0.8)
     figure, axes = panel_grid(count, PROFILES_IN_A_ROW, *sizes, stretch=(1.0, 1.0))
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
+    seen = set[str]()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
         _draw_profile(axis, *profile[:5])
-        _draw_baselines(axis, names, profile)
+        seen |= _draw_baselines(axis, names, profile)
         axis.set_title(_shown(core), fontsize=sized(9), y=TITLE)
         first, lowest = place_of(axis, len(drawn))
         if first:
@@ -230,6 +231,8 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     dots = "each on its own scale; line: estimated"
     dots += "; dots: measured" * (estimates.measured is not None)
     dots += f"; band: {interval}" if estimates.interval is not None else ""
+    if unseen := [name for name in names if name not in seen]:
+        dots += f"; not in the frame: {', '.join(unseen)}"
     name = estimates.name.replace("_", " ")
     add_title(figure, f"{name} down core{some}", note, dots)
     return figure
@@ -286,7 +289,8 @@ def _draw_profile(
     axis.grid(alpha=0.25, linewidth=0.5)
 
 
-def _draw_baselines(axis: Axes, names: Sequence[str], profile: Sequence[Array]) -> None:
+def _draw_baselines(axis: Axes, names: Sequence[str], profile: Sequence[Array]) -> set[str]:
+    """Draw them, and return those of which something is in the frame."""
     left, right = axis.get_xlim()
     axis.set_prop_cycle(**OF_BASELINES)
     for name, values in zip(names, profile[5:], strict=True):
@@ -297,7 +301,13 @@ def _draw_baselines(axis: Axes, names: Sequence[str], profile: Sequence[Array]) 
     # One that is far off would squeeze all else: the frame gets at most three times as wide as it
     # is for the network and the measured values.
     reached = np.clip(axis.dataLim.intervalx, 2 * left - right, 2 * right - left)
-    axis.set_xlim(min(left, reached[0]), max(right, reached[1]))
+    left, right = min(left, reached[0]), max(right, reached[1])
+    axis.set_xlim(left, right)
+    seen = set[str]()
+    for name, values in zip(names, profile[5:], strict=True):
+        if ((values >= left) & (values <= right)).any():
+            seen.add(name)
+    return seen
 
 
 def spread_evenly(count: int, most: int) -> NDArray[np.int64]:
