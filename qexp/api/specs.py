@@ -516,8 +516,8 @@ def simulate(options: SimulateOptions) -> list[Path]:
     RunFailedError if all failed. Interrupted at any time, it continues where it was.
 
     >>> [file, spec] = qexp.simulate("mogi", 20)
-    >>> qexp.samples("mogi_simulated", count=20)["depth"].sizes
-    Frozen({'sample': 20})
+    >>> qexp.samples("mogi_simulated", count=5)["depth"].sizes
+    Frozen({'sample': 5})
     """
     with watching(options.watch, options.dataset) as watch:
         made: list[Path] = _simulator(replace(options, watch=watch)).run()

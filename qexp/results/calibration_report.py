@@ -153,7 +153,7 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
         f"calibration: {calibration.observations:,} observations of {calibration.dataset}, {drawn}"
         f" (seed {calibration.seed}), {calibration.draws:,} draws from the posterior of each, by"
         f" {method}; right {100 * coverage.probability:g} % intervals hold {low:.1f} to"
-        f" {high:.1f} % of so many"
+        f" {high:.1f} % of as many"
     )
     if calibration.caution:
         yield calibration.caution

@@ -221,8 +221,9 @@ class TrackedRun:
         name    of the picture, which replaces an earlier one of that name
         step    kept beside those of other steps
 
+        >>> from matplotlib.figure import Figure
         >>> with qexp.track("fit") as run:
-        ...     path = run.figure(matplotlib.figure.Figure(), "residuals")
+        ...     path = run.figure(Figure(), "residuals")
         """
         self._require_own()
         stem = require_name(name if step is None else f"{name}_{step:06.10g}")

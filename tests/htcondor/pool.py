@@ -29,6 +29,10 @@ SEC_DEFAULT_AUTHENTICATION = OPTIONAL
 SEC_DEFAULT_AUTHENTICATION_METHODS = FS, CLAIMTOBE
 SEC_CLIENT_AUTHENTICATION_METHODS = FS, CLAIMTOBE
 NUM_CPUS = 4
+START = True
+SUSPEND = False
+PREEMPT = False
+RUNBENCHMARKS = False
 NEGOTIATOR_INTERVAL = 2
 NEGOTIATOR_CYCLE_DELAY = 1
 NEGOTIATOR_MIN_INTERVAL = 1
@@ -106,9 +110,14 @@ def pool() -> Iterator[Pool]:
     apart = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script]
     with subprocess.Popen(apart, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: bool(_children(process)), "a process of its own")
-            ours = Pool(_children(process)[0])
-            until(lambda: "Unclaimed" in ours.call("condor_status"), "a machine")
+            try:
+                until(lambda: bool(_children(process)), "a process of its own")
+                ours = Pool(_children(process)[0])
+                until(lambda: "Unclaimed" in ours.call("condor_status"), "a machine")
+            except AssertionError as error:
+                log = TREE / "var/log/condor/MasterLog"
+                said = log.read_text()[-1000:] if log.is_file() else ""
+                raise NoClusterError(f"HTCondor does not start: {error}\n{said}") from None
             yield ours
         finally:
             for child in _children(process):  # the first process there: all others end with it

@@ -136,7 +136,7 @@ def test_posteriors_that_are_the_prior_are_right(workspace):
                 coverage["probability"]
             )
     shown = call("show", "sound_0").stdout
-    assert re.search(r"; right 90 % intervals hold 8[78]\.\d to 9[12]\.\d % of so many", shown)
+    assert re.search(r"; right 90 % intervals hold 8[78]\.\d to 9[12]\.\d % of as many", shown)
     assert "hold the truth" not in shown, "without a fault the table says it all"
     assert re.search(
         r"had posteriors been 1\d % too narrow, .*, the ranks of 1,000 observations would show it",
