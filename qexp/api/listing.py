@@ -325,11 +325,12 @@ def compare(
     from qexp.figures.canvas import use_style
     from qexp.web.comparison_page import compared
 
-    if inversions := open_inversions(references_of(list(runs), options.workspace)):
+    named = references_of(list(runs), options.workspace)
+    if inversions := open_inversions(named):
         return inversions
     catalog = Catalog(options.home, options.warn)
     with use_style(None, options.width):
-        comparison = compare_named(chosen(runs, options), catalog, options)
+        comparison = compare_named(chosen(named, options), catalog, options)
     metrics, outputs = (
         [names] if isinstance(names, str) else names for names in (options.metrics, options.outputs)
     )
