@@ -105,6 +105,7 @@ def test_the_folder_holds_the_result_as_tables_maps_and_rasters(inverted):
         "parameters.csv",
         "result.nc",
         "result.kml",
+        "result.geojson",
         "maps.png",
         "ascending.tif",
         "descending.tif",
