@@ -177,6 +177,6 @@ def test_the_factor_of_each_track_is_1_within_its_error_and_that_of_a_single_one
     for track in result.tracks.values():
         factor, error = track.factor
         assert abs(factor - 1) < 4 * error < 1
-    assert list(result.document()["tracks"]["gnss"]) == ["rms", "error", "offset", "n", "factor"]
+    assert {"rms", "error", "offset", "n", "factor"} <= {*result.document()["tracks"]["gnss"]}
     alone = qexp.invert(Observation((seen["ascending"],), CRS), starts=4)
     assert alone.tracks["ascending"].factor is None
