@@ -588,8 +588,10 @@ def _shapes(inversion: Inversion, prefix: str) -> dict[str, Array]:
     if {*names} <= {*inversion.estimated} and len(errors) == 2:
         both = [inversion.estimated.index(name) for name in names]
         covariance = inversion.correlations[np.ix_(both, both)] * np.outer(errors, errors)
-        ring = np.linalg.cholesky(covariance) @ CIRCLE
-        shapes["95 % ellipse of the centre"] = centre + ring.T
+        # Neither along a line, where errors have a correlation of 1, nor unknown.
+        if np.linalg.det(covariance) > 1e-12 * covariance.diagonal().prod():
+            ring = np.linalg.cholesky(covariance) @ CIRCLE
+            shapes["95 % ellipse of the centre"] = centre + ring.T
     sides = list[float]()
     for name, unit in SIDES.items():
         if estimate := inversion.parameters.get(prefix + name):

@@ -107,6 +107,16 @@ def signed_area(ring):
     return (x[:-1] @ y[1:] - y[:-1] @ x[1:]) / 2
 
 
+@pytest.mark.parametrize("correlation", [1.0, -1.0, np.nan])
+def test_a_position_along_a_line_or_of_unknown_errors_has_no_ellipse(inversion, correlation):
+    correlations = inversion.correlations.copy()
+    both = [inversion.estimated.index(name) for name in ("east", "north")]
+    correlations[np.ix_(both, both)] = [[1, correlation], [correlation, 1]]
+    unclear = replace(inversion, correlations=correlations)
+    assert [one["properties"]["shape"] for one in features(geojson(unclear, PLACED))] == ["centre"]
+    assert kml(unclear, PLACED)
+
+
 def test_the_ellipse_has_the_errors_and_the_correlation_of_a_position(inversion):
     centre, ellipse = features(geojson(inversion, PLACED))
     assert centre["geometry"]["type"] == "Point"
