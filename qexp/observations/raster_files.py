@@ -476,6 +476,9 @@ def _licsbas_layout(path: Path, file: Any) -> Layout:
 # The HDF5 files of MintPy: datasets in the root over one grid, all else in attributes that are
 # texts.
 
+SIDE = "ANTENNA_SIDE"
+"""Attribute: above 0 for a radar that looks to the left."""
+
 
 def attributes_of(path: Path) -> dict[str, str]:
     with open_hdf5(path) as file:

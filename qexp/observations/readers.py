@@ -7,22 +7,17 @@ A new one is a module with a function that reads its files, and a line in `READE
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from qexp.base import files, formats
 from qexp.base.arrays import Array
 from qexp.base.tables import OpenTable
-from qexp.base.text import number_in
 from qexp.errors import NotFoundError, QexpError
-from qexp.observations import tables
+from qexp.observations import gbis, kite, tables
 from qexp.observations.observation import Look, is_observation, read_observation
 from qexp.observations.raster_files import (
     CONVERSION,
@@ -30,6 +25,7 @@ from qexp.observations.raster_files import (
     GEOTIFF,
     HDF5,
     NETCDF,
+    SIDE,
     VELOCITY,
     attribute,
     attributes_of,
@@ -43,7 +39,7 @@ from qexp.observations.raster_files import (
     open_mintpy,
     open_mintpy_difference,
 )
-from qexp.observations.rasters import Layout, Raster, Window
+from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import Columns, Reading, ReadOptions
 from qexp.observations.scenes import (
     Direction,
@@ -51,13 +47,12 @@ from qexp.observations.scenes import (
     from_angles,
     from_components,
     in_crs,
-    metres_of_phase,
     read_grid,
     reading_of,
     scene_of,
     wavelength_of,
 )
-from qexp.observations.text_files import Rows, TextTable, is_text
+from qexp.observations.text_files import is_text
 
 LICSAR_PHASE, LICSAR_COHERENCE = ".geo.unw.tif", ".geo.cc.tif"
 LICSAR_COMPONENTS = ("E", "N", "U")
@@ -281,174 +276,8 @@ def _mintpy_direction(
     )
 
 
-SIDE = "ANTENNA_SIDE"
-
-
 def _side(path: Path, attributes: dict[str, str]) -> Look:
     return "left" if SIDE in attributes and attribute(path, attributes, SIDE) > 0 else "right"
-
-
-# Points in files of Matlab: what GBIS takes, and what MintPy's save_gbis.py writes.
-
-OF_GBIS = ("Phase", "Lon", "Lat", "Inc", "Incidence", "Heading")
-"""Some copies of GBIS call the incidence as its manual does, others write it in full."""
-
-
-def read_gbis(path: Path, options: ReadOptions) -> Reading:
-    """Read unwrapped phase [rad] that grows away from the satellite, and angles [degrees], of each
-    point or of all.
-
-    The wavelength is that of the command line, or of MintPy's attributes, which also tell the
-    look; GBIS has it in its own input. Displacements are −λ/4π times the phase, as there.
-    Raises QexpError.
-    """
-    found = _matlab(path)
-    attributes = found.get("Metadata")
-    attributes = attributes if isinstance(attributes, dict) else {}
-    arrays = {name: np.squeeze(found[name]) for name in OF_GBIS if name in found}
-    if lacking := ", ".join(name for name in ("Phase", "Lon", "Lat") if name not in arrays):
-        raise QexpError(
-            f"{path} has no {lacking}; files of GBIS hold Lon, Lat, Phase, Inc and Heading"
-        )
-    shape = arrays["Phase"].shape
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiu" or array.shape not in ((), shape) or not array.size:
-            raise QexpError(
-                f"{path}: {name} holds {array.dtype} in the shape {array.shape}, not real numbers,"
-                f" one for each of Phase in {shape}, or one for all; phase is unwrapped, in radians"
-            )
-    phase, *others = (np.broadcast_to(part, shape).ravel() * 1.0 for part in arrays.values())
-    stored, side = (number_in(str(attributes.get(name))) for name in ("WAVELENGTH", SIDE))
-    columns = [phase * metres_of_phase(str(path), options, stored), *others]
-    rows = Rows(range(1, phase.size + 1), columns)
-    names = ["los (m)", *arrays]
-    names.remove("Phase")
-    table = TextTable(path, names, len(names), [rows])
-    look = options.look or ("left" if side and side > 0 else None)
-    reading = tables.points_of(table, replace(options, columns=None, unit=None, look=look))
-    largest = np.abs(phase[np.isfinite(phase)]).max(initial=0.0)
-    if not 0.9 < largest / np.pi <= 1.001:
-        return reading
-    doubt = "all phase lies within ±π, as wrapped phase does; if it is wrapped, unwrap it first"
-    return replace(reading, warnings=(*reading.warnings, doubt))
-
-
-def _matlab(path: Path) -> dict[str, Any]:
-    """The variables of a file by name. Raises QexpError for one that cannot be read."""
-    import h5py
-    import scipy.io
-
-    if h5py.is_hdf5(path):  # as version 7.3 is
-        with open_hdf5(path) as file:
-            return {name: file[name][()] for name in OF_GBIS if hasattr(file.get(name), "dtype")}
-    names = [*OF_GBIS, "Metadata"]
-    try:
-        return dict(scipy.io.loadmat(path, variable_names=names, simplify_cells=True))
-    except (*formats.BROKEN_NETCDF, scipy.io.matlab.MatReadError) as error:
-        raise QexpError(f"{path} cannot be read as a file of Matlab: {error}") from None
-
-
-# Scenes of Kite: maps in NAME.npz, and NAME.yml, which places them.
-
-KITE = (".npz", ".yml")
-MAPS = ("displacement", "theta", "phi")
-"""In the order in which Kite saves them, without names."""
-STEEPEST, FARTHEST = np.pi / 2 + 1e-3, 3 * np.pi
-"""Largest theta, and phi as programs write it [rad]."""
-FRAME_LINE = re.compile(r"^ +(llLon|llLat|dE|dN|spacing): *['\"]?([^\s'\"#]+)", re.MULTILINE)
-CORRECTION = re.compile(r"^(aps|gacos|deramp):.*\n +applied: true", re.MULTILINE)
-BROKEN = (*formats.BROKEN_NETCDF, *formats.BROKEN_NUMPY, BadZipFile, NotImplementedError)
-
-
-def read_kite(path: Path, options: ReadOptions) -> Reading:
-    """Read displacements toward the satellite [m] over a grid whose rows run northwards, with the
-    satellite's elevation theta, and its azimuth phi, anticlockwise from east [rad].
-
-    Raises QexpError if one of the two files is missing, or damaged.
-    """
-    data, config = (path.with_suffix(ending) for ending in KITE)
-    for file in (data, config):
-        if not file.is_file():
-            raise QexpError(f"{path}: a scene of Kite is two files, but there is no {file}")
-    displacement, theta, phi = _maps_of_kite(data)
-    text = files.read_bytes(config).decode(errors="replace")
-    layout = _layout_of_kite(config, text, displacement.shape)
-    flat = np.cos(theta)
-    vector = flat * np.cos(phi), flat * np.sin(phi), np.sin(theta)
-    raster = partial(_raster_of_kite, data, layout)
-    field = raster(displacement)
-    given = options.gives_sight
-    direction = (
-        direction_of(field, options) if given else from_components(field, *map(raster, vector))
-    )
-    reading = reading_of(scene_of(options.name or path.stem, field, direction, options), options)
-    if applied := CORRECTION.findall(text):
-        said = (
-            f"Kite's corrections are not read: {', '.join(applied)}; `invert --ramps` fits planes"
-        )
-        return replace(reading, warnings=(*reading.warnings, said))
-    return reading
-
-
-def _raster_of_kite(path: Path, layout: Layout, values: Array) -> Raster:
-    """A map, (row, column), without numbers where it has gaps."""
-
-    def read(window: Window) -> Array:
-        rows = slice(window.top, window.bottom)
-        columns = slice(window.left, window.right)
-        return values[rows, columns]
-
-    return Raster(str(path), layout, "m", read, gaps=True, type="float64")
-
-
-def _maps_of_kite(path: Path) -> list[Array]:
-    """Displacement [m], theta and phi [rad], (row, column) each; angles may be one for all.
-
-    Raises QexpError for what is no map of numbers, or too large.
-    """
-    try:
-        with ZipFile(path) as archive:
-            for part in archive.infolist():
-                stored = part.compress_size
-                formats.require_bounded(part.filename, part.file_size, partial(int, stored))
-        with np.load(path, allow_pickle=False) as there:
-            names = [name if name in there else f"arr_{index}" for index, name in enumerate(MAPS)]
-            maps = [there[name].astype(np.float64, casting="same_kind") for name in names]
-        shape = maps[0].shape
-        if len(shape) != 2:
-            raise ValueError(f"its displacement has the shape {shape}, which is no grid")
-        maps = [np.broadcast_to(values.squeeze(), shape) for values in maps]
-    except BROKEN as error:
-        raise QexpError(f"{path} cannot be read as a scene of Kite: {error}") from None
-    limits = zip(MAPS[1:], maps[1:], (STEEPEST, FARTHEST), strict=True)
-    for name, values, most in limits:
-        largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
-        if largest > most:
-            raise QexpError(f"{path}: {name} is up to {largest:.4g}, but Kite's is in radians")
-    return maps
-
-
-def _layout_of_kite(path: Path, text: str, shape: Sequence[int]) -> Layout:
-    """The grid from its outer corner in the south and west, with pixels of degrees, or of metres
-    east and north of the corner. Raises QexpError.
-    """
-    # Kite writes a key a line; a library of YAML could make objects of what another has written
-    keys = FRAME_LINE.findall(text)
-    frame = dict(keys)
-    spacing = frame.pop("spacing", "meter")
-    numbers = [number_in(frame.get(name, "")) for name in ("llLon", "llLat", "dE", "dN")]
-    x, y, width, height = (np.nan if number is None else number for number in numbers)
-    placed = abs(x) <= 360 and abs(y) < 90 and 0 < width < np.inf and 0 < height < np.inf
-    if not placed or spacing not in ("meter", "degree"):
-        raise QexpError(
-            f"{path} does not place the scene: its frame needs llLon, llLat, dE and dN, each in a"
-            f" line, and the spacing meter or degree; it has {dict(keys) or 'none'}"
-        )
-    rows, columns = shape
-    if spacing == "degree":
-        return Layout((rows, columns), (width, 0, x, 0, height, y), "EPSG:4326")
-    local = f"+proj=aeqd +lat_0={y} +lon_0={x} +datum=WGS84 +units=m"
-    return Layout((rows, columns), (width, 0, 0, 0, height, 0), local)
 
 
 # Readers of observations: which one knows a file, and what it takes from the command line.
@@ -548,14 +377,14 @@ READERS: OpenTable[Reader] = OpenTable(
         ),
         "gbis": Reader(
             lambda path: path.is_file() and path.suffix.lower() == ".mat",
-            read_gbis,
+            gbis.read_gbis,
             (*OF_POINTS, "wavelength", "sensor", *OF_SIGHT, *REDUCING),
             "points in Matlab's files, for GBIS",
             sight=lambda path, requested: ("incidence", "heading"),
         ),
         "kite": Reader(
-            lambda path: path.is_file() and path.suffix in KITE,
-            read_kite,
+            lambda path: path.is_file() and path.suffix in kite.FILES,
+            kite.read_kite,
             [name for name in OF_GRIDS if name not in ("unit", "wavelength", "sensor")],
             "scenes of Kite",
             sight=sight_of_vectors,
