@@ -110,7 +110,6 @@ def invert(
     from qexp.figures.writing import require_formats
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
-    from qexp.observations.projection import geographic
     from qexp.spec.kinds import load_stage
     from qexp.web.deformation import shown_inversion
 
@@ -150,11 +149,6 @@ def invert(
     if folder is not None:
         with use_style(None, options.width):
             write(folder, estimates, options, origin)
-        if geographic(data.crs) is None:
-            options.warn(
-                f"{folder} has no KML and GeoJSON: nothing says where on the Earth the coordinates"
-                " are; name their system when files are observed: `crs=EPSG:32633`"
-            )
     for text in estimates[0].remarks:
         options.warn(text)
     return shown_inversion(estimates[0])
@@ -238,10 +232,13 @@ def open_inversions(folders: str | Path | Sequence[str | Path]) -> ShownInversio
     <mogi>
     """
     from qexp.deformation.stored import is_inversion, read_record
-    from qexp.web.inversions import ShownInversions
 
     several = [folders] if isinstance(folders, str | Path) else folders
     found = [str(folder) for folder in several if is_inversion(Path(folder))]
-    if others := [str(folder) for folder in several if str(folder) not in found] * bool(found):
+    if not found:
+        return None
+    if others := [str(folder) for folder in several if str(folder) not in found]:
         raise NotFoundError(f"{some(others)}: no inversion, and {found[0]} is one")
-    return ShownInversions([read_record(Path(one), one) for one in found]) if found else None
+    from qexp.web.inversions import ShownInversions  # not where a run is shown
+
+    return ShownInversions([read_record(Path(one), one) for one in found])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns, chosen
-from qexp.api.progress import counted, display_of, notices, watcher_of
+from qexp.api.progress import counted, display_of, message, notices, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, displayed, ignore, part_of, takes, uncounted
 from qexp.errors import InterruptedRunError, NotFoundError, QexpError, some
@@ -275,7 +274,7 @@ def posterior(
     if not (home.specs / FOLDERS["experience"] / f"{called}.json").exists():
         new_specs(home, NewOptions("experience", called))
     made = run(called, workspace=home.root, **options)
-    print(f"{made.name}: in {home.shown(made.path)}", file=sys.stderr)
+    message(f"{made.name}: in {home.shown(made.path)}")
     return made
 
 

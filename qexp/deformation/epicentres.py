@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 LINES = "-", "--", "-.", ":"
 """One after the other: of equal ellipses all are seen."""
 
-CHI2_OF_TWO = 5.99
-"""Of two unknowns, for 95 %."""
+ANGLES = np.linspace(0, 2 * np.pi, 73)
+RADIUS = math.sqrt(-2 * math.log(0.05))
+"""Of the circle in which two independent normal errors of 1 lie with a probability of 95 %."""
 
 
 def epicentres(records: Sequence[Record]) -> Figure:
@@ -58,11 +59,18 @@ def _ellipse(record: Record, prefix: str) -> tuple[Array, Array]:
     known = estimates(record)
     parts = [known[name] for name in names]
     centre = np.array([part.value for part in parts])
-    errors = np.array([part.scaled_error or 0.0 for part in parts])
+    errors = [part.scaled_error or 0.0 for part in parts]
     row = record["correlations"].get(names[0], {})
-    correlation = row.get(names[1]) or 0.0
-    angle = np.linspace(0, 2 * np.pi, 61)
-    east = np.cos(angle)
-    north = correlation * east + math.sqrt(max(1 - correlation**2, 0.0)) * np.sin(angle)
-    circle = math.sqrt(CHI2_OF_TWO) * np.stack([east, north], axis=1)
-    return centre / 1000, (centre + errors * circle) / 1000
+    around = ellipse(errors, row.get(names[1]) or 0.0)
+    return centre / 1000, (centre + around) / 1000
+
+
+def ellipse(errors: Sequence[float], correlation: float) -> Array:
+    """Offsets east and north in which two normal errors lie with a probability of 95 %, (angle,
+    2).
+
+    errors  standard errors east and north
+    """
+    east = np.cos(ANGLES)
+    north = correlation * east + math.sqrt(max(1 - correlation**2, 0.0)) * np.sin(ANGLES)
+    return RADIUS * np.stack([east, north], axis=1) * errors

@@ -22,6 +22,7 @@ from qexp.base.files import safe
 from qexp.base.folders import names_in, write_folder
 from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
 from qexp.base.text import Table, latex
+from qexp.deformation.epicentres import ellipse
 from qexp.deformation.inversion import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
@@ -319,6 +320,11 @@ def write(
     document = {"qexp_format": FORMAT, **best.document(), **about, "files": sorted(contents)}
     contents[RESULT] = formats.json_bytes(document)
     write_folder(target, contents)
+    if SHAPES not in contents:
+        options.warn(
+            f"{target} has no KML and GeoJSON: nothing says where on the Earth the coordinates"
+            " are; name their system when files are observed: `crs=EPSG:32633`"
+        )
 
 
 def _contents(
@@ -566,9 +572,6 @@ NO_AREA = 1e-16
 """[square degrees]: 1 mm²."""
 CORNERS = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1], [1, 1]])
 """Of a square around 0, east and north."""
-ANGLES = np.linspace(0, 2 * np.pi, 73)
-CIRCLE = np.sqrt(-2 * np.log(0.05)) * np.stack([np.cos(ANGLES), np.sin(ANGLES)])
-"""In which two independent normal errors of 1 lie with a probability of 95 %, (2, point)."""
 SIDES = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
 """Parameters of a rectangle, in the units in which its outline is drawn."""
 
@@ -586,12 +589,10 @@ def _shapes(inversion: Inversion, prefix: str) -> dict[str, Array]:
     shapes = {"centre": centre}
     errors = [estimate.scaled_error or 0.0 for estimate in position if estimate.has_error]
     if {*names} <= {*inversion.estimated} and len(errors) == 2:
-        both = [inversion.estimated.index(name) for name in names]
-        covariance = inversion.correlations[np.ix_(both, both)] * np.outer(errors, errors)
-        # Neither along a line, where errors have a correlation of 1, nor unknown.
-        if np.linalg.det(covariance) > 1e-12 * covariance.diagonal().prod():
-            ring = np.linalg.cholesky(covariance) @ CIRCLE
-            shapes["95 % ellipse of the centre"] = centre + ring.T
+        east, north = map(inversion.estimated.index, names)
+        correlation = float(inversion.correlations[east, north])
+        if all(errors) and abs(correlation) < 1:  # neither along a line nor unknown
+            shapes["95 % ellipse of the centre"] = centre + ellipse(errors, correlation)
     sides = list[float]()
     for name, unit in SIDES.items():
         if estimate := inversion.parameters.get(prefix + name):
