@@ -418,8 +418,8 @@ class PlainCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         command = vars(self.callback)["__wrapped__"]
-        if command.arranged.passed_on and "--" in args:
-            end = args.index("--")
+        if command.arranged.passed_on:
+            end = args.index("--") if "--" in args else len(args)
             command.words = args[end + 1 :]
             args = args[:end]
         return super().parse_args(ctx, args)
