@@ -565,11 +565,18 @@ def _observation(table: xarray.Dataset) -> Observation:
 
 
 def _noise_of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:
-    if "noise_type" not in table or not table["noise_type"].values[index]:
+    if "noise_type" not in table:
         return None
-    values = {name: float(table[f"noise_{name}"].values[index]) for name in NOISE_UNITS}
-    estimated = "noise_estimated" in table and bool(table["noise_estimated"].values[index])
-    return CorrelatedNoise(str(table["noise_type"].values[index]), **values, estimated=estimated)
+    kind = table["noise_type"].values[index]
+    if not kind:
+        return None
+    values = {}
+    for name in NOISE_UNITS:
+        values[name] = float(table[f"noise_{name}"].values[index])
+    estimated = False
+    if "noise_estimated" in table:
+        estimated = bool(table["noise_estimated"].values[index])
+    return CorrelatedNoise(str(kind), **values, estimated=estimated)
 
 
 def spacing(x: Array, y: Array) -> float:

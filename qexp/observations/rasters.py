@@ -67,7 +67,9 @@ class Layout:
     def indices(self, x: Array, y: Array) -> tuple[Array, Array]:
         """The column and row of positions: what `places` makes positions of."""
         a, b, c, d, e, f = self.transform
-        column, row = np.linalg.solve(np.array([[a, b], [d, e]]), np.stack([x - c, y - f]))
+        matrix = np.array([[a, b], [d, e]])
+        offsets = np.stack([x - c, y - f])
+        column, row = np.linalg.solve(matrix, offsets)
         return column, row
 
     def positions(self, window: Window) -> tuple[Array, Array]:

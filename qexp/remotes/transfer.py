@@ -135,9 +135,11 @@ def summaries(remote: Remote) -> list[dict[str, Any]]:
     newest = newest_versions(remote)
 
     def summary(name: str) -> dict[str, Any]:
-        version = read_version(remote, name, newest[name])
-        kept = {key: value for key, value in version.record.document().items() if key in KEPT}
-        path = f"{remote.shown}/{path_of(name, newest[name])}"
+        number = newest[name]
+        version = read_version(remote, name, number)
+        document = version.record.document()
+        kept = {key: value for key, value in document.items() if key in KEPT}
+        path = f"{remote.shown}/{path_of(name, number)}"
         return {**kept, "name": name, "evaluations": version.evaluations, "path": path}
 
     return remote.each(summary, newest)

@@ -406,8 +406,12 @@ def changes(runs: Sequence[Summary]) -> dict[str, list[str]]:
     by_spec: dict[str, dict[str, str]] = {}
     by_run: dict[str, dict[str, str]] = {}
     for run in runs:
-        of_spec = by_run[run["name"]] = by_spec.setdefault(run.get("digest") or run["name"], {})
-        of_spec |= {change.partition("=")[0]: change for change in run["overrides"]}
+        spec = run.get("digest") or run["name"]
+        of_spec = by_spec.setdefault(spec, {})
+        by_run[run["name"]] = of_spec
+        for change in run["overrides"]:
+            key, _, _ = change.partition("=")
+            of_spec[key] = change
     return {name: list(of_spec.values()) for name, of_spec in by_run.items()}
 
 

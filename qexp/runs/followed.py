@@ -44,9 +44,15 @@ RATES = ("learning_rate", "lr")
 def place(name: str) -> tuple[str, str, str]:
     """Part, output and metric of a name, `val_depth.mae`; the output `losses` has each one's."""
     start = re.fullmatch(rf"({'|'.join(PARTS)})[/._ -]+(.+)", name, re.IGNORECASE)
-    part, rest = (PARTS[start[1].lower()], start[2]) if start else ("train", name)
-    *outputs, metric = (re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in re.split(r"[/.]", rest))
-    output = "losses" if outputs == ["loss"] else "_".join(outputs) or OUTPUT
+    part, rest = "train", name
+    if start:
+        part = PARTS[start[1].lower()]
+        rest = start[2]
+    words = re.split(r"[/.]", rest)
+    *outputs, metric = (re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in words)
+    output = "_".join(outputs) or OUTPUT
+    if outputs == ["loss"]:
+        output = "losses"
     return part, _result_name(output), _result_name(metric)
 
 

@@ -253,8 +253,9 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
 def _missing(key: str, document: Iterable[str], properties: Mapping[str, Any]) -> str:
     meant = nearest(key, [other for other in document if other not in properties])
     question = f"; is {meant!r} meant to be it?" if meant else ""
-    about = properties.get(key, {}).get("description")
-    return f"the key '{key}' is missing{f' ({about})' if about else ''}{question}"
+    description = properties.get(key, {}).get("description")
+    about = f" ({description})" if description else ""
+    return f"the key '{key}' is missing{about}{question}"
 
 
 def _hint(path: Where, value: Any, kinds: list[str], schema: Mapping[str, Any]) -> str:

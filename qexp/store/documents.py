@@ -159,10 +159,14 @@ def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:
 
 def _read_list(reads: list[Read], several: bool, value: Any) -> tuple[Any, ...]:
     """A list of any length with equal items, if there may be several; else of this one."""
-    if not isinstance(value, list | tuple) or not (several or len(value) == len(reads)):
-        raise MisfitError(_instead(value, "a list" if several else f"a list of {len(reads)}"))
+    wanted = "a list" if several else f"a list of {len(reads)}"
+    if not isinstance(value, list | tuple):
+        raise MisfitError(_instead(value, wanted))
+    if not several and len(value) != len(reads):
+        raise MisfitError(_instead(value, wanted))
     each = reads * len(value) if several else reads
-    return tuple(_read_entries(zip(range(len(value)), each, value, strict=True)).values())
+    entries = zip(range(len(value)), each, value, strict=True)
+    return tuple(_read_entries(entries).values())
 
 
 def _read_mapping(read: Read, value: Any) -> dict[str, Any]:

@@ -568,9 +568,12 @@ class PatchSamples(Data):
 
         @lru_cache(maxsize=1)
         def batches(block: int) -> list[Samples]:
-            fields = gathered(slice(block * size, (block + 1) * size)).unsqueeze(2)
-            samples = prepared(dict(zip(names, fields, strict=True)))
-            parts = zip(*(values.split(batch_size) for values in samples.values()), strict=True)
+            numbers = slice(block * size, (block + 1) * size)
+            fields = gathered(numbers).unsqueeze(2)
+            named = dict(zip(names, fields, strict=True))
+            samples = prepared(named)
+            divided = [values.split(batch_size) for values in samples.values()]
+            parts = zip(*divided, strict=True)
             return [dict(zip(samples, part, strict=True)) for part in parts]
 
         return lambda index: batches(index // at_once)[index % at_once]

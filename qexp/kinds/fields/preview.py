@@ -68,9 +68,13 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         typical = {variable.name: variable.typical() for variable in variables}
         for x, y in self.dataset.vectors:
             if {x, y} <= typical.keys():  # a vector keeps its direction
-                typical[x] = typical[y] = max(typical[x], typical[y])
-        roles = {"inputs": self.dataset.inputs, "outputs": self.dataset.outputs}
-        return {key: {name: typical[name] for name in names} for key, names in roles.items()}
+                larger = max(typical[x], typical[y])
+                typical[x] = larger
+                typical[y] = larger
+        return {
+            "inputs": {name: typical[name] for name in self.dataset.inputs},
+            "outputs": {name: typical[name] for name in self.dataset.outputs},
+        }
 
     def pictures(
         self, samples: xarray.Dataset, variables: Sequence[Variable], title: str

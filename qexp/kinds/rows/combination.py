@@ -70,13 +70,9 @@ OPERATIONS: Mapping[type[ast.operator], Any] = {
 def molar_mass(formula: str) -> float:
     """Mass of a mole of a formula, such as Al2O3 [g]. Raises QexpError for another text."""
     words = WEIGHTS.split()
-    weights = dict(
-        zip(
-            words[::2],
-            map(float, words[1::2]),
-            strict=True,
-        )
-    )
+    elements = words[::2]
+    masses = map(float, words[1::2])
+    weights = dict(zip(elements, masses, strict=True))
     atoms = re.findall(r"([A-Z][a-z]?)(\d*)", formula)
     whole = "".join(element + count for element, count in atoms) == formula
     if not whole or not {element for element, _ in atoms} <= {*weights}:
@@ -111,14 +107,10 @@ class Expression:
         """The unit of a sum, by doubling all maps; empty for others, such as a ratio."""
         once = {name: np.array([1 + 0.37 * number]) for number, name in enumerate(names)}
         doubled = {name: 2 * value for name, value in once.items()}
-        return (
-            unit
-            if np.allclose(
-                self(doubled),
-                2 * self(once),
-            )
-            else ""
-        )
+        from_doubled = self(doubled)
+        from_once = self(once)
+        is_sum = np.allclose(from_doubled, 2 * from_once)
+        return unit if is_sum else ""
 
     def _mistake(self, why: str) -> QexpError:
         return QexpError(f"expression {self.text[:60]!r}: {why}")
@@ -142,10 +134,9 @@ class Expression:
                 return -self._value(operand, values)
             case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATIONS:
                 operate = OPERATIONS[type(sign)]
-                return operate(
-                    self._value(left, values),
-                    self._value(right, values),
-                )
+                first = self._value(left, values)
+                second = self._value(right, values)
+                return operate(first, second)
         others = f"'{ast.unparse(node)[:40]}' is neither name nor number, nor + - * / **"
         raise self._mistake(others)
 
@@ -263,16 +254,11 @@ class Carried:
         """Values of the expression, (cell, draw); NaN for draws that cannot be."""
         drawn = {}
         possible = np.True_
-        for normal, (name, (scale, reach)) in zip(
-            self.normal,
-            self.scales.items(),
-            strict=True,
-        ):
+        for normal, name in zip(self.normal, self.scales, strict=True):
+            scale, reach = self.scales[name]
             middle = columns[name]
-            down = up = columns.get(
-                spread_of(name),
-                np.zeros_like(middle),
-            )
+            none = np.zeros_like(middle)
+            down = up = columns.get(spread_of(name), none)
             if low_of(name) in columns:
                 down = (middle - columns[low_of(name)]).clip(0) / reach
                 up = (columns[high_of(name)] - middle).clip(0) / reach
@@ -356,32 +342,19 @@ def _model(options: CombineOptions, table: JoinedMaps) -> Combination:
     )
     ranges[[column.endswith(OUTSIDE) for column in features]] = 0
     names = list(options.maps)
-    unit = (
-        ""
-        if options.molar
-        else carried.expression.unit(
-            names,
-            table.units.get(names[0], ""),
-        )
-    )
-    output = Number(
-        re.sub(
-            r"\W",
-            "_",
-            Path(options.target).stem,
-        ),
-        unit,
-    )
+    unit = ""
+    if not options.molar:
+        of_maps = table.units.get(names[0], "")
+        unit = carried.expression.unit(names, of_maps)
+    stem = Path(options.target).stem
+    called = re.sub(r"\W", "_", stem)
+    output = Number(called, unit)
 
     def estimate(rows: Matrix) -> Estimates:
-        columns = dict(
-            zip(
-                features,
-                rows.T.astype(np.float64),
-                strict=True,
-            )
-        )
-        return {output.name: carried(columns)}
+        values = rows.T.astype(np.float64)
+        columns = dict(zip(features, values, strict=True))
+        estimated = carried(columns)
+        return {output.name: estimated}
 
     pairs = [f"{pair} {value:g}" for pair, value in options.correlation.items()]
     cautions = [about[CAUTION] for about in table.about.values() if about.get(CAUTION)]
@@ -439,8 +412,9 @@ def _standard_errors(about: Mapping[str, Any]) -> float | None:
     """Standard errors between an estimate and an end of its interval, as far as a file says it."""
     from scipy.stats import norm
 
-    coverage = re.match(
-        r"([\d.]+) %",
-        str(about.get("interval", "")),
-    )
-    return float(norm.ppf(0.5 + float(coverage[1]) / 200)) if coverage else None
+    words = str(about.get("interval", ""))
+    coverage = re.match(r"([\d.]+) %", words)
+    if coverage is None:
+        return None
+    level = 0.5 + float(coverage[1]) / 200
+    return float(norm.ppf(level))
