@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qexp.store.provenance import TreeRun
     from qexp.web.comparison_page import ShownComparison, ShownSeedComparison
     from qexp.web.inversions import ShownInversions
+    from qexp.web.maps import ShownMaps
 
 Summary = dict[str, Any]
 """A run as listings have it: the keys of `qexp ls --json`."""
@@ -310,22 +311,25 @@ def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
 )
 def compare(
     *runs: Runs, options: ComparisonOptions
-) -> ShownComparison | ShownSeedComparison | ShownInversions:
+) -> ShownComparison | ShownSeedComparison | ShownInversions | ShownMaps:
     """Compare runs, or groups of runs that differ by their seed: of a pattern, or of several specs
-    with several seeds each; or inversions in folders; see `qexp compare`.
+    with several seeds each; or inversions in folders, or two maps; see `qexp compare`.
 
     runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of
-                studies, and lists of them
+                studies, and lists of them; `FILE` or `FILE:NAME` for a map
 
     >>> qexp.compare(*qexp.sweep("mogi_quick", seeds=range(2)))
     <comparison of mogi_quick_0, mogi_quick_1>
     """
     from qexp.comparison.compare import compare_named
+    from qexp.comparison.maps import is_map
     from qexp.comparison.summary import only
     from qexp.figures.canvas import use_style
     from qexp.web.comparison_page import compared
 
     named = references_of(list(runs), options.workspace)
+    if any(map(is_map, named)):
+        return _compared_maps(named, options)
     if inversions := open_inversions(named):
         return inversions
     catalog = Catalog(options.home, options.warn)
@@ -335,6 +339,24 @@ def compare(
         [names] if isinstance(names, str) else names for names in (options.metrics, options.outputs)
     )
     return compared(only(comparison, metrics, outputs))
+
+
+def _compared_maps(named: Sequence[str], options: ComparisonOptions) -> ShownMaps:
+    from qexp.comparison.figures import place_of
+    from qexp.comparison.maps import compare_maps, split_name
+    from qexp.figures.canvas import use_style
+    from qexp.web.html import fields_of
+    from qexp.web.maps import ShownMaps
+
+    comparison = compare_maps(named)
+    files = list[Path]()
+    if options.figures:
+        paths = [split_name(name)[0] for name in named]
+        places = [str(path.absolute()) for path in paths]
+        called = [name.replace(":", "-") for name in comparison.called]
+        with use_style(None, options.width):
+            files = comparison.write(place_of(called, places, options.home))
+    return ShownMaps(**fields_of(comparison), files=files)
 
 
 @takes(ReportOptions)

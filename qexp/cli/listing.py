@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from qexp.comparison.seeds import SeedComparison
     from qexp.store.provenance import TreeRun
     from qexp.tuning.results import Tuned
-    from qexp.web.inversions import ShownInversions
+    from qexp.web.html import View
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -374,12 +374,7 @@ def print_inversions(options: ListOptions, form: ListForm, patterns: Sequence[st
         message("no inversions match; make one with: qexp invert OBS.nc --to inversions/NAME")
 
 
-def print_found(found: ShownInversions, as_json: bool) -> None:
-    """Print an inversion, or several side by side."""
-    if as_json:
-        print_json(found.records[0] if len(found.records) == 1 else found.records)
-        return
-    view = found.view()
+def print_view(view: View) -> None:
     warning(*view.cautions)
     parts = chain(view.parts, *view.more.values())
     print_parts(part for part in parts if isinstance(part, str | Table))
@@ -397,7 +392,12 @@ def show(
     from qexp.spec.experiences import type_of  # slow to import
 
     if inversions := api.open_inversions(run):
-        print_found(inversions, as_json)
+        if network:
+            raise QexpError("--network is for a run; leave it out for an inversion")
+        if as_json:
+            print_json(inversions.document())
+        else:
+            print_view(inversions.view())
         return
     try:
         handle = api.open_run(run, **vars(opening))
@@ -502,7 +502,7 @@ def compare(
     runs: list[str] = argument(
         (),
         "Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder"
-        " of a study; or folders of inversions.",
+        " of a study; or folders of inversions; or two maps, FILE or FILE:NAME.",
         "RUN RUN...",
         complete="runs",
     ),
@@ -526,8 +526,12 @@ def compare(
     in common. A group is called better only if the interval of that difference excludes 0.
 
     Folders of qexp invert are inversions: their parameters stand side by side.
+
+    Maps are NetCDF, CSV, Parquet or GeoTIFF in degrees: means over the cells of the coarser one are
+    compared, and written with their difference into the folder comparisons of the workspace.
     """
-    from qexp.comparison.compare import plain_rows, remarks, tables
+    from qexp.comparison.compare import Comparison, plain_rows, remarks, tables
+    from qexp.comparison.seeds import SeedComparison
 
     as_file = as_csv or as_markdown or as_latex
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
@@ -537,12 +541,16 @@ def compare(
             "--all is for a terminal's tables of all metrics; leave out --all, or --metric and"
             " other forms"
         )
-    if inversions := api.open_inversions(runs):
-        print_found(inversions, as_json)
-        return
     comparison: Any = api.compare(*runs, **{**vars(options), "figures": not as_file})
+    is_of_runs = isinstance(comparison, Comparison | SeedComparison)
+    if as_file and not is_of_runs:
+        raise QexpError("--csv, --markdown and --latex are for runs; take --json")
     if as_json:
         print_json(comparison.document())
+    elif not is_of_runs:
+        print_view(comparison.view())
+        files = getattr(comparison, "files", [])
+        result(*map(find(options.workspace).shown, files))
     elif as_csv:
         print_csv(*plain_rows(comparison))
     elif as_markdown:

@@ -24,9 +24,15 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
         re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups
     ]
     runs = [str(run.directory.path) for group in comparison.groups for run in group.runs]
-    # With a hash of the runs, so that comparisons do not overwrite each other's figures.
-    place = workspace.root / "comparisons" / f"{_listed(names)}--{_hash(runs)}"
+    place = place_of(names, runs, workspace)
     return replace(comparison, figures=drawn_anew(draw_groups(comparison, place), place))
+
+
+def place_of(names: Sequence[str], paths: Sequence[str], workspace: Workspace) -> Path:
+    """The folder of a comparison, with a hash of the paths of all that is compared: none
+    overwrites the figures of another.
+    """
+    return workspace.root / "comparisons" / f"{_listed(names)}--{_hash(paths)}"
 
 
 LONGEST_FOLDER_NAME = 60

@@ -17,6 +17,7 @@ from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
     import rasterio
+    import xarray
     from rasterio.windows import Window
 
 
@@ -108,6 +109,30 @@ def encoded(
                 raster.set_band_description(index, name)
                 raster.set_band_unit(index, unit if isinstance(unit, str) else unit[name])
         return bytes(memory.read())
+
+
+def raster_dataset(path: Path) -> xarray.Dataset:
+    """The bands of a raster in degrees, by their descriptions or numbers, (latitude, longitude).
+
+    Raises as `open_raster` and `read_bands`, and TableError for another projection.
+    """
+    import xarray
+
+    with open_raster(path) as raster:
+        transform = raster.transform
+        if not is_placed(raster) or transform.b or transform.d:
+            raise TableError(f"{path} does not say where its pixels lie in longitude and latitude")
+        if raster.crs is not None and not raster.crs.is_geographic:
+            raise TableError(f"{path} is not in degrees; project it with gdalwarp -t_srs")
+        variables = {}
+        for band, (name, unit) in enumerate(zip(raster.descriptions, raster.units, strict=True), 1):
+            values = read_bands(raster, [band])[0]
+            variables[name or str(band)] = ("latitude", "longitude"), values, {"units": unit or ""}
+        coordinates = {
+            "latitude": transform.f + transform.e * (np.arange(raster.height) + 0.5),
+            "longitude": transform.c + transform.a * (np.arange(raster.width) + 0.5),
+        }
+    return xarray.Dataset(variables, coordinates)
 
 
 def of_netcdf(path: Path, upwards: bool) -> bytes | None:

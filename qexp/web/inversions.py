@@ -34,6 +34,9 @@ class ShownInversions(Titled):
         drawings = [drawn(name, draw) for name, draw in self.figures().items()]
         return View(f"{len(self.records)} inversions", parts=[*beside(self.records), *drawings])
 
+    def document(self) -> Record | Sequence[Record]:
+        return self.records[0] if len(self.records) == 1 else self.records
+
     def figures(self) -> dict[str, Callable[[], Figure]]:
         """The epicentres on one map, and depths and volumes with their intervals."""
         from qexp.deformation.epicentres import epicentres

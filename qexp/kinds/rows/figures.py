@@ -19,7 +19,6 @@ from qexp.figures.canvas import (
     WIDTH_OF_CHARACTER,
     add_title,
     columns_of,
-    extend,
     fitting,
     label_outer,
     panel_grid,
@@ -30,6 +29,7 @@ from qexp.figures.canvas import (
     subplots,
     wrap,
 )
+from qexp.figures.cells import draw_cells, shape_of
 from qexp.figures.estimates import make_equal, name_points, write_errors
 from qexp.figures.writing import resolution
 from qexp.kinds.figures import (
@@ -377,15 +377,7 @@ def draw_map(
     Cells with most of their rows outside are hatched.
     """
     means = raster.means()
-    left, right, low, high = raster.extent
-    geographic = axes[0].lower().startswith("lon")
-    unit = " (°)" if geographic else ""
-    stretch = (
-        1 / max(np.cos(np.radians((low + high) / 2)), 0.1)
-        if geographic and abs(low + high) < 180
-        else 1.0
-    )
-    tall = stretch * (high - low) / (right - left)
+    _, tall = shape_of(axes, raster.extent)
     planes = 1 + bool((means[1:-1:2] > 0).any())  # a single network has no spread
     size = (5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5)))
     columns = columns_of(planes, size[0])
@@ -400,52 +392,15 @@ def draw_map(
         ):
             finite = plane[np.isfinite(plane)]
             least, most = np.percentile(finite, (0.5, 99.5)) if len(finite) else (0.0, 1.0)
-            drawn = {"origin": "lower", "interpolation": "nearest", "extent": raster.extent}
-            image = axis.imshow(
-                plane,
-                colours,
-                vmin=least,
-                vmax=max(most, least + 1e-12),
-                **drawn,
-            )
-            _hatch(axis, untrained, raster.extent)
-            ends = extend(finite, least, most)
-            axis.figure.colorbar(
-                image, ax=axis, extend=ends, label=measure, shrink=min(1.0, max(tall, 0.4))
-            )
+            limits = (least, most)
             axis.set_title(what, fontsize=sized(10))
-            axis.set_aspect(stretch)
-            axis.spines[["top", "right"]].set_visible(True)
-            axis.set(xlabel=f"{axes[0]}{unit}", ylabel=f"{axes[1]}{unit}")
-            if not geographic:
-                axis.invert_yaxis()  # lines are counted from the top
+            draw_cells(axis, plane, raster.extent, axes, colours, limits, measure, untrained)
     share = f"{100 * untrained.sum() / np.isfinite(means[-1]).sum():.0f} % of the map"
     caption = (
         f"hatched: outside the range of the training data ({share})" if untrained.any() else ""
     )
     add_title(figure, title, caption=caption)
     return figure
-
-
-def _hatch(axis: Axes, cells: NDArray[np.bool_], extent: Sequence[float]) -> None:
-    """Hatch cells, (y, x), in white and black, one of which is seen on every colour."""
-    left, right, low, high = extent
-    edges_x = np.linspace(left, right, cells.shape[1] + 1)
-    edges_y = np.linspace(low, high, cells.shape[0] + 1)
-    if cells.any():
-        # cells twice, so that contours follow their edges
-        x, y = (np.repeat(edges, 2)[1:-1] for edges in (edges_x, edges_y))
-        shown = np.repeat(np.repeat(cells, 2, axis=0), 2, axis=1).astype(float)
-        for colour, hatch in (("white", "////"), ("black", r"\\\\")):
-            lines = axis.contourf(
-                x,
-                y,
-                shown,
-                [0.5, 1.5],
-                colors="none",
-                hatches=[hatch],
-            )
-            lines.set_edgecolor(colour)
 
 
 # Figures of runs on rows of a table: estimates of held-out rows, and learning curves of the folds.
