@@ -100,8 +100,9 @@ def denses(
     bias: bool = False,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Fully connected layers on the flattened input, with the activation between them; by default
-    without bias.
+    """Fully connected layers on the flattened input.
+
+    The activation is between them; by default they are without bias.
     """
     return mlp(shape, filters[:-1], filters[-1], activation, bias=bias)
 
@@ -117,8 +118,10 @@ def mlp(
     l2: float = 0.0,
     initial_scale: float | None = None,
 ) -> nn.Module:
-    """Dense layers of `units`, each with activation and dropout, then a linear one of `outputs`.
+    """Multilayer perceptron: hidden layers with an activation, then a linear layer, on the
+    flattened input.
 
+    Hidden layers have `units`, and dropout after the activation.
     With an `initial_scale` much smaller than 1 the network starts nearly linear and learns the
     largest effects first, so that few epochs give a smooth function, which suits a few dozen noisy
     samples. See `initialise`.
@@ -136,14 +139,18 @@ def mlp(
 
 
 def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) -> nn.Module:
-    """Batch normalisation of (batch, channel, ...), for images or rows of values."""
+    """Normalise each channel over the batch (running means and variances when predicting).
+
+    For images or rows of values, (batch, channel, ...).
+    """
     layer = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
     return layer(shape[0], eps=epsilon, momentum=momentum)
 
 
 def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
-    """Layer normalisation of a sample's values, or of each of its tokens, with weight and bias (Ba
-    et al. 2016).
+    """Normalise each sample, or each of its tokens, over its values.
+
+    With weight and bias (Ba et al. 2016).
     """
     if len(shape) > 2:
         raise ShapeError(
@@ -153,7 +160,7 @@ def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
 
 
 class Concatenate(nn.Module):
-    """Joins several inputs along their channels.
+    """Join several inputs along their channels; the only operation that takes a list as `x_name`.
 
     axis  counted as in Keras: the batch is 0, channels are last
     """
@@ -194,7 +201,7 @@ def convolutions(
     bias: bool = True,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions one after another, each followed by the activation."""
+    """Successive convolutions, each followed by an activation."""
     channels = require_image(shape)[0]
     layers: list[nn.Module] = []
     for count in filters:
@@ -235,7 +242,10 @@ def same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
 
 
 class ResnetBlock(nn.Module):
-    """Convolutions beside a 1x1 shortcut; no activation after the last one."""
+    """Convolutions beside a 1x1 shortcut, joined by concatenation (VDI's, the default) or addition.
+
+    There is no activation after the last one.
+    """
 
     def __init__(
         self,
@@ -263,10 +273,9 @@ class ResnetBlock(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Multiplies each channel by a weight from 0 to 1, made by dense layers of the means of all
-    channels.
+    """Channel attention (VDI): each channel is weighted by a small network on the channels' means.
 
-    Leaky ReLU after the first layer, then sigmoid.
+    Dense layers, with leaky ReLU after the first and then sigmoid, make the weights, from 0 to 1.
     """
 
     def __init__(self, shape: Shape, /, filters: Sequence[int], l2: float = 0.0) -> None:
@@ -349,7 +358,7 @@ class SameAvgPool2d(SamePool2d):
 
 
 def global_average(shape: Shape, /) -> nn.Module:
-    """The mean of each channel, (batch, channel)."""
+    """Mean of each channel over the whole image."""
     require_image(shape)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
@@ -372,9 +381,9 @@ def dle_cnn(
     slope: float = NEGATIVE_SLOPE,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """2Dto2D-DLE's convolutional network: layers of one width, then a linear combination of the
-    last one's channels.
+    """Convolutions from fields to fields, of any height and width (2Dto2D-DLE).
 
+    Layers of one width, then a linear combination of the last one's channels.
     dropout  fraction of each layer's values that is set to zero in training
     Jouvet et al. (2021), J. Glaciol. 68 (270), 651-664.
     """
@@ -422,8 +431,10 @@ class ChannelsLast(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """A U-Net: blocks of two convolutions on successively coarser cells, and back, with skip
-    connections.
+    """A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved
+    upsampling.
+
+    Blocks of two convolutions on successively coarser cells, and back, with skip connections.
 
     upsampling  bare: a 2 x 2 transposed convolution; convolved: one of `kernel_size` with the
                 activation, then a convolution before the finer block is joined, as 2Dto2D-DLE's,

@@ -239,8 +239,10 @@ DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8
 
 
 class Encoder(nn.Module):
-    """Spectra → tokens: a class token, and one for each patch that the random numbers of a second
-    input do not mask.
+    """A transformer on the patches of a spectrum; with a mask as second input, on its visible
+    patches alone.
+
+    Spectra → tokens: a class token, and one for each patch that is not masked by random numbers.
 
     mask_ratio  fraction of the patches that is masked, if random numbers are given with the spectra
     patches     "alike": all are embedded with the same weights; "own": each has its own
@@ -306,10 +308,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens of the visible patches, the spectrum and the random numbers of its mask → the whole
-    spectrum.
+    """A light transformer that predicts masked patches from an encoder's tokens, the spectrum and
+    its mask.
 
-    Without blocks it is linear in the tokens.
+    Tokens of the visible patches, the spectrum, random numbers → the whole spectrum. Without blocks
+    it is linear in the tokens.
 
     loss_on  "masked": visible patches are copied to the output, so that only masked ones contribute
              to the loss
@@ -386,7 +389,10 @@ class Decoder(nn.Module):
 
 
 class TokenPooling(nn.Module):
-    """One vector of an encoder's tokens: the class token, or the mean of the patches'."""
+    """An encoder's tokens pooled to one vector, as the input of a regression head.
+
+    of  "class": the class token; "mean": the mean of the patches'
+    """
 
     def __init__(self, shape: Shape, /, of: str = "class") -> None:
         super().__init__()

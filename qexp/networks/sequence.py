@@ -33,8 +33,9 @@ def sequence_convolutions(
     batch_norm: bool = False,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions one after another, each followed by batch normalisation if `batch_norm`, and by
-    the activation.
+    """Convolutions along a row of values: [length], or [length, channels].
+
+    Each is followed by batch normalisation if `batch_norm`, and by the activation.
     """
     steps = [strides] * len(filters) if isinstance(strides, int) else list(strides)
     if len(steps) != len(filters):
@@ -66,10 +67,11 @@ def one_d_cnn(
     kernel_size: int = 3,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions without bias, each with batch normalisation and ReLU; the mean over positions; a
-    linear layer.
+    """Convolutions along a row of values with batch norm and ReLU; mean over positions; linear
+    layer (DL-IM).
 
-    The first convolution with more channels than the one before it halves the length.
+    They are without bias. The first one with more channels than the one before it halves the
+    length.
     """
     wider = [second > first for first, second in pairwise(filters)]
     first = wider.index(True) + 1 if any(wider) else len(filters)

@@ -263,7 +263,7 @@ class Correlation:
 
 
 class WhiteNoise(Noise):
-    """Noise that is independent from pixel to pixel.
+    """White noise: independent from pixel to pixel.
 
     standard_deviation  [m]; without it, the noise is of unit variance
     """
@@ -342,13 +342,13 @@ class CorrelatedNoise(Noise):
 
 
 class ExponentialNoise(CorrelatedNoise):
-    """Noise with covariance sill · exp(-distance / range), like that of the atmosphere; range in
-    km.
+    """Spatially correlated, as by the atmosphere: covariance sill exp(-h/range) at distance h,
+    semivariogram nugget + sill (1 - exp(-h/range)).
 
-    On grids, noise of unit variance has this covariance to a thousandth of the variance, and its
-    samples are those of runs made before a sill could be declared. With a sill, the semivariogram
-    is exact to a hundredth at every distance: where the range is long for the image, the fields are
-    drawn as von Kármán's, which takes three times as long.
+    The range is in km. On grids, noise of unit variance has this covariance to a thousandth of the
+    variance, and its samples are those of runs made before a sill could be declared. With a sill,
+    the semivariogram is exact to a hundredth at every distance: where the range is long for the
+    image, the fields are drawn as von Kármán's, which takes three times as long.
     """
 
     invertible = True
@@ -391,7 +391,11 @@ class ExponentialNoise(CorrelatedNoise):
 
 
 class GaussianNoise(CorrelatedNoise):
-    """Noise with covariance sill · exp(-(distance / range)²), smooth; range in km."""
+    """Spatially correlated and smooth: covariance sill exp(-(h/range)²) at distance h,
+    semivariogram nugget + sill (1 - exp(-(h/range)²)).
+
+    The range is in km.
+    """
 
     inverted_as_a_matrix = True
 
@@ -501,8 +505,10 @@ KOLMOGOROV = -8 / 3
 
 
 class PowerLawNoise(CorrelatedNoise):
-    """Noise whose power spectrum falls as a power of the wave number, down to an outer scale, where
-    it levels off.
+    """Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two dimensions
+    (Kolmogorov).
+
+    It levels off at the outer scale.
 
     difference_at_1_km  standard deviation of the difference between two points 1 km apart [m];
                         without it, the noise is of unit variance
@@ -584,7 +590,8 @@ class LinearNoise(Noise):
 
 
 class OffsetNoise(LinearNoise):
-    """One value for the whole view.
+    """A constant offset of the whole view, drawn for each image: radar displacements have no
+    absolute zero.
 
     standard_deviation  [m]; without it, the noise is of unit variance
     """
@@ -598,8 +605,7 @@ class OffsetNoise(LinearNoise):
 
 
 class RampNoise(LinearNoise):
-    """A plane through zero at x = y = 0, with random slopes east and north; or a surface of second
-    order.
+    """Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each image.
 
     slope      standard deviation of either slope, in metres per kilometre
     quadratic  standard deviation of the coefficients of x², xy and y², in metres per square
@@ -623,8 +629,8 @@ class RampNoise(LinearNoise):
 
 
 class StratifiedNoise(LinearNoise):
-    """Noise that is linear in the elevation above its mean in the view, as the stratified
-    troposphere makes it.
+    """Stratified troposphere: linear in the elevation above the view's mean; the slope is drawn per
+    image.
 
     slope  standard deviation of the slope, in metres per kilometre of elevation
     """
@@ -646,7 +652,10 @@ class StratifiedNoise(LinearNoise):
 
 
 class Decorrelation(Noise):
-    """Random patches of hidden pixels: where a smooth random field is below a level.
+    """Random patches of hidden pixels: images are 0 there, and so is the variable `mask` (elsewhere
+    1).
+
+    They are where a smooth random field is below a level.
 
     share       expected share of hidden pixels; it varies from image to image
     patch_size  mean width of a patch along any line [km]

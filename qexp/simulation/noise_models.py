@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Entry, number, properties
+from qexp.base.tables import Entry, number
 from qexp.simulation.noise import (
     MOST_TO_FACTOR,
     Blocks,
@@ -50,107 +50,74 @@ _NUGGET_WORDS = (
 _NUGGET = number(_NUGGET_WORDS, least=0, most=LARGEST_AMPLITUDE, left_out="default")
 
 NOISES: dict[str, Entry] = {
-    "white": Entry(
-        build=WhiteNoise,
-        parameters=properties(standard_deviation=_amplitude("standard deviation [m]")),
-        help="White noise: independent from pixel to pixel.",
-        example={"type": "white", "parameters": {}},
+    "white": Entry.documented(
+        WhiteNoise,
+        {"type": "white", "parameters": {}},
+        standard_deviation=_amplitude("standard deviation [m]"),
     ),
-    "exponential": Entry(
-        build=ExponentialNoise,
-        parameters=properties(range=_RANGE, sill=_SILL, nugget=_NUGGET),
-        help=(
-            "Spatially correlated, as by the atmosphere: covariance sill exp(-h/range) at distance"
-            " h, semivariogram nugget + sill (1 - exp(-h/range))."
-        ),
-        example={"type": "exponential", "parameters": {"range": 2.0}},
+    "exponential": Entry.documented(
+        ExponentialNoise,
+        {"type": "exponential", "parameters": {"range": 2.0}},
+        range=_RANGE,
+        sill=_SILL,
+        nugget=_NUGGET,
     ),
-    "gaussian": Entry(
-        build=GaussianNoise,
-        parameters=properties(range=_RANGE, sill=_SILL, nugget=_NUGGET),
-        help=(
-            "Spatially correlated and smooth: covariance sill exp(-(h/range)²) at distance h, "
-            "semivariogram nugget + sill (1 - exp(-(h/range)²))."
-        ),
-        example={"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
+    "gaussian": Entry.documented(
+        GaussianNoise,
+        {"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
+        range=_RANGE,
+        sill=_SILL,
+        nugget=_NUGGET,
     ),
-    "power_law": Entry(
-        build=PowerLawNoise,
-        parameters=properties(
-            difference_at_1_km=_amplitude(
-                "standard deviation of the difference between two points 1 km apart [m]"
-            ),
-            outer_scale=number(
-                "length beyond which the spectrum levels off, so that the variance is finite [km]",
-                above=0,
-                most=10_000,
-            ),
-            spectral_slope=number(
-                "slope of the power spectrum along a line; the two-dimensional spectrum is steeper"
-                " by 1",
-                above=-3,
-                below=-1,
-            ),
+    "power_law": Entry.documented(
+        PowerLawNoise,
+        {"type": "power_law", "parameters": {"difference_at_1_km": 0.005}},
+        difference_at_1_km=_amplitude(
+            "standard deviation of the difference between two points 1 km apart [m]"
         ),
-        help=(
-            "Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two"
-            " dimensions (Kolmogorov)."
+        outer_scale=number(
+            "length beyond which the spectrum levels off, so that the variance is finite [km]",
+            above=0,
+            most=10_000,
         ),
-        example={"type": "power_law", "parameters": {"difference_at_1_km": 0.005}},
+        spectral_slope=number(
+            "slope of the power spectrum along a line; the two-dimensional spectrum is steeper"
+            " by 1",
+            above=-3,
+            below=-1,
+        ),
     ),
-    "stratified": Entry(
-        build=StratifiedNoise,
-        parameters=properties(
-            slope=number(
-                "standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE
-            )
+    "stratified": Entry.documented(
+        StratifiedNoise,
+        {"type": "stratified", "parameters": {"slope": 0.02}},
+        slope=number(
+            "standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE
         ),
-        help=(
-            "Stratified troposphere: linear in the elevation above the view's mean; the slope is"
-            " drawn per image."
-        ),
-        example={"type": "stratified", "parameters": {"slope": 0.02}},
     ),
-    "ramp": Entry(
-        build=RampNoise,
-        parameters=properties(
-            slope=number(
-                "standard deviation of the slope east and of the slope north [m/km]", **POSITIVE
-            ),
-            quadratic=number(
-                "standard deviation of the coefficients of x², xy and y² [m/km²]",
-                least=0,
-                most=LARGEST_AMPLITUDE,
-            ),
+    "ramp": Entry.documented(
+        RampNoise,
+        {"type": "ramp", "parameters": {"slope": 0.001}},
+        slope=number(
+            "standard deviation of the slope east and of the slope north [m/km]", **POSITIVE
         ),
-        help=(
-            "Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each"
-            " image."
+        quadratic=number(
+            "standard deviation of the coefficients of x², xy and y² [m/km²]",
+            least=0,
+            most=LARGEST_AMPLITUDE,
         ),
-        example={"type": "ramp", "parameters": {"slope": 0.001}},
     ),
-    "offset": Entry(
-        build=OffsetNoise,
-        parameters=properties(standard_deviation=_amplitude("standard deviation [m]")),
-        help=(
-            "A constant offset of the whole view, drawn for each image: radar displacements have no"
-            " absolute zero."
-        ),
-        example={"type": "offset", "parameters": {"standard_deviation": 0.02}},
+    "offset": Entry.documented(
+        OffsetNoise,
+        {"type": "offset", "parameters": {"standard_deviation": 0.02}},
+        standard_deviation=_amplitude("standard deviation [m]"),
     ),
-    "decorrelation": Entry(
-        build=Decorrelation,
-        parameters=properties(
-            share=number(
-                "expected share of hidden pixels; it differs from image to image", above=0, below=1
-            ),
-            patch_size=number("mean width of a hidden patch along a line [km]", above=0),
+    "decorrelation": Entry.documented(
+        Decorrelation,
+        {"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}},
+        share=number(
+            "expected share of hidden pixels; it differs from image to image", above=0, below=1
         ),
-        help=(
-            "Random patches of hidden pixels: images are 0 there, and so is the variable `mask`"
-            " (elsewhere 1)."
-        ),
-        example={"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}},
+        patch_size=number("mean width of a hidden patch along a line [km]", above=0),
     ),
 }
 
