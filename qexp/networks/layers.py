@@ -89,6 +89,11 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     )
 
 
+def of_networks(tensor: Tensor, axis: int | None, networks: int) -> Tensor:
+    """(network, ...) of what a rule for `vmap` is given: an axis of networks, or one for all."""
+    return tensor.expand(networks, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+
+
 # Dense layers, normalisation and concatenation.
 
 

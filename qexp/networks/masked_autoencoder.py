@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qexp.networks.layers import ONE_DNN, product
+from qexp.networks.layers import ONE_DNN, of_networks, product
 from qexp.networks.shapes import Shape, ShapeError, written
 
 
@@ -66,11 +66,7 @@ class _Linear(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor) -> tuple[Tensor, int]:
         """The rule for `vmap`: several networks, each with weights of its own."""
         x, weight, bias = (
-            (
-                tensor.expand(info.batch_size, *tensor.shape)
-                if axis is None
-                else tensor.movedim(axis, 0)
-            )
+            of_networks(tensor, axis, info.batch_size)
             for tensor, axis in zip(arguments, in_dims, strict=True)
         )
         return torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT).view(*x.shape[:-1], -1), 0

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qexp.networks.layers import ACTIVATIONS, ONE_DNN, product
+from qexp.networks.layers import ACTIVATIONS, ONE_DNN, of_networks, product
 from qexp.networks.shapes import Shape, ShapeError, written
 
 
@@ -168,17 +168,12 @@ class _PerNetwork(torch.autograd.Function):
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
-        def of_networks(value: Any, axis: int | None) -> Any:
+        def together(value: Any, axis: int | None) -> Any:
             if not isinstance(value, Tensor):
                 return value
-            of_each = (
-                value.expand(info.batch_size, *value.shape)
-                if axis is None
-                else value.movedim(axis, 0)
-            )
-            return of_each.flatten(0, 1)
+            return of_networks(value, axis, info.batch_size).flatten(0, 1)
 
-        results = _apply(cls, *map(of_networks, arguments, in_dims))
+        results = _apply(cls, *map(together, arguments, in_dims))
         if isinstance(results, Tensor):
             return results[:, None], 0
         return tuple(result[:, None] for result in results), (0,) * len(results)

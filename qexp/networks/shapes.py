@@ -133,24 +133,10 @@ class ShapeRules(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-OF_SHAPE = frozenset(
-    (
-        "__get__",
-        "__getitem__",
-        "chunk",
-        "contiguous",
-        "dim",
-        "empty",
-        "flatten",
-        "is_contiguous",
-        "numel",
-        "pad",
-        "reshape",
-        "size",
-        "sym_max",
-        "view",
-    )
-)
+OF_SHAPE = {
+    "__get__", "__getitem__", "chunk", "contiguous", "dim", "empty", "flatten", "is_contiguous",
+    "numel", "pad", "reshape", "size", "sym_max", "view",
+}  # fmt: skip
 """Functions that only read a tensor's properties, or change its view."""
 
 

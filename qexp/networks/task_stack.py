@@ -111,7 +111,7 @@ def largest_stack(network: Network, batch_size: int) -> int:
         for module in network.modules()
     ):
         return 1
-    operations = operations_per_sample(copy.deepcopy(network).to("meta").eval()) * batch_size
+    operations = operations_per_sample(network) * batch_size
     return max(1, min(LARGEST_STACK, int(OPERATIONS_AT_ONCE / max(operations, 1))))
 
 

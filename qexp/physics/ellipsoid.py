@@ -403,32 +403,9 @@ def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
 # Gauss-Legendre quadrature with as many nodes as each source of a batch needs.
 
 NODES = (
-    4,
-    5,
-    6,
-    7,
-    8,
-    10,
-    12,
-    14,
-    16,
-    20,
-    24,
-    32,
-    40,
-    48,
-    64,
-    96,
-    128,
-    192,
-    256,
-    384,
-    512,
-    768,
-    1024,
-    1536,
-    2048,
-)
+    4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024,
+    1536, 2048,
+)  # fmt: skip
 """Numbers of nodes to choose from, so that sources that need about as many can be computed
 together.
 """

@@ -122,17 +122,14 @@ def scattering(mass_fractions: Array, cross_sections: Interactions) -> Array:
     in `fluorescence`.
     """
     inward = mass_fractions @ cross_sections.inward
-    elastic = (
-        mass_fractions
-        @ cross_sections.elastic
-        / (inward + mass_fractions @ cross_sections.elastic_outward)
-    )
-    inelastic = (
-        mass_fractions
-        @ cross_sections.inelastic
-        / (inward + mass_fractions @ cross_sections.inelastic_outward)
-    )
-    return np.concatenate([elastic, inelastic], axis=1)
+    parts = [
+        mass_fractions @ scattered / (inward + mass_fractions @ outward)
+        for scattered, outward in (
+            (cross_sections.elastic, cross_sections.elastic_outward),
+            (cross_sections.inelastic, cross_sections.inelastic_outward),
+        )
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 # The light of an X-ray tube: bremsstrahlung and the lines of its anode.

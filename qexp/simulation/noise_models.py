@@ -199,17 +199,19 @@ class NoiseModel:
             generators = [streams(component, name) for component in components]
             for start in range(0, len(image), BLOCK):
                 block = slice(start, min(start + BLOCK, len(image)))
+                some, layout_of_some = image[block], where.of_samples(block)
+                scale = level[block] if len(level) > 1 else level
                 for component, generator in zip(components, generators, strict=True):
-                    if component.noise.hides:
-                        hidden = component.noise.draw(
-                            len(image[block]), where.of_samples(block), generator
-                        )
-                        masks[name][block].mul_(1 - hidden.reshape(image[block].shape))
+                    noise = component.noise
+                    field = noise.draw(len(some), layout_of_some, generator).reshape(some.shape)
+                    if noise.hides:
+                        masks[name][block].mul_(1 - field)
+                    elif not noise.of_unit_variance:
+                        some.add_(field)
+                    elif len(scale) == 1:
+                        some.add_(field, alpha=scale.item())
                     else:
-                        scale = level[block] if len(level) > 1 else level
-                        _add(
-                            component.noise, image[block], where.of_samples(block), scale, generator
-                        )
+                        some.addcmul_(field, scale.view(-1, *[1] * (some.dim() - 1)))
             if name in masks:
                 image.mul_(masks[name])
         return masks
@@ -283,15 +285,3 @@ class NoiseModel:
             if component.stream is None
             else seeds.torch(random.device, *component.stream, image)
         )
-
-
-def _add(
-    noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator: torch.Generator
-) -> None:
-    field = noise.draw(len(images), layout, generator).reshape(images.shape)
-    if not noise.of_unit_variance:
-        images.add_(field)
-    elif len(level) == 1:
-        images.add_(field, alpha=level.item())
-    else:
-        images.addcmul_(field, level.view(-1, *[1] * (images.dim() - 1)))
