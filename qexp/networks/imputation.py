@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -50,15 +51,11 @@ class Imputation(FittedModule):
         from sklearn.impute import SimpleImputer  # takes a second to load
 
         values = self._joined(samples).double().cpu().numpy()
-        if empty := without_values(
-            values, [name for names in self.columns.values() for name in names]
-        ):
+        names = list(chain.from_iterable(self.columns.values()))
+        if empty := without_values(values, names):
             raise QexpError(empty)
-        fill = (
-            SimpleImputer(strategy="median" if self.by == "median" else "mean")
-            .fit(values)
-            .statistics_
-        )
+        imputer = SimpleImputer(strategy="median" if self.by == "median" else "mean")
+        fill = imputer.fit(values).statistics_
         gaps_known = np.isnan(values).any(axis=0)
         ends = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         self.statistics = torch.from_numpy(np.stack([fill, *ends, gaps_known]))

@@ -205,7 +205,7 @@ def convolutions(
     activation: str = "leaky_relu",
     bias: bool = True,
     l2: float = 0.0,
-) -> nn.Module:
+) -> nn.Sequential:
     """Successive convolutions, each followed by an activation."""
     channels = require_image(shape)[0]
     layers: list[nn.Module] = []
@@ -264,10 +264,7 @@ class ResnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         channels = require_image(shape)[0]
-        layers = list(convolutions(shape, filters, kernel_size, activation=activation).children())[
-            :-1
-        ]
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = convolutions(shape, filters, kernel_size, activation=activation)[:-1]
         self.shortcut = nn.Conv2d(channels, filters[-1], 1)
         self.adds = merge == "add"
 
@@ -355,9 +352,9 @@ class SameAvgPool2d(SamePool2d):
     """The mean of the image's values in each window."""
 
     def forward(self, x: Tensor) -> Tensor:
-        means = functional.avg_pool2d(self._padded(x, 0.0), self.window, self.steps)
-        shares = functional.avg_pool2d(
-            self._padded(torch.ones_like(x[:1, :1]), 0.0), self.window, self.steps
+        means, shares = (
+            functional.avg_pool2d(self._padded(values, 0.0), self.window, self.steps)
+            for values in (x, torch.ones_like(x[:1, :1]))
         )
         return means.div(shares)
 

@@ -418,13 +418,8 @@ def _number_of_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape
     if len(spectrum) != 1:
         raise ShapeError(f"takes a spectrum [channels], but its input is {written(spectrum)}")
     if spectrum[0] % patch_size:
-        # By distance from the given size; 1 comes last.
-        sizes = (
-            size
-            for distance in range(patch_size)
-            for size in (patch_size - distance, patch_size + distance)
-        )
-        nearest = next(size for size in sizes if spectrum[0] % size == 0)
+        dividing = [size for size in range(1, 2 * patch_size) if spectrum[0] % size == 0]
+        nearest = min(dividing, key=lambda size: abs(size - patch_size))
         raise ShapeError(
             f"patches of {patch_size} channels do not divide a spectrum of {spectrum[0]}; {nearest}"
             " would"

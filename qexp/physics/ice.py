@@ -115,10 +115,8 @@ def step(
     proportion, and melt is limited to the ice present. Nothing flows through the edge of the grid.
     """
     surface = bed + thickness
-    rise_east, rise_north = (
-        surface[..., 1:] - surface[..., :-1],
-        surface[..., 1:, :] - surface[..., :-1, :],
-    )
+    rise_east = surface.diff(dim=-1)
+    rise_north = surface.diff(dim=-2)
     pairs = thickness[..., 1:] + thickness[..., :-1]
     corner = (pairs[..., 1:, :] + pairs[..., :-1, :]) / 4
     drop = (

@@ -68,10 +68,8 @@ def smooth_image(
         _stretching(positions, singular[..., axis], singular[..., 2])
         for axis, positions in enumerate((east, north))
     )
-    stretched_east, stretched_north = (
-        _stretched(east, east_stretching),
-        _stretched(north, north_stretching),
-    )
+    stretched_east = _stretched(east, east_stretching)
+    stretched_north = _stretched(north, north_stretching)
     is_beside = _beside(stretched_east) | _beside(stretched_north)
     error = torch.where(is_beside, ERROR_BESIDE, 1.0).clamp(
         max=ERROR.get(east.dtype, ERROR[torch.float32])

@@ -321,11 +321,10 @@ class GeneratedDataset:
         si = self.as_simulated(values, device)
         noise_level = si.pop("noise", torch.zeros(1, device=device))
         images = self._simulated(si, count) if signals is None else signals
-        all_errors = {name: self.view(name).errors for name in images}
-        errors = {name: values for name, values in all_errors.items() if values is not None}
+        views = {name: self.view(name) for name in images}
+        errors = {name: view.errors for name, view in views.items() if view.errors is not None}
         streams = Seeds(_number_from(random.clone_state())) if errors else None
-        names = [name for name in images if self.view(name).instrument.imaging]
-        noisy = {name: images[name] for name in names}
+        noisy = {name: images[name] for name, view in views.items() if view.instrument.imaging}
         masks = self.noise.add(noisy, lambda image: self.layout(image, si), noise_level, random)
         if streams is not None:
             _number_from(random)  # the next samples have other errors
@@ -334,7 +333,7 @@ class GeneratedDataset:
                 normal = torch.randn(images[name].shape, generator=stream, device=device)
                 images[name].addcmul_(normal, deviations.to(normal).T[:, :, None])
         for name, image in images.items():
-            if (mask := self.view(name).mask(self.size)) is not None:
+            if (mask := views[name].mask(self.size)) is not None:
                 shown = mask.to(image).expand(count, -1, -1, -1)
                 masks[name] = masks[name] * shown if name in masks else shown
                 image.mul_(masks[name])

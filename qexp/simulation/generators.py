@@ -257,8 +257,7 @@ class DeformationImages:
         batch = max(len(value) for value in values.values())
         images = {}
         for suffix, view in self._views(values):
-            size = view.size or (height, width)
-            images[DISPLACEMENT + suffix] = self._draw(view, suffix, values, batch, size)
+            images[DISPLACEMENT + suffix] = self._draw(view, suffix, values, batch, (height, width))
         return images
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -291,39 +290,29 @@ class DeformationImages:
         batch: int,
         size: tuple[int, int],
     ) -> Tensor:
-        """(batch, *size) along the line of sight, or (batch, 3, station, 1)."""
-        if view.points is not None:
-            points = view.points.to(next(iter(values.values())))
-            moved = self._displacements(view, values, batch, points[None])
-            if not view.instrument.line_of_sight:
-                return moved.transpose(1, 2)[..., None]
-            return project(moved, self.direction(DISPLACEMENT + suffix, values))[..., None]
-        height, width = size
-        east = pixel_axis(width, values["x_res" + suffix])
-        north = pixel_axis(height, values["y_res" + suffix])
-        direction = self.direction(DISPLACEMENT + suffix, values)
-        if view.elevation is not None:
+        """(batch, height, width) along the line of sight, or (batch, 3, station, 1)."""
+        _, height, width = view.shape(size)
+        arguments = [(source, source.argument(values, batch)) for source in self.sources]
+        if view.points is None:
+            east = pixel_axis(width, values["x_res" + suffix])
+            north = pixel_axis(height, values["y_res" + suffix])
+            if view.elevation is None:
+                direction = self.direction(DISPLACEMENT + suffix, values)
+                images = (source.images(each, east, north, direction) for source, each in arguments)
+                return reduce(iadd, images)
             pixels = max(len(east), len(north))
             points = grid(east.expand(pixels, -1), north.expand(pixels, -1))
-            moved = self._displacements(view, values, batch, points)
-            displacement: Tensor = project(moved, direction).unflatten(-1, size)
-            return displacement
-        images = (
-            source.images(source.argument(values, batch), east, north, direction)
-            for source in self.sources
-        )
-        return reduce(iadd, images)
-
-    def _displacements(
-        self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor
-    ) -> Tensor:
-        """(batch, station, 3)."""
+        else:
+            points = view.points.to(next(iter(values.values())))[None]
         elevation = None if view.elevation is None else view.elevation.flatten()
-        moved = (
-            source.displacements(source.argument(values, batch), stations, elevation)
-            for source in self.sources
+        moved: Tensor = reduce(
+            iadd, (source.displacements(each, points, elevation) for source, each in arguments)
         )
-        return reduce(iadd, moved)
+        if not view.instrument.line_of_sight:
+            return moved.transpose(1, 2)[..., None]
+        direction = self.direction(DISPLACEMENT + suffix, values)
+        displacement: Tensor = project(moved, direction).unflatten(-1, (height, width))
+        return displacement
 
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for

@@ -42,12 +42,17 @@ def _amplitude(description: str) -> dict[str, Any]:
     return {**number(words, **POSITIVE, left_out="default"), "type": ["number", "null"]}
 
 
-_RANGE = number("distance at which the covariance has fallen to 1/e [km]", above=0)
-_SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
-_NUGGET_WORDS = (
-    "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]"
-)
-_NUGGET = number(_NUGGET_WORDS, least=0, most=LARGEST_AMPLITUDE, left_out="default")
+_CORRELATED = {
+    "range": number("distance at which the covariance has fallen to 1/e [km]", above=0),
+    "sill": _amplitude("partial sill, the variance of the correlated part [m²]"),
+    "nugget": number(
+        "nugget, the variance of the part that is independent from pixel to pixel; needs `sill`"
+        " [m²]",
+        least=0,
+        most=LARGEST_AMPLITUDE,
+        left_out="default",
+    ),
+}
 
 NOISES: dict[str, Entry] = {
     "white": Entry.documented(
@@ -58,16 +63,12 @@ NOISES: dict[str, Entry] = {
     "exponential": Entry.documented(
         ExponentialNoise,
         {"type": "exponential", "parameters": {"range": 2.0}},
-        range=_RANGE,
-        sill=_SILL,
-        nugget=_NUGGET,
+        **_CORRELATED,
     ),
     "gaussian": Entry.documented(
         GaussianNoise,
         {"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
-        range=_RANGE,
-        sill=_SILL,
-        nugget=_NUGGET,
+        **_CORRELATED,
     ),
     "power_law": Entry.documented(
         PowerLawNoise,
