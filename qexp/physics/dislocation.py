@@ -142,9 +142,7 @@ def _steep_and_others(
     """Displacements, in the order of the sources, of those with nearly vertical second edges and of
     the others.
     """
-    steep = rectangles.axes[:, :2, 1].detach().square().sum(-1).sqrt() < STEEP.get(
-        precision, STEEP[torch.float64]
-    )
+    steep = rectangles.level_part().sqrt() < STEEP.get(precision, STEEP[torch.float64])
     if not steep.any() or steep.all():
         return displacement(torch.arange(len(steep), device=steep.device), bool(steep.any()))
     rows = [steep.nonzero().squeeze(-1), (~steep).nonzero().squeeze(-1)]
@@ -198,7 +196,7 @@ def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
     the last two.
     """
     source = source.double()
-    axes = clockwise_rotation(*source[:, 3:6].unbind(-1))
+    axes = clockwise_rotation(source[:, 3:6])
     semi_axes = source[:, 6:9]
     order = axes[:, 2].abs().argsort()  # the model stays the same if its axes change their names
     axes = axes.gather(2, order[:, None].expand_as(axes))
@@ -217,7 +215,7 @@ def _half_height(source: Tensor) -> Tensor:
 
 
 def _half_height_of_crossed(source: Tensor) -> Tensor:
-    reach = source[:, 6:9] * clockwise_rotation(*source[:, 3:6].unbind(-1))[:, 2].abs()
+    reach = source[:, 6:9] * clockwise_rotation(source[:, 3:6])[:, 2].abs()
     return reach.sum(-1) - reach.amin(-1)  # each rectangle spans two of the three axes
 
 
@@ -295,7 +293,7 @@ def surface_displacement(
     """
     rectangles, terms = rectangles.with_edges_upward(), 0
     if steep:  # terms of the series beyond the first: |x| is at most 0.53 |T| below the surface
-        steepest = 0.53 * float(rectangles.axes[:, :2, 1].detach().square().sum(-1).max().sqrt())
+        steepest = 0.53 * float(rectangles.level_part().max().sqrt())
         needed = math.ceil(math.log(1e-16) / math.log(steepest)) if steepest > 0 else 0
         terms = max(FEWEST_TERMS, needed)
     factors = _factors(rectangles, poisson_ratio, terms, level) / (2 * math.pi)
@@ -380,7 +378,7 @@ class _Weights:
             logarithm=-strength / 2 * (horizontal_axes * turned).real,
             vertical=strength * upward * back,
             horizontal=strength / 2 * horizontal_axes * back,
-            tangent=torch.complex(direction[:, 0], direction[:, 1])[:, None],
+            tangent=_horizontal(direction)[:, None],
             mirrored=torch.complex(direction[:, 0], -direction[:, 1])[:, None],
             one_and_up=1 + direction[:, 2:],
         )
@@ -394,7 +392,7 @@ def _of_edge(weights: _Weights, direction: Tensor, rectangles: Rectangles) -> li
     position = -2 / mirrored * weights.horizontal
     first, second = (rectangles.axes[:, :2, :2] * rectangles.semi_axes[:, None, :]).unbind(-1)
     corners = (first + second, first - second, second - first, -first - second)
-    offsets = [torch.complex(corner[:, 0], corner[:, 1]) for corner in corners]
+    offsets = [_horizontal(corner) for corner in corners]
     return [
         weights.logarithm
         + (
@@ -431,6 +429,11 @@ def _of_steep_edge(weights: _Weights, axes: Tensor, terms: int) -> list[Tensor]:
     return factors
 
 
+def _horizontal(vector: Tensor) -> Tensor:
+    """East + i north of vectors along the last axis."""
+    return torch.complex(vector[..., 0], vector[..., 1])
+
+
 def _turned(vector: Tensor) -> Tensor:
     """ẑ × vector, as a complex number."""
     return torch.complex(-vector[..., 1], vector[..., 0])
@@ -463,6 +466,10 @@ class Rectangles(NamedTuple):
 
     def select(self, rows: Tensor) -> Rectangles:
         return Rectangles(*(part[rows] for part in self))
+
+    def level_part(self) -> Tensor:
+        """Square of the horizontal part of the unit vector along the second edge, (batch,)."""
+        return self.axes[:, :2, 1].detach().square().sum(-1)
 
     def with_edges_upward(self) -> Rectangles:
         """Rectangles with edges that are turned so that none points down; the normal stays."""
@@ -687,5 +694,5 @@ def upended(axes: Tensor, axis: int) -> Tensor:
     """
     edge = axes[..., 1]
     other = axes[..., axis]
-    tangent = torch.complex(edge[:, :1], edge[:, 1:2])
-    return torch.complex(other[:, :1], other[:, 1:2]) - tangent * other[:, 2:] / (1 + edge[:, 2:])
+    turned = _horizontal(edge)[:, None] * other[:, 2:] / (1 + edge[:, 2:])
+    return _horizontal(other)[:, None] - turned

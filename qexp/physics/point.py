@@ -124,7 +124,7 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     """
     depth = depth_below(source, stations)
     require_positive("depth", depth, "in metres downwards")
-    normals = clockwise_rotation(*source[:, 3:6].unbind(-1))
+    normals = clockwise_rotation(source[:, 3:6])
     potency = source[:, 6:9]
     offset = _offset(source, stations, depth)
     squared_distance = offset.square().sum(-1)

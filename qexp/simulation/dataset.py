@@ -16,6 +16,7 @@ from torch import Tensor
 from qexp.base.quantities import QUANTITIES, Quantities, base_name, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
+from qexp.physics.random_fields import normal_numbers
 from qexp.simulation.distributions import (
     Distribution,
     Interval,
@@ -25,7 +26,7 @@ from qexp.simulation.distributions import (
 )
 from qexp.simulation.generators import Generator, Viewing
 from qexp.simulation.noise import Grid, Layout, Points
-from qexp.simulation.noise_models import NoiseModel
+from qexp.simulation.noise_models import NoiseModel, number_from
 from qexp.simulation.views import DISPLACEMENT, MASK, View
 
 MOST_DRAWS = 1000
@@ -323,14 +324,14 @@ class GeneratedDataset:
         images = self._simulated(si, count) if signals is None else signals
         views = {name: self.view(name) for name in images}
         errors = {name: view.errors for name, view in views.items() if view.errors is not None}
-        streams = Seeds(_number_from(random.clone_state())) if errors else None
+        streams = Seeds(number_from(random.clone_state())) if errors else None
         noisy = {name: images[name] for name, view in views.items() if view.instrument.imaging}
         masks = self.noise.add(noisy, lambda image: self.layout(image, si), noise_level, random)
         if streams is not None:
-            _number_from(random)  # the next samples have other errors
+            number_from(random)  # the next samples have other errors
             for name, deviations in errors.items():
                 stream = streams.torch(device, "errors", name)
-                normal = torch.randn(images[name].shape, generator=stream, device=device)
+                normal = normal_numbers(stream, *images[name].shape)
                 images[name].addcmul_(normal, deviations.to(normal).T[:, :, None])
         for name, image in images.items():
             if (mask := views[name].mask(self.size)) is not None:
@@ -426,10 +427,6 @@ def mask_of(image: str) -> str:
     """The variable that says which pixels of an image are seen: `mask_1` for `displacement_1`."""
     base = base_name(image)
     return f"{MASK}{image.removeprefix(base)}" if base == DISPLACEMENT else f"{MASK}_{image}"
-
-
-def _number_from(random: torch.Generator) -> int:
-    return int(torch.randint(2**62, (), generator=random, device=random.device))
 
 
 def _of_each(image: Tensor, count: int) -> Tensor:

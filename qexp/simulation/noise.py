@@ -275,7 +275,7 @@ class WhiteNoise(Noise):
         self.deviation = 1.0 if standard_deviation is None else standard_deviation
 
     def draw(self, count: int, layout: Layout, generator: torch.Generator) -> Tensor:
-        field = torch.randn(count, *layout.shape, generator=generator, device=generator.device)
+        field = random_fields.normal_numbers(generator, count, *layout.shape)
         return field if self.of_unit_variance else field.mul_(self.deviation)
 
     def covariance(self, layout: Layout) -> Tensor:
@@ -311,7 +311,7 @@ class CorrelatedNoise(Noise):
         if not self.of_unit_variance:
             field = field.mul_(self.sill**0.5)
         if self.nugget > 0:
-            independent = torch.randn(field.shape, generator=generator, device=generator.device)
+            independent = random_fields.normal_numbers(generator, *field.shape)
             field = field.add_(independent, alpha=self.nugget**0.5)
         return field
 
@@ -439,7 +439,7 @@ def at_points(
     """
     stations = layout.stations.double().cpu().contiguous()
     factor = _factor(stations.numpy().tobytes(), correlation, generator.device)
-    return torch.randn(count, len(factor), generator=generator, device=generator.device) @ factor.T
+    return random_fields.normal_numbers(generator, count, len(factor)) @ factor.T
 
 
 class GridKey(NamedTuple):
@@ -569,12 +569,9 @@ class LinearNoise(Noise):
         """
 
     def draw(self, count: int, layout: Layout, generator: torch.Generator) -> Tensor:
-        device = generator.device
-        normal = torch.randn(count, len(self.deviations), generator=generator, device=device)
-        coefficients = normal.double() * torch.tensor(
-            self.deviations, dtype=torch.float64, device=device
-        )
-        fields = (coefficients[:, None] @ self.columns(layout).to(device).mT)[:, 0]
+        normal = random_fields.normal_numbers(generator, count, len(self.deviations))
+        coefficients = self._scaled(normal.double())
+        fields = (coefficients[:, None] @ self.columns(layout).to(normal.device).mT)[:, 0]
         return fields.float().view(count, *layout.shape)
 
     def covariance(self, layout: Layout) -> Tensor:
@@ -584,9 +581,12 @@ class LinearNoise(Noise):
         return self._covariance(blocks.means(self.columns(layout)[0]))
 
     def _covariance(self, columns: Tensor) -> Tensor:
-        scaled = columns * torch.tensor(self.deviations, dtype=torch.float64, device=columns.device)
+        scaled = self._scaled(columns)
         product = scaled @ scaled.T
         return (product + product.T) / 2  # rounding differs between the halves on some processors
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        return values * torch.tensor(self.deviations, dtype=torch.float64, device=values.device)
 
 
 class OffsetNoise(LinearNoise):

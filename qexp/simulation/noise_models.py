@@ -280,9 +280,13 @@ class NoiseModel:
         """The random numbers of a component in an image."""
         if all(component.stream is None for component in self.components):
             return lambda component, image: random
-        seeds = Seeds(int(torch.randint(2**62, (), generator=random, device=random.device)))
+        seeds = Seeds(number_from(random))
         return lambda component, image: (
             random
             if component.stream is None
             else seeds.torch(random.device, *component.stream, image)
         )
+
+
+def number_from(random: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=random, device=random.device))
