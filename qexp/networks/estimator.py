@@ -1,6 +1,4 @@
-"""A network with its transforms as an estimator in users' units: alone, as one of an ensemble, with
-a posterior.
-"""
+"""A network and its transforms estimate in users' units: alone, in an ensemble, by a posterior."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ FAR_VALUE = 1e3
 """A transformed value that no density reaches."""
 
 EDGE, SINGLE = 1e-9, 2**-23
-"""Parts of a bounded range, and of its ends, by which values at these may lie beyond: draws have
-single precision.
-"""
+"""Shares of a bounded range, and of its ends, by which draws of single precision may lie beyond."""
 
 
 class Posterior:
@@ -212,9 +208,7 @@ BLOCK_OF_SCALARS = 2**14
 
 
 class Transforms(nn.ModuleDict):
-    """Transforms by their variables, whose names may hold dots (`chamber.depth`); torch's own names
-    hold `:` there.
-    """
+    """Transforms by variables, whose names may have dots (`chamber.depth`); torch has `:` there."""
 
     def __init__(self, transforms: Mapping[str, Transform]) -> None:
         super().__init__(transforms)
@@ -456,9 +450,7 @@ BATCHES = (64, 4096)
 TENSORS_AT_ONCE = 8
 """Of the widest layer's size, that a forward pass holds on a GPU, and convolutions read."""
 SHARE_OF_GPU = 1 / 64
-"""Of its whole memory, for one batch: several threads have one each, and batches of equal size give
-the same bits.
-"""
+"""Of its whole memory, for a batch: threads have one each, and equal batches give equal bits."""
 
 
 def numbers_on_gpu(device: torch.device, networks: int = 1) -> int:

@@ -198,9 +198,7 @@ class Mixture(Continuous):
 
 
 class _Numbers(nn.Linear):
-    """The linear layer that makes a density's numbers, small at first: the density then begins as a
-    standard normal.
-    """
+    """Makes a density's numbers, small at first: the density begins as a standard normal."""
 
     initial_scale = 0.05
 

@@ -1,6 +1,4 @@
-"""Layers that a branch is made of: activations, dense layers, convolutions, pooling, and maps from
-fields to fields.
-"""
+"""Layers of a branch: activations, dense layers, convolutions, pooling, and maps of fields."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from qexp.networks.shapes import Shape, ShapeError, require_image, written
 
 
 class AsinhActivation(nn.Module):
-    """asinh(x): linear near zero, logarithmic for large values of either sign, such as features of
-    many magnitudes.
-    """
+    """asinh(x): linear near zero, logarithmic for large values of either sign, of many sizes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.asinh(x)
@@ -72,9 +68,7 @@ ACTIVATION_NAME = {
 
 
 ONE_DNN: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's matrix product, if this build of torch has it; on AMD's processors twice as fast as
-torch's own (MKL).
-"""
+"""oneDNN's matrix product, if torch has it; on AMD's processors twice as fast as torch's (MKL)."""
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -532,9 +526,7 @@ UPSAMPLINGS: dict[str, Callable[[int, int, int, Between], nn.Module]] = {
         *_convolution(fine, fine, kernel_size, layers),
     ),
 }
-"""Name → what doubles the sides of a block: made of the channels before and after, the kernel's
-size, and so on.
-"""
+"""Name → what doubles a block's sides, of the channels before and after, the kernel's size, …"""
 
 
 def _block(channels: int, filters: int, kernel_size: int, layers: Between) -> nn.Sequential:

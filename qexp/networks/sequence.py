@@ -216,9 +216,7 @@ class _Convolution(_PerNetwork):
 
 
 class _Normalisation(_PerNetwork):
-    """(network, sample, channel, position), normalised per network and channel; running means are
-    updated in place.
-    """
+    """(network, sample, channel, position), by network and channel; sets running means in place."""
 
     @staticmethod
     def forward(
@@ -282,9 +280,7 @@ class _Normalisation(_PerNetwork):
 
 
 class _Mean(_PerNetwork):
-    """The mean over positions of (network, sample, channel, position); its gradient has the memory
-    order of values.
-    """
+    """Mean over positions of (network, sample, channel, position); gradients lie as values do."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:

@@ -56,9 +56,7 @@ def mean_of_networks(numbers: Array, epoch: int, names: Sequence[str]) -> Line:
 # stack.
 
 OPERATIONS_AT_ONCE = 3e9
-"""In the forward pass of a step: a larger stack is no faster, because its activations no longer fit
-into the cache.
-"""
+"""In the forward pass of a step: a larger stack is no faster, as activations leave the cache."""
 
 LARGEST_STACK = 512
 

@@ -23,9 +23,7 @@ class Transform(nn.Module):
     formula: str | None = None
     """`forward` as a numpy expression of `value`, (batch, ...), and of fitted numbers."""
     inverse_formula: str | None = None
-    """`inverse` as a numpy expression; of `own`, too, the samples' values in the variable's unit,
-    if `needs_own`.
-    """
+    """`inverse` as a numpy expression; if `needs_own`, of `own`, too, the values in their unit."""
     needs_own: bool = False
     """Whether the inverse needs `own`: an output with this transform is also an input."""
 

@@ -1,6 +1,4 @@
-"""Rectangular dislocations in an elastic half-space: dikes, sills, faults, and three of them
-crossed.
-"""
+"""Rectangular dislocations in an elastic half-space: dikes, sills, faults, and three crossed."""
 
 from __future__ import annotations
 
@@ -262,9 +260,7 @@ def _columns(source: Tensor, stations: Tensor) -> Tensor:
 #     Q = 4κ² (−1/2 + 2x/3 − 3x²/4 + …) − 4 (T/C) κ (1 − x/2 + x²/3 − …) + T² Λ/C²
 
 FEWEST_TERMS = 2
-"""Of the series, beyond the first: even for exactly vertical edges two, whose factors have
-derivatives.
-"""
+"""Of the series, beyond the first: even for vertical edges two, whose factors have derivatives."""
 
 STATIONS_AT_A_TIME = {torch.float64: 2**15, torch.float32: 2**13}
 """Of all sources of a block together, for results in either precision, whose last digits depend on
@@ -352,9 +348,7 @@ def _factors(rectangles: Rectangles, poisson_ratio: float, terms: int, level: bo
 
 @dataclass(frozen=True)
 class _Weights:
-    """Factors of Λ, P and Q in −(1 − 2ν) ∇W toward east, north and up, (batch, 3); the real part of
-    products.
-    """
+    """Factors of Λ, P, Q in −(1 − 2ν) ∇W, (batch, 3) east, north, up; of products the real part."""
 
     logarithm: Tensor
     vertical: Tensor
@@ -443,9 +437,7 @@ def _turned(vector: Tensor) -> Tensor:
 # station.
 
 LEAST_SUM = 1e-150
-"""[m] Least R + l, so that its logarithm is finite on the line through a level edge at the
-surface.
-"""
+"""Least R + l [m], for a finite logarithm on the line through a level edge at the surface."""
 
 
 class Rectangles(NamedTuple):
@@ -456,9 +448,7 @@ class Rectangles(NamedTuple):
     least_depth: Tensor
     """What touches the surface lies a trifle below it, where all terms are finite: (batch,) [m]."""
     axes: Tensor
-    """Columns: unit vectors east, north, up of the first edge, the second edge, the normal: (batch,
-    3, 3).
-    """
+    """Columns: first edge, second edge, normal, as unit vectors east, north, up: (batch, 3, 3)."""
     semi_axes: Tensor
     """Half the length of both edges: (batch, 2) [m]."""
     burgers: Tensor

@@ -21,17 +21,13 @@ from torch import Tensor
 from qexp.physics.geometry import grid, project
 
 COUNTS = (8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 256)
-"""Points along an axis to choose from; where none is enough, or there are no more pixels, each
-pixel is computed.
-"""
+"""Points along an axis to choose from; if none is enough, or pixels are fewer, each is computed."""
 
 MOST_POINTS = 1 << 22
 """Pixels of large images that are computed at once."""
 
 ERROR = {torch.float64: 1e-16, torch.float32: 2e-6}
-"""Largest power of the rate of convergence that is left; the error is up to a hundred times as
-large.
-"""
+"""Largest power of the rate of convergence that is left; the error is up to a hundred times it."""
 
 ERROR_BESIDE = 1e-13
 """The same for sources beside the image: its displacements are much smaller than those near the

@@ -17,9 +17,7 @@ BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
 
 ORDER = 2
-"""Sharpness of point sources, see `smooth_image`: they fall as 1 / R^5, which others smooth over
-their extent.
-"""
+"""Sharpness of point sources, see `smooth_image`: 1 / R^5, which others smooth over an extent."""
 
 
 def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:

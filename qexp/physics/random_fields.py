@@ -83,26 +83,20 @@ COVARIANCE_TOLERANCE = 1e-3
 """Largest fraction of the variance that may be lost to negative eigenvalues of an embedding."""
 
 LARGEST_EMBEDDING = 16.0
-"""Largest size of the torus, in grids; on a torus of this size negative eigenvalues are cut off in
-any case.
-"""
+"""Largest size of the torus, in grids; there, negative eigenvalues are cut off in any case."""
 
 LARGEST_BATCH_EMBEDDING = 4.0
 """The same if every field of a batch has a torus of its own, which takes more memory and time."""
 
 MOST_ROWS_TO_FACTOR = 128
-"""For more rows than this, multiplying by their factors takes longer than drawing the random
-numbers of a torus.
-"""
+"""For more rows, multiplying by their factors takes longer than drawing the numbers of a torus."""
 
 
 JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)
 """Fractions of the variance, see `lower_factor`."""
 
 Correlation = Callable[[Tensor], Tensor]
-"""Distances in metres, of any shape → the correlation, or the covariance, between points so far
-apart.
-"""
+"""Distances [m], of any shape → correlation, or covariance, between points so far apart."""
 
 
 def torus_amplitude(
@@ -528,18 +522,14 @@ def _generalised_mean(
 # for every sample.
 
 LOG_STEP = 1.0
-"""Between the logarithms of u: the trapezoidal rule then is exact to a thousandth of the
-semivariogram everywhere.
-"""
+"""Between logarithms of u: the trapezoidal rule is exact to a thousandth of the semivariogram."""
 
 LARGEST_LOG, SMALLEST_LOG = 3.5, -60.0
 """Logarithms of u between which terms are counted; ranges below are far smaller than any pixel."""
 
 
 NEGLIGIBLE_FACTOR = 1e-12
-"""Size of a factor that no sample shows; products of smaller ones take processors a hundred times
-as long.
-"""
+"""Size of a factor that no sample shows; smaller ones take processors a hundred times as long."""
 
 
 def gaussian_mixture(

@@ -1,6 +1,4 @@
-"""Simulated datasets: parameters drawn from distributions, and images of them, simulated in
-batches.
-"""
+"""Simulated datasets: parameters drawn from distributions, and images simulated in batches."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ Intervals = Mapping[str, Sequence[Interval]]
 """Varying variable → its quantile intervals in one part (training, validation or test)."""
 
 Part = Any
-"""What a dataset draws the samples of a part from: `Intervals`, or the numbers of simulations that
-exist.
-"""
+"""What the samples of a part are drawn from: `Intervals`, or the numbers of stored simulations."""
 
 
 class Model(Protocol):
@@ -88,9 +84,7 @@ class GeneratedDataset:
     warnings: list[str] = field(default_factory=list, init=False)
 
     simulates: ClassVar[bool] = True
-    """Whether a model makes the images of any values, and new samples whenever they are asked
-    for.
-    """
+    """Whether a model makes images of any values, and new samples whenever they are asked for."""
 
     def __post_init__(self) -> None:
         self.height, self.width = self.size

@@ -1,6 +1,4 @@
-"""Distributions of varying variables, and the quantiles of them that training, validation and test
-have.
-"""
+"""Distributions of varying variables, and which quantiles training, validation and test have."""
 
 from __future__ import annotations
 
@@ -173,9 +171,7 @@ DIGITS = (7, 12, 17)
 
 
 MOST_OF_TAILS = 100
-"""Of a bounded distribution: its range by that of 99 % of it. Rounding makes the last quantile of a
-Cauchy finite.
-"""
+"""Range of a bounded distribution by that of 99 %; rounding makes a Cauchy's last one finite."""
 
 
 def described(quantile: Callable[[Array], Array]) -> dict[str, Any] | None:
@@ -219,9 +215,7 @@ MOVING: dict[str, tuple[str, ...]] = {
     "normal": ("mu",),
     "truncated_normal": ("mu", "low", "high"),
 }
-"""Distribution → its parameters that grow by a number where all values grow by it; the others
-cannot be moved.
-"""
+"""Distribution → its parameters that grow as all values do; the others cannot be moved."""
 
 
 # Quantile intervals: which quantiles of a variable belong to training, validation and test.

@@ -1,6 +1,4 @@
-"""The physical models that can generate a dataset. A new source is a kernel in `physics` and an
-entry here.
-"""
+"""Physical models that generate data. A new source is a kernel in `physics` and an entry here."""
 
 from __future__ import annotations
 
@@ -92,9 +90,7 @@ SAME_PLACE = 50.0
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a source must be besides within the limits of its variables, such as below the
-    surface.
-    """
+    """What a source must be beyond the limits of its variables, such as below the surface."""
 
     words: str
     """What is required, after "must": `lie below the surface with its upper edge`."""
@@ -108,13 +104,9 @@ class Source:
 
     variables: tuple[str, ...]
     kernel: Callable[..., Tensor]
-    """Sources, (batch, variable), and stations, (batch, station, 2) → displacement, (batch,
-    station, 3); SI units.
-    """
+    """(batch, variable), stations (batch, station, 2) → displacement, (batch, station, 3); SI."""
     image_kernel: Callable[..., Tensor] | None = None
-    """The same physics, computed directly as an image along a direction, for sources where that is
-    much faster.
-    """
+    """The same physics as an image along a direction, for sources where that is much faster."""
     requirements: tuple[Requirement, ...] = ()
     name: str = ""
     """Prefix of its variables: those of a source called `chamber` are `chamber.depth` and so on."""
@@ -128,17 +120,11 @@ class Source:
     extent: tuple[float, float, float, float] | None = None
     """Of a source that is known only near its position: west, east, south and north of it [m]."""
     looks: Tensor | None = None
-    """Of a source whose displacement is known only along some directions: unit vectors, (look,
-    3).
-    """
+    """Where displacement is known only along some directions: unit vectors, (look, 3)."""
     places: Tensor | None = None
-    """Of a source that is known at some places, whatever its extent and looks: east and north,
-    (place, 2) [m].
-    """
+    """Where a source is known, whatever its extent and looks: east and north, (place, 2) [m]."""
     corrected: Callable[[Tensor], Source] | None = None
-    """Of a kernel that is an approximation: a source, (variable,) → this one, less what it errs
-    there on average.
-    """
+    """Of an approximate kernel: a source, (variable,) → this one, less its mean error there."""
     errors: Callable[[Tensor], Tensor] | None = None
     """Of one that was corrected: stations, (1, station, 2) → deviations from that mean, (sample,
     station, 3), whose sum of squares is their variance.
@@ -331,9 +317,7 @@ class DeformationImages:
 Values = Mapping[str, Array]
 
 MARGIN = 1e-5
-"""The part of its depth by which the top of a source must be below the surface: samples are in
-single precision.
-"""
+"""Part of its depth by which a source's top must be below the surface, for single precision."""
 
 
 def below_surface(words: str, half_height: Callable[[Values], Array]) -> Requirement:

@@ -1,6 +1,4 @@
-"""Noise of images and points: white, correlated, of a power law, ramps and offsets, and
-decorrelated patches.
-"""
+"""Noise of images and points: white, correlated, power laws, ramps, offsets, hidden patches."""
 
 from __future__ import annotations
 
@@ -27,14 +25,10 @@ class Noise(ABC):
     """One component of the noise on a view."""
 
     of_unit_variance: bool = False
-    """Whether it is to be scaled by the dataset's variable `noise`, because no amplitude was
-    declared.
-    """
+    """Whether the dataset's variable `noise` scales it, because no amplitude was declared."""
 
     hides: ClassVar[bool] = False
-    """Whether it hides pixels rather than being added to them; `draw` then is 1 where a pixel is
-    hidden, or 0.
-    """
+    """Whether it hides pixels and is not added; `draw` then is 1 where one is hidden, or 0."""
 
     invertible: bool = False
     """Whether its covariance matrix has an inverse in floating-point numbers."""
@@ -237,9 +231,7 @@ class Blocks:
 # White noise, and noise with a covariance that depends on the distance.
 
 CACHED_LAYOUTS = 8
-"""Layouts for which a correlation is kept factored: a dataset has one or a few views, each with its
-own.
-"""
+"""Layouts whose factored correlation is kept: a dataset has a few views, each with its own."""
 
 SEMIVARIOGRAM_TOLERANCE = 0.01
 """Largest relative error of a declared semivariogram."""
@@ -250,9 +242,7 @@ METRES = QUANTITIES["x"].si_factor
 
 @dataclass(frozen=True)
 class Correlation:
-    """A covariance function of unit sill, identified by its parameters: factors are kept for
-    each.
-    """
+    """A covariance of unit sill, identified by its parameters: factors are kept for each."""
 
     function: Callable[..., Tensor]
     parameters: tuple[float, ...]

@@ -30,9 +30,7 @@ from qexp.simulation.noise import (
 )
 
 LARGEST_AMPLITUDE = 1_000_000
-"""Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from
-overflow.
-"""
+"""In metres, their square, or per kilometre: beyond all deformation, and far from overflow."""
 POSITIVE: dict[str, Any] = {"above": 0, "most": LARGEST_AMPLITUDE}
 
 
@@ -135,9 +133,7 @@ class Component:
     images: frozenset[str] | None = None
     """The images that it is on; None for all."""
     stream: tuple[str | int, ...] | None = None
-    """The purpose of its random numbers, of which every image has a stream; None to take those of
-    the samples.
-    """
+    """Purpose of its random numbers, a stream for each image; None: those of the samples."""
 
 
 @dataclass(frozen=True, eq=False)
