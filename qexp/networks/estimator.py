@@ -432,9 +432,11 @@ def _batches(
     """together  whole batches that are one as long as there are so many"""
     names = [name for name in network.inputs if name in tensors]
     count = len(tensors[names[0]])
-    rest = count % (size * together)
-    sizes = [size * together] * (count // (size * together)) + [size] * (rest // size)
-    sizes += [count - sum(sizes)] if sum(sizes) < count or not count else []
+    large, rest = divmod(count, size * together)
+    whole, last = divmod(rest, size)
+    sizes = [size * together] * large + [size] * whole
+    if last or not count:
+        sizes.append(last)
     for parts in zip(*(tensors[name].split(sizes) for name in names), strict=True):
         yield dict(zip(names, parts, strict=True))
 

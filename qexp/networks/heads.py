@@ -185,8 +185,8 @@ class Mixture(Continuous):
         mean = self.components.mean
         deviation = self.components.deviations()
         levels = probabilities.to(mean)
-        low = (mean - TAIL * deviation).amin(1)[..., None].expand(-1, -1, len(levels))
-        high = (mean + TAIL * deviation).amax(1)[..., None].expand(-1, -1, len(levels))
+        low = (mean - TAIL * deviation).amin(1)[..., None]
+        high = (mean + TAIL * deviation).amax(1)[..., None]
         weights = self.log_weights.exp()[:, :, None, None]
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)

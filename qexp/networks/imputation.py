@@ -70,10 +70,8 @@ class Imputation(FittedModule):
         fill, low, high, gaps_known = self.statistics
         filled = torch.where(gaps, fill, values.double())
         columns = torch.arange(values.shape[1], device=values.device)
-        for column in [*range(len(self.lines))] * ROUNDS:
-            value = (filled * self.lines[column, :-1]).sum(dim=1, keepdim=True) + self.lines[
-                column, -1
-            ]
+        for column, line in [*enumerate(self.lines)] * ROUNDS:
+            value = (filled * line[:-1]).sum(dim=1, keepdim=True) + line[-1]
             filled = torch.where(
                 gaps & (columns == column), value.clamp(low[column], high[column]), filled
             )
@@ -94,12 +92,10 @@ def without_values(values: NDArray[np.floating], columns: Sequence[str]) -> str:
     empty = [
         f"'{name}'" for name, gaps in zip(columns, np.isnan(values).T, strict=True) if gaps.all()
     ]
+    if not empty:
+        return ""
     way_out = "leave it out of the inputs, or hold out fewer rows together"
-    return (
-        f"none of {len(values)} training rows has a value in column {some(empty)}: {way_out}"
-        if empty
-        else ""
-    )
+    return f"none of {len(values)} training rows has a value in column {some(empty)}: {way_out}"
 
 
 def _regressions(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -115,11 +115,8 @@ def torus_amplitude(
     rest is scaled back to exactly unit variance. Dietrich and Newsam (1997), SIAM J. Sci. Comput.
     18, 1088-1107; Wood and Chan (1994), J. Comput. Graph. Stat. 3.
     """
-    largest = (
-        LARGEST_EMBEDDING
-        if max(len(pixel_width), len(pixel_height)) == 1
-        else LARGEST_BATCH_EMBEDDING
-    )
+    alone = max(len(pixel_width), len(pixel_height)) == 1
+    largest = LARGEST_EMBEDDING if alone else LARGEST_BATCH_EMBEDDING
     eigenvalues, _ = embedded(height, width, pixel_width, pixel_height, correlation, largest)
     return (eigenvalues / eigenvalues.sum((-2, -1), keepdim=True)).sqrt().float()
 
