@@ -504,14 +504,7 @@ class Doubling(nn.ConvTranspose2d):
     def __init__(self, channels: int, filters: int, kernel_size: int) -> None:
         padding = max(kernel_size - 2, 0) // 2
         more = int(kernel_size == 1)
-        super().__init__(
-            channels,
-            filters,
-            kernel_size,
-            2,
-            padding,
-            output_padding=more,
-        )
+        super().__init__(channels, filters, kernel_size, 2, padding, output_padding=more)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         doubled = super().forward(x, output_size)

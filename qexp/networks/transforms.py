@@ -502,11 +502,10 @@ class PrincipalComponents(Fitted):
 
         flat = values.flatten(1).double().cpu().numpy()
         if self.count > min(flat.shape):
-            most = (
-                f"{len(flat):,} samples of {flat.shape[1]:,} values have at most"
-                f" {min(flat.shape):,}"
+            raise ValueError(
+                f"there are no {self.count} principal components: {len(flat):,} samples of"
+                f" {flat.shape[1]:,} values have at most {min(flat.shape):,}"
             )
-            raise ValueError(f"there are no {self.count} principal components: {most}")
         differences = flat - flat.mean(axis=0)
         size = np.sqrt(np.square(differences).mean())
         if not size > 0:

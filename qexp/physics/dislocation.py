@@ -428,6 +428,11 @@ def _horizontal(vector: Tensor) -> Tensor:
     return torch.complex(vector[..., 0], vector[..., 1])
 
 
+def _cross(vector: Tensor, other: Tensor) -> Tensor:
+    """The upward component of vector × other, (batch, component, ...) both."""
+    return vector[:, 0] * other[:, 1] - vector[:, 1] * other[:, 0]
+
+
 def _turned(vector: Tensor) -> Tensor:
     """ẑ × vector, as a complex number."""
     return torch.complex(-vector[..., 1], vector[..., 0])
@@ -605,8 +610,8 @@ def _along_edges(corners: _Corners, sums: list[Tensor], edge: int) -> Iterator[T
     del tops, inverse, depths
     direction, side, normal = (corners.axes[:, :, axis] for axis in (edge, 1 - edge, 2))
     shrunk = 1 / (1 + direction[:, 2])
-    sideways = (direction[:, 0] * side[:, 1] - direction[:, 1] * side[:, 0]) * shrunk
-    skew = (direction[:, 0] * normal[:, 1] - direction[:, 1] * normal[:, 0]) * shrunk
+    sideways = _cross(direction, side) * shrunk
+    skew = _cross(direction, normal) * shrunk
     lengthwise, sideward = (
         (corners.second, corners.first) if edge else (corners.first, corners.second)
     )

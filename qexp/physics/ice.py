@@ -230,9 +230,8 @@ def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -
     """
     rows, columns, components = carried.shape
     dealt = carried.new_zeros(components, rows, columns)
-    for row, column in zip(
-        *(cells.split(COUPLED_AT_A_TIME) for cells in thickness.nonzero(as_tuple=True)), strict=True
-    ):
+    for cells in thickness.nonzero().split(COUPLED_AT_A_TIME):
+        row, column = cells.unbind(1)
         depth = thickness[row, column]
         # A Gaussian in the plane is separable in x and y, so that two matrix products give all
         # sums.

@@ -264,8 +264,8 @@ def divide(
         order = random.permutation(len(sizes))
         edges = low + np.concatenate([[0.0], np.cumsum(np.asarray(sizes)[order])])
         edges[-1] = high
-        for position, index in enumerate(order):
-            parts[owners[index]].append((float(edges[position]), float(edges[position + 1])))
+        for index, interval in zip(order, itertools.pairwise(edges.tolist()), strict=True):
+            parts[owners[index]].append(interval)
     return parts[: len(shares)]
 
 
