@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qexp.errors import QexpError, suggestion
 
@@ -34,6 +34,20 @@ class Entry:
     """A sentence for readers."""
     example: Mapping[str, Any]
     """A description as in a spec; a test validates and builds it."""
+
+    @classmethod
+    def documented(
+        cls,
+        build: Callable[..., Any],
+        example: Mapping[str, Any],
+        /,
+        **parameters: Mapping[str, Any],
+    ) -> Self:
+        """An entry with the first paragraph of its builder's docstring as its help, and with the
+        schemas of these parameters.
+        """
+        words = " ".join((inspect.getdoc(build) or "").partition("\n\n")[0].split())
+        return cls(build, properties(**parameters), words, example)
 
     @cached_property
     def defaults(self) -> dict[str, Any]:

@@ -23,15 +23,9 @@ from qexp.errors import QexpError, suggestion
 from qexp.export.graphs import FORMATS, Graph, GraphError, NamedTensor, Sides
 from qexp.kinds.networks import load_models
 from qexp.kinds.tables import tables_of
-from qexp.networks.estimator import Estimator
+from qexp.networks.estimator import Estimator, StackedEnsemble
 from qexp.networks.heads import FlowHead
-from qexp.networks.portable import (
-    EnsembleLoop,
-    MeanAndSpread,
-    Positional,
-    StackedEnsemble,
-    WithinLimits,
-)
+from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, WithinLimits
 from qexp.networks.transforms import Chain, Scale, Transform
 from qexp.runs.options import ExportOptions
 from qexp.spec.experiences import units_of

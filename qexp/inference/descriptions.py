@@ -138,7 +138,7 @@ def _with_axes_in_order(six: Array) -> Array:
 
     order = np.argsort(-six[:, 3:], axis=1, kind="stable")
     sizes = np.take_along_axis(six[:, 3:], order, axis=1)
-    axes = clockwise_rotation(*torch.from_numpy(six[:, :3]).unbind(-1)).numpy()
+    axes = clockwise_rotation(torch.from_numpy(six[:, :3])).numpy()
     axes = np.take_along_axis(axes, order[:, None, :], axis=2)
     candidates = []
     # which way an axis points does not matter

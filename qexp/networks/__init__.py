@@ -1,3 +1,1 @@
-"""Networks, made from plain arguments: their operations, their training, and estimates of them in
-users' units.
-"""
+"""Networks, from plain arguments: operations, training, and estimates in users' units."""

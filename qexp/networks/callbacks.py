@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qexp.base.tables import Entry, choice, integer, number, properties
+from qexp.base.tables import Entry, choice, integer, number
 
 
 @dataclass
@@ -51,9 +51,10 @@ class Callback:
 
 
 class ReduceOnPlateau(Callback):
-    """Multiply the learning rate by `factor` when a loss has not improved for `patience` epochs; 0
-    counts as 1.
+    """Lower the learning rate when the validation loss, or the training loss, stops improving.
 
+    factor              what it is multiplied by
+    patience            epochs without improvement; 0 counts as 1
     min_delta           an improvement is a loss below best · (1 − min_relative_delta) − min_delta
     min_relative_delta  torch's `threshold` with its `threshold_mode` "rel"; its patience is this
                         one less 1
@@ -95,10 +96,9 @@ class ReduceOnPlateau(Callback):
 
 
 class EarlyStopping(Callback):
-    """End the run when the loss on validation or on training samples has not improved for
-    `patience` epochs.
+    """End the run when the validation loss, or the training loss, stops improving.
 
-    patience       0 counts as 1, as in Keras
+    patience       epochs without improvement; 0 counts as 1, as in Keras
     mode, verbose  of Keras; they change nothing
     """
 
@@ -136,9 +136,7 @@ def _monitored(epoch: Epoch, monitor: str) -> float:
 
 
 class TestEvaluate(Callback):
-    """Add the test metrics to every epoch's line. No choice depends on them: neither the epoch nor
-    when to stop.
-    """
+    """Test metrics after every epoch, for learning curves; no choice depends on them."""
 
     def after_epoch(self, epoch: Epoch) -> None:
         epoch.line["test"] = epoch.evaluate_test()
@@ -162,60 +160,44 @@ OF_KERAS = {
 }
 
 CALLBACKS: dict[str, Entry] = {
-    "reduce_on_plateau": Entry(
-        build=ReduceOnPlateau,
-        parameters=properties(
-            factor=number("what the learning rate is multiplied by", above=0, below=1),
-            patience=PATIENCE,
-            min_delta=MIN_DELTA,
-            min_relative_delta=number(
-                "the same as a fraction of the lowest loss so far, as torch counts; both can"
-                " be set",
-                least=0,
-                below=1,
-                left_out="default",
-            ),
-            cooldown=integer("epochs to wait after a reduction before counting again", least=0),
-            min_lr=number("lower bound of the learning rate", least=0),
-            monitor=choice(
-                ["val_loss", "loss"],
-                "the loss on validation samples, or on training samples",
-                message=(
-                    "only the validation loss, 'val_loss', and the training loss, 'loss', are"
-                    " monitored"
-                ),
-                left_out="default",
-            ),
-            **OF_KERAS,
+    "reduce_on_plateau": Entry.documented(
+        ReduceOnPlateau,
+        {"type": "reduce_on_plateau", "parameters": {"patience": 8}},
+        factor=number("what the learning rate is multiplied by", above=0, below=1),
+        patience=PATIENCE,
+        min_delta=MIN_DELTA,
+        min_relative_delta=number(
+            "the same as a fraction of the lowest loss so far, as torch counts; both can be set",
+            least=0,
+            below=1,
+            left_out="default",
         ),
-        help=(
-            "Lower the learning rate when the validation loss, or the training loss, stops"
-            " improving."
-        ),
-        example={"type": "reduce_on_plateau", "parameters": {"patience": 8}},
-    ),
-    "early_stopping": Entry(
-        build=EarlyStopping,
-        parameters=properties(
-            patience=PATIENCE,
-            min_delta=MIN_DELTA,
-            monitor=choice(
-                ["validation", "train", "val_loss", "loss"],
-                "part of the data whose loss is monitored, or Keras's name of that loss",
-                message=(
-                    "only the loss on validation samples, 'val_loss' or 'validation', and that on "
-                    "training samples, 'loss' or 'train', are monitored"
-                ),
+        cooldown=integer("epochs to wait after a reduction before counting again", least=0),
+        min_lr=number("lower bound of the learning rate", least=0),
+        monitor=choice(
+            ["val_loss", "loss"],
+            "the loss on validation samples, or on training samples",
+            message=(
+                "only the validation loss, 'val_loss', and the training loss, 'loss', are monitored"
             ),
-            **OF_KERAS,
+            left_out="default",
         ),
-        help="End the run when the validation loss, or the training loss, stops improving.",
-        example={"type": "early_stopping", "parameters": {"patience": 20}},
+        **OF_KERAS,
     ),
-    "test_evaluate": Entry(
-        TestEvaluate,
-        {},
-        "Test metrics after every epoch, for learning curves; no choice depends on them.",
-        {"type": "test_evaluate"},
+    "early_stopping": Entry.documented(
+        EarlyStopping,
+        {"type": "early_stopping", "parameters": {"patience": 20}},
+        patience=PATIENCE,
+        min_delta=MIN_DELTA,
+        monitor=choice(
+            ["validation", "train", "val_loss", "loss"],
+            "part of the data whose loss is monitored, or Keras's name of that loss",
+            message=(
+                "only the loss on validation samples, 'val_loss' or 'validation', and that on "
+                "training samples, 'loss' or 'train', are monitored"
+            ),
+        ),
+        **OF_KERAS,
     ),
+    "test_evaluate": Entry.documented(TestEvaluate, {"type": "test_evaluate"}),
 }

@@ -130,9 +130,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 # The weights of the epoch that is kept (`Recipe.keep`).
 
 ALIGNMENT = 16
-"""Every weight starts at a multiple of this many numbers, so that vectorised code rounds alike for
-all networks.
-"""
+"""Weights start at multiples of it, so that vectorised code rounds alike for all networks."""
 
 
 class WeightLayout:

@@ -1,9 +1,8 @@
-"""A network with its transforms as an estimator in users' units: alone, as one of an ensemble, with
-a posterior.
-"""
+"""A network and its transforms estimate in users' units: alone, in an ensemble, by a posterior."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from contextlib import ExitStack
@@ -29,9 +28,7 @@ FAR_VALUE = 1e3
 """A transformed value that no density reaches."""
 
 EDGE, SINGLE = 1e-9, 2**-23
-"""Parts of a bounded range, and of its ends, by which values at these may lie beyond: draws have
-single precision.
-"""
+"""Shares of a bounded range, and of its ends, by which draws of single precision may lie beyond."""
 
 
 class Posterior:
@@ -211,9 +208,7 @@ BLOCK_OF_SCALARS = 2**14
 
 
 class Transforms(nn.ModuleDict):
-    """Transforms by their variables, whose names may hold dots (`chamber.depth`); torch's own names
-    hold `:` there.
-    """
+    """Transforms by variables, whose names may have dots (`chamber.depth`); torch has `:` there."""
 
     def __init__(self, transforms: Mapping[str, Transform]) -> None:
         super().__init__(transforms)
@@ -365,14 +360,12 @@ class Estimator(nn.Module):
             made[name] = made[name].each(limits)
         return made
 
-    def outputs(
-        self, inputs: Mapping[str, Tensor], batch_size: int | None = None
-    ) -> dict[str, Tensor]:
+    def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The network's outputs, still transformed, for inputs that are already transformed."""
-        return self._in_batches(self.network, inputs, batch_size)
+        return self._in_batches(self.network, inputs)
 
     @torch.no_grad()
-    def posterior(self, samples: Mapping[str, Tensor], batch_size: int | None = None) -> Posterior:
+    def posterior(self, samples: Mapping[str, Tensor]) -> Posterior:
         """The posterior of the outputs of all posterior heads, for samples in their own units.
 
         Raises QexpError if the network has no posterior head.
@@ -383,7 +376,7 @@ class Estimator(nn.Module):
                 " its branch with a posterior head, such as 'gaussian_posterior', and train it"
                 " again"
             )
-        features = self.features(self.inputs(samples), batch_size)
+        features = self.features(self.inputs(samples))
         densities = {
             outputs: self.network.density(name, features[name])
             for name, outputs in self.network.heads.items()
@@ -393,11 +386,9 @@ class Estimator(nn.Module):
             densities, {name: each for name, each in self.transforms.items() if name in outputs}
         )
 
-    def features(
-        self, inputs: Mapping[str, Tensor], batch_size: int | None = None
-    ) -> dict[str, Tensor]:
+    def features(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The network's features, see `Network.features`, for transformed inputs."""
-        return self._in_batches(self.network.features, inputs, batch_size)
+        return self._in_batches(self.network.features, inputs)
 
     def _batch_size(self) -> int:
         device = _device_of(self)
@@ -412,7 +403,7 @@ class Estimator(nn.Module):
         self,
         function: Callable[[dict[str, Tensor]], dict[str, Tensor]],
         tensors: Mapping[str, Tensor],
-        batch_size: int | None,
+        batch_size: int | None = None,
     ) -> dict[str, Tensor]:
         with evaluating(self):
             size = batch_size or self._batch_size()
@@ -441,9 +432,11 @@ def _batches(
     """together  whole batches that are one as long as there are so many"""
     names = [name for name in network.inputs if name in tensors]
     count = len(tensors[names[0]])
-    rest = count % (size * together)
-    sizes = [size * together] * (count // (size * together)) + [size] * (rest // size)
-    sizes += [count - sum(sizes)] if sum(sizes) < count or not count else []
+    large, rest = divmod(count, size * together)
+    whole, last = divmod(rest, size)
+    sizes = [size * together] * large + [size] * whole
+    if last or not count:
+        sizes.append(last)
     for parts in zip(*(tensors[name].split(sizes) for name in names), strict=True):
         yield dict(zip(names, parts, strict=True))
 
@@ -459,9 +452,7 @@ BATCHES = (64, 4096)
 TENSORS_AT_ONCE = 8
 """Of the widest layer's size, that a forward pass holds on a GPU, and convolutions read."""
 SHARE_OF_GPU = 1 / 64
-"""Of its whole memory, for one batch: several threads have one each, and batches of equal size give
-the same bits.
-"""
+"""Of its whole memory, for a batch: threads have one each, and equal batches give equal bits."""
 
 
 def numbers_on_gpu(device: torch.device, networks: int = 1) -> int:
@@ -489,7 +480,7 @@ class Ensemble:
         self.network = self.models[0].network
         self.batch = batch_for(self.network)
         self._batches_at_once = batch_for(self.network, NUMBERS_TOGETHER) // self.batch
-        self._stacked: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+        self._stacked: StackedEnsemble | None = None
         device = _device_of(self.network)
         if device.type == "cuda" and len(models) > 1:
             self._stacked = stacked_estimates(self.models)
@@ -546,31 +537,41 @@ class Ensemble:
         return {name: _together([made[name] for made in each]) for name in self.network.outputs}
 
 
-def stacked_estimates(
-    models: Sequence[Estimator],
-) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None:
-    """The estimates of networks as a stack, (network, sample, ...); None if theirs cannot be."""
-    first = models[0]
-    stacked = torch.func.stack_module_state(list(models))
+class StackedEnsemble(nn.Module):
+    """The networks of an ensemble, of one layout, in one batched computation: output → (network,
+    sample, ...).
 
-    def estimates(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        result: dict[str, Tensor] = torch.func.vmap(
-            lambda weights, buffers: torch.func.functional_call(
-                first, (weights, buffers), (samples,)
-            )
-        )(*stacked)
-        return result
+    A thousand small networks are then a graph of dozens of operations and not of thousands.
+    """
 
-    device = next(first.parameters()).device
+    def __init__(self, models: Sequence[Estimator]) -> None:
+        super().__init__()
+        weights, buffers = torch.func.stack_module_state(list(models))
+        self.names = [*weights, *buffers]
+        for index, tensor in enumerate([*weights.values(), *buffers.values()]):
+            self.register_buffer(f"state_{index}", tensor.detach())
+        # in a list, so that its weights are no parameters
+        self.layout = [copy.deepcopy(models[0]).to("meta")]
+
+    def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        states = {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
+        estimates: dict[str, Tensor] = torch.vmap(
+            lambda state: torch.func.functional_call(self.layout[0], state, samples)
+        )(states)
+        return estimates
+
+
+def stacked_estimates(models: Sequence[Estimator]) -> StackedEnsemble | None:
+    """The networks as a stack; None if theirs cannot be."""
+    stacked, device = StackedEnsemble(models), _device_of(models[0])
+    takes = models[0].takes.items()
     try:
         with torch.no_grad():
-            estimates(
-                {name: torch.zeros(2, *shape, device=device) for name, shape in first.takes.items()}
-            )
+            stacked({name: torch.zeros(2, *shape, device=device) for name, shape in takes})
     # what torch.func raises for an operation or a transform that looks at values
     except (RuntimeError, ValueError):
         return None
-    return estimates
+    return stacked
 
 
 def _with_quantiles(

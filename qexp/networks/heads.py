@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.quasirandom import SobolEngine
 from torch.special import ndtri
 
-from qexp.base.tables import Entry, array, integer, number, properties
+from qexp.base.tables import Entry, array, integer, number
 from qexp.errors import extra
 from qexp.networks.shapes import Shape
 
@@ -185,8 +185,8 @@ class Mixture(Continuous):
         mean = self.components.mean
         deviation = self.components.deviations()
         levels = probabilities.to(mean)
-        low = (mean - TAIL * deviation).amin(1)[..., None].expand(-1, -1, len(levels))
-        high = (mean + TAIL * deviation).amax(1)[..., None].expand(-1, -1, len(levels))
+        low = (mean - TAIL * deviation).amin(1)[..., None]
+        high = (mean + TAIL * deviation).amax(1)[..., None]
         weights = self.log_weights.exp()[:, :, None, None]
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)
@@ -198,9 +198,7 @@ class Mixture(Continuous):
 
 
 class _Numbers(nn.Linear):
-    """The linear layer that makes a density's numbers, small at first: the density then begins as a
-    standard normal.
-    """
+    """Makes a density's numbers, small at first: the density begins as a standard normal."""
 
     initial_scale = 0.05
 
@@ -232,7 +230,11 @@ class _Factors(nn.Module):
 
 
 class GaussianHead(Head):
-    """A linear layer that makes the means of a normal density, and the factor of its precision."""
+    """Posterior of all outputs of a branch: a normal density with full covariance, of transformed
+    values.
+
+    A linear layer makes its means, and the factor of its precision.
+    """
 
     def __init__(self, shape: Shape, outputs: int, /) -> None:
         super().__init__(outputs)
@@ -249,7 +251,9 @@ class GaussianHead(Head):
 
 
 class MixtureHead(Head):
-    """A linear layer that makes the weights, means and precisions of several normal densities.
+    """Posterior of all outputs of a branch: a mixture of normal densities with full covariances.
+
+    A linear layer makes their weights, means and precisions.
 
     components  how many
     widest      standard deviation of a transformed output, given those after it, that no component
@@ -328,11 +332,12 @@ class Flow(Continuous):
 
 
 class FlowHead(GaussianHead):
-    """A neural spline flow (Durkan et al. 2019) after a linear layer that makes the scale:
-    autoregressive, conditional.
+    """Posterior of all outputs of a branch: a normalizing flow of splines, for densities of any
+    form.
 
-    Splines act within five standard deviations; the Gaussian density that they bend makes them
-    independent of how narrow a posterior is.
+    A neural spline flow (Durkan et al. 2019), autoregressive and conditional, after a linear layer
+    that makes the scale. Splines act within five standard deviations; the Gaussian density that
+    they bend makes them independent of how narrow a posterior is.
 
     transforms  number of splines, one after the other
     units       width of each hidden layer of the networks that make their knots from the features
@@ -373,51 +378,31 @@ class HeadEntry(Entry):
 
 
 HEADS: dict[str, Entry] = {
-    "gaussian_posterior": HeadEntry(
-        GaussianHead,
-        {},
-        "Posterior of all outputs of a branch: a normal density with full covariance, of"
-        " transformed values.",
-        {"module": "gaussian_posterior"},
+    "gaussian_posterior": HeadEntry.documented(GaussianHead, {"module": "gaussian_posterior"}),
+    "mixture_posterior": HeadEntry.documented(
+        MixtureHead,
+        {"module": "mixture_posterior", "parameters": {"components": 3}},
+        components=integer("number of normal densities", 1, 100),
+        widest=number(
+            "standard deviation of transformed outputs that none reaches; null: of any size",
+            above=0,
+            type=["number", "null"],
+            left_out="default",
+        ),
+        temperature=number(
+            "of the softmax of the weights; below 1 they part sooner", above=0, left_out="default"
+        ),
     ),
-    "mixture_posterior": HeadEntry(
-        build=MixtureHead,
-        parameters=properties(
-            components=integer("number of normal densities", 1, 100),
-            widest=number(
-                "standard deviation of transformed outputs that none reaches; null: of any size",
-                above=0,
-                type=["number", "null"],
-                left_out="default",
-            ),
-            temperature=number(
-                "of the softmax of the weights; below 1 they part sooner",
-                above=0,
-                left_out="default",
-            ),
+    "flow_posterior": HeadEntry.documented(
+        FlowHead,
+        {"module": "flow_posterior", "parameters": {"transforms": 2, "units": [32, 32]}},
+        transforms=integer("number of splines, one after the other", 1, 20),
+        units=array(
+            integer("", 1),
+            "width of each hidden layer of the networks that make their knots",
+            1,
+            20,
         ),
-        help=(
-            "Posterior of all outputs of a branch: a mixture of normal densities with full"
-            " covariances."
-        ),
-        example={"module": "mixture_posterior", "parameters": {"components": 3}},
-    ),
-    "flow_posterior": HeadEntry(
-        build=FlowHead,
-        parameters=properties(
-            transforms=integer("number of splines, one after the other", 1, 20),
-            units=array(
-                integer("", 1),
-                "width of each hidden layer of the networks that make their knots",
-                1,
-                20,
-            ),
-            bins=integer("pieces of a spline", 2, 64),
-        ),
-        help=(
-            "Posterior of all outputs of a branch: a normalizing flow of splines, for densities of"
-            " any form."
-        ),
-        example={"module": "flow_posterior", "parameters": {"transforms": 2, "units": [32, 32]}},
+        bins=integer("pieces of a spline", 2, 64),
     ),
 }

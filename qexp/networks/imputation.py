@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -50,15 +51,11 @@ class Imputation(FittedModule):
         from sklearn.impute import SimpleImputer  # takes a second to load
 
         values = self._joined(samples).double().cpu().numpy()
-        if empty := without_values(
-            values, [name for names in self.columns.values() for name in names]
-        ):
+        names = list(chain.from_iterable(self.columns.values()))
+        if empty := without_values(values, names):
             raise QexpError(empty)
-        fill = (
-            SimpleImputer(strategy="median" if self.by == "median" else "mean")
-            .fit(values)
-            .statistics_
-        )
+        imputer = SimpleImputer(strategy="median" if self.by == "median" else "mean")
+        fill = imputer.fit(values).statistics_
         gaps_known = np.isnan(values).any(axis=0)
         ends = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         self.statistics = torch.from_numpy(np.stack([fill, *ends, gaps_known]))
@@ -73,10 +70,8 @@ class Imputation(FittedModule):
         fill, low, high, gaps_known = self.statistics
         filled = torch.where(gaps, fill, values.double())
         columns = torch.arange(values.shape[1], device=values.device)
-        for column in [*range(len(self.lines))] * ROUNDS:
-            value = (filled * self.lines[column, :-1]).sum(dim=1, keepdim=True) + self.lines[
-                column, -1
-            ]
+        for column, line in [*enumerate(self.lines)] * ROUNDS:
+            value = (filled * line[:-1]).sum(dim=1, keepdim=True) + line[-1]
             filled = torch.where(
                 gaps & (columns == column), value.clamp(low[column], high[column]), filled
             )
@@ -97,12 +92,10 @@ def without_values(values: NDArray[np.floating], columns: Sequence[str]) -> str:
     empty = [
         f"'{name}'" for name, gaps in zip(columns, np.isnan(values).T, strict=True) if gaps.all()
     ]
+    if not empty:
+        return ""
     way_out = "leave it out of the inputs, or hold out fewer rows together"
-    return (
-        f"none of {len(values)} training rows has a value in column {some(empty)}: {way_out}"
-        if empty
-        else ""
-    )
+    return f"none of {len(values)} training rows has a value in column {some(empty)}: {way_out}"
 
 
 def _regressions(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,4 @@
-"""Layers that a branch is made of: activations, dense layers, convolutions, pooling, and maps from
-fields to fields.
-"""
+"""Layers of a branch: activations, dense layers, convolutions, pooling, and maps of fields."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from qexp.networks.shapes import Shape, ShapeError, require_image, written
 
 
 class AsinhActivation(nn.Module):
-    """asinh(x): linear near zero, logarithmic for large values of either sign, such as features of
-    many magnitudes.
-    """
+    """asinh(x): linear near zero, logarithmic for large values of either sign, of many sizes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.asinh(x)
@@ -72,9 +68,7 @@ ACTIVATION_NAME = {
 
 
 ONE_DNN: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-"""oneDNN's matrix product, if this build of torch has it; on AMD's processors twice as fast as
-torch's own (MKL).
-"""
+"""oneDNN's matrix product, if torch has it; on AMD's processors twice as fast as torch's (MKL)."""
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -89,6 +83,11 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     )
 
 
+def of_networks(tensor: Tensor, axis: int | None, networks: int) -> Tensor:
+    """(network, ...) of what a rule for `vmap` is given: an axis of networks, or one for all."""
+    return tensor.expand(networks, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+
+
 # Dense layers, normalisation and concatenation.
 
 
@@ -100,8 +99,9 @@ def denses(
     bias: bool = False,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Fully connected layers on the flattened input, with the activation between them; by default
-    without bias.
+    """Fully connected layers on the flattened input.
+
+    The activation is between them; by default they are without bias.
     """
     return mlp(shape, filters[:-1], filters[-1], activation, bias=bias)
 
@@ -117,8 +117,10 @@ def mlp(
     l2: float = 0.0,
     initial_scale: float | None = None,
 ) -> nn.Module:
-    """Dense layers of `units`, each with activation and dropout, then a linear one of `outputs`.
+    """Multilayer perceptron: hidden layers with an activation, then a linear layer, on the
+    flattened input.
 
+    Hidden layers have `units`, and dropout after the activation.
     With an `initial_scale` much smaller than 1 the network starts nearly linear and learns the
     largest effects first, so that few epochs give a smooth function, which suits a few dozen noisy
     samples. See `initialise`.
@@ -136,14 +138,18 @@ def mlp(
 
 
 def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) -> nn.Module:
-    """Batch normalisation of (batch, channel, ...), for images or rows of values."""
+    """Normalise each channel over the batch (running means and variances when predicting).
+
+    For images or rows of values, (batch, channel, ...).
+    """
     layer = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
     return layer(shape[0], eps=epsilon, momentum=momentum)
 
 
 def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
-    """Layer normalisation of a sample's values, or of each of its tokens, with weight and bias (Ba
-    et al. 2016).
+    """Normalise each sample, or each of its tokens, over its values.
+
+    With weight and bias (Ba et al. 2016).
     """
     if len(shape) > 2:
         raise ShapeError(
@@ -153,7 +159,7 @@ def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
 
 
 class Concatenate(nn.Module):
-    """Joins several inputs along their channels.
+    """Join several inputs along their channels; the only operation that takes a list as `x_name`.
 
     axis  counted as in Keras: the batch is 0, channels are last
     """
@@ -193,8 +199,8 @@ def convolutions(
     activation: str = "leaky_relu",
     bias: bool = True,
     l2: float = 0.0,
-) -> nn.Module:
-    """Convolutions one after another, each followed by the activation."""
+) -> nn.Sequential:
+    """Successive convolutions, each followed by an activation."""
     channels = require_image(shape)[0]
     layers: list[nn.Module] = []
     for count in filters:
@@ -235,7 +241,10 @@ def same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
 
 
 class ResnetBlock(nn.Module):
-    """Convolutions beside a 1x1 shortcut; no activation after the last one."""
+    """Convolutions beside a 1x1 shortcut, joined by concatenation (VDI's, the default) or addition.
+
+    There is no activation after the last one.
+    """
 
     def __init__(
         self,
@@ -249,10 +258,7 @@ class ResnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         channels = require_image(shape)[0]
-        layers = list(convolutions(shape, filters, kernel_size, activation=activation).children())[
-            :-1
-        ]
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = convolutions(shape, filters, kernel_size, activation=activation)[:-1]
         self.shortcut = nn.Conv2d(channels, filters[-1], 1)
         self.adds = merge == "add"
 
@@ -263,10 +269,9 @@ class ResnetBlock(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Multiplies each channel by a weight from 0 to 1, made by dense layers of the means of all
-    channels.
+    """Channel attention (VDI): each channel is weighted by a small network on the channels' means.
 
-    Leaky ReLU after the first layer, then sigmoid.
+    Dense layers, with leaky ReLU after the first and then sigmoid, make the weights, from 0 to 1.
     """
 
     def __init__(self, shape: Shape, /, filters: Sequence[int], l2: float = 0.0) -> None:
@@ -341,15 +346,15 @@ class SameAvgPool2d(SamePool2d):
     """The mean of the image's values in each window."""
 
     def forward(self, x: Tensor) -> Tensor:
-        means = functional.avg_pool2d(self._padded(x, 0.0), self.window, self.steps)
-        shares = functional.avg_pool2d(
-            self._padded(torch.ones_like(x[:1, :1]), 0.0), self.window, self.steps
+        means, shares = (
+            functional.avg_pool2d(self._padded(values, 0.0), self.window, self.steps)
+            for values in (x, torch.ones_like(x[:1, :1]))
         )
         return means.div(shares)
 
 
 def global_average(shape: Shape, /) -> nn.Module:
-    """The mean of each channel, (batch, channel)."""
+    """Mean of each channel over the whole image."""
     require_image(shape)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
@@ -372,9 +377,9 @@ def dle_cnn(
     slope: float = NEGATIVE_SLOPE,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """2Dto2D-DLE's convolutional network: layers of one width, then a linear combination of the
-    last one's channels.
+    """Convolutions from fields to fields, of any height and width (2Dto2D-DLE).
 
+    Layers of one width, then a linear combination of the last one's channels.
     dropout  fraction of each layer's values that is set to zero in training
     Jouvet et al. (2021), J. Glaciol. 68 (270), 651-664.
     """
@@ -422,8 +427,10 @@ class ChannelsLast(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """A U-Net: blocks of two convolutions on successively coarser cells, and back, with skip
-    connections.
+    """A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved
+    upsampling.
+
+    Blocks of two convolutions on successively coarser cells, and back, with skip connections.
 
     upsampling  bare: a 2 x 2 transposed convolution; convolved: one of `kernel_size` with the
                 activation, then a convolution before the finer block is joined, as 2Dto2D-DLE's,
@@ -497,14 +504,7 @@ class Doubling(nn.ConvTranspose2d):
     def __init__(self, channels: int, filters: int, kernel_size: int) -> None:
         padding = max(kernel_size - 2, 0) // 2
         more = int(kernel_size == 1)
-        super().__init__(
-            channels,
-            filters,
-            kernel_size,
-            2,
-            padding,
-            output_padding=more,
-        )
+        super().__init__(channels, filters, kernel_size, 2, padding, output_padding=more)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         doubled = super().forward(x, output_size)
@@ -519,9 +519,7 @@ UPSAMPLINGS: dict[str, Callable[[int, int, int, Between], nn.Module]] = {
         *_convolution(fine, fine, kernel_size, layers),
     ),
 }
-"""Name → what doubles the sides of a block: made of the channels before and after, the kernel's
-size, and so on.
-"""
+"""Name → what doubles a block's sides, of the channels before and after, the kernel's size, …"""
 
 
 def _block(channels: int, filters: int, kernel_size: int, layers: Between) -> nn.Sequential:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qexp.base.tables import Entry, number, properties
+from qexp.base.tables import Entry, number
 from qexp.networks.heads import Density
 from qexp.networks.network import Network
 
@@ -35,12 +35,14 @@ def mean_relative_error(estimate: Tensor, truth: Tensor) -> Tensor:
 
 
 def huber(delta: float = 1.0) -> Loss:
-    """Huber's loss: squared error up to `delta`, absolute error beyond."""
+    """Squared error up to delta, absolute error beyond."""
     return partial(functional.huber_loss, delta=delta)
 
 
 def power(exponent: float) -> Loss:
-    """Mean of |estimate − truth| to the power `exponent`, ()."""
+    """Mean of |error| to a power: 1 gives the conditional median, 2 the mean, large powers the
+    mid-range.
+    """
     return lambda estimate, truth: (estimate - truth).abs().pow(exponent).mean()
 
 
@@ -60,24 +62,17 @@ LOSSES: dict[str, Entry] = {
     "mre": Entry(
         lambda: mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}
     ),
-    "power": Entry(
-        build=power,
-        parameters=properties(exponent=number("the power", least=1)),
-        help=(
-            "Mean of |error| to a power: 1 gives the conditional median, 2 the mean, large powers"
-            " the mid-range."
-        ),
-        example={"type": "power", "parameters": {"exponent": 3}},
+    "power": Entry.documented(
+        power,
+        {"type": "power", "parameters": {"exponent": 3}},
+        exponent=number("the power", least=1),
     ),
-    "huber": Entry(
-        build=huber,
-        parameters=properties(
-            delta=number(
-                "error at which one form turns into the other, of transformed values", above=0
-            )
+    "huber": Entry.documented(
+        huber,
+        {"type": "huber", "parameters": {"delta": 1.0}},
+        delta=number(
+            "error at which one form turns into the other, of transformed values", above=0
         ),
-        help="Squared error up to delta, absolute error beyond.",
-        example={"type": "huber", "parameters": {"delta": 1.0}},
     ),
     OF_POSTERIORS: Entry(
         lambda: negative_log_likelihood,

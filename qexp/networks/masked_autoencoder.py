@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qexp.networks.layers import ONE_DNN, product
+from qexp.networks.layers import ONE_DNN, of_networks, product
 from qexp.networks.shapes import Shape, ShapeError, written
 
 
@@ -66,11 +66,7 @@ class _Linear(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor) -> tuple[Tensor, int]:
         """The rule for `vmap`: several networks, each with weights of its own."""
         x, weight, bias = (
-            (
-                tensor.expand(info.batch_size, *tensor.shape)
-                if axis is None
-                else tensor.movedim(axis, 0)
-            )
+            of_networks(tensor, axis, info.batch_size)
             for tensor, axis in zip(arguments, in_dims, strict=True)
         )
         return torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT).view(*x.shape[:-1], -1), 0
@@ -239,8 +235,10 @@ DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8
 
 
 class Encoder(nn.Module):
-    """Spectra → tokens: a class token, and one for each patch that the random numbers of a second
-    input do not mask.
+    """A transformer on the patches of a spectrum; with a mask as second input, on its visible
+    patches alone.
+
+    Spectra → tokens: a class token, and one for each patch that is not masked by random numbers.
 
     mask_ratio  fraction of the patches that is masked, if random numbers are given with the spectra
     patches     "alike": all are embedded with the same weights; "own": each has its own
@@ -306,10 +304,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens of the visible patches, the spectrum and the random numbers of its mask → the whole
-    spectrum.
+    """A light transformer that predicts masked patches from an encoder's tokens, the spectrum and
+    its mask.
 
-    Without blocks it is linear in the tokens.
+    Tokens of the visible patches, the spectrum, random numbers → the whole spectrum. Without blocks
+    it is linear in the tokens.
 
     loss_on  "masked": visible patches are copied to the output, so that only masked ones contribute
              to the loss
@@ -386,7 +385,10 @@ class Decoder(nn.Module):
 
 
 class TokenPooling(nn.Module):
-    """One vector of an encoder's tokens: the class token, or the mean of the patches'."""
+    """An encoder's tokens pooled to one vector, as the input of a regression head.
+
+    of  "class": the class token; "mean": the mean of the patches'
+    """
 
     def __init__(self, shape: Shape, /, of: str = "class") -> None:
         super().__init__()
@@ -416,13 +418,8 @@ def _number_of_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape
     if len(spectrum) != 1:
         raise ShapeError(f"takes a spectrum [channels], but its input is {written(spectrum)}")
     if spectrum[0] % patch_size:
-        # By distance from the given size; 1 comes last.
-        sizes = (
-            size
-            for distance in range(patch_size)
-            for size in (patch_size - distance, patch_size + distance)
-        )
-        nearest = next(size for size in sizes if spectrum[0] % size == 0)
+        dividing = [size for size in range(1, 2 * patch_size) if spectrum[0] % size == 0]
+        nearest = min(dividing, key=lambda size: abs(size - patch_size))
         raise ShapeError(
             f"patches of {patch_size} channels do not divide a spectrum of {spectrum[0]}; {nearest}"
             " would"

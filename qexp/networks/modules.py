@@ -106,8 +106,10 @@ OF_DECODER = {"minimum": 0, "description": "as for the encoder; 0 makes a linear
 
 
 class MatchedFilters(nn.Module):
-    """The amplitude of each of several templates in an image, in standard deviations of the noise.
+    """Matched filters: images of the dataset's source at several values of a variable, whitened by
+    the noise.
 
+    The amplitude of each of several templates in an image, in standard deviations of the noise.
     The templates are images of a source at `count` values of a variable from `low` to `high`,
     evenly spaced in their logarithms. For an image y in units of the noise's standard deviation,
     templates g and noise of correlation C a feature is g·C⁻¹y / √(g·C⁻¹g): of all linear features
@@ -139,12 +141,13 @@ class MatchedFilters(nn.Module):
 
 
 class NeighbourDifferences(nn.Module):
-    """Features (batch, n) → (batch, 2 n − 1): these, and the differences of neighbouring ones times
-    a factor.
+    """A row of features and the differences of neighbours: log-ratios, after matched filters and
+    asinh.
 
-    Where features are logarithms of amplitudes, such as asinh of `matched_filters`, the differences
-    depend on what the source looks like but not on its strength. They are small beside the features
-    themselves: a network learns to use them sooner where they are magnified.
+    (batch, n) → (batch, 2 n − 1): the features, then the differences times a factor. Where features
+    are logarithms of amplitudes, such as asinh of `matched_filters`, the differences depend on what
+    the source looks like but not on its strength. They are small beside the features themselves: a
+    network learns to use them sooner where they are magnified.
     """
 
     def __init__(self, shape: Shape, /, factor: float = 10.0) -> None:
@@ -168,84 +171,56 @@ class JoiningEntry(Entry):
     """
 
 
-_CONCATENATE = JoiningEntry(
-    build=layers.Concatenate,
-    parameters=properties(
-        axis=integer(
-            "the axis of the channels or features in Keras's order: the last, -1",
-            left_out="default",
-        )
+_CONCATENATE = JoiningEntry.documented(
+    layers.Concatenate,
+    {"module": "concatenate"},
+    axis=integer(
+        "the axis of the channels or features in Keras's order: the last, -1", left_out="default"
     ),
-    help=(
-        "Join several inputs along their channels; the only operation that takes a list as"
-        " `x_name`."
-    ),
-    example={"module": "concatenate"},
 )
 
 MODULES: dict[str, Entry] = {
-    "conv": Entry(
-        build=layers.convolutions,
-        parameters=properties(
-            filters=FILTERS,
-            kernel_size=KERNEL,
-            stride=integer("stride of every convolution", 1),
-            padding=choice(
-                ["same", "valid"],
-                "same: zeros around the image, so that its size stays; valid: none",
-            ),
-            activation={**layers.ACTIVATION_NAME, "description": "after every convolution"},
-            bias=BIAS,
-            l2=L2,
+    "conv": Entry.documented(
+        layers.convolutions,
+        {"module": "conv", "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2}},
+        filters=FILTERS,
+        kernel_size=KERNEL,
+        stride=integer("stride of every convolution", 1),
+        padding=choice(
+            ["same", "valid"], "same: zeros around the image, so that its size stays; valid: none"
         ),
-        help="Successive convolutions, each followed by an activation.",
-        example={
-            "module": "conv",
-            "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2},
+        activation={**layers.ACTIVATION_NAME, "description": "after every convolution"},
+        bias=BIAS,
+        l2=L2,
+    ),
+    "resnet_block": Entry.documented(
+        layers.ResnetBlock,
+        {"module": "resnet_block", "parameters": {"filters": [8, 8], "merge": "add"}},
+        filters=FILTERS,
+        kernel_size=KERNEL,
+        activation={
+            **layers.ACTIVATION_NAME,
+            "description": "between the convolutions, not after the last",
         },
+        merge=choice(["concatenate", "add"], "how the shortcut joins the convolutions"),
+        l2=L2,
     ),
-    "resnet_block": Entry(
-        build=layers.ResnetBlock,
-        parameters=properties(
-            filters=FILTERS,
-            kernel_size=KERNEL,
-            activation={
-                **layers.ACTIVATION_NAME,
-                "description": "between the convolutions, not after the last",
-            },
-            merge=choice(["concatenate", "add"], "how the shortcut joins the convolutions"),
-            l2=L2,
-        ),
-        help=(
-            "Convolutions beside a 1x1 shortcut, joined by concatenation (VDI's, the default) or"
-            " addition."
-        ),
-        example={"module": "resnet_block", "parameters": {"filters": [8, 8], "merge": "add"}},
+    "attention": Entry.documented(
+        layers.ChannelAttention,
+        {"module": "attention", "parameters": {"filters": [4, 8]}},
+        filters={**COUNTS, "description": "width of each layer of that small network"},
+        l2=L2,
     ),
-    "attention": Entry(
-        build=layers.ChannelAttention,
-        parameters=properties(
-            filters={**COUNTS, "description": "width of each layer of that small network"}, l2=L2
-        ),
-        help=(
-            "Channel attention (VDI): each channel is weighted by a small network on the channels'"
-            " means."
-        ),
-        example={"module": "attention", "parameters": {"filters": [4, 8]}},
-    ),
-    "denses": Entry(
-        build=layers.denses,
-        parameters=properties(
-            filters={**COUNTS, "description": "width of each layer"},
-            activation={
-                **layers.ACTIVATION_NAME,
-                "description": "between the layers, not after the last",
-            },
-            bias=BIAS,
-            l2=L2,
-        ),
-        help="Fully connected layers on the flattened input.",
-        example={"module": "denses", "parameters": {"filters": [8, 1]}},
+    "denses": Entry.documented(
+        layers.denses,
+        {"module": "denses", "parameters": {"filters": [8, 1]}},
+        filters={**COUNTS, "description": "width of each layer"},
+        activation={
+            **layers.ACTIVATION_NAME,
+            "description": "between the layers, not after the last",
+        },
+        bias=BIAS,
+        l2=L2,
     ),
     "activation": Entry(
         build=lambda shape, /, activation: layers.ACTIVATIONS[activation](),
@@ -267,220 +242,156 @@ MODULES: dict[str, Entry] = {
         help="Mean over each window.",
         example={"module": "average_pooling", "parameters": {"pool_size": 2}},
     ),
-    "global_average": Entry(
-        layers.global_average,
-        {},
-        "Mean of each channel over the whole image.",
-        {"module": "global_average"},
-    ),
+    "global_average": Entry.documented(layers.global_average, {"module": "global_average"}),
     "concatenate": _CONCATENATE,
     "concatenation": _CONCATENATE,
-    "batch_norm": Entry(
-        build=layers.batch_norm,
-        parameters=properties(
-            momentum=number(
-                "weight of a new batch in the running means and variances", above=0, most=1
-            ),
-            epsilon=EPSILON,
+    "batch_norm": Entry.documented(
+        layers.batch_norm,
+        {"module": "batch_norm"},
+        momentum=number(
+            "weight of a new batch in the running means and variances", above=0, most=1
         ),
-        help="Normalise each channel over the batch (running means and variances when predicting).",
-        example={"module": "batch_norm"},
+        epsilon=EPSILON,
     ),
-    "layer_norm": Entry(
-        build=layers.layer_norm,
-        parameters=properties(epsilon=EPSILON),
-        help="Normalise each sample, or each of its tokens, over its values.",
-        example={"module": "layer_norm"},
-    ),
+    "layer_norm": Entry.documented(layers.layer_norm, {"module": "layer_norm"}, epsilon=EPSILON),
     "dropout": Entry(
         build=lambda shape, /, rate: nn.Dropout(rate),
         parameters=properties(rate=number("fraction of the values", least=0, below=1)),
         help="Set a random fraction of the values to zero in training.",
         example={"module": "dropout", "parameters": {"rate": 0.1}},
     ),
-    "matched_filters": Entry(
-        build=MatchedFilters,
-        parameters=properties(
-            variable={
-                "type": "string",
-                "description": "varying variable of the dataset, such as depth",
-            },
-            low=number("its smallest value, in its own unit", above=0),
-            high=number("its largest value", above=0),
-            count=integer(
-                "number of filters, evenly spaced in the logarithm of the variable", 1, 100_000
-            ),
-        ),
-        help=(
-            "Matched filters: images of the dataset's source at several values of a variable,"
-            " whitened by the noise."
-        ),
-        example={
+    "matched_filters": Entry.documented(
+        MatchedFilters,
+        {
             "module": "matched_filters",
             "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
         },
+        variable={
+            "type": "string",
+            "description": "varying variable of the dataset, such as depth",
+        },
+        low=number("its smallest value, in its own unit", above=0),
+        high=number("its largest value", above=0),
+        count=integer(
+            "number of filters, evenly spaced in the logarithm of the variable", 1, 100_000
+        ),
     ),
-    "neighbour_differences": Entry(
-        build=NeighbourDifferences,
-        parameters=properties(
-            factor=number(
-                "what differences are multiplied by, to be of the size of the features", above=0
-            )
+    "neighbour_differences": Entry.documented(
+        NeighbourDifferences,
+        {"module": "neighbour_differences", "parameters": {"factor": 10.0}},
+        factor=number(
+            "what differences are multiplied by, to be of the size of the features", above=0
         ),
-        help=(
-            "A row of features and the differences of neighbours: log-ratios, after matched filters"
-            " and asinh."
-        ),
-        example={"module": "neighbour_differences", "parameters": {"factor": 10.0}},
     ),
-    "conv1d": Entry(
-        build=sequence_convolutions,
-        parameters=properties(
-            filters=FILTERS,
-            kernel_size=LENGTH,
-            strides={
-                **COUNTS,
-                "type": ["integer", "array"],
-                "minimum": 1,
-                "description": "stride of all convolutions, or a list with one for each",
-            },
-            activation={**layers.ACTIVATION_NAME, "description": "after every convolution"},
-            use_bias=BIAS,
-            batch_norm={
-                "type": "boolean",
-                "description": "normalise between convolution and activation",
-            },
-            l2=L2,
-        ),
-        help="Convolutions along a row of values: [length], or [length, channels].",
-        example={
+    "conv1d": Entry.documented(
+        sequence_convolutions,
+        {
             "module": "conv1d",
             "parameters": {"filters": [16, 32], "strides": [1, 2], "batch_norm": True},
         },
+        filters=FILTERS,
+        kernel_size=LENGTH,
+        strides={
+            **COUNTS,
+            "type": ["integer", "array"],
+            "minimum": 1,
+            "description": "stride of all convolutions, or a list with one for each",
+        },
+        activation={**layers.ACTIVATION_NAME, "description": "after every convolution"},
+        use_bias=BIAS,
+        batch_norm={
+            "type": "boolean",
+            "description": "normalise between convolution and activation",
+        },
+        l2=L2,
     ),
-    "one_d_cnn": Entry(
-        build=one_d_cnn,
-        parameters=properties(
-            units=integer("width of the linear layer at the end", 1),
-            filters={
-                **COUNTS,
-                "description": (
-                    "the first layer with more channels than the one before halves the length"
-                ),
-            },
-            kernel_size=LENGTH,
-            l2=L2,
-        ),
-        help=(
-            "Convolutions along a row of values with batch norm and ReLU; mean over positions;"
-            " linear layer (DL-IM)."
-        ),
-        example={"module": "one_d_cnn", "parameters": {"filters": [16, 16, 32]}},
-    ),
-    "mlp": Entry(
-        build=layers.mlp,
-        parameters=properties(
-            units={**COUNTS, "description": "width of each hidden layer"},
-            outputs={
-                **CHANNELS,
-                "description": 'width of the linear layer at the end, or "from dataset"',
-            },
-            activation={**layers.ACTIVATION_NAME, "description": "after each hidden layer"},
-            dropout=number(
-                "fraction of each hidden layer's values that is set to zero in training",
-                least=0,
-                below=1,
+    "one_d_cnn": Entry.documented(
+        one_d_cnn,
+        {"module": "one_d_cnn", "parameters": {"filters": [16, 16, 32]}},
+        units=integer("width of the linear layer at the end", 1),
+        filters={
+            **COUNTS,
+            "description": (
+                "the first layer with more channels than the one before halves the length"
             ),
-            bias=BIAS,
-            l2=L2,
-            initial_scale=number(
-                "initial weights are uniform within ± this / √inputs; null: Glorot's",
-                above=0,
-                type=["number", "null"],
-            ),
-        ),
-        help=(
-            "Multilayer perceptron: hidden layers with an activation, then a linear layer, on the"
-            " flattened input."
-        ),
-        example={"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
+        },
+        kernel_size=LENGTH,
+        l2=L2,
     ),
-    "dle_cnn": Entry(
-        build=layers.dle_cnn,
-        parameters=properties(
-            outputs=CHANNELS,
-            layers={**DEPTH, "description": "convolutions, each followed by a leaky ReLU"},
-            filters=integer("channels of each layer", 1),
-            kernel_size=KERNEL,
-            **OF_FIELDS,
+    "mlp": Entry.documented(
+        layers.mlp,
+        {"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
+        units={**COUNTS, "description": "width of each hidden layer"},
+        outputs={
+            **CHANNELS,
+            "description": 'width of the linear layer at the end, or "from dataset"',
+        },
+        activation={**layers.ACTIVATION_NAME, "description": "after each hidden layer"},
+        dropout=number(
+            "fraction of each hidden layer's values that is set to zero in training",
+            least=0,
+            below=1,
         ),
-        help="Convolutions from fields to fields, of any height and width (2Dto2D-DLE).",
-        example={"module": "dle_cnn", "parameters": {"outputs": 2, "layers": 4, "filters": 16}},
+        bias=BIAS,
+        l2=L2,
+        initial_scale=number(
+            "initial weights are uniform within ± this / √inputs; null: Glorot's",
+            above=0,
+            type=["number", "null"],
+        ),
     ),
-    "dle_unet": Entry(
-        build=layers.UNet,
-        parameters=properties(
-            outputs=CHANNELS,
-            blocks=integer("number of resolutions, each half the one before", 1, 16),
-            filters=integer("channels of the first block; each further one has twice as many", 1),
-            kernel_size=KERNEL,
-            **OF_FIELDS,
-            upsampling=choice(
-                [*layers.UPSAMPLINGS],
-                "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the"
-                " activation, then a convolution",
-                left_out="default",
-            ),
-        ),
-        help=(
-            "A U-Net from fields to fields, of any height and width; 2Dto2D-DLE's with convolved"
-            " upsampling."
-        ),
-        example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
+    "dle_cnn": Entry.documented(
+        layers.dle_cnn,
+        {"module": "dle_cnn", "parameters": {"outputs": 2, "layers": 4, "filters": 16}},
+        outputs=CHANNELS,
+        layers={**DEPTH, "description": "convolutions, each followed by a leaky ReLU"},
+        filters=integer("channels of each layer", 1),
+        kernel_size=KERNEL,
+        **OF_FIELDS,
     ),
-    "masked_encoder": JoiningEntry(
-        build=Encoder,
-        parameters=properties(
-            size=choice([*ENCODERS], "base: 768 wide, 12 deep, 12 heads"),
-            last_norm={
-                "type": "boolean",
-                "description": "whether a final layer norm is applied to the tokens",
-            },
-            **OF_TRANSFORMER,
+    "dle_unet": Entry.documented(
+        layers.UNet,
+        {"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
+        outputs=CHANNELS,
+        blocks=integer("number of resolutions, each half the one before", 1, 16),
+        filters=integer("channels of the first block; each further one has twice as many", 1),
+        kernel_size=KERNEL,
+        **OF_FIELDS,
+        upsampling=choice(
+            [*layers.UPSAMPLINGS],
+            "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the"
+            " activation, then a convolution",
+            left_out="default",
         ),
-        help=(
-            "A transformer on the patches of a spectrum; with a mask as second input, on its"
-            " visible patches alone."
-        ),
-        example={"module": "masked_encoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
-    "masked_decoder": JoiningEntry(
-        build=Decoder,
-        parameters=properties(
-            size=choice([*DECODERS], "base: 512 wide, 8 deep, 16 heads"),
-            reads=choice(
-                ["tokens", "class", "mean"],
-                "tokens: those of all visible patches; or the class token, or their mean, alone",
-            ),
-            loss_on=choice(
-                ["masked", "all"],
-                "masked: visible patches are copied to the output; all: they are predicted, too",
-            ),
-            **{**OF_TRANSFORMER, "depth": {**OF_TRANSFORMER["depth"], **OF_DECODER}},
-        ),
-        help=(
-            "A light transformer that predicts masked patches from an encoder's tokens, the"
-            " spectrum and its mask."
-        ),
-        example={"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
+    "masked_encoder": JoiningEntry.documented(
+        Encoder,
+        {"module": "masked_encoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
+        size=choice([*ENCODERS], "base: 768 wide, 12 deep, 12 heads"),
+        last_norm={
+            "type": "boolean",
+            "description": "whether a final layer norm is applied to the tokens",
+        },
+        **OF_TRANSFORMER,
     ),
-    "token_pooling": Entry(
-        build=TokenPooling,
-        parameters=properties(
-            of=choice(["class", "mean"], "the class token, or the mean of the patches'")
+    "masked_decoder": JoiningEntry.documented(
+        Decoder,
+        {"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
+        size=choice([*DECODERS], "base: 512 wide, 8 deep, 16 heads"),
+        reads=choice(
+            ["tokens", "class", "mean"],
+            "tokens: those of all visible patches; or the class token, or their mean, alone",
         ),
-        help="An encoder's tokens pooled to one vector, as the input of a regression head.",
-        example={"module": "token_pooling", "parameters": {"of": "mean"}},
+        loss_on=choice(
+            ["masked", "all"],
+            "masked: visible patches are copied to the output; all: they are predicted, too",
+        ),
+        **{**OF_TRANSFORMER, "depth": {**OF_TRANSFORMER["depth"], **OF_DECODER}},
+    ),
+    "token_pooling": Entry.documented(
+        TokenPooling,
+        {"module": "token_pooling", "parameters": {"of": "mean"}},
+        of=choice(["class", "mean"], "the class token, or the mean of the patches'"),
     ),
     "flatten": Entry(
         lambda shape, /: nn.Flatten(), {}, "Flatten all values into one row.", {"module": "flatten"}

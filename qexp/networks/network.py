@@ -271,23 +271,25 @@ def layers_above(network: Network) -> dict[str, int]:
 
 def operations_per_sample(network: Network) -> int:
     """Floating-point operations of a forward pass, counted on the meta device."""
-    samples = {
-        name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()
-    }
-    state = {
-        name: tensor.to("meta")
-        for name, tensor in [*network.named_parameters(), *network.named_buffers()]
-    }
     with evaluating(network), torch.no_grad():
         with ShapeRules() as rules:
-            functional_call(network, state, (samples,))
+            _on_meta(network, network.inputs)
         if rules.complete:
             return int(rules.operations)
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:
-            functional_call(network, state, (samples,))
+            _on_meta(network, network.inputs)
         return int(counter.get_total_flops())
+
+
+def _on_meta(network: Network, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
+    """What a network makes on the meta device of one sample with inputs of these shapes."""
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    state = {name: tensor.to("meta") for name, tensor in tensors}
+    samples = {name: torch.empty(1, *shape, device="meta") for name, shape in shapes.items()}
+    outputs: dict[str, Tensor] = functional_call(network, state, (samples,))
+    return outputs
 
 
 @contextmanager
@@ -303,18 +305,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def refusal(network: Network, height: int, width: int) -> str | None:
     """Why a network cannot take frames of a size, or None; checked on the meta device."""
-    state = {
-        name: tensor.to("meta")
-        for name, tensor in [*network.named_parameters(), *network.named_buffers()]
-    }
-    samples = {
-        name: torch.empty(1, shape[0], height, width, device="meta")
-        for name, shape in network.inputs.items()
-    }
+    shapes = {name: (shape[0], height, width) for name, shape in network.inputs.items()}
     frames = f"frames of {height} x {width} cells"
     try:
         with torch.no_grad(), ShapeRules():
-            outputs = functional_call(network, state, (samples,))
+            outputs = _on_meta(network, shapes)
     except (RuntimeError, ValueError) as error:
         patch = " x ".join(map(str, next(iter(network.inputs.values()))[1:]))
         return (

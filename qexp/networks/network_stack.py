@@ -183,10 +183,8 @@ class NetworkStack:
 
     def evaluate(self, samples: Tensors) -> tuple[Tensor, Tensor]:
         """The objectives of the networks, (network,), and their losses, (network, output)."""
-        cast: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-        if self._cast:
-            cast = torch.autocast(self.weights.device.type, self._cast)
-        with cast:
+        kind, cast = self.weights.device.type, self._cast
+        with torch.autocast(kind, cast) if cast else contextlib.nullcontext():
             pair: tuple[Tensor, Tensor] = self._of_each(self.module, samples)
         return pair
 

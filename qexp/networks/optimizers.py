@@ -75,7 +75,10 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """Gradient descent. Raises ValueError for `nesterov` without momentum."""
+    """Stochastic gradient descent, optionally with momentum.
+
+    Raises ValueError for `nesterov` without it.
+    """
     if nesterov and momentum <= 0:
         raise ValueError("'nesterov' needs a 'momentum' greater than 0")
     return uncompiled(torch.optim.SGD)(
@@ -89,7 +92,10 @@ def sgd(
 
 
 class Muon(torch.optim.Optimizer):
-    """torch's Muon for matrices; AdamW, at a share of the learning rate, for all other parameters
+    """Muon (Jordan et al. 2024): orthogonalised momentum, equal step length in every singular
+    direction.
+
+    torch's Muon for matrices; AdamW, at a share of the learning rate, for all other parameters
     (biases, norms).
     """
 
@@ -162,34 +168,24 @@ OPTIMIZERS: dict[str, Entry] = {
         help="Adam with decoupled weight decay (Loshchilov and Hutter 2019).",
         example={"type": "adamw", "parameters": {"weight_decay": 0.01}},
     ),
-    "muon": Entry(
-        build=uncompiled(Muon),
-        parameters=properties(
-            momentum=MOMENTUM,
-            weight_decay=DECAY,
-            rate_of_others=number(
-                "learning rate of AdamW for biases and norms, relative to that of the matrices",
-                above=0,
-            ),
+    "muon": Entry.documented(
+        uncompiled(Muon),
+        {"type": "muon", "parameters": {"rate_of_others": 0.1}},
+        momentum=MOMENTUM,
+        weight_decay=DECAY,
+        rate_of_others=number(
+            "learning rate of AdamW for biases and norms, relative to that of the matrices", above=0
         ),
-        help=(
-            "Muon (Jordan et al. 2024): orthogonalised momentum, equal step length in every"
-            " singular direction."
-        ),
-        example={"type": "muon", "parameters": {"rate_of_others": 0.1}},
     ),
-    "sgd": Entry(
-        build=sgd,
-        parameters=properties(
-            momentum=MOMENTUM,
-            nesterov={
-                "type": "boolean",
-                "description": "whether the gradient is looked up one step ahead (Nesterov)",
-            },
-            weight_decay=ADDED_DECAY,
-        ),
-        help="Stochastic gradient descent, optionally with momentum.",
-        example={"type": "sgd", "parameters": {"momentum": 0.9, "nesterov": True}},
+    "sgd": Entry.documented(
+        sgd,
+        {"type": "sgd", "parameters": {"momentum": 0.9, "nesterov": True}},
+        momentum=MOMENTUM,
+        nesterov={
+            "type": "boolean",
+            "description": "whether the gradient is looked up one step ahead (Nesterov)",
+        },
+        weight_decay=ADDED_DECAY,
     ),
 }
 
@@ -222,18 +218,22 @@ def over_run(schedule: Schedule | ByEpoch, epochs: int) -> Schedule:
 
 
 def constant() -> Schedule:
-    """Always 1."""
+    """Constant learning rate."""
     return lambda progress: 1.0
 
 
 def cosine(final: float = 0.0) -> Schedule:
-    """Cosine decay from 1 to `final` (Loshchilov and Hutter 2017, without restarts)."""
+    """Cosine decay from the learning rate to a fraction of it.
+
+    Loshchilov and Hutter (2017), without restarts.
+    """
     return lambda progress: final + (1 - final) * _falling(progress)
 
 
 def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) -> Schedule:
-    """Cosine rise from `initial` to 1 over the fraction `warm_up`, then cosine decay to `final`
-    (Smith 2018).
+    """One cycle: cosine rise to the learning rate, then cosine decay to nearly zero.
+
+    From `initial` to 1 over the fraction `warm_up`, then to `final` (Smith 2018).
     """
 
     def factor(progress: float) -> float:
@@ -245,7 +245,10 @@ def one_cycle(warm_up: float = 0.3, initial: float = 0.04, final: float = 4e-6) 
 
 
 def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.0) -> Schedule:
-    """Linear rise from `initial` to 1 over the share `warm_up`, then cosine decay to `final`."""
+    """Linear warm-up to the learning rate, then cosine decay to a fraction of it.
+
+    From `initial` to 1 over the share `warm_up`, then to `final`.
+    """
 
     def factor(progress: float) -> float:
         if progress < warm_up:
@@ -258,10 +261,10 @@ def warm_up_cosine(warm_up: float = 0.1, initial: float = 0.0, final: float = 0.
 def warm_up_level_cosine(
     warm_up_epochs: int = 5, initial: float = 0.5, level_epochs: int = 5, final: float = 0.0
 ) -> ByEpoch:
-    """Linear rise from `initial` to 1 over some epochs, 1 for some more, then cosine decay to
-    `final`.
+    """Linear warm-up and a plateau, both in epochs, then cosine decay; the rate changes between
+    epochs only.
 
-    The factor changes between epochs only, as with torch's LinearLR and CosineAnnealingLR in a
+    From `initial` to 1, then to `final`, as with torch's LinearLR and CosineAnnealingLR in a
     SequentialLR. A run with fewer epochs ends before the decay does.
     """
 
@@ -282,49 +285,38 @@ def _falling(progress: float) -> float:
 
 FACTOR = number(least=0, most=1)
 EPOCHS = integer(least=0)
-WARM_UP = properties(
-    warm_up=number("fraction of the training in which the learning rate rises", least=0, below=1),
-    initial={**FACTOR, "description": "learning rate at the start, as a fraction of the peak"},
-    final={**FACTOR, "description": "learning rate at the end, as a fraction of the peak"},
-)
+WARM_UP = {
+    "warm_up": number(
+        "fraction of the training in which the learning rate rises", least=0, below=1
+    ),
+    "initial": {**FACTOR, "description": "learning rate at the start, as a fraction of the peak"},
+    "final": {**FACTOR, "description": "learning rate at the end, as a fraction of the peak"},
+}
 
 SCHEDULES: dict[str, Entry] = {
-    "constant": Entry(constant, {}, "Constant learning rate.", {"type": "constant"}),
-    "cosine": Entry(
-        build=cosine,
-        parameters=properties(
-            final={**FACTOR, "description": "rate at the end, as a fraction of the peak"}
-        ),
-        help="Cosine decay from the learning rate to a fraction of it.",
-        example={"type": "cosine", "parameters": {"final": 0.01}},
+    "constant": Entry.documented(constant, {"type": "constant"}),
+    "cosine": Entry.documented(
+        cosine,
+        {"type": "cosine", "parameters": {"final": 0.01}},
+        final={**FACTOR, "description": "rate at the end, as a fraction of the peak"},
     ),
-    "one_cycle": Entry(
-        build=one_cycle,
-        parameters=WARM_UP,
-        help="One cycle: cosine rise to the learning rate, then cosine decay to nearly zero.",
-        example={"type": "one_cycle", "parameters": {"warm_up": 0.25}},
+    "one_cycle": Entry.documented(
+        one_cycle, {"type": "one_cycle", "parameters": {"warm_up": 0.25}}, **WARM_UP
     ),
-    "warm_up_cosine": Entry(
-        build=warm_up_cosine,
-        parameters=WARM_UP,
-        help="Linear warm-up to the learning rate, then cosine decay to a fraction of it.",
-        example={"type": "warm_up_cosine", "parameters": {"warm_up": 0.2, "final": 0.01}},
+    "warm_up_cosine": Entry.documented(
+        warm_up_cosine,
+        {"type": "warm_up_cosine", "parameters": {"warm_up": 0.2, "final": 0.01}},
+        **WARM_UP,
     ),
-    "warm_up_level_cosine": Entry(
-        build=warm_up_level_cosine,
-        parameters=properties(
-            warm_up_epochs={**EPOCHS, "description": "epochs of warm-up"},
-            initial={**FACTOR, "description": "rate of the first epoch, as a fraction of the peak"},
-            level_epochs={**EPOCHS, "description": "epochs at the peak, before the decay"},
-            final={**FACTOR, "description": "rate at the end, as a fraction of the peak"},
-        ),
-        help=(
-            "Linear warm-up and a plateau, both in epochs, then cosine decay; the rate changes"
-            " between epochs only."
-        ),
-        example={
+    "warm_up_level_cosine": Entry.documented(
+        warm_up_level_cosine,
+        {
             "type": "warm_up_level_cosine",
             "parameters": {"warm_up_epochs": 5, "level_epochs": 5},
         },
+        warm_up_epochs={**EPOCHS, "description": "epochs of warm-up"},
+        initial={**FACTOR, "description": "rate of the first epoch, as a fraction of the peak"},
+        level_epochs={**EPOCHS, "description": "epochs at the peak, before the decay"},
+        final={**FACTOR, "description": "rate at the end, as a fraction of the peak"},
     ),
 }

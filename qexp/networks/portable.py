@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
 
 from qexp.base.outputs import spread_of
 from qexp.networks.checkpoint import joined
@@ -49,30 +47,6 @@ class EnsembleLoop(nn.Module):
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
         return joined([model(samples) for model in self.models], torch.stack)
-
-
-class StackedEnsemble(nn.Module):
-    """The networks of an ensemble, of one layout, in one batched computation: output → (network,
-    sample, ...).
-
-    A thousand small networks are then a graph of dozens of operations and not of thousands.
-    """
-
-    def __init__(self, models: Sequence[Estimator]) -> None:
-        super().__init__()
-        weights, buffers = stack_module_state(list(models))
-        self.names = [*weights, *buffers]
-        for index, tensor in enumerate([*weights.values(), *buffers.values()]):
-            self.register_buffer(f"state_{index}", tensor.detach())
-        # in a list, so that its weights are no parameters
-        self.layout = [copy.deepcopy(models[0]).to("meta")]
-
-    def forward(self, samples: Samples) -> dict[str, Tensor]:
-        states = {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
-        estimates: dict[str, Tensor] = torch.vmap(
-            lambda state: functional_call(self.layout[0], state, samples)
-        )(states)
-        return estimates
 
 
 class MeanAndSpread(nn.Module):

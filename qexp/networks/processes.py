@@ -26,9 +26,7 @@ from qexp.base.machine import FINDING, STARTED_TOGETHER
 from qexp.errors import QexpError
 
 LONGEST_WAIT = timedelta(minutes=30)
-"""For a process that lives but does not answer, because it validates or writes; an ended one is
-noticed at once.
-"""
+"""For a process that does not answer while it validates or writes; an ended one is seen at once."""
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qexp.networks.layers import ACTIVATIONS, ONE_DNN, product
+from qexp.networks.layers import ACTIVATIONS, ONE_DNN, of_networks, product
 from qexp.networks.shapes import Shape, ShapeError, written
 
 
@@ -33,8 +33,9 @@ def sequence_convolutions(
     batch_norm: bool = False,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions one after another, each followed by batch normalisation if `batch_norm`, and by
-    the activation.
+    """Convolutions along a row of values: [length], or [length, channels].
+
+    Each is followed by batch normalisation if `batch_norm`, and by the activation.
     """
     steps = [strides] * len(filters) if isinstance(strides, int) else list(strides)
     if len(steps) != len(filters):
@@ -66,10 +67,11 @@ def one_d_cnn(
     kernel_size: int = 3,
     l2: float = 0.0,
 ) -> nn.Module:
-    """Convolutions without bias, each with batch normalisation and ReLU; the mean over positions; a
-    linear layer.
+    """Convolutions along a row of values with batch norm and ReLU; mean over positions; linear
+    layer (DL-IM).
 
-    The first convolution with more channels than the one before it halves the length.
+    They are without bias. The first one with more channels than the one before it halves the
+    length.
     """
     wider = [second > first for first, second in pairwise(filters)]
     first = wider.index(True) + 1 if any(wider) else len(filters)
@@ -166,17 +168,12 @@ class _PerNetwork(torch.autograd.Function):
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
-        def of_networks(value: Any, axis: int | None) -> Any:
+        def together(value: Any, axis: int | None) -> Any:
             if not isinstance(value, Tensor):
                 return value
-            of_each = (
-                value.expand(info.batch_size, *value.shape)
-                if axis is None
-                else value.movedim(axis, 0)
-            )
-            return of_each.flatten(0, 1)
+            return of_networks(value, axis, info.batch_size).flatten(0, 1)
 
-        results = _apply(cls, *map(of_networks, arguments, in_dims))
+        results = _apply(cls, *map(together, arguments, in_dims))
         if isinstance(results, Tensor):
             return results[:, None], 0
         return tuple(result[:, None] for result in results), (0,) * len(results)
@@ -219,9 +216,7 @@ class _Convolution(_PerNetwork):
 
 
 class _Normalisation(_PerNetwork):
-    """(network, sample, channel, position), normalised per network and channel; running means are
-    updated in place.
-    """
+    """(network, sample, channel, position), by network and channel; sets running means in place."""
 
     @staticmethod
     def forward(
@@ -285,9 +280,7 @@ class _Normalisation(_PerNetwork):
 
 
 class _Mean(_PerNetwork):
-    """The mean over positions of (network, sample, channel, position); its gradient has the memory
-    order of values.
-    """
+    """Mean over positions of (network, sample, channel, position); gradients lie as values do."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:

@@ -133,24 +133,10 @@ class ShapeRules(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-OF_SHAPE = frozenset(
-    (
-        "__get__",
-        "__getitem__",
-        "chunk",
-        "contiguous",
-        "dim",
-        "empty",
-        "flatten",
-        "is_contiguous",
-        "numel",
-        "pad",
-        "reshape",
-        "size",
-        "sym_max",
-        "view",
-    )
-)
+OF_SHAPE = {
+    "__get__", "__getitem__", "chunk", "contiguous", "dim", "empty", "flatten", "is_contiguous",
+    "numel", "pad", "reshape", "size", "sym_max", "view",
+}  # fmt: skip
 """Functions that only read a tensor's properties, or change its view."""
 
 
@@ -273,6 +259,15 @@ def _each(value: int | Sizes, count: int) -> Sizes:
     return [value] * count if isinstance(value, int) else value
 
 
+SHAPE_KEEPING = (
+    functional.silu, functional.leaky_relu, functional.relu, functional.elu, functional.selu,
+    functional.gelu, functional.hardtanh, functional.mish, functional.softsign, functional.softmax,
+    functional.softplus, functional.hardsigmoid, functional.log_softmax, functional.threshold,
+    functional.dropout, functional.batch_norm, functional.layer_norm, torch.sigmoid, torch.tanh,
+    torch.asinh, torch.exp, torch.ones_like,
+)  # fmt: skip
+"""Functions whose result has the shape of their first argument."""
+
 RULES: Mapping[Callable[..., Any], Callable[..., Result]] = {
     functional.linear: _linear,
     **dict.fromkeys(
@@ -301,31 +296,5 @@ RULES: Mapping[Callable[..., Any], Callable[..., Result]] = {
         _combined(x, other) if x.is_floating_point() and not options else None
     ),
     Tensor.mean: _mean,
-    **dict.fromkeys(
-        (
-            functional.silu,
-            functional.leaky_relu,
-            functional.relu,
-            functional.elu,
-            functional.selu,
-            functional.gelu,
-            functional.hardtanh,
-            functional.mish,
-            functional.softsign,
-            functional.softmax,
-            functional.softplus,
-            functional.hardsigmoid,
-            functional.log_softmax,
-            functional.threshold,
-            functional.dropout,
-            functional.batch_norm,
-            functional.layer_norm,
-            torch.sigmoid,
-            torch.tanh,
-            torch.asinh,
-            torch.exp,
-            torch.ones_like,
-        ),
-        lambda x, *more, **options: (x.shape, 0),
-    ),
+    **dict.fromkeys(SHAPE_KEEPING, lambda x, *more, **options: (x.shape, 0)),
 }

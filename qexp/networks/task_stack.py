@@ -56,9 +56,7 @@ def mean_of_networks(numbers: Array, epoch: int, names: Sequence[str]) -> Line:
 # stack.
 
 OPERATIONS_AT_ONCE = 3e9
-"""In the forward pass of a step: a larger stack is no faster, because its activations no longer fit
-into the cache.
-"""
+"""In the forward pass of a step: a larger stack is no faster, as activations leave the cache."""
 
 LARGEST_STACK = 512
 
@@ -111,7 +109,7 @@ def largest_stack(network: Network, batch_size: int) -> int:
         for module in network.modules()
     ):
         return 1
-    operations = operations_per_sample(copy.deepcopy(network).to("meta").eval()) * batch_size
+    operations = operations_per_sample(network) * batch_size
     return max(1, min(LARGEST_STACK, int(OPERATIONS_AT_ONCE / max(operations, 1))))
 
 

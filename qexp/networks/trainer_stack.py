@@ -35,13 +35,7 @@ from qexp.networks.network_stack import (
     Tensors,
     with_norms_for_stacks,
 )
-from qexp.networks.training import (
-    Samples,
-    Trainer,
-    TrainingListener,
-    deterministic,
-    own_random_state,
-)
+from qexp.networks.training import Samples, Trainer, TrainingListener
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +109,8 @@ class TrainerStack:
 
     def run(self) -> None:
         """Train to the end, when the models of all runs that went on have their last weights."""
-        with own_random_state(self._networks.weights.device), deterministic():
+        device = self._networks.weights.device
+        with training.own_random_state(device), training.deterministic():
             checkpointed_at = time.monotonic()
             while self._members:
                 for member in [member for member in self._members if member.interrupted()]:

@@ -186,9 +186,7 @@ class DivergedError(Exception):
 
 
 class TrainingListener:
-    """Hears of training, and ignores it: batches counted from 1, lines of `metrics.jsonl`, duration
-    of an epoch.
-    """
+    """Hears of batches from 1, lines of `metrics.jsonl` and epochs' durations, and ignores them."""
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...

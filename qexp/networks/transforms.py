@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from torch import Tensor, nn
 
-from qexp.base.tables import Entry, array, built_within, choice, integer, number, properties
+from qexp.base.tables import Entry, array, built_within, choice, integer, number
 from qexp.networks.shapes import Shape
 from qexp.simulation.distributions import DISTRIBUTIONS, Distribution
 
@@ -23,9 +23,7 @@ class Transform(nn.Module):
     formula: str | None = None
     """`forward` as a numpy expression of `value`, (batch, ...), and of fitted numbers."""
     inverse_formula: str | None = None
-    """`inverse` as a numpy expression; of `own`, too, the samples' values in the variable's unit,
-    if `needs_own`.
-    """
+    """`inverse` as a numpy expression; if `needs_own`, of `own`, too, the values in their unit."""
     needs_own: bool = False
     """Whether the inverse needs `own`: an output with this transform is also an input."""
 
@@ -69,7 +67,7 @@ class Transform(nn.Module):
 
 
 class Asinh(Transform):
-    """asinh(value / scale): linear below the scale, logarithmic above, for either sign."""
+    """asinh(value / scale): linear below the scale (in the variable's unit), logarithmic above."""
 
     formula = "arcsinh(value / scale)"
     inverse_formula = "sinh(value) * scale"
@@ -91,7 +89,7 @@ class Asinh(Transform):
 
 
 class Log(Transform):
-    """The natural logarithm of a positive variable."""
+    """Natural logarithm, for positive variables that span orders of magnitude."""
 
     formula = "log(value)"
     inverse_formula = "exp(value)"
@@ -111,7 +109,7 @@ class Log(Transform):
 
 
 class Log1p(Transform):
-    """ln(1 + value): for counts that may be zero."""
+    """Natural logarithm of 1 + value, for counts that may be zero."""
 
     formula = "log1p(value)"
     inverse_formula = "expm1(value)"
@@ -131,7 +129,10 @@ class Log1p(Transform):
 
 
 class Anscombe(Transform):
-    """2 √(value + 3/8): gives Poisson counts a deviation of about 1 (Anscombe 1948)."""
+    """Twice the square root of value + 3/8, for counts: stabilises the variance of Poisson noise.
+
+    Their deviation then is about 1 (Anscombe 1948).
+    """
 
     formula = "2 * sqrt(value + 0.375)"
     inverse_formula = "(value / 2) ** 2 - 0.375"
@@ -147,7 +148,7 @@ class Anscombe(Transform):
 
 
 class Scale(Transform):
-    """value / typical."""
+    """Division by a typical value."""
 
     formula = "value / typical"
     inverse_formula = "value * typical"
@@ -167,9 +168,10 @@ class Scale(Transform):
 
 
 class PerSample(Transform):
-    """Each sample to mean 0 and (population) standard deviation 1 over its own values.
+    """Each sample to mean 0 and standard deviation 1 over its own values; for inputs.
 
-    The inverse restores the mean and deviation of the input, so that it needs the sample itself.
+    The deviation is that of the population. The inverse restores the mean and deviation of the
+    input, so that it needs the sample itself.
     """
 
     formula = (
@@ -213,8 +215,7 @@ def _of_each(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class LogRatios(Transform):
-    """ln(value / reference) of every column but the reference, and ln(reference): brightness and
-    colours.
+    """Logarithm of one column, and of the ratios of all others to it (brightness and colours).
 
     reference  column by which the others are divided, counted from 0
     """
@@ -284,7 +285,7 @@ def _but_channels(values: Tensor) -> list[int]:
 
 
 class Standardize(Fitted):
-    """Mean 0 and standard deviation 1 over the training part, per channel.
+    """Mean 0, standard deviation 1 per channel, fitted to the training part.
 
     deviation  "channel": each channel has its own; "all": one for all channels, the root of their
                mean variance, so that noise of equal size in all channels stays equal; "value": each
@@ -327,8 +328,8 @@ class Standardize(Fitted):
 
 
 class Adapted(Fitted):
-    """Mean 0 and standard deviation 1 of each number of a vector, on a scale that its training
-    values choose.
+    """Each number of a vector as its values need: unchanged, its root (counts), asinh (heavy
+    tails); standardized.
 
     Beside values over decades, or few that are very large, the others are alike in units of the
     standard deviation:
@@ -432,7 +433,10 @@ def over_decades(values: NDArray[np.float64]) -> bool:
 
 
 class MinMax(Fitted):
-    """The range of the training part to 0 … 1, per channel; other values may lie outside."""
+    """Range 0 to 1 per channel, fitted to the training part.
+
+    Other values may lie outside.
+    """
 
     formula = "(value - least) / span"
     inverse_formula = "value * span + least"
@@ -463,16 +467,14 @@ class MinMax(Fitted):
 
 
 class PrincipalComponents(Fitted):
-    """Coefficients of the principal components of the training part: a few numbers for each image
-    or spectrum.
+    """Coefficients of the principal components of the training part; for outputs that are images.
 
     count  of the components: those along which the values differ most
 
-    Coefficients are divided by the root of the mean of all squared differences, so that equal
-    errors of coefficients are equal errors of the values; the inverse leaves out what other
-    components would add.
-    Jolliffe (2002), Principal Component Analysis; the decomposition is that of Halko and others
-    (2011).
+    A few numbers stand for each image or spectrum. Coefficients are divided by the root of the mean
+    of all squared differences, so that equal errors of coefficients are equal errors of the values;
+    the inverse leaves out what other components would add. Jolliffe (2002), Principal Component
+    Analysis; the decomposition is that of Halko and others (2011).
     """
 
     formula = (
@@ -500,11 +502,10 @@ class PrincipalComponents(Fitted):
 
         flat = values.flatten(1).double().cpu().numpy()
         if self.count > min(flat.shape):
-            most = (
-                f"{len(flat):,} samples of {flat.shape[1]:,} values have at most"
-                f" {min(flat.shape):,}"
+            raise ValueError(
+                f"there are no {self.count} principal components: {len(flat):,} samples of"
+                f" {flat.shape[1]:,} values have at most {min(flat.shape):,}"
             )
-            raise ValueError(f"there are no {self.count} principal components: {most}")
         differences = flat - flat.mean(axis=0)
         size = np.sqrt(np.square(differences).mean())
         if not size > 0:
@@ -545,15 +546,15 @@ TURN = 2 * math.pi
 
 
 class Angle(Transform):
-    """The cosine and sine of values that repeat, so that a strike of 359° is a neighbour of one of
-    1°.
+    """Cosine and sine of a periodic value, such as a strike; for outputs.
 
     period  the difference after which values mean the same, in the variable's unit: 2π rad or 360°
             for directions, half of it for lines without a direction
 
-    The network learns two numbers for each value, (batch, 2 channels, ...): first all cosines, then
-    all sines. The inverse is the direction in which they point, from 0 up to the period; their
-    length has no effect. Mardia and Jupp (2000), Directional Statistics, chapter 2.
+    A strike of 359° is a neighbour of one of 1°. The network learns two numbers for each value,
+    (batch, 2 channels, ...): first all cosines, then all sines. The inverse is the direction in
+    which they point, from 0 up to the period; their length has no effect. Mardia and Jupp (2000),
+    Directional Statistics, chapter 2.
     """
 
     formula = "concatenate([cos(value * 2 * pi / period), sin(value * 2 * pi / period)], axis=1)"
@@ -596,8 +597,8 @@ NODES = 2**POWER + 1
 
 
 class NormalScore(Transform):
-    """Φ⁻¹ of a value's probability under a distribution, whose values then have a standard normal
-    distribution.
+    """Standard normal quantile of a value's probability under a distribution; for outputs of
+    posterior heads.
 
     distribution  `{"type": …, "parameters": …}`; its support bounds whatever comes back by the
                   inverse
@@ -713,127 +714,69 @@ class Chain(Transform):
 
 
 TRANSFORMS: dict[str, Entry] = {
-    "asinh": Entry(
-        build=Asinh,
-        parameters=properties(
-            scale=number("value at which the function turns from linear to logarithmic", above=0)
+    "asinh": Entry.documented(
+        Asinh,
+        {"type": "asinh", "parameters": {"scale": 0.01}},
+        scale=number("value at which the function turns from linear to logarithmic", above=0),
+    ),
+    "log": Entry.documented(Log, {"type": "log"}),
+    "log1p": Entry.documented(Log1p, {"type": "log1p"}),
+    "anscombe": Entry.documented(Anscombe, {"type": "anscombe"}),
+    "per_sample": Entry.documented(PerSample, {"type": "per_sample"}),
+    "log_ratios": Entry.documented(
+        LogRatios,
+        {"type": "log_ratios", "parameters": {"reference": 1}},
+        reference=integer("column, from 0", least=0),
+    ),
+    "chain": Entry.documented(
+        Chain,
+        {"type": "chain", "parameters": {"of": ["log", "standardize"]}},
+        of=array(
+            {"type": ["string", "object"], "x-entry-of": "transforms"}, "names or descriptions"
         ),
-        help=(
-            "asinh(value / scale): linear below the scale (in the variable's unit), logarithmic"
-            " above."
+    ),
+    "scale": Entry.documented(
+        Scale,
+        {"type": "scale", "parameters": {"typical": 2000.0}},
+        typical=number("typical value", message="must not be 0") | {"not": {"const": 0}},
+    ),
+    "standardize": Entry.documented(
+        Standardize,
+        {"type": "standardize"},
+        deviation=choice(
+            ["channel", "all", "value"],
+            "standard deviation of each channel, or one for all; value: all of a sample have"
+            " their own, and mean",
         ),
-        example={"type": "asinh", "parameters": {"scale": 0.01}},
     ),
-    "log": Entry(
-        Log,
-        {},
-        "Natural logarithm, for positive variables that span orders of magnitude.",
-        {"type": "log"},
+    "adapted": Entry.documented(Adapted, {"type": "adapted"}),
+    "principal_components": Entry.documented(
+        PrincipalComponents,
+        {"type": "principal_components", "parameters": {"count": 3}},
+        count=integer("number of components", least=1),
     ),
-    "log1p": Entry(
-        Log1p, {}, "Natural logarithm of 1 + value, for counts that may be zero.", {"type": "log1p"}
-    ),
-    "anscombe": Entry(
-        Anscombe,
-        {},
-        "Twice the square root of value + 3/8, for counts: stabilises the variance of Poisson"
-        " noise.",
-        {"type": "anscombe"},
-    ),
-    "per_sample": Entry(
-        PerSample,
-        {},
-        "Each sample to mean 0 and standard deviation 1 over its own values; for inputs.",
-        {"type": "per_sample"},
-    ),
-    "log_ratios": Entry(
-        build=LogRatios,
-        parameters=properties(reference=integer("column, from 0", least=0)),
-        help=(
-            "Logarithm of one column, and of the ratios of all others to it (brightness and"
-            " colours)."
+    "angle": Entry.documented(
+        Angle,
+        {"type": "angle", "parameters": {"period": 360}},
+        period=number(
+            "period of the values, in the variable's unit: 360 for degrees, 180 for lines"
+            " without a direction",
+            above=0,
         ),
-        example={"type": "log_ratios", "parameters": {"reference": 1}},
     ),
-    "chain": Entry(
-        build=Chain,
-        parameters=properties(
-            of=array(
-                {"type": ["string", "object"], "x-entry-of": "transforms"}, "names or descriptions"
-            )
-        ),
-        help="Several transforms, one after the other.",
-        example={"type": "chain", "parameters": {"of": ["log", "standardize"]}},
-    ),
-    "scale": Entry(
-        build=Scale,
-        parameters=properties(
-            typical=number("typical value", message="must not be 0") | {"not": {"const": 0}}
-        ),
-        help="Division by a typical value.",
-        example={"type": "scale", "parameters": {"typical": 2000.0}},
-    ),
-    "standardize": Entry(
-        build=Standardize,
-        parameters=properties(
-            deviation=choice(
-                ["channel", "all", "value"],
-                "standard deviation of each channel, or one for all; value: all of a sample have"
-                " their own, and mean",
-            )
-        ),
-        help="Mean 0, standard deviation 1 per channel, fitted to the training part.",
-        example={"type": "standardize"},
-    ),
-    "adapted": Entry(
-        Adapted,
-        {},
-        "Each number of a vector as its values need: unchanged, its root (counts), asinh (heavy"
-        " tails); standardized.",
-        {"type": "adapted"},
-    ),
-    "principal_components": Entry(
-        build=PrincipalComponents,
-        parameters=properties(count=integer("number of components", least=1)),
-        help=(
-            "Coefficients of the principal components of the training part; for outputs that are"
-            " images."
-        ),
-        example={"type": "principal_components", "parameters": {"count": 3}},
-    ),
-    "angle": Entry(
-        build=Angle,
-        parameters=properties(
-            period=number(
-                "period of the values, in the variable's unit: 360 for degrees, 180 for lines"
-                " without a direction",
-                above=0,
-            )
-        ),
-        help="Cosine and sine of a periodic value, such as a strike; for outputs.",
-        example={"type": "angle", "parameters": {"period": 360}},
-    ),
-    "minmax": Entry(
-        MinMax, {}, "Range 0 to 1 per channel, fitted to the training part.", {"type": "minmax"}
-    ),
-    "normal_score": Entry(
-        build=NormalScore,
-        parameters=properties(
-            distribution={
-                "type": ["string", "object"],
-                "x-entry-of": "distributions",
-                "description": "distribution of the values",
-            }
-        ),
-        help=(
-            "Standard normal quantile of a value's probability under a distribution; for outputs of"
-            " posterior heads."
-        ),
-        example={
+    "minmax": Entry.documented(MinMax, {"type": "minmax"}),
+    "normal_score": Entry.documented(
+        NormalScore,
+        {
             "type": "normal_score",
             "parameters": {
                 "distribution": {"type": "uniform", "parameters": {"a": 0.0, "b": 10.0}}
             },
+        },
+        distribution={
+            "type": ["string", "object"],
+            "x-entry-of": "distributions",
+            "description": "distribution of the values",
         },
     ),
 }

@@ -1,3 +1,1 @@
-"""Physics: batched, differentiable functions on tensors, in SI units, without specs, files or
-global state.
-"""
+"""Batched, differentiable functions on tensors, in SI units, without specs, files, global state."""

@@ -40,13 +40,9 @@ class _Crack(NamedTuple):
     node: Tensor
     """Positions t between the centre, 0, and the rim, 1."""
     opening: Tensor
-    """Weighted values of the function phi: the crack is open by its integral over phi(t) / sqrt(t^2
-    - r^2).
-    """
+    """Weighted values of phi: the crack is open by the integral of phi(t) / sqrt(t^2 - r^2)."""
     slip: Tensor
-    """Weighted values of the function psi, in the same way for the outward motion of the roof
-    against the floor.
-    """
+    """Weighted values of psi, likewise for the outward motion of the roof against the floor."""
 
 
 def penny(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -198,9 +194,7 @@ RANGE = math.asinh(1 / LEAST_DEPTH) / INTERVALS
 """Number of the intervals of v in which cracks are alike, and their length."""
 
 WIDE, WIDE_ERROR = 4, 1e-11
-"""Number of an interval, counted from 0, and the error that is left there and beyond: rounding
-errors are larger.
-"""
+"""Number of an interval, from 0, and the error left from there on: rounding errors are larger."""
 
 
 def _between(depth: Tensor, number: int, squared_radius: Tensor) -> tuple[Tensor, Tensor]:

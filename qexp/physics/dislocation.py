@@ -1,6 +1,4 @@
-"""Rectangular dislocations in an elastic half-space: dikes, sills, faults, and three of them
-crossed.
-"""
+"""Rectangular dislocations in an elastic half-space: dikes, sills, faults, and three crossed."""
 
 from __future__ import annotations
 
@@ -142,9 +140,7 @@ def _steep_and_others(
     """Displacements, in the order of the sources, of those with nearly vertical second edges and of
     the others.
     """
-    steep = rectangles.axes[:, :2, 1].detach().square().sum(-1).sqrt() < STEEP.get(
-        precision, STEEP[torch.float64]
-    )
+    steep = rectangles.level_part().sqrt() < STEEP.get(precision, STEEP[torch.float64])
     if not steep.any() or steep.all():
         return displacement(torch.arange(len(steep), device=steep.device), bool(steep.any()))
     rows = [steep.nonzero().squeeze(-1), (~steep).nonzero().squeeze(-1)]
@@ -198,7 +194,7 @@ def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
     the last two.
     """
     source = source.double()
-    axes = clockwise_rotation(*source[:, 3:6].unbind(-1))
+    axes = clockwise_rotation(source[:, 3:6])
     semi_axes = source[:, 6:9]
     order = axes[:, 2].abs().argsort()  # the model stays the same if its axes change their names
     axes = axes.gather(2, order[:, None].expand_as(axes))
@@ -217,7 +213,7 @@ def _half_height(source: Tensor) -> Tensor:
 
 
 def _half_height_of_crossed(source: Tensor) -> Tensor:
-    reach = source[:, 6:9] * clockwise_rotation(*source[:, 3:6].unbind(-1))[:, 2].abs()
+    reach = source[:, 6:9] * clockwise_rotation(source[:, 3:6])[:, 2].abs()
     return reach.sum(-1) - reach.amin(-1)  # each rectangle spans two of the three axes
 
 
@@ -264,9 +260,7 @@ def _columns(source: Tensor, stations: Tensor) -> Tensor:
 #     Q = 4κ² (−1/2 + 2x/3 − 3x²/4 + …) − 4 (T/C) κ (1 − x/2 + x²/3 − …) + T² Λ/C²
 
 FEWEST_TERMS = 2
-"""Of the series, beyond the first: even for exactly vertical edges two, whose factors have
-derivatives.
-"""
+"""Of the series, beyond the first: even for vertical edges two, whose factors have derivatives."""
 
 STATIONS_AT_A_TIME = {torch.float64: 2**15, torch.float32: 2**13}
 """Of all sources of a block together, for results in either precision, whose last digits depend on
@@ -295,7 +289,7 @@ def surface_displacement(
     """
     rectangles, terms = rectangles.with_edges_upward(), 0
     if steep:  # terms of the series beyond the first: |x| is at most 0.53 |T| below the surface
-        steepest = 0.53 * float(rectangles.axes[:, :2, 1].detach().square().sum(-1).max().sqrt())
+        steepest = 0.53 * float(rectangles.level_part().max().sqrt())
         needed = math.ceil(math.log(1e-16) / math.log(steepest)) if steepest > 0 else 0
         terms = max(FEWEST_TERMS, needed)
     factors = _factors(rectangles, poisson_ratio, terms, level) / (2 * math.pi)
@@ -354,9 +348,7 @@ def _factors(rectangles: Rectangles, poisson_ratio: float, terms: int, level: bo
 
 @dataclass(frozen=True)
 class _Weights:
-    """Factors of Λ, P and Q in −(1 − 2ν) ∇W toward east, north and up, (batch, 3); the real part of
-    products.
-    """
+    """Factors of Λ, P, Q in −(1 − 2ν) ∇W, (batch, 3) east, north, up; of products the real part."""
 
     logarithm: Tensor
     vertical: Tensor
@@ -380,7 +372,7 @@ class _Weights:
             logarithm=-strength / 2 * (horizontal_axes * turned).real,
             vertical=strength * upward * back,
             horizontal=strength / 2 * horizontal_axes * back,
-            tangent=torch.complex(direction[:, 0], direction[:, 1])[:, None],
+            tangent=_horizontal(direction)[:, None],
             mirrored=torch.complex(direction[:, 0], -direction[:, 1])[:, None],
             one_and_up=1 + direction[:, 2:],
         )
@@ -394,7 +386,7 @@ def _of_edge(weights: _Weights, direction: Tensor, rectangles: Rectangles) -> li
     position = -2 / mirrored * weights.horizontal
     first, second = (rectangles.axes[:, :2, :2] * rectangles.semi_axes[:, None, :]).unbind(-1)
     corners = (first + second, first - second, second - first, -first - second)
-    offsets = [torch.complex(corner[:, 0], corner[:, 1]) for corner in corners]
+    offsets = [_horizontal(corner) for corner in corners]
     return [
         weights.logarithm
         + (
@@ -431,6 +423,16 @@ def _of_steep_edge(weights: _Weights, axes: Tensor, terms: int) -> list[Tensor]:
     return factors
 
 
+def _horizontal(vector: Tensor) -> Tensor:
+    """East + i north of vectors along the last axis."""
+    return torch.complex(vector[..., 0], vector[..., 1])
+
+
+def _cross(vector: Tensor, other: Tensor) -> Tensor:
+    """The upward component of vector × other, (batch, component, ...) both."""
+    return vector[:, 0] * other[:, 1] - vector[:, 1] * other[:, 0]
+
+
 def _turned(vector: Tensor) -> Tensor:
     """ẑ × vector, as a complex number."""
     return torch.complex(-vector[..., 1], vector[..., 0])
@@ -440,9 +442,7 @@ def _turned(vector: Tensor) -> Tensor:
 # station.
 
 LEAST_SUM = 1e-150
-"""[m] Least R + l, so that its logarithm is finite on the line through a level edge at the
-surface.
-"""
+"""Least R + l [m], for a finite logarithm on the line through a level edge at the surface."""
 
 
 class Rectangles(NamedTuple):
@@ -453,9 +453,7 @@ class Rectangles(NamedTuple):
     least_depth: Tensor
     """What touches the surface lies a trifle below it, where all terms are finite: (batch,) [m]."""
     axes: Tensor
-    """Columns: unit vectors east, north, up of the first edge, the second edge, the normal: (batch,
-    3, 3).
-    """
+    """Columns: first edge, second edge, normal, as unit vectors east, north, up: (batch, 3, 3)."""
     semi_axes: Tensor
     """Half the length of both edges: (batch, 2) [m]."""
     burgers: Tensor
@@ -463,6 +461,10 @@ class Rectangles(NamedTuple):
 
     def select(self, rows: Tensor) -> Rectangles:
         return Rectangles(*(part[rows] for part in self))
+
+    def level_part(self) -> Tensor:
+        """Square of the horizontal part of the unit vector along the second edge, (batch,)."""
+        return self.axes[:, :2, 1].detach().square().sum(-1)
 
     def with_edges_upward(self) -> Rectangles:
         """Rectangles with edges that are turned so that none points down; the normal stays."""
@@ -608,8 +610,8 @@ def _along_edges(corners: _Corners, sums: list[Tensor], edge: int) -> Iterator[T
     del tops, inverse, depths
     direction, side, normal = (corners.axes[:, :, axis] for axis in (edge, 1 - edge, 2))
     shrunk = 1 / (1 + direction[:, 2])
-    sideways = (direction[:, 0] * side[:, 1] - direction[:, 1] * side[:, 0]) * shrunk
-    skew = (direction[:, 0] * normal[:, 1] - direction[:, 1] * normal[:, 0]) * shrunk
+    sideways = _cross(direction, side) * shrunk
+    skew = _cross(direction, normal) * shrunk
     lengthwise, sideward = (
         (corners.second, corners.first) if edge else (corners.first, corners.second)
     )
@@ -687,5 +689,5 @@ def upended(axes: Tensor, axis: int) -> Tensor:
     """
     edge = axes[..., 1]
     other = axes[..., axis]
-    tangent = torch.complex(edge[:, :1], edge[:, 1:2])
-    return torch.complex(other[:, :1], other[:, 1:2]) - tangent * other[:, 2:] / (1 + edge[:, 2:])
+    turned = _horizontal(edge)[:, None] * other[:, 2:] / (1 + edge[:, 2:])
+    return _horizontal(other)[:, None] - turned

@@ -43,14 +43,10 @@ SERIES_ECCENTRICITY = 0.3
 TERMS = 32
 
 SMALL_FOCAL_DISTANCE = 0.25
-"""Distance between the foci, as a fraction of the depth, below which images are as sharp as those
-of point sources.
-"""
+"""Distance of the foci, in depths, below which images are as sharp as those of point sources."""
 
 LONGEST_SPHEROID = 100
-"""Times its width that any spheroid below the surface may be long; longer ones must not come close
-to the surface.
-"""
+"""Times its width that any spheroid may be long; longer ones must not come close to the surface."""
 
 
 class _Spheroids(NamedTuple):
@@ -64,9 +60,7 @@ class _Spheroids(NamedTuple):
     """Of the unit vector along the axis."""
     downward: Tensor
     pair: Tensor
-    """Weight of the force pairs along the axis, which are distributed as the parabola 1 - s^2
-    between the foci.
-    """
+    """Weight of the force pairs along the axis, distributed as 1 - s^2 between the foci."""
     isotropic: Tensor
     """Weight of the centres of dilatation that are so distributed."""
     ends: Tensor
@@ -76,9 +70,7 @@ class _Spheroids(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """Sources as nuclei on the lines between the foci; tensors (batch, 1), with nodes (batch,
-    node).
-    """
+    """Nuclei on the lines between the foci; tensors (batch, 1), with nodes (batch, node)."""
 
     depth: Tensor
     """Or (batch, station)."""
@@ -87,9 +79,7 @@ class _Line(NamedTuple):
     node: Tensor
     """Position along the axis [m]."""
     directed: Tensor
-    """Weight of 3 q^2 r / R^5, with q the distance along the axis and r = (across, along, up), as
-    below.
-    """
+    """Weight of 3 q^2 r / R^5: q is the distance along the axis, r = (across, along, up)."""
     isotropic: Tensor
     """Weight of r / R^3."""
     sheared: Tensor
@@ -403,35 +393,10 @@ def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
 # Gauss-Legendre quadrature with as many nodes as each source of a batch needs.
 
 NODES = (
-    4,
-    5,
-    6,
-    7,
-    8,
-    10,
-    12,
-    14,
-    16,
-    20,
-    24,
-    32,
-    40,
-    48,
-    64,
-    96,
-    128,
-    192,
-    256,
-    384,
-    512,
-    768,
-    1024,
-    1536,
-    2048,
-)
-"""Numbers of nodes to choose from, so that sources that need about as many can be computed
-together.
-"""
+    4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024,
+    1536, 2048,
+)  # fmt: skip
+"""Numbers of nodes to choose from, so that sources that need about as many go together."""
 
 ERROR = {torch.float64: 5e-15, torch.float32: 1e-6}
 """Largest power of the rate of convergence that is left; the error of the integral is some ten

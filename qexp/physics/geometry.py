@@ -90,18 +90,16 @@ def distances(points: Tensor, others: Tensor) -> Tensor:
 # Orientation of sources with three axes.
 
 
-def clockwise_rotation(omega_x: Tensor, omega_y: Tensor, omega_z: Tensor) -> Tensor:
+def clockwise_rotation(angles: Tensor) -> Tensor:
     """R = Rz Ry Rx, the rotation about east first, then about north, then about the vertical.
 
-    omega_x, omega_y, omega_z  (batch,)       [rad], clockwise for one who looks along the axis's
-                                              negative direction
-    returns                    (batch, 3, 3)  axis i of the source is column i: east, north, up
+    angles   (batch, 3)     omega_x, omega_y, omega_z [rad], clockwise for one who looks along the
+                            axis's negative direction
+    returns  (batch, 3, 3)  axis i of the source is column i: east, north, up
     """
-    unit = torch.ones_like(omega_x)
-    zero = torch.zeros_like(omega_x)
-    (cx, sx), (cy, sy), (cz, sz) = (
-        (omega.cos(), omega.sin()) for omega in (omega_x, omega_y, omega_z)
-    )
+    (cx, sx), (cy, sy), (cz, sz) = ((angle.cos(), angle.sin()) for angle in angles.unbind(-1))
+    unit = torch.ones_like(cx)
+    zero = torch.zeros_like(cx)
     about_x = torch.stack([unit, zero, zero, zero, cx, sx, zero, -sx, cx], -1).unflatten(-1, (3, 3))
     about_y = torch.stack([cy, zero, -sy, zero, unit, zero, sy, zero, cy], -1).unflatten(-1, (3, 3))
     about_z = torch.stack([cz, sz, zero, -sz, cz, zero, zero, zero, unit], -1).unflatten(-1, (3, 3))

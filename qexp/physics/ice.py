@@ -115,16 +115,10 @@ def step(
     proportion, and melt is limited to the ice present. Nothing flows through the edge of the grid.
     """
     surface = bed + thickness
-    rise_east, rise_north = (
-        surface[..., 1:] - surface[..., :-1],
-        surface[..., 1:, :] - surface[..., :-1, :],
-    )
-    pairs = thickness[..., 1:] + thickness[..., :-1]
-    corner = (pairs[..., 1:, :] + pairs[..., :-1, :]) / 4
-    drop = (
-        (rise_east[..., 1:, :] + rise_east[..., :-1, :]).square()
-        + (rise_north[..., 1:] + rise_north[..., :-1]).square()
-    ) / 4
+    rise_east = surface.diff(dim=-1)
+    rise_north = surface.diff(dim=-2)
+    corner = _pairs(_pairs(thickness, -1), -2) / 4
+    drop = (_pairs(rise_east, -2).square() + _pairs(rise_north, -1).square()) / 4
     weight = (DENSITY * GRAVITY) ** EXPONENT / spacing**2
     shearing = (weight * 2 / (EXPONENT + 2) * arrhenius)[:, None, None]
     slipping = (weight * sliding)[:, None, None]
@@ -138,8 +132,8 @@ def step(
     in_rows = pad(diffusivity, (0, 0, 1, 1), "replicate")
     in_columns = pad(diffusivity, (1, 1), "replicate")
     # Thickness to move through a side, positive towards greater x and y.
-    east = -share * (in_rows[..., 1:, :] + in_rows[..., :-1, :]) * rise_east
-    north = -share * (in_columns[..., 1:] + in_columns[..., :-1]) * rise_north
+    east = -share * _pairs(in_rows, -2) * rise_east
+    north = -share * _pairs(in_columns, -1) * rise_north
     east, north = _affordable(east, north, thickness)
     inflow = (
         pad(east, (1, 0)) - pad(east, (0, 1)) + pad(north, (0, 0, 1, 0)) - pad(north, (0, 0, 0, 1))
@@ -147,6 +141,12 @@ def step(
     flowed = thickness + inflow
     gained = torch.maximum(balance * duration[:, None, None], -flowed)
     return Step(flowed + gained, gained, duration)
+
+
+def _pairs(values: Tensor, axis: int) -> Tensor:
+    """Sums of neighbours along an axis."""
+    count = values.shape[axis] - 1
+    return values.narrow(axis, 1, count) + values.narrow(axis, 0, count)
 
 
 def _affordable(east: Tensor, north: Tensor, thickness: Tensor) -> tuple[Tensor, Tensor]:
@@ -230,9 +230,8 @@ def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -
     """
     rows, columns, components = carried.shape
     dealt = carried.new_zeros(components, rows, columns)
-    for row, column in zip(
-        *(cells.split(COUPLED_AT_A_TIME) for cells in thickness.nonzero(as_tuple=True)), strict=True
-    ):
+    for cells in thickness.nonzero().split(COUPLED_AT_A_TIME):
+        row, column = cells.unbind(1)
         depth = thickness[row, column]
         # A Gaussian in the plane is separable in x and y, so that two matrix products give all
         # sums.

@@ -21,17 +21,13 @@ from torch import Tensor
 from qexp.physics.geometry import grid, project
 
 COUNTS = (8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 256)
-"""Points along an axis to choose from; where none is enough, or there are no more pixels, each
-pixel is computed.
-"""
+"""Points along an axis to choose from; if none is enough, or pixels are fewer, each is computed."""
 
 MOST_POINTS = 1 << 22
 """Pixels of large images that are computed at once."""
 
 ERROR = {torch.float64: 1e-16, torch.float32: 2e-6}
-"""Largest power of the rate of convergence that is left; the error is up to a hundred times as
-large.
-"""
+"""Largest power of the rate of convergence that is left; the error is up to a hundred times it."""
 
 ERROR_BESIDE = 1e-13
 """The same for sources beside the image: its displacements are much smaller than those near the
@@ -68,10 +64,8 @@ def smooth_image(
         _stretching(positions, singular[..., axis], singular[..., 2])
         for axis, positions in enumerate((east, north))
     )
-    stretched_east, stretched_north = (
-        _stretched(east, east_stretching),
-        _stretched(north, north_stretching),
-    )
+    stretched_east = _stretched(east, east_stretching)
+    stretched_north = _stretched(north, north_stretching)
     is_beside = _beside(stretched_east) | _beside(stretched_north)
     error = torch.where(is_beside, ERROR_BESIDE, 1.0).clamp(
         max=ERROR.get(east.dtype, ERROR[torch.float32])

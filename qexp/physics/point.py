@@ -17,9 +17,7 @@ BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
 
 ORDER = 2
-"""Sharpness of point sources, see `smooth_image`: they fall as 1 / R^5, which others smooth over
-their extent.
-"""
+"""Sharpness of point sources, see `smooth_image`: 1 / R^5, which others smooth over an extent."""
 
 
 def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor:
@@ -33,12 +31,11 @@ def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     Raises ValueError if a depth is not positive.
     Mogi (1958), Bull. Earthq. Res. Inst. Univ. Tokyo 36, 99-134, written for a volume change.
     """
-    east, north, depth, volume_change = source[:, None, :].unbind(-1)
+    depth = source[:, 2, None]
     require_positive("depth", depth, "in metres downwards")
-    along_east = stations[..., 0] - east
-    along_north = stations[..., 1] - north
-    offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
+    offset = _offset(source, stations, depth)
     squared_distance = offset.square().sum(dim=-1, keepdim=True)
+    volume_change = source[:, None, 3]
     return (
         (1 - poisson_ratio) / torch.pi * volume_change[..., None] * offset / squared_distance**1.5
     )
@@ -95,10 +92,8 @@ def mctigue(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Te
     53 in closed form.
     """
     _require_spheres(source)
-    east, north, depth, radius, pressure = source[:, None, :].unbind(-1)
-    along_east = stations[..., 0] - east
-    along_north = stations[..., 1] - north
-    offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
+    depth, radius, pressure = source[:, None, 2:].unbind(-1)
+    offset = _offset(source, stations, depth)
     squared_distance = offset.square().sum(dim=-1)
     reflected = (
         15 * (2 - poisson_ratio) * depth**2 / squared_distance - 2 * (1 + poisson_ratio)
@@ -125,13 +120,11 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     Geophys. J. Int. 208, 877-894. A tensile point of normal n: 2π u = V (3 (n·r)² r/R⁵ − (1 − 2ν)
     ∇(ẑ×n · ∇)² χ), χ = z ln(R + z) − R, which is Okada (1985), eq. 10, turned.
     """
-    (east, north), depth = source[:, None, :2].unbind(-1), depth_below(source, stations)
+    depth = depth_below(source, stations)
     require_positive("depth", depth, "in metres downwards")
-    normals = clockwise_rotation(*source[:, 3:6].unbind(-1))
+    normals = clockwise_rotation(source[:, 3:6])
     potency = source[:, 6:9]
-    along_east = stations[..., 0] - east
-    along_north = stations[..., 1] - north
-    offset = torch.stack([along_east, along_north, depth.expand_as(along_east)], -1)
+    offset = _offset(source, stations, depth)
     squared_distance = offset.square().sum(-1)
     distance = squared_distance.sqrt()
     strength = ((offset @ normals).square() * potency[:, None, :]).sum(-1)
@@ -151,6 +144,12 @@ def pcdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
     )
     surface = torch.cat([sideways - outward[..., None] * horizontal, upward[..., None]], -1)
     return (whole_space - (1 - 2 * poisson_ratio) * surface) / (2 * torch.pi)
+
+
+def _offset(source: Tensor, stations: Tensor, depth: Tensor) -> Tensor:
+    """From sources to stations, (batch, station, 3) east, north, up [m]."""
+    along_east, along_north = (stations[..., axis] - source[:, None, axis] for axis in (0, 1))
+    return torch.stack([along_east, along_north, depth.expand_as(along_east)], dim=-1)
 
 
 def _centres_of_spheres(source: Tensor) -> Tensor:

@@ -74,30 +74,29 @@ def von_karman_sill(difference: float, distance: float, outer_scale: float, hurs
     return difference**2 / (2 * (1 - correlation))
 
 
+def normal_numbers(generator: torch.Generator, *shape: int) -> Tensor:
+    """Of mean 0 and variance 1, in this shape, on the device of the generator."""
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
 COVARIANCE_TOLERANCE = 1e-3
 """Largest fraction of the variance that may be lost to negative eigenvalues of an embedding."""
 
 LARGEST_EMBEDDING = 16.0
-"""Largest size of the torus, in grids; on a torus of this size negative eigenvalues are cut off in
-any case.
-"""
+"""Largest size of the torus, in grids; there, negative eigenvalues are cut off in any case."""
 
 LARGEST_BATCH_EMBEDDING = 4.0
 """The same if every field of a batch has a torus of its own, which takes more memory and time."""
 
 MOST_ROWS_TO_FACTOR = 128
-"""For more rows than this, multiplying by their factors takes longer than drawing the random
-numbers of a torus.
-"""
+"""For more rows, multiplying by their factors takes longer than drawing the numbers of a torus."""
 
 
 JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)
 """Fractions of the variance, see `lower_factor`."""
 
 Correlation = Callable[[Tensor], Tensor]
-"""Distances in metres, of any shape → the correlation, or the covariance, between points so far
-apart.
-"""
+"""Distances [m], of any shape → correlation, or covariance, between points so far apart."""
 
 
 def torus_amplitude(
@@ -116,11 +115,8 @@ def torus_amplitude(
     rest is scaled back to exactly unit variance. Dietrich and Newsam (1997), SIAM J. Sci. Comput.
     18, 1088-1107; Wood and Chan (1994), J. Comput. Graph. Stat. 3.
     """
-    largest = (
-        LARGEST_EMBEDDING
-        if max(len(pixel_width), len(pixel_height)) == 1
-        else LARGEST_BATCH_EMBEDDING
-    )
+    alone = max(len(pixel_width), len(pixel_height)) == 1
+    largest = LARGEST_EMBEDDING if alone else LARGEST_BATCH_EMBEDDING
     eigenvalues, _ = embedded(height, width, pixel_width, pixel_height, correlation, largest)
     return (eigenvalues / eigenvalues.sum((-2, -1), keepdim=True)).sqrt().float()
 
@@ -225,13 +221,7 @@ def field_of_rows(count: int, width: int, factors: Tensor, generator: torch.Gene
     draws = (
         count + 1
     ) // 2  # a complex draw holds two independent fields, its real and its imaginary part
-    normal = torch.randn(
-        columns,
-        height,
-        2 * draws,
-        generator=generator,
-        device=generator.device,
-    )
+    normal = normal_numbers(generator, columns, height, 2 * draws)
     waves = torch.view_as_complex(torch.bmm(factors, normal).view(columns, height, draws, 2))
     field: Tensor = torch.fft.fft(waves, dim=0)[:width].permute(2, 1, 0)
     return torch.cat([field.real, field.imag])[:count]
@@ -250,14 +240,7 @@ def correlated_field(
     """
     batch, rows, columns = amplitude.shape
     draws = (count + 1) // 2 if batch == 1 else count
-    normal = torch.randn(
-        draws,
-        rows,
-        columns,
-        2,
-        generator=generator,
-        device=generator.device,
-    )
+    normal = normal_numbers(generator, draws, rows, columns, 2)
     spectrum = torch.view_as_complex(normal.mul_(amplitude[..., None]))
     kept_columns = torch.fft.fft(spectrum, dim=-1)[:, :, :width]
     field: Tensor = torch.fft.fft(kept_columns, dim=-2)[:, :height]
@@ -337,9 +320,7 @@ def separable_field(
 
     rows, columns  (1 or count, height, waves) and (1 or count, width, waves), see `axis_factors`
     """
-    normal = torch.randn(
-        count, rows.shape[-1], columns.shape[-1], generator=generator, device=generator.device
-    )
+    normal = normal_numbers(generator, count, rows.shape[-1], columns.shape[-1])
     return rows @ normal @ columns.mT
 
 
@@ -465,7 +446,7 @@ def von_karman_field(
                 for size in sizes
             ]
         )
-    normal = torch.randn(count, 3, generator=generator, device=generator.device)
+    normal = normal_numbers(generator, count, 3)
     field = field + torch.einsum("bk,khw->bhw", normal[:, :2], factors.plane)
     mean = field.flatten(1) @ factors.weights
     shift: Tensor = factors.mean_deviation * normal[:, 2] - mean
@@ -538,18 +519,14 @@ def _generalised_mean(
 # for every sample.
 
 LOG_STEP = 1.0
-"""Between the logarithms of u: the trapezoidal rule then is exact to a thousandth of the
-semivariogram everywhere.
-"""
+"""Between logarithms of u: the trapezoidal rule is exact to a thousandth of the semivariogram."""
 
 LARGEST_LOG, SMALLEST_LOG = 3.5, -60.0
 """Logarithms of u between which terms are counted; ranges below are far smaller than any pixel."""
 
 
 NEGLIGIBLE_FACTOR = 1e-12
-"""Size of a factor that no sample shows; products of smaller ones take processors a hundred times
-as long.
-"""
+"""Size of a factor that no sample shows; smaller ones take processors a hundred times as long."""
 
 
 def gaussian_mixture(
@@ -585,16 +562,13 @@ def mixture_field(
 
     pixel_width, pixel_height  (1,) or (count,)  [m], as the outer scale is
     """
-    device = generator.device
     # Below a third of a pixel, pixels are independent: their correlation is exp(-9).
     smallest = 1 / 3 * min(pixel_width.min().item(), pixel_height.min().item())
     ranges, shares, rest = gaussian_mixture(outer_scale, hurst, smallest)
-    field: Tensor = (
-        torch.randn(count, height, width, generator=generator, device=device) * rest**0.5
-    )
+    field: Tensor = normal_numbers(generator, count, height, width) * rest**0.5
     for of_range, share in zip(ranges.tolist(), shares.tolist(), strict=True):
         rows, columns = (
-            factors_along(size, spacing.to(device), of_range)
+            factors_along(size, spacing.to(generator.device), of_range)
             for size, spacing in ((height, pixel_height), (width, pixel_width))
         )
         field = field.add_(separable_field(count, rows, columns, generator), alpha=share**0.5)

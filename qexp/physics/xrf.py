@@ -122,17 +122,14 @@ def scattering(mass_fractions: Array, cross_sections: Interactions) -> Array:
     in `fluorescence`.
     """
     inward = mass_fractions @ cross_sections.inward
-    elastic = (
-        mass_fractions
-        @ cross_sections.elastic
-        / (inward + mass_fractions @ cross_sections.elastic_outward)
-    )
-    inelastic = (
-        mass_fractions
-        @ cross_sections.inelastic
-        / (inward + mass_fractions @ cross_sections.inelastic_outward)
-    )
-    return np.concatenate([elastic, inelastic], axis=1)
+    parts = [
+        mass_fractions @ scattered / (inward + mass_fractions @ outward)
+        for scattered, outward in (
+            (cross_sections.elastic, cross_sections.elastic_outward),
+            (cross_sections.inelastic, cross_sections.inelastic_outward),
+        )
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 # The light of an X-ray tube: bremsstrahlung and the lines of its anode.
@@ -146,9 +143,7 @@ CONTINUUM = 1.35e9 * 1e3 / 1e3
 """[photons s-1 sr-1 A-1 eV-1]"""
 
 CHARACTERISTIC = {"K": 5e13 * 1e3, "L1": 0.71e13 * 1e3, "L2": 2.70e13 * 1e3, "L3": 4.94e13 * 1e3}
-"""[photons s-1 sr-1 A-1]; those of L1 and L2 are for anodes from mercury on, and less for lighter
-ones.
-"""
+"""[photons s-1 sr-1 A-1]; L1 and L2 are for anodes from mercury on, and less for lighter ones."""
 
 STOPPING = {"K": (2, 0.35), "L": (8, 0.25)}
 """Electrons of the shell, and the constant of its cross-section."""
@@ -237,9 +232,7 @@ def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_of
 # from offset + k gain to offset + (k + 1) gain.
 
 FANO = 0.115
-"""Fano factor of silicon: variance of the number of pairs over its mean (Lechner et al. 1996, NIM A
-377, 206-208).
-"""
+"""Fano factor of silicon (Lechner et al. 1996, NIM A 377, 206-208): variance of pairs by mean."""
 
 PAIR = 3.65
 """Energy that a pair of charges takes in cold silicon [eV]."""
@@ -269,9 +262,7 @@ class Detector:
     thickness: float
     """Areal density of the silicon [kg m-2]."""
     shelf: float
-    """Fraction of the counts whose charge is collected incompletely; the collected part is
-    uniformly distributed.
-    """
+    """Fraction of counts whose charge is collected in part; that part is uniformly distributed."""
 
 
 def transmission(layers: Sequence[Layer], energies: Array) -> Array:

@@ -1,6 +1,4 @@
-"""Simulated datasets: parameters drawn from distributions, and images of them, simulated in
-batches.
-"""
+"""Simulated datasets: parameters drawn from distributions, and images simulated in batches."""
 
 from __future__ import annotations
 
@@ -16,6 +14,7 @@ from torch import Tensor
 from qexp.base.quantities import QUANTITIES, Quantities, base_name, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
+from qexp.physics.random_fields import normal_numbers
 from qexp.simulation.distributions import (
     Distribution,
     Interval,
@@ -25,7 +24,7 @@ from qexp.simulation.distributions import (
 )
 from qexp.simulation.generators import Generator, Viewing
 from qexp.simulation.noise import Grid, Layout, Points
-from qexp.simulation.noise_models import NoiseModel
+from qexp.simulation.noise_models import NoiseModel, number_from
 from qexp.simulation.views import DISPLACEMENT, MASK, View
 
 MOST_DRAWS = 1000
@@ -40,9 +39,7 @@ Intervals = Mapping[str, Sequence[Interval]]
 """Varying variable → its quantile intervals in one part (training, validation or test)."""
 
 Part = Any
-"""What a dataset draws the samples of a part from: `Intervals`, or the numbers of simulations that
-exist.
-"""
+"""What the samples of a part are drawn from: `Intervals`, or the numbers of stored simulations."""
 
 
 class Model(Protocol):
@@ -87,9 +84,7 @@ class GeneratedDataset:
     warnings: list[str] = field(default_factory=list, init=False)
 
     simulates: ClassVar[bool] = True
-    """Whether a model makes the images of any values, and new samples whenever they are asked
-    for.
-    """
+    """Whether a model makes images of any values, and new samples whenever they are asked for."""
 
     def __post_init__(self) -> None:
         self.height, self.width = self.size
@@ -321,20 +316,19 @@ class GeneratedDataset:
         si = self.as_simulated(values, device)
         noise_level = si.pop("noise", torch.zeros(1, device=device))
         images = self._simulated(si, count) if signals is None else signals
-        all_errors = {name: self.view(name).errors for name in images}
-        errors = {name: values for name, values in all_errors.items() if values is not None}
-        streams = Seeds(_number_from(random.clone_state())) if errors else None
-        names = [name for name in images if self.view(name).instrument.imaging]
-        noisy = {name: images[name] for name in names}
+        views = {name: self.view(name) for name in images}
+        errors = {name: view.errors for name, view in views.items() if view.errors is not None}
+        streams = Seeds(number_from(random.clone_state())) if errors else None
+        noisy = {name: images[name] for name, view in views.items() if view.instrument.imaging}
         masks = self.noise.add(noisy, lambda image: self.layout(image, si), noise_level, random)
         if streams is not None:
-            _number_from(random)  # the next samples have other errors
+            number_from(random)  # the next samples have other errors
             for name, deviations in errors.items():
                 stream = streams.torch(device, "errors", name)
-                normal = torch.randn(images[name].shape, generator=stream, device=device)
+                normal = normal_numbers(stream, *images[name].shape)
                 images[name].addcmul_(normal, deviations.to(normal).T[:, :, None])
         for name, image in images.items():
-            if (mask := self.view(name).mask(self.size)) is not None:
+            if (mask := views[name].mask(self.size)) is not None:
                 shown = mask.to(image).expand(count, -1, -1, -1)
                 masks[name] = masks[name] * shown if name in masks else shown
                 image.mul_(masks[name])
@@ -427,10 +421,6 @@ def mask_of(image: str) -> str:
     """The variable that says which pixels of an image are seen: `mask_1` for `displacement_1`."""
     base = base_name(image)
     return f"{MASK}{image.removeprefix(base)}" if base == DISPLACEMENT else f"{MASK}_{image}"
-
-
-def _number_from(random: torch.Generator) -> int:
-    return int(torch.randint(2**62, (), generator=random, device=random.device))
 
 
 def _of_each(image: Tensor, count: int) -> Tensor:

@@ -1,6 +1,4 @@
-"""Distributions of varying variables, and the quantiles of them that training, validation and test
-have.
-"""
+"""Distributions of varying variables, and which quantiles training, validation and test have."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import log1p, ndtr, ndtri
 
 from qexp.base.arrays import Array
-from qexp.base.tables import Entry, number, properties
+from qexp.base.tables import Entry, array, number
 
 # scipy.stats, which has all of them, takes half a second to load
 
@@ -48,13 +46,13 @@ class Distribution:
 
 
 def uniform(a: float, b: float) -> Distribution:
-    """Uniform between `a` and `b`."""
+    """Every value between a and b, its lower and upper end, is equally likely."""
     _require_order("a", a, "b", b)
     return Distribution(lambda share: share * (b - a) + a, (float(a), float(a + (b - a))))
 
 
 def log_uniform(low: float, high: float) -> Distribution:
-    """Uniform in the logarithm between `low` and `high`."""
+    """Every order of magnitude between two bounds is equally likely."""
     _require_order("low", low, "high", high)
     first = np.log(low)
     last = np.log(high)
@@ -64,12 +62,12 @@ def log_uniform(low: float, high: float) -> Distribution:
 
 
 def normal(mu: float, sigma: float) -> Distribution:
-    """Gaussian with mean `mu` and standard deviation `sigma`."""
+    """Gaussian with mean mu and standard deviation sigma."""
     return Distribution(lambda share: ndtri(share) * sigma + mu, (-math.inf, math.inf))
 
 
 def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distribution:
-    """Gaussian with mean `mu` and standard deviation `sigma`, restricted to `low` ... `high`."""
+    """Gaussian with mean mu and standard deviation sigma, restricted to low ... high."""
     import scipy.stats
 
     _require_order("low", low, "high", high)
@@ -79,7 +77,7 @@ def truncated_normal(mu: float, sigma: float, low: float, high: float) -> Distri
 
 
 def log_normal(mu: float, sigma: float) -> Distribution:
-    """The natural logarithm is Gaussian with mean `mu` and standard deviation `sigma`."""
+    """The natural logarithm is Gaussian with mean mu and standard deviation sigma."""
     try:
         scale = math.exp(mu)
     except OverflowError:
@@ -91,13 +89,14 @@ def log_normal(mu: float, sigma: float) -> Distribution:
 
 
 def exponential(l: float) -> Distribution:  # noqa: E741 - VDI's name for the rate
-    """Exponential with rate `l`, mean 1/l."""
+    """Exponential with rate l, mean 1/l."""
     return Distribution(lambda share: -log1p(-share) * (1 / l) + 0.0, (0.0, math.inf))
 
 
 def quantiles(values: list[float]) -> Distribution:
-    """Between `values`, its quantiles at evenly spaced probabilities from 0 to 1, the density is
-    constant.
+    """As given by its quantiles, with a constant density between two of them.
+
+    values  quantiles at evenly spaced probabilities from 0 to 1
     """
     knots = np.asarray(values, dtype=np.float64)
     if not (np.diff(knots) > 0).all():
@@ -119,62 +118,50 @@ LOW, HIGH = "lowest value", "highest value"
 GAUSSIAN = {"mu": number("mean"), "sigma": number("standard deviation", above=0)}
 
 DISTRIBUTIONS: dict[str, Entry] = {
-    "uniform": Entry(
-        build=uniform,
-        parameters=properties(a=number(LOW), b=number(HIGH)),
-        help="Every value between a and b, its lower and upper end, is equally likely.",
-        example={"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}},
+    "uniform": Entry.documented(
+        uniform,
+        {"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}},
+        a=number(LOW),
+        b=number(HIGH),
     ),
-    "log_uniform": Entry(
-        build=log_uniform,
-        parameters=properties(low=number(LOW, above=0), high=number(HIGH, above=0)),
-        help="Every order of magnitude between two bounds is equally likely.",
-        example={"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
+    "log_uniform": Entry.documented(
+        log_uniform,
+        {"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
+        low=number(LOW, above=0),
+        high=number(HIGH, above=0),
     ),
-    "normal": Entry(
-        build=normal,
-        parameters=properties(**GAUSSIAN),
-        help="Gaussian with mean mu and standard deviation sigma.",
-        example={"type": "normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
+    "normal": Entry.documented(
+        normal, {"type": "normal", "parameters": {"mu": 0.0, "sigma": 1.0}}, **GAUSSIAN
     ),
-    "truncated_normal": Entry(
-        build=truncated_normal,
-        parameters=properties(**GAUSSIAN, low=number(LOW), high=number(HIGH)),
-        help="Gaussian with mean mu and standard deviation sigma, restricted to low ... high.",
-        example={
+    "truncated_normal": Entry.documented(
+        truncated_normal,
+        {
             "type": "truncated_normal",
             "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0},
         },
+        **GAUSSIAN,
+        low=number(LOW),
+        high=number(HIGH),
     ),
-    "log_normal": Entry(
-        build=log_normal,
-        parameters=properties(
-            mu=number("mean of the logarithm"),
-            sigma=number("standard deviation of the logarithm", above=0),
+    "log_normal": Entry.documented(
+        log_normal,
+        {"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
+        mu=number("mean of the logarithm"),
+        sigma=number("standard deviation of the logarithm", above=0),
+    ),
+    "exponential": Entry.documented(
+        exponential,
+        {"type": "exponential", "parameters": {"l": 100.0}},
+        l=number("rate: the mean is 1/l", above=0),
+    ),
+    "quantiles": Entry.documented(
+        quantiles,
+        {"type": "quantiles", "parameters": {"values": [0.5, 1.0, 2.0, 4.0, 8.0]}},
+        values=array(
+            {"type": "number"},
+            "quantiles at evenly spaced probabilities, the first at 0 and the last at 1",
+            least=2,
         ),
-        help="The natural logarithm is Gaussian with mean mu and standard deviation sigma.",
-        example={"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
-    ),
-    "exponential": Entry(
-        build=exponential,
-        parameters=properties(l=number("rate: the mean is 1/l", above=0)),
-        help="Exponential with rate l, mean 1/l.",
-        example={"type": "exponential", "parameters": {"l": 100.0}},
-    ),
-    "quantiles": Entry(
-        build=quantiles,
-        parameters=properties(
-            values={
-                "description": (
-                    "quantiles at evenly spaced probabilities, the first at 0 and the last at 1"
-                ),
-                "type": "array",
-                "items": {"type": "number"},
-                "minItems": 2,
-            }
-        ),
-        help="As given by its quantiles, with a constant density between two of them.",
-        example={"type": "quantiles", "parameters": {"values": [0.5, 1.0, 2.0, 4.0, 8.0]}},
     ),
 }
 
@@ -184,9 +171,7 @@ DIGITS = (7, 12, 17)
 
 
 MOST_OF_TAILS = 100
-"""Of a bounded distribution: its range by that of 99 % of it. Rounding makes the last quantile of a
-Cauchy finite.
-"""
+"""Range of a bounded distribution by that of 99 %; rounding makes a Cauchy's last one finite."""
 
 
 def described(quantile: Callable[[Array], Array]) -> dict[str, Any] | None:
@@ -230,9 +215,7 @@ MOVING: dict[str, tuple[str, ...]] = {
     "normal": ("mu",),
     "truncated_normal": ("mu", "low", "high"),
 }
-"""Distribution → its parameters that grow by a number where all values grow by it; the others
-cannot be moved.
-"""
+"""Distribution → its parameters that grow as all values do; the others cannot be moved."""
 
 
 # Quantile intervals: which quantiles of a variable belong to training, validation and test.
@@ -281,8 +264,8 @@ def divide(
         order = random.permutation(len(sizes))
         edges = low + np.concatenate([[0.0], np.cumsum(np.asarray(sizes)[order])])
         edges[-1] = high
-        for position, index in enumerate(order):
-            parts[owners[index]].append((float(edges[position]), float(edges[position + 1])))
+        for index, interval in zip(order, itertools.pairwise(edges.tolist()), strict=True):
+            parts[owners[index]].append(interval)
     return parts[: len(shares)]
 
 

@@ -1,6 +1,4 @@
-"""The physical models that can generate a dataset. A new source is a kernel in `physics` and an
-entry here.
-"""
+"""Physical models that generate data. A new source is a kernel in `physics` and an entry here."""
 
 from __future__ import annotations
 
@@ -92,9 +90,7 @@ SAME_PLACE = 50.0
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a source must be besides within the limits of its variables, such as below the
-    surface.
-    """
+    """What a source must be beyond the limits of its variables, such as below the surface."""
 
     words: str
     """What is required, after "must": `lie below the surface with its upper edge`."""
@@ -108,13 +104,9 @@ class Source:
 
     variables: tuple[str, ...]
     kernel: Callable[..., Tensor]
-    """Sources, (batch, variable), and stations, (batch, station, 2) → displacement, (batch,
-    station, 3); SI units.
-    """
+    """(batch, variable), stations (batch, station, 2) → displacement, (batch, station, 3); SI."""
     image_kernel: Callable[..., Tensor] | None = None
-    """The same physics, computed directly as an image along a direction, for sources where that is
-    much faster.
-    """
+    """The same physics as an image along a direction, for sources where that is much faster."""
     requirements: tuple[Requirement, ...] = ()
     name: str = ""
     """Prefix of its variables: those of a source called `chamber` are `chamber.depth` and so on."""
@@ -128,17 +120,11 @@ class Source:
     extent: tuple[float, float, float, float] | None = None
     """Of a source that is known only near its position: west, east, south and north of it [m]."""
     looks: Tensor | None = None
-    """Of a source whose displacement is known only along some directions: unit vectors, (look,
-    3).
-    """
+    """Where displacement is known only along some directions: unit vectors, (look, 3)."""
     places: Tensor | None = None
-    """Of a source that is known at some places, whatever its extent and looks: east and north,
-    (place, 2) [m].
-    """
+    """Where a source is known, whatever its extent and looks: east and north, (place, 2) [m]."""
     corrected: Callable[[Tensor], Source] | None = None
-    """Of a kernel that is an approximation: a source, (variable,) → this one, less what it errs
-    there on average.
-    """
+    """Of an approximate kernel: a source, (variable,) → this one, less its mean error there."""
     errors: Callable[[Tensor], Tensor] | None = None
     """Of one that was corrected: stations, (1, station, 2) → deviations from that mean, (sample,
     station, 3), whose sum of squares is their variance.
@@ -257,8 +243,7 @@ class DeformationImages:
         batch = max(len(value) for value in values.values())
         images = {}
         for suffix, view in self._views(values):
-            size = view.size or (height, width)
-            images[DISPLACEMENT + suffix] = self._draw(view, suffix, values, batch, size)
+            images[DISPLACEMENT + suffix] = self._draw(view, suffix, values, batch, (height, width))
         return images
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -291,39 +276,29 @@ class DeformationImages:
         batch: int,
         size: tuple[int, int],
     ) -> Tensor:
-        """(batch, *size) along the line of sight, or (batch, 3, station, 1)."""
-        if view.points is not None:
-            points = view.points.to(next(iter(values.values())))
-            moved = self._displacements(view, values, batch, points[None])
-            if not view.instrument.line_of_sight:
-                return moved.transpose(1, 2)[..., None]
-            return project(moved, self.direction(DISPLACEMENT + suffix, values))[..., None]
-        height, width = size
-        east = pixel_axis(width, values["x_res" + suffix])
-        north = pixel_axis(height, values["y_res" + suffix])
-        direction = self.direction(DISPLACEMENT + suffix, values)
-        if view.elevation is not None:
+        """(batch, height, width) along the line of sight, or (batch, 3, station, 1)."""
+        _, height, width = view.shape(size)
+        arguments = [(source, source.argument(values, batch)) for source in self.sources]
+        if view.points is None:
+            east = pixel_axis(width, values["x_res" + suffix])
+            north = pixel_axis(height, values["y_res" + suffix])
+            if view.elevation is None:
+                direction = self.direction(DISPLACEMENT + suffix, values)
+                images = (source.images(each, east, north, direction) for source, each in arguments)
+                return reduce(iadd, images)
             pixels = max(len(east), len(north))
             points = grid(east.expand(pixels, -1), north.expand(pixels, -1))
-            moved = self._displacements(view, values, batch, points)
-            displacement: Tensor = project(moved, direction).unflatten(-1, size)
-            return displacement
-        images = (
-            source.images(source.argument(values, batch), east, north, direction)
-            for source in self.sources
-        )
-        return reduce(iadd, images)
-
-    def _displacements(
-        self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor
-    ) -> Tensor:
-        """(batch, station, 3)."""
+        else:
+            points = view.points.to(next(iter(values.values())))[None]
         elevation = None if view.elevation is None else view.elevation.flatten()
-        moved = (
-            source.displacements(source.argument(values, batch), stations, elevation)
-            for source in self.sources
+        moved: Tensor = reduce(
+            iadd, (source.displacements(each, points, elevation) for source, each in arguments)
         )
-        return reduce(iadd, moved)
+        if not view.instrument.line_of_sight:
+            return moved.transpose(1, 2)[..., None]
+        direction = self.direction(DISPLACEMENT + suffix, values)
+        displacement: Tensor = project(moved, direction).unflatten(-1, (height, width))
+        return displacement
 
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for
@@ -342,9 +317,7 @@ class DeformationImages:
 Values = Mapping[str, Array]
 
 MARGIN = 1e-5
-"""The part of its depth by which the top of a source must be below the surface: samples are in
-single precision.
-"""
+"""Part of its depth by which a source's top must be below the surface, for single precision."""
 
 
 def below_surface(words: str, half_height: Callable[[Values], Array]) -> Requirement:

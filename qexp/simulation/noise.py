@@ -1,6 +1,4 @@
-"""Noise of images and points: white, correlated, of a power law, ramps and offsets, and
-decorrelated patches.
-"""
+"""Noise of images and points: white, correlated, power laws, ramps, offsets, hidden patches."""
 
 from __future__ import annotations
 
@@ -27,14 +25,10 @@ class Noise(ABC):
     """One component of the noise on a view."""
 
     of_unit_variance: bool = False
-    """Whether it is to be scaled by the dataset's variable `noise`, because no amplitude was
-    declared.
-    """
+    """Whether the dataset's variable `noise` scales it, because no amplitude was declared."""
 
     hides: ClassVar[bool] = False
-    """Whether it hides pixels rather than being added to them; `draw` then is 1 where a pixel is
-    hidden, or 0.
-    """
+    """Whether it hides pixels and is not added; `draw` then is 1 where one is hidden, or 0."""
 
     invertible: bool = False
     """Whether its covariance matrix has an inverse in floating-point numbers."""
@@ -237,9 +231,7 @@ class Blocks:
 # White noise, and noise with a covariance that depends on the distance.
 
 CACHED_LAYOUTS = 8
-"""Layouts for which a correlation is kept factored: a dataset has one or a few views, each with its
-own.
-"""
+"""Layouts whose factored correlation is kept: a dataset has a few views, each with its own."""
 
 SEMIVARIOGRAM_TOLERANCE = 0.01
 """Largest relative error of a declared semivariogram."""
@@ -250,9 +242,7 @@ METRES = QUANTITIES["x"].si_factor
 
 @dataclass(frozen=True)
 class Correlation:
-    """A covariance function of unit sill, identified by its parameters: factors are kept for
-    each.
-    """
+    """A covariance of unit sill, identified by its parameters: factors are kept for each."""
 
     function: Callable[..., Tensor]
     parameters: tuple[float, ...]
@@ -263,7 +253,7 @@ class Correlation:
 
 
 class WhiteNoise(Noise):
-    """Noise that is independent from pixel to pixel.
+    """White noise: independent from pixel to pixel.
 
     standard_deviation  [m]; without it, the noise is of unit variance
     """
@@ -275,7 +265,7 @@ class WhiteNoise(Noise):
         self.deviation = 1.0 if standard_deviation is None else standard_deviation
 
     def draw(self, count: int, layout: Layout, generator: torch.Generator) -> Tensor:
-        field = torch.randn(count, *layout.shape, generator=generator, device=generator.device)
+        field = random_fields.normal_numbers(generator, count, *layout.shape)
         return field if self.of_unit_variance else field.mul_(self.deviation)
 
     def covariance(self, layout: Layout) -> Tensor:
@@ -311,7 +301,7 @@ class CorrelatedNoise(Noise):
         if not self.of_unit_variance:
             field = field.mul_(self.sill**0.5)
         if self.nugget > 0:
-            independent = torch.randn(field.shape, generator=generator, device=generator.device)
+            independent = random_fields.normal_numbers(generator, *field.shape)
             field = field.add_(independent, alpha=self.nugget**0.5)
         return field
 
@@ -342,13 +332,13 @@ class CorrelatedNoise(Noise):
 
 
 class ExponentialNoise(CorrelatedNoise):
-    """Noise with covariance sill · exp(-distance / range), like that of the atmosphere; range in
-    km.
+    """Spatially correlated, as by the atmosphere: covariance sill exp(-h/range) at distance h,
+    semivariogram nugget + sill (1 - exp(-h/range)).
 
-    On grids, noise of unit variance has this covariance to a thousandth of the variance, and its
-    samples are those of runs made before a sill could be declared. With a sill, the semivariogram
-    is exact to a hundredth at every distance: where the range is long for the image, the fields are
-    drawn as von Kármán's, which takes three times as long.
+    The range is in km. On grids, noise of unit variance has this covariance to a thousandth of the
+    variance, and its samples are those of runs made before a sill could be declared. With a sill,
+    the semivariogram is exact to a hundredth at every distance: where the range is long for the
+    image, the fields are drawn as von Kármán's, which takes three times as long.
     """
 
     invertible = True
@@ -391,7 +381,11 @@ class ExponentialNoise(CorrelatedNoise):
 
 
 class GaussianNoise(CorrelatedNoise):
-    """Noise with covariance sill · exp(-(distance / range)²), smooth; range in km."""
+    """Spatially correlated and smooth: covariance sill exp(-(h/range)²) at distance h,
+    semivariogram nugget + sill (1 - exp(-(h/range)²)).
+
+    The range is in km.
+    """
 
     inverted_as_a_matrix = True
 
@@ -435,7 +429,7 @@ def at_points(
     """
     stations = layout.stations.double().cpu().contiguous()
     factor = _factor(stations.numpy().tobytes(), correlation, generator.device)
-    return torch.randn(count, len(factor), generator=generator, device=generator.device) @ factor.T
+    return random_fields.normal_numbers(generator, count, len(factor)) @ factor.T
 
 
 class GridKey(NamedTuple):
@@ -501,8 +495,10 @@ KOLMOGOROV = -8 / 3
 
 
 class PowerLawNoise(CorrelatedNoise):
-    """Noise whose power spectrum falls as a power of the wave number, down to an outer scale, where
-    it levels off.
+    """Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two dimensions
+    (Kolmogorov).
+
+    It levels off at the outer scale.
 
     difference_at_1_km  standard deviation of the difference between two points 1 km apart [m];
                         without it, the noise is of unit variance
@@ -563,12 +559,9 @@ class LinearNoise(Noise):
         """
 
     def draw(self, count: int, layout: Layout, generator: torch.Generator) -> Tensor:
-        device = generator.device
-        normal = torch.randn(count, len(self.deviations), generator=generator, device=device)
-        coefficients = normal.double() * torch.tensor(
-            self.deviations, dtype=torch.float64, device=device
-        )
-        fields = (coefficients[:, None] @ self.columns(layout).to(device).mT)[:, 0]
+        normal = random_fields.normal_numbers(generator, count, len(self.deviations))
+        coefficients = self._scaled(normal.double())
+        fields = (coefficients[:, None] @ self.columns(layout).to(normal.device).mT)[:, 0]
         return fields.float().view(count, *layout.shape)
 
     def covariance(self, layout: Layout) -> Tensor:
@@ -578,13 +571,17 @@ class LinearNoise(Noise):
         return self._covariance(blocks.means(self.columns(layout)[0]))
 
     def _covariance(self, columns: Tensor) -> Tensor:
-        scaled = columns * torch.tensor(self.deviations, dtype=torch.float64, device=columns.device)
+        scaled = self._scaled(columns)
         product = scaled @ scaled.T
         return (product + product.T) / 2  # rounding differs between the halves on some processors
 
+    def _scaled(self, values: Tensor) -> Tensor:
+        return values * torch.tensor(self.deviations, dtype=torch.float64, device=values.device)
+
 
 class OffsetNoise(LinearNoise):
-    """One value for the whole view.
+    """A constant offset of the whole view, drawn for each image: radar displacements have no
+    absolute zero.
 
     standard_deviation  [m]; without it, the noise is of unit variance
     """
@@ -598,8 +595,7 @@ class OffsetNoise(LinearNoise):
 
 
 class RampNoise(LinearNoise):
-    """A plane through zero at x = y = 0, with random slopes east and north; or a surface of second
-    order.
+    """Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each image.
 
     slope      standard deviation of either slope, in metres per kilometre
     quadratic  standard deviation of the coefficients of x², xy and y², in metres per square
@@ -623,8 +619,8 @@ class RampNoise(LinearNoise):
 
 
 class StratifiedNoise(LinearNoise):
-    """Noise that is linear in the elevation above its mean in the view, as the stratified
-    troposphere makes it.
+    """Stratified troposphere: linear in the elevation above the view's mean; the slope is drawn per
+    image.
 
     slope  standard deviation of the slope, in metres per kilometre of elevation
     """
@@ -646,7 +642,10 @@ class StratifiedNoise(LinearNoise):
 
 
 class Decorrelation(Noise):
-    """Random patches of hidden pixels: where a smooth random field is below a level.
+    """Random patches of hidden pixels: images are 0 there, and so is the variable `mask` (elsewhere
+    1).
+
+    They are where a smooth random field is below a level.
 
     share       expected share of hidden pixels; it varies from image to image
     patch_size  mean width of a patch along any line [km]

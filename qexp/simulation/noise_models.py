@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Entry, number, properties
+from qexp.base.tables import Entry, number
 from qexp.simulation.noise import (
     MOST_TO_FACTOR,
     Blocks,
@@ -30,9 +30,7 @@ from qexp.simulation.noise import (
 )
 
 LARGEST_AMPLITUDE = 1_000_000
-"""Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from
-overflow.
-"""
+"""In metres, their square, or per kilometre: beyond all deformation, and far from overflow."""
 POSITIVE: dict[str, Any] = {"above": 0, "most": LARGEST_AMPLITUDE}
 
 
@@ -42,115 +40,83 @@ def _amplitude(description: str) -> dict[str, Any]:
     return {**number(words, **POSITIVE, left_out="default"), "type": ["number", "null"]}
 
 
-_RANGE = number("distance at which the covariance has fallen to 1/e [km]", above=0)
-_SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
-_NUGGET_WORDS = (
-    "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]"
-)
-_NUGGET = number(_NUGGET_WORDS, least=0, most=LARGEST_AMPLITUDE, left_out="default")
+_CORRELATED = {
+    "range": number("distance at which the covariance has fallen to 1/e [km]", above=0),
+    "sill": _amplitude("partial sill, the variance of the correlated part [m²]"),
+    "nugget": number(
+        "nugget, the variance of the part that is independent from pixel to pixel; needs `sill`"
+        " [m²]",
+        least=0,
+        most=LARGEST_AMPLITUDE,
+        left_out="default",
+    ),
+}
 
 NOISES: dict[str, Entry] = {
-    "white": Entry(
-        build=WhiteNoise,
-        parameters=properties(standard_deviation=_amplitude("standard deviation [m]")),
-        help="White noise: independent from pixel to pixel.",
-        example={"type": "white", "parameters": {}},
+    "white": Entry.documented(
+        WhiteNoise,
+        {"type": "white", "parameters": {}},
+        standard_deviation=_amplitude("standard deviation [m]"),
     ),
-    "exponential": Entry(
-        build=ExponentialNoise,
-        parameters=properties(range=_RANGE, sill=_SILL, nugget=_NUGGET),
-        help=(
-            "Spatially correlated, as by the atmosphere: covariance sill exp(-h/range) at distance"
-            " h, semivariogram nugget + sill (1 - exp(-h/range))."
-        ),
-        example={"type": "exponential", "parameters": {"range": 2.0}},
+    "exponential": Entry.documented(
+        ExponentialNoise,
+        {"type": "exponential", "parameters": {"range": 2.0}},
+        **_CORRELATED,
     ),
-    "gaussian": Entry(
-        build=GaussianNoise,
-        parameters=properties(range=_RANGE, sill=_SILL, nugget=_NUGGET),
-        help=(
-            "Spatially correlated and smooth: covariance sill exp(-(h/range)²) at distance h, "
-            "semivariogram nugget + sill (1 - exp(-(h/range)²))."
-        ),
-        example={"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
+    "gaussian": Entry.documented(
+        GaussianNoise,
+        {"type": "gaussian", "parameters": {"range": 5.0, "sill": 2e-5, "nugget": 3e-6}},
+        **_CORRELATED,
     ),
-    "power_law": Entry(
-        build=PowerLawNoise,
-        parameters=properties(
-            difference_at_1_km=_amplitude(
-                "standard deviation of the difference between two points 1 km apart [m]"
-            ),
-            outer_scale=number(
-                "length beyond which the spectrum levels off, so that the variance is finite [km]",
-                above=0,
-                most=10_000,
-            ),
-            spectral_slope=number(
-                "slope of the power spectrum along a line; the two-dimensional spectrum is steeper"
-                " by 1",
-                above=-3,
-                below=-1,
-            ),
+    "power_law": Entry.documented(
+        PowerLawNoise,
+        {"type": "power_law", "parameters": {"difference_at_1_km": 0.005}},
+        difference_at_1_km=_amplitude(
+            "standard deviation of the difference between two points 1 km apart [m]"
         ),
-        help=(
-            "Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two"
-            " dimensions (Kolmogorov)."
+        outer_scale=number(
+            "length beyond which the spectrum levels off, so that the variance is finite [km]",
+            above=0,
+            most=10_000,
         ),
-        example={"type": "power_law", "parameters": {"difference_at_1_km": 0.005}},
+        spectral_slope=number(
+            "slope of the power spectrum along a line; the two-dimensional spectrum is steeper"
+            " by 1",
+            above=-3,
+            below=-1,
+        ),
     ),
-    "stratified": Entry(
-        build=StratifiedNoise,
-        parameters=properties(
-            slope=number(
-                "standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE
-            )
+    "stratified": Entry.documented(
+        StratifiedNoise,
+        {"type": "stratified", "parameters": {"slope": 0.02}},
+        slope=number(
+            "standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE
         ),
-        help=(
-            "Stratified troposphere: linear in the elevation above the view's mean; the slope is"
-            " drawn per image."
-        ),
-        example={"type": "stratified", "parameters": {"slope": 0.02}},
     ),
-    "ramp": Entry(
-        build=RampNoise,
-        parameters=properties(
-            slope=number(
-                "standard deviation of the slope east and of the slope north [m/km]", **POSITIVE
-            ),
-            quadratic=number(
-                "standard deviation of the coefficients of x², xy and y² [m/km²]",
-                least=0,
-                most=LARGEST_AMPLITUDE,
-            ),
+    "ramp": Entry.documented(
+        RampNoise,
+        {"type": "ramp", "parameters": {"slope": 0.001}},
+        slope=number(
+            "standard deviation of the slope east and of the slope north [m/km]", **POSITIVE
         ),
-        help=(
-            "Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each"
-            " image."
+        quadratic=number(
+            "standard deviation of the coefficients of x², xy and y² [m/km²]",
+            least=0,
+            most=LARGEST_AMPLITUDE,
         ),
-        example={"type": "ramp", "parameters": {"slope": 0.001}},
     ),
-    "offset": Entry(
-        build=OffsetNoise,
-        parameters=properties(standard_deviation=_amplitude("standard deviation [m]")),
-        help=(
-            "A constant offset of the whole view, drawn for each image: radar displacements have no"
-            " absolute zero."
-        ),
-        example={"type": "offset", "parameters": {"standard_deviation": 0.02}},
+    "offset": Entry.documented(
+        OffsetNoise,
+        {"type": "offset", "parameters": {"standard_deviation": 0.02}},
+        standard_deviation=_amplitude("standard deviation [m]"),
     ),
-    "decorrelation": Entry(
-        build=Decorrelation,
-        parameters=properties(
-            share=number(
-                "expected share of hidden pixels; it differs from image to image", above=0, below=1
-            ),
-            patch_size=number("mean width of a hidden patch along a line [km]", above=0),
+    "decorrelation": Entry.documented(
+        Decorrelation,
+        {"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}},
+        share=number(
+            "expected share of hidden pixels; it differs from image to image", above=0, below=1
         ),
-        help=(
-            "Random patches of hidden pixels: images are 0 there, and so is the variable `mask`"
-            " (elsewhere 1)."
-        ),
-        example={"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}},
+        patch_size=number("mean width of a hidden patch along a line [km]", above=0),
     ),
 }
 
@@ -167,9 +133,7 @@ class Component:
     images: frozenset[str] | None = None
     """The images that it is on; None for all."""
     stream: tuple[str | int, ...] | None = None
-    """The purpose of its random numbers, of which every image has a stream; None to take those of
-    the samples.
-    """
+    """Purpose of its random numbers, a stream for each image; None: those of the samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,17 +196,19 @@ class NoiseModel:
             generators = [streams(component, name) for component in components]
             for start in range(0, len(image), BLOCK):
                 block = slice(start, min(start + BLOCK, len(image)))
+                some, layout_of_some = image[block], where.of_samples(block)
+                scale = level[block] if len(level) > 1 else level
                 for component, generator in zip(components, generators, strict=True):
-                    if component.noise.hides:
-                        hidden = component.noise.draw(
-                            len(image[block]), where.of_samples(block), generator
-                        )
-                        masks[name][block].mul_(1 - hidden.reshape(image[block].shape))
+                    noise = component.noise
+                    field = noise.draw(len(some), layout_of_some, generator).reshape(some.shape)
+                    if noise.hides:
+                        masks[name][block].mul_(1 - field)
+                    elif not noise.of_unit_variance:
+                        some.add_(field)
+                    elif len(scale) == 1:
+                        some.add_(field, alpha=scale.item())
                     else:
-                        scale = level[block] if len(level) > 1 else level
-                        _add(
-                            component.noise, image[block], where.of_samples(block), scale, generator
-                        )
+                        some.addcmul_(field, scale.view(-1, *[1] * (some.dim() - 1)))
             if name in masks:
                 image.mul_(masks[name])
         return masks
@@ -310,7 +276,7 @@ class NoiseModel:
         """The random numbers of a component in an image."""
         if all(component.stream is None for component in self.components):
             return lambda component, image: random
-        seeds = Seeds(int(torch.randint(2**62, (), generator=random, device=random.device)))
+        seeds = Seeds(number_from(random))
         return lambda component, image: (
             random
             if component.stream is None
@@ -318,13 +284,5 @@ class NoiseModel:
         )
 
 
-def _add(
-    noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator: torch.Generator
-) -> None:
-    field = noise.draw(len(images), layout, generator).reshape(images.shape)
-    if not noise.of_unit_variance:
-        images.add_(field)
-    elif len(level) == 1:
-        images.add_(field, alpha=level.item())
-    else:
-        images.addcmul_(field, level.view(-1, *[1] * (images.dim() - 1)))
+def number_from(random: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=random, device=random.device))

@@ -1,6 +1,4 @@
-"""Simulations that exist: samples are rows of what was simulated, in place of images that a model
-makes anew.
-"""
+"""Samples that are rows of simulations that exist, in place of images that a model makes anew."""
 
 from __future__ import annotations
 

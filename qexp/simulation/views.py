@@ -1,6 +1,4 @@
-"""Views of a deformation: radar images on grids or scattered points, and stations that measure
-three components.
-"""
+"""Views of a deformation: radar images, on grids or points, and stations of three components."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ CENTRE = (300.0, -400.0, 3000.0)
 
 def test_rotations_are_clockwise_about_the_fixed_axes_east_first_then_north_then_up():
     def turned(*omega):
-        return clockwise_rotation(*(torch.tensor([angle], dtype=DOUBLE) for angle in omega))[0]
+        return clockwise_rotation(torch.tensor([omega], dtype=DOUBLE))[0]
 
     quarter = math.pi / 2
     east, north, up = torch.eye(3, dtype=DOUBLE)
@@ -203,9 +203,7 @@ def test_displacement_is_the_integral_of_mindlins_solution_over_the_three_rectan
     rotation, poisson_ratio
 ):
     semi_axes, opening = (700.0, 900.0, 500.0), 0.7
-    axes = clockwise_rotation(*sources(rotation)[0, :, None].unbind(0))[0] * sources(
-        (1.0,), (1.0,), (-1.0,)
-    )
+    axes = clockwise_rotation(sources(rotation))[0] * sources((1.0,), (1.0,), (-1.0,))
     centre, edges = sources(CENTRE)[0], axes * sources(semi_axes)
     expected = sum(
         spread_over(

@@ -115,7 +115,7 @@ def geometry(name, random, largest):
     turns, amplitude = random.uniform(-3, 3, size=3).tolist(), random.choice([-1, 1])
     tilt = random.choice([0.0, 1e-6, np.pi / 2 - 1e-6, np.pi / 2, random.uniform(0, np.pi / 2)])
     slips = (amplitude * random.uniform(0, 1, size=3)).tolist()
-    upwards = clockwise_rotation(*torch.tensor([turns], dtype=DOUBLE).mT)[0, 2].numpy()
+    upwards = clockwise_rotation(torch.tensor([turns], dtype=DOUBLE))[0, 2].numpy()
     source = {
         "mogi": lambda: [*position, top, amplitude * 1e6],
         "mctigue": lambda: [*position, top + sizes[1], sizes[1], amplitude * 1e-3],
