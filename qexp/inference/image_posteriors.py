@@ -386,9 +386,8 @@ def approximated(
         free = len(likelihood.prior.free)
         spanning = WIDER_SPREAD * random.standard_normal((SPANNING_SOURCES, free))
         tested = random.standard_normal((TESTED_SOURCES, free))
-        fewer = likelihood.signals.reduced(
-            prior.values(spanning), prior.values(tested), SIGNAL_TOLERANCE
-        )
+        moved = likelihood.signals.lengthless(prior.values(spanning))
+        fewer = likelihood.signals.reduced(moved, prior.values(tested), SIGNAL_TOLERANCE)
         signals = fewer or likelihood.signals
         if tabulating and likelihoods.dataset.model is not None:
             signals = signals.tabulated(prior, prior.values(tested), SIGNAL_TOLERANCE) or signals

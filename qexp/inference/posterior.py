@@ -184,7 +184,7 @@ def draws_of(
     """Draws from a posterior, by fewer signals where these are accurate; and the density used."""
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
     for _ in range(MOST_BASES):
-        signals = exact.signals.reduced(exact.values(scores))
+        signals = exact.signals.reduced(exact.signals.lengthless(exact.values(scores)))
         if signals is None:
             return sample(exact, proposal, count, random), exact
         density = replace(exact, signals=signals)

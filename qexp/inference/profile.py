@@ -235,7 +235,7 @@ class _Ends:
         """Reduce signals to a basis of those of these sources, too: `density.Signals.reduced`."""
         more = self._signals.lengthless(sources)
         self._spanning = more if self._spanning is None else torch.cat([self._spanning, more])
-        few = self._signals.in_basis(self._spanning)
+        few = self._signals.reduced(self._spanning)
         if few is None:
             self._spanning = None
         for search in self.searches:
