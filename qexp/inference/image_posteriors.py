@@ -137,7 +137,6 @@ class Likelihoods:
     ) -> None:
         self.dataset = dataset
         self.images = list(images)
-        self._averaging = averaging
         self.given = [name for name in dataset.test if name in known]
         self.names = [name for name in dataset.test if name not in known]
         if trouble := next(troubles(dataset, images, self.names), None):
@@ -151,7 +150,10 @@ class Likelihoods:
         """With the usual noise level, if it is unknown."""
         self._free = [name for name in self.names if name != NOISE]
         self._by_sources = _are_of_sources(dataset, images, self.names)
-        self._refinement = lru_cache(1)(self._refinement_of)
+        fixed = self._source.fixed
+        refinement = partial(Refinement, dataset, constants=fixed, outputs=self._free)
+        self._refinement = lru_cache(1)(partial(refinement, averaging=averaging))
+        """The least squares of the sources on a grid of the given variables."""
         self._pixels = Pixels(dataset, images)
         available = {image: mask.numpy() for image, mask in self._pixels.available.items()}
         self._weights = Weights(dataset, available)
@@ -163,23 +165,14 @@ class Likelihoods:
             return self._of_sources(samples, given)
         return self._of_images(samples, given)
 
-    def _refinement_of(self, axes: tuple[tuple[str, float, float], ...]) -> Refinement:
-        """The least squares of the sources; axes: given variable, least and largest value."""
-        grid = [MatrixAxis(*ends, 1) for ends in axes]
-        return Refinement(
-            self.dataset,
-            grid,
-            self._source.fixed,
-            self._free,
-            self._averaging,
-        )
-
     def _of_sources(
         self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
     ) -> Iterator[tuple[Numbers, Likelihood]]:
         """By displacements of few points."""
-        ends = [(name, float(each.min()), float(each.max())) for name, each in given.items()]
-        refinement = self._refinement(tuple(ends))
+        grid = []
+        for name, each in given.items():
+            grid.append(MatrixAxis(name, float(each.min()), float(each.max()), 1))
+        refinement = self._refinement(tuple(grid))
         data = refinement.pixels.numbers_of(samples)
         factors = {name: self.dataset.si_factor(name) for name in self.dataset.test}
         for group, shared, mask in refinement.alike(samples, given):
@@ -397,7 +390,8 @@ def approximated(
         starts = _starts(likelihood, signals, estimates, random)
         periodic = any(marginal.period is not None for marginal in prior.marginals)
         if periodic or likelihood.level is not None:
-            pairs = _one_by_one(likelihood, signals, starts)
+            each = zip(map(signals.of_observation, range(len(starts))), starts, strict=True)
+            pairs = (search_modes(one, prior, scores, likelihood.level) for one, scores in each)
         else:
             pairs = _together(likelihood, signals, starts)
         for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
@@ -436,15 +430,6 @@ def _starts(
         return np.asarray(pool[likeliest])
     estimates = likelihood.scores(start, pool[likeliest[:, 0]])
     return np.concatenate([estimates[:, None], pool[likeliest]], axis=1)
-
-
-def _one_by_one(
-    likelihood: Likelihood, signals: Signals, starts: Array
-) -> Iterator[tuple[PosteriorDensity, Mixture]]:
-    """The posterior of each observation with its angles turned, and its noise level."""
-    for observation, scores in enumerate(starts):
-        of_one = signals.of_observation(observation)
-        yield search_modes(of_one, likelihood.prior, scores, likelihood.level)
 
 
 def _together(

@@ -118,7 +118,10 @@ class Tail:
 
     shape: float
 
-    def reduced(self, values):
+    def lengthless(self, values):
+        return values
+
+    def reduced(self, moved):
         return Tail(0.0)
 
 
