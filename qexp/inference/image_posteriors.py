@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -260,16 +260,20 @@ SEARCHED_TOGETHER = 64
 class PosteriorDraws:
     """Draws from the posteriors of observations.
 
-    names   of the variables
-    values  (observation, draw, variable) in the variables' units
-    ess     (observation,)  effective number of draws
-    doubts  observation → sentences on why its draws are not to be trusted
+    names        of the variables
+    values       (observation, draw, variable) in the variables' units
+    ess          (observation,)  effective number of draws
+    doubts       observation → sentences on why its draws are not to be trusted
+    log_density  (observation, draw), None where it is unknown
+    of_truth     (observation,), the log density of the true values, likewise
     """
 
     names: tuple[str, ...]
     values: Array
     ess: Array
-    doubts: Mapping[int, Sequence[str]]
+    doubts: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    log_density: Array | None = None
+    of_truth: Array | None = None
 
 
 def posteriors(
@@ -389,11 +393,10 @@ def approximated(
             estimates = {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
         periodic = any(marginal.period is not None for marginal in prior.marginals)
-        if periodic or likelihood.level is not None:
+        pairs = _together(likelihood, signals, starts)
+        if periodic or likelihood.level is not None:  # one by one
             each = zip(map(signals.of_observation, range(len(starts))), starts, strict=True)
             pairs = (search_modes(one, prior, scores, likelihood.level) for one, scores in each)
-        else:
-            pairs = _together(likelihood, signals, starts)
         for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
             yield Approximated(observation, likelihood, density, proposal, fewer is not None)
 

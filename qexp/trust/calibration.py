@@ -23,10 +23,9 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.figures import canvas
 from qexp.inference import integration
-from qexp.inference.bounds import Bounds, bounds_of_samples
 from qexp.inference.density import Prior, of_training
-from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
-from qexp.inference.refinement import MatrixAxis, Refinement
+from qexp.inference.image_posteriors import Likelihoods, PosteriorDraws, approximated, posteriors
+from qexp.inference.refinement import Bounds, MatrixAxis, Refinement, bounds_of_samples
 from qexp.kinds import figures
 from qexp.kinds.calibration_figures import CALIBRATION_FIGURES
 from qexp.kinds.evaluation import ALL, TRAIN
@@ -36,25 +35,7 @@ from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import LEAST_OBSERVATIONS, CalibrateOptions
 from qexp.kinds.tables import tables_of
-from qexp.metrics.calibration import (
-    CLASSIFIER,
-    Cells,
-    RelativeWidth,
-    Uniformity,
-    cells,
-    cells_along,
-    central_levels,
-    coverages,
-    density_levels,
-    distinguished,
-    positions,
-    power,
-    reference_levels,
-    relative_width,
-    trend,
-    uniformity,
-    widths,
-)
+from qexp.metrics import calibration as metrics
 from qexp.networks.estimator import Ensemble
 from qexp.results.calibration import (
     INTERVAL,
@@ -94,25 +75,6 @@ LEAST_SHARE = 5e-5
 
 
 @dataclass(frozen=True)
-class ObservationDraws:
-    """Draws from the posteriors of observations, in the outputs' units.
-
-    values        (observation, draw, output)
-    log_density   (observation, draw), None where it is unknown
-    of_truth      (observation,), the log density of the true values
-    effective     (observation,), the independent draws that they are worth; None: all are
-                  independent
-    doubted       number of observations whose draws are, by their method, not to be trusted
-    """
-
-    values: Array
-    log_density: Array | None = None
-    of_truth: Array | None = None
-    effective: Array | None = None
-    doubted: int = 0
-
-
-@dataclass(frozen=True)
 class TruthPositions:
     """Where the true values of observations lie; these are the first axis of all arrays."""
 
@@ -141,7 +103,7 @@ def values_above(prior: Prior, output: int, shares: Array) -> Array:
 
 
 def locate(
-    truth: Array, draws: ObservationDraws, prior: Prior, random: np.random.Generator
+    truth: Array, draws: PosteriorDraws, prior: Prior, random: np.random.Generator
 ) -> TruthPositions:
     """Locate true values, (observation, output), among draws. QexpError for infinite ones."""
     values = draws.values
@@ -154,12 +116,12 @@ def locate(
         )
     columns = []
     for output in range(count):
-        columns.append(positions(truth[:, output], values[:, :, output], random, draws.effective))
+        columns.append(metrics.positions(truth[:, output], values[:, :, output], random, draws.ess))
     shares = shares_below(prior, truth), shares_below(prior, values)
-    balls = reference_levels(*shares, random.random(truth.shape), random, draws.effective)
+    balls = metrics.reference_levels(*shares, random.random(truth.shape), random, draws.ess)
     density = np.zeros(0)
     if draws.log_density is not None and draws.of_truth is not None:
-        density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
+        density = metrics.density_levels(draws.of_truth, draws.log_density, random, draws.ess)
     quantiles = np.moveaxis(np.quantile(values, QUANTILES, axis=1), 0, -1)
     return TruthPositions(truth, np.stack(columns, axis=1), quantiles, balls, density)
 
@@ -210,7 +172,7 @@ class HeadPosteriors:
 
     def draws(
         self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: Callable[[int], None]
-    ) -> ObservationDraws:
+    ) -> PosteriorDraws:
         """`count` independent draws for each observation of a batch, with their densities.
 
         truth    (observation, output)
@@ -220,15 +182,17 @@ class HeadPosteriors:
         with torch.no_grad():
             draws = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", batch.number))
             values = draws.transpose(0, 1).double().cpu().numpy()
-            if self.model.recalibrated:  # their densities are not known
-                on_done(len(truth))
-                return ObservationDraws(values)
-            of_truth = posterior.log_prob(torch.from_numpy(truth).to(draws))
-            density = posterior.log_prob(draws)
+            made = PosteriorDraws(tuple(self.names), values, np.full(len(truth), float(count)))
+            if not self.model.recalibrated:  # else their densities are not known
+                of_truth = posterior.log_prob(torch.from_numpy(truth).to(draws))
+                density = posterior.log_prob(draws)
+                made = replace(
+                    made,
+                    log_density=density.T.double().cpu().numpy(),
+                    of_truth=of_truth.double().cpu().numpy(),
+                )
         on_done(len(truth))
-        return ObservationDraws(
-            values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy()
-        )
+        return made
 
 
 class LikelihoodPosteriors:
@@ -265,7 +229,7 @@ class LikelihoodPosteriors:
 
     def draws(
         self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: Callable[[int], None]
-    ) -> ObservationDraws:
+    ) -> PosteriorDraws:
         """`count` draws for each observation, resampled by their weights, or of chains."""
         start = {}
         for name, estimates in self.model.estimate(batch.samples).items():
@@ -273,10 +237,9 @@ class LikelihoodPosteriors:
                 start[name] = estimates[:, 0].double().cpu().numpy()
         samples = {name: images.cpu() for name, images in batch.samples.items()}
         seed = seeds.number(PURPOSE, "draws", batch.number)
-        draws = posteriors(
+        return posteriors(
             self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done
         )
-        return ObservationDraws(draws.values, effective=draws.ess, doubted=len(draws.doubts))
 
 
 # The statistics of these posteriors.
@@ -297,9 +260,9 @@ class Statistics:
         self.truth = shares_below(prior, located.truth)
 
     @cached_property
-    def ranks(self) -> list[Uniformity]:
+    def ranks(self) -> list[metrics.Uniformity]:
         """Of each output."""
-        return [uniformity(column) for column in self.located.positions.T]
+        return [metrics.uniformity(column) for column in self.located.positions.T]
 
     @cached_property
     def local(self) -> list[Local]:
@@ -311,25 +274,27 @@ class Statistics:
             trends = {}
             for other in outputs:
                 if other != output:
-                    trends[other] = trend(covered, self.estimates[:, [output, other]])
+                    trends[other] = metrics.trend(covered, self.estimates[:, [output, other]])
             axes = [output]
             if trends:
                 axes = sorted([output, min(trends, key=trends.__getitem__)])
-            number = cells_along(len(covered), len(axes), INTERVAL)
-            by_estimates = cells(covered, self.estimates[:, axes], number, INTERVAL)
-            by_truth = cells(covered, self.truth[:, axes], number, INTERVAL)
-            local.append(Local(axes, by_estimates, by_truth, trend(covered, self.estimates)))
+            number = metrics.cells_along(len(covered), len(axes), INTERVAL)
+            by_estimates = metrics.cells(covered, self.estimates[:, axes], number, INTERVAL)
+            by_truth = metrics.cells(covered, self.truth[:, axes], number, INTERVAL)
+            local.append(
+                Local(axes, by_estimates, by_truth, metrics.trend(covered, self.estimates))
+            )
         return local
 
     @cached_property
-    def regions(self) -> dict[str, Uniformity]:
+    def regions(self) -> dict[str, metrics.Uniformity]:
         """`balls`, and `density` where densities are known."""
         levels = {"density": self.located.density, "balls": self.located.balls}
-        return {name: uniformity(region) for name, region in levels.items() if len(region)}
+        return {name: metrics.uniformity(region) for name, region in levels.items() if len(region)}
 
     def central(self, output: int) -> Array:
         """The probability in an output's smallest central interval that holds the truth."""
-        return central_levels(self.located.positions[:, output])
+        return metrics.central_levels(self.located.positions[:, output])
 
     def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
         """What is recorded of an output, with the ratios of its widths."""
@@ -391,23 +356,44 @@ class Local:
     """
 
     axes: list[int]
-    by_estimates: Cells
-    by_truth: Cells
+    by_estimates: metrics.Cells
+    by_truth: metrics.Cells
     trend: float
 
 
 def _shares(levels: Array) -> tuple[CoverageShare, ...]:
-    return tuple(CoverageShare(**vars(share)) for share in coverages(levels))
+    return tuple(CoverageShare(**vars(share)) for share in metrics.coverages(levels))
 
 
 # Posteriors beside the exact ones of the same observations: their widths, and whether draws can be
 # distinguished.
 
 
-class ExactReference:
+class Reference:
+    """Widths of the intervals of the first observations, beside those that are right.
+
+    names  outputs, in the order of the draws
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self._widths: list[Array] = []
+        self._right: list[Array] = []
+
+    def _ratios(self, seeds: Seeds, purpose: str) -> list[metrics.RelativeWidth]:
+        """Of the widths of each output to the right ones."""
+        each = zip(np.concatenate(self._widths).T, np.concatenate(self._right).T, strict=True)
+        ratios = []
+        for name, (widths, right) in zip(self.names, each, strict=True):
+            ratios.append(
+                metrics.relative_width(widths, right, seeds.numpy(PURPOSE, purpose, name))
+            )
+        return ratios
+
+
+class ExactReference(Reference):
     """Comparison of the first observations with their exact posteriors.
 
-    names   outputs, in the order of the draws
     images  that the network takes
     known   its other inputs
     count   observations that are compared
@@ -422,7 +408,7 @@ class ExactReference:
         known: Collection[str],
         count: int,
     ) -> None:
-        self.names = list(names)
+        super().__init__(names)
         self.count = count
         self._likelihoods = exact_likelihoods(dataset, images, known)
         unknown = self._likelihoods.names
@@ -433,10 +419,8 @@ class ExactReference:
                 " in a copy of the dataset"
             )
         self.accuracies: list[float] = []
-        self._widths: list[Array] = []
-        self._exact_widths: list[Array] = []
 
-    def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
+    def add(self, batch: Batch, draws: PosteriorDraws, prior: Prior, seeds: Seeds) -> None:
         """Compare the observations of a batch, as far as they are among those to compare."""
         values = draws.values[: max(self.count - batch.start, 0)]
         if not len(values):
@@ -450,17 +434,17 @@ class ExactReference:
                 grid.draws(values.shape[1], random), self.names
             )
         self._widths.append(_widths(values))
-        self._exact_widths.append(_widths(exact))
+        self._right.append(_widths(exact))
         for observation, pair in enumerate(zip(exact, values, strict=True)):
             # In scores of the prior: equal distributions stay equal, and heavy tails do not hide
             # the rest.
             first, second = map(prior.scores, pair)
-            self.accuracies.append(distinguished(first, second, batch.start + observation))
+            self.accuracies.append(metrics.distinguished(first, second, batch.start + observation))
 
     def ratios(self, seeds: Seeds) -> list[Ratios]:
         """Of each output."""
         ratios: list[Ratios] = []
-        for ratio in _ratios(self.names, self._widths, self._exact_widths, seeds, "widths"):
+        for ratio in self._ratios(seeds, "widths"):
             ratios.append({"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)})
         return ratios
 
@@ -470,7 +454,7 @@ class ExactReference:
         error = accuracies.std(ddof=1) / np.sqrt(len(accuracies)) if len(accuracies) > 1 else 0.0
         return ExactComparison(
             observations=len(accuracies),
-            classifier=CLASSIFIER,
+            classifier=metrics.CLASSIFIER,
             accuracy=float(accuracies.mean()),
             standard_error=float(error),
             largest=float(accuracies.max()),
@@ -479,24 +463,8 @@ class ExactReference:
 
 def _widths(draws: Array) -> Array:
     """(observation, output)"""
-    columns = [widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])]
+    columns = [metrics.widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])]
     return np.stack(columns, axis=1)
-
-
-def _ratios(
-    names: Sequence[str],
-    widths: Sequence[Array],
-    right: Sequence[Array],
-    seeds: Seeds,
-    purpose: str,
-) -> list[RelativeWidth]:
-    """Of the widths of each output to the right ones; each (observation, output) of a batch."""
-    ratios = []
-    for name, first, second in zip(
-        names, np.concatenate(widths).T, np.concatenate(right).T, strict=True
-    ):
-        ratios.append(relative_width(first, second, seeds.numpy(PURPOSE, purpose, name)))
-    return ratios
 
 
 # Widths of intervals beside the Cramér–Rao bound, where exact posteriors are not computed.
@@ -511,24 +479,21 @@ DEVIATIONS = 2 * norm.ppf((1 + INTERVAL) / 2)
 """Width of the interval of a normal density, in its standard deviations: 3.29 of 90 %."""
 
 
-class BoundReference:
+class BoundReference(Reference):
     """Comparison of the first observations with the bounds at their true values.
 
     The bound is that of all parameters of the sources that vary and are no inputs of the network.
     It is the width of posteriors where the signal is strong: it is asymptotic, and knows no prior.
     Observations with a signal-to-noise ratio below `WELL_ABOVE` are left out.
 
-    names  outputs, in the order of the draws
     known  the network's inputs
     """
 
     def __init__(
         self, dataset: GeneratedDataset, names: Sequence[str], known: Collection[str]
     ) -> None:
-        self.names = list(names)
+        super().__init__(names)
         self.compared = 0
-        self._widths: list[Array] = []
-        self._bounds: list[Array] = []
         self._likelihood: Refinement | None = None
         generator = dataset.generator
         if not isinstance(generator, DeformationImages):
@@ -543,7 +508,7 @@ class BoundReference:
         with suppress(QexpError):  # noise without a known likelihood: then there is no bound
             self._likelihood = Refinement(dataset, axes, dataset.fixed, self._unknown)
 
-    def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
+    def add(self, batch: Batch, draws: PosteriorDraws, prior: Prior, seeds: Seeds) -> None:
         """Compare the observations of a batch, as far as they are among the first."""
         count = min(max(MOST_OBSERVATIONS - batch.start, 0), len(draws.values))
         if not count or self._likelihood is None:
@@ -559,7 +524,7 @@ class BoundReference:
         of_outputs = np.stack([bounds.deviations[name] for name in self.names], axis=1)
         clear = (bounds.signal >= WELL_ABOVE) & np.isfinite(of_outputs).all(axis=1)
         self._widths.append(_widths(draws.values[: len(bounds.signal)])[clear])
-        self._bounds.append(DEVIATIONS * of_outputs[clear])
+        self._right.append(DEVIATIONS * of_outputs[clear])
 
     def _bounds_of(self, likelihood: Refinement, batch: Batch, count: int) -> Bounds:
         """Of the first observations of a batch."""
@@ -575,7 +540,7 @@ class BoundReference:
         if self._likelihood is None or not sum(map(len, self._widths)):
             return [{} for _ in self.names]
         ratios: list[Ratios] = []
-        for ratio in _ratios(self.names, self._widths, self._bounds, seeds, "bounds"):
+        for ratio in self._ratios(seeds, "bounds"):
             bound = BoundRatio(
                 median=ratio.median,
                 interval=ratio.interval,
@@ -611,7 +576,7 @@ def number_table(
         variables[f"{name}_quantile"] = ((OBSERVATION, QUANTILE), quantiles, in_unit)
         variables[f"{name}_position"] = (OBSERVATION, positions, {"long_name": _POSITION})
         variables |= _distribution(f"{name}_position", statistics.ranks[output])
-        variables |= _distribution(f"{name}_level", uniformity(statistics.central(output)))
+        variables |= _distribution(f"{name}_level", metrics.uniformity(statistics.central(output)))
         variables |= _cells(name, statistics, statistics.local[output])
     for region, levels in statistics.regions.items():
         variables |= _distribution(f"{'ball' if region == 'balls' else region}_level", levels)
@@ -636,7 +601,7 @@ _BALLS = (
 )
 
 
-def _distribution(name: str, levels: Uniformity) -> dict[str, Any]:
+def _distribution(name: str, levels: metrics.Uniformity) -> dict[str, Any]:
     words = f"share of observations with {name} of at most each point"
     return {f"{name}_share": (POINT, levels.share, {"long_name": words})}
 
@@ -725,7 +690,7 @@ def calibrate(
             draws = posteriors.draws(batch, truth, options.draws, seeds, on_done)
             random = seeds.numpy(PURPOSE, "positions", batch.number)
             located.append(locate(truth, draws, prior, random))
-            doubted += draws.doubted
+            doubted += len(draws.doubts)
             reference.add(batch, draws, prior, seeds)
         statistics = Statistics(posteriors.names, concatenate(located), prior)
     calibration = _calibration(statistics, dataset.quantities, tested, options, reference, doubted)
@@ -770,7 +735,7 @@ def _calibration(
     reference: ExactReference | BoundReference,
     doubted: int,
 ) -> Calibration:
-    noticed = power(options.observations)
+    noticed = metrics.power(options.observations)
     balls = statistics.recorded("balls")
     assert balls is not None
     ratios = reference.ratios(Seeds(options.seed))

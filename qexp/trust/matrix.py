@@ -24,12 +24,13 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once
 from qexp.figures.writing import save
-from qexp.inference.bounds import Bounds, bounds_of_cells
 from qexp.inference.refinement import (
     MOST_CELLS,
+    Bounds,
     MatrixAxis,
     Refinement,
     axes_of,
+    bounds_of_cells,
     check_axis,
     possible_cells,
     values_at,
