@@ -41,7 +41,7 @@ def of_residuals(
 
     Blocks extend over the area of each track.
     """
-    found, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
+    found, _ = problem.linearised(fit.place, torch.arange(1))
     residuals = found.numpy()
     slices = problem.weighting.slices
     blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)

@@ -569,7 +569,7 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
 
     One at a bound counts as free: nothing but the bound tells its value.
     """
-    _, _, information = problem.normal_equations(torch.from_numpy(fit.at)[None], torch.arange(1))
+    _, _, information = problem.normal_equations(fit.place, torch.arange(1))
     fit = replace(fit, covariance=covariances(information[0]).numpy())
     errors = standard_errors(fit)
     values = np.abs(fit.values[fit.coordinates.free])

@@ -16,7 +16,13 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import SUPERSCRIPTS
-from qexp.inference.least_squares import MOST_NUMBERS, Problem, of_possible
+from qexp.inference.least_squares import (
+    MOST_NUMBERS,
+    Problem,
+    equations_of,
+    of_possible,
+    slopes_between,
+)
 from qexp.simulation.distributions import Distribution
 
 SCORE_SPAN = 8.0
@@ -485,17 +491,14 @@ class PenalisedSquares:
         every = torch.cat([coordinates, ends.reshape(-1, free)])
         signals = self.weight * self.signals(self.prior.values(every.numpy()))
         middle = signals[:count]
-        sides = signals[count:].view(count, 2, free, -1)
+        upper, lower = signals[count:].view(count, 2, free, -1).unbind(1)
         observations = which if self.which is None else self.which[which]
         data = self.signals.data
         if len(data) > 1:
             data = data[observations]
         residuals = middle - self.weight * data
-        finite = torch.isfinite(sides)
-        upper, lower = torch.where(finite, sides, middle[:, None, None]).unbind(1)
-        steps_taken = finite[..., :1].double().sum(dim=1).clamp(min=1)
-        jacobian = (upper - lower) / (SCORE_STEP * steps_taken)
-        cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
-        gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
-        information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
-        return of_possible(cost, gradient, information)
+        jacobian = slopes_between(middle, upper, lower, SCORE_STEP)
+        cost, gradient, information = equations_of(residuals, jacobian)
+        cost = cost + 0.5 * coordinates.square().sum(dim=1)
+        information = information + torch.eye(free, dtype=torch.float64)
+        return of_possible(cost, gradient + coordinates, information)

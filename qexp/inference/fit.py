@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import torch
@@ -98,6 +99,11 @@ class Fit:
     starts: int
     jacobian: Tensor
     rivals: Tensor
+
+    @property
+    def place(self) -> Tensor:
+        """The coordinates, (1, free)."""
+        return torch.from_numpy(self.at)[None]
 
     @property
     def chi2_reduced(self) -> float:
@@ -312,7 +318,6 @@ def _fit(
         found = dict(zip(block.words, of_block.tolist(), strict=True))
         errors = dict(zip(block.words, their_variances.sqrt().tolist(), strict=True))
         nuisances.append(Nuisances(found, errors))
-    bounded = zip(coordinates.names, at_bounds.tolist(), strict=True)
     return Fit(
         values=coordinates.wrapped(coordinates.values(place[None]))[0].numpy(),
         coordinates=coordinates,
@@ -322,7 +327,7 @@ def _fit(
         degrees=problem.degrees,
         iterations=iterations,
         converged=bool(best.converged),
-        at_bounds=tuple(name for name, there in bounded if there),
+        at_bounds=tuple(compress(coordinates.names, at_bounds.tolist())),
         nuisances=tuple(nuisances),
         residual=tuple(residual[where].numpy() for where in weighting.slices),
         agreeing=agreeing,
@@ -387,16 +392,15 @@ def standard_errors(fit: Fit) -> Array:
 
     Those of the inverse of JᵀC⁻¹J, nuisances included.
     """
-    place = torch.from_numpy(fit.at)[None]
     covariance = torch.from_numpy(fit.covariance)[None]
-    return fit.coordinates.deviations(place, covariance)[0].numpy()
+    return fit.coordinates.deviations(fit.place, covariance)[0].numpy()
 
 
 def correlations(fit: Fit) -> Array:
     """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0
     at bounds.
     """
-    slopes = fit.coordinates.slopes(torch.from_numpy(fit.at)[None])
+    slopes = fit.coordinates.slopes(fit.place)
     errors = standard_errors(fit)
     with np.errstate(invalid="ignore"):
         products = np.outer(errors, errors)
@@ -527,6 +531,6 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
             middle += of_track[:, rows] @ (torch.from_numpy(covariance) @ of_track.mT)
         middle += noise.nugget * of_track @ of_track.mT
     inverse = torch.from_numpy(fit.covariance)
-    place = torch.from_numpy(fit.at)[None]
-    errors: Array = fit.coordinates.deviations(place, (inverse @ middle @ inverse)[None])[0].numpy()
+    covariance = (inverse @ middle @ inverse)[None]
+    errors: Array = fit.coordinates.deviations(fit.place, covariance)[0].numpy()
     return errors if np.isfinite(errors).all() else None

@@ -83,7 +83,7 @@ class ImageMisfit:
                 )
                 others = spread_starts(single.to_search(SEED), refinement.searches(), STARTS, SEED)
                 fit = best(single, torch.cat([starts[[row]], others]))
-                p_values[group[row]] = _p_values(single, torch.from_numpy(fit.at)[None], scale)[0]
+                p_values[group[row]] = _p_values(single, fit.place, scale)[0]
         return p_values
 
 

@@ -115,9 +115,8 @@ def with_intervals(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> t
 def edges(problem: Problem, fit: Fit) -> list[str]:
     """The parameters of which hardly less or hardly more is an impossible source, bounds apart."""
     coordinates = problem.coordinates
-    estimate = torch.from_numpy(fit.at)
-    steps = EDGE_STEP * torch.eye(len(estimate), dtype=torch.float64)
-    neighbours = torch.cat([estimate + steps, estimate - steps])
+    steps = EDGE_STEP * torch.eye(len(fit.at), dtype=torch.float64)
+    neighbours = torch.cat([fit.place + steps, fit.place - steps])
     sources = coordinates.values(neighbours.clamp(coordinates.low, coordinates.high))
     possible = problem.model.possible(sources).view(2, -1).all(dim=0)
     return list(compress(coordinates.names, (~possible).tolist()))
@@ -129,9 +128,7 @@ def falls_beyond(problem: Problem, fit: Fit) -> dict[str, float]:
 
     Rao's (1948) score test, Math. Proc. Camb. Philos. Soc. 44, 50-57.
     """
-    _, gradient, information = problem.normal_equations(
-        torch.from_numpy(fit.at)[None], torch.zeros(1, dtype=torch.long)
-    )
+    _, gradient, information = problem.normal_equations(fit.place, torch.zeros(1, dtype=torch.long))
     names = problem.coordinates.names
     inner = torch.tensor([name not in fit.at_bounds for name in names])
     falls = {}
@@ -363,11 +360,10 @@ class _Ends:
             end.sources(coordinates) for end, (_, coordinates) in zip(ends, ways, strict=True)
         ]
         _, costs = problem.strengthened(problem.coordinates.from_values(torch.cat(sources)), [])
-        most = self.searches[0].chi2 + (PROMISING_ROOTS * self.threshold) ** 2
         each = costs.split([len(distances) for distances, _ in ways])
         chosen = []
         for (distances, coordinates), of_ways in zip(ways, each, strict=True):
-            promising = 2 * of_ways <= most
+            promising = 2 * of_ways <= self.searches[0].promising
             best = int((promising.int() if promising.any() else -of_ways).argmax())
             if not torch.isfinite(of_ways[distances == distances[0]]).any():
                 best = 0
@@ -478,7 +474,7 @@ class _End:
         held = self._held(problem.coordinates.from_values(sources), self.distance)
         held, costs = problem.strengthened(held, [] if self.column in linear else linear)
         least = int(costs.argmin())
-        if 2 * float(costs[least]) < search.chi2 + (PROMISING_ROOTS * search.threshold) ** 2:
+        if 2 * float(costs[least]) < search.promising:
             return held[least].clamp(search.low, search.high)
         return None
 
@@ -609,6 +605,8 @@ class _Search:
             self.start[None], torch.zeros(1, dtype=torch.long)
         )
         self.chi2 = 2 * float(cost)
+        self.promising = self.chi2 + (PROMISING_ROOTS * threshold) ** 2
+        """χ² up to which sources are followed."""
         # The covariance of the coordinates to first order, where the data determine them; one at a
         # bound does not go with the others.
         at_bound = (self.start <= self.low) | (self.start >= self.high)
@@ -659,12 +657,11 @@ def _likely_sources(search: _Search) -> Tensor:
     # rounding may leave it without a Cholesky decomposition
     sizes, axes = torch.linalg.eigh(search.covariance)
     steps = SPANNED_DEVIATIONS * (draws * sizes.clamp(min=0).sqrt()) @ axes.mT
-    most = search.chi2 + (PROMISING_ROOTS * search.threshold) ** 2
     unlikely = torch.arange(len(steps))
     for _ in range(MOST_HALVINGS):
         moved = (search.start + steps[unlikely]).clamp(search.low, search.high)
         _, costs = search.problem.strengthened(moved, [])
-        unlikely = unlikely[2 * costs > most]
+        unlikely = unlikely[2 * costs > search.promising]
         steps[unlikely] /= 2
     moved = (search.start + steps).clamp(search.low, search.high)
     return search.problem.coordinates.values(torch.cat([search.start[None], moved]))

@@ -47,9 +47,7 @@ class Mixture:
     def draws(self, count: int, random: np.random.Generator) -> Array:
         """(draw, coordinate), with the components in proportion to their shares."""
         components = len(self.shares)
-        shares = np.append(self.shares, self.of_prior)
-        steps = (np.arange(count) + random.random()) / count
-        chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), steps), components)
+        chosen = _systematic(np.append(self.shares, self.of_prior), count, random)
         normal = random.standard_normal((count, self.centres.shape[1]))
         stretch = np.sqrt(T_DEGREES / random.chisquare(T_DEGREES, count))
         component = np.minimum(chosen, components - 1)
@@ -305,9 +303,13 @@ OF_PRIOR = 0.05
 
 def resample(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
     """Numbers of draws in proportion to weights, systematic, in random order (Kitagawa 1996)."""
+    return np.asarray(random.permutation(_systematic(weights, count, random)))
+
+
+def _systematic(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
     steps = (np.arange(count) + random.random()) / count
     chosen = np.searchsorted(np.cumsum(weights / weights.sum()), steps)
-    return np.asarray(random.permutation(np.minimum(chosen, len(weights) - 1)))
+    return np.minimum(chosen, len(weights) - 1)
 
 
 # Coordinates in which amplitudes are nearly independent of the other parameters of sources, and
