@@ -37,22 +37,7 @@ from qexp.kinds.options import LEAST_OBSERVATIONS, CalibrateOptions
 from qexp.kinds.tables import tables_of
 from qexp.metrics import calibration as metrics
 from qexp.networks.estimator import Ensemble
-from qexp.results.calibration import (
-    INTERVAL,
-    RECORD,
-    WELL_ABOVE,
-    BoundRatio,
-    Calibration,
-    CellShare,
-    CoverageShare,
-    ExactComparison,
-    LocalCoverage,
-    OutputCalibration,
-    Regions,
-    WidthRatio,
-    keep_calibration,
-    with_verdict,
-)
+from qexp.results import calibration as results
 from qexp.results.intervals import intervals_of
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
@@ -270,7 +255,7 @@ class Statistics:
         local = []
         outputs = range(len(self.names))
         for output in outputs:
-            covered = self.central(output) <= INTERVAL
+            covered = self.central(output) <= results.INTERVAL
             trends = {}
             for other in outputs:
                 if other != output:
@@ -278,9 +263,9 @@ class Statistics:
             axes = [output]
             if trends:
                 axes = sorted([output, min(trends, key=trends.__getitem__)])
-            number = metrics.cells_along(len(covered), len(axes), INTERVAL)
-            by_estimates = metrics.cells(covered, self.estimates[:, axes], number, INTERVAL)
-            by_truth = metrics.cells(covered, self.truth[:, axes], number, INTERVAL)
+            number = metrics.cells_along(len(covered), len(axes), results.INTERVAL)
+            by_estimates = metrics.cells(covered, self.estimates[:, axes], number, results.INTERVAL)
+            by_truth = metrics.cells(covered, self.truth[:, axes], number, results.INTERVAL)
             local.append(
                 Local(axes, by_estimates, by_truth, metrics.trend(covered, self.estimates))
             )
@@ -296,11 +281,11 @@ class Statistics:
         """The probability in an output's smallest central interval that holds the truth."""
         return metrics.central_levels(self.located.positions[:, output])
 
-    def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
+    def output(self, output: int, unit: str, ratios: Ratios) -> results.OutputCalibration:
         """What is recorded of an output, with the ratios of its widths."""
         positions = self.located.positions[:, output]
         quantiles = self.located.quantiles[:, output]
-        return OutputCalibration(
+        return results.OutputCalibration(
             unit=unit,
             p_value=self.ranks[output].p_value,
             mean_position=float(positions.mean()),
@@ -311,18 +296,18 @@ class Statistics:
             **ratios,
         )
 
-    def recorded(self, region: str) -> Regions | None:
+    def recorded(self, region: str) -> results.Regions | None:
         """What is recorded of regions of all outputs, `balls` or `density`, where it is known."""
         if region not in self.regions:
             return None
         shares = _shares(getattr(self.located, region))
-        return Regions(p_value=self.regions[region].p_value, coverage=shares)
+        return results.Regions(p_value=self.regions[region].p_value, coverage=shares)
 
-    def _coverage(self, local: Local) -> LocalCoverage:
+    def _coverage(self, local: Local) -> results.LocalCoverage:
         wrong = local.by_estimates.wrong
         shares = local.by_estimates.share
         enough = bool(np.isfinite(shares).any())
-        return LocalCoverage(
+        return results.LocalCoverage(
             axes=tuple(self.names[output] for output in local.axes),
             cells=int(np.sum(~local.by_estimates.few)),
             narrow=int(np.sum(wrong < 0)),
@@ -332,7 +317,7 @@ class Statistics:
             most=self._cell(local, int(np.nanargmax(shares))) if enough else None,
         )
 
-    def _cell(self, local: Local, number: int) -> CellShare:
+    def _cell(self, local: Local, number: int) -> results.CellShare:
         """A cell by its number among all, in rows."""
         by_estimates = local.by_estimates
         cell = np.unravel_index(number, by_estimates.count.shape)
@@ -342,7 +327,7 @@ class Statistics:
             ends[self.names[output]] = float(low), float(high)
         share = float(by_estimates.share[cell])
         observations = int(by_estimates.count[cell])
-        return CellShare(share=share, observations=observations, between=ends)
+        return results.CellShare(share=share, observations=observations, between=ends)
 
 
 @dataclass(frozen=True)
@@ -361,8 +346,8 @@ class Local:
     trend: float
 
 
-def _shares(levels: Array) -> tuple[CoverageShare, ...]:
-    return tuple(CoverageShare(**vars(share)) for share in metrics.coverages(levels))
+def _shares(levels: Array) -> tuple[results.CoverageShare, ...]:
+    return tuple(results.CoverageShare(**vars(share)) for share in metrics.coverages(levels))
 
 
 # Posteriors beside the exact ones of the same observations: their widths, and whether draws can be
@@ -445,14 +430,16 @@ class ExactReference(Reference):
         """Of each output."""
         ratios: list[Ratios] = []
         for ratio in self._ratios(seeds, "widths"):
-            ratios.append({"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)})
+            ratios.append(
+                {"width_ratio": results.WidthRatio(median=ratio.median, interval=ratio.interval)}
+            )
         return ratios
 
-    def recorded(self) -> ExactComparison:
+    def recorded(self) -> results.ExactComparison:
         """The accuracy of the classifier, over observations."""
         accuracies = np.array(self.accuracies)
         error = accuracies.std(ddof=1) / np.sqrt(len(accuracies)) if len(accuracies) > 1 else 0.0
-        return ExactComparison(
+        return results.ExactComparison(
             observations=len(accuracies),
             classifier=metrics.CLASSIFIER,
             accuracy=float(accuracies.mean()),
@@ -463,7 +450,9 @@ class ExactReference(Reference):
 
 def _widths(draws: Array) -> Array:
     """(observation, output)"""
-    columns = [metrics.widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])]
+    columns = [
+        metrics.widths(draws[:, :, output], results.INTERVAL) for output in range(draws.shape[2])
+    ]
     return np.stack(columns, axis=1)
 
 
@@ -475,7 +464,7 @@ MOST_OBSERVATIONS = 200
 MOST_FACTORED = 30
 """Observations of a batch whose bounds are computed, if each has a covariance of its own."""
 
-DEVIATIONS = 2 * norm.ppf((1 + INTERVAL) / 2)
+DEVIATIONS = 2 * norm.ppf((1 + results.INTERVAL) / 2)
 """Width of the interval of a normal density, in its standard deviations: 3.29 of 90 %."""
 
 
@@ -522,7 +511,7 @@ class BoundReference(Reference):
             return
         self.compared += len(bounds.signal)
         of_outputs = np.stack([bounds.deviations[name] for name in self.names], axis=1)
-        clear = (bounds.signal >= WELL_ABOVE) & np.isfinite(of_outputs).all(axis=1)
+        clear = (bounds.signal >= results.WELL_ABOVE) & np.isfinite(of_outputs).all(axis=1)
         self._widths.append(_widths(draws.values[: len(bounds.signal)])[clear])
         self._right.append(DEVIATIONS * of_outputs[clear])
 
@@ -541,7 +530,7 @@ class BoundReference(Reference):
             return [{} for _ in self.names]
         ratios: list[Ratios] = []
         for ratio in self._ratios(seeds, "bounds"):
-            bound = BoundRatio(
+            bound = results.BoundRatio(
                 median=ratio.median,
                 interval=ratio.interval,
                 observations=ratio.count,
@@ -584,7 +573,9 @@ def number_table(
     variables |= {"lower": (POINT, band.lower), "upper": (POINT, band.upper)}
     coordinates = {QUANTILE: list(QUANTILES), POINT: band.points}
     return xarray.Dataset(
-        variables, coordinates, {**attributes, "interval": INTERVAL, "outputs": statistics.names}
+        variables,
+        coordinates,
+        {**attributes, "interval": results.INTERVAL, "outputs": statistics.names},
     )
 
 
@@ -643,7 +634,7 @@ def _require_enough(directory: RunDirectory, count: int) -> None:
 
 def calibrate(
     directory: RunDirectory, workspace: Workspace, options: CalibrateOptions
-) -> Calibration:
+) -> results.Calibration:
     """Test the posteriors of a run on simulated observations, and keep what is seen in the run.
 
     Raises QexpError for a run without posteriors.
@@ -696,8 +687,8 @@ def calibrate(
     calibration = _calibration(statistics, dataset.quantities, tested, options, reference, doubted)
     about = {"run": directory.name, "created": calibration.created}
     table = number_table(statistics, dataset.quantities, about)
-    table = table.assign({RECORD: formats.json_bytes(calibration.document()).decode()})
-    keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
+    table = table.assign({results.RECORD: formats.json_bytes(calibration.document()).decode()})
+    results.keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
     if canvas.draws_at_once():
         folder = directory.results if len(directory.members) > 1 else None
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn, to=folder)
@@ -734,7 +725,7 @@ def _calibration(
     options: CalibrateOptions,
     reference: ExactReference | BoundReference,
     doubted: int,
-) -> Calibration:
+) -> results.Calibration:
     noticed = metrics.power(options.observations)
     balls = statistics.recorded("balls")
     assert balls is not None
@@ -742,7 +733,7 @@ def _calibration(
     outputs = {}
     for output, name in enumerate(statistics.names):
         outputs[name] = statistics.output(output, quantity(name, quantities).unit, ratios[output])
-    calibration = Calibration(
+    calibration = results.Calibration(
         dataset=tested.dataset,
         refined=options.refined,
         recalibrated=options.recalibrated or "",
@@ -760,4 +751,4 @@ def _calibration(
         balls=balls,
         exact=reference.recorded() if isinstance(reference, ExactReference) else None,
     )
-    return with_verdict(calibration)
+    return results.with_verdict(calibration)
