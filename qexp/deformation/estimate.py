@@ -465,7 +465,7 @@ def _tracks(
             located &= np.isfinite(track.elevation)
         model, residuals = np.full((2, len(track.x)), np.nan)
         at_points = deformation_of(problem.model.sources, [track.select(located)], units.origin)
-        model[located] = at_points(torch.from_numpy(fit.values)[None])[0].numpy()
+        model[located] = at_points(fit.source)[0].numpy()
         residuals[track.observed] = residual
         sill = 0.0 if track.noise is None else track.noise.sill
         results[track.name] = TrackResult(

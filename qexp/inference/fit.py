@@ -101,6 +101,11 @@ class Fit:
     rivals: Tensor
 
     @property
+    def source(self) -> Tensor:
+        """The values of all parameters, (1, parameter)."""
+        return torch.from_numpy(self.values)[None]
+
+    @property
     def place(self) -> Tensor:
         """The coordinates, (1, free)."""
         return torch.from_numpy(self.at)[None]
@@ -204,8 +209,7 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
         return fit
     search = problem.to_search(seed)
     coordinates = problem.coordinates
-    best_yet = torch.from_numpy(fit.values)[None]
-    minima = search.minimum(torch.cat([best_yet, fit.rivals[:FOLLOWED_MINIMA]]), *ROUGH_SEARCH)
+    minima = search.minimum(torch.cat([fit.source, fit.rivals[:FOLLOWED_MINIMA]]), *ROUGH_SEARCH)
     known = len(minima.cost)
     random = torch.Generator().manual_seed(seed)
     failed = 0
@@ -219,7 +223,7 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
         if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= enough:
             break
     lowest_few = coordinates.values(minima.coordinates[_different(minima.cost)[:FOLLOWED_MINIMA]])
-    found = best(problem, torch.cat([best_yet, lowest_few]), seed)
+    found = best(problem, torch.cat([fit.source, lowest_few]), seed)
     costs = minima.cost[known:]
     agreeing = int(_alike(costs, minima.cost.min()).sum())
     if found.chi2 > (1 - SAME_MINIMUM) * fit.chi2:
@@ -376,7 +380,7 @@ def refine_fit(problem: Problem, begin: Tensor, searches: Sequence[Search], seed
     if fit.chi2_reduced <= POOR_CHI2 and shows_source(problem, fit):
         return fit
     elsewhere = starts(search, searches, STARTS_FAR, seed)
-    begin = torch.cat([torch.from_numpy(fit.values)[None], elsewhere])
+    begin = torch.cat([fit.source, elsewhere])
     return best_around(problem, best(problem, begin, seed, MANY_MINIMA), 1, seed)
 
 
@@ -472,7 +476,7 @@ def unneeded_sources(
         other_sources = [source for source in sources if source is not left_out]
         model = deformation_of(other_sources, tracks, origin)
         nested = Problem(model, problem.weighting, problem.data, coordinates)
-        begin = torch.from_numpy(fit.values[kept])[None]
+        begin = fit.source[:, kept]
         # else the fit itself began elsewhere
         if all(rest[number].can_be_drawn for number in coordinates.free):
             begin = torch.cat([begin, starts(nested.to_search(seed), rest, NESTED_STARTS, seed)])

@@ -590,7 +590,7 @@ class _Search:
         self.problem = copy(problem)
         self.threshold = threshold
         coordinates = problem.coordinates
-        self.start = coordinates.from_values(torch.from_numpy(fit.values)[None])[0]
+        self.start = coordinates.from_values(fit.source)[0]
         begin = _Place(0.0, 0.0, self.start)
         self.ends = [
             _End(self, column, side, [begin]) for column in columns for side in (-1.0, 1.0)

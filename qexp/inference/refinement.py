@@ -45,7 +45,7 @@ class MatrixAxis:
     cells: int
 
     @property
-    def centres(self) -> NDArray[np.float64]:
+    def centres(self) -> Array:
         return self.low + (np.arange(self.cells) + 0.5) * (self.high - self.low) / self.cells
 
 
@@ -78,9 +78,7 @@ def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
     return axis
 
 
-def values_at(
-    grid: Sequence[MatrixAxis], cells: NDArray[np.intp]
-) -> dict[str, NDArray[np.float64]]:
+def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, Array]:
     """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
     indices = np.unravel_index(cells, tuple(axis.cells for axis in grid))
     return {axis.variable: axis.centres[index] for axis, index in zip(grid, indices, strict=True)}
@@ -88,7 +86,7 @@ def values_at(
 
 def possible_cells(
     source: GeneratedDataset, grid: Sequence[MatrixAxis]
-) -> Iterator[tuple[NDArray[np.intp], dict[str, NDArray[np.float64]], int]]:
+) -> Iterator[tuple[NDArray[np.intp], dict[str, Array], int]]:
     """Of each block with cells that are possible their numbers and true values, (cell,) each; and
     how many cells since the last of these blocks are not.
     """

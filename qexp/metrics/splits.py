@@ -170,12 +170,7 @@ class Random:
         self._share, self._repeats = share, repeats
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
-        count = round(self._share * len(rows))
-        if not 0 < count < len(rows):
-            raise SplitError(
-                "share",
-                f"{self._share:g} of {len(rows)} rows is {'none' if count == 0 else 'all of them'}",
-            )
+        count = _share_of(len(rows), self._share)
         return _holding_out(rows, [random.permutation(rows)[:count] for _ in range(self._repeats)])
 
 
@@ -209,15 +204,18 @@ class TimeBlock:
         blocks = []
         for group in np.unique(values):
             of_group = ascending[values == group]
-            count = round(self._share * len(of_group))
-            if not 0 < count < len(of_group):
-                where = "" if self._by is None else f" with the {self._by} '{group}'"
-                what = "none" if count == 0 else "all of them"
-                raise SplitError(
-                    "share", f"{self._share:g} of {len(of_group)} rows{where} is {what}"
-                )
-            blocks.append(of_group[-count:])
+            where = "" if self._by is None else f" with the {self._by} '{group}'"
+            blocks.append(of_group[-_share_of(len(of_group), self._share, where) :])
         return _holding_out(rows, [np.concatenate(blocks)], ["held_out"])
+
+
+def _share_of(rows: int, share: float, where: str = "") -> int:
+    """How many rows a share of them is. Raises SplitError for none, and for all."""
+    count = round(share * rows)
+    if not 0 < count < rows:
+        what = "none" if count == 0 else "all of them"
+        raise SplitError("share", f"{share:g} of {rows} rows{where} is {what}")
+    return count
 
 
 def _holding_out(

@@ -103,16 +103,13 @@ def matrix_table(
     variables: dict[str, Any] = {}
     for name, output in estimates.items():
         described = quantity(name, quantities)
-        for kind, (values, attributes) in _kinds(
-            name, output.truth, output.network, described
-        ).items():
+        for kind, (values, attributes) in _kinds(name, output.truth, output.network, described):
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
         if output.refined is None:
             continue
-        refined = _kinds(name, output.truth, output.refined, described)
-        for kind, (values, attributes) in refined.items():
+        for kind, (values, attributes) in _kinds(name, output.truth, output.refined, described):
             attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
             end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
             variables[f"{name}{end}"] = (dimensions, values.reshape(shape), attributes)
@@ -128,8 +125,8 @@ def matrix_table(
 
 def _kinds(
     name: str, truth: Array, estimates: Array, described: Quantity
-) -> dict[str, tuple[Array, dict[str, Any]]]:
-    """Kind of value → the values of an output in each cell, and its attributes.
+) -> Iterator[tuple[str, tuple[Array, dict[str, Any]]]]:
+    """Kinds of value, the values of an output in each cell, and its attributes.
 
     truth      (cell,)
     estimates  (repeat, cell)
@@ -162,15 +159,13 @@ def _kinds(
             "bias": (errors.mean(0), f"{error} of ", unit),
             "standard_deviation": (deviation, words, unit),
         }
-    found: dict[str, tuple[Array, dict[str, Any]]] = {}
     for kind, (numbers, words, its_unit) in kinds.items():
         about: dict[str, Any] = {
             "long_name": words + in_words(name),
             "units": its_unit,
             "comment": described.description,
         }
-        found[kind] = numbers, about if period is None else about | {PERIOD: period}
-    return found
+        yield kind, (numbers, about if period is None else about | {PERIOD: period})
 
 
 def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> dict[str, Any]:

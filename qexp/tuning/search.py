@@ -261,13 +261,10 @@ class Combinations(optuna.samplers.GridSampler):
 
 
 def _pruner(name: str, epochs: int) -> BasePruner:
-    if name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner()
-    return (
-        optuna.pruners.HyperbandPruner(max_resource=epochs)
-        if name == "hyperband"
-        else optuna.pruners.NopPruner()
-    )
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(max_resource=epochs)
+    pruners = optuna.pruners
+    return pruners.SuccessiveHalvingPruner() if name == "asha" else pruners.NopPruner()
 
 
 # The trials and their runs.
