@@ -29,18 +29,8 @@ from qexp.spec.kinds import KINDS, documents_named
 from qexp.spec.resolution import override
 from qexp.store.directory import RunDirectory
 from qexp.store.record import FoldRecord
-from qexp.tuning import search
+from qexp.tuning import results, search
 from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
-from qexp.tuning.results import (
-    ABOUT,
-    DONE,
-    FAILED,
-    PRUNED,
-    UNFINISHED,
-    TrialRecord,
-    Tuned,
-    search_in,
-)
 from qexp.tuning.space import Space, checked_space
 
 with extra("tune"):
@@ -54,10 +44,10 @@ if TYPE_CHECKING:
     from optuna import Study
 
 IN_WORDS = {
-    TrialState.COMPLETE: DONE,
-    TrialState.PRUNED: PRUNED,
-    TrialState.FAIL: FAILED,
-    TrialState.RUNNING: UNFINISHED,
+    TrialState.COMPLETE: results.DONE,
+    TrialState.PRUNED: results.PRUNED,
+    TrialState.FAIL: results.FAILED,
+    TrialState.RUNNING: results.UNFINISHED,
 }
 
 
@@ -219,11 +209,11 @@ def _drawn(tuning: Tuning, space: Space) -> Study:
     return drawn
 
 
-def _claim(checked: search.CheckedTuning) -> Tuned:
+def _claim(checked: search.CheckedTuning) -> results.Tuned:
     """The search's record, written to its folder. Raises QexpError if another is there."""
     tuning = checked.tuning
     shown = checked.workspace.shown(checked.folder)
-    new = Tuned(
+    new = results.Tuned(
         folder=str(checked.folder),
         experience=tuning.references[0],
         space=checked.space.document(),
@@ -234,14 +224,14 @@ def _claim(checked: search.CheckedTuning) -> Tuned:
         drawn=tuning.trials if checked.drawn is not None else 0,
         of_program=checked.drawn is None and not checked.fixed,
     )
-    earlier = search_in(checked.folder)
+    earlier = results.search_in(checked.folder)
     if earlier is None:
         if checked.folder.exists() and any(checked.folder.iterdir()):
             raise QexpError(
                 f"{shown} is not empty and holds no search; choose another folder with `out`"
             )
         make_folder(checked.folder)
-        write_json(checked.folder / ABOUT, new.document())
+        write_json(checked.folder / results.ABOUT, new.document())
         return new
     for key in ("experience", "space", "objectives", "overrides", "seeds", "drawn", "digest"):
         if getattr(earlier, key) != getattr(new, key):
@@ -270,7 +260,7 @@ IN_ERRORS = {
 
 def run_tuning(
     tuning: Tuning, workspace: Workspace, watched: Callable[[], Watcher] = Watcher
-) -> Tuned:
+) -> results.Tuned:
     """Search, train the best with fresh seeds, and write the folder of the search.
 
     Raises QexpError for what cannot be searched, InterruptedRunError after a signal, RunFailedError
@@ -283,7 +273,9 @@ def run_tuning(
     return _search(about, checked, watched)
 
 
-def _search(about: Tuned, checked: search.CheckedTuning, watched: Callable[[], Watcher]) -> Tuned:
+def _search(
+    about: results.Tuned, checked: search.CheckedTuning, watched: Callable[[], Watcher]
+) -> results.Tuned:
     study = search.open_study(checked)
     tuning = checked.tuning
     stopped = search.Search(study, checked, watched()).run()
@@ -320,8 +312,11 @@ def _train(
 
 
 def _choose_in_folds(
-    about: Tuned, study: Study, checked: search.CheckedTuning, watched: Callable[[], Watcher]
-) -> Tuned:
+    about: results.Tuned,
+    study: Study,
+    checked: search.CheckedTuning,
+    watched: Callable[[], Watcher],
+) -> results.Tuned:
     """Have each fold choose among a study's trials by inner folds, and evaluate it."""
     tuning = checked.tuning
     workspace = checked.workspace
@@ -345,7 +340,7 @@ def _choose_in_folds(
     tuned = _collect(about, study, space)
     [(key, points)] = selection["select"].items()
     chosen = Counter(points.index(fold.chosen[key]) for fold in folds if fold.chosen)
-    trials = list[TrialRecord]()
+    trials = list[results.TrialRecord]()
     for record in tuned.trials:
         trials.append(replace(record, runs=names, folds=chosen[record.trial]))
     tuned = replace(
@@ -373,11 +368,11 @@ def _tell(study: Study, number: int, folds: Sequence[FoldRecord]) -> None:
     study.tell(number, fmean(losses), state=TrialState.COMPLETE)
 
 
-def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
+def _collect(about: results.Tuned, study: Study, space: Space) -> results.Tuned:
     """The record of the search with its trials."""
-    trials = list[TrialRecord]()
+    trials = list[results.TrialRecord]()
     for trial in search.counted(study):
-        record = TrialRecord(
+        record = results.TrialRecord(
             trial=trial.number,
             state=IN_WORDS[trial.state],
             set=space.overrides(trial.params) if trial.params else {},
@@ -390,24 +385,24 @@ def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
     return replace(about, trials=tuple(trials), best_trials=best)
 
 
-def _write(tuned: Tuned, space: Space, study: Study) -> None:
+def _write(tuned: results.Tuned, space: Space, study: Study) -> None:
     """The tables of runs and of trials, the figure, and the record."""
     folder = Path(tuned.folder)
     _write_runs(tuned, folder / RUNS_TABLE)
     _write_trials(tuned, folder / TRIALS_TABLE)
     if any(trial.values for trial in tuned.trials):
         save(_figure(tuned, space, study), folder / FIGURE)
-    write_json(folder / ABOUT, tuned.document())
+    write_json(folder / results.ABOUT, tuned.document())
 
 
-def _write_runs(tuned: Tuned, file: Path) -> None:
+def _write_runs(tuned: results.Tuned, file: Path) -> None:
     """The table of the runs of trials, and of final runs; folds have no runs of trials."""
     columns = ["experience", "trial", "use", *tuned.keys, "run"]
     if tuned.folds:
         columns = ["experience", "trial", "use", "run"]
     rows = list[list[Any]]()
 
-    def add(trial: TrialRecord, use: str, runs: Sequence[str]) -> None:
+    def add(trial: results.TrialRecord, use: str, runs: Sequence[str]) -> None:
         texts = [] if tuned.folds else tuned.texts(trial)
         for run in runs:
             rows.append([tuned.experience, trial.trial, use, *texts, run])
@@ -421,7 +416,7 @@ def _write_runs(tuned: Tuned, file: Path) -> None:
     write_csv(file, columns, rows)
 
 
-def _write_trials(tuned: Tuned, file: Path) -> None:
+def _write_trials(tuned: results.Tuned, file: Path) -> None:
     names = [f"validation.{one.metric}" for one in tuned.objectives]
     columns = ["trial", "state", *tuned.keys, *names]
     if tuned.folds:
@@ -438,7 +433,7 @@ def _write_trials(tuned: Tuned, file: Path) -> None:
     write_csv(file, columns, rows)
 
 
-def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
+def _figure(tuned: results.Tuned, space: Space, study: Study) -> Figure:
     part = "mean over inner folds" if tuned.folds else "validation"
     words = [re.sub("[_.]", " ", one.metric) for one in tuned.objectives]
     labels = [f"{part}: {metric}" for metric in words]
