@@ -535,6 +535,6 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
             middle += of_track[:, rows] @ (torch.from_numpy(covariance) @ of_track.mT)
         middle += noise.nugget * of_track @ of_track.mT
     inverse = torch.from_numpy(fit.covariance)
-    covariance = (inverse @ middle @ inverse)[None]
-    errors: Array = fit.coordinates.deviations(fit.place, covariance)[0].numpy()
+    sandwich = (inverse @ middle @ inverse)[None]
+    errors: Array = fit.coordinates.deviations(fit.place, sandwich)[0].numpy()
     return errors if np.isfinite(errors).all() else None

@@ -82,25 +82,21 @@ class Profile:
     lower: Tensor | None = None
 
 
-def profile_likelihood(
-    problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted
-) -> Profile:
-    """The intervals of all free parameters of a fit.
+def profile_likelihood(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> Profile:
+    """The intervals of all free parameters of a fit, up to the increase of χ² by `fit.threshold`.
 
-    most    root of the increase of χ² at the ends; 1.96 for 95 % and noise that is declared as it
-            is
     on_end  takes the number of ends that are found, and of all
     An interval of a parameter is the set of its values that a likelihood-ratio test does not reject
     (Venzon and Moolgavkar 1988, Appl. Stat. 37, 87-94), which is right where parameters trade off;
     errors to first order are not. The coordinate of an amplitude that differs from zero is its
     logarithm there.
     """
-    return _Ends.found(problem, fit, most, on_end).profile(fit)
+    return _Ends.found(problem, fit, on_end).profile(fit)
 
 
 def with_intervals(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> tuple[Fit, Profile]:
     """A fit and its intervals; those of a lower minimum if a way to an end led to one."""
-    profile = profile_likelihood(problem, fit, threshold(fit), on_end)
+    profile = profile_likelihood(problem, fit, on_end)
     for _ in range(MOST_MINIMA):
         if profile.lower is None:
             break
@@ -108,7 +104,7 @@ def with_intervals(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> t
         if other.chi2 > fit.chi2 - LOWER_CHI2:
             break
         fit = replace(other, starts=fit.starts)
-        profile = profile_likelihood(problem, fit, threshold(fit), on_end)
+        profile = profile_likelihood(problem, fit, on_end)
     return fit, profile
 
 
@@ -190,9 +186,9 @@ class _Ends:
         """Displacements of which others are combinations; None if that has no advantage."""
 
     @classmethod
-    def found(cls, problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted) -> _Ends:
+    def found(cls, problem: Problem, fit: Fit, on_end: Counted) -> _Ends:
         quick = problem.quick()
-        ends = cls(_searches(quick, fit, most), quick, on_end)
+        ends = cls(_searches(quick, fit, threshold(fit)), quick, on_end)
         ends.span(_likely_sources(ends.searches[0]))
         ends.follow(dict(zip(ends.ends, ends.next(ends.ends), strict=True)))
         ends.reconsider(ends.met())

@@ -722,36 +722,26 @@ def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
     import xarray
 
     first = tables[0]
-    variables: dict[str, Any] = {}
-    for output in outputs_among(first.data_vars):
-        for end in ("", REFINED):
-            estimate = f"{output}{end}" if end else f"{output}_estimate"
-            if all(estimate in table for table in tables):
-                variables |= _output_over_seeds(tables, output, end, estimate)
-    about = {key: value for key, value in first.attrs.items() if key != "run"}
-    return xarray.Dataset(variables, first.coords, about)
-
-
-def _output_over_seeds(
-    tables: Sequence[xarray.Dataset], output: str, end: str, estimate: str
-) -> dict[str, Any]:
-    first = tables[0]
-    error = f"{output}{end}_error"
-    relative = f"{output}{end}_relative_error"
 
     def statistic(key: str, words: str, calculate: Callable[..., Any]) -> Any:
         values = np.stack([table[key].values for table in tables])
         words = f"{words} over {len(tables)} seeds, {first[key].attrs['long_name']}"
         return first[key].dims, calculate(values, axis=0), {**first[key].attrs, "long_name": words}
 
-    mean = statistic(estimate, "mean", np.mean)
-    bias = statistic(error, "mean", np.mean)
-    deviation = statistic(estimate, "standard deviation", partial(np.std, ddof=1))
-    variables = {estimate: mean, error: bias}
-    if relative in first:
-        variables[relative] = statistic(relative, "mean", np.mean)
-    return variables | {
-        f"{output}{end}_mean": mean,
-        f"{output}{end}_bias": bias,
-        f"{output}{end}_standard_deviation": deviation,
-    }
+    variables: dict[str, Any] = {}
+    for name, end in product(outputs_among(first.data_vars), ("", REFINED)):
+        output = f"{name}{end}"
+        estimate = output if end else estimate_of(name)
+        if not all(estimate in table for table in tables):
+            continue
+        mean = statistic(estimate, "mean", np.mean)
+        bias = statistic(f"{output}_error", "mean", np.mean)
+        deviation = statistic(estimate, "standard deviation", partial(np.std, ddof=1))
+        variables |= {estimate: mean, f"{output}_error": bias}
+        relative = f"{output}_relative_error"
+        if relative in first:
+            variables[relative] = statistic(relative, "mean", np.mean)
+        variables |= {f"{output}_mean": mean, f"{output}_bias": bias}
+        variables[f"{output}_standard_deviation"] = deviation
+    about = {key: value for key, value in first.attrs.items() if key != "run"}
+    return xarray.Dataset(variables, first.coords, about)

@@ -326,14 +326,12 @@ def _choose_in_folds(
     order = launch.check_order(tuning.order_of(selection, tuning.seeds), workspace)
     _train(order, workspace, watched)
     names = tuple(plan.name for plan in order.plans)
-    folds = list[FoldRecord]()
+    found = list[FoldRecord | None]()
     for name in names:
-        for directory in RunDirectory(workspace.runs / name).all_folds():
-            fold = directory.record().fold
-            if fold is None or not fold.judged:
-                raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
-            folds.append(fold)
-    if not folds:
+        directories = RunDirectory(workspace.runs / name).all_folds()
+        found += [directory.record().fold for directory in directories]
+    folds = [fold for fold in found if fold is not None and fold.judged]
+    if not folds or len(folds) < len(found):
         raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
     for trial in drawn:
         _tell(study, trial.number, folds)
