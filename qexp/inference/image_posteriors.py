@@ -30,12 +30,12 @@ from qexp.inference.density import (
 )
 from qexp.inference.integration import circular_moments
 from qexp.inference.posterior import draws_of, laplace, modes, search_modes
-from qexp.inference.refinement import MatrixAxis, Refinement
+from qexp.inference.refinement import MatrixAxis, Refinement, Samples
 from qexp.inference.sampling import Draws, Mixture, by_either
 from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, troubles
 from qexp.inference.weighting import Weighting
 from qexp.simulation.dataset import GeneratedDataset, mask_of
-from qexp.simulation.generators import DeformationImages
+from qexp.simulation.generators import DeformationImages, Values
 
 Numbers = NDArray[np.intp]
 
@@ -71,7 +71,7 @@ class Likelihood:
             values = self.prior.marginals[column].within_turn(prior.marginals[column].value(scores))
         return values / self.factors[self.names[column]]
 
-    def scores(self, estimates: Mapping[str, Array], otherwise: Array) -> Array:
+    def scores(self, estimates: Values, otherwise: Array) -> Array:
         """Scores of estimates, else of `otherwise`, (observation, free parameter)."""
         scores = otherwise.copy()
         for column, marginal in enumerate(self.prior.marginals):
@@ -158,16 +158,14 @@ class Likelihoods:
         available = {image: mask.numpy() for image, mask in self._pixels.available.items()}
         self._weights = Weights(dataset, available)
 
-    def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Numbers, Likelihood]]:
+    def __call__(self, samples: Samples) -> Iterator[tuple[Numbers, Likelihood]]:
         """Numbers of observations, as the dataset makes them, and their likelihood."""
         given = {name: samples[name][:, 0].double().numpy() for name in self.given}
         if self._by_sources:
             return self._of_sources(samples, given)
         return self._of_images(samples, given)
 
-    def _of_sources(
-        self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
-    ) -> Iterator[tuple[Numbers, Likelihood]]:
+    def _of_sources(self, samples: Samples, given: Values) -> Iterator[tuple[Numbers, Likelihood]]:
         """By displacements of few points."""
         grid = []
         for name, each in given.items():
@@ -188,9 +186,7 @@ class Likelihoods:
             level = self._level(noise, points if visible else 0, factors)
             yield group, Likelihood(signals, Prior(columns, marginals, fixed), level, factors)
 
-    def _of_images(
-        self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
-    ) -> Iterator[tuple[Numbers, Likelihood]]:
+    def _of_images(self, samples: Samples, given: Values) -> Iterator[tuple[Numbers, Likelihood]]:
         """By images of the generator, whatever the unknowns are."""
         factors = dict.fromkeys(self.dataset.test, 1.0)
         prior = Prior(self._free, [prior_of(self.dataset, name, 1.0) for name in self._free], {})
@@ -278,8 +274,8 @@ class PosteriorDraws:
 
 def posteriors(
     likelihoods: Likelihoods,
-    samples: Mapping[str, Tensor],
-    start: Mapping[str, Array] | None = None,
+    samples: Samples,
+    start: Values | None = None,
     *,
     count: int = 1000,
     seed: int = 0,
@@ -367,9 +363,9 @@ class Approximated:
 
 def approximated(
     likelihoods: Likelihoods,
-    samples: Mapping[str, Tensor],
+    samples: Samples,
     random: np.random.Generator,
-    start: Mapping[str, Array] | None = None,
+    start: Values | None = None,
     *,
     tabulating: bool = False,
 ) -> Iterator[Approximated]:
@@ -404,7 +400,7 @@ def approximated(
 def _starts(
     likelihood: Likelihood,
     signals: Signals,
-    start: Mapping[str, Array] | None,
+    start: Values | None,
     random: np.random.Generator,
 ) -> Array:
     """Scores of given starts and of the likeliest of a pool, (observation, start, parameter)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.random import Generator
 
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
@@ -25,7 +26,7 @@ from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search
 
-Sample = Callable[[PosteriorDensity, sampling.Mixture, int, np.random.Generator], sampling.Draws]
+Sample = Callable[[PosteriorDensity, sampling.Mixture, int, Generator], sampling.Draws]
 """A way to draw: density, proposal, number of draws, and randomness → draws."""
 
 SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
@@ -98,7 +99,7 @@ def observed_posterior(
         density: PosteriorDensity,
         proposal: sampling.Mixture,
         count: int,
-        random: np.random.Generator,
+        random: Generator,
     ) -> sampling.Draws:
         """In coordinates in which amplitudes are standardised."""
         coordinates = sampling.StandardisedAmplitudes(density, amplitudes, weight)
@@ -123,7 +124,7 @@ def observed_posterior(
 
 
 def around_modes(
-    density: PosteriorDensity, starts: Array, chi2: float, random: np.random.Generator
+    density: PosteriorDensity, starts: Array, chi2: float, random: Generator
 ) -> tuple[sampling.Mixture, float]:
     """A proposal around the modes that starts lead to, and the weight of residuals, see
     `density.PenalisedSquares`.
@@ -171,7 +172,7 @@ def draws_of(
     proposal: sampling.Mixture,
     sample: Sample,
     count: int,
-    random: np.random.Generator,
+    random: Generator,
 ) -> tuple[sampling.Draws, PosteriorDensity]:
     """Draws from a posterior, by fewer signals where these are accurate; and the density used."""
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
@@ -190,7 +191,7 @@ def draws_of(
     return _corrected(draws, exact, density, random), density
 
 
-def error_of(exact: Density, density: Density, draws: Array, random: np.random.Generator) -> float:
+def error_of(exact: Density, density: Density, draws: Array, random: Generator) -> float:
     """The standard deviation of the error of a density, at some of its draws."""
     some = random.choice(draws, TESTED_DRAWS)
     with np.errstate(invalid="ignore"):
@@ -199,7 +200,7 @@ def error_of(exact: Density, density: Density, draws: Array, random: np.random.G
 
 
 def _corrected(
-    draws: sampling.Draws, exact: Density, density: Density, random: np.random.Generator
+    draws: sampling.Draws, exact: Density, density: Density, random: Generator
 ) -> sampling.Draws:
     """Draws from the exact density, of those of one that is close to it, by their weights."""
     scores = draws.all

@@ -25,8 +25,13 @@ from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Coordinates, Search, searches
 from qexp.inference.simulated_images import Averages, Mask, Pixels, Weights, alike, blocks_of
 from qexp.simulation.dataset import GeneratedDataset
-from qexp.simulation.generators import DeformationImages
+from qexp.simulation.generators import DeformationImages, Values
 from qexp.simulation.views import SIZED
+
+Constants = Mapping[str, float]
+"""Variable → its value, the same in all samples."""
+Samples = Mapping[str, Tensor]
+"""Variable → its values in some samples, (sample, ...)."""
 
 BLOCK = 512
 """Number of cells that are simulated at a time."""
@@ -152,7 +157,7 @@ class Refinement:
         self,
         source: GeneratedDataset,
         grid: Sequence[MatrixAxis],
-        constants: Mapping[str, float],
+        constants: Constants,
         outputs: Sequence[str],
         averaging: bool = True,
     ) -> None:
@@ -189,9 +194,9 @@ class Refinement:
 
     def __call__(
         self,
-        samples: Mapping[str, Tensor],
-        values: Mapping[str, Array],
-        estimates: Mapping[str, Array],
+        samples: Samples,
+        values: Values,
+        estimates: Values,
         on_refined: Callable[[int], None] = lambda count: None,
     ) -> dict[str, Array]:
         """Refined estimates, output → (cell,); NaN where fewer pixels are seen than there are
@@ -205,7 +210,7 @@ class Refinement:
         data = self.pixels.numbers_of(samples)
         refined = {name: np.full(len(data), np.nan) for name in estimates}
 
-        def refine(cells: NDArray[np.intp], shared: Mapping[str, float], mask: Mask) -> int:
+        def refine(cells: NDArray[np.intp], shared: Constants, mask: Mask) -> int:
             problem = self.problem(data[cells], shared, mask)
             of_cells = {name: values[cells] for name, values in estimates.items()}
             minima = problem.minimum(self.starts(problem, of_cells))
@@ -233,7 +238,7 @@ class Refinement:
         return refined
 
     def alike(
-        self, samples: Mapping[str, Tensor], values: Mapping[str, Array]
+        self, samples: Samples, values: Values
     ) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:
         """Cells that share all but the estimated parameters: their numbers, what they share, and
         what is seen of them.
@@ -255,7 +260,7 @@ class Refinement:
         return int((mask if self._averages is None else self._averages.complete(mask)[1]).sum())
 
     def problem(
-        self, data: Tensor, shared: Mapping[str, float] | None = None, mask: Mask | None = None
+        self, data: Tensor, shared: Constants | None = None, mask: Mask | None = None
     ) -> Problem:
         """The least-squares problems of samples.
 
@@ -286,7 +291,7 @@ class Refinement:
         """The searches of the sources' parameters, in the geometry of the values that are held."""
         return self._scenes(tuple(self._in_si[name] for name in self._geometry)).searches
 
-    def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
+    def starts(self, problem: Problem, estimates: Values) -> Tensor:
         """Where the least squares of samples start, (sample, parameter) in SI units, for estimates
         of the outputs.
 
@@ -334,9 +339,7 @@ class Refinement:
                 wider[axis.variable] = low, high
         return Scene(stations, direction, heights, searches(*of_parameters, wider))
 
-    def _stations(
-        self, image: str, geometry: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _stations(self, image: str, geometry: Samples) -> tuple[Tensor, Tensor, Tensor]:
         """An image's stations (number, 2), directions (number, 3) and elevations (number,)."""
         positions = self.source.layout(image, geometry).positions()[0]
         view = self.source.view(image)
@@ -364,7 +367,7 @@ class Bounds:
                 little, because no estimate is unbiased there
     """
 
-    deviations: Mapping[str, Array]
+    deviations: Values
     signal: Array
     seen: Array
 
@@ -406,9 +409,9 @@ def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
 
 def bounds_of_samples(
     likelihood: Refinement,
-    samples: Mapping[str, Tensor],
-    given: Mapping[str, Array],
-    truth: Mapping[str, Array],
+    samples: Samples,
+    given: Values,
+    truth: Values,
 ) -> Bounds:
     """The bounds at the true values of samples, for the pixels that these show; NaN beyond the
     bounds of a search.

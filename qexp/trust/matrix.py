@@ -27,6 +27,7 @@ from qexp.figures.writing import save
 from qexp.inference.refinement import (
     MOST_CELLS,
     Bounds,
+    Constants,
     MatrixAxis,
     Refinement,
     axes_of,
@@ -366,7 +367,7 @@ def _question(
     directory: RunDirectory,
     dataset: str,
     grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
+    constants: Constants,
     options: MatrixOptions,
 ) -> dict[str, Any]:
     """What is asked of the run, for the record of the matrix."""
@@ -415,7 +416,7 @@ def _left_out(
     estimates: Mapping[str, Estimated],
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
+    constants: Constants,
 ) -> dict[str, Any]:
     """The number of cells that are impossible, and why, for the record; nothing if there are none.
 
@@ -460,7 +461,7 @@ def _for_figure(
     source: GeneratedDataset,
     trained: GeneratedDataset,
     variables: Sequence[str],
-    constants: Mapping[str, float],
+    constants: Constants,
 ) -> dict[str, Any]:
     """What the figure of a matrix needs besides the table: the intervals of values that the run's
     own dataset holds out for the test part, the fixed values that it has not fixed so, units, and
@@ -486,7 +487,7 @@ SHARE_BEYOND = 1e-4
 def _outside(
     trained: GeneratedDataset,
     grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
+    constants: Constants,
     units: Mapping[str, str],
 ) -> Iterator[str]:
     """Sentences on axes and values that the run's dataset lacks, such as those in another unit."""
@@ -589,7 +590,7 @@ def estimate_cells(
     model: Estimator,
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
+    constants: Constants,
     repeats: int,
     seeds: Seeds,
     device: torch.device,

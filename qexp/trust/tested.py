@@ -14,6 +14,7 @@ from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
+from qexp.inference.refinement import Samples
 from qexp.kinds.evaluation import ALL, PARTS, TEST
 from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
@@ -21,6 +22,7 @@ from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of
 from qexp.results.calibration import GIVEN
 from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.generators import Values
 from qexp.store.directory import RunDirectory
 
 PURPOSE = "calibration"
@@ -36,9 +38,9 @@ class Batch:
 
     number: int
     start: int
-    values: Mapping[str, Array]
+    values: Values
     """Varying variable → (observation,), in its unit."""
-    samples: Mapping[str, Tensor]
+    samples: Samples
     """All variables of the dataset, as a network takes them."""
 
 
@@ -50,8 +52,8 @@ def _rows(columns: Mapping[str, Column], some: slice) -> dict[str, Column]:
 
 
 def batches(
-    values: Mapping[str, Array],
-    samples_of: Callable[[slice], Mapping[str, Tensor]],
+    values: Values,
+    samples_of: Callable[[slice], Samples],
     count: int,
     size: int,
 ) -> Iterator[Batch]:
@@ -66,7 +68,7 @@ def batches(
 
 def _simulated(
     dataset: GeneratedDataset,
-    values: Mapping[str, Array],
+    values: Values,
     seeds: Seeds,
     device: torch.device,
     some: slice,
@@ -150,7 +152,7 @@ def asked(
 
 
 def _seen(
-    dataset: GeneratedDataset, values: Mapping[str, Array], parts: Callable[[], Mapping[str, Part]]
+    dataset: GeneratedDataset, values: Values, parts: Callable[[], Mapping[str, Part]]
 ) -> str:
     """A caution if simulations were trained or validated on, if that is known; else empty."""
     if dataset.simulates or set(dataset.test) - {*values}:
