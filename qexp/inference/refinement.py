@@ -83,6 +83,10 @@ def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
     return axis
 
 
+def cells_of(grid: Sequence[MatrixAxis]) -> int:
+    return math.prod(axis.cells for axis in grid)
+
+
 def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, Array]:
     """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
     indices = np.unravel_index(cells, tuple(axis.cells for axis in grid))
@@ -96,7 +100,7 @@ def possible_cells(
     how many cells since the last of these blocks are not.
     """
     impossible = 0
-    count = math.prod(axis.cells for axis in grid)
+    count = cells_of(grid)
     for start in range(0, count, BLOCK):
         block = np.arange(start, min(start + BLOCK, count))
         values = values_at(grid, block)
@@ -210,31 +214,37 @@ class Refinement:
         data = self.pixels.numbers_of(samples)
         refined = {name: np.full(len(data), np.nan) for name in estimates}
 
-        def refine(cells: NDArray[np.intp], shared: Constants, mask: Mask) -> int:
-            problem = self.problem(data[cells], shared, mask)
-            of_cells = {name: values[cells] for name, values in estimates.items()}
-            minima = problem.minimum(self.starts(problem, of_cells))
-            parameters = problem.coordinates.values(minima.coordinates).numpy()
-            for column, name in enumerate(self._columns):
-                if name in refined:
-                    refined[name][cells] = parameters[:, column] / self.source.si_factor(name)
-            return len(cells)
-
         threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(self._workers, "refining", torch.set_num_threads, (1,))
         try:
-            jobs = []
+            jobs = {}
             for cells, shared, mask in self.alike(samples, values):
-                if self.enough(mask):
-                    parts = np.split(cells, range(CELLS_TOGETHER, len(cells), CELLS_TOGETHER))
-                    jobs += [pool.submit(refine, part, shared, mask) for part in parts]
-                else:
+                if not self.enough(mask):
                     on_refined(len(cells))
+                    continue
+                for part in np.split(cells, range(CELLS_TOGETHER, len(cells), CELLS_TOGETHER)):
+                    some = {name: column[part] for name, column in estimates.items()}
+                    jobs[pool.submit(self._refined, data[part], shared, mask, some)] = part
             for job in as_completed(jobs):
-                on_refined(job.result())
+                for name, column in job.result().items():
+                    refined[name][jobs[job]] = column
+                on_refined(len(jobs[job]))
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)  # the workers' setting also applies to later threads
+        return refined
+
+    def _refined(
+        self, data: Tensor, shared: Constants, mask: Mask, estimates: Values
+    ) -> dict[str, Array]:
+        """Refined estimates of cells, output → (cell,), by what `alike` says."""
+        problem = self.problem(data, shared, mask)
+        minima = problem.minimum(self.starts(problem, estimates))
+        parameters = problem.coordinates.values(minima.coordinates).numpy()
+        refined = {}
+        for name, column in zip(self._columns, parameters.T, strict=True):
+            if name in estimates:
+                refined[name] = column / self.source.si_factor(name)
         return refined
 
     def alike(
@@ -385,7 +395,7 @@ def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
     if quiet := likelihood.weights.quiet:
         alone = "has no noise, which alone makes a bound; leave `bound` out"
         raise QexpError(f"`bound`: {some(quiet)} {alone}")
-    cells = int(np.prod([axis.cells for axis in grid]))
+    cells = cells_of(grid)
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal = np.full(cells, np.nan)
     seen = np.full(cells, np.nan)

@@ -32,6 +32,7 @@ from qexp.inference.refinement import (
     Refinement,
     axes_of,
     bounds_of_cells,
+    cells_of,
     check_axis,
     possible_cells,
     values_at,
@@ -580,7 +581,7 @@ def constant_values(
         if len(missing) == 1:
             words = "varies but is not an axis; give it a value"
         raise QexpError(f"{which} {words}, for example the median: `{fix}={values}`")
-    cells = int(np.prod([grid_axis.cells for grid_axis in grid], dtype=np.float64))
+    cells = cells_of(grid)
     if cells > MOST_CELLS:
         raise QexpError(f"{cells:,} cells are too many; the limit is {MOST_CELLS:,}")
     return constants
@@ -602,7 +603,7 @@ def estimate_cells(
     Estimates are NaN in cells whose values are together impossible, such as of a source that breaks
     the surface.
     """
-    cells = int(np.prod([axis.cells for axis in grid]))
+    cells = cells_of(grid)
     if cells * repeats > MOST_CELLS:
         raise QexpError(
             f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is"
