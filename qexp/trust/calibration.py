@@ -624,14 +624,6 @@ def _prior_of(names: Sequence[str], dataset: GeneratedDataset) -> Prior:
     return Prior(names, [of_training(name, dataset.distributions[name], 1.0) for name in names], {})
 
 
-def _require_enough(directory: RunDirectory, count: int) -> None:
-    if count < LEAST_OBSERVATIONS:
-        raise QexpError(
-            f"{directory.name} has {count} test samples; fewer than {LEAST_OBSERVATIONS} could show"
-            " no fault: make more simulations, or give fresh ones: `theta` and `observed`"
-        )
-
-
 def calibrate(
     directory: RunDirectory, workspace: Workspace, options: CalibrateOptions
 ) -> results.Calibration:
@@ -668,7 +660,12 @@ def calibrate(
     doubted = 0
     of_network = posteriors.caution, posteriors.together
     tested = asked(directory, dataset, workspace, options, *of_network, seeds, device)
-    _require_enough(directory, tested.count)
+    if tested.count < LEAST_OBSERVATIONS:
+        raise QexpError(
+            f"{directory.name} has {tested.count} test samples; fewer than {LEAST_OBSERVATIONS}"
+            " could show no fault: make more simulations, or give fresh ones: `theta` and"
+            " `observed`"
+        )
     options = replace(options, observations=tested.count)
     with threads(threads_to_predict(spec, tables, device)):
         prior = _prior_of(posteriors.names, dataset)
