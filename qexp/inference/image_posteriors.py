@@ -30,14 +30,12 @@ from qexp.inference.density import (
 )
 from qexp.inference.integration import circular_moments
 from qexp.inference.posterior import draws_of, laplace, modes, search_modes
-from qexp.inference.refinement import MatrixAxis, Refinement, Samples
+from qexp.inference.refinement import MatrixAxis, Numbers, Refinement, Samples
 from qexp.inference.sampling import Draws, Mixture, by_either
 from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, troubles
 from qexp.inference.weighting import Weighting
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import DeformationImages, Values
-
-Numbers = NDArray[np.intp]
 
 SIGNAL_TOLERANCE = 1e-4
 """Largest error of reduced signals, relative to the signal."""

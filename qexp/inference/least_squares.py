@@ -130,13 +130,7 @@ class Descents:
     @property
     def minima(self) -> Minima:
         """Where the problems are."""
-        return Minima(
-            self._at,
-            self._cost,
-            self._information,
-            self._iterations,
-            self._converged,
-        )
+        return Minima(self._at, self._cost, self._information, self._iterations, self._converged)
 
     def begin(self, which: Tensor, start: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Begin with problems; starts beyond their bounds are moved to them.

@@ -30,6 +30,8 @@ from qexp.simulation.views import SIZED
 
 Constants = Mapping[str, float]
 """Variable → its value, the same in all samples."""
+Grid = Sequence["MatrixAxis"]
+Numbers = NDArray[np.intp]
 Samples = Mapping[str, Tensor]
 """Variable → its values in some samples, (sample, ...)."""
 
@@ -83,19 +85,19 @@ def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
     return axis
 
 
-def cells_of(grid: Sequence[MatrixAxis]) -> int:
+def cells_of(grid: Grid) -> int:
     return math.prod(axis.cells for axis in grid)
 
 
-def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, Array]:
+def values_at(grid: Grid, cells: Numbers) -> dict[str, Array]:
     """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
     indices = np.unravel_index(cells, tuple(axis.cells for axis in grid))
     return {axis.variable: axis.centres[index] for axis, index in zip(grid, indices, strict=True)}
 
 
 def possible_cells(
-    source: GeneratedDataset, grid: Sequence[MatrixAxis]
-) -> Iterator[tuple[NDArray[np.intp], dict[str, Array], int]]:
+    source: GeneratedDataset, grid: Grid
+) -> Iterator[tuple[Numbers, dict[str, Array], int]]:
     """Of each block with cells that are possible their numbers and true values, (cell,) each; and
     how many cells since the last of these blocks are not.
     """
@@ -160,7 +162,7 @@ class Refinement:
     def __init__(
         self,
         source: GeneratedDataset,
-        grid: Sequence[MatrixAxis],
+        grid: Grid,
         constants: Constants,
         outputs: Sequence[str],
         averaging: bool = True,
@@ -249,7 +251,7 @@ class Refinement:
 
     def alike(
         self, samples: Samples, values: Values
-    ) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:
+    ) -> Iterator[tuple[Numbers, dict[str, float], Mask]]:
         """Cells that share all but the estimated parameters: their numbers, what they share, and
         what is seen of them.
 

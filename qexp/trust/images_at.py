@@ -17,7 +17,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.figures.canvas import use_style
 from qexp.figures.writing import require_formats, save
-from qexp.inference.refinement import MatrixAxis, axes_of, cells_of, possible_cells, values_at
+from qexp.inference.refinement import Grid, MatrixAxis, axes_of, cells_of, possible_cells, values_at
 from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import Side, image_grid
@@ -91,7 +91,7 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
 
 def _simulated(
     source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     fixed: Mapping[str, float],
     shapes: Mapping[str, tuple[int, ...]],
     noise: bool,

@@ -28,6 +28,7 @@ from qexp.inference.refinement import (
     MOST_CELLS,
     Bounds,
     Constants,
+    Grid,
     MatrixAxis,
     Refinement,
     axes_of,
@@ -79,7 +80,7 @@ class Estimated:
 
 def matrix_table(
     estimates: Mapping[str, Estimated],
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     directory: RunDirectory,
     record: Mapping[str, Any],
     quantities: Quantities,
@@ -367,7 +368,7 @@ def matrix(
 def _question(
     directory: RunDirectory,
     dataset: str,
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     constants: Constants,
     options: MatrixOptions,
 ) -> dict[str, Any]:
@@ -416,7 +417,7 @@ def _complete(folder: Path, npy: bool) -> Path:
 def _left_out(
     estimates: Mapping[str, Estimated],
     source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     constants: Constants,
 ) -> dict[str, Any]:
     """The number of cells that are impossible, and why, for the record; nothing if there are none.
@@ -487,7 +488,7 @@ SHARE_BEYOND = 1e-4
 
 def _outside(
     trained: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     constants: Constants,
     units: Mapping[str, str],
 ) -> Iterator[str]:
@@ -534,7 +535,7 @@ def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
 
 def constant_values(
     source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     fixed: dict[str, float],
     arguments: tuple[str, str] = ("axes", "fixed"),
 ) -> dict[str, float]:
@@ -590,7 +591,7 @@ def constant_values(
 def estimate_cells(
     model: Estimator,
     source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     constants: Constants,
     repeats: int,
     seeds: Seeds,
