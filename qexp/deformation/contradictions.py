@@ -41,7 +41,7 @@ def of_residuals(
 
     Blocks extend over the area of each track.
     """
-    found, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
+    found, _ = problem.linearised(fit.place, torch.arange(1))
     residuals = found.numpy()
     slices = problem.weighting.slices
     blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
@@ -187,7 +187,7 @@ def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
     not tell it.
     """
     found: list[tuple[float, float] | None] = []
-    model = problem.model(torch.from_numpy(fit.values)[None])
+    model = problem.model(fit.source)
     for number, where in enumerate(problem.weighting.slices):
         score, information = map(float, further(problem, fit, number)(model[:, where]))
         whole = float(problem.weighting.of_block(number, model[:, where]).square().sum())
@@ -403,7 +403,7 @@ def _again(problem: Problem, fit: Fit, wanted: Sequence[Search], seed: int) -> t
     """χ² and the values, (1, parameter), of the lowest minimum that is met from a fit and from some
     starts, roughly.
     """
-    begin = torch.from_numpy(fit.values)[None]
+    begin = fit.source
     if all(wanted[index].can_be_drawn for index in problem.coordinates.free):
         begin = torch.cat([begin, starts(problem, wanted, STARTS_WITHOUT, seed)])
     for iterations, kept in SEARCH_WITHOUT:
@@ -460,7 +460,7 @@ def _explained(
         if mistake.p_value(max(as_given - rough, 0.0), scale) > DOUBTED:
             break
         whole = mistake.undone(problem)
-        again = best(whole, torch.cat([values, torch.from_numpy(fit.values)[None]]), seed)
+        again = best(whole, torch.cat([values, fit.source]), seed)
         gain = fit.chi2 - again.chi2
         scale = max(least, again.chi2_reduced)
         enough = gain > EXPLAINED_SHARE * (fit.chi2 - fit.degrees)

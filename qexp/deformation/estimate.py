@@ -465,7 +465,7 @@ def _tracks(
             located &= np.isfinite(track.elevation)
         model, residuals = np.full((2, len(track.x)), np.nan)
         at_points = deformation_of(problem.model.sources, [track.select(located)], units.origin)
-        model[located] = at_points(torch.from_numpy(fit.values)[None])[0].numpy()
+        model[located] = at_points(fit.source)[0].numpy()
         residuals[track.observed] = residual
         sill = 0.0 if track.noise is None else track.noise.sill
         results[track.name] = TrackResult(
@@ -569,7 +569,7 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
 
     One at a bound counts as free: nothing but the bound tells its value.
     """
-    _, _, information = problem.normal_equations(torch.from_numpy(fit.at)[None], torch.arange(1))
+    _, _, information = problem.normal_equations(fit.place, torch.arange(1))
     fit = replace(fit, covariance=covariances(information[0]).numpy())
     errors = standard_errors(fit)
     values = np.abs(fit.values[fit.coordinates.free])

@@ -110,7 +110,7 @@ def best_point_source(tracks: Sequence[Track]) -> PointSource:
     problem = prepare_problem(thin, sources, wanted, {}, offsets=True, ramps=False, origin=origin)
     fit = best(problem, starts(problem, wanted, STARTS, seed=0))
     gain = problem.chi2_without_source - fit.chi2
-    return PointSource(problem.model, torch.from_numpy(fit.values)[None], origin, gain)
+    return PointSource(problem.model, fit.source, origin, gain)
 
 
 def estimate_noise(

@@ -16,7 +16,13 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import SUPERSCRIPTS
-from qexp.inference.least_squares import MOST_NUMBERS, Problem, of_possible
+from qexp.inference.least_squares import (
+    MOST_NUMBERS,
+    Problem,
+    equations_of,
+    of_possible,
+    slopes_between,
+)
 from qexp.simulation.distributions import Distribution
 
 SCORE_SPAN = 8.0
@@ -266,12 +272,12 @@ class Signals:
         return table if self._are_those(table, tested, tolerance) else None
 
     def reduced(
-        self, spanning: Tensor, tested: Tensor | None = None, tolerance: float = 0.0
+        self, moved: Tensor, tested: Tensor | None = None, tolerance: float = 0.0
     ) -> Signals | None:
         """Signals in a basis of those of some sources, by empirical interpolation; None where that
         has no advantage or is not accurate.
 
-        spanning   (source, parameter)  sources that span the basis
+        moved      (source, point)      of sources that span the basis, see `lengthless`
         tested     (source, parameter)  others, on which it is tested; None: it is not
         tolerance  largest error, relative to the signal
 
@@ -280,18 +286,6 @@ class Signals:
         Sci. Comput. 38, A631-A648). Computing a likelihood this way is reduced-order quadrature
         (Antil et al. 2013, J. Sci. Comput. 57, 604-637).
         """
-        return self.in_basis(self.lengthless(spanning), tested, tolerance)
-
-    def lengthless(self, values: Tensor) -> Tensor:
-        """Displacements of possible sources, (source, point), over the length of their signals."""
-        moved = self.model(values[self.model.possible(values)])
-        lengths: Tensor = self.whiten(moved).norm(dim=1)
-        return moved[lengths > 0] / lengths[lengths > 0, None]
-
-    def in_basis(
-        self, moved: Tensor, tested: Tensor | None = None, tolerance: float = 0.0
-    ) -> Signals | None:
-        """Signals in a basis of such displacements, as `reduced` makes it."""
         if not len(moved):
             return None
         _, sizes, right = torch.linalg.svd(moved, full_matrices=False)
@@ -312,6 +306,12 @@ class Signals:
             lambda values: few(values) @ vectors.mT, tested, tolerance
         )
         return few if accurate else None
+
+    def lengthless(self, values: Tensor) -> Tensor:
+        """Displacements of possible sources, (source, point), over the length of their signals."""
+        moved = self.model(values[self.model.possible(values)])
+        lengths: Tensor = self.whiten(moved).norm(dim=1)
+        return moved[lengths > 0] / lengths[lengths > 0, None]
 
     def _are_those(
         self, others: Callable[[Tensor], Tensor], tested: Tensor, tolerance: float
@@ -468,6 +468,7 @@ class PosteriorDensity:
         return -0.5 * (chi2 if self.degrees is None else self.degrees * np.log(chi2))
 
 
+@dataclass(frozen=True)
 class PenalisedSquares:
     """Sums of squared residuals and of squared scores, whose minima are the modes of posteriors.
 
@@ -478,13 +479,10 @@ class PenalisedSquares:
     Implements `least_squares.SumsOfSquares`.
     """
 
-    def __init__(
-        self, signals: Signals, prior: Prior, weight: float = 1.0, which: Tensor | None = None
-    ) -> None:
-        self.signals = signals
-        self.prior = prior
-        self.weight = weight
-        self.which = which
+    signals: Signals
+    prior: Prior
+    weight: float = 1.0
+    which: Tensor | None = None
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         count, free = coordinates.shape
@@ -493,17 +491,14 @@ class PenalisedSquares:
         every = torch.cat([coordinates, ends.reshape(-1, free)])
         signals = self.weight * self.signals(self.prior.values(every.numpy()))
         middle = signals[:count]
-        sides = signals[count:].view(count, 2, free, -1)
+        upper, lower = signals[count:].view(count, 2, free, -1).unbind(1)
         observations = which if self.which is None else self.which[which]
         data = self.signals.data
         if len(data) > 1:
             data = data[observations]
         residuals = middle - self.weight * data
-        finite = torch.isfinite(sides)
-        upper, lower = torch.where(finite, sides, middle[:, None, None]).unbind(1)
-        steps_taken = finite[..., :1].double().sum(dim=1).clamp(min=1)
-        jacobian = (upper - lower) / (SCORE_STEP * steps_taken)
-        cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
-        gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
-        information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
-        return of_possible(cost, gradient, information)
+        jacobian = slopes_between(middle, upper, lower, SCORE_STEP)
+        cost, gradient, information = equations_of(residuals, jacobian)
+        cost = cost + 0.5 * coordinates.square().sum(dim=1)
+        information = information + torch.eye(free, dtype=torch.float64)
+        return of_possible(cost, gradient + coordinates, information)

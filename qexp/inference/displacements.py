@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from itertools import chain, product
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -29,12 +29,10 @@ def deformation_of(
     sources: Sequence[Source],
     tracks: Sequence[Track],
     origin: tuple[float, float],
-    columns: Columns | None = None,
 ) -> Deformation:
     """The sum of sources as tracks see it, at all of their points in order.
 
-    origin   east, north of the position (0, 0) of sources [m]
-    columns  see `Deformation`
+    origin  east, north of the position (0, 0) of sources [m]
     Raises QexpError for a track along whose direction a source is not known.
     """
     stations = [np.stack([track.x, track.y], axis=1) - np.array(origin) for track in tracks]
@@ -50,21 +48,14 @@ def deformation_of(
     places = torch.from_numpy(np.concatenate(stations))
     heights = None if elevation is None else torch.from_numpy(elevation)
     if spread is None and all(track.instrument.combination is None for track in tracks):
-        return Deformation(sources, places, direction, heights, columns=columns)
+        return Deformation(sources, places, direction, heights)
     spread = np.zeros((len(places), 2)) if spread is None else spread
     count = where_known(tracks, "count", 1.0)
     number = torch.ones(len(places)) if count is None else torch.from_numpy(count)
     shift, means = places_in_cells(torch.from_numpy(spread), number)
     shift, direction, means = _combined(tracks, shift, direction[means.owner], means)
     heights = None if heights is None else heights[means.owner]
-    return Deformation(
-        sources,
-        places[means.owner] + shift,
-        direction,
-        heights,
-        means,
-        columns,
-    )
+    return Deformation(sources, places[means.owner] + shift, direction, heights, means)
 
 
 def _combined(
@@ -165,19 +156,6 @@ def places_in_cells(spread: Tensor, count: Tensor) -> tuple[Tensor, Means]:
     return (nodes * spread)[used], Means(owner, weight[used], len(count))
 
 
-class Columns(NamedTuple):
-    """Parameters of sources that differ from part to part of the points, such as between dates.
-
-    names  of all parameters
-    part   (point,)  number of the part to which each point belongs
-    own    numbers of the parameters in each part, in the order of the columns of the sources
-    """
-
-    names: Sequence[str]
-    part: Tensor
-    own: Sequence[Sequence[int]]
-
-
 class Deformation:
     """The sum of sources, seen at points along directions.
 
@@ -187,8 +165,6 @@ class Deformation:
     elevation  (place,)             above the level from which depths count [m], or None; see
                                     `physics.geometry`
     means      sums of places, if points are that; else each point is a place
-    columns    of parameters that differ between points; None: they are the columns of the sources.
-               Sources that are approximations know none
     """
 
     def __init__(
@@ -198,16 +174,14 @@ class Deformation:
         direction: Tensor,
         elevation: Tensor | None = None,
         means: Means | None = None,
-        columns: Columns | None = None,
     ) -> None:
         self.sources = tuple(sources)
         self.points = len(stations) if means is None else means.points
         self.stations = stations
         self.direction = direction
         self.elevation = elevation
-        self._means, self._columns = means, columns
-        own = [name for source in sources for name in source.columns]
-        self.names = own if columns is None else columns.names
+        self._means = means
+        self.names = [name for source in sources for name in source.columns]
         self._widths = [len(source.columns) for source in sources]
         self._lowest = 0.0 if elevation is None else float(elevation.min())
 
@@ -255,8 +229,6 @@ class Deformation:
         some._means = None
         if means is None:
             return some, lambda values: values
-        if self._columns is not None:
-            some._columns = self._columns._replace(part=self._columns.part[means.owner])
         return some, means.__call__
 
     def turned(self, points: slice, matrix: Tensor) -> Deformation:
@@ -280,33 +252,19 @@ class Deformation:
         some.stations = self.stations[rows]
         some.direction = self.direction[rows]
         some.elevation = None if self.elevation is None else self.elevation[rows]
-        if self._columns is not None:
-            some._columns = self._columns._replace(part=self._columns.part[points])
         return some
 
     def __call__(self, parameters: Tensor) -> Tensor:
-        """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem,
+        """Displacement, (problem, point) [m], of the parameters of all sources in order, (problem,
         parameter), SI units.
         """
-        if self._columns is None:
-            moved = self._moved(parameters, 0, slice(None))
-        else:
-            moved = parameters.new_empty(len(parameters), len(self.stations), 3)
-            owner = slice(None) if self._means is None else self._means.owner
-            for part in range(len(self._columns.own)):
-                places = (self._columns.part[owner] == part).nonzero()[:, 0]
-                moved[:, places] = self._moved(parameters, part, places)
-        seen = (moved * self.direction).sum(dim=-1)
+        stations = self.stations[None]
+        moved = []
+        for source, columns in self._each(parameters):
+            moved.append(source.displacements(columns, stations, self.elevation))
+        total = sum(moved[1:], moved[0])
+        seen = (total * self.direction).sum(dim=-1)
         return seen if self._means is None else self._means(seen)
-
-    def _moved(self, parameters: Tensor, part: int, places: Tensor | slice) -> Tensor:
-        """Displacement of some places of a part, (problem, place, 3) [m]."""
-        stations = self.stations[places][None]
-        elevation = None if self.elevation is None else self.elevation[places]
-        each = self._each(parameters, part)
-        moved = [source.displacements(columns, stations, elevation) for source, columns in each]
-        total: Tensor = sum(moved[1:], moved[0])
-        return total
 
     def corrected(self, values: Tensor) -> Deformation:
         """The deformation by the same sources, but those whose kernels are approximations less what
@@ -321,10 +279,9 @@ class Deformation:
         some.sources = tuple(sources)
         return some
 
-    def _each(self, values: Tensor, part: int = 0) -> Iterator[tuple[Source, Tensor]]:
-        """Each source with its columns of values, (..., parameter), in a part of the points."""
-        own = slice(None) if self._columns is None else self._columns.own[part]
-        return zip(self.sources, values[..., own].split(self._widths, dim=-1), strict=True)
+    def _each(self, values: Tensor) -> Iterator[tuple[Source, Tensor]]:
+        """Each source with its columns of values, (..., parameter)."""
+        return zip(self.sources, values.split(self._widths, dim=-1), strict=True)
 
     def errors(self, values: Tensor) -> Tensor:
         """What sources that were corrected near such values, (parameter,), may still err: (sample,
@@ -359,9 +316,7 @@ class Deformation:
         requires, (problem,).
         """
         possible = torch.isfinite(parameters).all(dim=-1)
-        parts = range(1 if self._columns is None else len(self._columns.own))
-        every = chain.from_iterable(self._each(parameters.detach(), part) for part in parts)
-        for source, columns in every:
+        for source, columns in self._each(parameters.detach()):
             values = dict(zip(source.variables, columns.numpy().T, strict=True))
             depth = values.get("depth", np.ones(len(columns)))
             if not source.ranges:  # else it is known on the ground, whatever its form

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import torch
@@ -98,6 +99,16 @@ class Fit:
     starts: int
     jacobian: Tensor
     rivals: Tensor
+
+    @property
+    def source(self) -> Tensor:
+        """The values of all parameters, (1, parameter)."""
+        return torch.from_numpy(self.values)[None]
+
+    @property
+    def place(self) -> Tensor:
+        """The coordinates, (1, free)."""
+        return torch.from_numpy(self.at)[None]
 
     @property
     def chi2_reduced(self) -> float:
@@ -198,8 +209,7 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
         return fit
     search = problem.to_search(seed)
     coordinates = problem.coordinates
-    best_yet = torch.from_numpy(fit.values)[None]
-    minima = search.minimum(torch.cat([best_yet, fit.rivals[:FOLLOWED_MINIMA]]), *ROUGH_SEARCH)
+    minima = search.minimum(torch.cat([fit.source, fit.rivals[:FOLLOWED_MINIMA]]), *ROUGH_SEARCH)
     known = len(minima.cost)
     random = torch.Generator().manual_seed(seed)
     failed = 0
@@ -213,7 +223,7 @@ def best_around(problem: Problem, fit: Fit, agreed: int, seed: int = 0) -> Fit:
         if failed == FAILED_ROUNDS or _alike(minima.cost, lowest).sum() >= enough:
             break
     lowest_few = coordinates.values(minima.coordinates[_different(minima.cost)[:FOLLOWED_MINIMA]])
-    found = best(problem, torch.cat([best_yet, lowest_few]), seed)
+    found = best(problem, torch.cat([fit.source, lowest_few]), seed)
     costs = minima.cost[known:]
     agreeing = int(_alike(costs, minima.cost.min()).sum())
     if found.chi2 > (1 - SAME_MINIMUM) * fit.chi2:
@@ -312,7 +322,6 @@ def _fit(
         found = dict(zip(block.words, of_block.tolist(), strict=True))
         errors = dict(zip(block.words, their_variances.sqrt().tolist(), strict=True))
         nuisances.append(Nuisances(found, errors))
-    bounded = zip(coordinates.names, at_bounds.tolist(), strict=True)
     return Fit(
         values=coordinates.wrapped(coordinates.values(place[None]))[0].numpy(),
         coordinates=coordinates,
@@ -322,7 +331,7 @@ def _fit(
         degrees=problem.degrees,
         iterations=iterations,
         converged=bool(best.converged),
-        at_bounds=tuple(name for name, there in bounded if there),
+        at_bounds=tuple(compress(coordinates.names, at_bounds.tolist())),
         nuisances=tuple(nuisances),
         residual=tuple(residual[where].numpy() for where in weighting.slices),
         agreeing=agreeing,
@@ -371,7 +380,7 @@ def refine_fit(problem: Problem, begin: Tensor, searches: Sequence[Search], seed
     if fit.chi2_reduced <= POOR_CHI2 and shows_source(problem, fit):
         return fit
     elsewhere = starts(search, searches, STARTS_FAR, seed)
-    begin = torch.cat([torch.from_numpy(fit.values)[None], elsewhere])
+    begin = torch.cat([fit.source, elsewhere])
     return best_around(problem, best(problem, begin, seed, MANY_MINIMA), 1, seed)
 
 
@@ -387,16 +396,15 @@ def standard_errors(fit: Fit) -> Array:
 
     Those of the inverse of JᵀC⁻¹J, nuisances included.
     """
-    place = torch.from_numpy(fit.at)[None]
     covariance = torch.from_numpy(fit.covariance)[None]
-    return fit.coordinates.deviations(place, covariance)[0].numpy()
+    return fit.coordinates.deviations(fit.place, covariance)[0].numpy()
 
 
 def correlations(fit: Fit) -> Array:
     """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0
     at bounds.
     """
-    slopes = fit.coordinates.slopes(torch.from_numpy(fit.at)[None])
+    slopes = fit.coordinates.slopes(fit.place)
     errors = standard_errors(fit)
     with np.errstate(invalid="ignore"):
         products = np.outer(errors, errors)
@@ -468,7 +476,7 @@ def unneeded_sources(
         other_sources = [source for source in sources if source is not left_out]
         model = deformation_of(other_sources, tracks, origin)
         nested = Problem(model, problem.weighting, problem.data, coordinates)
-        begin = torch.from_numpy(fit.values[kept])[None]
+        begin = fit.source[:, kept]
         # else the fit itself began elsewhere
         if all(rest[number].can_be_drawn for number in coordinates.free):
             begin = torch.cat([begin, starts(nested.to_search(seed), rest, NESTED_STARTS, seed)])
@@ -527,6 +535,6 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
             middle += of_track[:, rows] @ (torch.from_numpy(covariance) @ of_track.mT)
         middle += noise.nugget * of_track @ of_track.mT
     inverse = torch.from_numpy(fit.covariance)
-    place = torch.from_numpy(fit.at)[None]
-    errors: Array = fit.coordinates.deviations(place, (inverse @ middle @ inverse)[None])[0].numpy()
+    sandwich = (inverse @ middle @ inverse)[None]
+    errors: Array = fit.coordinates.deviations(fit.place, sandwich)[0].numpy()
     return errors if np.isfinite(errors).all() else None

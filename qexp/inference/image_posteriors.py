@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -30,14 +30,12 @@ from qexp.inference.density import (
 )
 from qexp.inference.integration import circular_moments
 from qexp.inference.posterior import draws_of, laplace, modes, search_modes
-from qexp.inference.refinement import MatrixAxis, Refinement
+from qexp.inference.refinement import MatrixAxis, Numbers, Refinement, Samples
 from qexp.inference.sampling import Draws, Mixture, by_either
 from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, troubles
 from qexp.inference.weighting import Weighting
 from qexp.simulation.dataset import GeneratedDataset, mask_of
-from qexp.simulation.generators import DeformationImages
-
-Numbers = NDArray[np.intp]
+from qexp.simulation.generators import DeformationImages, Values
 
 SIGNAL_TOLERANCE = 1e-4
 """Largest error of reduced signals, relative to the signal."""
@@ -71,7 +69,7 @@ class Likelihood:
             values = self.prior.marginals[column].within_turn(prior.marginals[column].value(scores))
         return values / self.factors[self.names[column]]
 
-    def scores(self, estimates: Mapping[str, Array], otherwise: Array) -> Array:
+    def scores(self, estimates: Values, otherwise: Array) -> Array:
         """Scores of estimates, else of `otherwise`, (observation, free parameter)."""
         scores = otherwise.copy()
         for column, marginal in enumerate(self.prior.marginals):
@@ -137,7 +135,6 @@ class Likelihoods:
     ) -> None:
         self.dataset = dataset
         self.images = list(images)
-        self._averaging = averaging
         self.given = [name for name in dataset.test if name in known]
         self.names = [name for name in dataset.test if name not in known]
         if trouble := next(troubles(dataset, images, self.names), None):
@@ -151,35 +148,27 @@ class Likelihoods:
         """With the usual noise level, if it is unknown."""
         self._free = [name for name in self.names if name != NOISE]
         self._by_sources = _are_of_sources(dataset, images, self.names)
-        self._refinement = lru_cache(1)(self._refinement_of)
+        fixed = self._source.fixed
+        refinement = partial(Refinement, dataset, constants=fixed, outputs=self._free)
+        self._refinement = lru_cache(1)(partial(refinement, averaging=averaging))
+        """The least squares of the sources on a grid of the given variables."""
         self._pixels = Pixels(dataset, images)
         available = {image: mask.numpy() for image, mask in self._pixels.available.items()}
         self._weights = Weights(dataset, available)
 
-    def __call__(self, samples: Mapping[str, Tensor]) -> Iterator[tuple[Numbers, Likelihood]]:
+    def __call__(self, samples: Samples) -> Iterator[tuple[Numbers, Likelihood]]:
         """Numbers of observations, as the dataset makes them, and their likelihood."""
         given = {name: samples[name][:, 0].double().numpy() for name in self.given}
         if self._by_sources:
             return self._of_sources(samples, given)
         return self._of_images(samples, given)
 
-    def _refinement_of(self, axes: tuple[tuple[str, float, float], ...]) -> Refinement:
-        """The least squares of the sources; axes: given variable, least and largest value."""
-        grid = [MatrixAxis(*ends, 1) for ends in axes]
-        return Refinement(
-            self.dataset,
-            grid,
-            self._source.fixed,
-            self._free,
-            self._averaging,
-        )
-
-    def _of_sources(
-        self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
-    ) -> Iterator[tuple[Numbers, Likelihood]]:
+    def _of_sources(self, samples: Samples, given: Values) -> Iterator[tuple[Numbers, Likelihood]]:
         """By displacements of few points."""
-        ends = [(name, float(each.min()), float(each.max())) for name, each in given.items()]
-        refinement = self._refinement(tuple(ends))
+        grid = []
+        for name, each in given.items():
+            grid.append(MatrixAxis(name, float(each.min()), float(each.max()), 1))
+        refinement = self._refinement(tuple(grid))
         data = refinement.pixels.numbers_of(samples)
         factors = {name: self.dataset.si_factor(name) for name in self.dataset.test}
         for group, shared, mask in refinement.alike(samples, given):
@@ -195,9 +184,7 @@ class Likelihoods:
             level = self._level(noise, points if visible else 0, factors)
             yield group, Likelihood(signals, Prior(columns, marginals, fixed), level, factors)
 
-    def _of_images(
-        self, samples: Mapping[str, Tensor], given: Mapping[str, Array]
-    ) -> Iterator[tuple[Numbers, Likelihood]]:
+    def _of_images(self, samples: Samples, given: Values) -> Iterator[tuple[Numbers, Likelihood]]:
         """By images of the generator, whatever the unknowns are."""
         factors = dict.fromkeys(self.dataset.test, 1.0)
         prior = Prior(self._free, [prior_of(self.dataset, name, 1.0) for name in self._free], {})
@@ -267,22 +254,26 @@ SEARCHED_TOGETHER = 64
 class PosteriorDraws:
     """Draws from the posteriors of observations.
 
-    names   of the variables
-    values  (observation, draw, variable) in the variables' units
-    ess     (observation,)  effective number of draws
-    doubts  observation → sentences on why its draws are not to be trusted
+    names        of the variables
+    values       (observation, draw, variable) in the variables' units
+    ess          (observation,)  effective number of draws
+    doubts       observation → sentences on why its draws are not to be trusted
+    log_density  (observation, draw), None where it is unknown
+    of_truth     (observation,), the log density of the true values, likewise
     """
 
     names: tuple[str, ...]
     values: Array
     ess: Array
-    doubts: Mapping[int, Sequence[str]]
+    doubts: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    log_density: Array | None = None
+    of_truth: Array | None = None
 
 
 def posteriors(
     likelihoods: Likelihoods,
-    samples: Mapping[str, Tensor],
-    start: Mapping[str, Array] | None = None,
+    samples: Samples,
+    start: Values | None = None,
     *,
     count: int = 1000,
     seed: int = 0,
@@ -370,9 +361,9 @@ class Approximated:
 
 def approximated(
     likelihoods: Likelihoods,
-    samples: Mapping[str, Tensor],
+    samples: Samples,
     random: np.random.Generator,
-    start: Mapping[str, Array] | None = None,
+    start: Values | None = None,
     *,
     tabulating: bool = False,
 ) -> Iterator[Approximated]:
@@ -386,9 +377,8 @@ def approximated(
         free = len(likelihood.prior.free)
         spanning = WIDER_SPREAD * random.standard_normal((SPANNING_SOURCES, free))
         tested = random.standard_normal((TESTED_SOURCES, free))
-        fewer = likelihood.signals.reduced(
-            prior.values(spanning), prior.values(tested), SIGNAL_TOLERANCE
-        )
+        moved = likelihood.signals.lengthless(prior.values(spanning))
+        fewer = likelihood.signals.reduced(moved, prior.values(tested), SIGNAL_TOLERANCE)
         signals = fewer or likelihood.signals
         if tabulating and likelihoods.dataset.model is not None:
             signals = signals.tabulated(prior, prior.values(tested), SIGNAL_TOLERANCE) or signals
@@ -397,10 +387,10 @@ def approximated(
             estimates = {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
         periodic = any(marginal.period is not None for marginal in prior.marginals)
-        if periodic or likelihood.level is not None:
-            pairs = _one_by_one(likelihood, signals, starts)
-        else:
-            pairs = _together(likelihood, signals, starts)
+        pairs = _together(likelihood, signals, starts)
+        if periodic or likelihood.level is not None:  # one by one
+            each = zip(map(signals.of_observation, range(len(starts))), starts, strict=True)
+            pairs = (search_modes(one, prior, scores, likelihood.level) for one, scores in each)
         for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
             yield Approximated(observation, likelihood, density, proposal, fewer is not None)
 
@@ -408,7 +398,7 @@ def approximated(
 def _starts(
     likelihood: Likelihood,
     signals: Signals,
-    start: Mapping[str, Array] | None,
+    start: Values | None,
     random: np.random.Generator,
 ) -> Array:
     """Scores of given starts and of the likeliest of a pool, (observation, start, parameter)."""
@@ -437,15 +427,6 @@ def _starts(
         return np.asarray(pool[likeliest])
     estimates = likelihood.scores(start, pool[likeliest[:, 0]])
     return np.concatenate([estimates[:, None], pool[likeliest]], axis=1)
-
-
-def _one_by_one(
-    likelihood: Likelihood, signals: Signals, starts: Array
-) -> Iterator[tuple[PosteriorDensity, Mixture]]:
-    """The posterior of each observation with its angles turned, and its noise level."""
-    for observation, scores in enumerate(starts):
-        of_one = signals.of_observation(observation)
-        yield search_modes(of_one, likelihood.prior, scores, likelihood.level)
 
 
 def _together(

@@ -56,6 +56,22 @@ def of_possible(
     return cost, gradient, information.masked_fill(impossible[:, None, None], 0.0)
 
 
+def equations_of(residuals: Tensor, jacobian: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal equations of (problem, point) and (problem, coordinate, point)."""
+    gradient = (jacobian @ residuals[..., None])[..., 0]
+    return 0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT
+
+
+def slopes_between(middle: Tensor, upper: Tensor, lower: Tensor, step: float) -> Tensor:
+    """Derivatives, (problem, coordinate, point), by central differences; to the middle, (problem,
+    point), where one of the two ends is NaN, which is no possible source.
+    """
+    sides = torch.stack([upper, lower])
+    finite = torch.isfinite(sides)
+    upper, lower = torch.where(finite, sides, middle[:, None])
+    return (upper - lower) / (step * finite[..., :1].double().sum(dim=0).clamp(min=1))
+
+
 class Minima(NamedTuple):
     """Where the iterations of each problem ended.
 
@@ -114,13 +130,7 @@ class Descents:
     @property
     def minima(self) -> Minima:
         """Where the problems are."""
-        return Minima(
-            self._at,
-            self._cost,
-            self._information,
-            self._iterations,
-            self._converged,
-        )
+        return Minima(self._at, self._cost, self._information, self._iterations, self._converged)
 
     def begin(self, which: Tensor, start: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Begin with problems; starts beyond their bounds are moved to them.
@@ -355,11 +365,7 @@ class Problem:
         models = (1 if self.one_sided else 2) * len(self.coordinates.free) + 1
         together = max(MOST_NUMBERS // (models * self.model.points), 1)
         for rows, problems in zip(coordinates.split(together), which.split(together), strict=True):
-            residuals, jacobian = self.linearised(rows, problems)
-            gradient = (jacobian @ residuals[..., None])[..., 0]
-            cost = 0.5 * residuals.square().sum(dim=-1)
-            information = jacobian @ jacobian.mT
-            parts.append((cost, gradient, information))
+            parts.append(equations_of(*self.linearised(rows, problems)))
         return of_possible(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     def strengthened(self, coordinates: Tensor, amplitudes: list[int]) -> tuple[Tensor, Tensor]:
@@ -415,11 +421,7 @@ class Problem:
             lower[needed] = self._displacements(
                 (coordinates[:, None] - steps)[needed], owner[:, 1:][needed]
             )
-        there = torch.isfinite(upper[..., :1]).double() + torch.isfinite(lower[..., :1]).double()
-        upper, lower = (
-            torch.where(torch.isfinite(end), end, middle[:, None]) for end in (upper, lower)
-        )
-        return middle, (upper - lower) / (STEP * there.clamp(min=1))
+        return middle, slopes_between(middle, upper, lower, STEP)
 
     def minimum(
         self,

@@ -15,7 +15,7 @@ from qexp.inference.least_squares import Problem, starts as spread_starts
 from qexp.inference.refinement import Refinement
 from qexp.metrics.calibration import blocks_of_tracks, misfit
 from qexp.simulation.dataset import GeneratedDataset
-from qexp.simulation.generators import DeformationImages
+from qexp.simulation.generators import DeformationImages, Values
 
 STARTS, SEED = 16, 0
 """Starts over the whole range of sources, and the seed of their draws, where a fit is doubtful."""
@@ -56,9 +56,7 @@ class ImageMisfit:
                 " mogi_noisy, or leave `misfit` out"
             )
 
-    def __call__(
-        self, inputs: Mapping[str, NDArray[np.float32]], estimates: Mapping[str, Array]
-    ) -> Array:
+    def __call__(self, inputs: Mapping[str, NDArray[np.float32]], estimates: Values) -> Array:
         """The p-value of the residuals of the best source, (sample,); NaN where too few pixels are
         seen.
 
@@ -83,7 +81,7 @@ class ImageMisfit:
                 )
                 others = spread_starts(single.to_search(SEED), refinement.searches(), STARTS, SEED)
                 fit = best(single, torch.cat([starts[[row]], others]))
-                p_values[group[row]] = _p_values(single, torch.from_numpy(fit.at)[None], scale)[0]
+                p_values[group[row]] = _p_values(single, fit.place, scale)[0]
         return p_values
 
 

@@ -323,13 +323,13 @@ class Coordinates:
         self._sizes = torch.tensor(
             [parameter.scale for parameter in self.parameters], dtype=torch.float64
         )
-        self._powers: Tensor | None = None
-        """Powers of sizes in free parameters, (free, parameter); None if there are none."""
-        if any(parameter.powers for parameter in estimated):
-            self._powers = torch.zeros(len(estimated), len(parameters), dtype=torch.float64)
-            for row, amplitude in enumerate(estimated):
-                for column, size in enumerate(parameters):
-                    self._powers[row, column] = amplitude.powers.get(size.name, 0)
+        self._powers = torch.zeros(len(estimated), len(parameters), dtype=torch.float64)
+        """Powers of sizes in free parameters, (free, parameter)."""
+        for row, amplitude in enumerate(estimated):
+            for column, size in enumerate(parameters):
+                self._powers[row, column] = amplitude.powers.get(size.name, 0)
+        self._powered = self._powers.any(dim=0)
+        """(parameter,)"""
         self.tilts = free_tilts(self.names, self.low, self.high, fixed)
         """Those that go past their limits; see `within_limits`."""
         free = [tilt.angle for tilt in self.tilts]
@@ -344,8 +344,6 @@ class Coordinates:
         free = torch.where(self.logarithmic, exponential, coordinates * self.scale)
         columns = torch.tensor(self.free)
         values = self._template.expand(len(coordinates), -1).index_copy(1, columns, free)
-        if self._powers is None:
-            return values
         return values.index_copy(1, columns, free / self._strengths(values))
 
     def respect_bounds(self, coordinates: Tensor) -> Tensor:
@@ -356,9 +354,8 @@ class Coordinates:
 
     def from_values(self, values: Tensor) -> Tensor:
         """Coordinates, (problem, coordinate), of values of all parameters, (problem, parameter)."""
-        free = values[:, self.free].double()
-        if self._powers is not None:
-            free = free * self._strengths(values.double())
+        values = values.double()
+        free = values[:, self.free] * self._strengths(values)
         positive = torch.where(self.logarithmic, free * self.scale.sign(), 1.0)
         return torch.where(self.logarithmic, positive.log(), free / self.scale)
 
@@ -367,8 +364,6 @@ class Coordinates:
         values = self.values(coordinates)
         free = values[:, self.free]
         diagonal = torch.where(self.logarithmic, free, self.scale)
-        if self._powers is None:
-            return torch.diag_embed(diagonal)
         by_sizes = free[:, :, None] * self._powers[:, self.free]
         return torch.diag_embed(diagonal / self._strengths(values)) - by_sizes
 
@@ -386,10 +381,8 @@ class Coordinates:
 
     def _strengths(self, values: Tensor) -> Tensor:
         """Factor of each free parameter, (problem, free parameter); 1 but for amplitudes."""
-        powers = self._powers
-        assert powers is not None
-        used = (powers != 0).any(dim=0)
-        return torch.exp((values[:, used] / self._sizes[used]).log() @ powers[:, used].mT)
+        used = self._powered
+        return torch.exp((values[:, used] / self._sizes[used]).log() @ self._powers[:, used].mT)
 
     def wrapped(self, values: Tensor) -> Tensor:
         """The values of all parameters, angles with a period between 0 and the period."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.random import Generator
 
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
+from qexp.inference import sampling
 from qexp.inference.density import (
     Density,
     Level,
@@ -23,20 +25,8 @@ from qexp.inference.density import (
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search
-from qexp.inference.sampling import (
-    METHODS,
-    OF_PRIOR,
-    Draws,
-    Mixture,
-    StandardisedAmplitudes,
-    doubts_of,
-    effective,
-    mixture,
-    resample,
-    smooth_weights,
-)
 
-Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
+Sample = Callable[[PosteriorDensity, sampling.Mixture, int, Generator], sampling.Draws]
 """A way to draw: density, proposal, number of draws, and randomness → draws."""
 
 SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
@@ -59,7 +49,7 @@ class ObservedPosterior:
     """
 
     prior: Prior
-    draws: Draws
+    draws: sampling.Draws
     chi2: Array
     log: Array
     degrees: int
@@ -106,12 +96,15 @@ def observed_posterior(
     amplitudes = [problem.coordinates.names[column] for column in problem.coordinates.linear]
 
     def sample(
-        density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator
-    ) -> Draws:
+        density: PosteriorDensity,
+        proposal: sampling.Mixture,
+        count: int,
+        random: Generator,
+    ) -> sampling.Draws:
         """In coordinates in which amplitudes are standardised."""
-        coordinates = StandardisedAmplitudes(density, amplitudes, weight)
+        coordinates = sampling.StandardisedAmplitudes(density, amplitudes, weight)
         proposal = coordinates.transform(proposal)
-        draws = METHODS[method](
+        draws = sampling.METHODS[method](
             coordinates,
             proposal,
             count,
@@ -131,8 +124,8 @@ def observed_posterior(
 
 
 def around_modes(
-    density: PosteriorDensity, starts: Array, chi2: float, random: np.random.Generator
-) -> tuple[Mixture, float]:
+    density: PosteriorDensity, starts: Array, chi2: float, random: Generator
+) -> tuple[sampling.Mixture, float]:
     """A proposal around the modes that starts lead to, and the weight of residuals, see
     `density.PenalisedSquares`.
 
@@ -176,15 +169,15 @@ points.
 
 def draws_of(
     exact: PosteriorDensity,
-    proposal: Mixture,
+    proposal: sampling.Mixture,
     sample: Sample,
     count: int,
-    random: np.random.Generator,
-) -> tuple[Draws, PosteriorDensity]:
+    random: Generator,
+) -> tuple[sampling.Draws, PosteriorDensity]:
     """Draws from a posterior, by fewer signals where these are accurate; and the density used."""
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
     for _ in range(MOST_BASES):
-        signals = exact.signals.reduced(exact.values(scores))
+        signals = exact.signals.reduced(exact.signals.lengthless(exact.values(scores)))
         if signals is None:
             return sample(exact, proposal, count, random), exact
         density = replace(exact, signals=signals)
@@ -198,7 +191,7 @@ def draws_of(
     return _corrected(draws, exact, density, random), density
 
 
-def error_of(exact: Density, density: Density, draws: Array, random: np.random.Generator) -> float:
+def error_of(exact: Density, density: Density, draws: Array, random: Generator) -> float:
     """The standard deviation of the error of a density, at some of its draws."""
     some = random.choice(draws, TESTED_DRAWS)
     with np.errstate(invalid="ignore"):
@@ -207,16 +200,16 @@ def error_of(exact: Density, density: Density, draws: Array, random: np.random.G
 
 
 def _corrected(
-    draws: Draws, exact: Density, density: Density, random: np.random.Generator
-) -> Draws:
+    draws: sampling.Draws, exact: Density, density: Density, random: Generator
+) -> sampling.Draws:
     """Draws from the exact density, of those of one that is close to it, by their weights."""
     scores = draws.all
     with np.errstate(invalid="ignore"):
         logarithms = np.nan_to_num(exact(scores) - density(scores), nan=-np.inf)
-    weights, pareto_k = smooth_weights(logarithms)
-    chosen = scores[resample(weights, len(scores), random)]
-    ess = effective(weights)
-    doubts = (*draws.doubts, *doubts_of(pareto_k, ess, len(scores)))
+    weights, pareto_k = sampling.smooth_weights(logarithms)
+    chosen = scores[sampling.resample(weights, len(scores), random)]
+    ess = sampling.effective(weights)
+    doubts = (*draws.doubts, *sampling.doubts_of(pareto_k, ess, len(scores)))
     return replace(
         draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts
     )
@@ -243,7 +236,7 @@ def modes(squares: SumsOfSquares, starts: Array) -> Minima:
     return minimise(squares, begin, low, -low, TOLERANCE, MOST_ITERATIONS)
 
 
-def laplace(density: Density, minima: Minima) -> Mixture:
+def laplace(density: Density, minima: Minima) -> sampling.Mixture:
     """Student's t around each distinct mode, in proportion to its share of the posterior by
     Laplace's method.
 
@@ -258,7 +251,9 @@ def laplace(density: Density, minima: Minima) -> Mixture:
     values = values[distinct]
     log_shares = values - 0.5 * np.linalg.slogdet(curvature)[1]
     some = log_shares > log_shares.max() - UNLIKELY_LOG_SHARE
-    return mixture(log_shares[some], centres[some], np.linalg.inv(curvature[some]), OF_PRIOR)
+    return sampling.mixture(
+        log_shares[some], centres[some], np.linalg.inv(curvature[some]), sampling.OF_PRIOR
+    )
 
 
 def likely(minima: Minima, most: int) -> list[int]:
@@ -284,7 +279,7 @@ def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:
 
 def search_modes(
     signals: Signals, prior: Prior, starts: Array, level: Level | None
-) -> tuple[PosteriorDensity, Mixture]:
+) -> tuple[PosteriorDensity, sampling.Mixture]:
     """The posterior of the one observation of these signals, and a proposal for it around its
     modes.
 

@@ -82,25 +82,21 @@ class Profile:
     lower: Tensor | None = None
 
 
-def profile_likelihood(
-    problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted
-) -> Profile:
-    """The intervals of all free parameters of a fit.
+def profile_likelihood(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> Profile:
+    """The intervals of all free parameters of a fit, up to the increase of χ² by `fit.threshold`.
 
-    most    root of the increase of χ² at the ends; 1.96 for 95 % and noise that is declared as it
-            is
     on_end  takes the number of ends that are found, and of all
     An interval of a parameter is the set of its values that a likelihood-ratio test does not reject
     (Venzon and Moolgavkar 1988, Appl. Stat. 37, 87-94), which is right where parameters trade off;
     errors to first order are not. The coordinate of an amplitude that differs from zero is its
     logarithm there.
     """
-    return _Ends.found(problem, fit, most, on_end).profile(fit)
+    return _Ends.found(problem, fit, on_end).profile(fit)
 
 
 def with_intervals(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> tuple[Fit, Profile]:
     """A fit and its intervals; those of a lower minimum if a way to an end led to one."""
-    profile = profile_likelihood(problem, fit, threshold(fit), on_end)
+    profile = profile_likelihood(problem, fit, on_end)
     for _ in range(MOST_MINIMA):
         if profile.lower is None:
             break
@@ -108,16 +104,15 @@ def with_intervals(problem: Problem, fit: Fit, on_end: Counted = uncounted) -> t
         if other.chi2 > fit.chi2 - LOWER_CHI2:
             break
         fit = replace(other, starts=fit.starts)
-        profile = profile_likelihood(problem, fit, threshold(fit), on_end)
+        profile = profile_likelihood(problem, fit, on_end)
     return fit, profile
 
 
 def edges(problem: Problem, fit: Fit) -> list[str]:
     """The parameters of which hardly less or hardly more is an impossible source, bounds apart."""
     coordinates = problem.coordinates
-    estimate = torch.from_numpy(fit.at)
-    steps = EDGE_STEP * torch.eye(len(estimate), dtype=torch.float64)
-    neighbours = torch.cat([estimate + steps, estimate - steps])
+    steps = EDGE_STEP * torch.eye(len(fit.at), dtype=torch.float64)
+    neighbours = torch.cat([fit.place + steps, fit.place - steps])
     sources = coordinates.values(neighbours.clamp(coordinates.low, coordinates.high))
     possible = problem.model.possible(sources).view(2, -1).all(dim=0)
     return list(compress(coordinates.names, (~possible).tolist()))
@@ -129,9 +124,7 @@ def falls_beyond(problem: Problem, fit: Fit) -> dict[str, float]:
 
     Rao's (1948) score test, Math. Proc. Camb. Philos. Soc. 44, 50-57.
     """
-    _, gradient, information = problem.normal_equations(
-        torch.from_numpy(fit.at)[None], torch.zeros(1, dtype=torch.long)
-    )
+    _, gradient, information = problem.normal_equations(fit.place, torch.zeros(1, dtype=torch.long))
     names = problem.coordinates.names
     inner = torch.tensor([name not in fit.at_bounds for name in names])
     falls = {}
@@ -193,9 +186,9 @@ class _Ends:
         """Displacements of which others are combinations; None if that has no advantage."""
 
     @classmethod
-    def found(cls, problem: Problem, fit: Fit, most: float, on_end: Counted = uncounted) -> _Ends:
+    def found(cls, problem: Problem, fit: Fit, on_end: Counted) -> _Ends:
         quick = problem.quick()
-        ends = cls(_searches(quick, fit, most), quick, on_end)
+        ends = cls(_searches(quick, fit, threshold(fit)), quick, on_end)
         ends.span(_likely_sources(ends.searches[0]))
         ends.follow(dict(zip(ends.ends, ends.next(ends.ends), strict=True)))
         ends.reconsider(ends.met())
@@ -235,7 +228,7 @@ class _Ends:
         """Reduce signals to a basis of those of these sources, too: `density.Signals.reduced`."""
         more = self._signals.lengthless(sources)
         self._spanning = more if self._spanning is None else torch.cat([self._spanning, more])
-        few = self._signals.in_basis(self._spanning)
+        few = self._signals.reduced(self._spanning)
         if few is None:
             self._spanning = None
         for search in self.searches:
@@ -363,11 +356,10 @@ class _Ends:
             end.sources(coordinates) for end, (_, coordinates) in zip(ends, ways, strict=True)
         ]
         _, costs = problem.strengthened(problem.coordinates.from_values(torch.cat(sources)), [])
-        most = self.searches[0].chi2 + (PROMISING_ROOTS * self.threshold) ** 2
         each = costs.split([len(distances) for distances, _ in ways])
         chosen = []
         for (distances, coordinates), of_ways in zip(ways, each, strict=True):
-            promising = 2 * of_ways <= most
+            promising = 2 * of_ways <= self.searches[0].promising
             best = int((promising.int() if promising.any() else -of_ways).argmax())
             if not torch.isfinite(of_ways[distances == distances[0]]).any():
                 best = 0
@@ -478,7 +470,7 @@ class _End:
         held = self._held(problem.coordinates.from_values(sources), self.distance)
         held, costs = problem.strengthened(held, [] if self.column in linear else linear)
         least = int(costs.argmin())
-        if 2 * float(costs[least]) < search.chi2 + (PROMISING_ROOTS * search.threshold) ** 2:
+        if 2 * float(costs[least]) < search.promising:
             return held[least].clamp(search.low, search.high)
         return None
 
@@ -594,7 +586,7 @@ class _Search:
         self.problem = copy(problem)
         self.threshold = threshold
         coordinates = problem.coordinates
-        self.start = coordinates.from_values(torch.from_numpy(fit.values)[None])[0]
+        self.start = coordinates.from_values(fit.source)[0]
         begin = _Place(0.0, 0.0, self.start)
         self.ends = [
             _End(self, column, side, [begin]) for column in columns for side in (-1.0, 1.0)
@@ -609,6 +601,8 @@ class _Search:
             self.start[None], torch.zeros(1, dtype=torch.long)
         )
         self.chi2 = 2 * float(cost)
+        self.promising = self.chi2 + (PROMISING_ROOTS * threshold) ** 2
+        """χ² up to which sources are followed."""
         # The covariance of the coordinates to first order, where the data determine them; one at a
         # bound does not go with the others.
         at_bound = (self.start <= self.low) | (self.start >= self.high)
@@ -659,12 +653,11 @@ def _likely_sources(search: _Search) -> Tensor:
     # rounding may leave it without a Cholesky decomposition
     sizes, axes = torch.linalg.eigh(search.covariance)
     steps = SPANNED_DEVIATIONS * (draws * sizes.clamp(min=0).sqrt()) @ axes.mT
-    most = search.chi2 + (PROMISING_ROOTS * search.threshold) ** 2
     unlikely = torch.arange(len(steps))
     for _ in range(MOST_HALVINGS):
         moved = (search.start + steps[unlikely]).clamp(search.low, search.high)
         _, costs = search.problem.strengthened(moved, [])
-        unlikely = unlikely[2 * costs > most]
+        unlikely = unlikely[2 * costs > search.promising]
         steps[unlikely] /= 2
     moved = (search.start + steps).clamp(search.low, search.high)
     return search.problem.coordinates.values(torch.cat([search.start[None], moved]))

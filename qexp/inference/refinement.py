@@ -18,13 +18,22 @@ from qexp.base.arrays import Array
 from qexp.base.options import is_number
 from qexp.base.quantities import NOISE, base_name
 from qexp.errors import QexpError, some
+from qexp.inference import least_squares
 from qexp.inference.displacements import Deformation, Means
+from qexp.inference.fit import would_show_source
 from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Coordinates, Search, searches
 from qexp.inference.simulated_images import Averages, Mask, Pixels, Weights, alike, blocks_of
 from qexp.simulation.dataset import GeneratedDataset
-from qexp.simulation.generators import DeformationImages
+from qexp.simulation.generators import DeformationImages, Values
 from qexp.simulation.views import SIZED
+
+Constants = Mapping[str, float]
+"""Variable → its value, the same in all samples."""
+Grid = Sequence["MatrixAxis"]
+Numbers = NDArray[np.intp]
+Samples = Mapping[str, Tensor]
+"""Variable → its values in some samples, (sample, ...)."""
 
 BLOCK = 512
 """Number of cells that are simulated at a time."""
@@ -43,7 +52,7 @@ class MatrixAxis:
     cells: int
 
     @property
-    def centres(self) -> NDArray[np.float64]:
+    def centres(self) -> Array:
         return self.low + (np.arange(self.cells) + 0.5) * (self.high - self.low) / self.cells
 
 
@@ -76,22 +85,24 @@ def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
     return axis
 
 
-def values_at(
-    grid: Sequence[MatrixAxis], cells: NDArray[np.intp]
-) -> dict[str, NDArray[np.float64]]:
+def cells_of(grid: Grid) -> int:
+    return math.prod(axis.cells for axis in grid)
+
+
+def values_at(grid: Grid, cells: Numbers) -> dict[str, Array]:
     """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
     indices = np.unravel_index(cells, tuple(axis.cells for axis in grid))
     return {axis.variable: axis.centres[index] for axis, index in zip(grid, indices, strict=True)}
 
 
 def possible_cells(
-    source: GeneratedDataset, grid: Sequence[MatrixAxis]
-) -> Iterator[tuple[NDArray[np.intp], dict[str, NDArray[np.float64]], int]]:
+    source: GeneratedDataset, grid: Grid
+) -> Iterator[tuple[Numbers, dict[str, Array], int]]:
     """Of each block with cells that are possible their numbers and true values, (cell,) each; and
     how many cells since the last of these blocks are not.
     """
     impossible = 0
-    count = math.prod(axis.cells for axis in grid)
+    count = cells_of(grid)
     for start in range(0, count, BLOCK):
         block = np.arange(start, min(start + BLOCK, count))
         values = values_at(grid, block)
@@ -151,8 +162,8 @@ class Refinement:
     def __init__(
         self,
         source: GeneratedDataset,
-        grid: Sequence[MatrixAxis],
-        constants: Mapping[str, float],
+        grid: Grid,
+        constants: Constants,
         outputs: Sequence[str],
         averaging: bool = True,
     ) -> None:
@@ -189,9 +200,9 @@ class Refinement:
 
     def __call__(
         self,
-        samples: Mapping[str, Tensor],
-        values: Mapping[str, Array],
-        estimates: Mapping[str, Array],
+        samples: Samples,
+        values: Values,
+        estimates: Values,
         on_refined: Callable[[int], None] = lambda count: None,
     ) -> dict[str, Array]:
         """Refined estimates, output → (cell,); NaN where fewer pixels are seen than there are
@@ -205,36 +216,42 @@ class Refinement:
         data = self.pixels.numbers_of(samples)
         refined = {name: np.full(len(data), np.nan) for name in estimates}
 
-        def refine(cells: NDArray[np.intp], shared: Mapping[str, float], mask: Mask) -> int:
-            problem = self.problem(data[cells], shared, mask)
-            of_cells = {name: values[cells] for name, values in estimates.items()}
-            minima = problem.minimum(self.starts(problem, of_cells))
-            parameters = problem.coordinates.values(minima.coordinates).numpy()
-            for column, name in enumerate(self._columns):
-                if name in refined:
-                    refined[name][cells] = parameters[:, column] / self.source.si_factor(name)
-            return len(cells)
-
         threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(self._workers, "refining", torch.set_num_threads, (1,))
         try:
-            jobs = []
+            jobs = {}
             for cells, shared, mask in self.alike(samples, values):
-                if self.enough(mask):
-                    parts = np.split(cells, range(CELLS_TOGETHER, len(cells), CELLS_TOGETHER))
-                    jobs += [pool.submit(refine, part, shared, mask) for part in parts]
-                else:
+                if not self.enough(mask):
                     on_refined(len(cells))
+                    continue
+                for part in np.split(cells, range(CELLS_TOGETHER, len(cells), CELLS_TOGETHER)):
+                    some = {name: column[part] for name, column in estimates.items()}
+                    jobs[pool.submit(self._refined, data[part], shared, mask, some)] = part
             for job in as_completed(jobs):
-                on_refined(job.result())
+                for name, column in job.result().items():
+                    refined[name][jobs[job]] = column
+                on_refined(len(jobs[job]))
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)  # the workers' setting also applies to later threads
         return refined
 
+    def _refined(
+        self, data: Tensor, shared: Constants, mask: Mask, estimates: Values
+    ) -> dict[str, Array]:
+        """Refined estimates of cells, output → (cell,), by what `alike` says."""
+        problem = self.problem(data, shared, mask)
+        minima = problem.minimum(self.starts(problem, estimates))
+        parameters = problem.coordinates.values(minima.coordinates).numpy()
+        refined = {}
+        for name, column in zip(self._columns, parameters.T, strict=True):
+            if name in estimates:
+                refined[name] = column / self.source.si_factor(name)
+        return refined
+
     def alike(
-        self, samples: Mapping[str, Tensor], values: Mapping[str, Array]
-    ) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:
+        self, samples: Samples, values: Values
+    ) -> Iterator[tuple[Numbers, dict[str, float], Mask]]:
         """Cells that share all but the estimated parameters: their numbers, what they share, and
         what is seen of them.
 
@@ -255,7 +272,7 @@ class Refinement:
         return int((mask if self._averages is None else self._averages.complete(mask)[1]).sum())
 
     def problem(
-        self, data: Tensor, shared: Mapping[str, float] | None = None, mask: Mask | None = None
+        self, data: Tensor, shared: Constants | None = None, mask: Mask | None = None
     ) -> Problem:
         """The least-squares problems of samples.
 
@@ -286,7 +303,7 @@ class Refinement:
         """The searches of the sources' parameters, in the geometry of the values that are held."""
         return self._scenes(tuple(self._in_si[name] for name in self._geometry)).searches
 
-    def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
+    def starts(self, problem: Problem, estimates: Values) -> Tensor:
         """Where the least squares of samples start, (sample, parameter) in SI units, for estimates
         of the outputs.
 
@@ -334,9 +351,7 @@ class Refinement:
                 wider[axis.variable] = low, high
         return Scene(stations, direction, heights, searches(*of_parameters, wider))
 
-    def _stations(
-        self, image: str, geometry: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _stations(self, image: str, geometry: Samples) -> tuple[Tensor, Tensor, Tensor]:
         """An image's stations (number, 2), directions (number, 3) and elevations (number,)."""
         positions = self.source.layout(image, geometry).positions()[0]
         view = self.source.view(image)
@@ -348,3 +363,98 @@ class Refinement:
             return positions, direction.expand(len(positions), -1), heights.double()
         axes = torch.eye(3, dtype=torch.float64).repeat_interleave(len(positions), dim=0)
         return positions.repeat(3, 1), axes, heights.double().repeat(3)
+
+
+# The Cramér–Rao bound in the cells of a matrix: the least error of unbiased estimates there.
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """NaN in cells, or of samples, that are not possible, or that show too few pixels.
+
+    deviations  output → the bound, (cell,), in the output's unit; infinite where the data do not
+                determine it
+    signal      signal-to-noise ratio, (cell,), see `least_squares.bounds`
+    seen        (cell,): 1 where the data show the source, 0 where they do not and the bound means
+                little, because no estimate is unbiased there
+    """
+
+    deviations: Values
+    signal: Array
+    seen: Array
+
+
+def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
+    """The bounds for the pixels that the first realisation of each cell shows.
+
+    likelihood  of the observations in the cells of a matrix
+    random      as it makes the first realisations of the matrix
+    Raises QexpError where there is no noise.
+    """
+    grid = likelihood.grid
+    constants = likelihood.constants
+    outputs = likelihood.outputs
+    if quiet := likelihood.weights.quiet:
+        alone = "has no noise, which alone makes a bound; leave `bound` out"
+        raise QexpError(f"`bound`: {some(quiet)} {alone}")
+    cells = cells_of(grid)
+    deviations = {name: np.full(cells, np.nan) for name in outputs}
+    signal = np.full(cells, np.nan)
+    seen = np.full(cells, np.nan)
+    source = likelihood.source.with_only_fixed(constants)
+    for numbers, values, _ in possible_cells(source, grid):
+        truth = {}
+        for name in outputs:
+            constant = np.full(len(numbers), constants.get(name, np.nan))
+            truth[name] = values.get(name, constant)
+        bounds = bounds_of_samples(likelihood, source.observe(values, random), values, truth)
+        for name, deviation in bounds.deviations.items():
+            deviations[name][numbers] = deviation
+        signal[numbers], seen[numbers] = bounds.signal, bounds.seen
+    if np.isnan(signal).all():
+        raise QexpError(
+            "`bound`: no cell has noise, which alone makes a bound; give it a level, such as"
+            " `fixed={'noise': 0.01}`"
+        )
+    return Bounds(deviations, signal, seen)
+
+
+def bounds_of_samples(
+    likelihood: Refinement,
+    samples: Samples,
+    given: Values,
+    truth: Values,
+) -> Bounds:
+    """The bounds at the true values of samples, for the pixels that these show; NaN beyond the
+    bounds of a search.
+
+    given  variable → value for each sample in its unit, of those that vary and are no unknowns
+    truth  unknown → its true values, (sample,), in its unit
+    """
+    data = likelihood.pixels.numbers_of(samples)
+    deviations = {name: np.full(len(data), np.nan) for name in truth}
+    signal = np.full(len(data), np.nan)
+    seen = np.full(len(data), np.nan)
+    for group, shared, mask in likelihood.alike(samples, given):
+        scale = likelihood.weights.scale(shared)
+        if not likelihood.enough(mask) or not scale:
+            continue
+        for part in np.split(group, range(CELLS_TOGETHER, len(group), CELLS_TOGETHER)):
+            problem = likelihood.problem(data[part], shared, mask)
+            true = {name: values[part] for name, values in truth.items()}
+            starts = likelihood.starts(problem, true)
+            least, ratio = least_squares.bounds(problem, starts)
+            least = scale * least
+            ratio = ratio / scale
+            reached = np.ones(len(part), np.bool_)  # whether a search would begin at the truth
+            names = [parameter.name for parameter in problem.coordinates.parameters]
+            for name, start in zip(names, starts.numpy().T, strict=True):
+                if name in true:
+                    in_si = likelihood.source.si_factor(name) * true[name]
+                    reached &= np.isclose(start, in_si, rtol=1e-6)
+            for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
+                bound = column.numpy() / likelihood.source.si_factor(name)
+                deviations[name][part] = np.where(reached, bound, np.nan)
+            signal[part] = np.where(reached, ratio.numpy(), np.nan)
+            seen[part] = np.where(reached, would_show_source(problem, ratio).numpy(), np.nan)
+    return Bounds(deviations, signal, seen)

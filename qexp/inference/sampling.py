@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.special import gammaln
 from torch import Tensor
@@ -44,12 +45,10 @@ class Mixture:
     roots: Array
     of_prior: float
 
-    def draws(self, count: int, random: np.random.Generator) -> Array:
+    def draws(self, count: int, random: Generator) -> Array:
         """(draw, coordinate), with the components in proportion to their shares."""
         components = len(self.shares)
-        shares = np.append(self.shares, self.of_prior)
-        steps = (np.arange(count) + random.random()) / count
-        chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), steps), components)
+        chosen = _systematic(np.append(self.shares, self.of_prior), count, random)
         normal = random.standard_normal((count, self.centres.shape[1]))
         stretch = np.sqrt(T_DEGREES / random.chisquare(T_DEGREES, count))
         component = np.minimum(chosen, components - 1)
@@ -197,7 +196,7 @@ class Weighted:
 def sample_weighted(
     density: Density,
     proposal: Mixture,
-    random: np.random.Generator,
+    random: Generator,
     draws: int,
     on_drawn: Counted = uncounted,
 ) -> Weighted:
@@ -211,9 +210,7 @@ def sample_weighted(
     return again if again.pareto_k < weights.pareto_k else weights
 
 
-def draw_weighted(
-    density: Density, proposal: Mixture, random: np.random.Generator, count: int
-) -> Weighted:
+def draw_weighted(density: Density, proposal: Mixture, random: Generator, count: int) -> Weighted:
     """Draws of a proposal, with Pareto-smoothed weights."""
     scores = proposal.draws(count, random)
     return _with_weights(proposal, scores, density(scores))
@@ -252,7 +249,7 @@ def effective(weights: Array) -> float:
 
 
 def adapt(
-    density: Density, proposal: Mixture, random: np.random.Generator, on_drawn: Counted = uncounted
+    density: Density, proposal: Mixture, random: Generator, on_drawn: Counted = uncounted
 ) -> Mixture:
     """A proposal that is as close to the density as some rounds of draws make it.
 
@@ -303,11 +300,15 @@ OF_PRIOR = 0.05
 """Share of a proposal that is drawn from the prior."""
 
 
-def resample(weights: Array, count: int, random: np.random.Generator) -> NDArray[np.intp]:
+def resample(weights: Array, count: int, random: Generator) -> NDArray[np.intp]:
     """Numbers of draws in proportion to weights, systematic, in random order (Kitagawa 1996)."""
+    return np.asarray(random.permutation(_systematic(weights, count, random)))
+
+
+def _systematic(weights: Array, count: int, random: Generator) -> NDArray[np.intp]:
     steps = (np.arange(count) + random.random()) / count
     chosen = np.searchsorted(np.cumsum(weights / weights.sum()), steps)
-    return np.asarray(random.permutation(np.minimum(chosen, len(weights) - 1)))
+    return np.minimum(chosen, len(weights) - 1)
 
 
 # Coordinates in which amplitudes are nearly independent of the other parameters of sources, and
@@ -448,7 +449,7 @@ def walk(
     density: Density,
     proposal: Mixture,
     starts: Array,
-    random: np.random.Generator,
+    random: Generator,
     on_drawn: Counted = uncounted,
 ) -> Draws:
     """Walk from starts, (start, coordinate), that are spread about as widely as the density, until
@@ -561,7 +562,7 @@ def by_sampler(
     density: Density,
     proposal: Mixture,
     count: int,
-    random: np.random.Generator,
+    random: Generator,
     weights: Weighted | None = None,
     on_drawn: Counted = uncounted,
 ) -> Draws:
@@ -578,7 +579,7 @@ def by_either(
     density: Density,
     proposal: Mixture,
     count: int,
-    random: np.random.Generator,
+    random: Generator,
     on_drawn: Counted = uncounted,
 ) -> Draws:
     """Draws from a mixture that is adapted to the posterior, resampled by their weights; and by

@@ -51,13 +51,8 @@ class Block:
     def select(self, points: NDArray[np.int64]) -> Block:
         """Some of the points."""
         covariance = None if self.covariance is None else self.covariance[np.ix_(points, points)]
-        return Block(
-            self.name,
-            self.error[points],
-            covariance,
-            self.nuisances[points],
-            self.words,
-        )
+        nuisances = self.nuisances[points]
+        return replace(self, error=self.error[points], covariance=covariance, nuisances=nuisances)
 
     def with_error(self, deviation: float) -> Block:
         """The block with further independent noise of this standard deviation [m]."""

@@ -72,15 +72,16 @@ def _in_words(value: Any) -> str:
 
 Choice = Mapping[str, float]
 """Hyper-parameter → its value."""
+Choices = Sequence[Choice]
 
 
 @dataclass(frozen=True)
 class Baseline:
     """An estimator, with the choices of its hyper-parameters."""
 
-    choices: Sequence[Choice]
+    choices: Choices
     """At least one, simpler ones first: of two with equal errors the first is selected."""
-    estimate: Callable[[Array, Array, Array, Sequence[Choice], int], Array]
+    estimate: Callable[[Array, Array, Array, Choices, int], Array]
     """inputs (row, column), target (row,), other inputs (other row, column), choices, seed →
     (choice, other row). All choices at once, since some estimators compute them together.
     """
@@ -91,9 +92,7 @@ class Baseline:
 
 
 def mean() -> Baseline:
-    def estimate(
-        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
-    ) -> Array:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         return np.full((len(choices), len(others)), target.mean())
 
     # The mean of logarithms is not the mean of the values, and a worse constant.
@@ -117,9 +116,7 @@ def ridge(
         0.001,
     ),
 ) -> Baseline:
-    def estimate(
-        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
-    ) -> Array:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.linear_model import Ridge
 
         # One target per penalty: all are solved with a single decomposition of the inputs.
@@ -133,9 +130,7 @@ def ridge(
 
 
 def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
-    def estimate(
-        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
-    ) -> Array:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.cross_decomposition import PLSRegression
 
         # At most as many components as the rank of the inputs; with that many it is least squares.
@@ -165,9 +160,7 @@ def svr(
     gammas: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
     epsilons: Sequence[float] = (0.1,),
 ) -> Baseline:
-    def estimate(
-        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
-    ) -> Array:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.svm import SVR
 
         estimates = []
@@ -189,9 +182,7 @@ def nmf_svr(components: Sequence[int] = (4, 8)) -> Baseline:
     """
     machines = svr()
 
-    def estimate(
-        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
-    ) -> Array:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from scipy.optimize import nnls
         from sklearn.decomposition import NMF
         from sklearn.exceptions import ConvergenceWarning
@@ -224,9 +215,7 @@ MOST_ROWS = 5000
 def gaussian_process(restarts: int = 1) -> Baseline:
     """Gaussian process regression. ValueError for estimates from more than `MOST_ROWS` rows."""
 
-    def estimate(
-        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
-    ) -> Array:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -252,9 +241,7 @@ def gaussian_process(restarts: int = 1) -> Baseline:
 
 
 def extra_trees(trees: int = 100) -> Baseline:
-    def estimate(
-        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
-    ) -> Array:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.ensemble import ExtraTreesRegressor
 
         return np.asarray(
@@ -269,9 +256,7 @@ LEAVES = {"max_leaf_nodes": 8, "min_samples_leaf": 5}
 
 
 def gradient_boosting(trees: Sequence[int] = (10, 30, 100)) -> Baseline:
-    def estimate(
-        inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int
-    ) -> Array:
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.ensemble import HistGradientBoostingRegressor
         from threadpoolctl import threadpool_limits
 
@@ -448,7 +433,7 @@ class _Output:
         # A transform's inverse can overflow for a very bad choice.
         return choices[int(np.argmin(np.where(np.isfinite(squared), squared, np.inf)))]
 
-    def estimate(self, train: Rows, test: Rows, choices: Sequence[Choice]) -> Array:
+    def estimate(self, train: Rows, test: Rows, choices: Choices) -> Array:
         """Estimates of test rows, (choice, test row), in the target's unit, fitted to training."""
         forward, inverse = (
             self.transform

@@ -511,14 +511,16 @@ def power(count: int) -> Power:
     bounds = band(count)
     scores = norm.ppf(points)
 
-    def narrow(ratio: float) -> float:
-        """The power that is lacking."""
-        stays = probability_inside(*bounds, norm.cdf(ratio * scores), count)
+    def lacking(moved: Array) -> float:
+        """The power that is lacking where scores are moved so."""
+        stays = probability_inside(*bounds, norm.cdf(moved), count)
         return NOTICED_POWER - (1 - stays)
 
+    def narrow(ratio: float) -> float:
+        return lacking(ratio * scores)
+
     def shifted(shift: float) -> float:
-        stays = probability_inside(*bounds, norm.cdf(scores + shift), count)
-        return NOTICED_POWER - (1 - stays)
+        return lacking(scores + shift)
 
     least, most = 1e-3, 10.0
     return Power(

@@ -195,11 +195,9 @@ class Sums:
 
 def with_period(metrics: Metrics, period: float | None) -> Metrics:
     """The metrics of an output whose values repeat with a period; unchanged for None."""
-    return (
-        metrics
-        if period is None
-        else {name: _periodic(metric, period) for name, metric in metrics.items()}
-    )
+    if period is None:
+        return metrics
+    return {name: _periodic(metric, period) for name, metric in metrics.items()}
 
 
 def _periodic(metric: Metric, period: float) -> Metric:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
@@ -46,12 +47,12 @@ class SplitError(QexpError, ValueError):
 class Split(Protocol):
     """A way to divide rows into folds."""
 
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         """The folds of the given rows. Raises SplitError."""
 
 
 class LeaveOneOut:
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         return _holding_out(rows, [rows[[index]] for index in range(len(rows))])
 
 
@@ -70,7 +71,7 @@ class KFold:
         self._shuffle = shuffle
         self._repeats = repeats
 
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         if self._folds > len(rows):
             raise SplitError(
                 "folds", f"{self._folds} folds of {len(rows)} rows; use at most {len(rows)}"
@@ -91,7 +92,7 @@ class GroupKFold:
     def __init__(self, by: str, folds: int | None = None) -> None:
         self._by, self._folds = by, folds
 
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         values = column(self._by)[rows]
         groups, number, counts = np.unique(values, return_inverse=True, return_counts=True)
         if len(groups) < 2:
@@ -126,7 +127,7 @@ class HeldOut:
     def __init__(self, by: str, values: Sequence[str]) -> None:
         self._by, self._values = by, values
 
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         labels = column(self._by)
         for value in self._values:
             if value not in labels:
@@ -145,7 +146,7 @@ class HeldOut:
 
 
 class Parts:
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         parts = column("part")[rows]
         for part in ("test", "validation"):
             held_out = parts == part
@@ -169,13 +170,8 @@ class Random:
     def __init__(self, share: float = 0.2, repeats: int = 1) -> None:
         self._share, self._repeats = share, repeats
 
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
-        count = round(self._share * len(rows))
-        if not 0 < count < len(rows):
-            raise SplitError(
-                "share",
-                f"{self._share:g} of {len(rows)} rows is {'none' if count == 0 else 'all of them'}",
-            )
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
+        count = _share_of(len(rows), self._share)
         return _holding_out(rows, [random.permutation(rows)[:count] for _ in range(self._repeats)])
 
 
@@ -183,7 +179,7 @@ class RandomGroups:
     def __init__(self, by: str, share: float = 0.2) -> None:
         self._by, self._share = by, share
 
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         values = column(self._by)[rows]
         groups = np.unique(values)
         count = max(round(self._share * len(groups)), 1)
@@ -203,21 +199,24 @@ class TimeBlock:
     def __init__(self, by: str | None = None, share: float = 0.2) -> None:
         self._by, self._share = by, share
 
-    def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
+    def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         ascending = np.sort(rows)
         values = np.zeros(len(rows)) if self._by is None else column(self._by)[ascending]
         blocks = []
         for group in np.unique(values):
             of_group = ascending[values == group]
-            count = round(self._share * len(of_group))
-            if not 0 < count < len(of_group):
-                where = "" if self._by is None else f" with the {self._by} '{group}'"
-                what = "none" if count == 0 else "all of them"
-                raise SplitError(
-                    "share", f"{self._share:g} of {len(of_group)} rows{where} is {what}"
-                )
-            blocks.append(of_group[-count:])
+            where = "" if self._by is None else f" with the {self._by} '{group}'"
+            blocks.append(of_group[-_share_of(len(of_group), self._share, where) :])
         return _holding_out(rows, [np.concatenate(blocks)], ["held_out"])
+
+
+def _share_of(rows: int, share: float, where: str = "") -> int:
+    """How many rows a share of them is. Raises SplitError for none, and for all."""
+    count = round(share * rows)
+    if not 0 < count < rows:
+        what = "none" if count == 0 else "all of them"
+        raise SplitError("share", f"{share:g} of {rows} rows{where} is {what}")
+    return count
 
 
 def _holding_out(

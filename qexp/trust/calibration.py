@@ -23,10 +23,9 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.figures import canvas
 from qexp.inference import integration
-from qexp.inference.bounds import Bounds, bounds_of_samples
 from qexp.inference.density import Prior, of_training
-from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
-from qexp.inference.refinement import MatrixAxis, Refinement
+from qexp.inference.image_posteriors import Likelihoods, PosteriorDraws, approximated, posteriors
+from qexp.inference.refinement import Bounds, MatrixAxis, Refinement, bounds_of_samples
 from qexp.kinds import figures
 from qexp.kinds.calibration_figures import CALIBRATION_FIGURES
 from qexp.kinds.evaluation import ALL, TRAIN
@@ -36,42 +35,9 @@ from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import LEAST_OBSERVATIONS, CalibrateOptions
 from qexp.kinds.tables import tables_of
-from qexp.metrics.calibration import (
-    CLASSIFIER,
-    Cells,
-    RelativeWidth,
-    Uniformity,
-    cells,
-    cells_along,
-    central_levels,
-    coverages,
-    density_levels,
-    distinguished,
-    positions,
-    power,
-    reference_levels,
-    relative_width,
-    trend,
-    uniformity,
-    widths,
-)
+from qexp.metrics import calibration as metrics
 from qexp.networks.estimator import Ensemble
-from qexp.results.calibration import (
-    INTERVAL,
-    RECORD,
-    WELL_ABOVE,
-    BoundRatio,
-    Calibration,
-    CellShare,
-    CoverageShare,
-    ExactComparison,
-    LocalCoverage,
-    OutputCalibration,
-    Regions,
-    WidthRatio,
-    keep_calibration,
-    with_verdict,
-)
+from qexp.results import calibration as results
 from qexp.results.intervals import intervals_of
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.generators import DeformationImages
@@ -91,25 +57,6 @@ HIGH = QUANTILES.index(0.95)
 
 LEAST_SHARE = 5e-5
 """Of the prior below or above the ends of its axes."""
-
-
-@dataclass(frozen=True)
-class ObservationDraws:
-    """Draws from the posteriors of observations, in the outputs' units.
-
-    values        (observation, draw, output)
-    log_density   (observation, draw), None where it is unknown
-    of_truth      (observation,), the log density of the true values
-    effective     (observation,), the independent draws that they are worth; None: all are
-                  independent
-    doubted       number of observations whose draws are, by their method, not to be trusted
-    """
-
-    values: Array
-    log_density: Array | None = None
-    of_truth: Array | None = None
-    effective: Array | None = None
-    doubted: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,7 +88,7 @@ def values_above(prior: Prior, output: int, shares: Array) -> Array:
 
 
 def locate(
-    truth: Array, draws: ObservationDraws, prior: Prior, random: np.random.Generator
+    truth: Array, draws: PosteriorDraws, prior: Prior, random: np.random.Generator
 ) -> TruthPositions:
     """Locate true values, (observation, output), among draws. QexpError for infinite ones."""
     values = draws.values
@@ -154,12 +101,12 @@ def locate(
         )
     columns = []
     for output in range(count):
-        columns.append(positions(truth[:, output], values[:, :, output], random, draws.effective))
+        columns.append(metrics.positions(truth[:, output], values[:, :, output], random, draws.ess))
     shares = shares_below(prior, truth), shares_below(prior, values)
-    balls = reference_levels(*shares, random.random(truth.shape), random, draws.effective)
+    balls = metrics.reference_levels(*shares, random.random(truth.shape), random, draws.ess)
     density = np.zeros(0)
     if draws.log_density is not None and draws.of_truth is not None:
-        density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
+        density = metrics.density_levels(draws.of_truth, draws.log_density, random, draws.ess)
     quantiles = np.moveaxis(np.quantile(values, QUANTILES, axis=1), 0, -1)
     return TruthPositions(truth, np.stack(columns, axis=1), quantiles, balls, density)
 
@@ -210,7 +157,7 @@ class HeadPosteriors:
 
     def draws(
         self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: Callable[[int], None]
-    ) -> ObservationDraws:
+    ) -> PosteriorDraws:
         """`count` independent draws for each observation of a batch, with their densities.
 
         truth    (observation, output)
@@ -220,15 +167,17 @@ class HeadPosteriors:
         with torch.no_grad():
             draws = posterior.draws(count, seeds.torch(self.device, PURPOSE, "draws", batch.number))
             values = draws.transpose(0, 1).double().cpu().numpy()
-            if self.model.recalibrated:  # their densities are not known
-                on_done(len(truth))
-                return ObservationDraws(values)
-            of_truth = posterior.log_prob(torch.from_numpy(truth).to(draws))
-            density = posterior.log_prob(draws)
+            made = PosteriorDraws(tuple(self.names), values, np.full(len(truth), float(count)))
+            if not self.model.recalibrated:  # else their densities are not known
+                of_truth = posterior.log_prob(torch.from_numpy(truth).to(draws))
+                density = posterior.log_prob(draws)
+                made = replace(
+                    made,
+                    log_density=density.T.double().cpu().numpy(),
+                    of_truth=of_truth.double().cpu().numpy(),
+                )
         on_done(len(truth))
-        return ObservationDraws(
-            values, density.T.double().cpu().numpy(), of_truth.double().cpu().numpy()
-        )
+        return made
 
 
 class LikelihoodPosteriors:
@@ -265,7 +214,7 @@ class LikelihoodPosteriors:
 
     def draws(
         self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: Callable[[int], None]
-    ) -> ObservationDraws:
+    ) -> PosteriorDraws:
         """`count` draws for each observation, resampled by their weights, or of chains."""
         start = {}
         for name, estimates in self.model.estimate(batch.samples).items():
@@ -273,10 +222,9 @@ class LikelihoodPosteriors:
                 start[name] = estimates[:, 0].double().cpu().numpy()
         samples = {name: images.cpu() for name, images in batch.samples.items()}
         seed = seeds.number(PURPOSE, "draws", batch.number)
-        draws = posteriors(
+        return posteriors(
             self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done
         )
-        return ObservationDraws(draws.values, effective=draws.ess, doubted=len(draws.doubts))
 
 
 # The statistics of these posteriors.
@@ -297,9 +245,9 @@ class Statistics:
         self.truth = shares_below(prior, located.truth)
 
     @cached_property
-    def ranks(self) -> list[Uniformity]:
+    def ranks(self) -> list[metrics.Uniformity]:
         """Of each output."""
-        return [uniformity(column) for column in self.located.positions.T]
+        return [metrics.uniformity(column) for column in self.located.positions.T]
 
     @cached_property
     def local(self) -> list[Local]:
@@ -307,35 +255,37 @@ class Statistics:
         local = []
         outputs = range(len(self.names))
         for output in outputs:
-            covered = self.central(output) <= INTERVAL
+            covered = self.central(output) <= results.INTERVAL
             trends = {}
             for other in outputs:
                 if other != output:
-                    trends[other] = trend(covered, self.estimates[:, [output, other]])
+                    trends[other] = metrics.trend(covered, self.estimates[:, [output, other]])
             axes = [output]
             if trends:
                 axes = sorted([output, min(trends, key=trends.__getitem__)])
-            number = cells_along(len(covered), len(axes), INTERVAL)
-            by_estimates = cells(covered, self.estimates[:, axes], number, INTERVAL)
-            by_truth = cells(covered, self.truth[:, axes], number, INTERVAL)
-            local.append(Local(axes, by_estimates, by_truth, trend(covered, self.estimates)))
+            number = metrics.cells_along(len(covered), len(axes), results.INTERVAL)
+            by_estimates = metrics.cells(covered, self.estimates[:, axes], number, results.INTERVAL)
+            by_truth = metrics.cells(covered, self.truth[:, axes], number, results.INTERVAL)
+            local.append(
+                Local(axes, by_estimates, by_truth, metrics.trend(covered, self.estimates))
+            )
         return local
 
     @cached_property
-    def regions(self) -> dict[str, Uniformity]:
+    def regions(self) -> dict[str, metrics.Uniformity]:
         """`balls`, and `density` where densities are known."""
         levels = {"density": self.located.density, "balls": self.located.balls}
-        return {name: uniformity(region) for name, region in levels.items() if len(region)}
+        return {name: metrics.uniformity(region) for name, region in levels.items() if len(region)}
 
     def central(self, output: int) -> Array:
         """The probability in an output's smallest central interval that holds the truth."""
-        return central_levels(self.located.positions[:, output])
+        return metrics.central_levels(self.located.positions[:, output])
 
-    def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
+    def output(self, output: int, unit: str, ratios: Ratios) -> results.OutputCalibration:
         """What is recorded of an output, with the ratios of its widths."""
         positions = self.located.positions[:, output]
         quantiles = self.located.quantiles[:, output]
-        return OutputCalibration(
+        return results.OutputCalibration(
             unit=unit,
             p_value=self.ranks[output].p_value,
             mean_position=float(positions.mean()),
@@ -346,18 +296,18 @@ class Statistics:
             **ratios,
         )
 
-    def recorded(self, region: str) -> Regions | None:
+    def recorded(self, region: str) -> results.Regions | None:
         """What is recorded of regions of all outputs, `balls` or `density`, where it is known."""
         if region not in self.regions:
             return None
         shares = _shares(getattr(self.located, region))
-        return Regions(p_value=self.regions[region].p_value, coverage=shares)
+        return results.Regions(p_value=self.regions[region].p_value, coverage=shares)
 
-    def _coverage(self, local: Local) -> LocalCoverage:
+    def _coverage(self, local: Local) -> results.LocalCoverage:
         wrong = local.by_estimates.wrong
         shares = local.by_estimates.share
         enough = bool(np.isfinite(shares).any())
-        return LocalCoverage(
+        return results.LocalCoverage(
             axes=tuple(self.names[output] for output in local.axes),
             cells=int(np.sum(~local.by_estimates.few)),
             narrow=int(np.sum(wrong < 0)),
@@ -367,7 +317,7 @@ class Statistics:
             most=self._cell(local, int(np.nanargmax(shares))) if enough else None,
         )
 
-    def _cell(self, local: Local, number: int) -> CellShare:
+    def _cell(self, local: Local, number: int) -> results.CellShare:
         """A cell by its number among all, in rows."""
         by_estimates = local.by_estimates
         cell = np.unravel_index(number, by_estimates.count.shape)
@@ -377,7 +327,7 @@ class Statistics:
             ends[self.names[output]] = float(low), float(high)
         share = float(by_estimates.share[cell])
         observations = int(by_estimates.count[cell])
-        return CellShare(share=share, observations=observations, between=ends)
+        return results.CellShare(share=share, observations=observations, between=ends)
 
 
 @dataclass(frozen=True)
@@ -391,23 +341,44 @@ class Local:
     """
 
     axes: list[int]
-    by_estimates: Cells
-    by_truth: Cells
+    by_estimates: metrics.Cells
+    by_truth: metrics.Cells
     trend: float
 
 
-def _shares(levels: Array) -> tuple[CoverageShare, ...]:
-    return tuple(CoverageShare(**vars(share)) for share in coverages(levels))
+def _shares(levels: Array) -> tuple[results.CoverageShare, ...]:
+    return tuple(results.CoverageShare(**vars(share)) for share in metrics.coverages(levels))
 
 
 # Posteriors beside the exact ones of the same observations: their widths, and whether draws can be
 # distinguished.
 
 
-class ExactReference:
+class Reference:
+    """Widths of the intervals of the first observations, beside those that are right.
+
+    names  outputs, in the order of the draws
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self._widths: list[Array] = []
+        self._right: list[Array] = []
+
+    def _ratios(self, seeds: Seeds, purpose: str) -> list[metrics.RelativeWidth]:
+        """Of the widths of each output to the right ones."""
+        each = zip(np.concatenate(self._widths).T, np.concatenate(self._right).T, strict=True)
+        ratios = []
+        for name, (widths, right) in zip(self.names, each, strict=True):
+            ratios.append(
+                metrics.relative_width(widths, right, seeds.numpy(PURPOSE, purpose, name))
+            )
+        return ratios
+
+
+class ExactReference(Reference):
     """Comparison of the first observations with their exact posteriors.
 
-    names   outputs, in the order of the draws
     images  that the network takes
     known   its other inputs
     count   observations that are compared
@@ -422,7 +393,7 @@ class ExactReference:
         known: Collection[str],
         count: int,
     ) -> None:
-        self.names = list(names)
+        super().__init__(names)
         self.count = count
         self._likelihoods = exact_likelihoods(dataset, images, known)
         unknown = self._likelihoods.names
@@ -433,10 +404,8 @@ class ExactReference:
                 " in a copy of the dataset"
             )
         self.accuracies: list[float] = []
-        self._widths: list[Array] = []
-        self._exact_widths: list[Array] = []
 
-    def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
+    def add(self, batch: Batch, draws: PosteriorDraws, prior: Prior, seeds: Seeds) -> None:
         """Compare the observations of a batch, as far as they are among those to compare."""
         values = draws.values[: max(self.count - batch.start, 0)]
         if not len(values):
@@ -450,27 +419,29 @@ class ExactReference:
                 grid.draws(values.shape[1], random), self.names
             )
         self._widths.append(_widths(values))
-        self._exact_widths.append(_widths(exact))
+        self._right.append(_widths(exact))
         for observation, pair in enumerate(zip(exact, values, strict=True)):
             # In scores of the prior: equal distributions stay equal, and heavy tails do not hide
             # the rest.
             first, second = map(prior.scores, pair)
-            self.accuracies.append(distinguished(first, second, batch.start + observation))
+            self.accuracies.append(metrics.distinguished(first, second, batch.start + observation))
 
     def ratios(self, seeds: Seeds) -> list[Ratios]:
         """Of each output."""
         ratios: list[Ratios] = []
-        for ratio in _ratios(self.names, self._widths, self._exact_widths, seeds, "widths"):
-            ratios.append({"width_ratio": WidthRatio(median=ratio.median, interval=ratio.interval)})
+        for ratio in self._ratios(seeds, "widths"):
+            ratios.append(
+                {"width_ratio": results.WidthRatio(median=ratio.median, interval=ratio.interval)}
+            )
         return ratios
 
-    def recorded(self) -> ExactComparison:
+    def recorded(self) -> results.ExactComparison:
         """The accuracy of the classifier, over observations."""
         accuracies = np.array(self.accuracies)
         error = accuracies.std(ddof=1) / np.sqrt(len(accuracies)) if len(accuracies) > 1 else 0.0
-        return ExactComparison(
+        return results.ExactComparison(
             observations=len(accuracies),
-            classifier=CLASSIFIER,
+            classifier=metrics.CLASSIFIER,
             accuracy=float(accuracies.mean()),
             standard_error=float(error),
             largest=float(accuracies.max()),
@@ -479,24 +450,10 @@ class ExactReference:
 
 def _widths(draws: Array) -> Array:
     """(observation, output)"""
-    columns = [widths(draws[:, :, output], INTERVAL) for output in range(draws.shape[2])]
+    columns = [
+        metrics.widths(draws[:, :, output], results.INTERVAL) for output in range(draws.shape[2])
+    ]
     return np.stack(columns, axis=1)
-
-
-def _ratios(
-    names: Sequence[str],
-    widths: Sequence[Array],
-    right: Sequence[Array],
-    seeds: Seeds,
-    purpose: str,
-) -> list[RelativeWidth]:
-    """Of the widths of each output to the right ones; each (observation, output) of a batch."""
-    ratios = []
-    for name, first, second in zip(
-        names, np.concatenate(widths).T, np.concatenate(right).T, strict=True
-    ):
-        ratios.append(relative_width(first, second, seeds.numpy(PURPOSE, purpose, name)))
-    return ratios
 
 
 # Widths of intervals beside the Cramér–Rao bound, where exact posteriors are not computed.
@@ -507,28 +464,25 @@ MOST_OBSERVATIONS = 200
 MOST_FACTORED = 30
 """Observations of a batch whose bounds are computed, if each has a covariance of its own."""
 
-DEVIATIONS = 2 * norm.ppf((1 + INTERVAL) / 2)
+DEVIATIONS = 2 * norm.ppf((1 + results.INTERVAL) / 2)
 """Width of the interval of a normal density, in its standard deviations: 3.29 of 90 %."""
 
 
-class BoundReference:
+class BoundReference(Reference):
     """Comparison of the first observations with the bounds at their true values.
 
     The bound is that of all parameters of the sources that vary and are no inputs of the network.
     It is the width of posteriors where the signal is strong: it is asymptotic, and knows no prior.
     Observations with a signal-to-noise ratio below `WELL_ABOVE` are left out.
 
-    names  outputs, in the order of the draws
     known  the network's inputs
     """
 
     def __init__(
         self, dataset: GeneratedDataset, names: Sequence[str], known: Collection[str]
     ) -> None:
-        self.names = list(names)
+        super().__init__(names)
         self.compared = 0
-        self._widths: list[Array] = []
-        self._bounds: list[Array] = []
         self._likelihood: Refinement | None = None
         generator = dataset.generator
         if not isinstance(generator, DeformationImages):
@@ -543,7 +497,7 @@ class BoundReference:
         with suppress(QexpError):  # noise without a known likelihood: then there is no bound
             self._likelihood = Refinement(dataset, axes, dataset.fixed, self._unknown)
 
-    def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
+    def add(self, batch: Batch, draws: PosteriorDraws, prior: Prior, seeds: Seeds) -> None:
         """Compare the observations of a batch, as far as they are among the first."""
         count = min(max(MOST_OBSERVATIONS - batch.start, 0), len(draws.values))
         if not count or self._likelihood is None:
@@ -557,9 +511,9 @@ class BoundReference:
             return
         self.compared += len(bounds.signal)
         of_outputs = np.stack([bounds.deviations[name] for name in self.names], axis=1)
-        clear = (bounds.signal >= WELL_ABOVE) & np.isfinite(of_outputs).all(axis=1)
+        clear = (bounds.signal >= results.WELL_ABOVE) & np.isfinite(of_outputs).all(axis=1)
         self._widths.append(_widths(draws.values[: len(bounds.signal)])[clear])
-        self._bounds.append(DEVIATIONS * of_outputs[clear])
+        self._right.append(DEVIATIONS * of_outputs[clear])
 
     def _bounds_of(self, likelihood: Refinement, batch: Batch, count: int) -> Bounds:
         """Of the first observations of a batch."""
@@ -575,8 +529,8 @@ class BoundReference:
         if self._likelihood is None or not sum(map(len, self._widths)):
             return [{} for _ in self.names]
         ratios: list[Ratios] = []
-        for ratio in _ratios(self.names, self._widths, self._bounds, seeds, "bounds"):
-            bound = BoundRatio(
+        for ratio in self._ratios(seeds, "bounds"):
+            bound = results.BoundRatio(
                 median=ratio.median,
                 interval=ratio.interval,
                 observations=ratio.count,
@@ -611,7 +565,7 @@ def number_table(
         variables[f"{name}_quantile"] = ((OBSERVATION, QUANTILE), quantiles, in_unit)
         variables[f"{name}_position"] = (OBSERVATION, positions, {"long_name": _POSITION})
         variables |= _distribution(f"{name}_position", statistics.ranks[output])
-        variables |= _distribution(f"{name}_level", uniformity(statistics.central(output)))
+        variables |= _distribution(f"{name}_level", metrics.uniformity(statistics.central(output)))
         variables |= _cells(name, statistics, statistics.local[output])
     for region, levels in statistics.regions.items():
         variables |= _distribution(f"{'ball' if region == 'balls' else region}_level", levels)
@@ -619,7 +573,9 @@ def number_table(
     variables |= {"lower": (POINT, band.lower), "upper": (POINT, band.upper)}
     coordinates = {QUANTILE: list(QUANTILES), POINT: band.points}
     return xarray.Dataset(
-        variables, coordinates, {**attributes, "interval": INTERVAL, "outputs": statistics.names}
+        variables,
+        coordinates,
+        {**attributes, "interval": results.INTERVAL, "outputs": statistics.names},
     )
 
 
@@ -636,7 +592,7 @@ _BALLS = (
 )
 
 
-def _distribution(name: str, levels: Uniformity) -> dict[str, Any]:
+def _distribution(name: str, levels: metrics.Uniformity) -> dict[str, Any]:
     words = f"share of observations with {name} of at most each point"
     return {f"{name}_share": (POINT, levels.share, {"long_name": words})}
 
@@ -668,17 +624,9 @@ def _prior_of(names: Sequence[str], dataset: GeneratedDataset) -> Prior:
     return Prior(names, [of_training(name, dataset.distributions[name], 1.0) for name in names], {})
 
 
-def _require_enough(directory: RunDirectory, count: int) -> None:
-    if count < LEAST_OBSERVATIONS:
-        raise QexpError(
-            f"{directory.name} has {count} test samples; fewer than {LEAST_OBSERVATIONS} could show"
-            " no fault: make more simulations, or give fresh ones: `theta` and `observed`"
-        )
-
-
 def calibrate(
     directory: RunDirectory, workspace: Workspace, options: CalibrateOptions
-) -> Calibration:
+) -> results.Calibration:
     """Test the posteriors of a run on simulated observations, and keep what is seen in the run.
 
     Raises QexpError for a run without posteriors.
@@ -712,7 +660,12 @@ def calibrate(
     doubted = 0
     of_network = posteriors.caution, posteriors.together
     tested = asked(directory, dataset, workspace, options, *of_network, seeds, device)
-    _require_enough(directory, tested.count)
+    if tested.count < LEAST_OBSERVATIONS:
+        raise QexpError(
+            f"{directory.name} has {tested.count} test samples; fewer than {LEAST_OBSERVATIONS}"
+            " could show no fault: make more simulations, or give fresh ones: `theta` and"
+            " `observed`"
+        )
     options = replace(options, observations=tested.count)
     with threads(threads_to_predict(spec, tables, device)):
         prior = _prior_of(posteriors.names, dataset)
@@ -725,14 +678,14 @@ def calibrate(
             draws = posteriors.draws(batch, truth, options.draws, seeds, on_done)
             random = seeds.numpy(PURPOSE, "positions", batch.number)
             located.append(locate(truth, draws, prior, random))
-            doubted += draws.doubted
+            doubted += len(draws.doubts)
             reference.add(batch, draws, prior, seeds)
         statistics = Statistics(posteriors.names, concatenate(located), prior)
     calibration = _calibration(statistics, dataset.quantities, tested, options, reference, doubted)
     about = {"run": directory.name, "created": calibration.created}
     table = number_table(statistics, dataset.quantities, about)
-    table = table.assign({RECORD: formats.json_bytes(calibration.document()).decode()})
-    keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
+    table = table.assign({results.RECORD: formats.json_bytes(calibration.document()).decode()})
+    results.keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
     if canvas.draws_at_once():
         folder = directory.results if len(directory.members) > 1 else None
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn, to=folder)
@@ -769,15 +722,15 @@ def _calibration(
     options: CalibrateOptions,
     reference: ExactReference | BoundReference,
     doubted: int,
-) -> Calibration:
-    noticed = power(options.observations)
+) -> results.Calibration:
+    noticed = metrics.power(options.observations)
     balls = statistics.recorded("balls")
     assert balls is not None
     ratios = reference.ratios(Seeds(options.seed))
     outputs = {}
     for output, name in enumerate(statistics.names):
         outputs[name] = statistics.output(output, quantity(name, quantities).unit, ratios[output])
-    calibration = Calibration(
+    calibration = results.Calibration(
         dataset=tested.dataset,
         refined=options.refined,
         recalibrated=options.recalibrated or "",
@@ -795,4 +748,4 @@ def _calibration(
         balls=balls,
         exact=reference.recorded() if isinstance(reference, ExactReference) else None,
     )
-    return with_verdict(calibration)
+    return results.with_verdict(calibration)

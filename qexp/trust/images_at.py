@@ -17,7 +17,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.figures.canvas import use_style
 from qexp.figures.writing import require_formats, save
-from qexp.inference.refinement import MatrixAxis, axes_of, possible_cells, values_at
+from qexp.inference.refinement import Grid, MatrixAxis, axes_of, cells_of, possible_cells, values_at
 from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import Side, image_grid
@@ -52,7 +52,7 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     quiet = {} if noise or NOISE not in source.variables or NOISE in varied else {NOISE: 0.0}
     fixed = constant_values(source, grid, {**quiet, **chosen}, ("over", "at"))
     shapes = {image: source.shapes()[image] for image in source.images}
-    cells = math.prod(axis.cells for axis in grid)
+    cells = cells_of(grid)
     numbers = cells * max(math.prod(shape) for shape in shapes.values())
     if numbers > MOST_NUMBERS:
         raise QexpError(
@@ -91,7 +91,7 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
 
 def _simulated(
     source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     fixed: Mapping[str, float],
     shapes: Mapping[str, tuple[int, ...]],
     noise: bool,
@@ -101,7 +101,7 @@ def _simulated(
     if not grid:  # then there is one cell, of a variable that is fixed
         name, value = next(iter(fixed.items()))
         grid = [MatrixAxis(name, value, value, 1)]
-    cells = math.prod(axis.cells for axis in grid)
+    cells = cells_of(grid)
     every: dict[str, Array] = {
         name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()
     }

@@ -55,18 +55,8 @@ def of_dataset(workspace: Workspace, options: LimitOptions) -> Limit:
     every = part == ALL or not dataset.simulates
     chosen = dataset.whole if every else dataset.test
     count = dataset.available(chosen, count)
-    return _limit(
-        dataset,
-        chosen,
-        name,
-        dataset.images,
-        (),
-        {},
-        count,
-        options.seed or 0,
-        options.on_sample,
-        every,
-    )
+    likelihoods = exact_likelihoods(dataset, dataset.images, ())
+    return _limit(likelihoods, chosen, name, {}, count, options.seed or 0, options.on_sample, every)
 
 
 def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions) -> Limit:
@@ -89,17 +79,9 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     images = [name for name in dataset.images if name in spec["inputs"]]
     samples = sizes_of(spec, dataset, tables, record.seed)[TEST]
     test = parts_of(dataset, spec["split"], record.seed)[TEST]
-    known = spec["inputs"]
+    likelihoods = exact_likelihoods(dataset, images, spec["inputs"])
     limit = _limit(
-        dataset,
-        test,
-        record.dataset,
-        images,
-        known,
-        periods,
-        samples,
-        record.seed,
-        options.on_sample,
+        likelihoods, test, record.dataset, periods, samples, record.seed, options.on_sample
     )
     files.make_folder(directory.results)
     formats.write_json(directory.results / LIMIT, limit.document())
@@ -112,26 +94,18 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
 
 
 def _limit(
-    dataset: GeneratedDataset,
+    likelihoods: Likelihoods,
     part: Part,
     name: str,
-    images: Sequence[str],
-    known: Collection[str],
     periods: Mapping[str, float],
     count: int,
     seed: int,
     on_sample: Counted,
     every: bool = False,
 ) -> Limit:
-    likelihoods = exact_likelihoods(dataset, images, known)
+    dataset = likelihoods.dataset
     periods = {**periods_of(likelihoods.names, dataset.quantities), **periods}
-    samples = dataset.sample(
-        part,
-        count,
-        Seeds(seed),
-        ("test",),
-        torch.device("cpu"),
-    )
+    samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
     sampled = len(likelihoods.names) > integration.MOST_UNKNOWNS
     doubted = 0
     if sampled:  # those by half of the draws tell how exact they are
@@ -169,7 +143,7 @@ def _limit(
         seed=seed,
         samples=count,
         whole=every or not any(dataset.held_out.values()),
-        images=tuple(images),
+        images=tuple(likelihoods.images),
         given=tuple(likelihoods.given),
         sampled=sampled,
         doubted=doubted,

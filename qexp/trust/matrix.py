@@ -24,12 +24,16 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once
 from qexp.figures.writing import save
-from qexp.inference.bounds import Bounds, bounds_of_cells
 from qexp.inference.refinement import (
     MOST_CELLS,
+    Bounds,
+    Constants,
+    Grid,
     MatrixAxis,
     Refinement,
     axes_of,
+    bounds_of_cells,
+    cells_of,
     check_axis,
     possible_cells,
     values_at,
@@ -76,7 +80,7 @@ class Estimated:
 
 def matrix_table(
     estimates: Mapping[str, Estimated],
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     directory: RunDirectory,
     record: Mapping[str, Any],
     quantities: Quantities,
@@ -102,16 +106,13 @@ def matrix_table(
     variables: dict[str, Any] = {}
     for name, output in estimates.items():
         described = quantity(name, quantities)
-        for kind, (values, attributes) in _kinds(
-            name, output.truth, output.network, described
-        ).items():
+        for kind, (values, attributes) in _kinds(name, output.truth, output.network, described):
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
         if output.refined is None:
             continue
-        refined = _kinds(name, output.truth, output.refined, described)
-        for kind, (values, attributes) in refined.items():
+        for kind, (values, attributes) in _kinds(name, output.truth, output.refined, described):
             attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
             end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
             variables[f"{name}{end}"] = (dimensions, values.reshape(shape), attributes)
@@ -127,8 +128,8 @@ def matrix_table(
 
 def _kinds(
     name: str, truth: Array, estimates: Array, described: Quantity
-) -> dict[str, tuple[Array, dict[str, Any]]]:
-    """Kind of value → the values of an output in each cell, and its attributes.
+) -> Iterator[tuple[str, tuple[Array, dict[str, Any]]]]:
+    """Kinds of value, the values of an output in each cell, and its attributes.
 
     truth      (cell,)
     estimates  (repeat, cell)
@@ -161,15 +162,13 @@ def _kinds(
             "bias": (errors.mean(0), f"{error} of ", unit),
             "standard_deviation": (deviation, words, unit),
         }
-    found: dict[str, tuple[Array, dict[str, Any]]] = {}
     for kind, (numbers, words, its_unit) in kinds.items():
         about: dict[str, Any] = {
             "long_name": words + in_words(name),
             "units": its_unit,
             "comment": described.description,
         }
-        found[kind] = numbers, about if period is None else about | {PERIOD: period}
-    return found
+        yield kind, (numbers, about if period is None else about | {PERIOD: period})
 
 
 def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> dict[str, Any]:
@@ -369,8 +368,8 @@ def matrix(
 def _question(
     directory: RunDirectory,
     dataset: str,
-    grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
+    grid: Grid,
+    constants: Constants,
     options: MatrixOptions,
 ) -> dict[str, Any]:
     """What is asked of the run, for the record of the matrix."""
@@ -418,8 +417,8 @@ def _complete(folder: Path, npy: bool) -> Path:
 def _left_out(
     estimates: Mapping[str, Estimated],
     source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
+    grid: Grid,
+    constants: Constants,
 ) -> dict[str, Any]:
     """The number of cells that are impossible, and why, for the record; nothing if there are none.
 
@@ -464,7 +463,7 @@ def _for_figure(
     source: GeneratedDataset,
     trained: GeneratedDataset,
     variables: Sequence[str],
-    constants: Mapping[str, float],
+    constants: Constants,
 ) -> dict[str, Any]:
     """What the figure of a matrix needs besides the table: the intervals of values that the run's
     own dataset holds out for the test part, the fixed values that it has not fixed so, units, and
@@ -489,8 +488,8 @@ SHARE_BEYOND = 1e-4
 
 def _outside(
     trained: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
+    grid: Grid,
+    constants: Constants,
     units: Mapping[str, str],
 ) -> Iterator[str]:
     """Sentences on axes and values that the run's dataset lacks, such as those in another unit."""
@@ -536,7 +535,7 @@ def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
 
 def constant_values(
     source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
+    grid: Grid,
     fixed: dict[str, float],
     arguments: tuple[str, str] = ("axes", "fixed"),
 ) -> dict[str, float]:
@@ -583,7 +582,7 @@ def constant_values(
         if len(missing) == 1:
             words = "varies but is not an axis; give it a value"
         raise QexpError(f"{which} {words}, for example the median: `{fix}={values}`")
-    cells = int(np.prod([grid_axis.cells for grid_axis in grid], dtype=np.float64))
+    cells = cells_of(grid)
     if cells > MOST_CELLS:
         raise QexpError(f"{cells:,} cells are too many; the limit is {MOST_CELLS:,}")
     return constants
@@ -592,8 +591,8 @@ def constant_values(
 def estimate_cells(
     model: Estimator,
     source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
+    grid: Grid,
+    constants: Constants,
     repeats: int,
     seeds: Seeds,
     device: torch.device,
@@ -605,7 +604,7 @@ def estimate_cells(
     Estimates are NaN in cells whose values are together impossible, such as of a source that breaks
     the surface.
     """
-    cells = int(np.prod([axis.cells for axis in grid]))
+    cells = cells_of(grid)
     if cells * repeats > MOST_CELLS:
         raise QexpError(
             f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is"
@@ -726,36 +725,26 @@ def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
     import xarray
 
     first = tables[0]
-    variables: dict[str, Any] = {}
-    for output in outputs_among(first.data_vars):
-        for end in ("", REFINED):
-            estimate = f"{output}{end}" if end else f"{output}_estimate"
-            if all(estimate in table for table in tables):
-                variables |= _output_over_seeds(tables, output, end, estimate)
-    about = {key: value for key, value in first.attrs.items() if key != "run"}
-    return xarray.Dataset(variables, first.coords, about)
-
-
-def _output_over_seeds(
-    tables: Sequence[xarray.Dataset], output: str, end: str, estimate: str
-) -> dict[str, Any]:
-    first = tables[0]
-    error = f"{output}{end}_error"
-    relative = f"{output}{end}_relative_error"
 
     def statistic(key: str, words: str, calculate: Callable[..., Any]) -> Any:
         values = np.stack([table[key].values for table in tables])
         words = f"{words} over {len(tables)} seeds, {first[key].attrs['long_name']}"
         return first[key].dims, calculate(values, axis=0), {**first[key].attrs, "long_name": words}
 
-    mean = statistic(estimate, "mean", np.mean)
-    bias = statistic(error, "mean", np.mean)
-    deviation = statistic(estimate, "standard deviation", partial(np.std, ddof=1))
-    variables = {estimate: mean, error: bias}
-    if relative in first:
-        variables[relative] = statistic(relative, "mean", np.mean)
-    return variables | {
-        f"{output}{end}_mean": mean,
-        f"{output}{end}_bias": bias,
-        f"{output}{end}_standard_deviation": deviation,
-    }
+    variables: dict[str, Any] = {}
+    for name, end in product(outputs_among(first.data_vars), ("", REFINED)):
+        output = f"{name}{end}"
+        estimate = output if end else estimate_of(name)
+        if not all(estimate in table for table in tables):
+            continue
+        mean = statistic(estimate, "mean", np.mean)
+        bias = statistic(f"{output}_error", "mean", np.mean)
+        deviation = statistic(estimate, "standard deviation", partial(np.std, ddof=1))
+        variables |= {estimate: mean, f"{output}_error": bias}
+        relative = f"{output}_relative_error"
+        if relative in first:
+            variables[relative] = statistic(relative, "mean", np.mean)
+        variables |= {f"{output}_mean": mean, f"{output}_bias": bias}
+        variables[f"{output}_standard_deviation"] = deviation
+    about = {key: value for key, value in first.attrs.items() if key != "run"}
+    return xarray.Dataset(variables, first.coords, about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,13 +14,15 @@ from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
+from qexp.inference.refinement import Samples
 from qexp.kinds.evaluation import ALL, PARTS, TEST
 from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
 from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of
 from qexp.results.calibration import GIVEN
-from qexp.simulation.dataset import GeneratedDataset, Intervals, Part
+from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.generators import Values
 from qexp.store.directory import RunDirectory
 
 PURPOSE = "calibration"
@@ -35,47 +38,49 @@ class Batch:
 
     number: int
     start: int
-    values: Mapping[str, Array]
+    values: Values
     """Varying variable → (observation,), in its unit."""
-    samples: Mapping[str, Tensor]
+    samples: Samples
     """All variables of the dataset, as a network takes them."""
 
 
+Column = TypeVar("Column", Array, Tensor)
+
+
+def _rows(columns: Mapping[str, Column], some: slice) -> dict[str, Column]:
+    return {name: column[some] for name, column in columns.items()}
+
+
 def batches(
-    dataset: GeneratedDataset,
-    part: Intervals,
+    values: Values,
+    samples_of: Callable[[slice], Samples],
     count: int,
     size: int,
-    seeds: Seeds,
-    device: torch.device,
 ) -> Iterator[Batch]:
-    """`count` observations of a part of the distributions, in batches; the same for any size.
+    """The first `count` observations of these values, in batches.
 
-    size  of a batch, a multiple of `SIMULATED_TOGETHER`
+    samples_of  rows → what is observed of them
     """
-    values = dataset.values(part, count, seeds, (PURPOSE,))
-    for number, start in enumerate(range(0, count, size)):
-        simulated = []
-        for first in range(start, min(start + size, count), SIMULATED_TOGETHER):
-            end = min(first + SIMULATED_TOGETHER, start + size)
-            few = {name: column[first:end] for name, column in values.items()}
-            simulated.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
-        samples = {}
-        for name in simulated[0]:
-            samples[name] = torch.cat([few[name] for few in simulated])
-        columns = {name: column[start : start + size] for name, column in values.items()}
-        yield Batch(number, start, columns, samples)
-
-
-def given_batches(
-    values: Mapping[str, Array], samples: Mapping[str, Tensor], count: int, size: int
-) -> Iterator[Batch]:
-    """The first `count` of observations that are there, of these values, in batches."""
     for number, start in enumerate(range(0, count, size)):
         some = slice(start, min(start + size, count))
-        columns = {name: column[some] for name, column in values.items()}
-        images = {name: image[some] for name, image in samples.items()}
-        yield Batch(number, start, columns, images)
+        yield Batch(number, start, _rows(values, some), samples_of(some))
+
+
+def _simulated(
+    dataset: GeneratedDataset,
+    values: Values,
+    seeds: Seeds,
+    device: torch.device,
+    some: slice,
+) -> dict[str, Tensor]:
+    """Observations of some values; the same for any batches of a multiple of
+    `SIMULATED_TOGETHER`.
+    """
+    parts = []
+    for first in range(some.start, some.stop, SIMULATED_TOGETHER):
+        few = _rows(values, slice(first, min(first + SIMULATED_TOGETHER, some.stop)))
+        parts.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclass(frozen=True)
@@ -115,14 +120,9 @@ def asked(
     if options.theta is not None:
         count = min(len(next(iter(options.theta.values()))), options.observations)
         samples = {name: values.to(device) for name, values in options.observed.items()}
-        given = given_batches(options.theta, samples, count, together)
-        return Asked(
-            record.dataset,
-            GIVEN,
-            _seen(dataset, options.theta, parts),
-            count,
-            given,
-        )
+        given = batches(options.theta, partial(_rows, samples), count, together)
+        caution = _seen(dataset, options.theta, parts)
+        return Asked(record.dataset, GIVEN, caution, count, given)
     name = record.dataset
     source = dataset
     of_part = options.part or (ALL if dataset.simulates else TEST)
@@ -138,24 +138,21 @@ def asked(
     else:
         part = parts()[of_part]
     count = source.available(part, options.observations)
+    values = source.values(part, count, seeds, (PURPOSE,))
     caution = caution_of(of_part)
     if of_part == GIVEN:
-        caution = (
-            ""
-            if source.simulates
-            else _seen(dataset, source.values(part, count, seeds, (PURPOSE,)), parts)
-        )
+        caution = "" if source.simulates else _seen(dataset, values, parts)
     elif not dataset.simulates and of_part != TEST:
         caution = (
             f"the network was trained or validated on {'some of ' if of_part == ALL else ''}these"
             " simulations"
         )
-    made = batches(source, part, count, together, seeds, device)
+    made = batches(values, partial(_simulated, source, values, seeds, device), count, together)
     return Asked(name, of_part, caution, count, made)
 
 
 def _seen(
-    dataset: GeneratedDataset, values: Mapping[str, Array], parts: Callable[[], Mapping[str, Part]]
+    dataset: GeneratedDataset, values: Values, parts: Callable[[], Mapping[str, Part]]
 ) -> str:
     """A caution if simulations were trained or validated on, if that is known; else empty."""
     if dataset.simulates or set(dataset.test) - {*values}:

@@ -30,14 +30,7 @@ from qexp.jobs.launchers import Launch, Watcher, scheduler_of
 from qexp.jobs.scheduler import together
 from qexp.jobs.states import Watch, ask_to_stop
 from qexp.metrics.built_in import asked_for
-from qexp.runs.launch import (
-    CheckedOrder,
-    add_to_launch,
-    at_work,
-    check_order,
-    open_launch,
-    run_and_wait,
-)
+from qexp.runs import launch
 from qexp.runs.prepare import Plan
 from qexp.spec.experiences import type_of
 from qexp.store.directory import RunDirectory, retag
@@ -268,13 +261,10 @@ class Combinations(optuna.samplers.GridSampler):
 
 
 def _pruner(name: str, epochs: int) -> BasePruner:
-    if name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner()
-    return (
-        optuna.pruners.HyperbandPruner(max_resource=epochs)
-        if name == "hyperband"
-        else optuna.pruners.NopPruner()
-    )
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(max_resource=epochs)
+    pruners = optuna.pruners
+    return pruners.SuccessiveHalvingPruner() if name == "asha" else pruners.NopPruner()
 
 
 # The trials and their runs.
@@ -297,7 +287,7 @@ class CheckedTuning:
     """
     fixed: Mapping[str, Any]
     """What all trials set: their test part is not evaluated. Of a program that cannot be said."""
-    order: CheckedOrder
+    order: launch.CheckedOrder
     """Of no runs, with the settings of all."""
     largest_stack: int
     """Runs of trials that are begun together and that one process trains side by side, see
@@ -350,8 +340,8 @@ class Search(Watcher):
         while True:
             elsewhere = self.take_up()
             if self.has_work():
-                self.launch, _ = open_launch(order, self._workspace)
-                if run_and_wait(self.launch, order, [], self, more):
+                self.launch, _ = launch.open_launch(order, self._workspace)
+                if launch.run_and_wait(self.launch, order, [], self, more):
                     return True
                 if self.trouble:
                     raise QexpError(
@@ -367,10 +357,10 @@ class Search(Watcher):
     def next_runs_here(self) -> list[RunDirectory]:
         """The next runs to be started; waits for those at work, as each takes a place."""
         while directories := self.next_runs():
-            free = [directory for directory in directories if not at_work(directory)]
+            free = [directory for directory in directories if not launch.at_work(directory)]
             if free:
                 return free
-            while any(map(at_work, directories)):
+            while any(map(launch.at_work, directories)):
                 if self._stopping:
                     return []
                 time.sleep(PAUSE)
@@ -421,12 +411,12 @@ class Search(Watcher):
     def _begin(self, trials: Sequence[Trial]) -> None:
         """Have the runs of trials prepared."""
         assert self.launch is not None
-        begun: dict[int, CheckedOrder] = {}
+        begun: dict[int, launch.CheckedOrder] = {}
         for trial in trials:
             values = self._checked.space.overrides(trial.params)
             order = self._tuning.order_of({**values, **self._checked.fixed}, self._tuning.seeds)
             try:
-                checked = check_order(order, self._workspace)
+                checked = launch.check_order(order, self._workspace)
             except SpecError as error:
                 # Values that are right one by one, and wrong together: a trial without a value,
                 # from which can be learned.
@@ -441,7 +431,7 @@ class Search(Watcher):
         if not begun:
             return
         stack = f"{self.launch.id}.trial_{min(begun)}"
-        prepared = add_to_launch(self.launch, list(begun.values()), self._workspace, stack)
+        prepared = launch.add_to_launch(self.launch, list(begun.values()), self._workspace, stack)
         for number, checked in begun.items():
             one = self._open[number]
             left = checked.workload.left

@@ -23,43 +23,14 @@ from qexp.figures.searches import Varied, front, search_panels
 from qexp.figures.writing import save
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import Experience, check, data_of, expanded, experience, spec_cache
-from qexp.runs import stacks
-from qexp.runs.launch import (
-    CheckedOrder,
-    Workload,
-    check_order,
-    memory_of,
-    open_launch,
-    run_and_wait,
-    stack_size,
-)
+from qexp.runs import launch, stacks
 from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, documents_named
 from qexp.spec.resolution import override
 from qexp.store.directory import RunDirectory
 from qexp.store.record import FoldRecord
+from qexp.tuning import results, search
 from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
-from qexp.tuning.results import (
-    ABOUT,
-    DONE,
-    FAILED,
-    PRUNED,
-    UNFINISHED,
-    TrialRecord,
-    Tuned,
-    search_in,
-)
-from qexp.tuning.search import (
-    RUNS,
-    UNTESTED,
-    WHY,
-    CheckedTuning,
-    Search,
-    counted,
-    draw,
-    objectives_of,
-    open_study,
-)
 from qexp.tuning.space import Space, checked_space
 
 with extra("tune"):
@@ -73,24 +44,24 @@ if TYPE_CHECKING:
     from optuna import Study
 
 IN_WORDS = {
-    TrialState.COMPLETE: DONE,
-    TrialState.PRUNED: PRUNED,
-    TrialState.FAIL: FAILED,
-    TrialState.RUNNING: UNFINISHED,
+    TrialState.COMPLETE: results.DONE,
+    TrialState.PRUNED: results.PRUNED,
+    TrialState.FAIL: results.FAILED,
+    TrialState.RUNNING: results.UNFINISHED,
 }
 
 
-def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
+def check_tuning(tuning: Tuning, workspace: Workspace) -> search.CheckedTuning:
     """Raises QexpError for whatever would be refused later, before anything is written."""
     reference = _searched(tuning)
-    cache = spec_cache(workspace, memory_of(tuning))
+    cache = spec_cache(workspace, launch.memory_of(tuning))
     given = expanded(reference, tuning.overrides, cache)
     loaded = check(reference, [override(*change) for change in given.items()], cache).loaded
     document = loaded.document if loaded else None
     if document is None:
         document = experience(reference, tuning.overrides, workspace, cache).document
     nested = _chooses_in_folds(document)
-    fixed = {} if nested or type_of(document).outputs(document) is None else UNTESTED
+    fixed = {} if nested or type_of(document).outputs(document) is None else search.UNTESTED
     if fixed and any("test" in name.split("+") for name in tuning.space):
         raise QexpError("`space[test]`: trials never see the test part; search other keys")
     if fixed and tuning.final_seeds and not document.get("test", True):
@@ -108,21 +79,21 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     if fixed and tuning.final_seeds:
         searched = experience(reference, {**tuning.overrides, **changes}, workspace, cache)
         _require_unseen_tests(searched, tuning)
-    checked = check_order(tuning.order_of(changes, tuning.seeds), workspace)
+    checked = launch.check_order(tuning.order_of(changes, tuning.seeds), workspace)
     plan = checked.plans[0]
     epochs = [max(one.ends) for one in space.dimensions if "epochs" in one.keys]
     usual = workspace.root / "studies" / f"{Path(reference).stem}_tune"
-    return CheckedTuning(
+    return search.CheckedTuning(
         tuning,
         workspace,
         space,
-        objectives_of(tuning, plan, space),
+        search.objectives_of(tuning, plan, space),
         usual if tuning.out is None else Path(tuning.out).absolute(),
         max([plan.epochs, *epochs]),
         plan.digest,
         drawn,
         fixed,
-        replace(checked, plans=[], workload=Workload([], [], [], {})),
+        replace(checked, plans=[], workload=launch.Workload([], [], [], {})),
         _runs_together(tuning, checked),
     )
 
@@ -165,7 +136,7 @@ def _chooses_in_folds(document: Mapping[str, Any]) -> bool:
     return "select" in documents_named(kind).schemas["experience"]
 
 
-def _runs_together(tuning: Tuning, checked: CheckedOrder) -> int:
+def _runs_together(tuning: Tuning, checked: launch.CheckedOrder) -> int:
     """Runs of trials that are begun together; 1 if each trial is by itself.
 
     Unless stacks are asked for it is, if the sampler learns from trials before, or if trials are
@@ -175,7 +146,7 @@ def _runs_together(tuning: Tuning, checked: CheckedOrder) -> int:
     if tuning.stack is None and (learns or tuning.pruner != "none"):
         return 1
     of_first = checked.plans[0].checked
-    size = stack_size(checked)
+    size = launch.stack_size(checked)
     if of_first is None or not stacks.alike(of_first, tuning.seeds):
         return 1
     return stacks.largest_stack(of_first, tuning.device, size)
@@ -229,7 +200,7 @@ def _drawn(tuning: Tuning, space: Space) -> Study:
             f"`metric={tuning.metric[0]}`: folds of rows choose by the loss on inner folds; leave"
             " it out"
         )
-    drawn = draw(space, tuning)
+    drawn = search.draw(space, tuning)
     if len(drawn.get_trials(deepcopy=False)) < 2:
         raise QexpError(
             "there is nothing to choose from: give at least two `trials`, and values that differ in"
@@ -238,11 +209,11 @@ def _drawn(tuning: Tuning, space: Space) -> Study:
     return drawn
 
 
-def _claim(checked: CheckedTuning) -> Tuned:
+def _claim(checked: search.CheckedTuning) -> results.Tuned:
     """The search's record, written to its folder. Raises QexpError if another is there."""
     tuning = checked.tuning
     shown = checked.workspace.shown(checked.folder)
-    new = Tuned(
+    new = results.Tuned(
         folder=str(checked.folder),
         experience=tuning.references[0],
         space=checked.space.document(),
@@ -253,14 +224,14 @@ def _claim(checked: CheckedTuning) -> Tuned:
         drawn=tuning.trials if checked.drawn is not None else 0,
         of_program=checked.drawn is None and not checked.fixed,
     )
-    earlier = search_in(checked.folder)
+    earlier = results.search_in(checked.folder)
     if earlier is None:
         if checked.folder.exists() and any(checked.folder.iterdir()):
             raise QexpError(
                 f"{shown} is not empty and holds no search; choose another folder with `out`"
             )
         make_folder(checked.folder)
-        write_json(checked.folder / ABOUT, new.document())
+        write_json(checked.folder / results.ABOUT, new.document())
         return new
     for key in ("experience", "space", "objectives", "overrides", "seeds", "drawn", "digest"):
         if getattr(earlier, key) != getattr(new, key):
@@ -289,7 +260,7 @@ IN_ERRORS = {
 
 def run_tuning(
     tuning: Tuning, workspace: Workspace, watched: Callable[[], Watcher] = Watcher
-) -> Tuned:
+) -> results.Tuned:
     """Search, train the best with fresh seeds, and write the folder of the search.
 
     Raises QexpError for what cannot be searched, InterruptedRunError after a signal, RunFailedError
@@ -302,10 +273,12 @@ def run_tuning(
     return _search(about, checked, watched)
 
 
-def _search(about: Tuned, checked: CheckedTuning, watched: Callable[[], Watcher]) -> Tuned:
-    study = open_study(checked)
+def _search(
+    about: results.Tuned, checked: search.CheckedTuning, watched: Callable[[], Watcher]
+) -> results.Tuned:
+    study = search.open_study(checked)
     tuning = checked.tuning
-    stopped = Search(study, checked, watched()).run()
+    stopped = search.Search(study, checked, watched()).run()
     tuned = _collect(about, study, checked.space)
     _write(tuned, checked.space, study)
     if stopped:
@@ -314,7 +287,9 @@ def _search(about: Tuned, checked: CheckedTuning, watched: Callable[[], Watcher]
         raise RunFailedError("no trial has a value: " + "; ".join(tuned.remarks()))
     final = dict(tuned.final)
     for trial in tuned.best if tuning.final_seeds else ():
-        order = check_order(tuning.order_of(trial.set, _fresh_seeds(tuning)), checked.workspace)
+        order = launch.check_order(
+            tuning.order_of(trial.set, _fresh_seeds(tuning)), checked.workspace
+        )
         _train(order, checked.workspace, watched)
         final[str(trial.trial)] = tuple(plan.name for plan in order.plans)
     tuned = replace(tuned, final=final).with_tests(checked.workspace.runs)
@@ -325,42 +300,45 @@ def _search(about: Tuned, checked: CheckedTuning, watched: Callable[[], Watcher]
 INTERRUPTED = "the search was interrupted; the same with `resume=True` goes on with it"
 
 
-def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> None:
+def _train(
+    order: launch.CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]
+) -> None:
     """Train an order's runs and wait for them. Raises InterruptedRunError."""
     if not order.workload.again and not order.workload.new:
         return
-    launch, directories = open_launch(order, workspace)
-    if run_and_wait(launch, order, directories, watched()):
+    started, directories = launch.open_launch(order, workspace)
+    if launch.run_and_wait(started, order, directories, watched()):
         raise InterruptedRunError(INTERRUPTED)
 
 
 def _choose_in_folds(
-    about: Tuned, study: Study, checked: CheckedTuning, watched: Callable[[], Watcher]
-) -> Tuned:
+    about: results.Tuned,
+    study: Study,
+    checked: search.CheckedTuning,
+    watched: Callable[[], Watcher],
+) -> results.Tuned:
     """Have each fold choose among a study's trials by inner folds, and evaluate it."""
     tuning = checked.tuning
     workspace = checked.workspace
     drawn = study.get_trials(deepcopy=False)
     space = checked.space
     selection = space.selection([space.overrides(trial.params) for trial in drawn])
-    order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
+    order = launch.check_order(tuning.order_of(selection, tuning.seeds), workspace)
     _train(order, workspace, watched)
     names = tuple(plan.name for plan in order.plans)
-    folds = list[FoldRecord]()
+    found = list[FoldRecord | None]()
     for name in names:
-        for directory in RunDirectory(workspace.runs / name).all_folds():
-            fold = directory.record().fold
-            if fold is None or not fold.judged:
-                raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
-            folds.append(fold)
-    if not folds:
+        directories = RunDirectory(workspace.runs / name).all_folds()
+        found += [directory.record().fold for directory in directories]
+    folds = [fold for fold in found if fold is not None and fold.judged]
+    if not folds or len(folds) < len(found):
         raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
     for trial in drawn:
         _tell(study, trial.number, folds)
     tuned = _collect(about, study, space)
     [(key, points)] = selection["select"].items()
     chosen = Counter(points.index(fold.chosen[key]) for fold in folds if fold.chosen)
-    trials = list[TrialRecord]()
+    trials = list[results.TrialRecord]()
     for record in tuned.trials:
         trials.append(replace(record, runs=names, folds=chosen[record.trial]))
     tuned = replace(
@@ -388,41 +366,41 @@ def _tell(study: Study, number: int, folds: Sequence[FoldRecord]) -> None:
     study.tell(number, fmean(losses), state=TrialState.COMPLETE)
 
 
-def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
+def _collect(about: results.Tuned, study: Study, space: Space) -> results.Tuned:
     """The record of the search with its trials."""
-    trials = list[TrialRecord]()
-    for trial in counted(study):
-        record = TrialRecord(
+    trials = list[results.TrialRecord]()
+    for trial in search.counted(study):
+        record = results.TrialRecord(
             trial=trial.number,
             state=IN_WORDS[trial.state],
             set=space.overrides(trial.params) if trial.params else {},
             values=tuple(trial.values) if trial.state is TrialState.COMPLETE else (),
-            runs=tuple(trial.user_attrs.get(RUNS, ())),
-            why=trial.user_attrs.get(WHY, ""),
+            runs=tuple(trial.user_attrs.get(search.RUNS, ())),
+            why=trial.user_attrs.get(search.WHY, ""),
         )
         trials.append(record)
     best = tuple(trial.number for trial in study.best_trials)
     return replace(about, trials=tuple(trials), best_trials=best)
 
 
-def _write(tuned: Tuned, space: Space, study: Study) -> None:
+def _write(tuned: results.Tuned, space: Space, study: Study) -> None:
     """The tables of runs and of trials, the figure, and the record."""
     folder = Path(tuned.folder)
     _write_runs(tuned, folder / RUNS_TABLE)
     _write_trials(tuned, folder / TRIALS_TABLE)
     if any(trial.values for trial in tuned.trials):
         save(_figure(tuned, space, study), folder / FIGURE)
-    write_json(folder / ABOUT, tuned.document())
+    write_json(folder / results.ABOUT, tuned.document())
 
 
-def _write_runs(tuned: Tuned, file: Path) -> None:
+def _write_runs(tuned: results.Tuned, file: Path) -> None:
     """The table of the runs of trials, and of final runs; folds have no runs of trials."""
     columns = ["experience", "trial", "use", *tuned.keys, "run"]
     if tuned.folds:
         columns = ["experience", "trial", "use", "run"]
     rows = list[list[Any]]()
 
-    def add(trial: TrialRecord, use: str, runs: Sequence[str]) -> None:
+    def add(trial: results.TrialRecord, use: str, runs: Sequence[str]) -> None:
         texts = [] if tuned.folds else tuned.texts(trial)
         for run in runs:
             rows.append([tuned.experience, trial.trial, use, *texts, run])
@@ -436,7 +414,7 @@ def _write_runs(tuned: Tuned, file: Path) -> None:
     write_csv(file, columns, rows)
 
 
-def _write_trials(tuned: Tuned, file: Path) -> None:
+def _write_trials(tuned: results.Tuned, file: Path) -> None:
     names = [f"validation.{one.metric}" for one in tuned.objectives]
     columns = ["trial", "state", *tuned.keys, *names]
     if tuned.folds:
@@ -453,12 +431,12 @@ def _write_trials(tuned: Tuned, file: Path) -> None:
     write_csv(file, columns, rows)
 
 
-def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
+def _figure(tuned: results.Tuned, space: Space, study: Study) -> Figure:
     part = "mean over inner folds" if tuned.folds else "validation"
     words = [re.sub("[_.]", " ", one.metric) for one in tuned.objectives]
     labels = [f"{part}: {metric}" for metric in words]
     title = f"{len(tuned.trials)} trials of {tuned.experience}; none looked at test data"
-    trials = [trial for trial in counted(study) if trial.params]
+    trials = [trial for trial in search.counted(study) if trial.params]
     shares = _importances(study)
     keys = list[Varied]()
     for one in space.dimensions:
@@ -498,7 +476,7 @@ def _importances(study: Study) -> dict[str, float]:
     """Key → its share in what the values explain of the error, by the trials in the best tenth
     (Watanabe and others, 2023, PED-ANOVA); empty for few trials.
     """
-    done = [trial for trial in counted(study) if trial.state is TrialState.COMPLETE]
+    done = [trial for trial in search.counted(study) if trial.state is TrialState.COMPLETE]
     if len(done) < FEW_TRIALS or len({trial.value for trial in done}) < FEW_TRIALS:
         return {}
     with warnings.catch_warnings():

@@ -1,20 +1,14 @@
-"""Data that are combinations of displacements, such as tilts and lengths of lines, and sources some
-of whose parameters differ from date to date.
-"""
+"""Data that are combinations of displacements, such as tilts and lengths of lines."""
 
 import numpy as np
 import pytest
 import torch
 
-from qexp.inference.displacements import Columns, Deformation, Means, deformation_of
-from qexp.inference.fit import best
-from qexp.inference.least_squares import Problem
-from qexp.inference.parameters import Coordinates, Parameter
-from qexp.inference.weighting import Weighting, track_block
+from qexp.inference.displacements import Deformation, Means, deformation_of
 from qexp.observations.observation import Track
 from qexp.physics.instruments import INSTRUMENTS, Combination, Instrument
 from qexp.simulation.generators import GENERATORS
-from tests.inference.tracks import ASCENDING, DESCENDING, point_source, track
+from tests.inference.tracks import point_source, track
 
 SOURCE = (300.0, -200.0, 2000.0, 1e6)
 MOGI = GENERATORS["mogi"].build().sources
@@ -81,30 +75,3 @@ def test_a_line_becomes_longer_by_the_difference_of_its_ends():
         longer = seen(torch.tensor([SOURCE], dtype=torch.float64))
         torch.testing.assert_close(longer, torch.full((1, 1), second - first).double())
     torch.testing.assert_close(model.positions[0], torch.from_numpy(ends.mean(axis=0)))
-
-
-def test_tracks_of_two_dates_share_the_place_of_a_source_but_not_its_volume_change():
-    tracks = [
-        track("first", ASCENDING, (*SOURCE[:3], 1e6), seed=1),
-        track("first, descending", DESCENDING, (*SOURCE[:3], 1e6), seed=2),
-        track("second", ASCENDING, (*SOURCE[:3], -4e5), seed=3),
-    ]
-    sizes = torch.tensor([len(one.x) for one in tracks])
-    part = torch.tensor([0, 0, 1]).repeat_interleave(sizes)
-    names = ["x", "y", "depth", "first.delta_volume", "second.delta_volume"]
-    columns = Columns(names, part, [[0, 1, 2, 3], [0, 1, 2, 4]])
-    model = deformation_of(MOGI, tracks, (0.0, 0.0), columns)
-    true = torch.tensor([[*SOURCE[:3], 1e6, -4e5]], dtype=torch.float64)
-    for part, own in enumerate(columns.own):
-        alone = [one for one, number in zip(tracks, (0, 0, 1), strict=True) if number == part]
-        expected = deformation_of(MOGI, alone, (0.0, 0.0))(true[:, own])
-        assert torch.equal(model(true)[:, columns.part == part], expected)
-    assert model.possible(true).all()
-    scales = (1e3, 1e3, 1e3, 1e6, 1e6)
-    parameters = [Parameter(name, scale=scale) for name, scale in zip(names, scales, strict=True)]
-    weighting = Weighting([track_block(one, offset=True, ramp=False) for one in tracks])
-    data = torch.from_numpy(np.concatenate([one.displacement for one in tracks]))[None]
-    problem = Problem(model, weighting, data, Coordinates(parameters, {}))
-    fit = best(problem, torch.tensor([[0.0, 0.0, 1500.0, 1e5, 1e5]], dtype=torch.float64))
-    assert fit.chi2_reduced == pytest.approx(1, abs=0.15)
-    np.testing.assert_allclose(fit.values, true[0], rtol=0.1, atol=60)

@@ -77,7 +77,7 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
 @pytest.mark.heavy
 def test_an_interval_of_a_parameter_that_the_data_determine_is_that_of_first_order():
     problem, fit = fitted("mogi", seen((150.0, -100.0, 2500.0, 4e7), mogi, error=0.001))
-    found = profile_likelihood(problem, fit, threshold(fit))
+    found = profile_likelihood(problem, fit)
     errors = standard_errors(fit)
     reach = threshold(fit)
     np.testing.assert_allclose(found.high - found.low, 2 * reach * errors, rtol=0.03)
@@ -99,7 +99,7 @@ def test_the_end_of_a_parameter_that_the_data_do_not_limit_is_open():
 @pytest.mark.heavy
 def test_bounds_end_an_interval_and_leave_it_open():
     problem, fit = fitted("mctigue", seen(SPHERE, mctigue), bounds={"radius": (600.0, 1200.0)})
-    found = profile_likelihood(problem, fit, threshold(fit))
+    found = profile_likelihood(problem, fit)
     radius = problem.model.names.index("radius")
     assert (found.low[radius], found.high[radius]) == pytest.approx((600.0, 1200.0))
     assert found.open_low[radius]

@@ -124,7 +124,8 @@ def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_
     ((_, likelihood),) = Likelihoods(of, IMAGES)(samples)
     prior, random = likelihood.prior, np.random.default_rng(0)
     spanning, checked = (prior.values(random.standard_normal((count, 4))) for count in (400, 100))
-    assert likelihood.signals.reduced(spanning, checked, SIGNAL_TOLERANCE) is None
+    moved = likelihood.signals.lengthless(spanning)
+    assert likelihood.signals.reduced(moved, checked, SIGNAL_TOLERANCE) is None
     made = posteriors(Likelihoods(of, IMAGES), samples, count=2000)
     assert not made.doubts
     for observation in range(3):

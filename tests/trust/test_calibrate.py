@@ -19,6 +19,7 @@ from scipy.stats import norm
 import qexp as package
 from qexp.errors import QexpError
 from qexp.inference.density import Prior, of_training
+from qexp.inference.image_posteriors import PosteriorDraws
 from qexp.kinds.images.recalibration import Recalibration
 from qexp.results.calibration import (
     Calibration,
@@ -30,7 +31,7 @@ from qexp.results.calibration import (
     with_verdict,
 )
 from qexp.simulation.distributions import normal
-from qexp.trust.calibration import ObservationDraws, locate
+from qexp.trust.calibration import locate
 from tests.browsing import pages
 from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
 
@@ -652,7 +653,9 @@ def test_draws_that_are_not_finite_are_refused():
     with pytest.raises(
         QexpError, match="the posteriors of 1 of 3 observations have draws that are not finite"
     ):
-        locate(np.ones((3, 1)), ObservationDraws(values), prior, np.random.default_rng(0))
+        locate(
+            np.ones((3, 1)), PosteriorDraws((), values, np.ones(3)), prior, np.random.default_rng(0)
+        )
 
 
 @pytest.mark.heavy

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 import qexp as package
-from qexp.inference.bounds import bounds_of_cells
-from qexp.inference.refinement import MatrixAxis, Refinement
+from qexp.inference.refinement import MatrixAxis, Refinement, bounds_of_cells
 from qexp.kinds.matrix_figures import held_out_of, matrix_panels
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
