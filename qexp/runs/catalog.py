@@ -7,7 +7,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from tinydb import TinyDB
-from tinydb.middlewares import CachingMiddleware
-from tinydb.storages import Storage
 
 from qexp.base import files
 from qexp.base.files import locked, real_path
@@ -84,58 +81,6 @@ def _of_file(path: str) -> Stamp | None:
     return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
-FORM = 2
-"""Version of the rows' form; a catalog with another version is rebuilt."""
-
-HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
-"""Beginning of the file: a table of one row with the checksum of the rest."""
-
-
-class CheckedStorage(Storage):
-    """TinyDB's storage as one file that is replaced atomically, and read without a lock.
-
-    A checksum proves that this class wrote the file, so that its rows need not be checked one by
-    one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def write(self, data: dict[str, dict[str, Any]]) -> None:
-        body = orjson.dumps(data)[1:]
-        head = b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body))
-        files.write_bytes(self._path, head + b"," * (body != b"}") + body)
-
-    def read(self) -> dict[str, dict[str, Any]]:
-        """The tables in the file; empty if another version of qexp wrote rows of another form."""
-        try:
-            content = files.read_bytes(self._path)
-        except FileNotFoundError:
-            return {}
-        head = HEAD.match(content)
-        if head is None or int(head[1]) != FORM:
-            _require_tables(self._path, content)
-            return {}
-        if int(head[2]) != zlib.crc32(memoryview(content)[head.end() :]):
-            raise DamagedError(f"{self._path} is damaged: its content does not match its checksum")
-        data: dict[str, dict[str, Any]] = orjson.loads(content)
-        del data["written"]
-        return data
-
-
-def _require_tables(path: Path, content: bytes) -> None:
-    """Raise DamagedError unless the content has the form of a catalog."""
-    try:
-        tables = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise DamagedError(f"{path} is damaged: {error}") from None
-    rows = tables.get("runs", {}) if isinstance(tables, dict) else None
-    if not isinstance(rows, dict) or not all(
-        isinstance(row, dict) and "summary" in row for row in rows.values()
-    ):
-        raise DamagedError(f"{path} is damaged: it is not a table of runs")
-
-
 SMALL_CATALOG = 1_000_000
 """Largest size [bytes] of a catalog that can be updated in about 30 ms (about 1,200 runs)."""
 
@@ -175,6 +120,46 @@ OPEN_ENDED = frozenset(state.value for state in State if state.open_ended)
 
 Rows = dict[str, dict[str, Any]]
 """Run → its row: the `stamp` of its files, the `summary`, and the `attempt` that has not ended."""
+
+FORM = 2
+"""Version of the rows' form; a catalog with another version is rebuilt."""
+
+HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
+"""Beginning of the file: a table of one row with the checksum of the rest. It proves that
+`_write_rows` wrote the file, so that its rows need not be checked one by one.
+"""
+
+
+def read_rows(path: Path) -> Rows:
+    """The rows in a catalog; none if another version of qexp wrote rows of another form.
+
+    No lock is needed, as the file is replaced in one step. Raises DamagedError.
+    """
+    try:
+        content = files.read_bytes(path)
+        tables = orjson.loads(content)
+        rows = {row["summary"]["name"]: row for row in tables.get("runs", {}).values()}
+    except FileNotFoundError:
+        return {}
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        raise DamagedError(f"{path} is damaged: it is not a table of runs") from None
+    head = HEAD.match(content)
+    if head is None or int(head[1]) != FORM:
+        return {}
+    if int(head[2]) != zlib.crc32(memoryview(content)[head.end() :]):
+        raise DamagedError(f"{path} is damaged: its content does not match its checksum")
+    for row in rows.values():
+        if not (row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS):
+            raise DamagedError(f"{path} is of another version of qexp")
+    return rows
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    numbered = {str(number): row for number, row in enumerate(rows, start=1)}
+    body = orjson.dumps({"runs": numbered})[1:]
+    head = b'{"written":{"1":{"form":%d,"crc32":%d}},' % (FORM, zlib.crc32(body))
+    files.write_bytes(path, head + body)
+
 
 DIGITS = re.compile(r"(\d+)", re.ASCII)
 
@@ -217,7 +202,7 @@ class Catalog:
         locks nor writes the catalog.
         """
         try:
-            rows = self._stored_rows()
+            rows = read_rows(self.path)
         except DamagedError:
             rows = {}
         reports = Reports()  # which asks a scheduler every few seconds, however often it is called
@@ -322,35 +307,18 @@ class Catalog:
     def _usable_rows(self) -> Rows:
         """Run → its stored row; empty, with a warning, if the catalog is damaged."""
         try:
-            return self._stored_rows()
+            return read_rows(self.path)
         except DamagedError as error:
             self.warn(f"{error}; built again from the run directories")
             self._discard()
             return {}
 
-    def _stored_rows(self) -> Rows:
-        rows = CheckedStorage(self.path).read().get("runs", {}).values()
-        if not all(
-            row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows
-        ):
-            raise DamagedError(f"{self.path} is of another version of qexp")
-        return {row["summary"]["name"]: row for row in rows}
-
-    def _save(self, fresh: Rows, gone: Iterable[str]) -> None:
+    def _save(self, fresh: Rows, gone: Collection[str]) -> None:
         """Update the file; if it cannot be written, warn and continue."""
         try:
-            # TinyDB reads and writes for each change; the cache reads once, and writes at the end,
-            # all under the lock.
-            storage = CachingMiddleware(CheckedStorage)  # type: ignore[no-untyped-call]
-            with (
-                files.writing(self.path),
-                locked(self.path),
-                TinyDB(self.path, storage=storage) as database,
-            ):
-                table = database.table("runs", cache_size=0)
-                numbers = {row["summary"]["name"]: row.doc_id for row in table.all()}
-                table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])
-                table.insert_multiple(fresh.values())
+            with files.writing(self.path), locked(self.path):
+                rows = {**read_rows(self.path), **fresh}
+                _write_rows(self.path, [rows[name] for name in rows if name not in gone])
         except QexpError as error:
             self.warn(f"the catalog could not be updated: {error}")
 

@@ -21,7 +21,7 @@ from qexp.jobs.launchers import Launch
 from qexp.jobs.states import Watch, is_abandoned
 from qexp.results.calibration import record_to_restore
 from qexp.rows import array_cache
-from qexp.runs.catalog import Catalog, CheckedStorage
+from qexp.runs.catalog import Catalog, read_rows
 from qexp.store import evaluations, provenance
 from qexp.store.directory import WRITTEN, RunDirectory, runs_inside
 from qexp.store.record import NAME, Record, State
@@ -510,18 +510,12 @@ def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:
 
     def rebuild() -> None:
         catalog.reindex()
-        CheckedStorage(catalog.path).read()
+        read_rows(catalog.path)
 
     try:
-        rows = CheckedStorage(catalog.path).read().get("runs", {})
-        listed = {row["summary"]["name"] for row in rows.values()}
-    except (DamagedError, AttributeError, KeyError, TypeError) as error:
-        what = (
-            str(error)
-            if isinstance(error, DamagedError)
-            else "it is damaged: a row does not describe a run"
-        )
-        yield Finding(catalog.path, what, advice, damaged=True, repair=rebuild)
+        listed = read_rows(catalog.path).keys()
+    except DamagedError as error:
+        yield Finding(catalog.path, str(error), advice, damaged=True, repair=rebuild)
         return
     present = set(filter(NAME.fullmatch, readable))
     new = present - listed
