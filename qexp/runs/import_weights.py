@@ -23,16 +23,17 @@ from qexp.foreign.fitting import Account, Rules, Target, find_rules, shipped
 from qexp.foreign.weight_files import Contents, StoredTensor
 from qexp.kinds import azimuths
 from qexp.kinds.azimuths import Turned
-from qexp.kinds.experiments import Experience, experience, objects_of
+from qexp.kinds.experiments import Experience, experience
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
 from qexp.runs.followed import Merged, Row
 from qexp.runs.order import WeightsOrder
+from qexp.runs.plan import plan_of
 from qexp.runs.prepare import keep_code, new_run
 from qexp.spec import reading, resolution
-from qexp.spec.experiences import type_of, units_of
+from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, caution_of_data, documents_named
 from qexp.spec.reading import digest
 from qexp.spec.resolution import Unwritten
@@ -426,26 +427,17 @@ def _fill(
         draft / "environment.json",
         provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu")),
     )
-    units = units_of(spec, experience.tables["quantities"])
+    plan = replace(plan_of(experience), name=order.to, seed=order.seed, note=order.note)
     record = Record(
-        name=order.to,
-        experience=experience.name,
-        dataset=experience.dataset_name,
-        model=experience.model_name,
-        seed=order.seed,
+        **replace(plan, caution=caution_of_data(spec)).recorded,
         state=State.DONE,
         kind="imported",
         foreign_weights=origin,
         weights=sum(weight.numel() for weight in model.parameters()),
         created=origin.time,
         ended=origin.time,
-        overrides=experience.overrides,
         tags=tuple(dict.fromkeys(order.tags)),
-        note=order.note,
-        caution=caution_of_data(spec),
         features=data_kind(spec["dataset"]).ranges(spec, experience.dataset),
-        units={name: units[name] for name in spec["outputs"]},
-        metrics=objects_of(spec).meanings(spec, experience.tables),
         code=code,
         epochs=Epochs(),
     )

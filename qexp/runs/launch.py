@@ -31,26 +31,14 @@ from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, options_of, s
 from qexp.jobs.queue import SECONDS_BETWEEN_LOOKS, changing, move, next_in, states_in, waiting_in
 from qexp.jobs.scheduler import Scheduler, Submission, Wrap, together, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
-from qexp.kinds import experiments
 from qexp.kinds.attempt import Display
-from qexp.kinds.experiments import spec_cache
 from qexp.kinds.kind import Dataset
 from qexp.kinds.objects import device_of, require_device_name
 from qexp.runs import stacks
 from qexp.runs.execute import execute, execute_wrapped, require_processes_for
 from qexp.runs.notice import notify_of_launch, words_to_notify
 from qexp.runs.order import Order
-from qexp.runs.plan import (
-    named,
-    named_after,
-    of_seed,
-    plan_run,
-    same_before,
-    same_text,
-    standing,
-    sweep,
-    with_pretrain,
-)
+from qexp.runs.plan import named, same_before, standing, sweep, with_pretrain
 from qexp.runs.prepare import Plan, prepare
 from qexp.store.directory import (
     RunDirectory,
@@ -76,27 +64,18 @@ def start(
            name
     A wrap in qexp.toml starts the run in a process of its own, which shows its progress itself.
     """
-    (reference,), (seed,) = order.references, order.seeds
-    storage_place(order.storage, workspace)
-    require_valid_annotations(order.tags, order.note)
     wrap = wrap_here(workspace, order.options, order.device)
-    overrides = of_seed(with_pretrain(order.overrides, order.pretrain, order.allow_leak), seed)
-    cache = spec_cache(workspace)
-    experience = experiments.experience(reference, overrides, workspace, cache)
-    usual = f"{named_after(experience, reference, overrides, cache)}_{seed}"
-    planned = named(plan_run(experience, seed, usual, workspace), usual if name is None else name)
+    checked = _checked(order, workspace, name)
+    (planned,) = checked.plans
     require_processes_for(planned.spec)
-    same = same_before([planned], workspace, order.resume) if name is None else {}
-    if same:
-        words = same_text(usual, same[usual])
+    for words in checked.workload.stand_ins:
         log.warning("%s; to train it under another name, give one with `name`", words)
-        planned = replace(planned, name=same[usual])
     directory = RunDirectory(workspace.runs / planned.name)
     try:
         labelled = replace(planned, tags=order.tags, note=order.note)
         directory = prepare(labelled, workspace, order.storage)
-        if order.resume:
-            log.warning("%s", nothing_to_resume([planned]))
+        if checked.nothing_to_resume:
+            log.warning("%s", checked.nothing_to_resume)
     except FileExistsError:
         state = standing(planned, workspace, Watch().state(directory))
         if not goes_on(planned.name, state, order.resume):
@@ -106,7 +85,8 @@ def start(
         add_annotations(directory.path, order.tags, order.note)
     for text in planned.warnings:
         log.warning("%s", text)
-    execute_here(directory, wrap, order.device, display, experience.dataset)
+    assert planned.checked is not None
+    execute_here(directory, wrap, order.device, display, planned.checked.dataset)
     return directory, True
 
 
@@ -341,7 +321,8 @@ class Workload:
     @property
     def stand_ins(self) -> list[str]:
         """A sentence for each run that stands for another."""
-        return [same_text(name, other) for name, other in self.same.items()]
+        what = "has the same spec and seed as"
+        return [f"{one} {what} {other}, which stands for it" for one, other in self.same.items()]
 
     @property
     def left_in_words(self) -> list[str]:
@@ -378,20 +359,14 @@ class CheckedOrder:
         """A sentence if runs were to continue, and all that are to run are new; else empty."""
         load = self.workload
         if self.order.resume and load.new and not load.again:
-            return nothing_to_resume(load.new)
+            names = some([plan.name for plan in load.new])
+            return f"nothing to resume: no interrupted run has this spec and seed; new: {names}"
         return ""
 
     def __repr__(self) -> str:
         names = some([plan.name for plan in self.plans])
         to_run = len(self.workload.new) + len(self.workload.again)
         return f"<order of {len(self.plans):,} runs, {to_run:,} to train now: {names}>"
-
-
-def nothing_to_resume(new: Sequence[Plan]) -> str:
-    return (
-        "nothing to resume: no interrupted run has this spec and seed; new:"
-        f" {some([plan.name for plan in new])}"
-    )
 
 
 def check_order(order: Order, workspace: Workspace, name: str | None = None) -> CheckedOrder:
@@ -404,6 +379,10 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
         raise QexpError(
             "torchrun is for one run; for several, start qexp without, and make it their `wrap`"
         )
+    return _checked(order, workspace, name)
+
+
+def _checked(order: Order, workspace: Workspace, name: str | None) -> CheckedOrder:
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"`jobs={order.jobs}`: at least one run at a time")
     if order.stack is not None and order.stack < 1:
@@ -430,14 +409,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
         settings["profile"] = order.profile
     overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
     memory = memory_of(order)
-    planned = sweep(
-        order.references,
-        order.seeds,
-        order.grid,
-        overrides,
-        workspace,
-        memory,
-    )
+    planned = sweep(order.references, order.seeds, order.grid, overrides, workspace, memory)
     same: dict[str, str] = {}
     if name is None:
         same = same_before(planned, workspace, order.resume)

@@ -337,10 +337,6 @@ def _is_given(run: Mapping[str, Any]) -> bool:
     return not re.fullmatch(usual, run["name"])
 
 
-def same_text(name: str, other: str) -> str:
-    return f"{name} has the same spec and seed as {other}, which stands for it"
-
-
 LARGEST_SWEEP = 1_000_000
 """Largest number of runs in a sweep; more are assumed to be a typing error."""
 
@@ -356,14 +352,36 @@ def plan_run(experience: Experience, seed: int, name: str, workspace: Workspace)
     return _plans(experience, {require_seed(seed): name}, workspace)[0]
 
 
+def plan_of(experience: Experience) -> Plan:
+    """What is known of an experience's run whatever its name, its seed and its weights."""
+    spec = experience.document
+    of_type = type_of(spec)
+    outputs = of_type.outputs(spec)
+    units = units_of(spec, experience.tables["quantities"])
+    return Plan(
+        name="",
+        experience=experience.name,
+        dataset=experience.dataset_name,
+        model=experience.model_name,
+        seed=0,
+        spec=spec,
+        digest="",
+        overrides=experience.overrides,
+        units=units if outputs is None else {name: units[name] for name in outputs},
+        metrics=objects_of(spec).meanings(spec, experience.tables),
+        epochs=of_type.epochs(spec),
+        files=of_type.program_files(spec),
+        extensions=experience.extensions,
+        checked=experience,
+    )
+
+
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
     """The plans of an experience's runs; what does not depend on the seed is checked once.
 
     names  seed → name of its run
     """
     pretrain = experience.document.get("pretrain")
-    experience_type = type_of(experience.document)
-    outputs = experience_type.outputs(experience.document)
     parent: RunDirectory | None = None
     texts = [experience.extensions]
     differences = list[str]()
@@ -375,24 +393,11 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         texts.append(parent.record().digest)
         transforms = provenance.transforms_taken(experience.document, spec, shapes)
         differences = _differences(parent.name, spec, experience.document)
-    units = units_of(experience.document, experience.tables["quantities"])
-    plan = Plan(
-        name="",
-        experience=experience.name,
-        dataset=experience.dataset_name,
-        model=experience.model_name,
-        seed=0,
-        spec=experience.document,
+    plan = replace(
+        plan_of(experience),
         digest=digest(experience.document, *filter(None, texts)),
-        overrides=experience.overrides,
-        units=units if outputs is None else {name: units[name] for name in outputs},
-        metrics=objects_of(experience.document).meanings(experience.document, experience.tables),
-        epochs=experience_type.epochs(experience.document),
-        files=experience_type.program_files(experience.document),
-        extensions=experience.extensions,
         parent=parent,
         transforms_taken=transforms,
-        checked=experience,
     )
     caution = experiences.caution(experience.document)
     exposures = Exposures(experience, parent)

@@ -88,6 +88,11 @@ class Plan:
     checkout: Path | None = None
     """The checkout of qexp that will execute the run, if it is not the running qexp."""
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The fields that the run's record takes over."""
+        return {key: getattr(self, key) for key in SHARED}
+
 
 SHARED = (
     "name",
@@ -205,7 +210,7 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         # Without indentation, since there can be tens of thousands of spectra.
         write_bytes(draft / SEEN, orjson.dumps(spectra, option=orjson.OPT_APPEND_NEWLINE))
     record = Record(
-        **{key: getattr(plan, key) for key in SHARED},
+        **plan.recorded,
         kind="trained" if type_of(plan.spec).trains else "program",
         state=State.QUEUED if plan.launch else State.CREATED,
         created=now(),

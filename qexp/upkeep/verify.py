@@ -30,7 +30,7 @@ from qexp.metrics.meaning import number
 from qexp.rows.array_cache import THOROUGHLY
 from qexp.runs.execute import require_executable
 from qexp.runs.options import VerifyOptions
-from qexp.runs.prepare import keep_code
+from qexp.runs.prepare import SHARED, keep_code
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.store.record import Epochs, Numbers, Record, State, now
@@ -172,24 +172,6 @@ def largest_difference(then: Numbers, now: Numbers) -> Largest:
 
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
-
-KEPT = (
-    "name",
-    "experience",
-    "dataset",
-    "model",
-    "seed",
-    "digest",
-    "overrides",
-    "parents",
-    "lineage",
-    "seen",
-    "units",
-    "metrics",
-    "caution",
-    "stack",
-)
-"""Fields that the repeated run's record takes over from the original."""
 
 OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
 """Variables of devices and data folders, which can change and do not affect results."""
@@ -421,14 +403,15 @@ def _copy_inputs(
                 shutil.copyfile(directory.path / file, again.path / file)
     # `require_trust` has checked that
     trusted = record.imported and replace(record.imported, code_trusted=True)
+    kept = {key: getattr(record, key) for key in (*SHARED, "parents", "lineage", "seen")}
+    kept |= {"launch": None, "rerun_of": None, "note": f"verifies {directory.path}"}
     again.write(
         Record(
-            **{key: getattr(record, key) for key in KEPT},
+            **kept,
             state=State.CREATED,
             created=now(),
             code=code,
             epochs=Epochs(of=record.epochs.of),
-            note=f"verifies {directory.path}",
             imported=trusted,
         )
     )
