@@ -238,6 +238,11 @@ class Launch:
             raise DamagedError(f"{self.record_file} is gone") from None
 
     @property
+    def directories(self) -> list[RunDirectory]:
+        """The directories of its runs. Raises DamagedError."""
+        return [RunDirectory(self.folder.parents[1] / name) for name in self.record().runs]
+
+    @property
     def is_queue(self) -> bool:
         """Whether it takes further runs."""
         with suppress(DamagedError):

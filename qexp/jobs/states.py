@@ -271,6 +271,15 @@ class Reports:
                 words[directory] = self._words[job]
         return words
 
+    def states(self, records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, State]:
+        """Run → its current state."""
+        states = {}
+        words = self.words(jobs_of(records))
+        for directory, record in records.items():
+            word = words.get(directory)
+            states[directory] = state_now(directory, record.state, record.open_attempt, word)
+        return states
+
     def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
         """Update the reports: this cluster's jobs by the scheduler, all by their launch folders."""
         final = dict[Job, Report]()
@@ -316,24 +325,16 @@ class Watch:
 
     def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, State]:
         """Run → its current state; GONE without a record, DAMAGED if the record cannot be read."""
-        records, unread = {}, {}
+        states = dict.fromkeys(directories, State.GONE)
+        records = {}
         for directory in directories:
             try:
                 records[directory] = directory.record()
             except NotFoundError:
-                unread[directory] = State.GONE
+                continue
             except DamagedError:
-                unread[directory] = State.DAMAGED
-        words = self._reports.words(jobs_of(records))
-        states = dict[RunDirectory, State]()
-        for directory in directories:
-            record = records.get(directory)
-            word = words.get(directory)
-            if record is None:
-                states[directory] = unread[directory]
-            else:
-                states[directory] = state_now(directory, record.state, record.open_attempt, word)
-        return states
+                states[directory] = State.DAMAGED
+        return states | self._reports.states(records)
 
     def state(self, directory: RunDirectory) -> State:
         return self.states([directory])[directory]
@@ -532,12 +533,9 @@ def require_stoppable(directory: RunDirectory) -> None:
         signal_attempt(directory, attempt, 0)  # which only tells whether a signal could be sent
 
 
-def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
-    """Withdraw a launch's waiting runs, stop the others, and wait. Returns run → state.
-
-    runs  the folder of the workspace's runs
-    """
-    directories = [RunDirectory(runs / name) for name in launch.record().runs]
+def stop_launch(launch: Launch) -> dict[str, State]:
+    """Withdraw a launch's waiting runs, stop the others, and wait. Returns run → state."""
+    directories = launch.directories
     pool = launch.pool()
     if pool is not None:
         _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)

@@ -21,7 +21,7 @@ from qexp.base.files import locked, real_path
 from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
-from qexp.jobs.states import Report, Reports, jobs_of, state_now
+from qexp.jobs.states import Reports
 from qexp.store.directory import ANNOTATIONS, EVALUATIONS, FOLDS, RunDirectory
 from qexp.store.evaluations import summaries
 from qexp.store.record import NAME, AttemptRecord, JobRecord, Record, State
@@ -335,15 +335,19 @@ class Catalog:
         """The summaries, sorted by name, with the current states: of runs whose records may be
         outdated, the launchers are asked.
         """
-        runs = str(self.workspace.runs)
         open_ended = {}
         for name, row in rows.items():
             if row["summary"]["state"] in OPEN_ENDED:
-                directory = RunDirectory(self.workspace.runs / name)
-                open_ended[directory] = _handed_over(row["summary"])
-        reported = reports.words(jobs_of(open_ended)).items()
-        words = {directory.name: word for directory, word in reported}
-        return [_as_of_now(rows[name], runs, words.get(name)) for name in sorted(rows, key=natural)]
+                open_ended[RunDirectory(self.workspace.runs / name)] = _record_in(row)
+        states = reports.states(open_ended).items()
+        state_of = {directory.name: state.value for directory, state in states}
+        runs = str(self.workspace.runs)
+        summaries = []
+        for name in sorted(rows, key=natural):
+            summary = {**rows[name]["summary"], "path": f"{runs}/{name}"}
+            summary["state"] = state_of.get(name, summary["state"])
+            summaries.append(summary)
+        return summaries
 
 
 @contextmanager
@@ -358,25 +362,17 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _as_of_now(row: dict[str, Any], runs: str, word: Report | None) -> dict[str, Any]:
-    summary: dict[str, Any] = row["summary"]
-    path = f"{runs}/{summary['name']}"
-    if summary["state"] in OPEN_ENDED:
-        attempt = None if row["attempt"] is None else AttemptRecord.from_document(row["attempt"])
-        state = state_now(RunDirectory(Path(path)), State(summary["state"]), attempt, word)
-        return {**summary, "state": state.value, "path": path}
-    return {**summary, "path": path}
-
-
-def _handed_over(summary: Mapping[str, Any]) -> Record:
-    """As much of the record as names the run's launcher."""
-    job = None if summary["job"] is None else JobRecord.from_document(summary["job"])
+def _record_in(row: Mapping[str, Any]) -> Record:
+    """As much of the record as its current state depends on."""
+    summary = row["summary"]
+    attempt = row["attempt"]
     return Record(
         name=summary["name"],
         seed=0,
         state=State(summary["state"]),
-        job=job,
+        job=summary["job"] and JobRecord.from_document(summary["job"]),
         launch=summary["launch"],
+        attempts=(AttemptRecord.from_document(attempt),) if attempt else (),
     )
 
 
