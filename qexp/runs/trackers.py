@@ -133,7 +133,7 @@ def _fields(run: Found, path: Path) -> dict[str, Any]:
 
 
 def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
-    parameters = {_parameter(key): value for key, value in run.parameters.items()}
+    parameters = _named_as_parameters(run.parameters)
     parameters.pop("seed", None)
     spec = TRACKED.with_defaults({"type": "tracked", "parameters": parameters}, {})
     spec |= {"fingerprints": {}, "found": str(path.absolute())}
