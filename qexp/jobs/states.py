@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,13 +238,40 @@ def _launcher(folder: Path) -> str | None:
     return None if LAUNCHERS.get(launcher) is None else launcher
 
 
-class Reports:
-    """Job states by their launchers; a scheduler is asked for all at once, every `PAUSE`."""
+class Watch:
+    """The current states of runs, for repeated queries; a scheduler is asked for all of its jobs at
+    once, every `PAUSE`.
+    """
 
     def __init__(self) -> None:
         self._words: dict[Job, Report] = {}
         self._asked = -math.inf
         self._clusters: dict[str, str | None] = {}
+
+    def states(self, directories: Iterable[RunDirectory]) -> dict[RunDirectory, State]:
+        """Run → its current state; GONE without a record, DAMAGED if the record cannot be read."""
+        states = dict.fromkeys(directories, State.GONE)
+        records = {}
+        for directory in states:
+            try:
+                records[directory] = directory.record()
+            except NotFoundError:
+                continue
+            except DamagedError:
+                states[directory] = State.DAMAGED
+        return states | self.states_by(records)
+
+    def state(self, directory: RunDirectory) -> State:
+        return self.states([directory])[directory]
+
+    def states_by(self, records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, State]:
+        """Run → its current state, of runs whose records are known."""
+        states = {}
+        words = self.words(jobs_of(records))
+        for directory, record in records.items():
+            word = words.get(directory)
+            states[directory] = state_now(directory, record.state, record.open_attempt, word)
+        return states
 
     def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, Report]:
         """Run → state reported by its launcher; FORGOTTEN if a scheduler no longer lists the job.
@@ -270,15 +297,6 @@ class Reports:
             elif job in self._words:
                 words[directory] = self._words[job]
         return words
-
-    def states(self, records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, State]:
-        """Run → its current state."""
-        states = {}
-        words = self.words(jobs_of(records))
-        for directory, record in records.items():
-            word = words.get(directory)
-            states[directory] = state_now(directory, record.state, record.open_attempt, word)
-        return states
 
     def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
         """Update the reports: this cluster's jobs by the scheduler, all by their launch folders."""
@@ -315,29 +333,6 @@ SECONDS_TO_START = 20.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between two checks; short at first, for runs that end soon."""
-
-
-class Watch:
-    """The current states of runs, for repeated queries."""
-
-    def __init__(self) -> None:
-        self._reports = Reports()
-
-    def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, State]:
-        """Run → its current state; GONE without a record, DAMAGED if the record cannot be read."""
-        states = dict.fromkeys(directories, State.GONE)
-        records = {}
-        for directory in directories:
-            try:
-                records[directory] = directory.record()
-            except NotFoundError:
-                continue
-            except DamagedError:
-                states[directory] = State.DAMAGED
-        return states | self._reports.states(records)
-
-    def state(self, directory: RunDirectory) -> State:
-        return self.states([directory])[directory]
 
 
 def endings(

@@ -21,7 +21,7 @@ from qexp.base.files import locked, real_path
 from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
-from qexp.jobs.states import Reports
+from qexp.jobs.states import Watch
 from qexp.store.directory import ANNOTATIONS, EVALUATIONS, FOLDS, RunDirectory
 from qexp.store.evaluations import summaries
 from qexp.store.record import NAME, AttemptRecord, JobRecord, Record, State
@@ -186,7 +186,7 @@ class Catalog:
         refresh  check the stamp of every record; otherwise the stored catalog is used unchanged
         """
         with _without_collection():
-            return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Reports())
+            return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Watch())
 
     def recorded(self) -> list[dict[str, Any]]:
         """A summary of every run as its record has it, by name: states may be outdated."""
@@ -205,7 +205,7 @@ class Catalog:
             rows = read_rows(self.path)
         except DamagedError:
             rows = {}
-        reports = Reports()  # which asks a scheduler every few seconds, however often it is called
+        watch = Watch()  # which asks a scheduler every few seconds, however often it is called
 
         def runs() -> list[dict[str, Any]]:
             nonlocal rows
@@ -214,7 +214,7 @@ class Catalog:
                 rows = {**unchanged, **fresh}
                 if as_recorded:
                     return [row["summary"] for row in rows.values()]
-                return self._as_of_now(rows | damaged, reports)
+                return self._as_of_now(rows | damaged, watch)
 
         return runs
 
@@ -331,7 +331,7 @@ class Catalog:
         except OSError as error:
             self.warn(f"cannot remove {self.path}: {error.strerror}")
 
-    def _as_of_now(self, rows: Rows, reports: Reports) -> list[dict[str, Any]]:
+    def _as_of_now(self, rows: Rows, watch: Watch) -> list[dict[str, Any]]:
         """The summaries, sorted by name, with the current states: of runs whose records may be
         outdated, the launchers are asked.
         """
@@ -339,7 +339,7 @@ class Catalog:
         for name, row in rows.items():
             if row["summary"]["state"] in OPEN_ENDED:
                 open_ended[RunDirectory(self.workspace.runs / name)] = _record_in(row)
-        states = reports.states(open_ended).items()
+        states = watch.states_by(open_ended).items()
         state_of = {directory.name: state.value for directory, state in states}
         runs = str(self.workspace.runs)
         summaries = []
