@@ -272,21 +272,23 @@ class Predictor:
         return file_kind(self.directory).arrays(self.directory, self.network)
 
     def _calibrated(self, part: str | None) -> Ensemble:
-        kind = file_kind(self.directory)
         if part is None:
             return self.ensemble
-        if kind.recalibrated is None:
-            raise not_meant("recalibrated", self.directory, kind)
-        recalibrated: Ensemble = kind.recalibrated(self.directory, self.ensemble, part)
+        recalibrated: Ensemble = self._by_kind("recalibrated")(self.directory, self.ensemble, part)
         return recalibrated
 
     @cached_property
     def _refined(self) -> RefinedArrays:
         """Raises QexpError for a run on other data than simulated images of a known likelihood."""
+        refined: RefinedArrays = self._by_kind("refined")(self.directory, self.ensemble.models[0])
+        return refined
+
+    def _by_kind(self, name: str) -> Any:
+        """What a kind of files may have. Raises QexpError if that of the run has none."""
         kind = file_kind(self.directory)
-        if kind.refined is None:
-            raise not_meant("refined", self.directory, kind)
-        return kind.refined(self.directory, self.ensemble.models[0])
+        if getattr(kind, name) is None:
+            raise not_meant(name, self.directory, kind)
+        return getattr(kind, name)
 
     def _complete_batch(
         self, inputs: Mapping[str, ArrayLike]
