@@ -39,7 +39,7 @@ from qexp.spec.reading import digest
 from qexp.spec.resolution import Unwritten
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, require_valid_annotations
-from qexp.store.record import Epochs, ForeignFile, ForeignWeights, Record, State, now, require_name
+from qexp.store.record import Epochs, ForeignFile, ForeignWeights, State, now, require_name
 
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
@@ -427,9 +427,10 @@ def _fill(
         draft / "environment.json",
         provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu")),
     )
-    plan = replace(plan_of(experience), name=order.to, seed=order.seed, note=order.note)
-    record = Record(
-        **replace(plan, caution=caution_of_data(spec)).recorded,
+    record = replace(
+        plan_of(experience).record,
+        name=order.to,
+        seed=order.seed,
         state=State.DONE,
         kind="imported",
         foreign_weights=origin,
@@ -437,6 +438,8 @@ def _fill(
         created=origin.time,
         ended=origin.time,
         tags=tuple(dict.fromkeys(order.tags)),
+        note=order.note,
+        caution=caution_of_data(spec),
         features=data_kind(spec["dataset"]).ranges(spec, experience.dataset),
         code=code,
         epochs=Epochs(),

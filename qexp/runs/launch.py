@@ -72,7 +72,7 @@ def start(
         log.warning("%s; to train it under another name, give one with `name`", words)
     directory = RunDirectory(workspace.runs / planned.name)
     try:
-        labelled = replace(planned, tags=order.tags, note=order.note)
+        labelled = replace(planned, tags=tuple(order.tags), note=order.note)
         directory = prepare(labelled, workspace, order.storage)
         if checked.nothing_to_resume:
             log.warning("%s", checked.nothing_to_resume)
@@ -173,8 +173,10 @@ class Pool:
         if len(gpus) > 1:
             self._slots = [gpus[slot % len(gpus)] for slot in range(slots)]
         self._running: dict[RunDirectory, subprocess.Popen[bytes]] = {}
-        self._ended: queue.SimpleQueue[tuple[str, State | str, float]] = queue.SimpleQueue()
-        """Name of a run, its final state or why it could not be started, and its seconds."""
+        self._events: queue.SimpleQueue[tuple[str, State | str | None, float]] = queue.SimpleQueue()
+        """Name of a run, its final state, why it could not be started, or None if it was, and its
+        seconds.
+        """
         self._lock = Lock()
         self._signals: list[int] = []
         self._error: Exception | None = None
@@ -189,30 +191,28 @@ class Pool:
         with handled(stops, lambda number, frame: self._signals.append(number)):
             for worker in workers:
                 worker.start()
-            announced: set[str] = set()
             epochs_of = cache(_epochs_of)  # of these runs alone: later a name may be another run's
             passed_on = 0
-            while any(worker.is_alive() for worker in workers) or not self._ended.empty():
+            while any(worker.is_alive() for worker in workers) or not self._events.empty():
                 if len(self._signals) > passed_on:
                     if not passed_on:
                         watcher.stopping()
                     passed_on = len(self._signals)
                     self._pass_on(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
-                with self._lock:
-                    running = [*self._running]
-                for name in [run.name for run in running if run.name not in announced]:
-                    announced.add(name)
-                    watcher.run_started(name)
                 try:
-                    name, end, seconds = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+                    name, what, seconds = self._events.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
+                    with self._lock:
+                        running = [*self._running]
                     watcher.progress(_last_lines(running, epochs_of))
                     continue
-                if not isinstance(end, State):
-                    watcher.not_started(name, end)
-                    continue
-                states[name] = end
-                watcher.run_ended(name, end, seconds)
+                if what is None:
+                    watcher.run_started(name)
+                elif isinstance(what, State):
+                    states[name] = what
+                    watcher.run_ended(name, what, seconds)
+                else:
+                    watcher.not_started(name, what)
         watcher.stop()
         if self._error is not None:
             raise self._error
@@ -240,7 +240,9 @@ class Pool:
                 self._end([run for run in directories if run not in taken], None, started)
                 if process is None:
                     continue
-                self._running.update(dict.fromkeys(taken, process))
+                for run in taken:
+                    self._running[run] = process
+                    self._events.put((run.name, None, 0.0))
             process.wait()
             with self._lock:
                 for run in taken:
@@ -250,7 +252,7 @@ class Pool:
     def _end(self, directories: Iterable[RunDirectory], why: str | None, started: float) -> None:
         """why: why they were not started"""
         for run in directories:
-            self._ended.put((run.name, why or Watch().state(run), time.monotonic() - started))
+            self._events.put((run.name, why or Watch().state(run), time.monotonic() - started))
 
     def _next(self) -> list[RunDirectory] | None:
         """The runs that a process is to train next."""
@@ -319,6 +321,11 @@ class Workload:
     """Usual name → existing run of another name with its spec and seed, which stands for it."""
 
     @property
+    def to_run(self) -> list[Plan]:
+        """What will run now, existing runs first."""
+        return [*self.again, *self.new]
+
+    @property
     def stand_ins(self) -> list[str]:
         """A sentence for each run that stands for another."""
         what = "has the same spec and seed as"
@@ -351,7 +358,7 @@ class CheckedOrder:
     @property
     def warnings(self) -> list[str]:
         """Warnings about the specs that are trained now, each once."""
-        plans = [*self.workload.again, *self.workload.new]
+        plans = self.workload.to_run
         return list(dict.fromkeys(chain(*(plan.warnings for plan in plans))))
 
     @property
@@ -365,8 +372,8 @@ class CheckedOrder:
 
     def __repr__(self) -> str:
         names = some([plan.name for plan in self.plans])
-        to_run = len(self.workload.new) + len(self.workload.again)
-        return f"<order of {len(self.plans):,} runs, {to_run:,} to train now: {names}>"
+        to_run = self.workload.to_run
+        return f"<order of {len(self.plans):,} runs, {len(to_run):,} to train now: {names}>"
 
 
 def check_order(order: Order, workspace: Workspace, name: str | None = None) -> CheckedOrder:
@@ -454,7 +461,7 @@ def workload_of(
         try:
             state = standing(plan, workspace, state_now)
         except QexpError as mistake:
-            mistakes.append(str(mistake))
+            mistakes.append(f"{mistake}")
             continue
         if state is None:
             if not only_failed:
@@ -485,7 +492,7 @@ def open_launch(
         "argv": sys.argv,
         "launcher": order.launcher,
         "settings": checked_order.settings,
-        "runs": [plan.name for plan in (*workload.again, *workload.new)],
+        "runs": [plan.name for plan in workload.to_run],
         "left": workload.left,
         "done_before": [plan.name for plan in workload.done],
         "queue": queue,
@@ -506,9 +513,8 @@ def add_to_launch(
     runs = dict.fromkeys(record.runs)
     done = dict.fromkeys(record.done_before)
     for checked in checked_orders:
-        load = checked.workload
-        runs |= dict.fromkeys(plan.name for plan in (*load.again, *load.new))
-        done |= dict.fromkeys(plan.name for plan in load.done)
+        runs |= dict.fromkeys(plan.name for plan in checked.workload.to_run)
+        done |= dict.fromkeys(plan.name for plan in checked.workload.done)
     launch.rewrite(runs=tuple(runs), done_before=tuple(done))
     return _prepared(launch, checked_orders, workspace, stack, 1)
 
@@ -533,7 +539,8 @@ def _prepared(
     first: RunDirectory | None = None
     for plan in stacks.in_stacks(new, stack, size, order.device, jobs):
         with suppress(FileExistsError):  # another process prepared this run first and will start it
-            planned = replace(plan, launch=launch.id, tags=order.tags, note=order.note)
+            tags = tuple(order.tags)
+            planned = replace(plan, launch=launch.id, tags=tags, note=order.note)
             directories.append(prepare(planned, workspace, order.storage, first))
             first = first or directories[-1]
     return directories
@@ -572,7 +579,7 @@ def launch_runs(
     queued    add them to the queue of this machine instead, and return at once
     Raises QexpError before any run is started.
     """
-    count = len(checked_order.workload.new) + len(checked_order.workload.again)
+    count = len(checked_order.workload.to_run)
     if not count:
         return None
     if most is not None and count > most:

@@ -41,7 +41,7 @@ from qexp.spec.resolution import Overrides, is_pattern, value_text
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.provenance import Seen
-from qexp.store.record import State, require_name
+from qexp.store.record import Epochs, State, require_name
 
 Grid = Mapping[str, Sequence[Any]]
 """Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`.
@@ -369,7 +369,7 @@ def plan_of(experience: Experience) -> Plan:
         overrides=experience.overrides,
         units=units if outputs is None else {name: units[name] for name in outputs},
         metrics=objects_of(spec).meanings(spec, experience.tables),
-        epochs=of_type.epochs(spec),
+        epochs=Epochs(of=of_type.epochs(spec)),
         files=of_type.program_files(spec),
         extensions=experience.extensions,
         checked=experience,
@@ -411,7 +411,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
                 name=require_name(name),
                 seed=seed,
                 caution="; ".join(filter(None, (caution, exposure.caution))),
-                seen=exposure.own,
+                spectra=exposure.own,
                 warnings=(*said, *differences, *exposure.warnings),
             )
         )

@@ -118,7 +118,7 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
         space,
         objectives_of(tuning, plan, space),
         usual if tuning.out is None else Path(tuning.out).absolute(),
-        max([plan.epochs, *epochs]),
+        max([plan.epochs.of, *epochs]),
         plan.digest,
         drawn,
         fixed,
@@ -327,7 +327,7 @@ INTERRUPTED = "the search was interrupted; the same with `resume=True` goes on w
 
 def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> None:
     """Train an order's runs and wait for them. Raises InterruptedRunError."""
-    if not order.workload.again and not order.workload.new:
+    if not order.workload.to_run:
         return
     launch, directories = open_launch(order, workspace)
     if run_and_wait(launch, order, directories, watched()):

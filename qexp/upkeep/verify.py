@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,13 +23,14 @@ from qexp.base.text import Table, leaves, without_end
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.figures import canvas
+from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import state_now
 from qexp.kinds.attempt import Display
 from qexp.metrics.meaning import number
 from qexp.rows.array_cache import THOROUGHLY
 from qexp.runs.execute import require_executable
 from qexp.runs.options import VerifyOptions
-from qexp.runs.prepare import SHARED, keep_code
+from qexp.runs.prepare import keep_code
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.store.record import Epochs, Numbers, Record, State, now
@@ -172,6 +172,10 @@ def largest_difference(then: Numbers, now: Numbers) -> Largest:
 
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
+
+OF_SPEC = ("name", "experience", "dataset", "model", "digest", "overrides", "units", "metrics")
+OF_TRAINING = ("seed", "stack", "parents", "lineage", "seen", "caution")
+"""Fields that the repeated run's record takes over from the original."""
 
 OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
 """Variables of devices and data folders, which can change and do not affect results."""
@@ -403,15 +407,14 @@ def _copy_inputs(
                 shutil.copyfile(directory.path / file, again.path / file)
     # `require_trust` has checked that
     trusted = record.imported and replace(record.imported, code_trusted=True)
-    kept = {key: getattr(record, key) for key in (*SHARED, "parents", "lineage", "seen")}
-    kept |= {"launch": None, "rerun_of": None, "note": f"verifies {directory.path}"}
     again.write(
         Record(
-            **kept,
+            **{key: getattr(record, key) for key in (*OF_SPEC, *OF_TRAINING)},
             state=State.CREATED,
             created=now(),
             code=code,
             epochs=Epochs(of=record.epochs.of),
+            note=f"verifies {directory.path}",
             imported=trusted,
         )
     )
@@ -425,16 +428,7 @@ def _execute(
     display: Display,
 ) -> str | None:
     """Train in an own process. Returns why it did not finish. Raises InterruptedRunError."""
-    command = [
-        sys.executable,
-        "-m",
-        "qexp",
-        "execute",
-        str(again.path),
-        "--device",
-        device,
-        *options,
-    ]
+    command = Wrap().wrapped(again, "execute", str(again.path), "--device", device, *options)
     display.start(again.name, again.record().epochs.of, 0)
     # What it prints is the progress, which the display shows.
     with (

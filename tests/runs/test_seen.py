@@ -256,9 +256,9 @@ def test_where_seeds_make_no_difference_spectra_are_compared_once(here):
 
     plans = sweep(["few_finetune"], range(20), {"epochs": [1, 2]}, {}, find())
     assert len(plans) == 40
-    assert plans[0].seen
-    assert all(plan.seen == plans[0].seen for plan in plans)
-    assert len({id(plan.seen) for plan in plans}) == 2, (
+    assert plans[0].spectra
+    assert all(plan.spectra == plans[0].spectra for plan in plans)
+    assert len({id(plan.spectra) for plan in plans}) == 2, (
         "what came of one comparison for each of the two experiences"
     )
 
