@@ -14,17 +14,7 @@ from typing import Any
 from qexp.base import files
 from qexp.errors import QexpError, SchedulerError, extra
 from qexp.jobs import scheduler
-from qexp.jobs.scheduler import (
-    CODES,
-    OWN,
-    Acceptor,
-    Array,
-    Option,
-    PassedOn,
-    Scheduler,
-    array_of,
-    seconds_of,
-)
+from qexp.jobs.scheduler import CODES, OWN, Array, Option, Scheduler, array_of, seconds_of
 from qexp.store.record import State
 
 FLAGS = {
@@ -44,7 +34,7 @@ TAKEN = scheduler.taken(
     },
 )
 
-OPTIONS: dict[str, Acceptor] = {
+OPTIONS: dict[str, scheduler.Acceptor] = {
     **scheduler.OPTIONS,
     "cpus": scheduler.CPUS,
     "memory": Option(r"\d+ ?[KMGT]?B?", "the memory per run, such as 4GB; without a unit in MB"),
@@ -52,7 +42,7 @@ OPTIONS: dict[str, Acceptor] = {
     "requirements": Option(
         r"[^\x00-\x1f]+", "what a machine must have, such as 'OpSysMajorVer >= 9'"
     ),
-    "options": PassedOn(
+    "options": scheduler.PassedOn(
         "submit descriptions", TAKEN, r"[A-Za-z+][\w.]*", "a command of", 'notify_user = "me@a.org"'
     ),
 }

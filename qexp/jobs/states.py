@@ -293,7 +293,10 @@ class Watch:
         words = dict[RunDirectory, Report]()
         for directory, job in jobs.items():
             if not job.submitted:
-                words[directory] = _of_pool(directory, job, job.launch in working)
+                # Once a pool has ended, its runs will not start by themselves.
+                words[directory] = State.QUEUED if job.launch in working else State.CREATED
+                if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
+                    words[directory] = State.INTERRUPTED
             elif job in self._words:
                 words[directory] = self._words[job]
         return words
@@ -316,13 +319,6 @@ class Watch:
             return
         self._words |= {job: reported.get(job.id) or final.get(job, FORGOTTEN) for job in here}
         store_states(here, reported)
-
-
-def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
-    """The state of a run in a local pool: once the pool has ended, it will not start by itself."""
-    if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
-        return State.INTERRUPTED
-    return State.QUEUED if at_work else State.CREATED
 
 
 # Waiting for runs to end; only the records of these runs are read.
