@@ -335,9 +335,7 @@ def import_training(
     # VDI's code adds this penalty to every kernel, and no file says so.
     penalty = {"model.operations.*.parameters.l2": 0.01}
     own = experience(Unwritten(file.stem, str(file), document), penalty, workspace)
-    epochs = Merged()
-    epochs.add(rows)
-    lines = epochs.lines()
+    lines = Merged(rows=rows).lines()
     results = defaultdict[str, dict[str, Any]](dict)
     counts = Epochs(done=len(lines))
     for line in lines:
