@@ -579,16 +579,16 @@ def outputs_and_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str,
 
     results  of runs or groups, by part
     """
-    parts: dict[str, dict[str, dict[str, None]]] = {}
+    known: dict[tuple[str, str], dict[str, None]] = {}
     for of_run in results:
         for part in SHOWN_PARTS:
             for output, metrics in of_run.get(part, {}).items():
-                parts.setdefault(output, {}).setdefault(part, {}).update(dict.fromkeys(metrics))
+                known.setdefault((output, part), {}).update(dict.fromkeys(metrics))
     found = list[tuple[str, str, str]]()
-    for output, of_output in parts.items():
-        for part in SHOWN_PARTS:
-            if part in of_output:
-                found.append((part, output, main_metric(of_output[part]) or MAIN_METRICS[0]))
+    outputs = dict.fromkeys(output for output, _ in known)
+    for output, part in itertools.product(outputs, SHOWN_PARTS):
+        if (output, part) in known:
+            found.append((part, output, main_metric(known[output, part]) or MAIN_METRICS[0]))
     return found
 
 

@@ -83,19 +83,12 @@ class Predictor:
         Raises QexpError for a missing or unknown input or one of another shape.
         """
         tensors, single = self._batch(inputs)
-        estimated = self._estimated(tensors, warn)
-        for name, array in estimated.items():
-            values = array[:, 0] if array.shape[1:] == (1,) else array
-            estimated[name] = values[0] if single else values
-        return estimated
-
-    def _estimated(
-        self, tensors: Mapping[str, torch.Tensor], warn: Callable[[str], None]
-    ) -> dict[str, NDArray[np.float32]]:
-        """The estimates, after sentences on samples that lie outside the training data."""
         with threads(self._threads):
             estimated = {name: mean.cpu().numpy() for name, mean in self._means(tensors).items()}
         self._remark(tensors, estimated, warn)
+        for name, array in estimated.items():
+            values = array[:, 0] if array.shape[1:] == (1,) else array
+            estimated[name] = values[0] if single else values
         return estimated
 
     def _remark(
