@@ -38,7 +38,7 @@ from qexp.runs import stacks
 from qexp.runs.execute import execute, execute_wrapped, require_processes_for
 from qexp.runs.notice import notify_of_launch, words_to_notify
 from qexp.runs.order import Order
-from qexp.runs.plan import named, same_before, standing, sweep, with_pretrain
+from qexp.runs.plan import named, same_before, standing, sweep
 from qexp.runs.prepare import Plan, prepare
 from qexp.store.directory import (
     RunDirectory,
@@ -401,22 +401,21 @@ def _checked(order: Order, workspace: Workspace, name: str | None) -> CheckedOrd
     words_to_notify(workspace)
     launcher, options = settled(order, workspace)
     order = replace(order, launcher=launcher)
-    if (order.stack or 1) > 1 and wrap_of(options):
+    wrap = wrap_of(options)
+    if (order.stack or 1) > 1 and wrap:
         raise QexpError(
             f"`stack={order.stack}`: a wrap starts each run by itself; leave one of the two out"
         )
     require_device_name(order.device)
-    if LAUNCHERS[order.launcher] is None and (order.jobs or 1) > MOST_JOBS:
+    if LAUNCHERS[launcher] is None and (order.jobs or 1) > MOST_JOBS:
         raise QexpError(f"`jobs={order.jobs}`: at most {MOST_JOBS:,} runs at a time on one machine")
     # else the node or the container checks
-    if LAUNCHERS[order.launcher] is None and not wrap_of(options):
+    if LAUNCHERS[launcher] is None and not wrap:
         device_of(order.device)
     settings = {"jobs": order.jobs, "device": order.device, "options": options}
     if order.profile is not None:
         settings["profile"] = order.profile
-    overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
-    memory = memory_of(order)
-    planned = sweep(order.references, order.seeds, order.grid, overrides, workspace, memory)
+    planned = sweep(order, workspace, memory_of(order))
     same: dict[str, str] = {}
     if name is None:
         same = same_before(planned, workspace, order.resume)
@@ -427,8 +426,7 @@ def _checked(order: Order, workspace: Workspace, name: str | None) -> CheckedOrd
         )
     else:
         planned = [named(planned[0], name)]
-    workload = workload_of(planned, workspace, resume=order.resume, only_failed=order.only_failed)
-    workload = replace(workload, same=same)
+    workload = _workload_of(order, planned, same, workspace)
     if not order.trust_code:
         for plan in workload.again:
             RunDirectory(workspace.runs / plan.name).require_trust()
@@ -449,11 +447,11 @@ def stack_size(checked_order: CheckedOrder) -> int | None:
     return order.stack
 
 
-def workload_of(
-    plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False
+def _workload_of(
+    order: Order, plans: Sequence[Plan], same: dict[str, str], workspace: Workspace
 ) -> Workload:
     """The plans to run now, and the others. Raises QexpError with all names that are taken."""
-    workload = Workload([], [], [], {})
+    workload = Workload([], [], [], {}, same)
     mistakes = []
     # All states in one call, so that a scheduler is queried only once.
     states = Watch().states([RunDirectory(workspace.runs / plan.name) for plan in plans])
@@ -464,10 +462,12 @@ def workload_of(
             mistakes.append(f"{mistake}")
             continue
         if state is None:
-            if not only_failed:
+            if not order.only_failed:
                 workload.new.append(plan)
             continue
-        again = state.without_result if only_failed else resume and state.resumable
+        again = order.resume and state.resumable
+        if order.only_failed:
+            again = state.without_result
         if state is State.DONE:
             workload.done.append(plan)
         elif again or state is State.CREATED:

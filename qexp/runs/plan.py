@@ -32,6 +32,7 @@ from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import OPEN
 from qexp.networks import checkpoint
 from qexp.runs.catalog import Catalog, find_run
+from qexp.runs.order import Order
 from qexp.runs.prepare import Plan
 from qexp.spec import experiences, reading
 from qexp.spec.experiences import differences, type_of, units_of
@@ -418,24 +419,22 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
     return plans
 
 
-def sweep(
-    references: Sequence[str],
-    seeds: Sequence[int],
-    grid: Grid,
-    overrides: Overrides,
-    workspace: Workspace,
-    memory: int | None = None,
-) -> list[Plan]:
+def sweep(order: Order, workspace: Workspace, memory: int | None = None) -> list[Plan]:
     """The plans of all combinations; seeds vary fastest.
 
     A run is named `<experience>_<seed>`, with a digest between them if overrides change the spec.
 
     memory  memory of the machine that will train [bytes]; default: of this machine
     """
-    axes = axes_of(grid)
-    total = len(references) * math.prod(len(axis.values) for axis in axes) * len(seeds)
-    require_few(total)
-    seeds = check_seeds(seeds)
+    axes = axes_of(order.grid)
+    references = order.references
+    require_few(len(references) * math.prod(len(axis.values) for axis in axes) * len(order.seeds))
+    seeds = check_seeds(order.seeds)
+    overrides = dict(order.overrides)
+    if order.pretrain:  # the run alone: the experience states which operations take its weights
+        overrides["pretrain.run"] = order.pretrain
+    if order.allow_leak:
+        overrides["allow_leak"] = True
     plans: list[Plan] = []
     cache = spec_cache(workspace, memory)
     for reference, point in itertools.product(references, points_of(axes)):
@@ -499,16 +498,6 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     if times > 1:
         raise QexpError(f"seeds: {seed} is given twice")
     return numbers
-
-
-def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) -> Overrides:
-    """Overrides with those that `--pretrain RUN` and `--allow-leak` stand for."""
-    overrides = dict(overrides)
-    if pretrain:  # the run alone: the experience states which operations take its weights
-        overrides["pretrain.run"] = pretrain
-    if allow_leak:
-        overrides["allow_leak"] = True
-    return overrides
 
 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:

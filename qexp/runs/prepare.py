@@ -22,14 +22,7 @@ from qexp.spec.experiences import type_of
 from qexp.store import directory, provenance
 from qexp.store.directory import RunDirectory
 from qexp.store.provenance import SEEN, Seen, join_seen, read_seen
-from qexp.store.record import (
-    Ancestor,
-    CodeState,
-    Record,
-    State,
-    now,
-    require_name,
-)
+from qexp.store.record import Ancestor, CodeState, Record, State, now, require_name
 
 if TYPE_CHECKING:
     from qexp.kinds.experiments import Experience
