@@ -15,6 +15,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -307,11 +308,11 @@ class Watch:
         for job, word in self._words.items():
             if word == FORGOTTEN or not word.unfinished:
                 final[job] = word
-        folders = {job.launch for job in jobs if job.launch is not None}
-        remembered = {folder: launchers.stored_states(folder) for folder in folders}
+        remembered = cache(launchers.stored_states)
         for job in jobs:
-            if job.launch is not None and job.id in remembered[job.launch]:
-                final[job] = remembered[job.launch][job.id]
+            state = remembered(job.launch).get(job.id) if job.launch is not None else None
+            if state is not None:
+                final[job] = state
         self._words |= final
         try:
             reported = scheduler.states({job.id: job.launch for job in here})

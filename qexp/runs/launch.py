@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from itertools import chain, islice
+from itertools import chain, cycle, islice
 from threading import Lock, Thread
 from typing import Any
 
@@ -169,9 +169,8 @@ class Pool:
         self._waiting = deque(together(directories))
         self._names = [directory.name for directory in directories]
         slots = jobs if more else min(jobs, len(self._waiting))
-        self._slots: list[str | None] = [None] * slots
-        if len(gpus) > 1:
-            self._slots = [gpus[slot % len(gpus)] for slot in range(slots)]
+        places: list[str | None] = [*gpus] if len(gpus) > 1 else [None]
+        self._slots = list(islice(cycle(places), slots))
         self._running: dict[RunDirectory, subprocess.Popen[bytes]] = {}
         self._events: queue.SimpleQueue[tuple[str, State | str | None, float]] = queue.SimpleQueue()
         """Name of a run, its final state, why it could not be started, or None if it was, and its
@@ -294,8 +293,8 @@ def _last_lines(
     for directory in directories:
         with suppress(OSError, IndexError, ValueError), directory.metrics_file.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            lines = [text for text in file.read().splitlines(keepends=True) if text.endswith(b"\n")]
-            found[directory.name] = {**json.loads(lines[-1]), "of": epochs_of(directory)}
+            *_, last, _ = file.read().split(b"\n")  # behind it what has no end yet
+            found[directory.name] = {**json.loads(last), "of": epochs_of(directory)}
     return found
 
 
@@ -723,11 +722,12 @@ def run_and_wait(
             for directory in new:
                 watcher.run_started(directory.name)
             time.sleep(SECONDS_BETWEEN_QUERIES)
-            states = {directory.name: state for directory, state in Watch().states(waiting).items()}
+            states = Watch().states(waiting)
             watcher.progress(_last_lines(waiting, epochs_of))
-            for name in [name for name, state in states.items() if not state.at_work]:
-                watcher.run_ended(name, states[name], time.monotonic() - begun)
-            waiting = [directory for directory in waiting if states[directory.name].at_work]
+            for directory, state in states.items():
+                if not state.at_work:
+                    watcher.run_ended(directory.name, state, time.monotonic() - begun)
+            waiting = [directory for directory in waiting if states[directory].at_work]
     watcher.stop()
     return bool(signals)
 

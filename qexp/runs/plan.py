@@ -315,20 +315,18 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
     if not free or not workspace.runs.is_dir():
         return {}
     wanted = {(plan.digest, plan.seed): plan.name for plan in free}
-    others_by_plan: dict[str, list[str]] = {}
+    stand_ins = dict[RunDirectory, str]()
     for run in sorted(Catalog(workspace).recorded(), key=_is_given):
         # by a spec and a seed; imported weights have another origin
         made_here = run["kind"] in ("trained", "program")
         name = wanted.get((run["digest"], run["seed"]))
         if made_here and name is not None:
-            others_by_plan.setdefault(name, []).append(run["name"])
+            stand_ins[RunDirectory(workspace.runs / run["name"])] = name
     same: dict[str, str] = {}
-    for name, others in others_by_plan.items():
-        directories = [RunDirectory(workspace.runs / other) for other in others]
-        for directory, state in Watch().states(directories).items():
-            done = state is State.DONE and is_complete(directory)
-            if done or (resume and state.resumable):
-                same.setdefault(name, directory.name)
+    for directory, state in Watch().states(stand_ins).items():
+        done = state is State.DONE and is_complete(directory)
+        if done or (resume and state.resumable):
+            same.setdefault(stand_ins[directory], directory.name)
     return same
 
 
