@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +125,16 @@ begun=output/.$0_$line
 
     def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
         states: dict[str, State] = {}
-        for folder in {
-            folder for folder in jobs.values() if folder is not None and (folder / LOG).is_file()
-        }:
-            seen, clusters = read_events(folder / LOG)
+        events_in = cache(read_events)
+        for job, folder in jobs.items():
+            if folder is None or not (folder / LOG).is_file():
+                continue
+            seen, clusters = events_in(folder / LOG)
             # Of a cluster that is limited, jobs come into being one after another.
-            for job in (job for job, its in jobs.items() if its == folder):
-                waits = State.QUEUED if array_of(job) in clusters else State.INTERRUPTED
-                states[job] = seen.get(job, waits)
-                if states[job] is State.QUEUED and _removed(folder, job).exists():
-                    states[job] = State.INTERRUPTED
+            waits = State.QUEUED if array_of(job) in clusters else State.INTERRUPTED
+            states[job] = seen.get(job, waits)
+            if states[job] is State.QUEUED and _removed(folder, job).exists():
+                states[job] = State.INTERRUPTED
         return states
 
     def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:

@@ -90,15 +90,8 @@ def execute(
             def ends() -> bool:
                 return interrupted() or outcome.lost.is_set()
 
-            work = Work(
-                own,
-                lease.attempt,
-                device,
-                display or Display(),
-                ends,
-                threads,
-                dataset,
-            )
+            display = display or Display()
+            work = Work(own, lease.attempt, device, display, ends, threads, dataset)
             results = TYPES[type_name(work.spec)](work)
             if results is None:
                 raise KeyboardInterrupt
@@ -477,15 +470,7 @@ class _RunOfStack:
         def ends() -> bool:
             return interrupted() or self.outcome.lost.is_set() or stop.exists()
 
-        self.work = Work(
-            self.own,
-            self.lease.attempt,
-            device,
-            display,
-            ends,
-            threads,
-            None,
-        )
+        self.work = Work(self.own, self.lease.attempt, device, display, ends, threads, None)
 
     def end(self, error: BaseException | None) -> None:
         """Record how the run has ended, unless it has, and give its lease back."""

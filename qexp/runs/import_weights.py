@@ -17,7 +17,7 @@ from qexp.base import formats
 from qexp.base.quantities import transformed_by
 from qexp.base.seeds import Seeds, require_seed
 from qexp.base.workspace import Workspace
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.foreign import fitting, weight_files
 from qexp.foreign.fitting import Account, Rules, Target, find_rules, shipped
 from qexp.foreign.weight_files import Contents, StoredTensor
@@ -203,7 +203,7 @@ def account_of(order: WeightsOrder, tensors: Mapping[str, StoredTensor], target:
         raise QexpError(f"{order.path}: fits by several rules, {names}; choose with `rules`")
     nearest = max(accounts, key=lambda account: (account.matched, -len(account.problems)))
     if not nearest.matched:
-        names = ", ".join(list(tensors)[:MOST_NAMES]) + (", …" if len(tensors) > MOST_NAMES else "")
+        names = some(list(tensors), MOST_NAMES)
         raise QexpError(
             f"{order.path}: no rules are known for its tensors, {names}; rules that qexp has:"
             f" {', '.join(shipped())}; write your own and name them with `rules` RULES.json"

@@ -18,14 +18,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError, UntrustedCodeError, some
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, leaks
-from qexp.kinds.experiments import (
-    Experience,
-    SpecCache,
-    data_of,
-    is_unchanged,
-    objects_of,
-    spec_cache,
-)
+from qexp.kinds.experiments import Experience, SpecCache, data_of, objects_of, spec_cache
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.networks import model_of, trained_model
 from qexp.kinds.objects import data_kind
@@ -481,7 +474,7 @@ def named_after(
     experience: Experience, reference: str, overrides: Overrides, cache: SpecCache
 ) -> str:
     """The name of an experience's runs, before the seed: with a digest if overrides matter."""
-    if is_unchanged(experience, reference, overrides, cache):
+    if experiments.is_unchanged(experience, reference, overrides, cache):
         return experience.name
     return f"{experience.name}_{experience.digest[:6]}"
 
