@@ -215,7 +215,7 @@ class LaunchRecord(Part):
     @property
     def asked(self) -> tuple[str, ...]:
         """Names of all runs that the command asked for, those that it found done last."""
-        return (*self.runs, *(name for name in self.done_before if name not in self.runs))
+        return tuple(dict.fromkeys((*self.runs, *self.done_before)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -283,9 +283,9 @@ def _state_after(error: BaseException) -> State:
 
 def keep(results: Results, own: OwnRecord, *, drawn: bool = False) -> None:
     """Put the results into the record, and draw the figures, unless they are drawn."""
-    names = [field.name for field in fields(results) if field.name != "remarks"]
-    numbers = {name: getattr(results, name) for name in names}
-    own.keep(**{**numbers, "units": {**own.record.units, **results.units}})
+    numbers = {**vars(results), "units": {**own.record.units, **results.units}}
+    del numbers["remarks"]
+    own.keep(**numbers)
     directory = own.directory
     if drawn or not figures.figures_of(directory):
         return

@@ -369,7 +369,7 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
             if key.startswith("-"):
                 options += [key, placeholder]
             else:
-                arguments.append(f"{{parameters.{key}}}")
+                arguments.append(placeholder)
         values = [_named_as_parameters(point) for point in points]
         documents[workspace.specs / f"experiences/{experience}.json"] = {
             **common,
