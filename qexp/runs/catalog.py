@@ -256,53 +256,34 @@ class Catalog:
 
     def _update(self, stored: Rows) -> tuple[Rows, Rows, Rows]:
         """The rows that still hold, and those of runs that are new, have changed or are damaged."""
-        stamps, damaged = self._stamps()
         rows: Rows = {}
-        for name, stamp in stamps.items():
-            if name in stored and stored[name]["stamp"] == stamp:
+        fresh: Rows = {}
+        damaged = dict[str, str]()
+        times = dict[int, float]()
+        runs = str(self.workspace.runs)
+        for name in self.names():
+            path = f"{runs}/{name}"
+            try:
+                stamp = stamp_of(path)
+            except OSError as error:
+                damaged[name] = f"{path} cannot be read: {error.strerror}"
+                continue
+            if stamp is None:
+                continue
+            if not NAME.fullmatch(name):
+                self.warn(f"{path!r} is not a valid run name; rename the directory")
+            elif name in stored and stored[name]["stamp"] == stamp:
                 rows[name] = stored[name]
-        fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
-        damaged |= damaged_inside
+            else:
+                try:
+                    fresh[name] = _row(RunDirectory(Path(path)), times)
+                except DamagedError as error:
+                    damaged[name] = str(error)
+                except (NotFoundError, FileNotFoundError):
+                    continue  # removed in the meantime
         for why in damaged.values():
             self.warn(why)
         return rows, fresh, {name: _row_of_damaged(name, why) for name, why in damaged.items()}
-
-    def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
-        """Run → the stamp of its record, and run → why its record cannot be accessed."""
-        stamps = {}
-        damaged = {}
-        runs = str(self.workspace.runs)
-        for name in self.names():
-            try:
-                stamp = stamp_of(f"{runs}/{name}")
-            except OSError as error:
-                damaged[name] = f"{runs}/{name} cannot be read: {error.strerror}"
-                continue
-            if stamp is not None and NAME.fullmatch(name):
-                stamps[name] = stamp
-            elif stamp is not None:
-                self.warn(
-                    f"{str(self.workspace.runs / name)!r} is not a valid run name; rename the"
-                    " directory"
-                )
-        return stamps, damaged
-
-    def _read(self, names: Iterable[str]) -> tuple[Rows, dict[str, str]]:
-        """Run → its row, read from its directory, and run → why its directory cannot be read."""
-        rows, damaged = {}, {}
-        times: dict[int, float] = {}
-        for name in names:
-            directory = RunDirectory(self.workspace.runs / name)
-            try:
-                device = directory.record_file.stat().st_dev
-                if device not in times:
-                    times[device] = files.now_at(directory.record_file)
-                rows[name] = _row(directory, lasting_stamp_of(str(directory.path), times[device]))
-            except DamagedError as error:
-                damaged[name] = str(error)
-            except (NotFoundError, FileNotFoundError):
-                continue  # removed in the meantime
-        return rows, damaged
 
     def _usable_rows(self) -> Rows:
         """Run → its stored row; empty, with a warning, if the catalog is damaged."""
@@ -376,7 +357,15 @@ def _record_in(row: Mapping[str, Any]) -> Record:
     )
 
 
-def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
+def _row(directory: RunDirectory, times: dict[int, float]) -> dict[str, Any]:
+    """The row of a run, read from its directory.
+
+    times  device → the time of its file system, or slightly earlier, added here where it lacks
+    """
+    device = directory.record_file.stat().st_dev
+    if device not in times:
+        times[device] = files.now_at(directory.record_file)
+    stamp = lasting_stamp_of(str(directory.path), times[device])
     record = directory.record()
     document = record.document()
     attempt = record.open_attempt

@@ -136,13 +136,7 @@ def keep_code(
 
 def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
     root = plan.root or workspace.root
-    code = keep_code(
-        draft,
-        plan.extensions,
-        Workspace(root),
-        like,
-        plan.checkout,
-    )
+    code = keep_code(draft, plan.extensions, Workspace(root), like, plan.checkout)
     _keep_files(plan, root, draft / "code" / FILES)
     lineage: tuple[Ancestor, ...] = ()
     if plan.parent is not None:
