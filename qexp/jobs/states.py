@@ -122,21 +122,18 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
     Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if
     another job has its number.
     """
-    own_jobs = dict[RunDirectory, Job | None]()
-    names: dict[Path, set[str]] = {}
-    for directory, record in records.items():
-        job = _job_in_record(record)
-        # A process that was stopped does not know whether its job will be restarted.
-        if record.state is State.QUEUED or (job and record.state.open_ended):
-            own_jobs[directory] = job
-            names.setdefault(directory.path.parent, set()).add(directory.name)
-    submitted = {folder: _submitted_jobs(folder, wanted) for folder, wanted in names.items()}
+    # A process that was stopped does not know whether its job will be restarted.
+    open_ended = {run: record for run, record in records.items() if record.state.open_ended}
+    names = {directory.name for directory in open_ended}
+    submitted = cache(lambda runs: _submitted_jobs(runs, names))
     jobs = {}
-    for directory, job in own_jobs.items():
-        record = records[directory]
-        runs = directory.path.parent
-        latest = submitted[runs].get(directory.name)
+    for directory, record in open_ended.items():
+        job = _job_in_record(record)
         queued = record.state is State.QUEUED
+        if job is None and not queued:
+            continue
+        runs = directory.path.parent
+        latest = submitted(runs).get(directory.name)
         # of a queued run, the record's own job is that of an earlier attempt
         if latest is not None and (queued or (job is not None and latest.id == job.id)):
             jobs[directory] = latest
