@@ -23,21 +23,12 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Submitted
+from qexp.kinds import prediction
 from qexp.kinds.held_out import networks_of_folds, rules_of_run, with_ends
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import OnProgress, PredictOptions, SubmitOptions
-from qexp.kinds.prediction import (
-    FileKind,
-    InputArrays,
-    Prediction,
-    RefinedArrays,
-    TrainingExtent,
-    no_progress,
-    require_different_targets,
-    require_draws,
-    require_not_read,
-)
+from qexp.kinds.prediction import FileKind, InputArrays, Prediction, RefinedArrays, TrainingExtent
 from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import Ensemble
 from qexp.networks.network import refusal
@@ -155,7 +146,7 @@ class Predictor:
         Of several networks, such as those of folds, each makes an equal share of the draws: their
         mixture. Raises QexpError as `predict` does, and for a network without posterior head.
         """
-        require_draws(draws, f"{draws} draws")
+        prediction.require_draws(draws, f"{draws} draws")
         tensors, single = self._complete_batch(inputs)
         with threads(self._threads), torch.no_grad():
             posterior = self._calibrated(recalibrated).posterior(tensors)
@@ -221,7 +212,7 @@ class Predictor:
 
         warn  receives a sentence on samples whose draws are not to be trusted
         """
-        require_draws(draws, f"{draws} draws")
+        prediction.require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads):
             means = self.ensemble.estimated(tensors)
@@ -453,8 +444,8 @@ def targets(directory: RunDirectory, options: PredictOptions) -> list[tuple[Path
             for one, new in kind.targets(source, Path(folder), inputs):
                 pairs.append((one, target / new.relative_to(folder)))
     for _, new in pairs:
-        require_not_read(new, [source for source, _ in pairs])
-    require_different_targets(pairs)
+        prediction.require_not_read(new, [source for source, _ in pairs])
+    prediction.require_different_targets(pairs)
     return pairs
 
 
@@ -481,7 +472,7 @@ def predict_files(
     count = threads_to_predict(directory.training_spec(), tables_of(directory), device)
     for source, target in pairs:
         result: Prediction | QexpError
-        watched: AbstractContextManager[OnProgress] = nullcontext(no_progress)
+        watched: AbstractContextManager[OnProgress] = nullcontext(prediction.no_progress)
         if options.watched is not None:
             watched = options.watched(kind.counted, source)
         try:
