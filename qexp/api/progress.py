@@ -169,6 +169,8 @@ class PoolDisplay(Watcher):
 
     def run_started(self, run: str) -> None:
         self._running[run] = time.monotonic()
+        # of a queue, which may grow, the runs are not known before they start
+        self._total = max(self._total, len(self._states) + len(self._running))
 
     def progress(self, lines: Mapping[str, dict[str, Any]]) -> None:
         self._lines = lines

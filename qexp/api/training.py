@@ -511,4 +511,4 @@ def stop_launch(launch: str, *, workspace: str | Path | None = None) -> dict[str
     {'done'}
     """
     home = workspaces.find(workspace)
-    return dict(states.stop_launch(launchers.find_launch(launch, home), home.runs))
+    return dict(states.stop_launch(launchers.find_launch(launch, home)))

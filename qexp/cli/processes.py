@@ -73,15 +73,13 @@ def supervise(
     from qexp.base.workspace import find
     from qexp.jobs import launchers
     from qexp.runs.launch import run_here, work_off
-    from qexp.store.directory import RunDirectory
 
     home = find(workspace)
     detached = launchers.find_launch(launch, home)
-    record = detached.record()
-    if record.queue:
+    if detached.record().queue:
         work_off(detached, PoolDisplay)
     else:
-        run_here(detached, [RunDirectory(home.runs / name) for name in record.runs], PoolDisplay())
+        run_here(detached, detached.directories, PoolDisplay())
 
 
 # qexp train-folds: what a run starts to train several folds at once

@@ -180,7 +180,7 @@ def _run_sweep(order: api.Order, start: StartingRuns, workspace: str | None) -> 
     """Returns the names of the runs, all done unless some were only planned, or handed over."""
     checked_order = api.prepare(order, name=start.name, workspace=workspace)
     workload = checked_order.workload
-    plans = (*workload.again, *workload.new)
+    plans = workload.to_run
     names = [plan.name for plan in checked_order.plans]
     warning(*checked_order.warnings)
     done = [f"{len(workload.done)} done already"] if workload.done else []

@@ -653,12 +653,12 @@ def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], boo
         workload = pretraining.workload
         _tell_of(pretraining, tell)
         if workload.new or workload.again or workload.left:
-            return [*workload.again, *workload.new], False
+            return workload.to_run, False
         parents = parents_of(study, axes, pretraining.plans)
     members, checked = members_of(study, axes, parents, workspace)
     _require_own(out, members, measured, workspace)
     _tell_of(checked, tell)
-    return [*checked.workload.again, *checked.workload.new], True
+    return checked.workload.to_run, True
 
 
 def _checked(study: StudyOrder, workspace: Workspace) -> tuple[list[StudyAxis], Measured, Path]:

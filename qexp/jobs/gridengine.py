@@ -12,18 +12,7 @@ from xml.etree import ElementTree
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import scheduler
-from qexp.jobs.scheduler import (
-    CODES,
-    OWN,
-    Acceptor,
-    Array,
-    Option,
-    PassedOn,
-    Scheduler,
-    array_of,
-    call,
-    found,
-)
+from qexp.jobs.scheduler import CODES, OWN, Array, Option, Scheduler, array_of, call, found
 from qexp.store.record import State
 
 FLAGS: dict[str, str] = {"queue": "q", "project": "P", "pe": "pe", "resources": "l"}
@@ -43,7 +32,7 @@ TAKEN = scheduler.taken(
     },
 )
 
-OPTIONS: dict[str, Acceptor] = {
+OPTIONS: dict[str, scheduler.Acceptor] = {
     **scheduler.OPTIONS,
     "queue": Option(r"[\w.,@*-]+", "the name of a queue, or several with commas between"),
     "project": Option(r"[\w.-]+", "the name of a project"),
@@ -52,7 +41,7 @@ OPTIONS: dict[str, Acceptor] = {
     ),
     "memory": Option(r"\d+(\.\d+)?[KMGTkmgt]?", "the memory per slot, such as 4G or 500M"),
     "resources": Option(r"[^\s\x00-\x1f]+", 'more resources, such as "gpu=1,mem_free=4G"'),
-    "options": PassedOn(
+    "options": scheduler.PassedOn(
         "qsub", TAKEN, r"[A-Za-z@][A-Za-z_]*", "an option of", 'M = "me@example.org", m = "a"'
     ),
 }

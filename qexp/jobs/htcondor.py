@@ -8,23 +8,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from qexp.base import files
 from qexp.errors import QexpError, SchedulerError, extra
 from qexp.jobs import scheduler
-from qexp.jobs.scheduler import (
-    CODES,
-    OWN,
-    Acceptor,
-    Array,
-    Option,
-    PassedOn,
-    Scheduler,
-    array_of,
-    seconds_of,
-)
+from qexp.jobs.scheduler import CODES, OWN, Array, Option, Scheduler, array_of, seconds_of
 from qexp.store.record import State
 
 FLAGS = {
@@ -44,7 +35,7 @@ TAKEN = scheduler.taken(
     },
 )
 
-OPTIONS: dict[str, Acceptor] = {
+OPTIONS: dict[str, scheduler.Acceptor] = {
     **scheduler.OPTIONS,
     "cpus": scheduler.CPUS,
     "memory": Option(r"\d+ ?[KMGT]?B?", "the memory per run, such as 4GB; without a unit in MB"),
@@ -52,7 +43,7 @@ OPTIONS: dict[str, Acceptor] = {
     "requirements": Option(
         r"[^\x00-\x1f]+", "what a machine must have, such as 'OpSysMajorVer >= 9'"
     ),
-    "options": PassedOn(
+    "options": scheduler.PassedOn(
         "submit descriptions", TAKEN, r"[A-Za-z+][\w.]*", "a command of", 'notify_user = "me@a.org"'
     ),
 }
@@ -134,16 +125,16 @@ begun=output/.$0_$line
 
     def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
         states: dict[str, State] = {}
-        for folder in {
-            folder for folder in jobs.values() if folder is not None and (folder / LOG).is_file()
-        }:
-            seen, clusters = read_events(folder / LOG)
+        events_in = cache(read_events)
+        for job, folder in jobs.items():
+            if folder is None or not (folder / LOG).is_file():
+                continue
+            seen, clusters = events_in(folder / LOG)
             # Of a cluster that is limited, jobs come into being one after another.
-            for job in (job for job, its in jobs.items() if its == folder):
-                waits = State.QUEUED if array_of(job) in clusters else State.INTERRUPTED
-                states[job] = seen.get(job, waits)
-                if states[job] is State.QUEUED and _removed(folder, job).exists():
-                    states[job] = State.INTERRUPTED
+            waits = State.QUEUED if array_of(job) in clusters else State.INTERRUPTED
+            states[job] = seen.get(job, waits)
+            if states[job] is State.QUEUED and _removed(folder, job).exists():
+                states[job] = State.INTERRUPTED
         return states
 
     def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:

@@ -215,7 +215,7 @@ class LaunchRecord(Part):
     @property
     def asked(self) -> tuple[str, ...]:
         """Names of all runs that the command asked for, those that it found done last."""
-        return (*self.runs, *(name for name in self.done_before if name not in self.runs))
+        return tuple(dict.fromkeys((*self.runs, *self.done_before)))
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,11 @@ class Launch:
             return LaunchRecord.read(self.record_file)
         except FileNotFoundError:
             raise DamagedError(f"{self.record_file} is gone") from None
+
+    @property
+    def directories(self) -> list[RunDirectory]:
+        """The directories of its runs. Raises DamagedError."""
+        return [RunDirectory(self.folder.parents[1] / name) for name in self.record().runs]
 
     @property
     def is_queue(self) -> bool:

@@ -43,10 +43,8 @@ def changing(workspace: Workspace) -> Iterator[Launch | None]:
 
 def states_in(queue: Launch) -> dict[RunDirectory, State]:
     """The runs at work, and then those that wait, in order."""
-    runs = queue.folder.parents[1]
     there = dict[RunDirectory, State]()
-    states = Watch().states([RunDirectory(runs / name) for name in queue.record().runs])
-    for run, state in states.items():
+    for run, state in Watch().states(queue.directories).items():
         with suppress(NotFoundError, DamagedError):  # it was removed in the meantime
             if state.unfinished and run.record().launch == queue.id:
                 there[run] = state

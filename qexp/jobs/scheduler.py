@@ -157,26 +157,23 @@ def launch_options(
                 mistakes.append(f"{where}: {key}{wrong}")
         return chosen
 
-    options: Chosen = {}
-    for key, option in acceptors.items():
-        if option.unset is not None:
-            options[key] = option.unset
+    if profile is not None and profile not in profiles:
+        named = f"[{launcher}.{profile}]"
+        others = f"write {named} and below it its options"
+        if profiles:
+            others = suggestion(profile, profiles)
+        raise QexpError(f"`profile={profile}`: qexp.toml has no table {named}; {others}")
+    unset = {key: option.unset for key, option in acceptors.items() if option.unset is not None}
     own = {key: value for key, value in table.items() if key not in profiles}
-    layers = [accept("qexp.toml", common), accept(f"qexp.toml at [{launcher}]", own)]
-    profile_options = {}
+    layers = [unset, accept("qexp.toml", common), accept(f"qexp.toml at [{launcher}]", own)]
     for name, values in profiles.items():
-        profile_options[name] = accept(f"qexp.toml at [{launcher}.{name}]", values)
-    if profile is not None:
-        if profile not in profiles:
-            named = f"[{launcher}.{profile}]"
-            others = f"write {named} and below it its options"
-            if profiles:
-                others = suggestion(profile, profiles)
-            raise QexpError(f"`profile={profile}`: qexp.toml has no table {named}; {others}")
-        layers.append(profile_options[profile])
+        accepted = accept(f"qexp.toml at [{launcher}.{name}]", values)
+        if name == profile:
+            layers.append(accepted)
     layers.append(accept("`options`", _nested(chosen, acceptors)))
     if mistakes:
         raise QexpError("\n".join(mistakes))
+    options: Chosen = {}
     for layer in layers:
         for key, value in layer.items():
             earlier = options.get(key)
@@ -397,17 +394,17 @@ def taken(flags: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]
 
 
 HEAD = r"""#!/bin/bash
-# Launch {launch}: a task for each line of {list_file}. Submitted from this folder by:
+# Launch {array.launch.name}: a task for each line of {array.list_file}. Submitted from this folder by:
 #   {command}
 
 cd -- {folder} || exit 3
-{begin}
-exec >> {output}$((line - 1)).txt 2>&1
+{scheduler.begin}
+exec >> {array.output}$((line - 1)).txt 2>&1
 """
 
-RUNS = r"""IFS=$'\t' read -r -a runs < <(sed -n "${{line}}p" {list_file})
+RUNS = r"""IFS=$'\t' read -r -a runs < <(sed -n "${{line}}p" {array.list_file})
 if [ "${{#runs[@]}}" = 0 ]; then
-    echo "line $line of {list_file} in $PWD on $(hostname) names no run" >&2
+    echo "line $line of {array.list_file} in $PWD on $(hostname) names no run" >&2
     exit 3
 fi
 run="${{runs[0]}}"
@@ -427,9 +424,9 @@ fi
 soft={soft} hard={hard}
 time_is_up= stopped= signalled= python=
 stop() {{ stopped=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"; }}
-{signals}
+{scheduler.signals}
 {setup}
-{heard}
+{scheduler.heard}
 if [ -n "$time_is_up" ]; then exit {time_is_up}; fi
 if [ -n "$stopped" ]; then exit 130; fi
 limited=()
@@ -448,7 +445,7 @@ done
 if [ -n "$time_is_up" ] && [ "$code" = 130 ]; then
     # A run that makes no progress within its time limit would be requeued without end.
     if [ {requeued} = true ] && [ "$(checkpoint)" != "$before" ]; then
-        {requeue}
+        {scheduler.requeue}
     fi
     code={time_is_up}
 fi
@@ -458,7 +455,7 @@ exit "$code"
 
 COMMANDS = r"""{setup}
 export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-$cores}}"
-command=$(sed -n "${{line}}p" {list_file})
+command=$(sed -n "${{line}}p" {array.list_file})
 eval "exec $command"
 """
 
@@ -612,15 +609,10 @@ class Scheduler:
         options = array.launch.options
         soft, hard = ("", "") if self.warns else limits(options)
         return (HEAD + (RUNS if array.runs else COMMANDS)).format(
-            launch=array.launch.name,
-            list_file=array.list_file,
+            scheduler=self,
+            array=array,
             command=shlex.join(command),
-            output=array.output,
             folder=shlex.quote(str(array.folder)),
-            begin=self.begin,
-            signals=self.signals,
-            heard=self.heard,
-            requeue=self.requeue,
             setup="\n".join(options["setup"]),
             soft=soft,
             hard=hard,

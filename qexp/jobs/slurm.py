@@ -8,21 +8,10 @@ from typing import Any
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import scheduler
-from qexp.jobs.scheduler import (
-    OWN,
-    TIME_IS_UP,
-    Acceptor,
-    Array,
-    Option,
-    PassedOn,
-    Scheduler,
-    array_of,
-    by_word,
-    found,
-)
+from qexp.jobs.scheduler import OWN, TIME_IS_UP, Array, Option, Scheduler, array_of, found
 from qexp.store.record import State
 
-STATES = by_word(
+STATES = scheduler.by_word(
     {
         "PENDING CONFIGURING REQUEUED REQUEUE_HOLD REQUEUE_FED RESV_DEL_HOLD SPECIAL_EXIT POWER_UP_NODE": (
             State.QUEUED
@@ -125,7 +114,7 @@ TAKEN = scheduler.taken(
     },
 )
 
-OPTIONS: dict[str, Acceptor] = {
+OPTIONS: dict[str, scheduler.Acceptor] = {
     **scheduler.OPTIONS,
     "partition": Option(r"[\w.,-]+", "the name of a partition, or several with commas between"),
     "account": Option(r"[\w.-]+", "the name of an account"),
@@ -137,7 +126,7 @@ OPTIONS: dict[str, Acceptor] = {
     "gres": Option(r"[\w.:,/-]+", "generic resources, such as gpu:1"),
     "qos": Option(r"[\w.-]+", "the name of a quality of service"),
     "constraint": Option(r"[\w.,:&|!*()\[\]-]+", "features of nodes, such as a100|h100"),
-    "options": PassedOn("sbatch", TAKEN),
+    "options": scheduler.PassedOn("sbatch", TAKEN),
 }
 
 CONFIGURATION = ("scontrol", "show", "config")

@@ -12,9 +12,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -121,21 +122,18 @@ def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
     Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if
     another job has its number.
     """
-    own_jobs = dict[RunDirectory, Job | None]()
-    names: dict[Path, set[str]] = {}
-    for directory, record in records.items():
-        job = _job_in_record(record)
-        # A process that was stopped does not know whether its job will be restarted.
-        if record.state is State.QUEUED or (job and record.state.open_ended):
-            own_jobs[directory] = job
-            names.setdefault(directory.path.parent, set()).add(directory.name)
-    submitted = {folder: _submitted_jobs(folder, wanted) for folder, wanted in names.items()}
+    # A process that was stopped does not know whether its job will be restarted.
+    open_ended = {run: record for run, record in records.items() if record.state.open_ended}
+    names = {directory.name for directory in open_ended}
+    submitted = cache(lambda runs: _submitted_jobs(runs, names))
     jobs = {}
-    for directory, job in own_jobs.items():
-        record = records[directory]
-        runs = directory.path.parent
-        latest = submitted[runs].get(directory.name)
+    for directory, record in open_ended.items():
+        job = _job_in_record(record)
         queued = record.state is State.QUEUED
+        if job is None and not queued:
+            continue
+        runs = directory.path.parent
+        latest = submitted(runs).get(directory.name)
         # of a queued run, the record's own job is that of an earlier attempt
         if latest is not None and (queued or (job is not None and latest.id == job.id)):
             jobs[directory] = latest
@@ -238,13 +236,40 @@ def _launcher(folder: Path) -> str | None:
     return None if LAUNCHERS.get(launcher) is None else launcher
 
 
-class Reports:
-    """Job states by their launchers; a scheduler is asked for all at once, every `PAUSE`."""
+class Watch:
+    """The current states of runs, for repeated queries; a scheduler is asked for all of its jobs at
+    once, every `PAUSE`.
+    """
 
     def __init__(self) -> None:
         self._words: dict[Job, Report] = {}
         self._asked = -math.inf
         self._clusters: dict[str, str | None] = {}
+
+    def states(self, directories: Iterable[RunDirectory]) -> dict[RunDirectory, State]:
+        """Run → its current state; GONE without a record, DAMAGED if the record cannot be read."""
+        states = dict.fromkeys(directories, State.GONE)
+        records = {}
+        for directory in states:
+            try:
+                records[directory] = directory.record()
+            except NotFoundError:
+                continue
+            except DamagedError:
+                states[directory] = State.DAMAGED
+        return states | self.states_by(records)
+
+    def state(self, directory: RunDirectory) -> State:
+        return self.states([directory])[directory]
+
+    def states_by(self, records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, State]:
+        """Run → its current state, of runs whose records are known."""
+        states = {}
+        words = self.words(jobs_of(records))
+        for directory, record in records.items():
+            word = words.get(directory)
+            states[directory] = state_now(directory, record.state, record.open_attempt, word)
+        return states
 
     def words(self, jobs: Mapping[RunDirectory, Job]) -> dict[RunDirectory, Report]:
         """Run → state reported by its launcher; FORGOTTEN if a scheduler no longer lists the job.
@@ -266,7 +291,10 @@ class Reports:
         words = dict[RunDirectory, Report]()
         for directory, job in jobs.items():
             if not job.submitted:
-                words[directory] = _of_pool(directory, job, job.launch in working)
+                # Once a pool has ended, its runs will not start by themselves.
+                words[directory] = State.QUEUED if job.launch in working else State.CREATED
+                if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
+                    words[directory] = State.INTERRUPTED
             elif job in self._words:
                 words[directory] = self._words[job]
         return words
@@ -277,11 +305,11 @@ class Reports:
         for job, word in self._words.items():
             if word == FORGOTTEN or not word.unfinished:
                 final[job] = word
-        folders = {job.launch for job in jobs if job.launch is not None}
-        remembered = {folder: launchers.stored_states(folder) for folder in folders}
+        remembered = cache(launchers.stored_states)
         for job in jobs:
-            if job.launch is not None and job.id in remembered[job.launch]:
-                final[job] = remembered[job.launch][job.id]
+            state = remembered(job.launch).get(job.id) if job.launch is not None else None
+            if state is not None:
+                final[job] = state
         self._words |= final
         try:
             reported = scheduler.states({job.id: job.launch for job in here})
@@ -289,13 +317,6 @@ class Reports:
             return
         self._words |= {job: reported.get(job.id) or final.get(job, FORGOTTEN) for job in here}
         store_states(here, reported)
-
-
-def _of_pool(directory: RunDirectory, job: Job, at_work: bool) -> State:
-    """The state of a run in a local pool: once the pool has ended, it will not start by itself."""
-    if job.launch is not None and Launch(job.launch).withdrawn(directory.name):
-        return State.INTERRUPTED
-    return State.QUEUED if at_work else State.CREATED
 
 
 # Waiting for runs to end; only the records of these runs are read.
@@ -306,37 +327,6 @@ SECONDS_TO_START = 20.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between two checks; short at first, for runs that end soon."""
-
-
-class Watch:
-    """The current states of runs, for repeated queries."""
-
-    def __init__(self) -> None:
-        self._reports = Reports()
-
-    def states(self, directories: Sequence[RunDirectory]) -> dict[RunDirectory, State]:
-        """Run → its current state; GONE without a record, DAMAGED if the record cannot be read."""
-        records, unread = {}, {}
-        for directory in directories:
-            try:
-                records[directory] = directory.record()
-            except NotFoundError:
-                unread[directory] = State.GONE
-            except DamagedError:
-                unread[directory] = State.DAMAGED
-        words = self._reports.words(jobs_of(records))
-        states = dict[RunDirectory, State]()
-        for directory in directories:
-            record = records.get(directory)
-            word = words.get(directory)
-            if record is None:
-                states[directory] = unread[directory]
-            else:
-                states[directory] = state_now(directory, record.state, record.open_attempt, word)
-        return states
-
-    def state(self, directory: RunDirectory) -> State:
-        return self.states([directory])[directory]
 
 
 def endings(
@@ -532,12 +522,9 @@ def require_stoppable(directory: RunDirectory) -> None:
         signal_attempt(directory, attempt, 0)  # which only tells whether a signal could be sent
 
 
-def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
-    """Withdraw a launch's waiting runs, stop the others, and wait. Returns run → state.
-
-    runs  the folder of the workspace's runs
-    """
-    directories = [RunDirectory(runs / name) for name in launch.record().runs]
+def stop_launch(launch: Launch) -> dict[str, State]:
+    """Withdraw a launch's waiting runs, stop the others, and wait. Returns run → state."""
+    directories = launch.directories
     pool = launch.pool()
     if pool is not None:
         _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)

@@ -7,7 +7,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from tinydb import TinyDB
-from tinydb.middlewares import CachingMiddleware
-from tinydb.storages import Storage
 
 from qexp.base import files
 from qexp.base.files import locked, real_path
 from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
-from qexp.jobs.states import Report, Reports, jobs_of, state_now
+from qexp.jobs.states import Watch
 from qexp.store.directory import ANNOTATIONS, EVALUATIONS, FOLDS, RunDirectory
 from qexp.store.evaluations import summaries
 from qexp.store.record import NAME, AttemptRecord, JobRecord, Record, State
@@ -84,58 +81,6 @@ def _of_file(path: str) -> Stamp | None:
     return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
-FORM = 2
-"""Version of the rows' form; a catalog with another version is rebuilt."""
-
-HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
-"""Beginning of the file: a table of one row with the checksum of the rest."""
-
-
-class CheckedStorage(Storage):
-    """TinyDB's storage as one file that is replaced atomically, and read without a lock.
-
-    A checksum proves that this class wrote the file, so that its rows need not be checked one by
-    one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def write(self, data: dict[str, dict[str, Any]]) -> None:
-        body = orjson.dumps(data)[1:]
-        head = b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body))
-        files.write_bytes(self._path, head + b"," * (body != b"}") + body)
-
-    def read(self) -> dict[str, dict[str, Any]]:
-        """The tables in the file; empty if another version of qexp wrote rows of another form."""
-        try:
-            content = files.read_bytes(self._path)
-        except FileNotFoundError:
-            return {}
-        head = HEAD.match(content)
-        if head is None or int(head[1]) != FORM:
-            _require_tables(self._path, content)
-            return {}
-        if int(head[2]) != zlib.crc32(memoryview(content)[head.end() :]):
-            raise DamagedError(f"{self._path} is damaged: its content does not match its checksum")
-        data: dict[str, dict[str, Any]] = orjson.loads(content)
-        del data["written"]
-        return data
-
-
-def _require_tables(path: Path, content: bytes) -> None:
-    """Raise DamagedError unless the content has the form of a catalog."""
-    try:
-        tables = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise DamagedError(f"{path} is damaged: {error}") from None
-    rows = tables.get("runs", {}) if isinstance(tables, dict) else None
-    if not isinstance(rows, dict) or not all(
-        isinstance(row, dict) and "summary" in row for row in rows.values()
-    ):
-        raise DamagedError(f"{path} is damaged: it is not a table of runs")
-
-
 SMALL_CATALOG = 1_000_000
 """Largest size [bytes] of a catalog that can be updated in about 30 ms (about 1,200 runs)."""
 
@@ -176,6 +121,46 @@ OPEN_ENDED = frozenset(state.value for state in State if state.open_ended)
 Rows = dict[str, dict[str, Any]]
 """Run → its row: the `stamp` of its files, the `summary`, and the `attempt` that has not ended."""
 
+FORM = 2
+"""Version of the rows' form; a catalog with another version is rebuilt."""
+
+HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
+"""Beginning of the file: a table of one row with the checksum of the rest. It proves that
+`_write_rows` wrote the file, so that its rows need not be checked one by one.
+"""
+
+
+def read_rows(path: Path) -> Rows:
+    """The rows in a catalog; none if another version of qexp wrote rows of another form.
+
+    No lock is needed, as the file is replaced in one step. Raises DamagedError.
+    """
+    try:
+        content = files.read_bytes(path)
+        tables = orjson.loads(content)
+        rows = {row["summary"]["name"]: row for row in tables.get("runs", {}).values()}
+    except FileNotFoundError:
+        return {}
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        raise DamagedError(f"{path} is damaged: it is not a table of runs") from None
+    head = HEAD.match(content)
+    if head is None or int(head[1]) != FORM:
+        return {}
+    if int(head[2]) != zlib.crc32(memoryview(content)[head.end() :]):
+        raise DamagedError(f"{path} is damaged: its content does not match its checksum")
+    for row in rows.values():
+        if not (row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS):
+            raise DamagedError(f"{path} is of another version of qexp")
+    return rows
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    numbered = {str(number): row for number, row in enumerate(rows, start=1)}
+    body = orjson.dumps({"runs": numbered})[1:]
+    head = b'{"written":{"1":{"form":%d,"crc32":%d}},' % (FORM, zlib.crc32(body))
+    files.write_bytes(path, head + body)
+
+
 DIGITS = re.compile(r"(\d+)", re.ASCII)
 
 
@@ -201,7 +186,7 @@ class Catalog:
         refresh  check the stamp of every record; otherwise the stored catalog is used unchanged
         """
         with _without_collection():
-            return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Reports())
+            return self._as_of_now(self._refresh() if refresh else self._usable_rows(), Watch())
 
     def recorded(self) -> list[dict[str, Any]]:
         """A summary of every run as its record has it, by name: states may be outdated."""
@@ -217,10 +202,10 @@ class Catalog:
         locks nor writes the catalog.
         """
         try:
-            rows = self._stored_rows()
+            rows = read_rows(self.path)
         except DamagedError:
             rows = {}
-        reports = Reports()  # which asks a scheduler every few seconds, however often it is called
+        watch = Watch()  # which asks a scheduler every few seconds, however often it is called
 
         def runs() -> list[dict[str, Any]]:
             nonlocal rows
@@ -229,7 +214,7 @@ class Catalog:
                 rows = {**unchanged, **fresh}
                 if as_recorded:
                     return [row["summary"] for row in rows.values()]
-                return self._as_of_now(rows | damaged, reports)
+                return self._as_of_now(rows | damaged, watch)
 
         return runs
 
@@ -271,86 +256,50 @@ class Catalog:
 
     def _update(self, stored: Rows) -> tuple[Rows, Rows, Rows]:
         """The rows that still hold, and those of runs that are new, have changed or are damaged."""
-        stamps, damaged = self._stamps()
         rows: Rows = {}
-        for name, stamp in stamps.items():
-            if name in stored and stored[name]["stamp"] == stamp:
+        fresh: Rows = {}
+        damaged = dict[str, str]()
+        times = dict[int, float]()
+        runs = str(self.workspace.runs)
+        for name in self.names():
+            path = f"{runs}/{name}"
+            try:
+                stamp = stamp_of(path)
+            except OSError as error:
+                damaged[name] = f"{path} cannot be read: {error.strerror}"
+                continue
+            if stamp is None:
+                continue
+            if not NAME.fullmatch(name):
+                self.warn(f"{path!r} is not a valid run name; rename the directory")
+            elif name in stored and stored[name]["stamp"] == stamp:
                 rows[name] = stored[name]
-        fresh, damaged_inside = self._read(name for name in stamps if name not in rows)
-        damaged |= damaged_inside
+            else:
+                try:
+                    fresh[name] = _row(RunDirectory(Path(path)), times)
+                except DamagedError as error:
+                    damaged[name] = str(error)
+                except (NotFoundError, FileNotFoundError):
+                    continue  # removed in the meantime
         for why in damaged.values():
             self.warn(why)
         return rows, fresh, {name: _row_of_damaged(name, why) for name, why in damaged.items()}
 
-    def _stamps(self) -> tuple[dict[str, list[int]], dict[str, str]]:
-        """Run → the stamp of its record, and run → why its record cannot be accessed."""
-        stamps = {}
-        damaged = {}
-        runs = str(self.workspace.runs)
-        for name in self.names():
-            try:
-                stamp = stamp_of(f"{runs}/{name}")
-            except OSError as error:
-                damaged[name] = f"{runs}/{name} cannot be read: {error.strerror}"
-                continue
-            if stamp is not None and NAME.fullmatch(name):
-                stamps[name] = stamp
-            elif stamp is not None:
-                self.warn(
-                    f"{str(self.workspace.runs / name)!r} is not a valid run name; rename the"
-                    " directory"
-                )
-        return stamps, damaged
-
-    def _read(self, names: Iterable[str]) -> tuple[Rows, dict[str, str]]:
-        """Run → its row, read from its directory, and run → why its directory cannot be read."""
-        rows, damaged = {}, {}
-        times: dict[int, float] = {}
-        for name in names:
-            directory = RunDirectory(self.workspace.runs / name)
-            try:
-                device = directory.record_file.stat().st_dev
-                if device not in times:
-                    times[device] = files.now_at(directory.record_file)
-                rows[name] = _row(directory, lasting_stamp_of(str(directory.path), times[device]))
-            except DamagedError as error:
-                damaged[name] = str(error)
-            except (NotFoundError, FileNotFoundError):
-                continue  # removed in the meantime
-        return rows, damaged
-
     def _usable_rows(self) -> Rows:
         """Run → its stored row; empty, with a warning, if the catalog is damaged."""
         try:
-            return self._stored_rows()
+            return read_rows(self.path)
         except DamagedError as error:
             self.warn(f"{error}; built again from the run directories")
             self._discard()
             return {}
 
-    def _stored_rows(self) -> Rows:
-        rows = CheckedStorage(self.path).read().get("runs", {}).values()
-        if not all(
-            row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows
-        ):
-            raise DamagedError(f"{self.path} is of another version of qexp")
-        return {row["summary"]["name"]: row for row in rows}
-
-    def _save(self, fresh: Rows, gone: Iterable[str]) -> None:
+    def _save(self, fresh: Rows, gone: Collection[str]) -> None:
         """Update the file; if it cannot be written, warn and continue."""
         try:
-            # TinyDB reads and writes for each change; the cache reads once, and writes at the end,
-            # all under the lock.
-            storage = CachingMiddleware(CheckedStorage)  # type: ignore[no-untyped-call]
-            with (
-                files.writing(self.path),
-                locked(self.path),
-                TinyDB(self.path, storage=storage) as database,
-            ):
-                table = database.table("runs", cache_size=0)
-                numbers = {row["summary"]["name"]: row.doc_id for row in table.all()}
-                table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])
-                table.insert_multiple(fresh.values())
+            with files.writing(self.path), locked(self.path):
+                rows = {**read_rows(self.path), **fresh}
+                _write_rows(self.path, [rows[name] for name in rows if name not in gone])
         except QexpError as error:
             self.warn(f"the catalog could not be updated: {error}")
 
@@ -363,19 +312,23 @@ class Catalog:
         except OSError as error:
             self.warn(f"cannot remove {self.path}: {error.strerror}")
 
-    def _as_of_now(self, rows: Rows, reports: Reports) -> list[dict[str, Any]]:
+    def _as_of_now(self, rows: Rows, watch: Watch) -> list[dict[str, Any]]:
         """The summaries, sorted by name, with the current states: of runs whose records may be
         outdated, the launchers are asked.
         """
-        runs = str(self.workspace.runs)
         open_ended = {}
         for name, row in rows.items():
             if row["summary"]["state"] in OPEN_ENDED:
-                directory = RunDirectory(self.workspace.runs / name)
-                open_ended[directory] = _handed_over(row["summary"])
-        reported = reports.words(jobs_of(open_ended)).items()
-        words = {directory.name: word for directory, word in reported}
-        return [_as_of_now(rows[name], runs, words.get(name)) for name in sorted(rows, key=natural)]
+                open_ended[RunDirectory(self.workspace.runs / name)] = _record_in(row)
+        states = watch.states_by(open_ended).items()
+        state_of = {directory.name: state.value for directory, state in states}
+        runs = str(self.workspace.runs)
+        summaries = []
+        for name in sorted(rows, key=natural):
+            summary = {**rows[name]["summary"], "path": f"{runs}/{name}"}
+            summary["state"] = state_of.get(name, summary["state"])
+            summaries.append(summary)
+        return summaries
 
 
 @contextmanager
@@ -390,29 +343,29 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _as_of_now(row: dict[str, Any], runs: str, word: Report | None) -> dict[str, Any]:
-    summary: dict[str, Any] = row["summary"]
-    path = f"{runs}/{summary['name']}"
-    if summary["state"] in OPEN_ENDED:
-        attempt = None if row["attempt"] is None else AttemptRecord.from_document(row["attempt"])
-        state = state_now(RunDirectory(Path(path)), State(summary["state"]), attempt, word)
-        return {**summary, "state": state.value, "path": path}
-    return {**summary, "path": path}
-
-
-def _handed_over(summary: Mapping[str, Any]) -> Record:
-    """As much of the record as names the run's launcher."""
-    job = None if summary["job"] is None else JobRecord.from_document(summary["job"])
+def _record_in(row: Mapping[str, Any]) -> Record:
+    """As much of the record as its current state depends on."""
+    summary = row["summary"]
+    attempt = row["attempt"]
     return Record(
         name=summary["name"],
         seed=0,
         state=State(summary["state"]),
-        job=job,
+        job=summary["job"] and JobRecord.from_document(summary["job"]),
         launch=summary["launch"],
+        attempts=(AttemptRecord.from_document(attempt),) if attempt else (),
     )
 
 
-def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
+def _row(directory: RunDirectory, times: dict[int, float]) -> dict[str, Any]:
+    """The row of a run, read from its directory.
+
+    times  device → the time of its file system, or slightly earlier, added here where it lacks
+    """
+    device = directory.record_file.stat().st_dev
+    if device not in times:
+        times[device] = files.now_at(directory.record_file)
+    stamp = lasting_stamp_of(str(directory.path), times[device])
     record = directory.record()
     document = record.document()
     attempt = record.open_attempt

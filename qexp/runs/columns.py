@@ -438,7 +438,7 @@ def usual_columns(runs: Sequence[Summary], left_out: Collection[str] = ()) -> li
         Column("seed", "seed", seed, numeric=True),
         Column("epochs", "epochs.done", progress, numeric=True),
     ]
-    for path in _main_metrics([run["results"] for run in runs]):
+    for path in outputs_and_metrics([run["results"] for run in runs]):
         text = partial(_error, *path)
         columns.append(Column(error_title(*path, units), ".".join(path), text, numeric=True))
     columns.append(Column("created", "created", lambda run: time(run["created"])))
@@ -488,7 +488,7 @@ def groups(
     returns  for each group `values`, `runs`, `n`, `states` (state → count), `validation` and `test`
              (output → mae, or the main metric of a program → n, mean, std)
     """
-    shown = _main_metrics([run["results"] for run in runs])
+    shown = outputs_and_metrics([run["results"] for run in runs])
     members: dict[str, list[int]] = {}
     values = [[*map(compared, fields, of_run)] for of_run in values]
     for index, of_run in enumerate(values):
@@ -556,7 +556,7 @@ def group_table(
 
     shown  column → its title
     """
-    outputs = outputs_of_groups(groups) if shown is None else []
+    outputs = outputs_and_metrics(groups) if shown is None else []
     titles = [error_title(*path, units) for path in outputs] + [*(shown or {}).values()]
     rows = list[list[str]]()
     for group in groups:
@@ -573,23 +573,22 @@ def _shown_mean(mean: Mapping[str, Any] | None) -> str:
     return NONE if mean is None or mean["mean"] is None else measured(mean["mean"], mean["std"])
 
 
-def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """Each part, output and main metric, of an output both parts beside each other."""
-    return _main_metrics(groups)
+def outputs_and_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Part, output and the output's main metric, or another one that a program has, of an output
+    both parts beside each other.
 
-
-def _main_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Part, output and the output's main metric, or another one that a program has."""
-    parts: dict[str, dict[str, dict[str, None]]] = {}
+    results  of runs or groups, by part
+    """
+    known: dict[tuple[str, str], dict[str, None]] = {}
     for of_run in results:
         for part in SHOWN_PARTS:
             for output, metrics in of_run.get(part, {}).items():
-                parts.setdefault(output, {}).setdefault(part, {}).update(dict.fromkeys(metrics))
+                known.setdefault((output, part), {}).update(dict.fromkeys(metrics))
     found = list[tuple[str, str, str]]()
-    for output, of_output in parts.items():
-        for part in SHOWN_PARTS:
-            if part in of_output:
-                found.append((part, output, main_metric(of_output[part]) or MAIN_METRICS[0]))
+    outputs = dict.fromkeys(output for output, _ in known)
+    for output, part in itertools.product(outputs, SHOWN_PARTS):
+        if (output, part) in known:
+            found.append((part, output, main_metric(known[output, part]) or MAIN_METRICS[0]))
     return found
 
 

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -90,15 +90,8 @@ def execute(
             def ends() -> bool:
                 return interrupted() or outcome.lost.is_set()
 
-            work = Work(
-                own,
-                lease.attempt,
-                device,
-                display or Display(),
-                ends,
-                threads,
-                dataset,
-            )
+            display = display or Display()
+            work = Work(own, lease.attempt, device, display, ends, threads, dataset)
             results = TYPES[type_name(work.spec)](work)
             if results is None:
                 raise KeyboardInterrupt
@@ -290,9 +283,9 @@ def _state_after(error: BaseException) -> State:
 
 def keep(results: Results, own: OwnRecord, *, drawn: bool = False) -> None:
     """Put the results into the record, and draw the figures, unless they are drawn."""
-    names = [field.name for field in fields(results) if field.name != "remarks"]
-    numbers = {name: getattr(results, name) for name in names}
-    own.keep(**{**numbers, "units": {**own.record.units, **results.units}})
+    numbers = {**vars(results), "units": {**own.record.units, **results.units}}
+    del numbers["remarks"]
+    own.keep(**numbers)
     directory = own.directory
     if drawn or not figures.figures_of(directory):
         return
@@ -477,15 +470,7 @@ class _RunOfStack:
         def ends() -> bool:
             return interrupted() or self.outcome.lost.is_set() or stop.exists()
 
-        self.work = Work(
-            self.own,
-            self.lease.attempt,
-            device,
-            display,
-            ends,
-            threads,
-            None,
-        )
+        self.work = Work(self.own, self.lease.attempt, device, display, ends, threads, None)
 
     def end(self, error: BaseException | None) -> None:
         """Record how the run has ended, unless it has, and give its lease back."""

@@ -111,10 +111,11 @@ class Steps:
 class Merged:
     """Rows as epochs: those of one number are one; from a smaller number on, all are replaced."""
 
-    def __init__(self, earlier: Sequence[Line] = ()) -> None:
+    def __init__(self, earlier: Sequence[Line] = (), rows: Iterable[Row] = ()) -> None:
         """earlier  lines of `metrics.jsonl` that the rows continue or replace"""
         self._earlier, self._numbered = earlier, False
         self._epochs = list[tuple[float, dict[str, float]]]()
+        self.add(rows)
 
     def add(self, rows: Iterable[Row]) -> None:
         epochs = self._epochs

@@ -17,28 +17,29 @@ from qexp.base import formats
 from qexp.base.quantities import transformed_by
 from qexp.base.seeds import Seeds, require_seed
 from qexp.base.workspace import Workspace
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.foreign import fitting, weight_files
 from qexp.foreign.fitting import Account, Rules, Target, find_rules, shipped
 from qexp.foreign.weight_files import Contents, StoredTensor
 from qexp.kinds import azimuths
 from qexp.kinds.azimuths import Turned
-from qexp.kinds.experiments import Experience, experience, objects_of
+from qexp.kinds.experiments import Experience, experience
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
 from qexp.runs.followed import Merged, Row
 from qexp.runs.order import WeightsOrder
+from qexp.runs.plan import plan_of
 from qexp.runs.prepare import keep_code, new_run
 from qexp.spec import reading, resolution
-from qexp.spec.experiences import type_of, units_of
+from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, caution_of_data, documents_named
 from qexp.spec.reading import digest
 from qexp.spec.resolution import Unwritten
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, require_valid_annotations
-from qexp.store.record import Epochs, ForeignFile, ForeignWeights, Record, State, now, require_name
+from qexp.store.record import Epochs, ForeignFile, ForeignWeights, State, now, require_name
 
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
@@ -202,7 +203,7 @@ def account_of(order: WeightsOrder, tensors: Mapping[str, StoredTensor], target:
         raise QexpError(f"{order.path}: fits by several rules, {names}; choose with `rules`")
     nearest = max(accounts, key=lambda account: (account.matched, -len(account.problems)))
     if not nearest.matched:
-        names = ", ".join(list(tensors)[:MOST_NAMES]) + (", …" if len(tensors) > MOST_NAMES else "")
+        names = some(list(tensors), MOST_NAMES)
         raise QexpError(
             f"{order.path}: no rules are known for its tensors, {names}; rules that qexp has:"
             f" {', '.join(shipped())}; write your own and name them with `rules` RULES.json"
@@ -334,9 +335,7 @@ def import_training(
     # VDI's code adds this penalty to every kernel, and no file says so.
     penalty = {"model.operations.*.parameters.l2": 0.01}
     own = experience(Unwritten(file.stem, str(file), document), penalty, workspace)
-    epochs = Merged()
-    epochs.add(rows)
-    lines = epochs.lines()
+    lines = Merged(rows=rows).lines()
     results = defaultdict[str, dict[str, Any]](dict)
     counts = Epochs(done=len(lines))
     for line in lines:
@@ -426,12 +425,9 @@ def _fill(
         draft / "environment.json",
         provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu")),
     )
-    units = units_of(spec, experience.tables["quantities"])
-    record = Record(
+    record = replace(
+        plan_of(experience).record,
         name=order.to,
-        experience=experience.name,
-        dataset=experience.dataset_name,
-        model=experience.model_name,
         seed=order.seed,
         state=State.DONE,
         kind="imported",
@@ -439,13 +435,10 @@ def _fill(
         weights=sum(weight.numel() for weight in model.parameters()),
         created=origin.time,
         ended=origin.time,
-        overrides=experience.overrides,
         tags=tuple(dict.fromkeys(order.tags)),
         note=order.note,
         caution=caution_of_data(spec),
         features=data_kind(spec["dataset"]).ranges(spec, experience.dataset),
-        units={name: units[name] for name in spec["outputs"]},
-        metrics=objects_of(spec).meanings(spec, experience.tables),
         code=code,
         epochs=Epochs(),
     )

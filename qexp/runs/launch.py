@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from itertools import chain, islice
+from itertools import chain, cycle, islice
 from threading import Lock, Thread
 from typing import Any
 
@@ -31,26 +31,14 @@ from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, options_of, s
 from qexp.jobs.queue import SECONDS_BETWEEN_LOOKS, changing, move, next_in, states_in, waiting_in
 from qexp.jobs.scheduler import Scheduler, Submission, Wrap, together, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
-from qexp.kinds import experiments
 from qexp.kinds.attempt import Display
-from qexp.kinds.experiments import spec_cache
 from qexp.kinds.kind import Dataset
 from qexp.kinds.objects import device_of, require_device_name
 from qexp.runs import stacks
 from qexp.runs.execute import execute, execute_wrapped, require_processes_for
 from qexp.runs.notice import notify_of_launch, words_to_notify
 from qexp.runs.order import Order
-from qexp.runs.plan import (
-    named,
-    named_after,
-    of_seed,
-    plan_run,
-    same_before,
-    same_text,
-    standing,
-    sweep,
-    with_pretrain,
-)
+from qexp.runs.plan import named, same_before, standing, sweep
 from qexp.runs.prepare import Plan, prepare
 from qexp.store.directory import (
     RunDirectory,
@@ -76,27 +64,18 @@ def start(
            name
     A wrap in qexp.toml starts the run in a process of its own, which shows its progress itself.
     """
-    (reference,), (seed,) = order.references, order.seeds
-    storage_place(order.storage, workspace)
-    require_valid_annotations(order.tags, order.note)
     wrap = wrap_here(workspace, order.options, order.device)
-    overrides = of_seed(with_pretrain(order.overrides, order.pretrain, order.allow_leak), seed)
-    cache = spec_cache(workspace)
-    experience = experiments.experience(reference, overrides, workspace, cache)
-    usual = f"{named_after(experience, reference, overrides, cache)}_{seed}"
-    planned = named(plan_run(experience, seed, usual, workspace), usual if name is None else name)
+    checked = _checked(order, workspace, name)
+    (planned,) = checked.plans
     require_processes_for(planned.spec)
-    same = same_before([planned], workspace, order.resume) if name is None else {}
-    if same:
-        words = same_text(usual, same[usual])
+    for words in checked.workload.stand_ins:
         log.warning("%s; to train it under another name, give one with `name`", words)
-        planned = replace(planned, name=same[usual])
     directory = RunDirectory(workspace.runs / planned.name)
     try:
-        labelled = replace(planned, tags=order.tags, note=order.note)
+        labelled = replace(planned, tags=tuple(order.tags), note=order.note)
         directory = prepare(labelled, workspace, order.storage)
-        if order.resume:
-            log.warning("%s", nothing_to_resume([planned]))
+        if checked.nothing_to_resume:
+            log.warning("%s", checked.nothing_to_resume)
     except FileExistsError:
         state = standing(planned, workspace, Watch().state(directory))
         if not goes_on(planned.name, state, order.resume):
@@ -106,7 +85,8 @@ def start(
         add_annotations(directory.path, order.tags, order.note)
     for text in planned.warnings:
         log.warning("%s", text)
-    execute_here(directory, wrap, order.device, display, experience.dataset)
+    assert planned.checked is not None
+    execute_here(directory, wrap, order.device, display, planned.checked.dataset)
     return directory, True
 
 
@@ -189,12 +169,13 @@ class Pool:
         self._waiting = deque(together(directories))
         self._names = [directory.name for directory in directories]
         slots = jobs if more else min(jobs, len(self._waiting))
-        self._slots: list[str | None] = [None] * slots
-        if len(gpus) > 1:
-            self._slots = [gpus[slot % len(gpus)] for slot in range(slots)]
+        places: list[str | None] = [*gpus] if len(gpus) > 1 else [None]
+        self._slots = list(islice(cycle(places), slots))
         self._running: dict[RunDirectory, subprocess.Popen[bytes]] = {}
-        self._ended: queue.SimpleQueue[tuple[str, State | str, float]] = queue.SimpleQueue()
-        """Name of a run, its final state or why it could not be started, and its seconds."""
+        self._events: queue.SimpleQueue[tuple[str, State | str | None, float]] = queue.SimpleQueue()
+        """Name of a run, its final state, why it could not be started, or None if it was, and its
+        seconds.
+        """
         self._lock = Lock()
         self._signals: list[int] = []
         self._error: Exception | None = None
@@ -209,30 +190,28 @@ class Pool:
         with handled(stops, lambda number, frame: self._signals.append(number)):
             for worker in workers:
                 worker.start()
-            announced: set[str] = set()
             epochs_of = cache(_epochs_of)  # of these runs alone: later a name may be another run's
             passed_on = 0
-            while any(worker.is_alive() for worker in workers) or not self._ended.empty():
+            while any(worker.is_alive() for worker in workers) or not self._events.empty():
                 if len(self._signals) > passed_on:
                     if not passed_on:
                         watcher.stopping()
                     passed_on = len(self._signals)
                     self._pass_on(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
-                with self._lock:
-                    running = [*self._running]
-                for name in [run.name for run in running if run.name not in announced]:
-                    announced.add(name)
-                    watcher.run_started(name)
                 try:
-                    name, end, seconds = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+                    name, what, seconds = self._events.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
+                    with self._lock:
+                        running = [*self._running]
                     watcher.progress(_last_lines(running, epochs_of))
                     continue
-                if not isinstance(end, State):
-                    watcher.not_started(name, end)
-                    continue
-                states[name] = end
-                watcher.run_ended(name, end, seconds)
+                if what is None:
+                    watcher.run_started(name)
+                elif isinstance(what, State):
+                    states[name] = what
+                    watcher.run_ended(name, what, seconds)
+                else:
+                    watcher.not_started(name, what)
         watcher.stop()
         if self._error is not None:
             raise self._error
@@ -260,7 +239,9 @@ class Pool:
                 self._end([run for run in directories if run not in taken], None, started)
                 if process is None:
                     continue
-                self._running.update(dict.fromkeys(taken, process))
+                for run in taken:
+                    self._running[run] = process
+                    self._events.put((run.name, None, 0.0))
             process.wait()
             with self._lock:
                 for run in taken:
@@ -270,7 +251,7 @@ class Pool:
     def _end(self, directories: Iterable[RunDirectory], why: str | None, started: float) -> None:
         """why: why they were not started"""
         for run in directories:
-            self._ended.put((run.name, why or Watch().state(run), time.monotonic() - started))
+            self._events.put((run.name, why or Watch().state(run), time.monotonic() - started))
 
     def _next(self) -> list[RunDirectory] | None:
         """The runs that a process is to train next."""
@@ -312,8 +293,8 @@ def _last_lines(
     for directory in directories:
         with suppress(OSError, IndexError, ValueError), directory.metrics_file.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            lines = [text for text in file.read().splitlines(keepends=True) if text.endswith(b"\n")]
-            found[directory.name] = {**json.loads(lines[-1]), "of": epochs_of(directory)}
+            *_, last, _ = file.read().split(b"\n")  # behind it what has no end yet
+            found[directory.name] = {**json.loads(last), "of": epochs_of(directory)}
     return found
 
 
@@ -339,9 +320,15 @@ class Workload:
     """Usual name → existing run of another name with its spec and seed, which stands for it."""
 
     @property
+    def to_run(self) -> list[Plan]:
+        """What will run now, existing runs first."""
+        return [*self.again, *self.new]
+
+    @property
     def stand_ins(self) -> list[str]:
         """A sentence for each run that stands for another."""
-        return [same_text(name, other) for name, other in self.same.items()]
+        what = "has the same spec and seed as"
+        return [f"{one} {what} {other}, which stands for it" for one, other in self.same.items()]
 
     @property
     def left_in_words(self) -> list[str]:
@@ -370,7 +357,7 @@ class CheckedOrder:
     @property
     def warnings(self) -> list[str]:
         """Warnings about the specs that are trained now, each once."""
-        plans = [*self.workload.again, *self.workload.new]
+        plans = self.workload.to_run
         return list(dict.fromkeys(chain(*(plan.warnings for plan in plans))))
 
     @property
@@ -378,20 +365,14 @@ class CheckedOrder:
         """A sentence if runs were to continue, and all that are to run are new; else empty."""
         load = self.workload
         if self.order.resume and load.new and not load.again:
-            return nothing_to_resume(load.new)
+            names = some([plan.name for plan in load.new])
+            return f"nothing to resume: no interrupted run has this spec and seed; new: {names}"
         return ""
 
     def __repr__(self) -> str:
         names = some([plan.name for plan in self.plans])
-        to_run = len(self.workload.new) + len(self.workload.again)
-        return f"<order of {len(self.plans):,} runs, {to_run:,} to train now: {names}>"
-
-
-def nothing_to_resume(new: Sequence[Plan]) -> str:
-    return (
-        "nothing to resume: no interrupted run has this spec and seed; new:"
-        f" {some([plan.name for plan in new])}"
-    )
+        to_run = self.workload.to_run
+        return f"<order of {len(self.plans):,} runs, {len(to_run):,} to train now: {names}>"
 
 
 def check_order(order: Order, workspace: Workspace, name: str | None = None) -> CheckedOrder:
@@ -404,6 +385,10 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
         raise QexpError(
             "torchrun is for one run; for several, start qexp without, and make it their `wrap`"
         )
+    return _checked(order, workspace, name)
+
+
+def _checked(order: Order, workspace: Workspace, name: str | None) -> CheckedOrder:
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"`jobs={order.jobs}`: at least one run at a time")
     if order.stack is not None and order.stack < 1:
@@ -415,29 +400,21 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     words_to_notify(workspace)
     launcher, options = settled(order, workspace)
     order = replace(order, launcher=launcher)
-    if (order.stack or 1) > 1 and wrap_of(options):
+    wrap = wrap_of(options)
+    if (order.stack or 1) > 1 and wrap:
         raise QexpError(
             f"`stack={order.stack}`: a wrap starts each run by itself; leave one of the two out"
         )
     require_device_name(order.device)
-    if LAUNCHERS[order.launcher] is None and (order.jobs or 1) > MOST_JOBS:
+    if LAUNCHERS[launcher] is None and (order.jobs or 1) > MOST_JOBS:
         raise QexpError(f"`jobs={order.jobs}`: at most {MOST_JOBS:,} runs at a time on one machine")
     # else the node or the container checks
-    if LAUNCHERS[order.launcher] is None and not wrap_of(options):
+    if LAUNCHERS[launcher] is None and not wrap:
         device_of(order.device)
     settings = {"jobs": order.jobs, "device": order.device, "options": options}
     if order.profile is not None:
         settings["profile"] = order.profile
-    overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
-    memory = memory_of(order)
-    planned = sweep(
-        order.references,
-        order.seeds,
-        order.grid,
-        overrides,
-        workspace,
-        memory,
-    )
+    planned = sweep(order, workspace, memory_of(order))
     same: dict[str, str] = {}
     if name is None:
         same = same_before(planned, workspace, order.resume)
@@ -448,8 +425,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
         )
     else:
         planned = [named(planned[0], name)]
-    workload = workload_of(planned, workspace, resume=order.resume, only_failed=order.only_failed)
-    workload = replace(workload, same=same)
+    workload = _workload_of(order, planned, same, workspace)
     if not order.trust_code:
         for plan in workload.again:
             RunDirectory(workspace.runs / plan.name).require_trust()
@@ -470,11 +446,11 @@ def stack_size(checked_order: CheckedOrder) -> int | None:
     return order.stack
 
 
-def workload_of(
-    plans: Sequence[Plan], workspace: Workspace, *, resume: bool = False, only_failed: bool = False
+def _workload_of(
+    order: Order, plans: Sequence[Plan], same: dict[str, str], workspace: Workspace
 ) -> Workload:
     """The plans to run now, and the others. Raises QexpError with all names that are taken."""
-    workload = Workload([], [], [], {})
+    workload = Workload([], [], [], {}, same)
     mistakes = []
     # All states in one call, so that a scheduler is queried only once.
     states = Watch().states([RunDirectory(workspace.runs / plan.name) for plan in plans])
@@ -482,13 +458,15 @@ def workload_of(
         try:
             state = standing(plan, workspace, state_now)
         except QexpError as mistake:
-            mistakes.append(str(mistake))
+            mistakes.append(f"{mistake}")
             continue
         if state is None:
-            if not only_failed:
+            if not order.only_failed:
                 workload.new.append(plan)
             continue
-        again = state.without_result if only_failed else resume and state.resumable
+        again = order.resume and state.resumable
+        if order.only_failed:
+            again = state.without_result
         if state is State.DONE:
             workload.done.append(plan)
         elif again or state is State.CREATED:
@@ -513,7 +491,7 @@ def open_launch(
         "argv": sys.argv,
         "launcher": order.launcher,
         "settings": checked_order.settings,
-        "runs": [plan.name for plan in (*workload.again, *workload.new)],
+        "runs": [plan.name for plan in workload.to_run],
         "left": workload.left,
         "done_before": [plan.name for plan in workload.done],
         "queue": queue,
@@ -534,9 +512,8 @@ def add_to_launch(
     runs = dict.fromkeys(record.runs)
     done = dict.fromkeys(record.done_before)
     for checked in checked_orders:
-        load = checked.workload
-        runs |= dict.fromkeys(plan.name for plan in (*load.again, *load.new))
-        done |= dict.fromkeys(plan.name for plan in load.done)
+        runs |= dict.fromkeys(plan.name for plan in checked.workload.to_run)
+        done |= dict.fromkeys(plan.name for plan in checked.workload.done)
     launch.rewrite(runs=tuple(runs), done_before=tuple(done))
     return _prepared(launch, checked_orders, workspace, stack, 1)
 
@@ -561,7 +538,8 @@ def _prepared(
     first: RunDirectory | None = None
     for plan in stacks.in_stacks(new, stack, size, order.device, jobs):
         with suppress(FileExistsError):  # another process prepared this run first and will start it
-            planned = replace(plan, launch=launch.id, tags=order.tags, note=order.note)
+            tags = tuple(order.tags)
+            planned = replace(plan, launch=launch.id, tags=tags, note=order.note)
             directories.append(prepare(planned, workspace, order.storage, first))
             first = first or directories[-1]
     return directories
@@ -600,7 +578,7 @@ def launch_runs(
     queued    add them to the queue of this machine instead, and return at once
     Raises QexpError before any run is started.
     """
-    count = len(checked_order.workload.new) + len(checked_order.workload.again)
+    count = len(checked_order.workload.to_run)
     if not count:
         return None
     if most is not None and count > most:
@@ -744,11 +722,12 @@ def run_and_wait(
             for directory in new:
                 watcher.run_started(directory.name)
             time.sleep(SECONDS_BETWEEN_QUERIES)
-            states = {directory.name: state for directory, state in Watch().states(waiting).items()}
+            states = Watch().states(waiting)
             watcher.progress(_last_lines(waiting, epochs_of))
-            for name in [name for name, state in states.items() if not state.at_work]:
-                watcher.run_ended(name, states[name], time.monotonic() - begun)
-            waiting = [directory for directory in waiting if states[directory.name].at_work]
+            for directory, state in states.items():
+                if not state.at_work:
+                    watcher.run_ended(directory.name, state, time.monotonic() - begun)
+            waiting = [directory for directory in waiting if states[directory].at_work]
     watcher.stop()
     return bool(signals)
 

@@ -84,7 +84,7 @@ def notify_of_attempt(directory: RunDirectory, record: Record) -> None:
         if not words_to_notify(workspace):
             return
         launch = find_launch(record.launch, workspace)
-        runs = [RunDirectory(workspace.runs / name) for name in launch.record().runs]
+        runs = launch.directories
         if not any(run.holds_record and run.record().state.unfinished for run in runs):
             (launch.folder / "notified").touch(exist_ok=False)
             notify_of_launch(launch)
@@ -94,10 +94,9 @@ def notify_of_launch(launch: Launch) -> None:
     """A launch has ended."""
     workspace = Workspace(launch.folder.absolute().parents[2])
     try:
-        names = launch.record().runs
+        states = Watch().states(launch.directories)
     except DamagedError:
         return
-    states = Watch().states([RunDirectory(workspace.runs / name) for name in names])
     counts = Counter(state.words for state in states.values())
     failed = [run.name for run, state in states.items() if state.without_result]
     ended = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs"

@@ -20,6 +20,7 @@ from qexp.base.options import (
     as_warning,
     ignore,
     option,
+    print_width,
     python_only,
     uncounted,
 )
@@ -94,9 +95,7 @@ class ComparisonOptions(MoreRuns):
         "test|validation|train",
         complete="parts",
     )
-    width: str | None = option(
-        None, "Width of the figures for print, see qexp figures.", "single|double"
-    )
+    width: str | None = print_width()
     metrics: str | Sequence[str] = option(
         (), "Only this metric, such as rmse.", "--metric METRIC ...", complete="metrics"
     )

@@ -18,20 +18,14 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError, UntrustedCodeError, some
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, leaks
-from qexp.kinds.experiments import (
-    Experience,
-    SpecCache,
-    data_of,
-    is_unchanged,
-    objects_of,
-    spec_cache,
-)
+from qexp.kinds.experiments import Experience, SpecCache, data_of, objects_of, spec_cache
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.networks import model_of, trained_model
 from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import OPEN
 from qexp.networks import checkpoint
 from qexp.runs.catalog import Catalog, find_run
+from qexp.runs.order import Order
 from qexp.runs.prepare import Plan
 from qexp.spec import experiences, reading
 from qexp.spec.experiences import differences, type_of, units_of
@@ -41,7 +35,7 @@ from qexp.spec.resolution import Overrides, is_pattern, value_text
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.provenance import Seen
-from qexp.store.record import State, require_name
+from qexp.store.record import Epochs, State, require_name
 
 Grid = Mapping[str, Sequence[Any]]
 """Dotted key → values: `{"learning_rate": [1e-3, 3e-3]}`.
@@ -314,20 +308,18 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
     if not free or not workspace.runs.is_dir():
         return {}
     wanted = {(plan.digest, plan.seed): plan.name for plan in free}
-    others_by_plan: dict[str, list[str]] = {}
+    stand_ins = dict[RunDirectory, str]()
     for run in sorted(Catalog(workspace).recorded(), key=_is_given):
         # by a spec and a seed; imported weights have another origin
         made_here = run["kind"] in ("trained", "program")
         name = wanted.get((run["digest"], run["seed"]))
         if made_here and name is not None:
-            others_by_plan.setdefault(name, []).append(run["name"])
+            stand_ins[RunDirectory(workspace.runs / run["name"])] = name
     same: dict[str, str] = {}
-    for name, others in others_by_plan.items():
-        directories = [RunDirectory(workspace.runs / other) for other in others]
-        for directory, state in Watch().states(directories).items():
-            done = state is State.DONE and is_complete(directory)
-            if done or (resume and state.resumable):
-                same.setdefault(name, directory.name)
+    for directory, state in Watch().states(stand_ins).items():
+        done = state is State.DONE and is_complete(directory)
+        if done or (resume and state.resumable):
+            same.setdefault(stand_ins[directory], directory.name)
     return same
 
 
@@ -335,10 +327,6 @@ def _is_given(run: Mapping[str, Any]) -> bool:
     """Whether a run has another name than that by experience, change and seed."""
     usual = rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}"
     return not re.fullmatch(usual, run["name"])
-
-
-def same_text(name: str, other: str) -> str:
-    return f"{name} has the same spec and seed as {other}, which stands for it"
 
 
 LARGEST_SWEEP = 1_000_000
@@ -356,14 +344,36 @@ def plan_run(experience: Experience, seed: int, name: str, workspace: Workspace)
     return _plans(experience, {require_seed(seed): name}, workspace)[0]
 
 
+def plan_of(experience: Experience) -> Plan:
+    """What is known of an experience's run whatever its name, its seed and its weights."""
+    spec = experience.document
+    of_type = type_of(spec)
+    outputs = of_type.outputs(spec)
+    units = units_of(spec, experience.tables["quantities"])
+    return Plan(
+        name="",
+        experience=experience.name,
+        dataset=experience.dataset_name,
+        model=experience.model_name,
+        seed=0,
+        spec=spec,
+        digest="",
+        overrides=experience.overrides,
+        units=units if outputs is None else {name: units[name] for name in outputs},
+        metrics=objects_of(spec).meanings(spec, experience.tables),
+        epochs=Epochs(of=of_type.epochs(spec)),
+        files=of_type.program_files(spec),
+        extensions=experience.extensions,
+        checked=experience,
+    )
+
+
 def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspace) -> list[Plan]:
     """The plans of an experience's runs; what does not depend on the seed is checked once.
 
     names  seed → name of its run
     """
     pretrain = experience.document.get("pretrain")
-    experience_type = type_of(experience.document)
-    outputs = experience_type.outputs(experience.document)
     parent: RunDirectory | None = None
     texts = [experience.extensions]
     differences = list[str]()
@@ -375,24 +385,11 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         texts.append(parent.record().digest)
         transforms = provenance.transforms_taken(experience.document, spec, shapes)
         differences = _differences(parent.name, spec, experience.document)
-    units = units_of(experience.document, experience.tables["quantities"])
-    plan = Plan(
-        name="",
-        experience=experience.name,
-        dataset=experience.dataset_name,
-        model=experience.model_name,
-        seed=0,
-        spec=experience.document,
+    plan = replace(
+        plan_of(experience),
         digest=digest(experience.document, *filter(None, texts)),
-        overrides=experience.overrides,
-        units=units if outputs is None else {name: units[name] for name in outputs},
-        metrics=objects_of(experience.document).meanings(experience.document, experience.tables),
-        epochs=experience_type.epochs(experience.document),
-        files=experience_type.program_files(experience.document),
-        extensions=experience.extensions,
         parent=parent,
         transforms_taken=transforms,
-        checked=experience,
     )
     caution = experiences.caution(experience.document)
     exposures = Exposures(experience, parent)
@@ -406,31 +403,29 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
                 name=require_name(name),
                 seed=seed,
                 caution="; ".join(filter(None, (caution, exposure.caution))),
-                seen=exposure.own,
+                spectra=exposure.own,
                 warnings=(*said, *differences, *exposure.warnings),
             )
         )
     return plans
 
 
-def sweep(
-    references: Sequence[str],
-    seeds: Sequence[int],
-    grid: Grid,
-    overrides: Overrides,
-    workspace: Workspace,
-    memory: int | None = None,
-) -> list[Plan]:
+def sweep(order: Order, workspace: Workspace, memory: int | None = None) -> list[Plan]:
     """The plans of all combinations; seeds vary fastest.
 
     A run is named `<experience>_<seed>`, with a digest between them if overrides change the spec.
 
     memory  memory of the machine that will train [bytes]; default: of this machine
     """
-    axes = axes_of(grid)
-    total = len(references) * math.prod(len(axis.values) for axis in axes) * len(seeds)
-    require_few(total)
-    seeds = check_seeds(seeds)
+    axes = axes_of(order.grid)
+    references = order.references
+    require_few(len(references) * math.prod(len(axis.values) for axis in axes) * len(order.seeds))
+    seeds = check_seeds(order.seeds)
+    overrides = dict(order.overrides)
+    if order.pretrain:  # the run alone: the experience states which operations take its weights
+        overrides["pretrain.run"] = order.pretrain
+    if order.allow_leak:
+        overrides["allow_leak"] = True
     plans: list[Plan] = []
     cache = spec_cache(workspace, memory)
     for reference, point in itertools.product(references, points_of(axes)):
@@ -479,7 +474,7 @@ def named_after(
     experience: Experience, reference: str, overrides: Overrides, cache: SpecCache
 ) -> str:
     """The name of an experience's runs, before the seed: with a digest if overrides matter."""
-    if is_unchanged(experience, reference, overrides, cache):
+    if experiments.is_unchanged(experience, reference, overrides, cache):
         return experience.name
     return f"{experience.name}_{experience.digest[:6]}"
 
@@ -494,16 +489,6 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     if times > 1:
         raise QexpError(f"seeds: {seed} is given twice")
     return numbers
-
-
-def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) -> Overrides:
-    """Overrides with those that `--pretrain RUN` and `--allow-leak` stand for."""
-    overrides = dict(overrides)
-    if pretrain:  # the run alone: the experience states which operations take its weights
-        overrides["pretrain.run"] = pretrain
-    if allow_leak:
-        overrides["allow_leak"] = True
-    return overrides
 
 
 def _parent(reference: str, experience: Experience, workspace: Workspace) -> RunDirectory:

@@ -23,21 +23,12 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Submitted
+from qexp.kinds import prediction
 from qexp.kinds.held_out import networks_of_folds, rules_of_run, with_ends
 from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import OnProgress, PredictOptions, SubmitOptions
-from qexp.kinds.prediction import (
-    FileKind,
-    InputArrays,
-    Prediction,
-    RefinedArrays,
-    TrainingExtent,
-    no_progress,
-    require_different_targets,
-    require_draws,
-    require_not_read,
-)
+from qexp.kinds.prediction import FileKind, InputArrays, Prediction, RefinedArrays, TrainingExtent
 from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import Ensemble
 from qexp.networks.network import refusal
@@ -83,19 +74,12 @@ class Predictor:
         Raises QexpError for a missing or unknown input or one of another shape.
         """
         tensors, single = self._batch(inputs)
-        estimated = self._estimated(tensors, warn)
-        for name, array in estimated.items():
-            values = array[:, 0] if array.shape[1:] == (1,) else array
-            estimated[name] = values[0] if single else values
-        return estimated
-
-    def _estimated(
-        self, tensors: Mapping[str, torch.Tensor], warn: Callable[[str], None]
-    ) -> dict[str, NDArray[np.float32]]:
-        """The estimates, after sentences on samples that lie outside the training data."""
         with threads(self._threads):
             estimated = {name: mean.cpu().numpy() for name, mean in self._means(tensors).items()}
         self._remark(tensors, estimated, warn)
+        for name, array in estimated.items():
+            values = array[:, 0] if array.shape[1:] == (1,) else array
+            estimated[name] = values[0] if single else values
         return estimated
 
     def _remark(
@@ -162,7 +146,7 @@ class Predictor:
         Of several networks, such as those of folds, each makes an equal share of the draws: their
         mixture. Raises QexpError as `predict` does, and for a network without posterior head.
         """
-        require_draws(draws, f"{draws} draws")
+        prediction.require_draws(draws, f"{draws} draws")
         tensors, single = self._complete_batch(inputs)
         with threads(self._threads), torch.no_grad():
             posterior = self._calibrated(recalibrated).posterior(tensors)
@@ -228,7 +212,7 @@ class Predictor:
 
         warn  receives a sentence on samples whose draws are not to be trusted
         """
-        require_draws(draws, f"{draws} draws")
+        prediction.require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
         with threads(self._threads):
             means = self.ensemble.estimated(tensors)
@@ -272,21 +256,23 @@ class Predictor:
         return file_kind(self.directory).arrays(self.directory, self.network)
 
     def _calibrated(self, part: str | None) -> Ensemble:
-        kind = file_kind(self.directory)
         if part is None:
             return self.ensemble
-        if kind.recalibrated is None:
-            raise not_meant("recalibrated", self.directory, kind)
-        recalibrated: Ensemble = kind.recalibrated(self.directory, self.ensemble, part)
+        recalibrated: Ensemble = self._by_kind("recalibrated")(self.directory, self.ensemble, part)
         return recalibrated
 
     @cached_property
     def _refined(self) -> RefinedArrays:
         """Raises QexpError for a run on other data than simulated images of a known likelihood."""
+        refined: RefinedArrays = self._by_kind("refined")(self.directory, self.ensemble.models[0])
+        return refined
+
+    def _by_kind(self, name: str) -> Any:
+        """What a kind of files may have. Raises QexpError if that of the run has none."""
         kind = file_kind(self.directory)
-        if kind.refined is None:
-            raise not_meant("refined", self.directory, kind)
-        return kind.refined(self.directory, self.ensemble.models[0])
+        if getattr(kind, name) is None:
+            raise not_meant(name, self.directory, kind)
+        return getattr(kind, name)
 
     def _complete_batch(
         self, inputs: Mapping[str, ArrayLike]
@@ -458,8 +444,8 @@ def targets(directory: RunDirectory, options: PredictOptions) -> list[tuple[Path
             for one, new in kind.targets(source, Path(folder), inputs):
                 pairs.append((one, target / new.relative_to(folder)))
     for _, new in pairs:
-        require_not_read(new, [source for source, _ in pairs])
-    require_different_targets(pairs)
+        prediction.require_not_read(new, [source for source, _ in pairs])
+    prediction.require_different_targets(pairs)
     return pairs
 
 
@@ -486,7 +472,7 @@ def predict_files(
     count = threads_to_predict(directory.training_spec(), tables_of(directory), device)
     for source, target in pairs:
         result: Prediction | QexpError
-        watched: AbstractContextManager[OnProgress] = nullcontext(no_progress)
+        watched: AbstractContextManager[OnProgress] = nullcontext(prediction.no_progress)
         if options.watched is not None:
             watched = options.watched(kind.counted, source)
         try:

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +22,7 @@ from qexp.spec.experiences import type_of
 from qexp.store import directory, provenance
 from qexp.store.directory import RunDirectory
 from qexp.store.provenance import SEEN, Seen, join_seen, read_seen
-from qexp.store.record import (
-    Ancestor,
-    CodeState,
-    Epochs,
-    Record,
-    StackPlace,
-    State,
-    now,
-    require_name,
-)
+from qexp.store.record import Ancestor, CodeState, Record, State, now, require_name
 
 if TYPE_CHECKING:
     from qexp.kinds.experiments import Experience
@@ -40,73 +31,35 @@ FILES = "files"
 """Folder in `code` with copies of a program's files."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The contents of a new run's directory; see `experiments.Experience` for their origin."""
+@dataclass(frozen=True, kw_only=True)
+class Plan(Record):
+    """The record of a new run, as far as it is known, and what else its directory gets; see
+    `experiments.Experience` for their origin.
+    """
 
-    name: str
-    experience: str
-    dataset: str
-    model: str
-    seed: int
+    state: State = State.CREATED
     spec: dict[str, Any]
-    digest: str
-    epochs: int = 0
-    """0 if the number of epochs is unknown to qexp."""
-    overrides: tuple[str, ...] = ()
-    units: Mapping[str, str] = field(default_factory=dict)
-    """Output → unit."""
-    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Metric → direction and unit; see `metrics.meaning`."""
-    caution: str = ""
-    """Warning that is shown with all of the run's results."""
     extensions: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     """Files of the workspace, with their SHA-256, of which the run keeps copies."""
     root: Path | None = None
     """The folder of `files`, and of the code whose state is kept, if it is not the workspace."""
-    script: str | None = None
-    """The script that logs the run; None if qexp executes it."""
     parent: RunDirectory | None = None
     """The run whose best weights are this run's initial weights."""
     transforms_taken: Sequence[str] = ()
     """Variables whose fitted transforms are taken over from the pretraining run."""
-    seen: Seen | None = None
+    spectra: Seen | None = None
     """The spectra that the run is trained on; None if it is not trained on spectra."""
     warnings: tuple[str, ...] = ()
     """Messages for the user who starts the run."""
-    launch: str | None = None
-    """The launch in whose pool the run waits."""
-    tags: Sequence[str] = ()
-    note: str = ""
-    rerun_of: str | None = None
-    """The run whose spec this one has."""
-    stack: StackPlace | None = None
-    """Its place in a stack of runs that are trained side by side."""
     checked: Experience | None = field(default=None, repr=False, compare=False)
     """The experience, as it was checked for a sweep."""
     checkout: Path | None = None
     """The checkout of qexp that will execute the run, if it is not the running qexp."""
 
-
-SHARED = (
-    "name",
-    "experience",
-    "dataset",
-    "model",
-    "seed",
-    "digest",
-    "overrides",
-    "launch",
-    "note",
-    "rerun_of",
-    "caution",
-    "units",
-    "metrics",
-    "script",
-    "stack",
-)
-"""Fields that the record of a run takes over from its plan."""
+    @property
+    def record(self) -> Record:
+        return Record(**{one.name: getattr(self, one.name) for one in fields(Record)})
 
 
 def prepare(
@@ -183,13 +136,7 @@ def keep_code(
 
 def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
     root = plan.root or workspace.root
-    code = keep_code(
-        draft,
-        plan.extensions,
-        Workspace(root),
-        like,
-        plan.checkout,
-    )
+    code = keep_code(draft, plan.extensions, Workspace(root), like, plan.checkout)
     _keep_files(plan, root, draft / "code" / FILES)
     lineage: tuple[Ancestor, ...] = ()
     if plan.parent is not None:
@@ -200,12 +147,12 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
             plan.parent, provenance.fingerprint(pretrained), operations, plan.transforms_taken
         )
     write_json(draft / "spec.json", plan.spec)
-    spectra = join_seen(plan.name, plan.seen, read_seen(plan.parent) if plan.parent else {})
+    spectra = join_seen(plan.name, plan.spectra, read_seen(plan.parent) if plan.parent else {})
     if spectra:
         # Without indentation, since there can be tens of thousands of spectra.
         write_bytes(draft / SEEN, orjson.dumps(spectra, option=orjson.OPT_APPEND_NEWLINE))
-    record = Record(
-        **{key: getattr(plan, key) for key in SHARED},
+    record = replace(
+        plan.record,
         kind="trained" if type_of(plan.spec).trains else "program",
         state=State.QUEUED if plan.launch else State.CREATED,
         created=now(),
@@ -214,7 +161,6 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
         lineage=lineage,
         seen=provenance.fingerprint(draft / SEEN) if spectra else None,
         code=code,
-        epochs=Epochs(of=plan.epochs),
     )
     RunDirectory(draft).write(record)
 

@@ -65,13 +65,7 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
         )
     if not options.at_commit:
         directory = _prepare(planned, workspace)
-        execute_here(
-            directory,
-            wrap,
-            options.device,
-            options.display,
-            experience.dataset,
-        )
+        execute_here(directory, wrap, options.device, options.display, experience.dataset)
         return directory
     if options.overrides:
         raise QexpError("`at_commit` runs the spec as it was written then; leave out `overrides`")

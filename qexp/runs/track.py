@@ -429,13 +429,13 @@ def directory_of(
         seed=0 if seed is None else seed,
         spec=spec,
         digest=digest(spec),
-        epochs=epochs if isinstance(epochs, int) and epochs > 0 else 0,
+        epochs=Epochs(of=epochs if isinstance(epochs, int) and epochs > 0 else 0),
         overrides=tuple(overrides),
         metrics=spec["metrics"],
         files=prints,
         root=root,
         script=script,
-        tags=tags,
+        tags=tuple(tags),
         note=note,
     )
     return _prepared(plan, workspace, seed is not None)

@@ -64,8 +64,10 @@ class Found(NamedTuple):
     note: str
     tags: Sequence[str] = ()
     commit: str | None = None
-    was: Mapping[str, str] = {}
-    """What else is known of it: the folder of its files, the run that it is a part of."""
+    was: Mapping[str, str] | None = None
+    """What else is known of it: the folder of its files, which is its `id` if this is left out, and
+    the run that it is a part of.
+    """
 
 
 def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDirectory]:
@@ -101,7 +103,7 @@ def _added(run: Found, path: Path, workspace: Workspace) -> RunDirectory:
     experience = run.parameters.get("--json_data")  # in the words of VDI
     number = hashlib.sha256(run.id.encode()).hexdigest()[:8]
     name = f"{_name(str(experience or run.experiment))}_{number}"
-    weights = Path(run.was.get("folder", "")) / "best.h5"
+    weights = Path((run.was or {}).get("folder", "")) / "best.h5"
     new = run.state is State.DONE and not os.path.lexists(workspace.runs / name)
     if experience and new and weights.is_file():
         from qexp.runs.import_weights import import_training  # loads torch
@@ -117,29 +119,29 @@ def _added(run: Found, path: Path, workspace: Workspace) -> RunDirectory:
 
 def _fields(run: Found, path: Path) -> dict[str, Any]:
     """What a record says of a run that another tracker knows."""
-    times = [datetime.fromtimestamp(seconds, UTC).isoformat() for seconds in run.seconds]
+    was = {"folder": run.id} if run.was is None else run.was
+    seconds = run.seconds or [0.0]
+    times = [datetime.fromtimestamp(time, UTC).isoformat() for time in seconds]
     seed: Any = run.parameters.get("--seed", run.parameters.get("seed"))
     return {
         "seed": max(int(seed), 0) if is_number(seed) else 0,
         "created": times[0],
         "started": times[0],
         "ended": times[-1],
-        "seconds": round(run.seconds[-1] - run.seconds[0], 3),
+        "seconds": round(seconds[-1] - seconds[0], 3),
         "note": run.note,
         "tags": tuple(dict.fromkeys(map(_name, run.tags))),
         "code": CodeState(commit=run.commit),
-        "imported": Imported(archive=str(path), time=now(), was={"name": run.id, **run.was}),
+        "imported": Imported(archive=str(path), time=now(), was={"name": run.id, **was}),
     }
 
 
 def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
-    parameters = {_parameter(key): value for key, value in run.parameters.items()}
+    parameters = _named_as_parameters(run.parameters)
     parameters.pop("seed", None)
     spec = TRACKED.with_defaults({"type": "tracked", "parameters": parameters}, {})
     spec |= {"fingerprints": {}, "found": str(path.absolute())}
-    epochs = Merged()
-    epochs.add(run.rows)
-    lines = epochs.lines()
+    lines = Merged(rows=run.rows).lines()
     latest = dict[str, float]()
     for row in run.rows:
         latest.update(row)
@@ -221,7 +223,7 @@ def _scalar(text: str, words: Mapping[str, Any]) -> Any:
     return text if isinstance(value, str) else value  # such as a hash of many digits
 
 
-def _found(path: Path) -> Iterator[Found]:
+def _found(path: Path) -> Iterable[Found]:
     if not path.exists():
         raise NotFoundError(f"there is no {path}")
     databases = path / ".qanat/database.db", path / "mlflow.db", path
@@ -234,25 +236,25 @@ def _found(path: Path) -> Iterator[Found]:
             try:
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
                 if "runs_of_experiments" in tables:
-                    return (yield from _of_qanat(database, connection))
+                    return list(_of_qanat(database, connection))
             except (sqlite3.Error, ValueError) as error:
                 raise QexpError(
                     f"{database} is not a database of a version of Qanat that is known: {error}"
                 ) from None
         if {"alembic_version", "latest_metrics"} <= tables:
-            return (yield from _of_mlflow(f"sqlite:///{database.absolute()}"))
+            return _of_mlflow(f"sqlite:///{database.absolute()}")
     elif any(path.glob("*/meta.yaml")):
         for file in path.rglob("*"):  # MLflow opens whatever has the name of its files
             if "artifacts" not in file.parts and not file.is_dir():
                 most_bytes = MOST_BYTES_OF_YAML if file.suffix == ".yaml" else LARGEST_FILE
                 files.require_plain(file, most_bytes)
-        return (yield from _of_mlflow(path.absolute().as_uri()))
+        return _of_mlflow(path.absolute().as_uri())
     elif records:
-        return (yield from _of_sacred(records))
+        return _of_sacred(records)
     elif plots:
-        return (yield from _of_dvclive(sorted(plot.parents[1] for plot in plots)))
+        return _of_dvclive(sorted(plot.parents[1] for plot in plots))
     elif _event_files(path):
-        return (yield from _of_tensorboard(path))
+        return _of_tensorboard(path)
     raise QexpError(
         f"{path} has no runs of Qanat (.qanat/database.db), MLflow (mlruns, mlflow.db),"
         " TensorBoard, Sacred (1/run.json) or DVCLive (plots/metrics)"
@@ -291,7 +293,7 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
                 experiment=experiment,
                 parameters=parameters,
                 rows=_rows(table) if table else _of_keras(home),
-                seconds=times or [0.0],
+                seconds=times,
                 state=STATES[status.upper()],
                 note=note or "",
                 tags=tags[number],
@@ -367,7 +369,7 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
             if key.startswith("-"):
                 options += [key, placeholder]
             else:
-                arguments.append(f"{{parameters.{key}}}")
+                arguments.append(placeholder)
         values = [_named_as_parameters(point) for point in points]
         documents[workspace.specs / f"experiences/{experience}.json"] = {
             **common,
@@ -568,7 +570,7 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
                     experiment=experiment.name,
                     parameters={key: _scalar(text, WORDS_OF_PYTHON) for key, text in texts},
                     rows=_by_step(numbers),
-                    seconds=times or [0.0],
+                    seconds=times,
                     state=STATES[info.status],
                     note=": ".join(filter(None, notes)),
                     tags=tags,
@@ -613,12 +615,11 @@ def _of_tensorboard(path: Path) -> Iterator[Found]:
             del read[first]
     for folder, (parameters, numbers) in read.items():
         rows = _by_step(number[1:] for number in numbers)
-        seconds = sorted(number[0] for number in numbers) or [0.0]
+        seconds = sorted(number[0] for number in numbers)
         note = folder.relative_to(path).as_posix()
         own = str(folder.resolve())
         experiment = path.resolve().name
-        was = {"folder": own}
-        yield Found(own, experiment, parameters, rows, seconds, State.DONE, note, was=was)
+        yield Found(own, experiment, parameters, rows, seconds, State.DONE, note)
 
 
 def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float, str, float]]]:
@@ -676,8 +677,7 @@ def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
         note = about["meta"].get("comment") or ""
         commit = next((one["commit"] for one in about["experiment"].get("repositories", [])), None)
         state = STATES[about["status"]]
-        was = {"folder": own}
-        yield Found(own, name, config, rows, seconds, state, note, commit=commit, was=was)
+        yield Found(own, name, config, rows, seconds, state, note, commit=commit)
 
 
 def _of_dvclive(folders: Sequence[Path]) -> Iterator[Found]:
@@ -696,10 +696,10 @@ def _of_dvclive(folders: Sequence[Path]) -> Iterator[Found]:
         if os.path.lexists(file):
             given = _yaml(file, partial(_scalar, words=WORDS_OF_YAML))
             parameters = given if isinstance(given, dict) else {}  # an empty file
-        seconds = sorted(file.stat().st_mtime for file in curves) or [0.0]  # it keeps no times
+        seconds = sorted(file.stat().st_mtime for file in curves)  # it keeps no times
         own = str(folder.resolve())
         experiment = folder.resolve().parent.name
-        yield Found(own, experiment, parameters, rows, seconds, State.DONE, "", was={"folder": own})
+        yield Found(own, experiment, parameters, rows, seconds, State.DONE, "")
 
 
 LARGEST_FILE = 250_000_000

@@ -89,7 +89,7 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> search.CheckedTuning:
         space,
         search.objectives_of(tuning, plan, space),
         usual if tuning.out is None else Path(tuning.out).absolute(),
-        max([plan.epochs, *epochs]),
+        max([plan.epochs.of, *epochs]),
         plan.digest,
         drawn,
         fixed,
@@ -304,7 +304,7 @@ def _train(
     order: launch.CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]
 ) -> None:
     """Train an order's runs and wait for them. Raises InterruptedRunError."""
-    if not order.workload.again and not order.workload.new:
+    if not order.workload.to_run:
         return
     started, directories = launch.open_launch(order, workspace)
     if launch.run_and_wait(started, order, directories, watched()):

@@ -21,7 +21,7 @@ from qexp.jobs.launchers import Launch
 from qexp.jobs.states import Watch, is_abandoned
 from qexp.results.calibration import record_to_restore
 from qexp.rows import array_cache
-from qexp.runs.catalog import Catalog, CheckedStorage
+from qexp.runs.catalog import Catalog, read_rows
 from qexp.store import evaluations, provenance
 from qexp.store.directory import WRITTEN, RunDirectory, runs_inside
 from qexp.store.record import NAME, Record, State
@@ -469,37 +469,32 @@ def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
 def _trouble_with_weights(file: Path) -> str | None:
     """Why weights are unusable; names and shapes must be those of the last checkpoint."""
     import numpy as np
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
 
     try:
-        with safe_open(file, framework="numpy") as weights:
-            names = list(weights.keys())
-            bad = next((name for name in names if np.isnan(weights.get_tensor(name)).any()), None)
-        shapes = _shapes(file)
+        weights = load_file(file)
     except (SafetensorError, OSError, TypeError) as error:
         return f"it cannot be read: {error}"
-    if not names:
+    if not weights:
         return "it holds no weights"
-    if bad is not None:
-        return f"'{bad}' contains NaN"
+    for name, values in weights.items():
+        if np.isnan(values).any():
+            return f"'{name}' contains NaN"
     try:
-        last = _shapes(file.with_name("last.safetensors"))
+        last = _shapes(load_file(file.with_name("last.safetensors")))
     except (SafetensorError, OSError):
         return None  # nothing to compare with
+    shapes = _shapes(weights)
     for name in sorted(shapes.keys() | last.keys()):
         if shapes.get(name) != last.get(name):
             return f"'{name}' is not as in last.safetensors beside it: another name or shape"
     return None
 
 
-def _shapes(file: Path) -> dict[str, list[int]]:
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Weight of a network → its shape."""
-    from safetensors import safe_open
-
-    with safe_open(file, framework="numpy") as weights:
-        all_names = weights.keys()
-        names = [name for name in all_names if name.startswith("network.")]
-        return {name: weights.get_slice(name).get_shape() for name in names}
+    return {name: one.shape for name, one in weights.items() if name.startswith("network.")}
 
 
 def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:
@@ -510,18 +505,12 @@ def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:
 
     def rebuild() -> None:
         catalog.reindex()
-        CheckedStorage(catalog.path).read()
+        read_rows(catalog.path)
 
     try:
-        rows = CheckedStorage(catalog.path).read().get("runs", {})
-        listed = {row["summary"]["name"] for row in rows.values()}
-    except (DamagedError, AttributeError, KeyError, TypeError) as error:
-        what = (
-            str(error)
-            if isinstance(error, DamagedError)
-            else "it is damaged: a row does not describe a run"
-        )
-        yield Finding(catalog.path, what, advice, damaged=True, repair=rebuild)
+        listed = read_rows(catalog.path).keys()
+    except DamagedError as error:
+        yield Finding(catalog.path, str(error), advice, damaged=True, repair=rebuild)
         return
     present = set(filter(NAME.fullmatch, readable))
     new = present - listed

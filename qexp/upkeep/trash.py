@@ -53,9 +53,13 @@ def folder(workspace: Workspace) -> Path:
     return workspace.runs / ".trash"
 
 
-def entries(workspace: Workspace) -> list[Trashed]:
-    """The runs in the trash, oldest first."""
-    trashed = (entry_of(path, path.name) for path in files_in(folder(workspace)))
+def entries(workspace: Workspace, prefix: str = "") -> list[Trashed]:
+    """The runs in the trash, oldest first.
+
+    prefix  of names that they have got since `discard` put them there
+    """
+    paths = [path for path in files_in(folder(workspace)) if path.name.startswith(prefix)]
+    trashed = (_entry_of(path, path.name.removeprefix(prefix)) for path in paths)
     return sorted((entry for entry in trashed if entry), key=lambda entry: entry.removed)
 
 
@@ -165,7 +169,7 @@ def files_in(path: Path) -> list[Path]:
         return []
 
 
-def entry_of(path: Path, name: str) -> Trashed | None:
+def _entry_of(path: Path, name: str) -> Trashed | None:
     """The trash entry at a path; None if it was not put there by `discard`.
 
     name  what it was called there first
@@ -254,9 +258,7 @@ class Purged:
 
 def half_purged(workspace: Workspace) -> list[Trashed]:
     """The half-deleted runs of an interrupted purge."""
-    paths = [path for path in files_in(folder(workspace)) if path.name.startswith(DOOMED)]
-    found = [entry_of(path, path.name.removeprefix(DOOMED)) for path in paths]
-    return [entry for entry in found if entry]
+    return entries(workspace, DOOMED)
 
 
 def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:

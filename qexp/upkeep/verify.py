@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from qexp.base.text import Table, leaves, without_end
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.figures import canvas
+from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import state_now
 from qexp.kinds.attempt import Display
 from qexp.metrics.meaning import number
@@ -173,22 +173,8 @@ def largest_difference(then: Numbers, now: Numbers) -> Largest:
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
 
-KEPT = (
-    "name",
-    "experience",
-    "dataset",
-    "model",
-    "seed",
-    "digest",
-    "overrides",
-    "parents",
-    "lineage",
-    "seen",
-    "units",
-    "metrics",
-    "caution",
-    "stack",
-)
+OF_SPEC = ("name", "experience", "dataset", "model", "digest", "overrides", "units", "metrics")
+OF_TRAINING = ("seed", "stack", "parents", "lineage", "seen", "caution")
 """Fields that the repeated run's record takes over from the original."""
 
 OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
@@ -423,7 +409,7 @@ def _copy_inputs(
     trusted = record.imported and replace(record.imported, code_trusted=True)
     again.write(
         Record(
-            **{key: getattr(record, key) for key in KEPT},
+            **{key: getattr(record, key) for key in (*OF_SPEC, *OF_TRAINING)},
             state=State.CREATED,
             created=now(),
             code=code,
@@ -442,16 +428,7 @@ def _execute(
     display: Display,
 ) -> str | None:
     """Train in an own process. Returns why it did not finish. Raises InterruptedRunError."""
-    command = [
-        sys.executable,
-        "-m",
-        "qexp",
-        "execute",
-        str(again.path),
-        "--device",
-        device,
-        *options,
-    ]
+    command = Wrap().wrapped(again, "execute", str(again.path), "--device", device, *options)
     display.start(again.name, again.record().epochs.of, 0)
     # What it prints is the progress, which the display shows.
     with (

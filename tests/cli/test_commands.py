@@ -846,7 +846,7 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
 
 def test_a_run_that_cannot_be_written_down_leaves_nothing_behind(tmp_path):
     unwritable = {"outputs": ["depth"], "epochs": object()}
-    plan = Plan("one", "sound", "sound", "sound", seed=1, spec=unwritable, digest="0" * 64)
+    plan = Plan(name="one", experience="sound", seed=1, spec=unwritable, digest="0" * 64)
     for storage, below in ((None, ["runs"]), (tmp_path / "elsewhere", ["elsewhere", "runs"])):
         with pytest.raises(TypeError):
             prepare(plan, Workspace(tmp_path), storage=storage)

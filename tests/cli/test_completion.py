@@ -270,7 +270,7 @@ print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
     ],
 )
 def test_completing_loads_nothing_that_takes_time(home, line):
-    heavy = [*HEAVY, "numpy", "tinydb", "rich", "pydantic"]
+    heavy = [*HEAVY, "numpy", "rich", "pydantic"]
     # from 0.29 on it loads it itself
     if any(need.startswith("pydantic") for need in requires("typer") or ()):
         heavy.remove("pydantic")

@@ -54,7 +54,7 @@ def create_and_finish(root: Path, name: str) -> None:
     """
     spec = {**RESOLVED, "made": name}
     directory = prepare(
-        Plan(name, "made", "made", "made", 0, spec, digest=digest(spec)), Workspace(root)
+        Plan(name=name, experience="made", seed=0, spec=spec, digest=digest(spec)), Workspace(root)
     )
     attempt = AttemptRecord(number=1, process=this_process(), started=now(), state=State.RUNNING)
     record = replace(directory.record(), state=State.RUNNING, attempts=(attempt,))

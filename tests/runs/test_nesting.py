@@ -51,7 +51,7 @@ def test_a_place_that_is_the_folder_of_runs_is_that_and_one_below_a_file_called_
 ):
     (here.parent / "run.json").write_text('{"name": "my own"}')
     (here / "link").symlink_to("runs")
-    plan = Plan("new", "made", "made", "made", 1, {"epochs": 1}, digest="")
+    plan = Plan(name="new", experience="made", seed=1, spec={"epochs": 1})
     directory = prepare(plan, Workspace(here), storage=here / folder)
     assert directory.path == here / "runs/new"
     assert directory.path.is_dir()

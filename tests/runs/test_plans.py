@@ -50,7 +50,8 @@ def test_a_grid_axis_without_values_is_refused(values):
 
 
 def planned(workspace, *, references=("mogi_quick",), seeds=(0,), grid=None, overrides=None):
-    return sweep(references, seeds, grid or {}, overrides or {}, Workspace(workspace))
+    order = Order(references, seeds, grid or {}, overrides=overrides or {})
+    return sweep(order, Workspace(workspace))
 
 
 def test_there_are_as_many_stacks_as_runs_work_at_a_time(workspace):
@@ -143,7 +144,7 @@ def test_each_seed_starts_from_the_run_with_its_own_seed(finished):
     ]
     grid = {"pretrain.run": ["sound_{seed}", "sound_0"], "epochs": [3]}
     with pytest.raises(QexpError, match="two runs of the sweep are the same"):
-        sweep(["sound"], [0, 1], grid, {}, Workspace(finished))
+        sweep(Order(["sound"], [0, 1], grid), Workspace(finished))
     with pytest.raises(NotFoundError, match="no run 'sound_7'"):
         check_order(Order("sound", [7], pretrain="sound_{seed}"), Workspace(finished))
 

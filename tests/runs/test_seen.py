@@ -252,13 +252,14 @@ def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
 @pytest.mark.heavy
 def test_where_seeds_make_no_difference_spectra_are_compared_once(here):
     from qexp.base.workspace import find
+    from qexp.runs.order import Order
     from qexp.runs.plan import sweep
 
-    plans = sweep(["few_finetune"], range(20), {"epochs": [1, 2]}, {}, find())
+    plans = sweep(Order(["few_finetune"], range(20), {"epochs": [1, 2]}), find())
     assert len(plans) == 40
-    assert plans[0].seen
-    assert all(plan.seen == plans[0].seen for plan in plans)
-    assert len({id(plan.seen) for plan in plans}) == 2, (
+    assert plans[0].spectra
+    assert all(plan.spectra == plans[0].spectra for plan in plans)
+    assert len({id(plan.spectra) for plan in plans}) == 2, (
         "what came of one comparison for each of the two experiences"
     )
 

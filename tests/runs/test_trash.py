@@ -203,7 +203,7 @@ def test_a_name_is_free_again_on_another_disk_as_soon_as_its_run_is_removed(
 
     for number in (1, 2):
         run = prepare(
-            Plan("far", "made", "made", "made", number, SPEC, digest=""), home, storage=disk
+            Plan(name="far", experience="made", seed=number, spec=SPEC), home, storage=disk
         )
         assert (run.path.readlink().parent, seed()) == (disk, number)
         assert qexp("rm", "far").code == 0
