@@ -17,8 +17,7 @@ function drawForest(place, { metrics, level }) {
       const rows = groups.map((group) => rowOfForest(metric, group));
       const words = rows.filter((row) => row.mean !== undefined).map((row) => `${row.name} ${row.text}`).join("; ");
       const svg = forestOf(metric, rows, width, log.checked);
-      svg.setAttribute("role", "img");
-      svg.setAttribute("aria-label", `${metric.words}: ${words}`);
+      setAttributes(svg, { role: "img", "aria-label": `${metric.words}: ${words}` });
       return element("figure", {}, element("figcaption", { text: `${metric.words}, test part` }), svg);
     }));
     panels.querySelectorAll("figure").forEach(offerDrawing);

@@ -26,9 +26,7 @@ function pointsOf(panel) {
   const order = [...samples].sort((one, other) => panel.truth[one] - panel.truth[other]);
   const show = (index) => {
     const [x, y] = places[index];
-    mark.setAttribute("cx", x);
-    mark.setAttribute("cy", y);
-    mark.setAttribute("visibility", "visible");
+    setAttributes(mark, { cx: x, cy: y, visibility: "visible" });
     const error = panel.estimate[index] - panel.truth[index];
     const spread = panel.spread.length ? ` ± ${measured(panel.spread[index], panel.unit)} (ensemble standard deviation)` : "";
     readout.textContent = `${panel.samples[index]}: true ${measured(panel.truth[index], panel.unit)}, estimated `

@@ -40,19 +40,18 @@ class LoggedFigures {
   }
 
   made(name) {
-    const [image, value] = [element("img"), element("output")];
-    const slider = element("input", { type: "range", min: 0, max: 0, value: 0, oninput: () => draw() });
-    const control = element("label", { class: "slider" }, "step", slider, value);
+    const image = element("img");
+    const { slider, value, whole } = sliderOf("step", { max: 0, value: 0, oninput: () => draw() });
     let files = [];
     const draw = () => {
       const { file, width, height, step } = files[slider.value];
-      for (const [key, given] of Object.entries({ width, height, alt: `${name}, step ${step}` })) image.setAttribute(key, given);
+      setAttributes(image, { width, height, alt: `${name}, step ${step}` });
       const source = `${this.section.dataset.figures}${encodeURIComponent(file)}`;
       if (image.getAttribute("src") !== source) image.src = source;
       slider.setAttribute("aria-valuetext", step);
       value.textContent = `${step.toLocaleString("en")} (${Number(slider.value) + 1} of ${files.length})`;
     };
-    this.place.append(element("figure", {}, element("figcaption", { text: name }), image, control));
+    this.place.append(element("figure", {}, element("figcaption", { text: name }), image, whole));
     return (given) => {
       const last = Number(slider.value) >= files.length - 1;
       files = given;
