@@ -687,7 +687,7 @@ def _require_own(
 ) -> None:
     """Raise QexpError if a folder holds a study with other runs or of another metric."""
     ours = {member.plan.name for member in members}
-    runs = dict.fromkeys(row.get("run") or "" for row in lines_of(folder / RUNS))
+    runs = dict.fromkeys(row.get("run", "") for row in lines_of(folder / RUNS))
     others = [name for name in runs if name and name not in ours]
     lines = [row for row in lines_of(folder / VALUES) if row.get("metric")]
     metrics = {f"{row['output']} {row['metric']}" for row in lines}

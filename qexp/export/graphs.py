@@ -356,12 +356,13 @@ ACTIVATIONS: Mapping[type[nn.Module], str] = {
 class Layer:
     """A layer of a Keras model, applied once."""
 
-    name: str
-    class_name: str
-    config: dict[str, Any]
-    sources: tuple[str, ...]
-    """Names of the layers that it takes its input from."""
+    document: dict[str, Any]
+    """As Keras describes it, with the names of the layers that it takes its input from."""
     weights: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def name(self) -> str:
+        return str(self.document["name"])
 
 
 class Layers(list[Layer]):
@@ -376,11 +377,15 @@ class Layers(list[Layer]):
         **config: Any,
     ) -> str:
         """Add a layer; returns its name."""
-        name = (
-            name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self)}"
-        )
-        config = {"name": name, "dtype": "float32", **config}
-        self.append(Layer(name, class_name, config, tuple(sources), weights or {}))
+        earlier = sum(layer.document["class_name"] == class_name for layer in self)
+        name = name or f"{class_name.lower()}_{earlier}"
+        document = {
+            "class_name": class_name,
+            "config": {"name": name, "dtype": "float32", **config},
+            "name": name,
+            "inbound_nodes": [[[source, 0, 0, {}] for source in sources]] if sources else [],
+        }
+        self.append(Layer(document, weights or {}))
         return name
 
     def apply(self, module: nn.Module, source: str) -> str:
@@ -550,23 +555,12 @@ def h5_bytes(
 
 
 def _config(layers: Sequence[Layer]) -> dict[str, Any]:
-    documents = list[dict[str, Any]]()
-    for layer in layers:
-        nodes = [[source, 0, 0, {}] for source in layer.sources]
-        documents.append(
-            {
-                "class_name": layer.class_name,
-                "config": layer.config,
-                "name": layer.name,
-                "inbound_nodes": [nodes] if nodes else [],
-            }
-        )
     return {
         "class_name": "Functional",
         "config": {
             "name": "emulator",
             "trainable": True,
-            "layers": documents,
+            "layers": [layer.document for layer in layers],
             "input_layers": [[INPUT, 0, 0]],
             "output_layers": [[layers[-1].name, 0, 0]],
         },

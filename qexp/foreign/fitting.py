@@ -216,15 +216,8 @@ def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target
     weights = target.model.network.state_dict(prefix="network.")
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name, (source, steps) in account.sources.items():
-        _check_shape(
-            name,
-            source,
-            steps,
-            tensors[source].shape,
-            account,
-            target,
-            shapes,
-        )
+        misfit = _misfit(name, source, steps, tensors[source].shape, target, shapes)
+        account.problems += [misfit] if misfit else []
     for name, shape in shapes.items():
         if name not in account.sources and not name.endswith(COUNTERS):
             account.problems.append(
@@ -339,36 +332,26 @@ def _number(match: re.Match[str]) -> int:
     return int(match.groupdict().get("number") or 0)
 
 
-def _check_shape(
-    name: str,
-    source: str,
-    steps: Steps,
-    shape: Shape,
-    account: Account,
-    target: Target,
-    shapes: Mapping[str, Shape],
-) -> None:
+def _misfit(
+    name: str, source: str, steps: Steps, shape: Shape, target: Target, shapes: Mapping[str, Shape]
+) -> str | None:
+    """Why a tensor of the file cannot be that of the model, in words; None if it can."""
     if transformed_by(name) is not None:
-        if name not in dict(target.model.named_buffers()):
-            account.problems.append(f"left over: {source}, since the experience has no {name}")
-        return
+        known = name in dict(target.model.named_buffers())
+        return None if known else f"left over: {source}, since the experience has no {name}"
     if name not in shapes:
-        account.problems.append(f"left over: {source} {list(shape)}, since the model has no {name}")
-        return
+        return f"left over: {source} {list(shape)}, since the model has no {name}"
+    wanted = list(shapes[name])
     try:
         empty = torch.empty(shape, device="meta")
-        result = tuple(rearranged(empty, steps, _input_of(name, target)).shape)
+        result = rearranged(empty, steps, _input_of(name, target)).shape
     except (RuntimeError, IndexError, ValueError) as error:
         first = str(error).splitlines()[0]
-        account.problems.append(
-            f"{source} {list(shape)} cannot be rearranged for {name} {list(shapes[name])}: {first}"
-        )
-        return
-    if result != shapes[name]:
-        rearranged_as = f", as {list(result)}" if result != shape else ""
-        account.problems.append(
-            f"{source} is {list(shape)}{rearranged_as}, but {name} is {list(shapes[name])}"
-        )
+        return f"{source} {list(shape)} cannot be rearranged for {name} {wanted}: {first}"
+    if tuple(result) == shapes[name]:
+        return None
+    rearranged_as = f", as {list(result)}" if tuple(result) != shape else ""
+    return f"{source} is {list(shape)}{rearranged_as}, but {name} is {wanted}"
 
 
 def _input_of(name: str, target: Target) -> Shape | None:

@@ -237,6 +237,7 @@ class View:
     title: str
     state: str = ""
     cautions: Sequence[str] = ()
+    """Empty ones are left out."""
     error: str = ""
     parts: Sequence[Table | Drawn | str] = ()
     more: Mapping[str, Sequence[Table | Drawn | str]] = field(default_factory=dict)
@@ -299,7 +300,8 @@ class Shown:
         view = self.text_view()
         title = f"{in_one_line(view.title)}  {view.state}".rstrip()
         lines: list[RenderableType] = [Text(title, style="bold")]
-        lines += [Text(cleaned(text), style="yellow") for text in view.cautions]
+        cautions = filter(None, view.cautions)
+        lines += [Text(cleaned(text), style="yellow") for text in cautions]
         lines += [Text(cleaned(view.error), style="red")] if view.error else []
         for part in view.parts:
             if isinstance(part, str):

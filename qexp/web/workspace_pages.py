@@ -68,13 +68,6 @@ def run_at(workspace: Workspace, name: str) -> RunDirectory:
     return directory
 
 
-def launch_at(workspace: Workspace, name: str) -> Launch:
-    launches = {launch.id: launch for launch in launchers.all_launches(workspace)}
-    if name not in launches:
-        raise NotFoundError(f"no launch {name!r}")
-    return launches[name]
-
-
 def studies_in(workspace: Workspace) -> list[Path]:
     """The folders of studies, by name."""
     return sorted(path.parent for path in (workspace.root / STUDIES).glob(f"*/{STUDY_TABLE}"))
@@ -276,9 +269,8 @@ async def change_runs(request: Request) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
     except (orjson.JSONDecodeError, MisfitError) as error:
-        raise QexpError(
-            f"write a JSON object with runs, and add, remove or text: {error}"
-        ) from None
+        why = f"write a JSON object with runs, and add, remove or text: {error}"
+        raise QexpError(why) from None
     answer = await asyncio.to_thread(_change, site, kind, wanted)
     site.live.forget()
     return JSONResponse(answer)
@@ -340,7 +332,7 @@ def show_comparison(request: Request) -> Response:
     launch = query.get("launch")
     experience = query.get("experience")
     if launch:
-        names = [*launch_at(workspace, launch).record().asked]
+        names = [*launchers.find_launch(launch, workspace).record().asked]
     elif experience:
         runs = [run for run in Catalog(workspace).runs() if run["experience"] == experience]
         runs.sort(key=lambda run: str(run["created"]))
@@ -402,28 +394,15 @@ States = Mapping[str, str]
 
 async def show_launches(request: Request) -> Response:
     states = await _states(request)
-    launches, damaged = await asyncio.to_thread(_all, site_of(request).workspace, states)
-    return page(
-        request,
-        "launches.html",
-        section="launches",
-        launches=launches,
-        warnings=damaged,
-    )
+    launches, warnings = await asyncio.to_thread(_all, site_of(request).workspace, states)
+    return page(request, "launches.html", section="launches", launches=launches, warnings=warnings)
 
 
 async def show_launch(request: Request) -> Response:
     states = await _states(request)
     name = request.path_params["launch"]
-    launch = await asyncio.to_thread(launch_at, site_of(request).workspace, name)
-    about = _described(launch, states)
-    return page(
-        request,
-        "launch.html",
-        section="launches",
-        launch=launch.id,
-        **about,
-    )
+    launch = await asyncio.to_thread(launchers.find_launch, name, site_of(request).workspace)
+    return page(request, "launch.html", section="launches", **_described(launch, states))
 
 
 async def _states(request: Request) -> States:
@@ -619,7 +598,7 @@ def show_study(request: Request) -> Response:
     folder = study_at(workspace, request.path_params["study"])
     title = f"Study {folder.name}"
     runs = _lines(folder, STUDY_TABLE)
-    names = [line.get("run") or "" for line in runs if line.get("use") != TRIAL]
+    names = [line.get("run", "") for line in runs if line.get("use") != TRIAL]
     search = search_in(folder)
     lines = _lines(folder, VALUES)
     best = {str(trial.trial) for trial in search.best} if search else set[str]()
@@ -654,13 +633,7 @@ def _time_of_change(folder: Path) -> str:
 
 def _lines(folder: Path, name: str) -> list[dict[str, str]]:
     """The rows of a table of the study; none if it was not written."""
-    if not (folder / name).is_file():
-        return []
-    lines = []
-    for line in lines_of(require_inside(folder, name)):
-        known = [(title, text) for title, text in line.items() if isinstance(title, str)]
-        lines.append({title: text or "" for title, text in known})
-    return lines
+    return lines_of(require_inside(folder, name)) if (folder / name).is_file() else []
 
 
 def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
@@ -733,20 +706,9 @@ def inversions_at(root: Path, names: Sequence[str]) -> ShownInversions:
 
 async def show_workspace(request: Request) -> Response:
     workspace = site_of(request).workspace
-    states = await _states(request)
+    counts = _counts((await _states(request)).values())
     entries = await asyncio.to_thread(trash.entries, workspace)
-    values: dict[str, Any] = {
-        "root": str(workspace.root),
-        "removed": [
-            {
-                "name": entry.name,
-                "entry": entry.path.name,
-                "since": f"{entry.removed:%Y-%m-%d %H:%M}",
-            }
-            for entry in reversed(entries)
-        ],
-        "counts": _counts(states.values()),
-    }
+    values = {"root": workspace.root, "removed": entries[::-1], "counts": counts}
     return page(request, "workspace.html", section="workspace", **values)
 
 
