@@ -16,6 +16,7 @@ from qexp.metrics.intervals import LEVEL, Estimate, difference_of_means, estimat
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
 from qexp.results.capabilities import compared_columns, unit_of
 from qexp.spec.experiences import differences, type_name, type_of
+from qexp.spec.reading import Document
 from qexp.store.evaluations import find_evaluation
 from qexp.store.record import meaning_of
 
@@ -39,7 +40,7 @@ class GroupRow:
     not_finite: list[int]
     """Seeds that count in the group, but whose value is not finite."""
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "group": self.group,
             "output": self.output,
@@ -168,7 +169,7 @@ class PairRow:
         """Whether absolute values are compared, because the metric is best at zero."""
         return self.meaning.best == ZERO
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "output": self.output,
             "metric": self.metric,
@@ -191,7 +192,7 @@ class Pair:
     """Why differences are not paired, or cannot be taken at all; None if they are."""
     rows: list[PairRow]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "first": self.first,
             "second": self.second,
@@ -249,7 +250,7 @@ class SeedComparison:
         alike = [other.seeds for other in self.groups if other.seeds & group.seeds]
         return sorted(set().union(*alike) - group.seeds)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "level": LEVEL,
             "simultaneous": self.simultaneous,
@@ -264,7 +265,7 @@ class SeedComparison:
             "figures": [str(path) for path in self.figures],
         }
 
-    def _group(self, group: SeedGroup) -> dict[str, Any]:
+    def _group(self, group: SeedGroup) -> Document:
         summary = group.runs[0].summary
         keys = ("experience", "dataset", "model", "overrides", "digest")
         return {
@@ -278,7 +279,7 @@ class SeedComparison:
         }
 
 
-def _numbers(over_seeds: Estimate | None) -> dict[str, Any]:
+def _numbers(over_seeds: Estimate | None) -> Document:
     if over_seeds is None:
         return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
     return {
@@ -345,11 +346,11 @@ def same_samples(groups: Sequence[SeedGroup]) -> list[int]:
     return firsts
 
 
-def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
+def _specs(groups: Sequence[SeedGroup]) -> list[Document]:
     return [group.runs[0].directory.spec() for group in groups]
 
 
-def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) -> SeedComparison:
+def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[Document]) -> SeedComparison:
     firsts = [group.runs[0].summary for group in groups]
     return SeedComparison(
         groups=list(groups),

@@ -488,10 +488,11 @@ def _is_at(own: Point, point: Point) -> bool:
 
 RUNS, VALUES, FIGURE = STUDY_FILES
 
+Rows = tuple[list[str], list[list[Any]]]
+"""Columns and rows of a table."""
 
-def _with_fixed(
-    study: Study, columns: list[str], rows: list[list[Any]]
-) -> tuple[list[str], list[list[Any]]]:
+
+def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> Rows:
     """A table with a column for each key that is set at all points."""
     # an axis of pretraining has the key
     names = [f"overrides.{key}" if key in columns else key for key in study.fixed]
@@ -500,7 +501,7 @@ def _with_fixed(
 
 def _run_rows(
     members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
-) -> tuple[list[str], list[list[Any]]]:
+) -> Rows:
     """Columns and rows of the table of runs, with all metrics of the part that is drawn."""
     done = [run for run in runs.values() if run.summary["state"] == State.DONE]
     tests = {run.name: run.numbers for run in done}
@@ -532,7 +533,7 @@ def _run_rows(
     return columns, rows
 
 
-def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], list[list[Any]]]:
+def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> Rows:
     """Columns and rows of the results: per experience and value, with a `minus` per pair."""
     columns: list[str] = []
     row_by_key: dict[tuple[str | None, ...], list[Any]] = {}

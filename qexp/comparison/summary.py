@@ -40,6 +40,9 @@ BEST_BY_VALIDATION = "* the best by validation, by which one chooses"
 
 AnyComparison = Comparison | SeedComparison
 
+Letters = dict[str, str]
+"""Group or run → its letter."""
+
 
 def only(
     comparison: AnyComparison, metrics: Sequence[str] = (), outputs: Sequence[str] = ()
@@ -138,7 +141,7 @@ def _main_metrics(comparison: AnyComparison) -> list[str]:
 # Runs side by side.
 
 
-def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table | str]:
+def _of_runs(comparison: Comparison, letters: Letters) -> Iterator[Table | str]:
     mains = set(_main_metrics(comparison))
     yield (
         f"{len(comparison.names)} runs {on_part(comparison)}, one seed each: with other seeds the order"
@@ -156,7 +159,7 @@ def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table 
     yield Table("", ["", "run"], [[letter, name] for name, letter in letters.items()])
 
 
-def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table]:
+def _tables_of_runs(comparison: Comparison, letters: Letters) -> Iterator[Table]:
     """A row per run: one table with a column per output for one metric, else a table per output."""
     tables: dict[tuple[str, bool], list[MetricRow]] = {}
     single = len({row.metric for row in comparison.results}) == 1
@@ -191,7 +194,7 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
 # Groups of runs that differ by their seed only.
 
 
-def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table | str]:
+def _of_groups(comparison: SeedComparison, letters: Letters) -> Iterator[Table | str]:
     counts = sorted({len(group.counted) for group in comparison.groups})
     seeds = f"{counts[0]} to {counts[-1]} seeds"
     if len(counts) == 1:
@@ -216,7 +219,7 @@ def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[
     yield Table("", columns, rows)
 
 
-def _verdict(comparison: SeedComparison, letters: dict[str, str], output: str, metric: str) -> str:
+def _verdict(comparison: SeedComparison, letters: Letters, output: str, metric: str) -> str:
     """Which groups are better in one metric, with intervals; empty without a difference."""
     rows = [
         (pair, row)
@@ -285,7 +288,7 @@ def _best_by_validation(comparison: SeedComparison) -> set[tuple[str, str, str]]
 
 
 def _tables_of_groups(
-    comparison: SeedComparison, letters: dict[str, str], best: Collection[tuple[str, str, str]]
+    comparison: SeedComparison, letters: Letters, best: Collection[tuple[str, str, str]]
 ) -> Iterator[Table]:
     """A table per output, with a row per metric and group; beside the mean that of the part by
     which one chooses, or of the test part.
@@ -339,7 +342,7 @@ def _tables_of_groups(
         yield Table(title, list(columns), cells, right)
 
 
-def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
+def _differences(comparison: SeedComparison, letters: Letters) -> Iterator[Table]:
     """A table per output, with a row per metric and pair."""
     tables: dict[str, list[list[str]]] = {}
     compared = [pair for pair in comparison.pairs if pair.rows]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
+Style = dict[str, Any]
+"""Arguments of matplotlib's functions for how something is drawn."""
+
 # Okabe and Ito (2008): distinguishable for colour-blind readers, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 

@@ -219,7 +219,7 @@ def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], note: str)
     ]
     if points:
         words = f"chosen epoch, median {np.median([epoch for epoch, _ in points]):g}"
-        settings: dict[str, Any] = {
+        settings: canvas.Style = {
             "color": canvas.COLOURS[6],
             "markersize": 3.2,
             "alpha": 0.7,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from qexp.errors import QexpError, some, suggestion
 from qexp.figures.canvas import (
     COLOURS,
     LEAST_TEXT,
+    Style,
     add_title,
     characters,
     fitting,
@@ -306,7 +307,7 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
     parameters = [_offset(parameter) for parameter in parameters]
     several = len(parameters[0].values) > 1
     outer = OUTER_OF_SEVERAL if several else OUTER_SHARE
-    margins: dict[str, Any] = {
+    margins: Style = {
         "left": LEFT + 0.2 * narrow(),
         "right": RIGHT,
         "top": TOP,
@@ -333,7 +334,7 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
         else:
             _draw_pair(axis, x.values, y.values, ranges[column], ranges[row])
             if x.mark is not None and y.mark is not None:
-                sizes: dict[str, Any] = {"markersize": sized(8), "markeredgewidth": sized(1.2)}
+                sizes: Style = {"markersize": sized(8), "markeredgewidth": sized(1.2)}
                 axis.plot(x.mark, y.mark, "+", color="black", **sizes)
         _label(
             axis,
@@ -392,7 +393,7 @@ def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[flo
             continue
         low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
         axis.axvline(median, color=COLOURS[1], linewidth=1.2, label="median")
-        dashed: dict[str, Any] = {"color": COLOURS[1], "linewidth": 0.9, "linestyle": "--"}
+        dashed: Style = {"color": COLOURS[1], "linewidth": 0.9, "linestyle": "--"}
         for end in (low, high):
             axis.axvline(end, label="95 % interval", **dashed)
     axis.set_xlim(*ends)
@@ -401,7 +402,7 @@ def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[flo
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _line(number: int) -> dict[str, Any]:
+def _line(number: int) -> Style:
     """How the outline of a posterior is drawn."""
     return {
         "color": COLOURS[number % len(COLOURS)],
@@ -417,7 +418,7 @@ def _draw_pair(
     for number, pair in enumerate(zip(x.values(), y.values(), strict=True)):
         style = _line(number)
         if len(pair[0]) < FEW_DRAWS:
-            dots: dict[str, Any] = {
+            dots: Style = {
                 "color": style["color"],
                 "markersize": sized(2.5),
                 "alpha": 0.6,
@@ -428,7 +429,7 @@ def _draw_pair(
         *middles, density, heights = _density(*pair)
         fills = [(style["color"], shade) for shade in SHADES]
         if not several:
-            grey: dict[str, Any] = {"color": "0.7", "markersize": 1.0, "zorder": 0}
+            grey: Style = {"color": "0.7", "markersize": 1.0, "zorder": 0}
             axis.plot(*(draws[::4] for draws in pair), ".", rasterized=True, **grey)
             for share, fill in zip(sorted(SHARES, reverse=True), fills, strict=True):
                 words = f"around {100 * share:.0f} % of the draws"

@@ -15,6 +15,7 @@ from qexp.figures.canvas import (
     COLOURS,
     LOGARITHMIC,
     TITLE,
+    Style,
     add_title,
     fitting,
     folded,
@@ -110,7 +111,7 @@ def _draw_rows(
             continue
         group = groups[name]
         shift = 0.15 if groups[name].values else 0.0
-        settings: dict[str, Any] = {"color": colours[name], "markersize": 5}
+        settings: Style = {"color": colours[name], "markersize": 5}
         axis.plot(
             group.values,
             np.full(len(group.values), row - 0.15),
@@ -292,12 +293,12 @@ def _draw(
     # between them.
     inches = axis.figure.dpi_scale_trans
     moved = axis.transData + ScaledTranslation(DODGE * offset / 72, 0, inches)
-    drawn: dict[str, Any] = {"color": colour, "transform": moved}
+    drawn: Style = {"color": colour, "transform": moved}
     axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
     axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
     # Its error is too good: it was chosen by it.
-    ring: dict[str, Any] = {"color": "0.2", "markerfacecolor": "none", "label": "best mean"}
-    cross: dict[str, Any] = {"color": "0.4", "clip_on": False, "label": "no run is done"}
+    ring: Style = {"color": "0.2", "markerfacecolor": "none", "label": "best mean"}
+    cross: Style = {"color": "0.4", "clip_on": False, "label": "no run is done"}
     for position, spot in zip(x, spots, strict=True):
         if not spot.values:
             axis.plot(position, limits[0], "x", transform=moved, **cross)
@@ -310,7 +311,7 @@ def _draw(
         )
         _mark_ends(axis, (low, high), limits, position, **drawn)
     moved = axis.transData + ScaledTranslation((DODGE * offset + ASIDE) / 72, 0, inches)
-    dots: dict[str, Any] = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
+    dots: Style = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
     for position, spot in zip(x, spots, strict=True):
         axis.plot([position] * len(spot.values), spot.values, "o", transform=moved, **dots)
 

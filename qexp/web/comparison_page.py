@@ -44,7 +44,7 @@ from qexp.web.drawings import (
     matrices_of_runs,
     pictures_of_runs,
 )
-from qexp.web.html import Drawn, Titled, View, drawn, fields_of, pictures
+from qexp.web.html import Drawn, Piece, Titled, View, drawn, fields_of, pictures
 from qexp.web.run_page import NAMED_RUNS
 
 MOST_DRAWN = 40
@@ -582,7 +582,7 @@ class ShownComparison(Titled, compare.Comparison):
 
     def view(self) -> View:
         first, *further = reversed(compare.tables(self))
-        parts: list[Table | Drawn | str] = [first, *compare.remarks(self), *further]
+        parts: list[Piece] = [first, *compare.remarks(self), *further]
         title = f"Comparison of {len(self.names)} runs"
         return View(title, parts=parts, more=_pictures(self.figures))
 
@@ -601,11 +601,11 @@ class ShownSeedComparison(Titled, SeedComparison):
         all_tables = compare.tables(self)
         short = [table for table in all_tables if len(table.rows) <= MOST_ROWS][:MOST_TABLES]
         further = [table for table in all_tables if table not in short]
-        more: dict[str, Sequence[Table | Drawn | str]] = {}
+        more: dict[str, Sequence[Piece]] = {}
         if further:
             more["more tables"] = further
         more |= _pictures(self.figures)
-        parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *compare.remarks(self)]
+        parts: list[Piece] = [*results_drawn(self), *short, *compare.remarks(self)]
         count = len(self.groups)
         title = f"{count} group{'s' * (count != 1)} of runs over their seeds"
         return View(title, cautions=cautions(runs), parts=parts, more=more)
@@ -620,7 +620,7 @@ def _as_printed(comparison: compare.Comparison | SeedComparison, doubts: Sequenc
     return View(f"Comparison of {', '.join(comparison.names)}", cautions=doubts, parts=list(parts))
 
 
-def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Table | Drawn | str]]:
+def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Piece]]:
     found = pictures(figures)
     return {"pictures": found} if found else {}
 

@@ -33,6 +33,9 @@ class Drawn:
     """Makes the image, for pages and notebooks; terminals show none, and do not wait."""
 
 
+Piece = Table | Drawn | str
+"""Of a page, or of what shows itself."""
+
 # HTML made from templates: all text in it is escaped, and a name that a template does not know is
 # an error.
 
@@ -239,8 +242,8 @@ class View:
     cautions: Sequence[str] = ()
     """Empty ones are left out."""
     error: str = ""
-    parts: Sequence[Table | Drawn | str] = ()
-    more: Mapping[str, Sequence[Table | Drawn | str]] = field(default_factory=dict)
+    parts: Sequence[Piece] = ()
+    more: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
     """Title → parts that a reader unfolds; a terminal does not show them."""
 
 

@@ -28,7 +28,7 @@ from qexp.runs.evaluate import Evaluation
 from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.tuning.results import Tuned
-from qexp.web.html import Drawn, Shown, Titled, View, drawn, html, picture, pictures
+from qexp.web.html import Piece, Shown, Titled, View, drawn, html, picture, pictures
 from qexp.web.run_page import drawings_of_all
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class ShownStudy(Titled, Study):
         title += f"; {self.fixed_in_words}" if self.fixed else ""
         differences = self.differences()
         more = {"differences between experiences, two by two": differences} if differences else {}
-        parts = [*pictures(self.files), self.results(), *self.remarks()]
+        parts: list[Piece] = [*pictures(self.files), self.results(), *self.remarks()]
         return View(title, cautions=unfinished, parts=parts, more=more)
 
 
@@ -289,8 +289,7 @@ class ShownTuned(Titled, Tuned):
     __repr__ = Tuned.__repr__
 
     def view(self) -> View:
-        parts: list[Table | Drawn | str] = [*pictures(self.files), self.results()]
-        parts += self.remarks()
+        parts: list[Piece] = [*pictures(self.files), self.results(), *self.remarks()]
         return View(f"Search of {self.experience}", parts=parts)
 
 
@@ -337,5 +336,5 @@ class ShownLook(Titled, Look):
     """A part of a dataset: the table of its variables, and its pictures."""
 
     def view(self) -> View:
-        parts = [*pictures(self.figures), self.table(), *self.remarks]
+        parts: list[Piece] = [*pictures(self.figures), self.table(), *self.remarks]
         return View(f"{self.name}, {self.part}", cautions=[self.caution], parts=parts)

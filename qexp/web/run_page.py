@@ -47,10 +47,13 @@ from qexp.web.drawings import (
     system_panels,
     training_drawn,
 )
-from qexp.web.html import Drawn, View, drawn, pictures
+from qexp.web.html import Drawn, Piece, View, drawn, pictures
 
 if TYPE_CHECKING:
     from qexp.store.record import Record
+
+Summaries = Sequence[Mapping[str, Any]]
+"""Of runs, as listings have them."""
 
 MOST_SPECS = 60
 """Specs that are read at most."""
@@ -65,9 +68,7 @@ LONGEST_VALUE = 60
 """Characters of a value that are shown."""
 
 
-def siblings(
-    directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]
-) -> list[Table | str]:
+def siblings(directory: RunDirectory, record: Record, others: Summaries) -> list[Table | str]:
     """A table of the differing keys, and a sentence on the runs that differ by seed only; empty if
     it is alone.
 
@@ -126,7 +127,7 @@ Rows = Iterator[list[str]]
 """How something belongs to the run, what it is, its name, and notes on it."""
 
 
-def lineage(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> Table:
+def lineage(directory: RunDirectory, record: Record, others: Summaries) -> Table:
     """From data and weights to matrices, evaluations, and the runs that start from this one.
 
     others  summaries of the other runs of its workspace
@@ -158,7 +159,7 @@ def _origins(record: Record) -> Rows:
         yield ["weights from", "file of another program", origin.file.name, "; ".join(notes)]
 
 
-def _products(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> Rows:
+def _products(directory: RunDirectory, record: Record, others: Summaries) -> Rows:
     if record.folds is not None and record.folds.of:
         notes = f"{record.folds.done} done"
         notes += f", {len(record.folds.failed)} failed" if record.folds.failed else ""
@@ -278,7 +279,7 @@ def in_time(seconds: float) -> str:
 
 def run_page(
     directory: RunDirectory,
-    others: Sequence[Mapping[str, Any]] = (),
+    others: Summaries = (),
     *,
     pictures_elsewhere: bool = False,
     private: bool = True,
@@ -414,8 +415,8 @@ def run_view(directory: RunDirectory) -> View:
     warnings: list[str] = []
     all_facts = facts(directory, record, str(state), warnings.append)
     about = [[key, text] for key, text in all_facts if key not in IN_HEAD]
-    parts: list[Table | Drawn | str] = [record.note] if record.note else []
-    folded: dict[str, Sequence[Table | Drawn | str]] = {}
+    parts: list[Piece] = [record.note] if record.note else []
+    folded: dict[str, Sequence[Piece]] = {}
     for section in sections_of(directory, record):
         for results in section.results:
             parts += results.tables_of_page()

@@ -708,7 +708,7 @@ async def show_workspace(request: Request) -> Response:
     workspace = site_of(request).workspace
     counts = _counts((await _states(request)).values())
     entries = await asyncio.to_thread(trash.entries, workspace)
-    values = {"root": workspace.root, "removed": entries[::-1], "counts": counts}
+    values: dict[str, Any] = {"root": workspace.root, "removed": entries[::-1], "counts": counts}
     return page(request, "workspace.html", section="workspace", **values)
 
 
