@@ -81,37 +81,11 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     for number, (name, lines) in enumerate(runs.items()):
         colour = canvas.COLOURS[number % len(canvas.COLOURS)]
         prefix = f"{name}, " * (len(runs) > 1)
-        _draw_curve(
-            losses,
-            lines,
-            ("train", "loss"),
-            colour,
-            f"{prefix}training",
-        )
-        _draw_curve(
-            losses,
-            lines,
-            ("validation", "loss"),
-            colour,
-            f"{prefix}validation",
-        )
-        for axis, (output, metric) in zip(errors, outputs.items(), strict=True):
-            keys = output, metric
-            _draw_curve(
-                axis,
-                lines,
-                ("validation", *keys),
-                colour,
-                f"{prefix}validation",
-            )
-            if any(output in line.get("test", {}) for line in lines):
-                _draw_curve(
-                    axis,
-                    lines,
-                    ("test", *keys),
-                    colour,
-                    f"{prefix}test",
-                )
+        for part in ("train", "validation"):
+            _draw_curve(losses, lines, (part, "loss"), colour, prefix)
+        for axis, keys in zip(errors, outputs.items(), strict=True):
+            for part in ("validation", "test"):
+                _draw_curve(axis, lines, (part, *keys), colour, prefix)
     for axis in (losses, *errors):
         values = [np.asarray(line.get_ydata()) for line in axis.get_lines()]
         _finish(axis, np.concatenate([np.zeros(0), *values]))
@@ -130,11 +104,15 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     return figure
 
 
-LINES = {"train": ("--", 1.0), "validation": ("-", 1.5), "test": ("-.", 1.0)}
-"""Part → style and width of its curves."""
+LINES = {
+    "train": ("training", "--", 1.0),
+    "validation": ("validation", "-", 1.5),
+    "test": ("test", "-.", 1.0),
+}
+"""Part → its name, and style and width of its curves."""
 
 
-def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, words: str) -> None:
+def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, prefix: str) -> None:
     (values,) = over_epochs([lines], *keys)
     epochs = np.array(positions(lines))
     if not np.isfinite(values).any():  # and the legend names no line that is not there
@@ -142,14 +120,14 @@ def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, word
     if keys[0] == "test":  # which may not be computed after every epoch
         epochs = epochs[np.isfinite(values)]
         values = values[np.isfinite(values)]
-    style, width = LINES[keys[0]]
+    part, style, width = LINES[keys[0]]
     axis.plot(
         epochs,
         values,
         style,
         color=colour,
         linewidth=width,
-        label=words,
+        label=f"{prefix}{part}",
         marker=_marker(len(values)),
     )
 

@@ -79,7 +79,7 @@ class Guard:
         refused = self._refused(scope, Headers(scope=scope))
         await (refused or self._app)(scope, receive, send_with_headers)
 
-    def _refused(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+    def _refused(self, scope: Scope, headers: Headers) -> Response | None:
         """The response to a refused request. Takes the prefix from the path of one that is not."""
         host = headers.get("host", "")
         if not self._access.answers_for(host):
@@ -104,7 +104,7 @@ class Guard:
             scope["path"] = scope["path"].removeprefix(self._access.prefix)
         return self._without_token(scope, headers)
 
-    def _without_token(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+    def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
         """A page that asks for a missing token; a request with it in its address gets a cookie."""
         access = self._access
         if access.token is None or scope["path"] in STATIC:
@@ -127,7 +127,7 @@ class Guard:
         return response
 
 
-def _from_elsewhere(method: str, headers: Mapping[str, str]) -> bool:
+def _from_elsewhere(method: str, headers: Headers) -> bool:
     """Whether a page of another server asks. A link there may lead here, but nothing more."""
     origin = headers.get("origin")
     if origin is not None:

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
+Values = dict[str, Any]
+"""What a template is filled with, by name."""
+
 STUDIES = "studies"
 """Folder of the workspace."""
 
@@ -276,7 +279,7 @@ async def change_runs(request: Request) -> Response:
     return JSONResponse(answer)
 
 
-def _change(site: Site, kind: str, wanted: Wanted) -> dict[str, Any]:
+def _change(site: Site, kind: str, wanted: Wanted) -> Values:
     done = []
     failed = {}
     for name in dict.fromkeys(wanted.runs):
@@ -356,7 +359,7 @@ def show_comparison(request: Request) -> Response:
 
 def compared(
     workspace: Workspace, title: str, names: Sequence[str], part: str | None = None
-) -> dict[str, Any]:
+) -> Values:
     """What the template `comparison.html` needs; runs that cannot be read are named and left out.
 
     part  of which results are compared, see `compared_part`
@@ -409,7 +412,7 @@ async def _states(request: Request) -> States:
     return {run["name"]: run["state"] for run in (await site_of(request).live.now()).runs}
 
 
-def _all(workspace: Workspace, states: States) -> tuple[list[dict[str, Any]], list[str]]:
+def _all(workspace: Workspace, states: States) -> tuple[list[Values], list[str]]:
     """The newest launches, and what is wrong with those that cannot be read."""
     launches_in_words = []
     damaged = []
@@ -431,7 +434,7 @@ def _command(argv: Sequence[str]) -> str:
     return shlex.join(["python", *argv])
 
 
-def _described(launch: Launch, states: States) -> dict[str, Any]:
+def _described(launch: Launch, states: States) -> Values:
     record = launch.record()
     settings = record.settings.items()
     return {
@@ -581,7 +584,7 @@ def show_studies(request: Request) -> Response:
     return page(request, "studies.html", section="studies", studies=studies)
 
 
-def _study_in_words(folder: Path) -> dict[str, Any]:
+def _study_in_words(folder: Path) -> Values:
     lines = _lines(folder, STUDY_TABLE)
     experiences = filter(None, (line.get("experience") for line in lines))
     return {
@@ -676,7 +679,7 @@ def show_inversions(request: Request) -> Response:
     if not names:
         warnings: list[str] = []
         table = stored.table_of_records(stored.records_in(workspace.root, warnings.append))
-        values: dict[str, Any] = {"table": table, "warnings": warnings}
+        values: Values = {"table": table, "warnings": warnings}
         return page(request, "inversions.html", section="inversions", **values)
     shown = inversions_at(workspace.root, names)
     if "file" in request.query_params:
@@ -708,7 +711,7 @@ async def show_workspace(request: Request) -> Response:
     workspace = site_of(request).workspace
     counts = _counts((await _states(request)).values())
     entries = await asyncio.to_thread(trash.entries, workspace)
-    values: dict[str, Any] = {"root": workspace.root, "removed": entries[::-1], "counts": counts}
+    values: Values = {"root": workspace.root, "removed": entries[::-1], "counts": counts}
     return page(request, "workspace.html", section="workspace", **values)
 
 
