@@ -293,20 +293,9 @@ OURS = frozenset(
 """All possible files of an exported folder."""
 
 OF_FILES = {
-    ".zip",
-    ".tar",
-    ".zst",
-    ".gz",
-    ".tgz",
-    ".bz2",
-    ".xz",
-    ".7z",
-    ".json",
-    ".onnx",
-    ".pt",
-    ".pth",
+    ".zip", ".tar", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth",
     ".pt2",
-}
+}  # fmt: skip
 """Suffixes of archives, which are not accepted for folders."""
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from qexp.base.quantities import of_transform, transformed_by
 from qexp.errors import NotFoundError, Problem, SpecError, suggestion
-from qexp.foreign.weight_files import StoredTensor
+from qexp.foreign.weight_files import Settings, StoredTensor
 from qexp.networks.estimator import Estimator
 from qexp.networks.shapes import Shape
 
@@ -179,6 +179,8 @@ COUNTERS = "num_batches_tracked"
 
 Steps = Sequence[Mapping[str, Any]]
 
+StoredTensors = Mapping[str, StoredTensor]
+
 
 @dataclass(frozen=True)
 class Target:
@@ -208,7 +210,7 @@ class Account:
     """Number of tensors of the file that a rule names."""
 
 
-def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target) -> Account:
+def account_by(rules: Rules, tensors: StoredTensors, target: Target) -> Account:
     """What the rules make of the tensors; decided by names and shapes alone."""
     account = Account(rules)
     for name in tensors:
@@ -226,9 +228,7 @@ def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target
     return account
 
 
-def _match(
-    name: str, account: Account, tensors: Mapping[str, StoredTensor], target: Target
-) -> None:
+def _match(name: str, account: Account, tensors: StoredTensors, target: Target) -> None:
     """Note what the rules say of one tensor."""
     rules = account.rules
     inner_name = _inner_name(name, rules)
@@ -394,9 +394,7 @@ def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> T
     return tensor
 
 
-def values(
-    account: Account, tensors: Mapping[str, StoredTensor], target: Target
-) -> dict[str, Tensor]:
+def values(account: Account, tensors: StoredTensors, target: Target) -> dict[str, Tensor]:
     """The tensors of a model that an account takes from the file."""
     taken = {}
     for name, (source, steps) in account.sources.items():
@@ -408,9 +406,7 @@ def values(
     return taken
 
 
-def unequal(
-    account: Account, tensors: Mapping[str, StoredTensor], model: Estimator
-) -> Iterator[str]:
+def unequal(account: Account, tensors: StoredTensors, model: Estimator) -> Iterator[str]:
     """Problems of tensors that must equal constants of the model, which has its values by now."""
     for name, prefix, rule in account.equal:
         tensor = rearranged(tensors[name].read(), rule.steps)
@@ -428,7 +424,7 @@ def unequal(
 
 
 def other_settings(
-    account: Account, settings: Mapping[str, Mapping[str, Any]], model: nn.Module
+    account: Account, settings: Mapping[str, Settings], model: nn.Module
 ) -> Iterator[str]:
     """Problems of normalisations that add another number to variances than the file's network."""
     for name, (source, _) in account.sources.items():

@@ -44,8 +44,11 @@ from qexp.web.drawings import (
     matrices_of_runs,
     pictures_of_runs,
 )
-from qexp.web.html import Drawn, Piece, Titled, View, drawn, fields_of, pictures
+from qexp.web.html import Drawn, Piece, Titled, Values, View, drawn, fields_of, pictures
 from qexp.web.run_page import NAMED_RUNS
+
+Metric = tuple[str, str]
+"""An output, and a metric of it."""
 
 MOST_DRAWN = 40
 """Groups in one drawing of results; of more the best by validation are drawn."""
@@ -223,7 +226,7 @@ def paired(comparison: SeedComparison) -> Paired | None:
     (Bonferroni; Dunn 1961, J. Am. Stat. Assoc. 56, 52-64): as in `compare`, for all of a metric, of
     every two groups and of all outputs.
     """
-    rows: dict[tuple[str, str], dict[str, GroupRow]] = {}
+    rows: dict[Metric, dict[str, GroupRow]] = {}
     for row in comparison.results:
         rows.setdefault((row.output, row.metric), {})[row.group] = row
     if not rows:
@@ -272,15 +275,15 @@ def paired(comparison: SeedComparison) -> Paired | None:
 
 
 def _unpaired(
-    rows: Mapping[tuple[str, str], Mapping[str, GroupRow]],
+    rows: Mapping[Metric, Mapping[str, GroupRow]],
     comparison: SeedComparison,
     samples: Sequence[int],
-) -> tuple[dict[tuple[str, str], dict[str, Estimate]], Counter[str]]:
+) -> tuple[dict[Metric, dict[str, Estimate]], Counter[str]]:
     """Output and metric → `FIRST SECOND` → the difference of groups without two common seeds.
 
     Beside it the number of comparisons of each metric, paired by seed or not.
     """
-    unpaired: dict[tuple[str, str], dict[str, Estimate]] = {key: {} for key in rows}
+    unpaired: dict[Metric, dict[str, Estimate]] = {key: {} for key in rows}
     at_once = Counter[str]()
     for (one, first), (other, second) in combinations(enumerate(comparison.groups), 2):
         if samples[one] != samples[other]:
@@ -348,7 +351,7 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
             values = [text.strip('"') for text in texts]
         values = [values[groups[run.name]] for run in runs]
         columns_of_runs.append(Column(path, values, key=True, numeric=numeric))
-    rows: dict[tuple[str, str], GroupRow] = {}
+    rows: dict[Metric, GroupRow] = {}
     for row in comparison.results:
         rows.setdefault((row.output, row.metric), row)
     for (output, metric), row in rows.items():
@@ -430,7 +433,7 @@ def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Sweep:
 
 def comparison_page(
     title: str, runs: Sequence[ComparedRun], notices: Sequence[str], in_a_file: bool = True
-) -> dict[str, Any]:
+) -> Values:
     """What the template `comparison.html` needs.
 
     in_a_file  whether pictures must be in the page, and not on a server

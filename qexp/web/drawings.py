@@ -100,12 +100,12 @@ class Series:
     """
 
     words: str
-    run: str
-    colour: int
-    dashed: bool
-    faint: bool
     values: list[float | None]
-    band: list[list[float | None]] | None
+    run: str = ""
+    colour: int = 0
+    dashed: bool = False
+    faint: bool = False
+    band: list[list[float | None]] | None = None
     pace: float | None = None
 
 
@@ -310,18 +310,9 @@ def system_panels(lines: Sequence[Mapping[str, Any]]) -> list[Panel]:
         if shown == "B":
             shown = _unit_for(float(np.nanmax(np.abs(values))), BYTES)
             values = values / BYTES[shown]
-        series = Series(
-            title,
-            "",
-            0,
-            False,
-            False,
-            _plain(values, len(x)),
-            None,
-        )
-        panels.append(
-            Panel(f"{title} ({shown})", shown, x, [series], words=f"wall time ({unit_of_time})")
-        )
+        series = [Series(title, _plain(values, len(x)))]
+        words = f"wall time ({unit_of_time})"
+        panels.append(Panel(f"{title} ({shown})", shown, x, series, words=words))
     return panels
 
 

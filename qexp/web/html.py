@@ -36,6 +36,9 @@ class Drawn:
 Piece = Table | Drawn | str
 """Of a page, or of what shows itself."""
 
+Values = dict[str, Any]
+"""What a template is filled with, by name."""
+
 # HTML made from templates: all text in it is escaped, and a name that a template does not know is
 # an error.
 

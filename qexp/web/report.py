@@ -29,28 +29,14 @@ from qexp.runs.options import ReportFile
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.tuning.results import Tuned
 from qexp.web.comparison_page import comparison_page
-from qexp.web.html import View, environment, fields_of
+from qexp.web.html import Values, View, environment, fields_of
 from qexp.web.run_page import network_parts, run_page
 
 SCRIPTS = (
-    "uplot/uPlot.iife.min.js",
-    "colours.js",
-    "frame.js",
-    "groups.js",
-    "matrix.js",
-    "matrices.js",
-    "curves.js",
-    "points.js",
-    "forest.js",
-    "differences.js",
-    "ranges.js",
-    "parallel.js",
-    "sweep.js",
-    "tables.js",
-    "downloads.js",
-    "pictures.js",
-    "contents.js",
-)
+    "uplot/uPlot.iife.min.js", "colours.js", "frame.js", "groups.js", "matrix.js", "matrices.js",
+    "curves.js", "points.js", "forest.js", "differences.js", "ranges.js", "parallel.js", "sweep.js",
+    "tables.js", "downloads.js", "pictures.js", "contents.js",
+)  # fmt: skip
 STYLES = ("uplot/uPlot.min.css", "page.css")
 
 
@@ -205,7 +191,7 @@ def text_of(given: str | Path) -> str:
 
 def _headed(
     options: ReportFile, searches: Sequence[Tuned], title: str, descriptions: Iterable[str]
-) -> dict[str, Any]:
+) -> Values:
     """What the templates show at the top.
 
     searches  those by which the values of the runs were chosen

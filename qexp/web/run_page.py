@@ -47,7 +47,7 @@ from qexp.web.drawings import (
     system_panels,
     training_drawn,
 )
-from qexp.web.html import Drawn, Piece, View, drawn, pictures
+from qexp.web.html import Drawn, Piece, Values, View, drawn, pictures
 
 if TYPE_CHECKING:
     from qexp.store.record import Record
@@ -283,7 +283,7 @@ def run_page(
     *,
     pictures_elsewhere: bool = False,
     private: bool = True,
-) -> dict[str, Any]:
+) -> Values:
     """What the template `run.html` needs. Raises DamagedError for a run that cannot be read.
 
     others              summaries of the other runs of its workspace, among which those of its
@@ -345,7 +345,7 @@ def network_parts(directory: RunDirectory) -> list[Drawn | Table | str]:
     return [layout.in_words, drawn("", layout.figure, layout.in_words), layout.table()]
 
 
-def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, Any]:
+def _on_page(section: Section, pictures_elsewhere: bool = False) -> Values:
     """A title, and tables, sentences and drawings below it."""
     shown = section.results
     if pictures_elsewhere:

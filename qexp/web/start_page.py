@@ -22,6 +22,7 @@ from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory
 from qexp.store.record import State, meaning_of
 from qexp.web.drawings import last_figures
+from qexp.web.html import Values
 from qexp.web.run_page import epochs_done, progress_in_words
 from qexp.web.views import saved_views
 
@@ -41,7 +42,7 @@ MOST_BYTES_OF_EPOCHS = 2_000_000
 """Of a file of epochs that is read for a small curve."""
 
 
-def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
+def start_page(workspace: Workspace, runs: Sequence[Run]) -> Values:
     """What the template `start.html` needs."""
     newest = sorted(runs, key=lambda run: run["ended"] or run["created"] or "", reverse=True)
     unfinished = [run for run in newest if State(run["state"]).unfinished]
@@ -63,14 +64,14 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _views(workspace: Workspace) -> dict[str, Any]:
+def _views(workspace: Workspace) -> Values:
     try:
         return {"views": saved_views(workspace), "views_problem": ""}
     except DamagedError as error:
         return {"views": {}, "views_problem": str(error)}
 
 
-def _at_work(run: Run) -> dict[str, Any]:
+def _at_work(run: Run) -> Values:
     directory = RunDirectory(Path(run["path"]))
     epochs = run["epochs"] or {}
     words = ""
@@ -90,7 +91,7 @@ def _at_work(run: Run) -> dict[str, Any]:
     }
 
 
-def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:
+def _best(newest: Sequence[Run]) -> Iterator[Values]:
     """Of each experience the group of runs, alike but for their seeds, whose mean of the first
     output is best on the validation part, with its test errors; the newest group where no run has
     validation errors to choose by.

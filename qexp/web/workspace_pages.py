@@ -41,7 +41,7 @@ from qexp.web import live as of_runs, report
 from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
 from qexp.web.drawings import figures_of, matrix_plane
-from qexp.web.html import environment
+from qexp.web.html import Values, environment
 from qexp.web.inversions import ShownInversions
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
@@ -52,9 +52,6 @@ from qexp.web.views import delete_view, save_view
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
-
-Values = dict[str, Any]
-"""What a template is filled with, by name."""
 
 STUDIES = "studies"
 """Folder of the workspace."""
