@@ -1,4 +1,3 @@
-"use strict";
 // Curves over epochs, or over any other axis, by uPlot.
 const CURVE_HEIGHT = 260;
 const SYSTEM_HEIGHT = 190;

@@ -1,4 +1,3 @@
-"use strict";
 // Tables as CSV files and drawings as SVG or PNG files, as they are at the time: sorted, filtered, with the chosen colours.
 const PIXELS = 2; // of a PNG, for each on the screen
 const MOST_OF_HEAD = 40; // letters of the page's title in the name of a file

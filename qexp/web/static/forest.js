@@ -1,4 +1,3 @@
-"use strict";
 // Results of groups: a dot for each seed, mean and interval, in a panel for each output; the rows stand alike in all.
 const FOREST = { row: 34, bottom: 44, top: 8, label: 220, slim: 124, words: 168, narrow: 520, widest: 620, letter: 6.3 };
 

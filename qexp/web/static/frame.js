@@ -1,4 +1,3 @@
-"use strict";
 // What drawings share: elements, numbers in words, and axes with ticks at round numbers.
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -1,4 +1,3 @@
-"use strict";
 // Matrices of several runs side by side: one kind of value in one scale of colours, the same place under the mouse in
 // all of them, and the difference of two.
 const SHOWN_AT_FIRST = 12;

@@ -1,4 +1,3 @@
-"use strict";
 // Maps of a matrix: the same cell under the mouse in all of them, its numbers in words, colour scales to change.
 const SIDE = 320;
 const MARGIN = { left: 56, right: 8, top: 6, bottom: 42 };

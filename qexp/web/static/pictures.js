@@ -1,4 +1,3 @@
-"use strict";
 // Pictures that runs have saved, one kind at a time, side by side; of a server only those that are looked at. Where a
 // server has several steps, one slider goes over those of all runs, and each shows its last picture until then.
 everyOne("pictures", (place, kinds) => {

@@ -1,4 +1,3 @@
-"use strict";
 // Estimates against true values: the sample under the mouse, or under the arrow keys, in words.
 const POINTS_SIDE = 320;
 const NEAR_PIXELS = 12;

@@ -1,4 +1,3 @@
-"use strict";
 // Ranges on the axes of a sweep: runs outside of any of them fade, and leave the table.
 
 class Ranges {

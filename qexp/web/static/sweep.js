@@ -1,4 +1,3 @@
-"use strict";
 // A sweep: any two values of the runs against each other, and all their values as parallel lines, on whose axes ranges
 // can be chosen; linked to the table.
 const SWEEP = { width: 430, height: 300, left: 88, right: 16, top: 10, bottom: 46 };

@@ -1,4 +1,3 @@
-"use strict";
 // Completion of fields and values in the condition, the columns and the group, as a list that arrow keys move in.
 const OFFERED = 12;
 const WORD = /[A-Za-z_0-9.[\]"'%µ-]*$/;

@@ -1,4 +1,3 @@
-"use strict";
 // The page of a run that is at work: its curves grow, its log follows, its state is the one it has now.
 const LONGEST_LOG = 1_000_000;
 

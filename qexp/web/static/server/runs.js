@@ -1,4 +1,3 @@
-"use strict";
 // The table of runs: rows are fetched in blocks as they come into sight, so that ten thousand scroll like fifty.
 const BLOCK = 100;
 const BEYOND = 15;
