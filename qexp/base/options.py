@@ -469,8 +469,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     def _argument(self, field: dataclasses.Field[Any]) -> Argument:
         example = getattr(field.metadata.get("option"), "example", "")
         kinds = kinds_of(str(field.type))
-        elsewhere = self._elsewhere.get(field.name, "")
-        return Argument(field.name, kinds, example, elsewhere)
+        return Argument(field.name, kinds, example, self._elsewhere.get(field.name, ""))
 
 
 def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords, Returned]:

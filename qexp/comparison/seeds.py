@@ -95,16 +95,7 @@ def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             if values:
                 mean = estimate(list(values.values()), meaning.limits(values.values()))
             unit = meaning.in_unit(units.get(output, ""))
-            yield GroupRow(
-                group.name,
-                output,
-                name,
-                meaning,
-                unit,
-                mean,
-                values,
-                not_finite,
-            )
+            yield GroupRow(group.name, output, name, meaning, unit, mean, values, not_finite)
 
 
 def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
@@ -132,16 +123,7 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             values = {seed: value for seed, value in found.items() if value is not None}
             if values:
                 mean = estimate(list(values.values()))
-                yield GroupRow(
-                    title,
-                    output,
-                    name,
-                    UNKNOWN,
-                    unit,
-                    mean,
-                    values,
-                    [],
-                )
+                yield GroupRow(title, output, name, UNKNOWN, unit, mean, values, [])
 
 
 # Runs with equal seeds have the same test samples. Differences between two groups are therefore
@@ -440,15 +422,8 @@ def _rows_of_pair(
             theirs = sizes(other)
             difference = estimate([ours[seed] - theirs[seed] for seed in seeds])
         if difference is not None:
-            yield PairRow(
-                row.output,
-                row.metric,
-                row.meaning,
-                row.unit,
-                seeds,
-                difference,
-                None,
-            )
+            about = row.output, row.metric, row.meaning, row.unit
+            yield PairRow(*about, seeds, difference, None)
 
 
 def sizes(row: GroupRow) -> dict[int, float]:
@@ -460,6 +435,5 @@ def sizes(row: GroupRow) -> dict[int, float]:
 
 def unpaired_difference(row: GroupRow, other: GroupRow) -> Estimate | None:
     """The difference of two groups as independent samples; None with fewer than two values each."""
-    first = list(sizes(row).values())
-    second = list(sizes(other).values())
+    first, second = (list(sizes(each).values()) for each in (row, other))
     return difference_of_means(first, second) if min(len(first), len(second)) > 1 else None

@@ -493,8 +493,7 @@ Rows = tuple[list[str], list[list[Any]]]
 
 
 def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> Rows:
-    """A table with a column for each key that is set at all points."""
-    # an axis of pretraining has the key
+    """A table with a column for each key that is set at all points; an axis may have its name."""
     names = [f"overrides.{key}" if key in columns else key for key in study.fixed]
     return [*columns, *names], [[*row, *map(value_text, study.fixed.values())] for row in rows]
 

@@ -269,9 +269,8 @@ def _quartiles(folds: Sequence[Lines], keys: Sequence[str]) -> Array:
 
 
 def _plain(values: Array, count: int) -> list[float | None]:
-    """So many numbers; None after their end."""
-    known = [float(f"{value:.7g}") for value in values.tolist()]
-    plain = [None if math.isnan(value) else value for value in known]
+    """So many numbers of seven digits; None for NaN and after their end."""
+    plain = [None if math.isnan(value) else float(f"{value:.7g}") for value in values.tolist()]
     return plain + [None] * (count - len(plain))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import secrets
 import signal
 import socket
@@ -224,6 +225,9 @@ async def _failed(request: Request, error: Exception) -> Response:
 # Starting the server, and ending it.
 
 
+STEP = re.compile(r"[\w.-]*[^\W_][\w.-]*", re.ASCII)
+"""Of the path in front of all pages."""
+
 TOKEN = "QEXP_TOKEN"
 """Environment variable with a token of one's own."""
 
@@ -293,8 +297,7 @@ def token_for(settings: ServeOptions) -> str | None:
 
 def _check_prefix(prefix: str) -> str:
     steps = [step for step in prefix.split("/") if step]
-    letters = [step.replace("-", "").replace("_", "").replace(".", "") for step in steps]
-    if not all(text.isalnum() and text.isascii() for text in letters):
+    if not all(STEP.fullmatch(step) for step in steps):
         raise QexpError(f"`prefix={prefix!r}`: write a path of {IN_NAMES}, such as /qexp")
     return "".join(f"/{step}" for step in steps)
 

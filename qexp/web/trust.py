@@ -22,10 +22,9 @@ class ShownCalibration(Titled, Calibration):
     directory: RunDirectory
 
     def view(self) -> View:
-        title = f"Calibration of {self.directory.name}"
         parts = [*calibration_tables([self])]
-        figures = drawings_of_all([Calibrations(self.directory)])
-        return View(title, parts=parts, more={"figures": figures})
+        more = {"figures": drawings_of_all([Calibrations(self.directory)])}
+        return View(f"Calibration of {self.directory.name}", parts=parts, more=more)
 
 
 class ShownIntervals(Titled, HeldOutIntervals):

@@ -138,9 +138,8 @@ def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     site = request.app.state.site
     values = {"workspace": site.workspace.root.name, "secret": site.secret, **context}
-    return HTMLResponse(
-        rendered(template, request.scope[PREFIX], request.scope[NONCE], **values), status
-    )
+    content = rendered(template, request.scope[PREFIX], request.scope[NONCE], **values)
+    return HTMLResponse(content, status)
 
 
 # The page with all runs: its table, its words for completion, and the news that something has
