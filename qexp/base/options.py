@@ -35,7 +35,6 @@ from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError, hint, in_python, shortened
 
 DOCSTRING_WIDTH = 120
-"""Characters of a line of a docstring."""
 
 
 @dataclass(frozen=True)

@@ -301,8 +301,7 @@ class Number(Output):
         return {estimate_of(self.name): self.period, **dict.fromkeys(others)}
 
     def read(self, columns: Mapping[str, Any]) -> Estimated:
-        of_quantiles = self._quantiles(columns).items()
-        quantiles = {probability: columns[column] for probability, column in of_quantiles}
+        quantiles = {each: columns[name] for each, name in self._quantiles(columns).items()}
         middle = columns[estimate_of(self.name)]
         return Estimated(middle, columns.get(spread_of(self.name)), quantiles=quantiles)
 

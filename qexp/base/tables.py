@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 Schema = dict[str, Any]
-"""A JSON Schema."""
 
 
 @dataclass(frozen=True)

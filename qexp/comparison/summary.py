@@ -308,38 +308,36 @@ def _tables_of_groups(
         tables.setdefault((row.output, is_of_capability(row.metric)), []).append(row)
     for (output, calibrated), rows in tables.items():
         single = len({row.metric for row in rows}) == 1
-        means = [groups[row.group].mean(part or "", row.output, row.metric) for row in rows]
-        columns: dict[str, list[str]] = {
-            "metric": [with_unit(row.metric, row.unit) for row in rows],
-            "": [letters[row.group] for row in rows],
-            "n": [],
-            f"{part} mean": [],
-            "mean ± deviation": [],
-            "better than": [],
-            INTERVAL: [],
-            "min": [],
-            "max": [],
-        }
-        for row, other in zip(rows, means, strict=True):
-            key = output, row.metric, row.group
-            star = " *" if key in best else "  "
-            columns[f"{part} mean"].append(number(other, row.meaning) + star)
-            columns["better than"].append(" ".join(worse.get(key, [])) or NONE)
-            names = ("n", "mean ± deviation", INTERVAL, "min", "max")
-            for name, text in zip(names, cells_of(row), strict=True):
-                columns[name].append(text)
-        if single:
-            del columns["metric"]
+        left_out = {"metric"} if single else set[str]()
+        means = [groups[row.group].mean(part or "", output, row.metric) for row in rows]
         if all(mean is None for mean in means):
-            del columns[f"{part} mean"]
-        cells = list(map(list, zip(*columns.values(), strict=True)))
+            left_out.add(f"{part} mean")
+        lines = list[dict[str, str]]()
+        for row, mean in zip(rows, means, strict=True):
+            key = output, row.metric, row.group
+            count, average, interval, least, greatest = cells_of(row)
+            lines.append(
+                {
+                    "metric": with_unit(row.metric, row.unit),
+                    "": letters[row.group],
+                    "n": count,
+                    f"{part} mean": number(mean, row.meaning) + (" *" if key in best else "  "),
+                    "mean ± deviation": average,
+                    "better than": " ".join(worse.get(key, [])) or NONE,
+                    INTERVAL: interval,
+                    "min": least,
+                    "max": greatest,
+                }
+            )
+        columns = [column for column in lines[0] if column not in left_out]
+        cells = [[line[column] for column in columns] for line in lines]
         right = frozenset(columns) - {"metric", "", "better than"}
         title = with_unit(rows[0].metric, rows[0].unit)
         if output != RESULT or not single:
             title = f"{output}: {title}" if single else output
         if not calibrated:
             title += f" {on_part(comparison)}"
-        yield Table(title, list(columns), cells, right)
+        yield Table(title, columns, cells, right)
 
 
 def _differences(comparison: SeedComparison, letters: Letters) -> Iterator[Table]:

@@ -67,6 +67,10 @@ class NamedTensor:
     description: str
 
 
+Facts = Mapping[str, str]
+"""On the run, by name."""
+
+
 def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Graph:
     """The graph of a module from tensors to a tuple of tensors, valid for every batch size.
 
@@ -199,7 +203,7 @@ def onnx_bytes(
     graph: Graph,
     inputs: Sequence[NamedTensor],
     outputs: Sequence[NamedTensor],
-    facts: Mapping[str, str],
+    facts: Facts,
 ) -> bytes:
     """An .onnx file with `facts` as metadata. Raises GraphError for what has no equivalent."""
     with extra("export"):
@@ -290,7 +294,7 @@ def torchscript_bytes(
     graph: Graph,
     inputs: Sequence[NamedTensor],
     outputs: Sequence[NamedTensor],
-    facts: Mapping[str, str],
+    facts: Facts,
 ) -> bytes:
     """A file for `torch.jit.load` with `facts` as extra files; tensors are known by their order."""
     program: torch.export.ExportedProgram = graph.program
@@ -528,7 +532,7 @@ def h5_bytes(
     model: Graph,
     inputs: Sequence[NamedTensor],
     outputs: Sequence[NamedTensor],
-    facts: Mapping[str, str],
+    facts: Facts,
 ) -> bytes:
     """The content of a `model.h5`, with `facts` and fields' names as further attributes."""
     import h5py
@@ -581,7 +585,7 @@ class NetworkFormat:
     """Takes a module, the shapes of its inputs, and whether images may have any size; raises
     GraphError.
     """
-    write: Callable[[Graph, Sequence[NamedTensor], Sequence[NamedTensor], Mapping[str, str]], bytes]
+    write: Callable[[Graph, Sequence[NamedTensor], Sequence[NamedTensor], Facts], bytes]
     """Takes what was captured, inputs and outputs, and facts on the run; returns the content of the
     file.
     """

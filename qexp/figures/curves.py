@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Units = Mapping[str, str]
+"""Of outputs."""
+
 Lines = Sequence[Mapping[str, Any]]
 """Of a run's `metrics.jsonl`, one per epoch."""
 
@@ -66,7 +69,7 @@ def middle_half(table: Array) -> Array:
     return quartiles
 
 
-def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: str = "") -> Figure:
+def learning_curves(runs: Mapping[str, Lines], units: Units, note: str = "") -> Figure:
     """Loss over epochs, and the validation error of each output, of one run or of several.
 
     units  output → its unit
@@ -150,7 +153,7 @@ OF_WHAT = "of transformed values"
 def _describe(
     axes: Sequence[Axes],
     outputs: Mapping[str, str],
-    units: Mapping[str, str],
+    units: Units,
     of_what: str,
     ends: Sequence[str],
 ) -> None:
@@ -254,9 +257,7 @@ FEW_RUNS = 10
 """Largest number of runs whose band shows the whole range; of more it is the middle half."""
 
 
-def learning_bands(
-    groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]
-) -> Figure:
+def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Units) -> Figure:
     """Validation loss and the validation error of each output over epochs: the median of each
     group, in a band.
 

@@ -172,7 +172,6 @@ def _edges(values: Array) -> Array:
 
 
 MOST_GROUPS = 50
-"""Largest number of groups that are drawn."""
 
 LONGEST_GROUP = 22
 """Of a group's name."""

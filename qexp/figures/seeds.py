@@ -163,6 +163,10 @@ class Line:
     """Whether it does not depend on the key, so that all spots are the same."""
 
 
+Panels = Mapping[str, Mapping[str, Line]]
+"""Title → experience or value → its values; empty without any run."""
+
+
 @dataclass(frozen=True)
 class ValueAxis:
     """Positions of values on an axis."""
@@ -207,7 +211,7 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
 
 
 def study_panels(
-    panels: Mapping[str, Mapping[str, Line]],
+    panels: Panels,
     axis: str,
     values: Sequence[str],
     measured: str,
@@ -219,7 +223,6 @@ def study_panels(
     """A panel for each combination of further keys: a line of means for each experience, or for
     each value of a second key, with intervals. Where there is no run, lines are broken.
 
-    panels    title → experience or value → its values; empty without any run
     axis      name of the key whose values are along the horizontal axis
     values    of that key, as written
     measured  label of the other axis
@@ -359,9 +362,7 @@ def _apart(layout: ValueAxis, scaled: NDArray[np.floating]) -> Iterator[str]:
         yield wrap(layout.labels[text], 12) if has_room[text] else ""
 
 
-def floored(
-    panels: Mapping[str, Mapping[str, Line]], floor: float | None
-) -> tuple[float, float, int]:
+def floored(panels: Panels, floor: float | None) -> tuple[float, float, int]:
     """The limits of an axis, cut at a floor if values are below, and the number of these."""
     spots = _spots(panels)
     values = np.array([value for spot in spots for value in (*spot.values, spot.mean)])
@@ -380,7 +381,7 @@ def floored(
     return (low if hidden else low - room), high + room, hidden
 
 
-def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:
+def _spots(panels: Panels) -> list[OfSeeds]:
     all_lines = [line for lines in panels.values() for line in lines.values()]
     return [spot for line in all_lines for spot in line.spots.values()]
 

@@ -137,7 +137,6 @@ def _seeds_in_words(rows: Sequence[GroupRow]) -> str:
 
 
 MOST_CURVES = 120
-"""Runs whose curves are drawn."""
 
 MOST_FILES = 1200
 """Files of learning curves that are read: one per run, or per fold."""

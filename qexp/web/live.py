@@ -99,7 +99,6 @@ class Kept(Generic[Value]):
 
 
 SECONDS_BETWEEN_LOOKS = 1.0
-"""Between two looks at a run."""
 
 SHARE_OF_RUN = 0.02
 """Share of its time that the server spends on the curves of a run; long ones grow in steps."""

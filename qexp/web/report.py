@@ -80,7 +80,6 @@ PROGRAMS = (
 )
 
 SECONDS_TO_PRINT = 120
-"""Seconds after which printing has failed."""
 
 
 def browser() -> str:
@@ -126,7 +125,6 @@ def print_page(program: str, page: str, target: Path) -> None:
 
 
 MOST_RUNS = 1000
-"""Runs of one report."""
 
 ReportedRuns = dict[RunDirectory, str | None]
 """Run → the pattern that matched it; None if it was named otherwise."""

@@ -56,7 +56,6 @@ Summaries = Sequence[Mapping[str, Any]]
 """Of runs, as listings have them."""
 
 MOST_SPECS = 60
-"""Specs that are read at most."""
 
 MOST_VALUES = 6
 """Values of the others that are shown for a key."""
@@ -182,7 +181,6 @@ def _some(rows: list[list[str]]) -> Rows:
 
 
 LOG_LINES = 60
-"""Last lines of the log that are shown."""
 
 IN_HEAD = ("run", "state", "error", "caution", "note", "tags")
 """Facts that the page shows elsewhere than in its list."""
@@ -194,7 +192,7 @@ MOST_KEY_NUMBERS = 3
 """Outputs whose error stands on top."""
 
 
-def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
+def key_numbers(record: Record, done: int) -> list[Values]:
     """What one asks first: the main error of each output on the test part with its interval, and
     the time it took.
 

@@ -140,7 +140,7 @@ def _values(group: Sequence[Run], part: str, output: str, metric: str) -> list[f
     return [value for value in values if isinstance(value, int | float)]
 
 
-def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
+def _mean(group: Sequence[Run], part: str, output: str) -> Values:
     """The mean of an output's main metric on a part, with its interval over several seeds."""
     metric = main_metric(group[0]["results"].get(part, {}).get(output, {})) or ""
     meaning = meaning_of(metric, [])
@@ -163,13 +163,13 @@ def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
     }
 
 
-def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
+def _pictures(runs: Sequence[Run]) -> list[Values]:
     """The matrix of each of the last runs, or else a figure: name of the run, and the path below
     its page. One stands for all of its kind of an experience; if only one is left of all, another
     follows.
     """
-    of_kinds: dict[tuple[str, str], dict[str, str]] = {}
-    alike = list[dict[str, str]]()
+    of_kinds: dict[tuple[str, str], Values] = {}
+    alike = list[Values]()
     for run in runs:
         directory = RunDirectory(Path(run["path"]))
         picture_of_matrix = Path(MATRIX).with_suffix(".png")
@@ -193,7 +193,7 @@ def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
     return sorted(pictures, key=lambda one: not one["path"].startswith("pictures"))[:MOST_PICTURES]
 
 
-def _failed(run: Run) -> dict[str, str]:
+def _failed(run: Run) -> Values:
     error = (run["error"] or "").strip().splitlines()
     return {
         "name": run["name"],
