@@ -454,9 +454,10 @@ def _density(x: Array, y: Array) -> tuple[Array, Array, Array, list[float]]:
     # Cells of its own, as a posterior that is much narrower than another one would be smoothed
     # away; with some more around it, in which lines close.
     cells_around = round(3 * SMOOTHED_CELLS)
-    ends = [_ends(x), _ends(y)]
-    margins = [cells_around * (high - low) / CELLS for low, high in ends]
-    own = [(low - more, high + more) for (low, high), more in zip(ends, margins, strict=True)]
+    own = []
+    for low, high in (_ends(x), _ends(y)):
+        more = cells_around * (high - low) / CELLS
+        own.append((low - more, high + more))
     counts, first, second = np.histogram2d(x, y, CELLS + 2 * cells_around, own)
     density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
     ordered = np.sort(density.ravel())[::-1]

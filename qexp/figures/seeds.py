@@ -366,17 +366,17 @@ def floored(panels: Panels, floor: float | None) -> tuple[float, float, int]:
     """The limits of an axis, cut at a floor if values are below, and the number of these."""
     spots = _spots(panels)
     values = np.array([value for spot in spots for value in (*spot.values, spot.mean)])
-    ends = np.array([end for spot in spots for end in spot.interval or ()])
+    ends = [end for spot in spots for end in spot.interval or ()]
     low = float(values.min())
     high = float(values.max())
     hidden = 0
     if floor is not None and low < floor < high:
         low = floor
         hidden = sum(value < floor for spot in spots for value in spot.values)
-    elif len(ends):
+    elif ends:
         reach = CUT * (high - low)
-        low = max(min(low, ends.min()), low - reach)
-        high = min(max(high, ends.max()), high + reach)
+        widest = [min(low, *ends), max(high, *ends)]
+        low, high = np.clip(widest, low - reach, high + reach).tolist()
     room = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
     return (low if hidden else low - room), high + room, hidden
 

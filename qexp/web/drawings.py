@@ -591,8 +591,7 @@ def _axes_of_frames(frames: xarray.Dataset) -> Iterator[Axis]:
     unit_of_extent = str(frames.attrs["extent_unit"])
     for name, low, high in (("x", left, right), ("y", bottom, top)):
         cells = frames.sizes[name]
-        middles = np.arange(cells) + 0.5
-        centres = low + middles * (high - low) / cells
+        centres = low + (np.arange(cells) + 0.5) * (high - low) / cells
         yield Axis(name, unit_of_extent, centres.tolist(), (low, high))
     when = "time" if "time" in frames.coords else "frame"
     moments = frames[when].values.astype(float).tolist()
