@@ -10,17 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import typeset
-from qexp.figures.canvas import (
-    blank,
-    characters,
-    exact,
-    extend,
-    narrow,
-    page_width,
-    sized,
-    small,
-    wrap,
-)
+from qexp.figures import canvas
+from qexp.figures.canvas import blank, characters, extend, narrow, page_width, sized, small, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +176,7 @@ def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
     width = min(room, sized(PANEL) / max(ratio, 1.0))
     height = max(width * ratio, sized(LEAST_ABOVE_BARS if narrow() else LEAST_HEIGHT))
     tall = top + bottom + rows * height + (rows - 1) * row_gap
-    wide = page_width() - (0 if exact() else 3 * (room - width))
+    wide = page_width() - (0 if canvas.exact() else 3 * (room - width))
     figure = blank(wide, tall)
 
     def add_axes(start: float, low: float, length: float, rise: float) -> Axes:

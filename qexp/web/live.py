@@ -30,16 +30,7 @@ from qexp.metrics.meaning import aligned
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
-from qexp.runs.columns import (
-    Columns,
-    changes,
-    choose,
-    column_of,
-    group_table,
-    groups,
-    units_of,
-    usual_columns,
-)
+from qexp.runs.columns import Columns, choose, column_of, group_table, units_of
 from qexp.runs.options import ListOptions
 from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
@@ -449,7 +440,7 @@ class RunTable:
                 runs = runs[::-1]
             self._columns = columns = columns.for_runs(runs)
             if len(runs) > 1 and not question.columns:
-                first, *others = map(list, changes(runs).values())
+                first, *others = map(list, filters.changes(runs).values())
                 shared = first
                 for changed in others:
                     shared = [change for change in shared if change in changed]
@@ -474,7 +465,7 @@ def _single(
     runs: list[Run], fields: Sequence[str], columns: Columns, shared: Sequence[str]
 ) -> tuple[list[Head], Rows]:
     """A row per run, without what is set in all of them; cells are made when they are asked for."""
-    shown = [column_of(field, columns) for field in fields] or usual_columns(runs, shared)
+    shown = [column_of(field, columns) for field in fields] or filters.usual_columns(runs, shared)
 
     def rows(first: int, count: int) -> list[Document]:
         chosen = runs[first : first + count]
@@ -496,7 +487,7 @@ def _grouped(
 ) -> tuple[list[Head], Rows, int]:
     """A row per value of the fields, and how many there are."""
     values = list(zip(*map(columns.values, fields), strict=True))
-    members = groups(runs, fields, values)
+    members = filters.groups(runs, fields, values)
     table = group_table(members, fields, units_of(runs))
     columns_of_cells = []
     for title, cells in zip(table.columns, zip(*table.rows, strict=True), strict=False):

@@ -21,14 +21,7 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import (
-    NETWORK,
-    NONE,
-    number,
-    printed,
-    tells_nothing,
-    with_interval,
-)
+from qexp.metrics.meaning import NETWORK, NONE, number, printed, tells_nothing, with_interval
 from qexp.results.calibration_report import Calibrations
 from qexp.results.capabilities import Results, Section, sections_of, sections_of_evaluations
 from qexp.results.errors import Errors
