@@ -340,9 +340,7 @@ def conversion(unit: str, target: str) -> float | None:
 
 def alike(unit: str) -> list[str]:
     """Short names of the units that can be converted to a unit."""
-    kind = UNITS.get(unit, ("", 0.0))[0]
-    short = [name for name in UNITS if len(name) < len("metre")]
-    return [name for name in short if kind and UNITS[name][0] == kind]
+    return [name for name in UNITS if len(name) < len("metre") and conversion(name, unit)]
 
 
 def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from qexp.base.outputs import MAIN_METRICS, output_in
 from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
-from qexp.comparison.compare import differences_of, plain_rows, ranges, remarks, results_of_groups
+from qexp.comparison import compare
 from qexp.comparison.groups import STUDY_FILES, ComparedRun, SeedGroup, lines_of
 from qexp.comparison.seeds import SeedComparison, compare_across_seeds
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
@@ -391,7 +391,7 @@ class Study:
         columns = [*self.axes]
         listed = set()
         for compared in self.points:
-            table = results_of_groups(compared.comparison)
+            table = compare.results_of_groups(compared.comparison)
             columns = [*self._axes_in_words, *table.columns[2:]]
             for row, cells in zip(compared.comparison.results, table.rows, strict=True):
                 point = compared.point_of_group[row.group]
@@ -410,15 +410,15 @@ class Study:
             point = [value or NONE for value in compared.point]
             for pair in compared.comparison.pairs:
                 if pair.rows:
-                    table = differences_of(pair, compared.comparison)
+                    table = compare.differences_of(pair, compared.comparison)
                     columns = [*self._axes_in_words, *table.columns[2:]]
-                    title = table.title.removesuffix(f" ({ranges(pair.seeds)})")
+                    title = table.title.removesuffix(f" ({compare.ranges(pair.seeds)})")
                     rows.setdefault(title, []).extend([*point, *row[2:]] for row in table.rows)
         right = frozenset(columns[len(self.axes) : len(self.axes) + 3])
         return [Table(title, columns, cells, right) for title, cells in rows.items()]
 
     def remarks(self) -> list[str]:
-        texts = [text for compared in self.points for text in remarks(compared.comparison)]
+        texts = [text for compared in self.points for text in compare.remarks(compared.comparison)]
         return list(dict.fromkeys(texts))
 
     def document(self) -> dict[str, Any]:
@@ -481,11 +481,8 @@ def _is_at(own: Point, point: Point) -> bool:
 
 RUNS, VALUES, FIGURE = STUDY_FILES
 
-Rows = tuple[list[str], list[list[Any]]]
-"""Columns and rows of a table."""
 
-
-def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> Rows:
+def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> compare.Rows:
     """A table with a column for each key that is set at all points; an axis may have its name."""
     names = [f"overrides.{key}" if key in columns else key for key in study.fixed]
     return [*columns, *names], [[*row, *map(value_text, study.fixed.values())] for row in rows]
@@ -493,7 +490,7 @@ def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> Rows
 
 def _run_rows(
     members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
-) -> Rows:
+) -> compare.Rows:
     """Columns and rows of the table of runs, with all metrics of the part that is drawn."""
     done = [run for run in runs.values() if run.summary["state"] == State.DONE]
     tests = {run.name: run.numbers for run in done}
@@ -525,12 +522,12 @@ def _run_rows(
     return columns, rows
 
 
-def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> Rows:
+def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> compare.Rows:
     """Columns and rows of the results: per experience and value, with a `minus` per pair."""
     columns: list[str] = []
     row_by_key: dict[tuple[str | None, ...], list[Any]] = {}
     for compared in study.points:
-        columns, rows = plain_rows(compared.comparison)
+        columns, rows = compare.plain_rows(compared.comparison)
         for group, minus, *rest in rows:
             key = (group, minus, *(compared.point if minus else compared.point_of_group[group]))
             row_by_key.setdefault(key, [*key, *rest])

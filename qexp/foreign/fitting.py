@@ -320,9 +320,9 @@ def _fill(
     def insert(placeholder: re.Match[str]) -> str:
         factor, name, addend = placeholder.groups()
         value = groups.get(name) or ""
-        if factor is None and addend is None:
+        if not (value.isdecimal() and (factor or addend)):
             return value
-        return str(int(factor or 1) * int(value) + int(addend or 0)) if value.isdecimal() else value
+        return str(int(factor or 1) * int(value) + int(addend or 0))
 
     return PLACEHOLDER.sub(insert, weight)
 

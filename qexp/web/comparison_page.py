@@ -35,15 +35,7 @@ from qexp.metrics.intervals import LEVEL, Estimate, quantile, simultaneous
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, number, printed
 from qexp.spec.experiences import ABSENT
 from qexp.store.record import State
-from qexp.web.drawings import (
-    MOST_COLOURS,
-    Panel,
-    Series,
-    curves_of_runs,
-    lines_of,
-    matrices_of_runs,
-    pictures_of_runs,
-)
+from qexp.web import drawings
 from qexp.web.html import Drawn, Piece, Titled, Values, View, drawn, fields_of, pictures
 from qexp.web.run_page import NAMED_RUNS
 
@@ -127,9 +119,8 @@ def _order(comparison: SeedComparison, rows: Sequence[GroupRow]) -> list[str]:
 
 def _seeds_in_words(rows: Sequence[GroupRow]) -> str:
     counts = sorted({len(row.values) for row in rows})
-    if len(counts) > 1:
-        return f"{counts[0]} to {counts[-1]} seeds"
-    return f"{counts[0]} seed{'s' * (counts[0] != 1)}"
+    words = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return f"{words} seed{'s' * (counts != [1])}"
 
 
 # The learning curves of a comparison; the page draws each run in the colour of its group, and means
@@ -142,16 +133,18 @@ MOST_FILES = 1200
 """Files of learning curves that are read: one per run, or per fold."""
 
 
-def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
+def curves_of_groups(
+    runs: Sequence[ComparedRun], comparison: SeedComparison
+) -> list[drawings.Panel]:
     folds = {}
     paces = {}
     for run in runs:
-        folds[run.name] = list(lines_of(run.directory).values())
+        folds[run.name] = list(drawings.lines_of(run.directory).values())
         epochs = sum(map(len, folds[run.name]))
         seconds = run.summary["seconds"]
         paces[run.name] = seconds / epochs if seconds and epochs else None
 
-    def paced(series: Series, several: bool) -> Series:
+    def paced(series: drawings.Series, several: bool) -> drawings.Series:
         words = series.words
         band = None if several else series.band
         if series.band:
@@ -159,8 +152,8 @@ def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) ->
         return replace(series, words=words, band=band, pace=paces[series.run])
 
     panels = []
-    for panel in curves_of_runs(folds, comparison.units, all_metrics=True):
-        several = len({series.run for series in panel.series}) > MOST_COLOURS
+    for panel in drawings.curves_of_runs(folds, comparison.units, all_metrics=True):
+        several = len({series.run for series in panel.series}) > drawings.MOST_COLOURS
         validated = [series for series in panel.series if not series.dashed] if several else []
         series = [paced(each, several) for each in validated or panel.series]
         panels.append(replace(panel, series=series))
@@ -465,8 +458,8 @@ def comparison_page(
         "sweep": sweep(runs, of_runs),
         "curves": curves_of_groups(drawn_runs, comparison),
         "shown_curves": len(drawn_runs),
-        "matrices": matrices_of_runs(in_groups),
-        "pictures": pictures_of_runs([directory for directory, _ in in_groups], in_a_file),
+        "matrices": drawings.matrices_of_runs(in_groups),
+        "pictures": drawings.pictures_of_runs([directory for directory, _ in in_groups], in_a_file),
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],
     }

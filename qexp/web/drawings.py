@@ -33,6 +33,7 @@ from qexp.base.quantities import (
     quantity,
 )
 from qexp.figures.curves import Lines, middle_half, over_epochs, positions
+from qexp.kinds import matrix_figures
 from qexp.kinds.calibration_figures import CALIBRATION_DRAWINGS, content_of
 from qexp.kinds.figures import (
     MissingNumbersError,
@@ -42,13 +43,6 @@ from qexp.kinds.figures import (
     table,
     truth_and_estimate,
     unit,
-)
-from qexp.kinds.matrix_figures import (
-    around_one,
-    half_width,
-    held_out_of,
-    numbers_of as matrix_numbers,
-    span,
 )
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
@@ -702,7 +696,7 @@ def matrix_plane(directory: RunDirectory, name: str) -> Maps:
 
 def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
     quantities = of_dataset(directory.spec()["dataset"], QUANTITIES)
-    record, cells = matrix_numbers(directory.matrices / name)
+    record, cells = matrix_figures.numbers_of(directory.matrices / name)
     views = record.get("views", ())
     axes = list(record["axes"])
     names = outputs_among(cells.data_vars)
@@ -714,7 +708,7 @@ def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
         axes = axes[:2]
     ranges = record["axes"]
     shown = [(axis, cells[axis].values, (ranges[axis][0], ranges[axis][1])) for axis in axes]
-    marks = held_out_of(record, shown, fixed)
+    marks = matrix_figures.held_out_of(record, shown, fixed)
     axes_of_maps = []
     for (axis, centres, ends), bands in zip(shown, marks.bands, strict=True):
         words = f"true {in_words(axis, views)}"
@@ -800,9 +794,9 @@ def _layers(
 def _limits(values: Array, colours: str) -> list[float]:
     """The ends of a colour scale, as in the figures of matrices."""
     if colours == "diverging":
-        half = half_width(values)
+        half = matrix_figures.half_width(values)
         return [-half, half]
     if colours == "ratio":
-        return list(around_one(values))
-    low, high = map(float, span(values))
+        return list(matrix_figures.around_one(values))
+    low, high = map(float, matrix_figures.span(values))
     return [low, high if high > low else low + 1e-12]

@@ -129,6 +129,8 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
     units = [row[titles.index(UNIT)] for row in table.rows] if UNIT in titles else []
     of_metrics = next((title for title in titles if re.search(r"\bmetric\b", title)), None)
     with_unit = of_metrics or OUTPUT
+    writers: dict[str | None, Callable[[str], str]] = dict.fromkeys(KEYS, key_in_words)
+    writers |= {OUTPUT: in_words, of_metrics: metric_in_words}
     for index, title in enumerate(titles):
         if title == UNIT and units and with_unit in titles:
             continue
@@ -136,12 +138,7 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
         numeric = title in table.right
         if cells and not any(cells):
             continue  # nobody misses an empty column
-        write: Callable[[str], str] = as_it_is
-        if title in (OUTPUT, of_metrics):
-            write = in_words if title == OUTPUT else metric_in_words
-        elif title in KEYS:
-            write = key_in_words
-        texts = aligned(cells) if numeric else [write(cell) for cell in cells]
+        texts = aligned(cells) if numeric else list(map(writers.get(title, as_it_is), cells))
         if title == with_unit and units:
             ends = [f" ({unit})" if unit else "" for unit in units]
             texts = [text + end for text, end in zip(texts, ends, strict=True)]

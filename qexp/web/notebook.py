@@ -218,9 +218,7 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
 
 def _in_words(values: NDArray[Any], *summaries: Callable[[Any], Any]) -> list[str]:
     """Numbers that sum up some values, each `none` if there are none."""
-    if not values.size:
-        return ["none"] * len(summaries)
-    return [number(float(summary(values))) for summary in summaries]
+    return [number(float(each(values))) if values.size else "none" for each in summaries]
 
 
 class Estimates(Shown, dict[str, NDArray[np.float32]]):

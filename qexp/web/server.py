@@ -117,7 +117,7 @@ class Guard:
         token = asked.query_params.get("token")
         rest = asked.url.remove_query_params("token").query
         if scope["method"] != "GET" or not access.knows(token):
-            page = rendered("token.html", scope[PREFIX], scope[NONCE], wrong=token is not None)
+            page = rendered("token.html", scope, wrong=token is not None)
             return Response(page, 401, media_type="text/html")
         # One slash: with two, the rest would be the name of another server.
         address = f"{access.prefix}/{scope['path'].lstrip('/')}" + (f"?{rest}" if rest else "")

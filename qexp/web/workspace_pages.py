@@ -52,6 +52,7 @@ from qexp.web.views import delete_view, save_view
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
+    from starlette.types import Scope
 
 STUDIES = "studies"
 """Folder of the workspace."""
@@ -115,7 +116,7 @@ def bundle(name: str) -> tuple[bytes, str]:
     return content, hashlib.sha256(content).hexdigest()[:16]
 
 
-def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
+def rendered(template: str, scope: Scope, **context: Any) -> str:
     """A template with what the head of every page needs."""
     script, style = (f"{name}?{bundle(name)[1]}" for name in ("page.js", "page.css"))
     values = {
@@ -128,8 +129,8 @@ def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
     page = environment("server").get_template(template)
     return page.render(
         values,
-        prefix=prefix,
-        nonce=nonce,
+        prefix=scope[PREFIX],
+        nonce=scope[NONCE],
         script=script,
         style=style,
     )
@@ -138,8 +139,7 @@ def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     site = request.app.state.site
     values = {"workspace": site.workspace.root.name, "secret": site.secret, **context}
-    content = rendered(template, request.scope[PREFIX], request.scope[NONCE], **values)
-    return HTMLResponse(content, status)
+    return HTMLResponse(rendered(template, request.scope, **values), status)
 
 
 # The page with all runs: its table, its words for completion, and the news that something has
