@@ -34,53 +34,19 @@ from qexp.base.quantities import (
 )
 from qexp.figures.curves import Lines, middle_half, over_epochs, positions
 from qexp.kinds import matrix_figures
-from qexp.kinds.calibration_figures import CALIBRATION_DRAWINGS, content_of
-from qexp.kinds.figures import (
-    MissingNumbersError,
-    fold_curves_of,
-    learning_curve_of,
-    outputs,
-    table,
-    truth_and_estimate,
-    unit,
-)
+from qexp.kinds.figures import MissingNumbersError, outputs, table, truth_and_estimate, unit
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import number, printed
-from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
 from qexp.store.record import meaning_of
-from qexp.web.html import Drawn, drawn
 
 if TYPE_CHECKING:
     import xarray
 
 BACKGROUND_COLOUR = 7
 """The colour of folds behind their median: a grey."""
-
-
-def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
-    """None before the run was calibrated; those whose numbers are gone are left out."""
-    drawings = list[Drawn]()
-    calibrations = calibrations_of(directory).values()
-    for calibration in calibrations:
-        kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
-        with suppress(MissingNumbersError):
-            content = content_of(directory, calibration)
-            drawings += [
-                drawn(f"{words}{kind}", partial(draw, *content))
-                for words, draw in CALIBRATION_DRAWINGS.items()
-            ]
-    return drawings
-
-
-def training_drawn(directory: RunDirectory) -> list[Drawn]:
-    """The learning curves of a run or of its folds, as pictures; none before the first epoch."""
-    if not any(lines_of(directory).values()):
-        return []
-    draw = fold_curves_of if directory.all_folds() else learning_curve_of
-    return [drawn("learning curves", partial(draw, directory))]
 
 
 # Learning curves: losses, and the validation error of each output, over epochs.

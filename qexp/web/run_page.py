@@ -20,8 +20,11 @@ from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
+from qexp.kinds.calibration_figures import CALIBRATION_DRAWINGS, content_of
+from qexp.kinds.figures import MissingNumbersError, fold_curves_of, learning_curve_of
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import NETWORK, NONE, number, printed, tells_nothing, with_interval
+from qexp.results.calibration import calibrations_of
 from qexp.results.calibration_report import Calibrations
 from qexp.results.capabilities import Results, Section, sections_of, sections_of_evaluations
 from qexp.results.errors import Errors
@@ -30,16 +33,7 @@ from qexp.spec.experiences import ABSENT, differences, type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, evaluations_of
 from qexp.store.record import meaning_of
-from qexp.web.drawings import (
-    calibration_drawings,
-    curves,
-    fields,
-    lines_of,
-    matrices,
-    points,
-    system_panels,
-    training_drawn,
-)
+from qexp.web.drawings import curves, fields, lines_of, matrices, points, system_panels
 from qexp.web.html import Drawn, Piece, Values, View, drawn, pictures
 
 if TYPE_CHECKING:
@@ -366,6 +360,29 @@ def cautions_of(directory: RunDirectory, record: Record) -> list[str]:
         if evaluation.caution:
             cautions.append(f"evaluation {evaluation.name}: {evaluation.caution}")
     return cautions
+
+
+def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
+    """None before the run was calibrated; those whose numbers are gone are left out."""
+    drawings = list[Drawn]()
+    calibrations = calibrations_of(directory).values()
+    for calibration in calibrations:
+        kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
+        with suppress(MissingNumbersError):
+            content = content_of(directory, calibration)
+            drawings += [
+                drawn(f"{words}{kind}", partial(draw, *content))
+                for words, draw in CALIBRATION_DRAWINGS.items()
+            ]
+    return drawings
+
+
+def training_drawn(directory: RunDirectory) -> list[Drawn]:
+    """The learning curves of a run or of its folds, as pictures; none before the first epoch."""
+    if not any(lines_of(directory).values()):
+        return []
+    draw = fold_curves_of if directory.all_folds() else learning_curve_of
+    return [drawn("learning curves", partial(draw, directory))]
 
 
 def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
