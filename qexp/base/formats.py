@@ -127,18 +127,9 @@ def _too_deep(document: Any) -> bool:
 
 
 BROKEN_NETCDF = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    RuntimeError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    MemoryError,
-    zlib.error,
-    lzma.LZMAError,
-)
+    OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError,
+    AssertionError, MemoryError, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 """Errors that h5py, h5netcdf, scipy, zarr and xarray raise for damaged files."""
 
 

@@ -141,9 +141,8 @@ def help_of(field: dataclasses.Field[Any]) -> str:
 
 def in_shell(options: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Option]]:
     """The fields that the shell has, those of a class before those that it inherits."""
-    for field in own_first(options):
-        if "option" in field.metadata:
-            yield field, _option_of(field)
+    fields = own_first(options)
+    return ((field, _option_of(field)) for field in fields if "option" in field.metadata)
 
 
 def own_first(options: type[Any]) -> list[dataclasses.Field[Any]]:

@@ -328,8 +328,7 @@ MAIN_METRICS = tuple(output.main for output in OUTPUTS)
 def main_metric(metrics: Iterable[str]) -> str | None:
     """The metric of an output that is shown at a glance: its main one, or the first of others."""
     names = list(metrics)
-    mains = [main for main in MAIN_METRICS if main in names]
-    return next(iter(mains or names), None)
+    return next((main for main in MAIN_METRICS if main in names), next(iter(names), None))
 
 
 def output_in(spec: Mapping[str, Any], name: str) -> Output:

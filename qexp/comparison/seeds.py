@@ -428,9 +428,8 @@ def _rows_of_pair(
 
 def sizes(row: GroupRow) -> dict[int, float]:
     """Seed → the value that is compared: without its sign if the metric is best at zero."""
-    if row.meaning.best == ZERO:
-        return {seed: abs(value) for seed, value in row.values.items()}
-    return row.values
+    size = abs if row.meaning.best == ZERO else float
+    return {seed: size(value) for seed, value in row.values.items()}
 
 
 def unpaired_difference(row: GroupRow, other: GroupRow) -> Estimate | None:

@@ -708,13 +708,8 @@ def _run(
     """Run a checked order and wait for runs that other processes execute. Returns run → state."""
     tell = options.tell
     _tell_of(checked, tell)
-    pool = launch.launch_runs(
-        checked,
-        workspace,
-        watched=watched,
-        tell=tell,
-        most=options.most,
-    )
+    most = options.most
+    pool = launch.launch_runs(checked, workspace, watched=watched, tell=tell, most=most)
     if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
     directories = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]

@@ -21,14 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qexp.errors import extra
-from qexp.networks.layers import (
-    ChannelsLast,
-    Concatenate,
-    Doubling,
-    ExponentialActivation,
-    SameConv2d,
-    UNet,
-)
+from qexp.networks import layers as torch_layers
 from qexp.networks.network import Network
 from qexp.networks.portable import Positional
 from qexp.networks.shapes import Shape
@@ -351,7 +344,7 @@ ACTIVATIONS: Mapping[type[nn.Module], str] = {
     nn.Softsign: "softsign",
     nn.Sigmoid: "sigmoid",
     nn.Tanh: "tanh",
-    ExponentialActivation: "exponential",
+    torch_layers.ExponentialActivation: "exponential",
 }
 """Activation without parameters → its name in Keras."""
 
@@ -426,7 +419,7 @@ def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) ->
         )
     branch = network.branches[0]
     operations = [network.operations[name] for name in branch.operations]
-    if len(branch.sources) > 1 and not isinstance(operations.pop(0), Concatenate):
+    if len(branch.sources) > 1 and not isinstance(operations.pop(0), torch_layers.Concatenate):
         raise GraphError(
             f"its first operation '{branch.operations[0]}' has no Keras form; use 'concatenate'"
         )
@@ -450,7 +443,7 @@ def _in_turn(layers: Layers, module: nn.Module, source: str) -> str:
 
 
 def _convolution(layers: Layers, module: Any, source: str) -> str:
-    if isinstance(module, SameConv2d):
+    if isinstance(module, torch_layers.SameConv2d):
         return _with_kernel(layers, "Conv2D", module, source, "same")
     padded = module.padding != (0, 0)
     keeps_size = tuple(module.kernel_size) == tuple(2 * margin + 1 for margin in module.padding)
@@ -461,7 +454,7 @@ def _convolution(layers: Layers, module: Any, source: str) -> str:
 
 
 def _transposed(layers: Layers, module: Any, source: str) -> str:
-    if isinstance(module, Doubling):
+    if isinstance(module, torch_layers.Doubling):
         return _with_kernel(layers, "Conv2DTranspose", module, source, "same")
     padded = module.padding != (0, 0) or module.output_padding != (0, 0)
     if padded or module.stride != module.kernel_size:
@@ -489,7 +482,7 @@ def _with_kernel(layers: Layers, class_name: str, module: Any, source: str, padd
     return layers.add(class_name, [source], weights, **config)
 
 
-def _u_net(layers: Layers, module: UNet, source: str) -> str:
+def _u_net(layers: Layers, module: torch_layers.UNet, source: str) -> str:
     """The layers of a U-Net for frames that its blocks divide: Keras cannot pad to size."""
     passed: list[str] = []
     for level, block in enumerate(module.down):
@@ -506,12 +499,12 @@ def _u_net(layers: Layers, module: UNet, source: str) -> str:
 
 MODULES: Mapping[type[nn.Module], Callable[[Layers, Any, str], str]] = {
     nn.Sequential: _in_turn,
-    ChannelsLast: _in_turn,
-    UNet: _u_net,
+    torch_layers.ChannelsLast: _in_turn,
+    torch_layers.UNet: _u_net,
     nn.Conv2d: _convolution,
-    SameConv2d: _convolution,
+    torch_layers.SameConv2d: _convolution,
     nn.ConvTranspose2d: _transposed,
-    Doubling: _transposed,
+    torch_layers.Doubling: _transposed,
     nn.Identity: lambda layers, module, source: source,
     nn.Dropout: lambda layers, module, source: layers.add("Dropout", [source], rate=module.p),
     nn.ELU: lambda layers, module, source: layers.add("ELU", [source], alpha=module.alpha),

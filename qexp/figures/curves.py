@@ -23,6 +23,9 @@ Units = Mapping[str, str]
 Lines = Sequence[Mapping[str, Any]]
 """Of a run's `metrics.jsonl`, one per epoch."""
 
+Folds = Mapping[str, Sequence[Lines]]
+"""Name of a run, or of a group → the lines of each of its folds, or of its runs."""
+
 
 def outputs_of(line: Mapping[str, Any]) -> dict[str, str]:
     """Output → its main metric, which is drawn, and which programs of others need not have."""
@@ -257,11 +260,10 @@ FEW_RUNS = 10
 """Largest number of runs whose band shows the whole range; of more it is the middle half."""
 
 
-def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Units) -> Figure:
+def learning_bands(groups: Folds, loss: str, units: Units) -> Figure:
     """Validation loss and the validation error of each output over epochs: the median of each
     group, in a band.
 
-    groups  name → for each run, the lines of its `metrics.jsonl`
     loss    what the losses are of, in the label of their axis
     units   output → its unit
     """
@@ -343,7 +345,7 @@ def _draw_band(
     )
 
 
-def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
+def _explanation(groups: Folds) -> str:
     sizes = [len(runs) for runs in groups.values()]
     words = "line: median; band: the middle half of the seeds"
     if min(sizes) <= FEW_RUNS:

@@ -32,7 +32,7 @@ from qexp.base.quantities import (
     of_dataset,
     quantity,
 )
-from qexp.figures.curves import Lines, middle_half, over_epochs, positions
+from qexp.figures.curves import Folds, Lines, middle_half, over_epochs, positions
 from qexp.kinds import matrix_figures
 from qexp.kinds.figures import MissingNumbersError, outputs, table, truth_and_estimate, unit
 from qexp.kinds.preview import value_in_words
@@ -80,9 +80,6 @@ class Panel:
     metric: str = ""
     words: str = "epoch"
 
-
-Folds = Mapping[str, Sequence[Lines]]
-"""Name of a run → the lines of each of its folds."""
 
 MOST_COLOURS = 8
 """Largest number of runs whose curves are told apart by colour; with more, curves are thin."""

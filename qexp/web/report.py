@@ -71,13 +71,9 @@ def _hash(text: str) -> str:
 
 
 PROGRAMS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
     "microsoft-edge",
-)
+)  # fmt: skip
 
 SECONDS_TO_PRINT = 120
 
