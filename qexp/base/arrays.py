@@ -14,7 +14,6 @@ Array = NDArray[np.float64]
 """Numbers in double precision, of any shape."""
 
 NAMES_LISTED = 12
-"""Names that an error lists."""
 
 
 def columns_of(values: Any) -> dict[str, Any]:

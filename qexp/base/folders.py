@@ -14,15 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qexp.base.files import (
-    TEMPORARY,
-    locked,
-    make_folder,
-    now_at,
-    sync_folder,
-    write_bytes,
-    writing,
-)
+from qexp.base import files
+from qexp.base.files import TEMPORARY, locked, make_folder, sync_folder, write_bytes, writing
 from qexp.base.machine import terminable
 from qexp.errors import QexpError
 
@@ -199,7 +192,7 @@ def _at_work(draft: Path) -> Iterator[bool]:
 def is_stale(path: Path) -> bool:
     """Whether a file, or anything in a folder, has not changed for a long time."""
     try:
-        return now_at(path) - last_change(path) > STALE_SECONDS
+        return files.now_at(path) - last_change(path) > STALE_SECONDS
     except OSError:
         return False
 

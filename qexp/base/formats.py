@@ -127,18 +127,9 @@ def _too_deep(document: Any) -> bool:
 
 
 BROKEN_NETCDF = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    RuntimeError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    MemoryError,
-    zlib.error,
-    lzma.LZMAError,
-)
+    OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError,
+    AssertionError, MemoryError, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 """Errors that h5py, h5netcdf, scipy, zarr and xarray raise for damaged files."""
 
 
@@ -256,8 +247,4 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 def line_bytes(document: Mapping[str, Any]) -> bytes:
     """A JSON line; NaN and infinity become null, listed under `not_finite`."""
-    try:
-        text = json.dumps(document, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        text = json.dumps(with_marks(document), separators=(",", ":"))
-    return f"{text}\n".encode()
+    return f"{json.dumps(with_marks(document), separators=(',', ':'))}\n".encode()

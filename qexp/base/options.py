@@ -35,7 +35,6 @@ from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError, hint, in_python, shortened
 
 DOCSTRING_WIDTH = 120
-"""Characters of a line of a docstring."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +141,8 @@ def help_of(field: dataclasses.Field[Any]) -> str:
 
 def in_shell(options: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Option]]:
     """The fields that the shell has, those of a class before those that it inherits."""
-    for field in own_first(options):
-        if "option" in field.metadata:
-            yield field, _option_of(field)
+    fields = own_first(options)
+    return ((field, _option_of(field)) for field in fields if "option" in field.metadata)
 
 
 def own_first(options: type[Any]) -> list[dataclasses.Field[Any]]:
@@ -469,8 +467,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     def _argument(self, field: dataclasses.Field[Any]) -> Argument:
         example = getattr(field.metadata.get("option"), "example", "")
         kinds = kinds_of(str(field.type))
-        elsewhere = self._elsewhere.get(field.name, "")
-        return Argument(field.name, kinds, example, elsewhere)
+        return Argument(field.name, kinds, example, self._elsewhere.get(field.name, ""))
 
 
 def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords, Returned]:

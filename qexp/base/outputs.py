@@ -296,23 +296,19 @@ class Number(Output):
         return columns
 
     def averaged(self, columns: Collection[str]) -> dict[str, float | None]:
-        periods = {estimate_of(self.name): self.period}
-        others = [spread_of(self.name)]
-        for probability in HELD_OUT_QUANTILES:
-            others.append(column_of_quantile(self.name, probability))
-        for column in others:
-            if column in columns:
-                periods[column] = None
-        return periods
+        names = [spread_of(self.name), *self._quantiles(columns).values()]
+        others = [name for name in names if name in columns]
+        return {estimate_of(self.name): self.period, **dict.fromkeys(others)}
 
     def read(self, columns: Mapping[str, Any]) -> Estimated:
-        quantiles = {}
-        for probability in HELD_OUT_QUANTILES:
-            column = column_of_quantile(self.name, probability)
-            if column in columns:
-                quantiles[probability] = columns[column]
+        quantiles = {each: columns[name] for each, name in self._quantiles(columns).items()}
         middle = columns[estimate_of(self.name)]
         return Estimated(middle, columns.get(spread_of(self.name)), quantiles=quantiles)
+
+    def _quantiles(self, columns: Collection[str]) -> dict[float, str]:
+        """Probability → its column, of those that are there."""
+        names = {each: column_of_quantile(self.name, each) for each in HELD_OUT_QUANTILES}
+        return {each: name for each, name in names.items() if name in columns}
 
     def _attributes(self, words: str) -> dict[str, Any]:
         return {"units": self.unit, "long_name": words}
@@ -332,8 +328,7 @@ MAIN_METRICS = tuple(output.main for output in OUTPUTS)
 def main_metric(metrics: Iterable[str]) -> str | None:
     """The metric of an output that is shown at a glance: its main one, or the first of others."""
     names = list(metrics)
-    mains = [main for main in MAIN_METRICS if main in names]
-    return next(iter(mains or names), None)
+    return next((main for main in MAIN_METRICS if main in names), next(iter(names), None))
 
 
 def output_in(spec: Mapping[str, Any], name: str) -> Output:

@@ -306,9 +306,8 @@ def brief(value: float) -> str:
 
 def number_with_unit(number: str, unit: str) -> str:
     """A printed number, perhaps with its uncertainty: `(3.04 ± 0.03) × 10⁶ m³`, `1.2 km`."""
-    if not unit[:1].isdigit():
-        return f"{number} {unit}".rstrip()
-    return f"({number}) × {unit}" if any(sign in number for sign in "±[") else f"{number} × {unit}"
+    bracketed = f"({number})" if any(sign in number for sign in "±[") else number
+    return f"{bracketed} × {unit}" if unit[:1].isdigit() else f"{number} {unit}".rstrip()
 
 
 UNITS: Mapping[str, tuple[str, float]] = {
@@ -340,9 +339,7 @@ def conversion(unit: str, target: str) -> float | None:
 
 def alike(unit: str) -> list[str]:
     """Short names of the units that can be converted to a unit."""
-    kind = UNITS.get(unit, ("", 0.0))[0]
-    short = [name for name in UNITS if len(name) < len("metre")]
-    return [name for name in short if kind and UNITS[name][0] == kind]
+    return [name for name in UNITS if len(name) < len("metre") and conversion(name, unit)]
 
 
 def nearest(estimate: ArrayLike, truth: ArrayLike, period: float | None) -> NDArray[Any]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 
+Schema = dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Entry:
     """An entry of a table: what a name in a spec stands for."""
@@ -68,7 +71,7 @@ class Entry:
         names = [name for name in inspect.signature(self.build).parameters if name in declared]
         return [name for name in names if name not in self.defaults]
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> Schema:
         """The whole JSON Schema of the parameters; unknown ones are errors."""
         properties = {}
         for name, schema in self.parameters.get("properties", {}).items():
@@ -85,14 +88,14 @@ class Entry:
         }
 
 
-def properties(**schemas: Mapping[str, Any]) -> dict[str, Any]:
+def properties(**schemas: Mapping[str, Any]) -> Schema:
     """The `parameters` of an entry: parameter of the spec → its JSON Schema."""
     return {"properties": schemas}
 
 
 def integer(
     description: str = "", least: int | None = None, most: int | None = None, **more: Any
-) -> dict[str, Any]:
+) -> Schema:
     """The JSON Schema of a whole number between two bounds."""
     return _schema("integer", description, minimum=least, maximum=most, **more)
 
@@ -105,9 +108,9 @@ def number(
     above: float | None = None,
     below: float | None = None,
     **more: Any,
-) -> dict[str, Any]:
+) -> Schema:
     """The JSON Schema of a number: at least or above one bound, at most or below another."""
-    bounds: dict[str, Any] = {
+    bounds: Schema = {
         "minimum": least,
         "maximum": most,
         "exclusiveMinimum": above,
@@ -122,7 +125,7 @@ def array(
     least: int = 1,
     most: int | None = None,
     **more: Any,
-) -> dict[str, Any]:
+) -> Schema:
     """The JSON Schema of a list with a number of items between two bounds."""
     return _schema(
         "array",
@@ -134,7 +137,7 @@ def array(
     )
 
 
-def choice(values: Iterable[Any], description: str = "", **more: Any) -> dict[str, Any]:
+def choice(values: Iterable[Any], description: str = "", **more: Any) -> Schema:
     """The JSON Schema of one of several values."""
     return _schema(None, description, enum=list(values), **more)
 
@@ -145,7 +148,7 @@ def _schema(
     left_out: str | None = None,
     message: str | None = None,
     **rest: Any,
-) -> dict[str, Any]:
+) -> Schema:
     """A JSON Schema without what is None.
 
     left_out  where the parameter is not written into a resolved spec; see `long_form`

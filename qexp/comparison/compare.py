@@ -243,6 +243,9 @@ def _rows_of_capabilities(
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.
 
+Rows = tuple[list[str], list[list[Any]]]
+"""Columns and rows of a table for programs."""
+
 LONGEST_VALUE = 48
 """Largest number of characters of a value in a table; JSON output has all."""
 
@@ -431,7 +434,7 @@ def tables(comparison: Comparison | SeedComparison) -> list[Table]:
     return [table for table in found if table is not None]
 
 
-def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
+def plain_rows(comparison: Comparison | SeedComparison) -> Rows:
     """Columns and rows for a program, with all digits. Rows with a `minus` are differences."""
     if isinstance(comparison, Comparison):
         rows: list[list[Any]] = []

@@ -113,6 +113,9 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     yield from draw_matrices(runs, folder)
 
 
+RunsBySeed = Mapping[str, Mapping[int, RunDirectory]]
+"""Title → seed → run."""
+
 MOST_PANELS = 12
 """Matrices in one figure."""
 
@@ -120,12 +123,11 @@ Panel = dict[int, tuple[Path, dict[str, Any]]]
 """Seed → the file of a matrix, and its record."""
 
 
-def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) -> Iterator[Path]:
+def draw_matrices(runs: RunsBySeed, folder: Path) -> Iterator[Path]:
     """Figures of matrices of the same data set side by side, one for those over the same cells; of
     a single none.
 
-    runs  title → seed → run; matrices of several seeds are drawn as the mean of their absolute
-          errors
+    runs  matrices of several seeds are drawn as the mean of their absolute errors
     """
     from qexp.figures.writing import save
     from qexp.kinds.matrix_figures import side_by_side
@@ -166,9 +168,7 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
             yield folder / file
 
 
-def _title_of_panel(
-    panel: str, seeds: Sequence[int], runs: Mapping[str, Mapping[int, RunDirectory]]
-) -> str:
+def _title_of_panel(panel: str, seeds: Sequence[int], runs: RunsBySeed) -> str:
     """Title of a panel, with the seeds that it stands for if its group has several."""
     count = max(
         len(group)

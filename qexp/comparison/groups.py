@@ -235,7 +235,7 @@ def runs_of_study(reference: str, catalog: Catalog) -> list[RunDirectory] | None
         return None
     table = folder / STUDY
     lines = lines_of(table)
-    runs = [line.get("run") or "" for line in lines if line.get("use") != TRIAL]
+    runs = [line.get("run", "") for line in lines if line.get("use") != TRIAL]
     names = dict.fromkeys(Path(run).name for run in runs)
     if lines and not names:
         raise QexpError(
@@ -250,9 +250,12 @@ def lines_of(table: Path) -> list[dict[str, str]]:
     """The lines of a table of a study; none if there is no such file."""
     try:
         with table.open(newline="", encoding="utf-8", errors="replace") as file:
-            return list(csv.DictReader(file))
+            lines = list(csv.DictReader(file, restval=""))
     except FileNotFoundError:
         return []
+    for line in lines:
+        line.pop(None, None)  # cells beyond the last column
+    return lines
 
 
 def _named(

@@ -16,6 +16,7 @@ from qexp.metrics.intervals import LEVEL, Estimate, difference_of_means, estimat
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
 from qexp.results.capabilities import compared_columns, unit_of
 from qexp.spec.experiences import differences, type_name, type_of
+from qexp.spec.reading import Document
 from qexp.store.evaluations import find_evaluation
 from qexp.store.record import meaning_of
 
@@ -39,7 +40,7 @@ class GroupRow:
     not_finite: list[int]
     """Seeds that count in the group, but whose value is not finite."""
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "group": self.group,
             "output": self.output,
@@ -94,16 +95,7 @@ def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             if values:
                 mean = estimate(list(values.values()), meaning.limits(values.values()))
             unit = meaning.in_unit(units.get(output, ""))
-            yield GroupRow(
-                group.name,
-                output,
-                name,
-                meaning,
-                unit,
-                mean,
-                values,
-                not_finite,
-            )
+            yield GroupRow(group.name, output, name, meaning, unit, mean, values, not_finite)
 
 
 def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
@@ -131,16 +123,7 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             values = {seed: value for seed, value in found.items() if value is not None}
             if values:
                 mean = estimate(list(values.values()))
-                yield GroupRow(
-                    title,
-                    output,
-                    name,
-                    UNKNOWN,
-                    unit,
-                    mean,
-                    values,
-                    [],
-                )
+                yield GroupRow(title, output, name, UNKNOWN, unit, mean, values, [])
 
 
 # Runs with equal seeds have the same test samples. Differences between two groups are therefore
@@ -168,7 +151,7 @@ class PairRow:
         """Whether absolute values are compared, because the metric is best at zero."""
         return self.meaning.best == ZERO
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "output": self.output,
             "metric": self.metric,
@@ -191,7 +174,7 @@ class Pair:
     """Why differences are not paired, or cannot be taken at all; None if they are."""
     rows: list[PairRow]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "first": self.first,
             "second": self.second,
@@ -249,7 +232,7 @@ class SeedComparison:
         alike = [other.seeds for other in self.groups if other.seeds & group.seeds]
         return sorted(set().union(*alike) - group.seeds)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "level": LEVEL,
             "simultaneous": self.simultaneous,
@@ -264,7 +247,7 @@ class SeedComparison:
             "figures": [str(path) for path in self.figures],
         }
 
-    def _group(self, group: SeedGroup) -> dict[str, Any]:
+    def _group(self, group: SeedGroup) -> Document:
         summary = group.runs[0].summary
         keys = ("experience", "dataset", "model", "overrides", "digest")
         return {
@@ -278,7 +261,7 @@ class SeedComparison:
         }
 
 
-def _numbers(over_seeds: Estimate | None) -> dict[str, Any]:
+def _numbers(over_seeds: Estimate | None) -> Document:
     if over_seeds is None:
         return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
     return {
@@ -345,11 +328,11 @@ def same_samples(groups: Sequence[SeedGroup]) -> list[int]:
     return firsts
 
 
-def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
+def _specs(groups: Sequence[SeedGroup]) -> list[Document]:
     return [group.runs[0].directory.spec() for group in groups]
 
 
-def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) -> SeedComparison:
+def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[Document]) -> SeedComparison:
     firsts = [group.runs[0].summary for group in groups]
     return SeedComparison(
         groups=list(groups),
@@ -439,26 +422,17 @@ def _rows_of_pair(
             theirs = sizes(other)
             difference = estimate([ours[seed] - theirs[seed] for seed in seeds])
         if difference is not None:
-            yield PairRow(
-                row.output,
-                row.metric,
-                row.meaning,
-                row.unit,
-                seeds,
-                difference,
-                None,
-            )
+            about = row.output, row.metric, row.meaning, row.unit
+            yield PairRow(*about, seeds, difference, None)
 
 
 def sizes(row: GroupRow) -> dict[int, float]:
     """Seed → the value that is compared: without its sign if the metric is best at zero."""
-    if row.meaning.best == ZERO:
-        return {seed: abs(value) for seed, value in row.values.items()}
-    return row.values
+    size = abs if row.meaning.best == ZERO else float
+    return {seed: size(value) for seed, value in row.values.items()}
 
 
 def unpaired_difference(row: GroupRow, other: GroupRow) -> Estimate | None:
     """The difference of two groups as independent samples; None with fewer than two values each."""
-    first = list(sizes(row).values())
-    second = list(sizes(other).values())
+    first, second = (list(sizes(each).values()) for each in (row, other))
     return difference_of_means(first, second) if min(len(first), len(second)) > 1 else None

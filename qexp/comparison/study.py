@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from qexp.base.outputs import MAIN_METRICS, output_in
 from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
-from qexp.comparison.compare import differences_of, plain_rows, ranges, remarks, results_of_groups
+from qexp.comparison import compare
 from qexp.comparison.groups import STUDY_FILES, ComparedRun, SeedGroup, lines_of
 from qexp.comparison.seeds import SeedComparison, compare_across_seeds
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
@@ -100,6 +101,7 @@ class StudyOrder:
             fixed |= {f"pretraining.{key}": value for key, value in first.overrides.items()}
         return fixed
 
+    @cached_property
     def axes(self) -> list[StudyAxis]:
         """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
         first = self.options.pretraining
@@ -120,6 +122,11 @@ class StudyOrder:
             name_in_study = name if names.count(name) == 1 else axis.name
             axes_of_study.append(StudyAxis(axis, is_first, name_in_study))
         return axes_of_study
+
+    @property
+    def own_axes(self) -> list[StudyAxis]:
+        """Those of the runs other than those of pretraining."""
+        return [axis for axis in self.axes if not axis.of_pretraining]
 
     def order(
         self, experience: str, seeds: Sequence[int], grid: Grid, overrides: Overrides
@@ -162,7 +169,7 @@ class Measured:
         return f"{self.output} {self.metric}"
 
 
-def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> Measured:
+def check_study(study: StudyOrder, workspace: Workspace) -> Measured:
     """What is drawn; checks all specs of the study.
 
     Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric
@@ -170,7 +177,7 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
     """
     pretraining = study.options.pretraining
     runs = study.runs
-    points_in_grid = math.prod(len(axis.of_grid.values) for axis in axes)
+    points_in_grid = math.prod(len(axis.of_grid.values) for axis in study.axes)
     require_few(len(runs.seeds) * len(runs.references) * points_in_grid)
     check_seeds(runs.seeds)
     for name, count in Counter(runs.references).items():
@@ -178,29 +185,16 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
             raise QexpError(f"the experience {name} is named twice; name each once")
     cache = spec_cache(workspace, memory_of(runs))
     if pretraining is not None:
-        grid = [axis.of_grid for axis in axes if axis.of_pretraining]
+        grid = [axis.of_grid for axis in study.axes if axis.of_pretraining]
         for point in grids.points_of(grid):
             changes = {**pretraining.overrides, **point}
-            grids.at_point(
-                pretraining.experience,
-                changes,
-                grid,
-                point,
-                cache,
-                "pretrain_grid",
-            )
+            first = pretraining.experience
+            grids.at_point(first, changes, grid, point, cache, "pretrain_grid")
     documents = {}
-    for reference in runs.references:
-        own = [axis.of_grid for axis in axes if not axis.of_pretraining]
-        for point in grids.points_of(own):
-            experience = grids.at_point(
-                reference,
-                {**runs.overrides, **point},
-                own,
-                point,
-                cache,
-            )
-            documents[reference] = experience.document
+    own = [axis.of_grid for axis in study.own_axes]
+    for reference, point in itertools.product(runs.references, grids.points_of(own)):
+        changes = {**runs.overrides, **point}
+        documents[reference] = grids.at_point(reference, changes, own, point, cache).document
     measured = _measured(study, documents[runs.references[0]])
     output = measured.output
     metric = measured.metric
@@ -266,7 +260,7 @@ Parents = Mapping[tuple[Point, int], str]
 """(values of the pretraining axes, seed of a run) → name of the run that it starts from."""
 
 
-def parents_of(study: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequence[Plan]) -> Parents:
+def parents_of(study: StudyOrder, pretrained: Sequence[Plan]) -> Parents:
     """The pretraining run of each run.
 
     pretrained  plans of the pretraining runs; seeds vary fastest
@@ -274,7 +268,7 @@ def parents_of(study: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequenc
     first = study.options.pretraining
     seeds = study.runs.seeds
     assert first is not None
-    points_of_pretraining = points([axis for axis in axes if axis.of_pretraining])
+    points_of_pretraining = points([axis for axis in study.axes if axis.of_pretraining])
     starts = itertools.product(points_of_pretraining, first.seeds(seeds))
     runs = [plan.name for plan in pretrained]
     names: dict[tuple[Point, int], str] = dict(zip(starts, runs, strict=True))
@@ -284,21 +278,20 @@ def parents_of(study: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequenc
 
 
 def members_of(
-    study: StudyOrder, axes: Sequence[StudyAxis], parents: Parents, workspace: Workspace
+    study: StudyOrder, parents: Parents, workspace: Workspace
 ) -> tuple[list[Member], CheckedOrder]:
     """All runs of the study, and a checked order for them; nothing is written.
 
     parents  empty without pretraining
     Raises QexpError if two runs are the same, or for any reason for which a sweep is refused.
     """
-    own_axes = [axis for axis in axes if not axis.of_pretraining]
-    independent = (None,) * (len(axes) - len(own_axes))
+    independent = (None,) * (len(study.axes) - len(study.own_axes))
     members: list[Member] = []
     orders: list[CheckedOrder] = []
     for start, order in _orders(study, independent, parents, workspace):
         checked = launch.check_order(order, workspace)
         orders.append(checked)
-        values = (point for point in points(own_axes) for _ in order.seeds)
+        values = (point for point in points(study.own_axes) for _ in order.seeds)
         for plan, point in zip(checked.plans, values, strict=True):
             members.append(Member(order.references[0], (*start, *point), plan))
     return members, _merge(orders)
@@ -398,7 +391,7 @@ class Study:
         columns = [*self.axes]
         listed = set()
         for compared in self.points:
-            table = results_of_groups(compared.comparison)
+            table = compare.results_of_groups(compared.comparison)
             columns = [*self._axes_in_words, *table.columns[2:]]
             for row, cells in zip(compared.comparison.results, table.rows, strict=True):
                 point = compared.point_of_group[row.group]
@@ -417,15 +410,15 @@ class Study:
             point = [value or NONE for value in compared.point]
             for pair in compared.comparison.pairs:
                 if pair.rows:
-                    table = differences_of(pair, compared.comparison)
+                    table = compare.differences_of(pair, compared.comparison)
                     columns = [*self._axes_in_words, *table.columns[2:]]
-                    title = table.title.removesuffix(f" ({ranges(pair.seeds)})")
+                    title = table.title.removesuffix(f" ({compare.ranges(pair.seeds)})")
                     rows.setdefault(title, []).extend([*point, *row[2:]] for row in table.rows)
         right = frozenset(columns[len(self.axes) : len(self.axes) + 3])
         return [Table(title, columns, cells, right) for title, cells in rows.items()]
 
     def remarks(self) -> list[str]:
-        texts = [text for compared in self.points for text in remarks(compared.comparison)]
+        texts = [text for compared in self.points for text in compare.remarks(compared.comparison)]
         return list(dict.fromkeys(texts))
 
     def document(self) -> dict[str, Any]:
@@ -489,18 +482,15 @@ def _is_at(own: Point, point: Point) -> bool:
 RUNS, VALUES, FIGURE = STUDY_FILES
 
 
-def _with_fixed(
-    study: Study, columns: list[str], rows: list[list[Any]]
-) -> tuple[list[str], list[list[Any]]]:
-    """A table with a column for each key that is set at all points."""
-    # an axis of pretraining has the key
+def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> compare.Rows:
+    """A table with a column for each key that is set at all points; an axis may have its name."""
     names = [f"overrides.{key}" if key in columns else key for key in study.fixed]
     return [*columns, *names], [[*row, *map(value_text, study.fixed.values())] for row in rows]
 
 
 def _run_rows(
     members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
-) -> tuple[list[str], list[list[Any]]]:
+) -> compare.Rows:
     """Columns and rows of the table of runs, with all metrics of the part that is drawn."""
     done = [run for run in runs.values() if run.summary["state"] == State.DONE]
     tests = {run.name: run.numbers for run in done}
@@ -532,12 +522,12 @@ def _run_rows(
     return columns, rows
 
 
-def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], list[list[Any]]]:
+def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> compare.Rows:
     """Columns and rows of the results: per experience and value, with a `minus` per pair."""
     columns: list[str] = []
     row_by_key: dict[tuple[str | None, ...], list[Any]] = {}
     for compared in study.points:
-        columns, rows = plain_rows(compared.comparison)
+        columns, rows = compare.plain_rows(compared.comparison)
         for group, minus, *rest in rows:
             key = (group, minus, *(compared.point if minus else compared.point_of_group[group]))
             row_by_key.setdefault(key, [*key, *rest])
@@ -618,7 +608,7 @@ def run_study(study: StudyOrder, workspace: Workspace, watched: Callable[[], Wat
     that holds another study; RunFailedError if a pretraining run is not done; InterruptedRunError
     after a signal: the same call continues the study.
     """
-    axes, measured, out = _checked(study, workspace)
+    measured, out = _checked(study, workspace)
     parents: Parents = {}
     order = study.pretraining_order()
     if order is not None:
@@ -629,11 +619,11 @@ def run_study(study: StudyOrder, workspace: Workspace, watched: Callable[[], Wat
             raise RunFailedError(
                 f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs"
             )
-        parents = parents_of(study, axes, pretraining.plans)
-    members, checked = members_of(study, axes, parents, workspace)
+        parents = parents_of(study, pretraining.plans)
+    members, checked = members_of(study, parents, workspace)
     _require_own(out, members, measured, workspace)
     _run(checked, workspace, study.options, watched)
-    return _collect(study, members, axes, measured, workspace, out)
+    return _collect(study, members, measured, workspace, out)
 
 
 def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], bool]:
@@ -643,7 +633,7 @@ def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], boo
     `tell` receives what `run_study` would tell before it starts runs, and where it would write.
     Raises QexpError for unknown specs, values or metrics.
     """
-    axes, measured, out = _checked(study, workspace)
+    measured, out = _checked(study, workspace)
     tell = study.options.tell
     tell(f"{measured.words} would be drawn in {workspace.shown(out)}")
     parents: Parents = {}
@@ -654,29 +644,25 @@ def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], boo
         _tell_of(pretraining, tell)
         if workload.new or workload.again or workload.left:
             return workload.to_run, False
-        parents = parents_of(study, axes, pretraining.plans)
-    members, checked = members_of(study, axes, parents, workspace)
+        parents = parents_of(study, pretraining.plans)
+    members, checked = members_of(study, parents, workspace)
     _require_own(out, members, measured, workspace)
     _tell_of(checked, tell)
     return checked.workload.to_run, True
 
 
-def _checked(study: StudyOrder, workspace: Workspace) -> tuple[list[StudyAxis], Measured, Path]:
-    """A study's axes, what is drawn, and its folder. Raises QexpError, as `check_study` does."""
+def _checked(study: StudyOrder, workspace: Workspace) -> tuple[Measured, Path]:
+    """What is drawn of a study, and its folder. Raises QexpError, as `check_study` does."""
     require_width(study.options.width)
-    axes = study.axes()
-    measured = check_study(study, axes, workspace)
+    measured = check_study(study, workspace)
     out = study.options.out
-    if out is None:
-        return axes, measured, _folder(study, axes, measured, workspace)
-    return axes, measured, target_outside_of_runs(out)
+    found = _folder(study, measured, workspace) if out is None else target_outside_of_runs(out)
+    return measured, found
 
 
-def _folder(
-    study: StudyOrder, axes: Sequence[StudyAxis], measured: Measured, workspace: Workspace
-) -> Path:
+def _folder(study: StudyOrder, measured: Measured, workspace: Workspace) -> Path:
     """Named after what varies, an unusual metric, and a digest of what is set, as of runs."""
-    words = [Path(study.runs.references[0]).stem, *(axis.name for axis in axes)]
+    words = [Path(study.runs.references[0]).stem, *(axis.name for axis in study.axes)]
     words += [] if measured.usual else [measured.key]
     words += [digest(dict(study.fixed))[:6]] if study.fixed else []
     return workspace.root / "studies" / re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(words))
@@ -687,7 +673,7 @@ def _require_own(
 ) -> None:
     """Raise QexpError if a folder holds a study with other runs or of another metric."""
     ours = {member.plan.name for member in members}
-    runs = dict.fromkeys(row.get("run") or "" for row in lines_of(folder / RUNS))
+    runs = dict.fromkeys(row.get("run", "") for row in lines_of(folder / RUNS))
     others = [name for name in runs if name and name not in ours]
     lines = [row for row in lines_of(folder / VALUES) if row.get("metric")]
     metrics = {f"{row['output']} {row['metric']}" for row in lines}
@@ -722,13 +708,8 @@ def _run(
     """Run a checked order and wait for runs that other processes execute. Returns run → state."""
     tell = options.tell
     _tell_of(checked, tell)
-    pool = launch.launch_runs(
-        checked,
-        workspace,
-        watched=watched,
-        tell=tell,
-        most=options.most,
-    )
+    most = options.most
+    pool = launch.launch_runs(checked, workspace, watched=watched, tell=tell, most=most)
     if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
     directories = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]
@@ -744,7 +725,6 @@ def _run(
 def _collect(
     order: StudyOrder,
     members: Sequence[Member],
-    axes: Sequence[StudyAxis],
     measured: Measured,
     workspace: Workspace,
     out: Path,
@@ -763,6 +743,7 @@ def _collect(
             runs[directory.name] = ComparedRun(directory, summary, None, part=measured.part)
         if state is not State.DONE:
             unfinished[directory.name] = state
+    axes = order.axes
     points = list(compare_points(runs, members, axes, measured.output, measured.metric))
     if not points:
         raise RunFailedError(

@@ -14,20 +14,7 @@ from string import ascii_uppercase
 from qexp.base.outputs import main_metric
 from qexp.base.quantities import number_with_unit, with_unit
 from qexp.base.text import RESULT, Table, measure
-from qexp.comparison.compare import (
-    AT_ONCE,
-    INTERVAL,
-    Comparison,
-    MetricRow,
-    cells_of,
-    compared_name,
-    differing_specs,
-    left_out_words,
-    of_mean,
-    on_part,
-    ranges,
-    remarks,
-)
+from qexp.comparison import compare
 from qexp.comparison.seeds import GroupRow, Pair, PairRow, SeedComparison, same_samples
 from qexp.errors import QexpError, suggestion
 from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, number, with_interval
@@ -38,7 +25,13 @@ MOST_SAID = 6
 
 BEST_BY_VALIDATION = "* the best by validation, by which one chooses"
 
-AnyComparison = Comparison | SeedComparison
+AnyComparison = compare.Comparison | SeedComparison
+
+Star = tuple[str, str, str]
+"""Output, metric and group of a mean that has one."""
+
+Letters = dict[str, str]
+"""Group or run → its letter."""
 
 
 def only(
@@ -65,10 +58,10 @@ def only(
                     f"`{argument}={name}`: these runs have no such {argument[:-1]}; {meant}"
                 )
 
-    def chosen(row: MetricRow | GroupRow | PairRow) -> bool:
+    def chosen(row: compare.MetricRow | GroupRow | PairRow) -> bool:
         return (not metrics or row.metric in metrics) and (not outputs or row.output in outputs)
 
-    if isinstance(comparison, Comparison):
+    if isinstance(comparison, compare.Comparison):
         return replace(comparison, results=[row for row in comparison.results if chosen(row)])
     return comparison.only(chosen)
 
@@ -88,14 +81,14 @@ def overview(
     shown = comparison
     if not all_metrics:
         shown = only(comparison, outputs=[], metrics=_main_metrics(comparison))
-    said = remarks(shown, letters)
-    if isinstance(comparison, Comparison):
+    said = compare.remarks(shown, letters)
+    if isinstance(comparison, compare.Comparison):
         if comparison.caveat:
             yield said.pop(0)
         yield from _of_runs(comparison, letters)
     else:
         yield from _of_groups(comparison, letters)
-    specs = differing_specs(comparison)
+    specs = compare.differing_specs(comparison)
     if specs is not None:
         yield replace(specs, title="Where the specs differ", columns=["key", *letters.values()])
     elif len(comparison.names) > 1:
@@ -103,7 +96,7 @@ def overview(
     has_best = False
     if not comparison.results:
         yield "none of these runs has results; qexp show lists their files"
-    elif isinstance(shown, Comparison):
+    elif isinstance(shown, compare.Comparison):
         has_best = any(row.best for row in shown.results)
         yield from _tables_of_runs(shown, letters)
     else:
@@ -121,8 +114,8 @@ def overview(
         yield f"not shown: {', '.join(hidden)}; {more.format(hidden[0])}"
 
 
-def _rows(comparison: AnyComparison) -> Sequence[MetricRow | GroupRow]:
-    if isinstance(comparison, Comparison):
+def _rows(comparison: AnyComparison) -> Sequence[compare.MetricRow | GroupRow]:
+    if isinstance(comparison, compare.Comparison):
         return comparison.results
     return [*comparison.results, *comparison.calibrations]
 
@@ -138,10 +131,10 @@ def _main_metrics(comparison: AnyComparison) -> list[str]:
 # Runs side by side.
 
 
-def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table | str]:
+def _of_runs(comparison: compare.Comparison, letters: Letters) -> Iterator[Table | str]:
     mains = set(_main_metrics(comparison))
     yield (
-        f"{len(comparison.names)} runs {on_part(comparison)}, one seed each: with other seeds the order"
+        f"{len(comparison.names)} runs {compare.on_part(comparison)}, one seed each: with other seeds the order"
         " may be another"
     )
     for row in comparison.results:
@@ -156,9 +149,9 @@ def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table 
     yield Table("", ["", "run"], [[letter, name] for name, letter in letters.items()])
 
 
-def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table]:
+def _tables_of_runs(comparison: compare.Comparison, letters: Letters) -> Iterator[Table]:
     """A row per run: one table with a column per output for one metric, else a table per output."""
-    tables: dict[tuple[str, bool], list[MetricRow]] = {}
+    tables: dict[tuple[str, bool], list[compare.MetricRow]] = {}
     single = len({row.metric for row in comparison.results}) == 1
     for row in comparison.results:
         table = "" if single else row.output, is_of_capability(row.metric)
@@ -184,14 +177,14 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
         cells = list(map(list, zip(letters.values(), *numbers, strict=True)))
         title = "Results" if single else output
         if comparison.evaluation and not calibrated:
-            title += f" {on_part(comparison)}"
+            title += f" {compare.on_part(comparison)}"
         yield Table(title, ["", *columns], cells, frozenset(columns))
 
 
 # Groups of runs that differ by their seed only.
 
 
-def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table | str]:
+def _of_groups(comparison: SeedComparison, letters: Letters) -> Iterator[Table | str]:
     counts = sorted({len(group.counted) for group in comparison.groups})
     seeds = f"{counts[0]} to {counts[-1]} seeds"
     if len(counts) == 1:
@@ -199,7 +192,7 @@ def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[
     groups = f"{len(letters)} groups" if len(letters) > 1 else "1 group"
     if counts == [1] and len(letters) > 1:
         seeds += ": with other seeds the order may be another"
-    yield f"{groups} of runs that differ by their seed only, {on_part(comparison)}, {seeds}"
+    yield f"{groups} of runs that differ by their seed only, {compare.on_part(comparison)}, {seeds}"
     mains = _main_metrics(comparison)
     for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
         sentence = _verdict(comparison, letters, output, metric) if metric in mains else ""
@@ -207,8 +200,8 @@ def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[
             yield sentence
     rows = []
     for group in comparison.groups:
-        out = left_out_words(group.left_out, comparison.missing(group))
-        rows.append([letters[group.name], ranges(group.counted) or NONE, out, group.name])
+        out = compare.left_out_words(group.left_out, comparison.missing(group))
+        rows.append([letters[group.name], compare.ranges(group.counted) or NONE, out, group.name])
     columns = ["", "seeds", "not counted", "group"]
     if not any(row[2] for row in rows):
         for row in (columns, *rows):
@@ -216,7 +209,7 @@ def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[
     yield Table("", columns, rows)
 
 
-def _verdict(comparison: SeedComparison, letters: dict[str, str], output: str, metric: str) -> str:
+def _verdict(comparison: SeedComparison, letters: Letters, output: str, metric: str) -> str:
     """Which groups are better in one metric, with intervals; empty without a difference."""
     rows = [
         (pair, row)
@@ -264,7 +257,7 @@ OTHER_PART = {"test": "validation", "validation": "test"}
 """Compared part → the part whose means stand beside it."""
 
 
-def _best_by_validation(comparison: SeedComparison) -> set[tuple[str, str, str]]:
+def _best_by_validation(comparison: SeedComparison) -> set[Star]:
     """Output, metric and group best by validation if test is compared; none if samples differ."""
     if comparison.evaluation is not None or OTHER_PART.get(comparison.part) != "validation":
         return set()
@@ -285,16 +278,14 @@ def _best_by_validation(comparison: SeedComparison) -> set[tuple[str, str, str]]
 
 
 def _tables_of_groups(
-    comparison: SeedComparison, letters: dict[str, str], best: Collection[tuple[str, str, str]]
+    comparison: SeedComparison, letters: Letters, best: Collection[Star]
 ) -> Iterator[Table]:
     """A table per output, with a row per metric and group; beside the mean that of the part by
     which one chooses, or of the test part.
-
-    best  output, metric and group that have a star
     """
     part = OTHER_PART.get(comparison.part) if comparison.evaluation is None else None
     groups = {group.name: group for group in comparison.groups}
-    worse: dict[tuple[str, str, str], list[str]] = {}
+    worse: dict[Star, list[str]] = {}
     for pair in comparison.pairs:
         for paired in pair.rows:
             if paired.better is not None:
@@ -305,45 +296,43 @@ def _tables_of_groups(
         tables.setdefault((row.output, is_of_capability(row.metric)), []).append(row)
     for (output, calibrated), rows in tables.items():
         single = len({row.metric for row in rows}) == 1
-        means = [groups[row.group].mean(part or "", row.output, row.metric) for row in rows]
-        columns: dict[str, list[str]] = {
-            "metric": [with_unit(row.metric, row.unit) for row in rows],
-            "": [letters[row.group] for row in rows],
-            "n": [],
-            f"{part} mean": [],
-            "mean ± deviation": [],
-            "better than": [],
-            INTERVAL: [],
-            "min": [],
-            "max": [],
-        }
-        for row, other in zip(rows, means, strict=True):
-            key = output, row.metric, row.group
-            star = " *" if key in best else "  "
-            columns[f"{part} mean"].append(number(other, row.meaning) + star)
-            columns["better than"].append(" ".join(worse.get(key, [])) or NONE)
-            names = ("n", "mean ± deviation", INTERVAL, "min", "max")
-            for name, text in zip(names, cells_of(row), strict=True):
-                columns[name].append(text)
-        if single:
-            del columns["metric"]
+        left_out = {"metric"} if single else set[str]()
+        means = [groups[row.group].mean(part or "", output, row.metric) for row in rows]
         if all(mean is None for mean in means):
-            del columns[f"{part} mean"]
-        cells = list(map(list, zip(*columns.values(), strict=True)))
+            left_out.add(f"{part} mean")
+        lines = list[dict[str, str]]()
+        for row, mean in zip(rows, means, strict=True):
+            key = output, row.metric, row.group
+            count, average, interval, least, greatest = compare.cells_of(row)
+            lines.append(
+                {
+                    "metric": with_unit(row.metric, row.unit),
+                    "": letters[row.group],
+                    "n": count,
+                    f"{part} mean": number(mean, row.meaning) + (" *" if key in best else "  "),
+                    "mean ± deviation": average,
+                    "better than": " ".join(worse.get(key, [])) or NONE,
+                    compare.INTERVAL: interval,
+                    "min": least,
+                    "max": greatest,
+                }
+            )
+        columns = [column for column in lines[0] if column not in left_out]
+        cells = [[line[column] for column in columns] for line in lines]
         right = frozenset(columns) - {"metric", "", "better than"}
         title = with_unit(rows[0].metric, rows[0].unit)
         if output != RESULT or not single:
             title = f"{output}: {title}" if single else output
         if not calibrated:
-            title += f" {on_part(comparison)}"
-        yield Table(title, list(columns), cells, right)
+            title += f" {compare.on_part(comparison)}"
+        yield Table(title, columns, cells, right)
 
 
-def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
+def _differences(comparison: SeedComparison, letters: Letters) -> Iterator[Table]:
     """A table per output, with a row per metric and pair."""
     tables: dict[str, list[list[str]]] = {}
     compared = [pair for pair in comparison.pairs if pair.rows]
-    seeds = {ranges(pair.seeds) for pair in compared}
+    seeds = {compare.ranges(pair.seeds) for pair in compared}
     how = ", seed by seed"
     if len(seeds) == 1:
         how += f" ({next(iter(seeds))})"
@@ -351,8 +340,8 @@ def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterato
         how = ""
     for pair in comparison.pairs:
         for row in pair.rows:
-            metric = with_unit(compared_name(row), row.unit)
-            count, mean, interval = of_mean(row.estimate, row.meaning)
+            metric = with_unit(compare.compared_name(row), row.unit)
+            count, mean, interval = compare.of_mean(row.estimate, row.meaning)
             better = NONE if row.better is None else letters[row.better]
             tables.setdefault(row.output, []).append(
                 [
@@ -367,6 +356,6 @@ def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterato
     for output, rows in tables.items():
         order = list(dict.fromkeys(row[0] for row in rows))
         rows.sort(key=lambda row: order.index(row[0]))
-        columns = ["metric", "", "n", "difference ± deviation", "better", AT_ONCE]
-        right = frozenset({*columns[2:4], AT_ONCE})
+        columns = ["metric", "", "n", "difference ± deviation", "better", compare.AT_ONCE]
+        right = frozenset({*columns[2:4], compare.AT_ONCE})
         yield Table(f"{output}: differences{how}", columns, rows, right)

@@ -21,14 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qexp.errors import extra
-from qexp.networks.layers import (
-    ChannelsLast,
-    Concatenate,
-    Doubling,
-    ExponentialActivation,
-    SameConv2d,
-    UNet,
-)
+from qexp.networks import layers as torch_layers
 from qexp.networks.network import Network
 from qexp.networks.portable import Positional
 from qexp.networks.shapes import Shape
@@ -65,6 +58,10 @@ class NamedTensor:
     name: str
     sides: Sides
     description: str
+
+
+Facts = Mapping[str, str]
+"""On the run, by name."""
 
 
 def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Graph:
@@ -199,7 +196,7 @@ def onnx_bytes(
     graph: Graph,
     inputs: Sequence[NamedTensor],
     outputs: Sequence[NamedTensor],
-    facts: Mapping[str, str],
+    facts: Facts,
 ) -> bytes:
     """An .onnx file with `facts` as metadata. Raises GraphError for what has no equivalent."""
     with extra("export"):
@@ -290,7 +287,7 @@ def torchscript_bytes(
     graph: Graph,
     inputs: Sequence[NamedTensor],
     outputs: Sequence[NamedTensor],
-    facts: Mapping[str, str],
+    facts: Facts,
 ) -> bytes:
     """A file for `torch.jit.load` with `facts` as extra files; tensors are known by their order."""
     program: torch.export.ExportedProgram = graph.program
@@ -347,7 +344,7 @@ ACTIVATIONS: Mapping[type[nn.Module], str] = {
     nn.Softsign: "softsign",
     nn.Sigmoid: "sigmoid",
     nn.Tanh: "tanh",
-    ExponentialActivation: "exponential",
+    torch_layers.ExponentialActivation: "exponential",
 }
 """Activation without parameters → its name in Keras."""
 
@@ -356,12 +353,13 @@ ACTIVATIONS: Mapping[type[nn.Module], str] = {
 class Layer:
     """A layer of a Keras model, applied once."""
 
-    name: str
-    class_name: str
-    config: dict[str, Any]
-    sources: tuple[str, ...]
-    """Names of the layers that it takes its input from."""
+    document: dict[str, Any]
+    """As Keras describes it, with the names of the layers that it takes its input from."""
     weights: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def name(self) -> str:
+        return str(self.document["name"])
 
 
 class Layers(list[Layer]):
@@ -376,11 +374,15 @@ class Layers(list[Layer]):
         **config: Any,
     ) -> str:
         """Add a layer; returns its name."""
-        name = (
-            name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self)}"
-        )
-        config = {"name": name, "dtype": "float32", **config}
-        self.append(Layer(name, class_name, config, tuple(sources), weights or {}))
+        earlier = sum(layer.document["class_name"] == class_name for layer in self)
+        name = name or f"{class_name.lower()}_{earlier}"
+        document = {
+            "class_name": class_name,
+            "config": {"name": name, "dtype": "float32", **config},
+            "name": name,
+            "inbound_nodes": [[[source, 0, 0, {}] for source in sources]] if sources else [],
+        }
+        self.append(Layer(document, weights or {}))
         return name
 
     def apply(self, module: nn.Module, source: str) -> str:
@@ -417,7 +419,7 @@ def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) ->
         )
     branch = network.branches[0]
     operations = [network.operations[name] for name in branch.operations]
-    if len(branch.sources) > 1 and not isinstance(operations.pop(0), Concatenate):
+    if len(branch.sources) > 1 and not isinstance(operations.pop(0), torch_layers.Concatenate):
         raise GraphError(
             f"its first operation '{branch.operations[0]}' has no Keras form; use 'concatenate'"
         )
@@ -441,7 +443,7 @@ def _in_turn(layers: Layers, module: nn.Module, source: str) -> str:
 
 
 def _convolution(layers: Layers, module: Any, source: str) -> str:
-    if isinstance(module, SameConv2d):
+    if isinstance(module, torch_layers.SameConv2d):
         return _with_kernel(layers, "Conv2D", module, source, "same")
     padded = module.padding != (0, 0)
     keeps_size = tuple(module.kernel_size) == tuple(2 * margin + 1 for margin in module.padding)
@@ -452,7 +454,7 @@ def _convolution(layers: Layers, module: Any, source: str) -> str:
 
 
 def _transposed(layers: Layers, module: Any, source: str) -> str:
-    if isinstance(module, Doubling):
+    if isinstance(module, torch_layers.Doubling):
         return _with_kernel(layers, "Conv2DTranspose", module, source, "same")
     padded = module.padding != (0, 0) or module.output_padding != (0, 0)
     if padded or module.stride != module.kernel_size:
@@ -480,7 +482,7 @@ def _with_kernel(layers: Layers, class_name: str, module: Any, source: str, padd
     return layers.add(class_name, [source], weights, **config)
 
 
-def _u_net(layers: Layers, module: UNet, source: str) -> str:
+def _u_net(layers: Layers, module: torch_layers.UNet, source: str) -> str:
     """The layers of a U-Net for frames that its blocks divide: Keras cannot pad to size."""
     passed: list[str] = []
     for level, block in enumerate(module.down):
@@ -497,12 +499,12 @@ def _u_net(layers: Layers, module: UNet, source: str) -> str:
 
 MODULES: Mapping[type[nn.Module], Callable[[Layers, Any, str], str]] = {
     nn.Sequential: _in_turn,
-    ChannelsLast: _in_turn,
-    UNet: _u_net,
+    torch_layers.ChannelsLast: _in_turn,
+    torch_layers.UNet: _u_net,
     nn.Conv2d: _convolution,
-    SameConv2d: _convolution,
+    torch_layers.SameConv2d: _convolution,
     nn.ConvTranspose2d: _transposed,
-    Doubling: _transposed,
+    torch_layers.Doubling: _transposed,
     nn.Identity: lambda layers, module, source: source,
     nn.Dropout: lambda layers, module, source: layers.add("Dropout", [source], rate=module.p),
     nn.ELU: lambda layers, module, source: layers.add("ELU", [source], alpha=module.alpha),
@@ -523,7 +525,7 @@ def h5_bytes(
     model: Graph,
     inputs: Sequence[NamedTensor],
     outputs: Sequence[NamedTensor],
-    facts: Mapping[str, str],
+    facts: Facts,
 ) -> bytes:
     """The content of a `model.h5`, with `facts` and fields' names as further attributes."""
     import h5py
@@ -550,23 +552,12 @@ def h5_bytes(
 
 
 def _config(layers: Sequence[Layer]) -> dict[str, Any]:
-    documents = list[dict[str, Any]]()
-    for layer in layers:
-        nodes = [[source, 0, 0, {}] for source in layer.sources]
-        documents.append(
-            {
-                "class_name": layer.class_name,
-                "config": layer.config,
-                "name": layer.name,
-                "inbound_nodes": [nodes] if nodes else [],
-            }
-        )
     return {
         "class_name": "Functional",
         "config": {
             "name": "emulator",
             "trainable": True,
-            "layers": documents,
+            "layers": [layer.document for layer in layers],
             "input_layers": [[INPUT, 0, 0]],
             "output_layers": [[layers[-1].name, 0, 0]],
         },
@@ -587,7 +578,7 @@ class NetworkFormat:
     """Takes a module, the shapes of its inputs, and whether images may have any size; raises
     GraphError.
     """
-    write: Callable[[Graph, Sequence[NamedTensor], Sequence[NamedTensor], Mapping[str, str]], bytes]
+    write: Callable[[Graph, Sequence[NamedTensor], Sequence[NamedTensor], Facts], bytes]
     """Takes what was captured, inputs and outputs, and facts on the run; returns the content of the
     file.
     """

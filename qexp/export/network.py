@@ -23,9 +23,9 @@ from qexp.errors import QexpError, suggestion
 from qexp.export.graphs import FORMATS, Graph, GraphError, NamedTensor, Sides
 from qexp.kinds.networks import load_models
 from qexp.kinds.tables import tables_of
+from qexp.networks import portable
 from qexp.networks.estimator import Estimator, StackedEnsemble
 from qexp.networks.heads import FlowHead
-from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, WithinLimits
 from qexp.networks.transforms import Chain, Scale, Transform
 from qexp.runs.options import ExportOptions
 from qexp.spec.experiences import units_of
@@ -287,20 +287,9 @@ OURS = frozenset(
 """All possible files of an exported folder."""
 
 OF_FILES = {
-    ".zip",
-    ".tar",
-    ".zst",
-    ".gz",
-    ".tgz",
-    ".bz2",
-    ".xz",
-    ".7z",
-    ".json",
-    ".onnx",
-    ".pt",
-    ".pth",
+    ".zip", ".tar", ".zst", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".json", ".onnx", ".pt", ".pth",
     ".pt2",
-}
+}  # fmt: skip
 """Suffixes of archives, which are not accepted for folders."""
 
 
@@ -393,8 +382,8 @@ def _modules(
     """Candidate modules for the graph, those with the shortest graph first."""
     network = models[0].network
     if len(models) == 1:
-        module = WithinLimits(models[0]) if physical else network
-        yield Positional(module, models[0].takes, network.outputs)
+        module = portable.WithinLimits(models[0]) if physical else network
+        yield portable.Positional(module, models[0].takes, network.outputs)
     else:
         # those of one layout, by the hyper-parameters that a fold has chosen
         groups: dict[str, list[Estimator]] = {}
@@ -405,8 +394,13 @@ def _modules(
                 layout = json.dumps(of_fold.chosen if of_fold else None, sort_keys=True)
                 groups.setdefault(layout, []).append(next(rest))
         outputs = [tensor.name for tensor in graph_outputs(models)]
-        for parts in (map(StackedEnsemble, groups.values()), [EnsembleLoop(models)]):
-            yield Positional(MeanAndSpread(list(parts), models[0]), models[0].takes, outputs)
+        for parts in (
+            map(StackedEnsemble, groups.values()),
+            [portable.EnsembleLoop(models)],
+        ):
+            yield portable.Positional(
+                portable.MeanAndSpread(list(parts), models[0]), models[0].takes, outputs
+            )
 
 
 # The folder

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
+    Panels = tuple[Figure, list[Axes]]
+
+Style = dict[str, Any]
+"""Arguments of matplotlib's functions for how something is drawn."""
+
 # Okabe and Ito (2008): distinguishable for colour-blind readers, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -182,7 +187,7 @@ def subplots(
 
 def folded(
     count: int, width: float, height: float, most: int = 99, *, shared: bool = False
-) -> tuple[Figure, list[Axes]]:
+) -> Panels:
     """`count` panels in as many rows as the page needs, laid out by their labels; sizes of one
     panel in inches.
 
@@ -274,7 +279,7 @@ def panels(
     stretch: tuple[float, float] = (FLATTENED_TO, GROWN_TO),
     shared: bool = False,
     row_gap: float = DOWN,
-) -> tuple[Figure, list[Axes]]:
+) -> Panels:
     """Panels in as many rows as the page needs, with fixed margins: a layout by the labels' sizes
     takes longer than drawing.
 
@@ -532,7 +537,7 @@ def panel_grid(
     fold: bool = True,
     square: bool = False,
     stretch: tuple[float, float] = (FLATTENED_TO, GROWN_TO),
-) -> tuple[Figure, list[Axes]]:
+) -> Panels:
     """`count` panels, row by row, at most `columns` in a row; for a title above all see
     `add_title`.
 
@@ -602,7 +607,7 @@ WIDTH_OF_CHARACTER = 0.068
 
 def row_panels(
     count: int, width: float, labels: Sequence[str], height: float, top: float = TOP
-) -> tuple[Figure, list[Axes]]:
+) -> Panels:
     """Panels side by side or below each other, in which a row belongs to each label; these stand
     beside the first.
 

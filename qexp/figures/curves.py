@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Units = Mapping[str, str]
+"""Of outputs."""
+
 Lines = Sequence[Mapping[str, Any]]
 """Of a run's `metrics.jsonl`, one per epoch."""
+
+Folds = Mapping[str, Sequence[Lines]]
+"""Name of a run, or of a group → the lines of each of its folds, or of its runs."""
 
 
 def outputs_of(line: Mapping[str, Any]) -> dict[str, str]:
@@ -66,7 +72,7 @@ def middle_half(table: Array) -> Array:
     return quartiles
 
 
-def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: str = "") -> Figure:
+def learning_curves(runs: Mapping[str, Lines], units: Units, note: str = "") -> Figure:
     """Loss over epochs, and the validation error of each output, of one run or of several.
 
     units  output → its unit
@@ -81,37 +87,11 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     for number, (name, lines) in enumerate(runs.items()):
         colour = canvas.COLOURS[number % len(canvas.COLOURS)]
         prefix = f"{name}, " * (len(runs) > 1)
-        _draw_curve(
-            losses,
-            lines,
-            ("train", "loss"),
-            colour,
-            f"{prefix}training",
-        )
-        _draw_curve(
-            losses,
-            lines,
-            ("validation", "loss"),
-            colour,
-            f"{prefix}validation",
-        )
-        for axis, (output, metric) in zip(errors, outputs.items(), strict=True):
-            keys = output, metric
-            _draw_curve(
-                axis,
-                lines,
-                ("validation", *keys),
-                colour,
-                f"{prefix}validation",
-            )
-            if any(output in line.get("test", {}) for line in lines):
-                _draw_curve(
-                    axis,
-                    lines,
-                    ("test", *keys),
-                    colour,
-                    f"{prefix}test",
-                )
+        for part in ("train", "validation"):
+            _draw_curve(losses, lines, (part, "loss"), colour, prefix)
+        for axis, keys in zip(errors, outputs.items(), strict=True):
+            for part in ("validation", "test"):
+                _draw_curve(axis, lines, (part, *keys), colour, prefix)
     for axis in (losses, *errors):
         values = [np.asarray(line.get_ydata()) for line in axis.get_lines()]
         _finish(axis, np.concatenate([np.zeros(0), *values]))
@@ -130,11 +110,15 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     return figure
 
 
-LINES = {"train": ("--", 1.0), "validation": ("-", 1.5), "test": ("-.", 1.0)}
-"""Part → style and width of its curves."""
+LINES = {
+    "train": ("training", "--", 1.0),
+    "validation": ("validation", "-", 1.5),
+    "test": ("test", "-.", 1.0),
+}
+"""Part → its name, and style and width of its curves."""
 
 
-def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, words: str) -> None:
+def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, prefix: str) -> None:
     (values,) = over_epochs([lines], *keys)
     epochs = np.array(positions(lines))
     if not np.isfinite(values).any():  # and the legend names no line that is not there
@@ -142,14 +126,14 @@ def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, word
     if keys[0] == "test":  # which may not be computed after every epoch
         epochs = epochs[np.isfinite(values)]
         values = values[np.isfinite(values)]
-    style, width = LINES[keys[0]]
+    part, style, width = LINES[keys[0]]
     axis.plot(
         epochs,
         values,
         style,
         color=colour,
         linewidth=width,
-        label=words,
+        label=f"{prefix}{part}",
         marker=_marker(len(values)),
     )
 
@@ -172,7 +156,7 @@ OF_WHAT = "of transformed values"
 def _describe(
     axes: Sequence[Axes],
     outputs: Mapping[str, str],
-    units: Mapping[str, str],
+    units: Units,
     of_what: str,
     ends: Sequence[str],
 ) -> None:
@@ -219,7 +203,7 @@ def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], note: str)
     ]
     if points:
         words = f"chosen epoch, median {np.median([epoch for epoch, _ in points]):g}"
-        settings: dict[str, Any] = {
+        settings: canvas.Style = {
             "color": canvas.COLOURS[6],
             "markersize": 3.2,
             "alpha": 0.7,
@@ -276,13 +260,10 @@ FEW_RUNS = 10
 """Largest number of runs whose band shows the whole range; of more it is the middle half."""
 
 
-def learning_bands(
-    groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]
-) -> Figure:
+def learning_bands(groups: Folds, loss: str, units: Units) -> Figure:
     """Validation loss and the validation error of each output over epochs: the median of each
     group, in a band.
 
-    groups  name → for each run, the lines of its `metrics.jsonl`
     loss    what the losses are of, in the label of their axis
     units   output → its unit
     """
@@ -364,7 +345,7 @@ def _draw_band(
     )
 
 
-def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
+def _explanation(groups: Folds) -> str:
     sizes = [len(runs) for runs in groups.values()]
     words = "line: median; band: the middle half of the seeds"
     if min(sizes) <= FEW_RUNS:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,7 @@ from qexp.base.formats import BROKEN_NETCDF, read_netcdf, require_hdf5
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import conversion, in_symbols, in_words, label, typeset, with_unit
 from qexp.errors import QexpError, some, suggestion
-from qexp.figures.canvas import (
-    COLOURS,
-    LEAST_TEXT,
-    add_title,
-    characters,
-    fitting,
-    legend_below,
-    narrow,
-    panel_grid,
-    place_of,
-    plain_numbers,
-    row_panels,
-    sized,
-    small,
-    wrap,
-)
+from qexp.figures import canvas
 from qexp.figures.writing import require_formats, save
 
 if TYPE_CHECKING:
@@ -76,8 +61,8 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
 
     counted  what the values are of, such as "rows"
     """
-    width = NARROW_WIDTH if narrow() else PANEL_WIDTH
-    figure, axes = panel_grid(
+    width = NARROW_WIDTH if canvas.narrow() else PANEL_WIDTH
+    figure, axes = canvas.panel_grid(
         len(variables), PANELS_IN_A_ROW, width, PANEL_HEIGHT, column_gap=0.5, row_gap=0.7, top=0.42
     )
     parts = list(dict.fromkeys(part for variable in variables for part in variable.values))
@@ -86,18 +71,18 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
         _draw(axis, variable, parts)
         cut |= max(map(len, variable.values.values()), default=0) >= MANY_VALUES
     for axis in axes:
-        if place_of(axis, len(axes))[0]:
-            axis.set_ylabel(f"share of {counted} (%)", fontsize=small())
+        if canvas.place_of(axis, len(axes))[0]:
+            axis.set_ylabel(f"share of {counted} (%)", fontsize=canvas.small())
     shaded = any(variable.held_out for variable in variables)
     if len(parts) > 1:
         axes[0].legend(
-            fontsize=small(),
+            fontsize=canvas.small(),
             frameon=True,
             framealpha=0.7,
             edgecolor="none",
         )
     notes = ["without the outermost 0.1 %"] * cut + ["grey: values held out for test"] * shaded
-    add_title(figure, title, caption="; ".join(notes))
+    canvas.add_title(figure, title, caption="; ".join(notes))
     return figure
 
 
@@ -123,7 +108,7 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
         )
     for part, values in finite.items():
         shares = 100 * np.histogram(values, edges)[0] / max(len(values), 1) / widths
-        colour = COLOURS[parts.index(part) % len(COLOURS)]
+        colour = canvas.COLOURS[parts.index(part) % len(canvas.COLOURS)]
         axis.stairs(
             shares,
             edges,
@@ -136,11 +121,11 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
     axis.set_ylim(bottom=0)
     names = (in_words(variable.name), in_symbols(variable.name))
     words = [with_unit(name, typeset(variable.unit)) for name in names]
-    axis.set_xlabel(fitting(axis, *words, size=LEAST_TEXT), fontsize=small())
-    axis.tick_params(labelsize=small())
-    axis.xaxis.get_offset_text().set_fontsize(small())
+    axis.set_xlabel(canvas.fitting(axis, *words, size=canvas.LEAST_TEXT), fontsize=canvas.small())
+    axis.tick_params(labelsize=canvas.small())
+    axis.xaxis.get_offset_text().set_fontsize(canvas.small())
     if logarithmic:
-        plain_numbers(axis.xaxis)
+        canvas.plain_numbers(axis.xaxis)
 
 
 def _with_ends(edges: Array, ends: Sequence[float], scale: Callable[[Array], Array]) -> Array:
@@ -171,7 +156,6 @@ def _edges(values: Array) -> Array:
 
 
 MOST_GROUPS = 50
-"""Largest number of groups that are drawn."""
 
 LONGEST_GROUP = 22
 """Of a group's name."""
@@ -198,12 +182,14 @@ def values_by_group(
         key=lambda group: (order_of_parts.index(of_part[of_group == group][0]), group),
     )
     drawn = order[:MOST_GROUPS]
-    colours = {part: COLOURS[row % len(COLOURS)] for row, part in enumerate(order_of_parts)}
+    colours = {
+        part: canvas.COLOURS[row % len(canvas.COLOURS)] for row, part in enumerate(order_of_parts)
+    }
     labels = []
     for group in drawn:
         count = (of_group == group).sum()
-        labels.append(f"{wrap(group, 200)[:LONGEST_GROUP]} ({count})")
-    figure, (axis,) = row_panels(1, 5.2, labels, 0.17)
+        labels.append(f"{canvas.wrap(group, 200)[:LONGEST_GROUP]} ({count})")
+    figure, (axis,) = canvas.row_panels(1, 5.2, labels, 0.17)
     for line, group in enumerate(drawn):
         for part, colour in colours.items():
             points = values[(of_group == group) & (of_part == part) & np.isfinite(values)]
@@ -212,7 +198,7 @@ def values_by_group(
                 np.full(len(points), line),
                 "o",
                 color=colour,
-                markersize=sized(3.5),
+                markersize=canvas.sized(3.5),
                 alpha=0.5,
                 mew=0,
             )
@@ -220,9 +206,9 @@ def values_by_group(
                 median = np.median(points)
                 ends = [line - 0.4, line + 0.4]
                 axis.plot([median] * 2, ends, color=colour, linewidth=1.6)
-    axis.set_xlabel(label(name, typeset(unit)), fontsize=sized(9))
-    axis.tick_params(axis="x", labelsize=small())
-    axis.xaxis.get_offset_text().set_fontsize(small())
+    axis.set_xlabel(label(name, typeset(unit)), fontsize=canvas.sized(9))
+    axis.tick_params(axis="x", labelsize=canvas.small())
+    axis.xaxis.get_offset_text().set_fontsize(canvas.small())
     if len(order_of_parts) > 1:
         for part, colour in colours.items():
             axis.plot(
@@ -231,13 +217,13 @@ def values_by_group(
                 "o",
                 color=colour,
                 label=part,
-                markersize=sized(4),
+                markersize=canvas.sized(4),
             )
-        legend_below(figure, axis)
+        canvas.legend_below(figure, axis)
     caption = "bars: medians; in brackets: number of points"
     if len(order) > len(drawn):
         caption += f"; the first {MOST_GROUPS} of {len(order)} groups"
-    add_title(figure, title, caption=caption)
+    canvas.add_title(figure, title, caption=caption)
     return figure
 
 
@@ -306,13 +292,13 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
     parameters = [_offset(parameter) for parameter in parameters]
     several = len(parameters[0].values) > 1
     outer = OUTER_OF_SEVERAL if several else OUTER_SHARE
-    margins: dict[str, Any] = {
-        "left": LEFT + 0.2 * narrow(),
+    margins: canvas.Style = {
+        "left": LEFT + 0.2 * canvas.narrow(),
         "right": RIGHT,
         "top": TOP,
         "bottom": BOTTOM,
     }
-    figure, axes = panel_grid(
+    figure, axes = canvas.panel_grid(
         count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, fold=False, square=True, **margins
     )
     ranges = []
@@ -333,7 +319,10 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
         else:
             _draw_pair(axis, x.values, y.values, ranges[column], ranges[row])
             if x.mark is not None and y.mark is not None:
-                sizes: dict[str, Any] = {"markersize": sized(8), "markeredgewidth": sized(1.2)}
+                sizes: canvas.Style = {
+                    "markersize": canvas.sized(8),
+                    "markeredgewidth": canvas.sized(1.2),
+                }
                 axis.plot(x.mark, y.mark, "+", color="black", **sizes)
         _label(
             axis,
@@ -342,16 +331,16 @@ def corner(parameters: Sequence[Drawn], title: str, marked: str = "best fit") ->
             last=row == count - 1,
             first=column == 0 and row > 0,
         )
-    legend_below(figure, *axes, shown=1)
+    canvas.legend_below(figure, *axes, shown=1)
     caption = []
     for parameter in parameters:
-        if narrow() and parameter.origin:  # labels have no room for what they are from
+        if canvas.narrow() and parameter.origin:  # labels have no room for what they are from
             origin = f"{parameter.origin:,.12g} {parameter.unit}"
             caption.append(f"{parameter.name} from {origin}")
     if several and count > 1:
         shares = " and ".join(f"{100 * share:.0f} %" for share in SHARES)
         caption.append(f"lines around {shares} of the draws")
-    add_title(figure, title, caption="; ".join(caption))
+    canvas.add_title(figure, title, caption="; ".join(caption))
     return figure
 
 
@@ -386,13 +375,13 @@ def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[flo
         bins = min(CORNER_BINS, round(1.5 * len(values) ** 0.5))
         counts, edges = np.histogram(values, bins, _ends(values), density=several)
         if not number:
-            axis.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.35)
+            axis.stairs(counts, edges, fill=True, color=canvas.COLOURS[0], alpha=0.35)
         if several:
             axis.stairs(counts, edges, label=posterior, **_line(number))
             continue
         low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
-        axis.axvline(median, color=COLOURS[1], linewidth=1.2, label="median")
-        dashed: dict[str, Any] = {"color": COLOURS[1], "linewidth": 0.9, "linestyle": "--"}
+        axis.axvline(median, color=canvas.COLOURS[1], linewidth=1.2, label="median")
+        dashed: canvas.Style = {"color": canvas.COLOURS[1], "linewidth": 0.9, "linestyle": "--"}
         for end in (low, high):
             axis.axvline(end, label="95 % interval", **dashed)
     axis.set_xlim(*ends)
@@ -401,10 +390,10 @@ def _draw_histogram(axis: Axes, posteriors: Mapping[str, Array], ends: tuple[flo
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _line(number: int) -> dict[str, Any]:
+def _line(number: int) -> canvas.Style:
     """How the outline of a posterior is drawn."""
     return {
-        "color": COLOURS[number % len(COLOURS)],
+        "color": canvas.COLOURS[number % len(canvas.COLOURS)],
         "linestyle": LINES[number % len(LINES)],
         "linewidth": 1.2,
     }
@@ -417,9 +406,9 @@ def _draw_pair(
     for number, pair in enumerate(zip(x.values(), y.values(), strict=True)):
         style = _line(number)
         if len(pair[0]) < FEW_DRAWS:
-            dots: dict[str, Any] = {
+            dots: canvas.Style = {
                 "color": style["color"],
-                "markersize": sized(2.5),
+                "markersize": canvas.sized(2.5),
                 "alpha": 0.6,
                 "mew": 0,
             }
@@ -428,7 +417,7 @@ def _draw_pair(
         *middles, density, heights = _density(*pair)
         fills = [(style["color"], shade) for shade in SHADES]
         if not several:
-            grey: dict[str, Any] = {"color": "0.7", "markersize": 1.0, "zorder": 0}
+            grey: canvas.Style = {"color": "0.7", "markersize": 1.0, "zorder": 0}
             axis.plot(*(draws[::4] for draws in pair), ".", rasterized=True, **grey)
             for share, fill in zip(sorted(SHARES, reverse=True), fills, strict=True):
                 words = f"around {100 * share:.0f} % of the draws"
@@ -454,9 +443,10 @@ def _density(x: Array, y: Array) -> tuple[Array, Array, Array, list[float]]:
     # Cells of its own, as a posterior that is much narrower than another one would be smoothed
     # away; with some more around it, in which lines close.
     cells_around = round(3 * SMOOTHED_CELLS)
-    ends = [_ends(x), _ends(y)]
-    margins = [cells_around * (high - low) / CELLS for low, high in ends]
-    own = [(low - more, high + more) for (low, high), more in zip(ends, margins, strict=True)]
+    own = []
+    for low, high in (_ends(x), _ends(y)):
+        more = cells_around * (high - low) / CELLS
+        own.append((low - more, high + more))
     counts, first, second = np.histogram2d(x, y, CELLS + 2 * cells_around, own)
     density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
     ordered = np.sort(density.ravel())[::-1]
@@ -467,7 +457,7 @@ def _density(x: Array, y: Array) -> tuple[Array, Array, Array, list[float]]:
 
 def _label(axis: Axes, x: Drawn, y: Drawn, *, last: bool, first: bool) -> None:
     """Labels at the lower and the left edge only."""
-    size = small()
+    size = canvas.small()
     inches = axis.get_window_extent().width / axis.figure.dpi
     axis.set_xticks(_inner_ticks(*axis.get_xlim(), inches))
     axis.tick_params(labelsize=size, labelbottom=last, labelleft=first)
@@ -488,16 +478,18 @@ def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
     """
     from matplotlib.ticker import MaxNLocator
 
-    edge, first = (0.18 * (high - low), 2) if narrow() else (0.06 * (high - low), 4)
+    edge, first = (0.18 * (high - low), 2) if canvas.narrow() else (0.06 * (high - low), 4)
     chosen: list[float] = []
     for bins in range(first, first + 5):
         ticks = [float(tick) for tick in MaxNLocator(bins, min_n_ticks=1).tick_values(low, high)]
         inner = [tick for tick in ticks if low + edge <= tick <= high - edge]
         chosen = chosen or inner
-        if narrow():  # the outermost two, between whose labels and those of the next panel is room
+        if (
+            canvas.narrow()
+        ):  # the outermost two, between whose labels and those of the next panel is room
             inner = []
             for tick in ticks:
-                half = sized(0.035 * len(f"{tick:.6g}")) - BETWEEN / 3  # of its label
+                half = canvas.sized(0.035 * len(f"{tick:.6g}")) - BETWEEN / 3  # of its label
                 room = inches * min(tick - low, high - tick) / (high - low)
                 if low < tick < high and half <= room:
                     inner.append(tick)
@@ -505,17 +497,17 @@ def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
         if len(inner) > 1:
             apart = inches * (inner[1] - inner[0]) / (high - low)
             widest = max(len(f"{tick:.6g}") for tick in inner)
-            if apart >= sized(0.07 * widest + 0.02) or not narrow():
+            if apart >= canvas.sized(0.07 * widest + 0.02) or not canvas.narrow():
                 return inner
     return chosen
 
 
 def _words(parameter: Drawn, inches: float) -> str:
     """Name and unit, in lines as long as a panel."""
-    origin = f" from {parameter.origin:,.12g}" if parameter.origin and not narrow() else ""
+    origin = f" from {parameter.origin:,.12g}" if parameter.origin and not canvas.narrow() else ""
     words = with_unit(f"{in_symbols(parameter.name)}{origin}", typeset(parameter.unit))
-    room = min(characters(inches=inches + BETWEEN), 8) if narrow() else LONGEST_LABEL
-    return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), room)
+    room = min(canvas.characters(inches=inches + BETWEEN), 8) if canvas.narrow() else LONGEST_LABEL
+    return canvas.wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), room)
 
 
 # The corner plot of draws in files, as `predict`, `invert` and ArviZ write them; of several files

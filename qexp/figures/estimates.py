@@ -77,7 +77,6 @@ def write_errors(axis: Axes, measured: Array, estimated: Array, unit: str) -> Te
 
 
 LONGEST_NAME = 26
-"""Largest number of characters of a name that are shown."""
 
 DISTANCES = (4.0, 12.0, 24.0, 40.0)
 """From a point to its name [point]; what is further away than the first has a line to its point."""

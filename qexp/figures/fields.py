@@ -10,17 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import typeset
-from qexp.figures.canvas import (
-    blank,
-    characters,
-    exact,
-    extend,
-    narrow,
-    page_width,
-    sized,
-    small,
-    wrap,
-)
+from qexp.figures import canvas
+from qexp.figures.canvas import blank, characters, extend, narrow, page_width, sized, small, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,10 +65,11 @@ def extent(x: Sequence[float] | None, y: Sequence[float] | None, size: tuple[int
     """
     if x is None or y is None or min(len(x), len(y)) < 2:
         return Extent(0, size[1], 0, size[0], "cells")
-    half_x = 0.5 * (x[-1] - x[0]) / (len(x) - 1)
-    half_y = 0.5 * (y[-1] - y[0]) / (len(y) - 1)
-    ends = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
-    left, right, bottom, top = (end / 1000 for end in ends)
+    ends = list[float]()
+    for centres in (x, y):
+        half = 0.5 * (centres[-1] - centres[0]) / (len(centres) - 1)
+        ends += [(centres[0] - half) / 1000, (centres[-1] + half) / 1000]
+    left, right, bottom, top = ends
     return Extent(left, right, bottom, top, "km")
 
 
@@ -155,12 +147,14 @@ def _rows(
         yield _Row(name, typeset(units.get(name, "")), truths, estimates, signed)
         for x, y in vectors:
             if name == y:
-                lengths = [np.hypot(moment.truths[x], moment.truths[y]) for moment in moments]
-                estimates = [
-                    np.hypot(moment.estimates[x], moment.estimates[y]) for moment in moments
-                ]
+                true = [_length(moment.truths, x, y) for moment in moments]
+                estimated = [_length(moment.estimates, x, y) for moment in moments]
                 unit = typeset(units.get(x, ""))
-                yield _Row(f"|({x}, {y})|", unit, lengths, estimates, signed=False)
+                yield _Row(f"|({x}, {y})|", unit, true, estimated, signed=False)
+
+
+def _length(fields: Mapping[str, Array], x: str, y: str) -> Array:
+    return np.hypot(fields[x], fields[y])
 
 
 def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
@@ -182,7 +176,7 @@ def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
     width = min(room, sized(PANEL) / max(ratio, 1.0))
     height = max(width * ratio, sized(LEAST_ABOVE_BARS if narrow() else LEAST_HEIGHT))
     tall = top + bottom + rows * height + (rows - 1) * row_gap
-    wide = page_width() - (0 if exact() else 3 * (room - width))
+    wide = page_width() - (0 if canvas.exact() else 3 * (room - width))
     figure = blank(wide, tall)
 
     def add_axes(start: float, low: float, length: float, rise: float) -> Axes:
@@ -249,17 +243,12 @@ def _begin(
         "interpolation": "nearest",
     }
     empty = np.full_like(row.truths[0], np.nan)
-    images = [
-        truth.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings),
-        estimate.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings),
-        difference.imshow(
-            empty,
-            cmap="PuOr_r",
-            vmin=-reach,
-            vmax=reach,
-            **settings,
-        ),
-    ]
+    images = []
+    for axis in (truth, estimate, difference):
+        axis.set_facecolor(NO_DATA)
+        scale = ("PuOr_r", -reach, reach) if axis is difference else (colours, low, high)
+        cmap, vmin, vmax = scale
+        images.append(axis.imshow(empty, cmap=cmap, vmin=vmin, vmax=vmax, **settings))
     orientation: Any = "horizontal" if narrow() else "vertical"
     for image, bar, pointed in (
         (images[1], scale_bar, extend(values, low, high)),
@@ -268,8 +257,6 @@ def _begin(
         figure.colorbar(image, cax=bar, extend=pointed, orientation=orientation)
         bar.tick_params(labelsize=small())
         (bar.xaxis if narrow() else bar.yaxis).set_label_text(row.unit, fontsize=sized(9))
-    for axis in (truth, estimate, difference):
-        axis.set_facecolor(NO_DATA)
     truth.set_title(f"{row.name}: truth", fontsize=sized(9))
     estimate.set_title("estimate", fontsize=sized(9))
     return images, difference.set_title("", fontsize=sized(9))

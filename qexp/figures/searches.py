@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -168,7 +168,7 @@ def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label:
         panel.axvline(number, color="black", linewidth=0.8)
         lower = 34 if number % 2 and len(axes) > 4 else 6  # names have room for two then
         name = canvas.wrap(_words(axis.name), room * (1 + (len(axes) > 4)) - 1)
-        style: dict[str, Any] = {"textcoords": "offset points", "fontsize": canvas.small()}
+        style: canvas.Style = {"textcoords": "offset points", "fontsize": canvas.small()}
         panel.annotate(
             name,
             (number, 0),
@@ -252,10 +252,10 @@ def _against_key(
 def _scatter(
     panel: Axes, where: np.ndarray, values: np.ndarray, pruned: np.ndarray, best: int
 ) -> None:
-    tried: dict[str, Any] = {"color": TRIED, "markersize": 4, "alpha": 0.6, "label": "trial"}
+    tried: canvas.Style = {"color": TRIED, "markersize": 4, "alpha": 0.6, "label": "trial"}
     panel.plot(where[~pruned], values[~pruned], "o", **tried)
     if pruned.any():
-        given_up: dict[str, Any] = {"color": PRUNED, "markersize": 4, "label": "given up early"}
+        given_up: canvas.Style = {"color": PRUNED, "markersize": 4, "label": "given up early"}
         panel.plot(where[pruned], values[pruned], "x", **given_up)
     panel.plot(
         where[best],

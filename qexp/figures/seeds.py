@@ -11,22 +11,7 @@ from numpy.typing import NDArray
 
 from qexp.base.quantities import in_words, typeset, with_unit
 from qexp.base.text import number_in
-from qexp.figures.canvas import (
-    COLOURS,
-    LOGARITHMIC,
-    TITLE,
-    add_title,
-    fitting,
-    folded,
-    legend_below,
-    plain_numbers,
-    row_panels,
-    scales_differ,
-    share_below,
-    sized,
-    wrap,
-    wrap_label,
-)
+from qexp.figures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,21 +45,21 @@ def errors_of_seeds(
     part     of the data, or an evaluation
     """
     names = list(dict.fromkeys(name for groups in outputs.values() for name in groups))
-    labels = [wrap_label(name) for name in names]
-    figure, axes = row_panels(len(outputs), 4.4, labels, HEIGHT_OF_ROW, top=0.62)
-    colours = {name: COLOURS[row % len(COLOURS)] for row, name in enumerate(names)}
+    labels = [canvas.wrap_label(name) for name in names]
+    figure, axes = canvas.row_panels(len(outputs), 4.4, labels, HEIGHT_OF_ROW, top=0.62)
+    colours = {name: canvas.COLOURS[row % len(canvas.COLOURS)] for row, name in enumerate(names)}
     for axis, (output, groups) in zip(axes, outputs.items(), strict=True):
         _draw_rows(axis, names, groups, colours)
-        axis.set_title(f"{in_words(output)}, {part}", fontsize=sized(10), y=TITLE)
-    told = scales_differ(*(axis.xaxis for axis in axes))
+        axis.set_title(f"{in_words(output)}, {part}", fontsize=canvas.sized(10), y=canvas.TITLE)
+    told = canvas.scales_differ(*(axis.xaxis for axis in axes))
     for axis, output in zip(axes, outputs, strict=True):
         unit = typeset(units.get(output, ""))
         if told and axis.get_xscale() == "log":
-            unit = ", ".join(filter(None, [unit, LOGARITHMIC]))
+            unit = ", ".join(filter(None, [unit, canvas.LOGARITHMIC]))
         words = (with_unit(metric, unit) for metric in ("mean absolute error", "MAE"))
-        axis.set_xlabel(fitting(axis, *words))
+        axis.set_xlabel(canvas.fitting(axis, *words))
     caption = "dots: seeds; diamond and line: mean and its 95 % interval (Student)"
-    add_title(figure, "", caption=caption)
+    canvas.add_title(figure, "", caption=caption)
     return figure
 
 
@@ -85,10 +70,12 @@ def values_in_rows(values: Mapping[str, OfSeeds], words: str, strong: str = "") 
     words   what is measured, with its unit
     strong  the name of the row that stands out
     """
-    labels = [wrap_label(name) for name in values]
+    labels = [canvas.wrap_label(name) for name in values]
     several = any(row.values for row in values.values())
-    figure, (axis,) = row_panels(1, 4.4, labels, HEIGHT_OF_ROW if several else 0.25, top=0.1)
-    _draw_rows(axis, list(values), values, {name: COLOURS[name == strong] for name in values})
+    figure, (axis,) = canvas.row_panels(1, 4.4, labels, HEIGHT_OF_ROW if several else 0.25, top=0.1)
+    _draw_rows(
+        axis, list(values), values, {name: canvas.COLOURS[name == strong] for name in values}
+    )
     axis.set_xlabel(words)
     return figure
 
@@ -110,7 +97,7 @@ def _draw_rows(
             continue
         group = groups[name]
         shift = 0.15 if groups[name].values else 0.0
-        settings: dict[str, Any] = {"color": colours[name], "markersize": 5}
+        settings: canvas.Style = {"color": colours[name], "markersize": 5}
         axis.plot(
             group.values,
             np.full(len(group.values), row - 0.15),
@@ -128,7 +115,7 @@ def _draw_rows(
                 axis.plot(left, row + shift, "<", clip_on=False, **settings)
     if logarithmic:
         axis.set_xlim(left, None)
-        plain_numbers(axis.xaxis)
+        canvas.plain_numbers(axis.xaxis)
 
 
 LOGARITHMIC_VALUES = 20.0
@@ -162,6 +149,10 @@ class Line:
     """Whether it does not depend on the key, so that all spots are the same."""
 
 
+Panels = Mapping[str, Mapping[str, Line]]
+"""Title → experience or value → its values; empty without any run."""
+
+
 @dataclass(frozen=True)
 class ValueAxis:
     """Positions of values on an axis."""
@@ -171,7 +162,7 @@ class ValueAxis:
     logarithmic: bool
 
 
-def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None) -> ValueAxis:
+def layout_of(values: Sequence[str], numbers: Mapping[str, float] = {}) -> ValueAxis:
     """The positions of values, some of which may be words.
 
     values   as written
@@ -182,8 +173,8 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
     labels = {text: text for text in values}
     for text in values:
         number = _number(text)
-        if text in (numbers or {}):
-            number = (numbers or {})[text]
+        if text in numbers:
+            number = numbers[text]
             labels[text] = f"{text} ({number:g})"
         if number is not None:
             number_of[text] = number
@@ -206,11 +197,11 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
 
 
 def study_panels(
-    panels: Mapping[str, Mapping[str, Line]],
+    panels: Panels,
     axis: str,
     values: Sequence[str],
     measured: str,
-    numbers: Mapping[str, float] | None = None,
+    numbers: Mapping[str, float] = {},
     floor: float | None = None,
     title: str = "",
     badness: Callable[[float], float | None] = lambda mean: None,
@@ -218,7 +209,6 @@ def study_panels(
     """A panel for each combination of further keys: a line of means for each experience, or for
     each value of a second key, with intervals. Where there is no run, lines are broken.
 
-    panels    title → experience or value → its values; empty without any run
     axis      name of the key whose values are along the horizontal axis
     values    of that key, as written
     measured  label of the other axis
@@ -230,7 +220,9 @@ def study_panels(
     """
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
+    figure, axes = canvas.folded(
+        len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True
+    )
     low, high, hidden_dots = floored(panels, floor)
     step = min(1.0, 16 / (len(values) * len(names)))
     best = None
@@ -243,14 +235,14 @@ def study_panels(
         for index, name in enumerate(names):
             line = lines.get(name, Line({}))
             offset = step * (index - (len(names) - 1) / 2)
-            colour = COLOURS[index % len(COLOURS)]
+            colour = canvas.COLOURS[index % len(canvas.COLOURS)]
             _draw(panel, name, line, layout, colour, offset, (low, high), best)
         _label(panel, layout, axis)
         panel.set_ylim(low, high)
-        panel.set_ylabel(fitting(panel, measured, upright=True))
-        panel.set_title(fitting(panel, words), fontsize=sized(10))
-    share_below(axes)
-    legend_below(figure, *axes)
+        panel.set_ylabel(canvas.fitting(panel, measured, upright=True))
+        panel.set_title(canvas.fitting(panel, words), fontsize=canvas.sized(10))
+    canvas.share_below(axes)
+    canvas.legend_below(figure, *axes)
     all_lines = [line for lines in panels.values() for line in lines.values()]
     band = "; band" if any(line.constant for line in all_lines) else ""
     caption = f"dots: seeds; diamond and bar{band}: mean and its 95 % interval (Student)"
@@ -259,7 +251,7 @@ def study_panels(
     ends = [end for spot in _spots(panels) for end in spot.interval or ()]
     if any(not low <= end <= high for end in ends):
         caption += "; arrows: intervals that go on beyond the frame"
-    add_title(figure, title, caption=caption)
+    canvas.add_title(figure, title, caption=caption)
     return figure
 
 
@@ -292,12 +284,12 @@ def _draw(
     # between them.
     inches = axis.figure.dpi_scale_trans
     moved = axis.transData + ScaledTranslation(DODGE * offset / 72, 0, inches)
-    drawn: dict[str, Any] = {"color": colour, "transform": moved}
+    drawn: canvas.Style = {"color": colour, "transform": moved}
     axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
     axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
     # Its error is too good: it was chosen by it.
-    ring: dict[str, Any] = {"color": "0.2", "markerfacecolor": "none", "label": "best mean"}
-    cross: dict[str, Any] = {"color": "0.4", "clip_on": False, "label": "no run is done"}
+    ring: canvas.Style = {"color": "0.2", "markerfacecolor": "none", "label": "best mean"}
+    cross: canvas.Style = {"color": "0.4", "clip_on": False, "label": "no run is done"}
     for position, spot in zip(x, spots, strict=True):
         if not spot.values:
             axis.plot(position, limits[0], "x", transform=moved, **cross)
@@ -310,7 +302,7 @@ def _draw(
         )
         _mark_ends(axis, (low, high), limits, position, **drawn)
     moved = axis.transData + ScaledTranslation((DODGE * offset + ASIDE) / 72, 0, inches)
-    dots: dict[str, Any] = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
+    dots: canvas.Style = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
     for position, spot in zip(x, spots, strict=True):
         axis.plot([position] * len(spot.values), spot.values, "o", transform=moved, **dots)
 
@@ -355,31 +347,29 @@ def _apart(layout: ValueAxis, scaled: NDArray[np.floating]) -> Iterator[str]:
         if has_room[text]:
             written.append(scaled[index])
     for text in layout.positions:
-        yield wrap(layout.labels[text], 12) if has_room[text] else ""
+        yield canvas.wrap(layout.labels[text], 12) if has_room[text] else ""
 
 
-def floored(
-    panels: Mapping[str, Mapping[str, Line]], floor: float | None
-) -> tuple[float, float, int]:
+def floored(panels: Panels, floor: float | None) -> tuple[float, float, int]:
     """The limits of an axis, cut at a floor if values are below, and the number of these."""
     spots = _spots(panels)
     values = np.array([value for spot in spots for value in (*spot.values, spot.mean)])
-    ends = np.array([end for spot in spots for end in spot.interval or ()])
+    ends = [end for spot in spots for end in spot.interval or ()]
     low = float(values.min())
     high = float(values.max())
     hidden = 0
     if floor is not None and low < floor < high:
         low = floor
         hidden = sum(value < floor for spot in spots for value in spot.values)
-    elif len(ends):
+    elif ends:
         reach = CUT * (high - low)
-        low = max(min(low, ends.min()), low - reach)
-        high = min(max(high, ends.max()), high + reach)
+        widest = [min(low, *ends), max(high, *ends)]
+        low, high = np.clip(widest, low - reach, high + reach).tolist()
     room = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
     return (low if hidden else low - room), high + room, hidden
 
 
-def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:
+def _spots(panels: Panels) -> list[OfSeeds]:
     all_lines = [line for lines in panels.values() for line in lines.values()]
     return [spot for line in all_lines for spot in line.spots.values()]
 

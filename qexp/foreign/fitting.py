@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from qexp.base.quantities import of_transform, transformed_by
 from qexp.errors import NotFoundError, Problem, SpecError, suggestion
-from qexp.foreign.weight_files import StoredTensor
+from qexp.foreign.weight_files import Settings, StoredTensor
 from qexp.networks.estimator import Estimator
 from qexp.networks.shapes import Shape
 
@@ -179,6 +179,8 @@ COUNTERS = "num_batches_tracked"
 
 Steps = Sequence[Mapping[str, Any]]
 
+StoredTensors = Mapping[str, StoredTensor]
+
 
 @dataclass(frozen=True)
 class Target:
@@ -208,7 +210,7 @@ class Account:
     """Number of tensors of the file that a rule names."""
 
 
-def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target) -> Account:
+def account_by(rules: Rules, tensors: StoredTensors, target: Target) -> Account:
     """What the rules make of the tensors; decided by names and shapes alone."""
     account = Account(rules)
     for name in tensors:
@@ -216,15 +218,8 @@ def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target
     weights = target.model.network.state_dict(prefix="network.")
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name, (source, steps) in account.sources.items():
-        _check_shape(
-            name,
-            source,
-            steps,
-            tensors[source].shape,
-            account,
-            target,
-            shapes,
-        )
+        misfit = _misfit(name, source, steps, tensors[source].shape, target, shapes)
+        account.problems += [misfit] if misfit else []
     for name, shape in shapes.items():
         if name not in account.sources and not name.endswith(COUNTERS):
             account.problems.append(
@@ -233,9 +228,7 @@ def account_by(rules: Rules, tensors: Mapping[str, StoredTensor], target: Target
     return account
 
 
-def _match(
-    name: str, account: Account, tensors: Mapping[str, StoredTensor], target: Target
-) -> None:
+def _match(name: str, account: Account, tensors: StoredTensors, target: Target) -> None:
     """Note what the rules say of one tensor."""
     rules = account.rules
     inner_name = _inner_name(name, rules)
@@ -327,9 +320,9 @@ def _fill(
     def insert(placeholder: re.Match[str]) -> str:
         factor, name, addend = placeholder.groups()
         value = groups.get(name) or ""
-        if factor is None and addend is None:
+        if not (value.isdecimal() and (factor or addend)):
             return value
-        return str(int(factor or 1) * int(value) + int(addend or 0)) if value.isdecimal() else value
+        return str(int(factor or 1) * int(value) + int(addend or 0))
 
     return PLACEHOLDER.sub(insert, weight)
 
@@ -339,36 +332,26 @@ def _number(match: re.Match[str]) -> int:
     return int(match.groupdict().get("number") or 0)
 
 
-def _check_shape(
-    name: str,
-    source: str,
-    steps: Steps,
-    shape: Shape,
-    account: Account,
-    target: Target,
-    shapes: Mapping[str, Shape],
-) -> None:
+def _misfit(
+    name: str, source: str, steps: Steps, shape: Shape, target: Target, shapes: Mapping[str, Shape]
+) -> str | None:
+    """Why a tensor of the file cannot be that of the model, in words; None if it can."""
     if transformed_by(name) is not None:
-        if name not in dict(target.model.named_buffers()):
-            account.problems.append(f"left over: {source}, since the experience has no {name}")
-        return
+        known = name in dict(target.model.named_buffers())
+        return None if known else f"left over: {source}, since the experience has no {name}"
     if name not in shapes:
-        account.problems.append(f"left over: {source} {list(shape)}, since the model has no {name}")
-        return
+        return f"left over: {source} {list(shape)}, since the model has no {name}"
+    wanted = list(shapes[name])
     try:
         empty = torch.empty(shape, device="meta")
-        result = tuple(rearranged(empty, steps, _input_of(name, target)).shape)
+        result = rearranged(empty, steps, _input_of(name, target)).shape
     except (RuntimeError, IndexError, ValueError) as error:
         first = str(error).splitlines()[0]
-        account.problems.append(
-            f"{source} {list(shape)} cannot be rearranged for {name} {list(shapes[name])}: {first}"
-        )
-        return
-    if result != shapes[name]:
-        rearranged_as = f", as {list(result)}" if result != shape else ""
-        account.problems.append(
-            f"{source} is {list(shape)}{rearranged_as}, but {name} is {list(shapes[name])}"
-        )
+        return f"{source} {list(shape)} cannot be rearranged for {name} {wanted}: {first}"
+    if tuple(result) == shapes[name]:
+        return None
+    rearranged_as = f", as {list(result)}" if tuple(result) != shape else ""
+    return f"{source} is {list(shape)}{rearranged_as}, but {name} is {wanted}"
 
 
 def _input_of(name: str, target: Target) -> Shape | None:
@@ -411,9 +394,7 @@ def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> T
     return tensor
 
 
-def values(
-    account: Account, tensors: Mapping[str, StoredTensor], target: Target
-) -> dict[str, Tensor]:
+def values(account: Account, tensors: StoredTensors, target: Target) -> dict[str, Tensor]:
     """The tensors of a model that an account takes from the file."""
     taken = {}
     for name, (source, steps) in account.sources.items():
@@ -425,9 +406,7 @@ def values(
     return taken
 
 
-def unequal(
-    account: Account, tensors: Mapping[str, StoredTensor], model: Estimator
-) -> Iterator[str]:
+def unequal(account: Account, tensors: StoredTensors, model: Estimator) -> Iterator[str]:
     """Problems of tensors that must equal constants of the model, which has its values by now."""
     for name, prefix, rule in account.equal:
         tensor = rearranged(tensors[name].read(), rule.steps)
@@ -445,7 +424,7 @@ def unequal(
 
 
 def other_settings(
-    account: Account, settings: Mapping[str, Mapping[str, Any]], model: nn.Module
+    account: Account, settings: Mapping[str, Settings], model: nn.Module
 ) -> Iterator[str]:
     """Problems of normalisations that add another number to variances than the file's network."""
     for name, (source, _) in account.sources.items():

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import h5py
@@ -22,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from qexp.base.formats import BROKEN_NUMPY
 from qexp.errors import NotFoundError, QexpError
 from qexp.networks.shapes import Shape
 
@@ -48,12 +48,16 @@ class StoredTensor:
     """Its values, in single precision unless they are whole numbers. Raises WeightsFileError."""
 
 
+Settings = Mapping[str, Any]
+"""Of a layer, or a network, as Keras describes it."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """The tensors of a file that is open."""
 
     tensors: Mapping[str, StoredTensor]
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Settings] = field(default_factory=dict)
     """Layer → its settings, if the file describes its network, as Keras' files do."""
 
 
@@ -306,9 +310,7 @@ def _by_layer(arrays: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     return {names.get(path, path): array for path, array in arrays.items()}
 
 
-def _layers(
-    config: Mapping[str, Any], depth: int = 0
-) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _layers(config: Settings, depth: int = 0) -> Iterator[tuple[str, str, Settings]]:
     """Class, name and settings of the layers of a network or of one that is a layer, in order."""
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
@@ -318,14 +320,14 @@ def _layers(
             yield str(layer.get("class_name")), str(name), layer
 
 
-def _settings(config: Mapping[str, Any], depth: int = 0) -> dict[str, Mapping[str, Any]]:
-    settings: dict[str, Mapping[str, Any]] = {}
+def _settings(config: Settings, depth: int = 0) -> dict[str, Settings]:
+    settings: dict[str, Settings] = {}
     for _, name, layer in _layers(config, depth):
         settings |= {name: layer["config"], **_settings(layer, depth + 1)}
     return settings
 
 
-def _numbered(config: Mapping[str, Any], parent: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+def _numbered(config: Settings, parent: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Path of a layer's numbered weight in the archive → `layer/weight`.
 
     A layer's path is its class, in small letters, with a number from the second one on.
@@ -353,15 +355,7 @@ def open_numpy(file: Path) -> Iterator[Contents]:
     try:
         # the header cannot ask for more than the file has
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        SyntaxError,
-        TokenError,
-        OverflowError,
-        MemoryError,
-    ) as error:
+    except (*BROKEN_NUMPY, OverflowError, MemoryError) as error:
         raise WeightsFileError(file, f"is damaged, or not a file of NumPy: {error}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise WeightsFileError(file, "must hold a single array of numbers (.npy)")

@@ -35,17 +35,12 @@ from qexp.metrics.intervals import LEVEL, Estimate, quantile, simultaneous
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, number, printed
 from qexp.spec.experiences import ABSENT
 from qexp.store.record import State
-from qexp.web.drawings import (
-    MOST_COLOURS,
-    Panel,
-    Series,
-    curves_of_runs,
-    lines_of,
-    matrices_of_runs,
-    pictures_of_runs,
-)
-from qexp.web.html import Drawn, Titled, View, drawn, fields_of, pictures
+from qexp.web import drawings
+from qexp.web.html import Drawn, Piece, Titled, Values, View, drawn, fields_of, pictures
 from qexp.web.run_page import NAMED_RUNS
+
+Metric = tuple[str, str]
+"""An output, and a metric of it."""
 
 MOST_DRAWN = 40
 """Groups in one drawing of results; of more the best by validation are drawn."""
@@ -124,9 +119,8 @@ def _order(comparison: SeedComparison, rows: Sequence[GroupRow]) -> list[str]:
 
 def _seeds_in_words(rows: Sequence[GroupRow]) -> str:
     counts = sorted({len(row.values) for row in rows})
-    if len(counts) > 1:
-        return f"{counts[0]} to {counts[-1]} seeds"
-    return f"{counts[0]} seed{'s' * (counts[0] != 1)}"
+    words = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return f"{words} seed{'s' * (counts != [1])}"
 
 
 # The learning curves of a comparison; the page draws each run in the colour of its group, and means
@@ -134,22 +128,23 @@ def _seeds_in_words(rows: Sequence[GroupRow]) -> str:
 
 
 MOST_CURVES = 120
-"""Runs whose curves are drawn."""
 
 MOST_FILES = 1200
 """Files of learning curves that are read: one per run, or per fold."""
 
 
-def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
+def curves_of_groups(
+    runs: Sequence[ComparedRun], comparison: SeedComparison
+) -> list[drawings.Panel]:
     folds = {}
     paces = {}
     for run in runs:
-        folds[run.name] = list(lines_of(run.directory).values())
+        folds[run.name] = list(drawings.lines_of(run.directory).values())
         epochs = sum(map(len, folds[run.name]))
         seconds = run.summary["seconds"]
         paces[run.name] = seconds / epochs if seconds and epochs else None
 
-    def paced(series: Series, several: bool) -> Series:
+    def paced(series: drawings.Series, several: bool) -> drawings.Series:
         words = series.words
         band = None if several else series.band
         if series.band:
@@ -157,8 +152,8 @@ def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) ->
         return replace(series, words=words, band=band, pace=paces[series.run])
 
     panels = []
-    for panel in curves_of_runs(folds, comparison.units, all_metrics=True):
-        several = len({series.run for series in panel.series}) > MOST_COLOURS
+    for panel in drawings.curves_of_runs(folds, comparison.units, all_metrics=True):
+        several = len({series.run for series in panel.series}) > drawings.MOST_COLOURS
         validated = [series for series in panel.series if not series.dashed] if several else []
         series = [paced(each, several) for each in validated or panel.series]
         panels.append(replace(panel, series=series))
@@ -223,7 +218,7 @@ def paired(comparison: SeedComparison) -> Paired | None:
     (Bonferroni; Dunn 1961, J. Am. Stat. Assoc. 56, 52-64): as in `compare`, for all of a metric, of
     every two groups and of all outputs.
     """
-    rows: dict[tuple[str, str], dict[str, GroupRow]] = {}
+    rows: dict[Metric, dict[str, GroupRow]] = {}
     for row in comparison.results:
         rows.setdefault((row.output, row.metric), {})[row.group] = row
     if not rows:
@@ -272,15 +267,15 @@ def paired(comparison: SeedComparison) -> Paired | None:
 
 
 def _unpaired(
-    rows: Mapping[tuple[str, str], Mapping[str, GroupRow]],
+    rows: Mapping[Metric, Mapping[str, GroupRow]],
     comparison: SeedComparison,
     samples: Sequence[int],
-) -> tuple[dict[tuple[str, str], dict[str, Estimate]], Counter[str]]:
+) -> tuple[dict[Metric, dict[str, Estimate]], Counter[str]]:
     """Output and metric → `FIRST SECOND` → the difference of groups without two common seeds.
 
     Beside it the number of comparisons of each metric, paired by seed or not.
     """
-    unpaired: dict[tuple[str, str], dict[str, Estimate]] = {key: {} for key in rows}
+    unpaired: dict[Metric, dict[str, Estimate]] = {key: {} for key in rows}
     at_once = Counter[str]()
     for (one, first), (other, second) in combinations(enumerate(comparison.groups), 2):
         if samples[one] != samples[other]:
@@ -348,7 +343,7 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
             values = [text.strip('"') for text in texts]
         values = [values[groups[run.name]] for run in runs]
         columns_of_runs.append(Column(path, values, key=True, numeric=numeric))
-    rows: dict[tuple[str, str], GroupRow] = {}
+    rows: dict[Metric, GroupRow] = {}
     for row in comparison.results:
         rows.setdefault((row.output, row.metric), row)
     for (output, metric), row in rows.items():
@@ -430,7 +425,7 @@ def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Sweep:
 
 def comparison_page(
     title: str, runs: Sequence[ComparedRun], notices: Sequence[str], in_a_file: bool = True
-) -> dict[str, Any]:
+) -> Values:
     """What the template `comparison.html` needs.
 
     in_a_file  whether pictures must be in the page, and not on a server
@@ -463,8 +458,8 @@ def comparison_page(
         "sweep": sweep(runs, of_runs),
         "curves": curves_of_groups(drawn_runs, comparison),
         "shown_curves": len(drawn_runs),
-        "matrices": matrices_of_runs(in_groups),
-        "pictures": pictures_of_runs([directory for directory, _ in in_groups], in_a_file),
+        "matrices": drawings.matrices_of_runs(in_groups),
+        "pictures": drawings.pictures_of_runs([directory for directory, _ in in_groups], in_a_file),
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],
     }
@@ -582,7 +577,7 @@ class ShownComparison(Titled, compare.Comparison):
 
     def view(self) -> View:
         first, *further = reversed(compare.tables(self))
-        parts: list[Table | Drawn | str] = [first, *compare.remarks(self), *further]
+        parts: list[Piece] = [first, *compare.remarks(self), *further]
         title = f"Comparison of {len(self.names)} runs"
         return View(title, parts=parts, more=_pictures(self.figures))
 
@@ -601,11 +596,11 @@ class ShownSeedComparison(Titled, SeedComparison):
         all_tables = compare.tables(self)
         short = [table for table in all_tables if len(table.rows) <= MOST_ROWS][:MOST_TABLES]
         further = [table for table in all_tables if table not in short]
-        more: dict[str, Sequence[Table | Drawn | str]] = {}
+        more: dict[str, Sequence[Piece]] = {}
         if further:
             more["more tables"] = further
         more |= _pictures(self.figures)
-        parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *compare.remarks(self)]
+        parts: list[Piece] = [*results_drawn(self), *short, *compare.remarks(self)]
         count = len(self.groups)
         title = f"{count} group{'s' * (count != 1)} of runs over their seeds"
         return View(title, cautions=cautions(runs), parts=parts, more=more)
@@ -620,7 +615,7 @@ def _as_printed(comparison: compare.Comparison | SeedComparison, doubts: Sequenc
     return View(f"Comparison of {', '.join(comparison.names)}", cautions=doubts, parts=list(parts))
 
 
-def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Table | Drawn | str]]:
+def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Piece]]:
     found = pictures(figures)
     return {"pictures": found} if found else {}
 

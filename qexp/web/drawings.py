@@ -32,61 +32,21 @@ from qexp.base.quantities import (
     of_dataset,
     quantity,
 )
-from qexp.figures.curves import Lines, middle_half, over_epochs, positions
-from qexp.kinds.calibration_figures import CALIBRATION_DRAWINGS, content_of
-from qexp.kinds.figures import (
-    MissingNumbersError,
-    fold_curves_of,
-    learning_curve_of,
-    outputs,
-    table,
-    truth_and_estimate,
-    unit,
-)
-from qexp.kinds.matrix_figures import (
-    around_one,
-    half_width,
-    held_out_of,
-    numbers_of as matrix_numbers,
-    span,
-)
+from qexp.figures.curves import Folds, Lines, middle_half, over_epochs, positions
+from qexp.kinds import matrix_figures
+from qexp.kinds.figures import MissingNumbersError, outputs, table, truth_and_estimate, unit
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import number, printed
-from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
 from qexp.store.record import meaning_of
-from qexp.web.html import Drawn, drawn
 
 if TYPE_CHECKING:
     import xarray
 
 BACKGROUND_COLOUR = 7
 """The colour of folds behind their median: a grey."""
-
-
-def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
-    """None before the run was calibrated; those whose numbers are gone are left out."""
-    drawings = list[Drawn]()
-    calibrations = calibrations_of(directory).values()
-    for calibration in calibrations:
-        kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
-        with suppress(MissingNumbersError):
-            content = content_of(directory, calibration)
-            drawings += [
-                drawn(f"{words}{kind}", partial(draw, *content))
-                for words, draw in CALIBRATION_DRAWINGS.items()
-            ]
-    return drawings
-
-
-def training_drawn(directory: RunDirectory) -> list[Drawn]:
-    """The learning curves of a run or of its folds, as pictures; none before the first epoch."""
-    if not any(lines_of(directory).values()):
-        return []
-    draw = fold_curves_of if directory.all_folds() else learning_curve_of
-    return [drawn("learning curves", partial(draw, directory))]
 
 
 # Learning curves: losses, and the validation error of each output, over epochs.
@@ -100,12 +60,12 @@ class Series:
     """
 
     words: str
-    run: str
-    colour: int
-    dashed: bool
-    faint: bool
     values: list[float | None]
-    band: list[list[float | None]] | None
+    run: str = ""
+    colour: int = 0
+    dashed: bool = False
+    faint: bool = False
+    band: list[list[float | None]] | None = None
     pace: float | None = None
 
 
@@ -120,9 +80,6 @@ class Panel:
     metric: str = ""
     words: str = "epoch"
 
-
-Folds = Mapping[str, Sequence[Lines]]
-"""Name of a run → the lines of each of its folds."""
 
 MOST_COLOURS = 8
 """Largest number of runs whose curves are told apart by colour; with more, curves are thin."""
@@ -269,9 +226,8 @@ def _quartiles(folds: Sequence[Lines], keys: Sequence[str]) -> Array:
 
 
 def _plain(values: Array, count: int) -> list[float | None]:
-    """So many numbers; None after their end."""
-    known = [float(f"{value:.7g}") for value in values.tolist()]
-    plain = [None if math.isnan(value) else value for value in known]
+    """So many numbers of seven digits; None for NaN and after their end."""
+    plain = [None if math.isnan(value) else float(f"{value:.7g}") for value in values.tolist()]
     return plain + [None] * (count - len(plain))
 
 
@@ -310,18 +266,9 @@ def system_panels(lines: Sequence[Mapping[str, Any]]) -> list[Panel]:
         if shown == "B":
             shown = _unit_for(float(np.nanmax(np.abs(values))), BYTES)
             values = values / BYTES[shown]
-        series = Series(
-            title,
-            "",
-            0,
-            False,
-            False,
-            _plain(values, len(x)),
-            None,
-        )
-        panels.append(
-            Panel(f"{title} ({shown})", shown, x, [series], words=f"wall time ({unit_of_time})")
-        )
+        series = [Series(title, _plain(values, len(x)))]
+        words = f"wall time ({unit_of_time})"
+        panels.append(Panel(f"{title} ({shown})", shown, x, series, words=words))
     return panels
 
 
@@ -601,8 +548,7 @@ def _axes_of_frames(frames: xarray.Dataset) -> Iterator[Axis]:
     unit_of_extent = str(frames.attrs["extent_unit"])
     for name, low, high in (("x", left, right), ("y", bottom, top)):
         cells = frames.sizes[name]
-        middles = np.arange(cells) + 0.5
-        centres = low + middles * (high - low) / cells
+        centres = low + (np.arange(cells) + 0.5) * (high - low) / cells
         yield Axis(name, unit_of_extent, centres.tolist(), (low, high))
     when = "time" if "time" in frames.coords else "frame"
     moments = frames[when].values.astype(float).tolist()
@@ -713,7 +659,7 @@ def matrix_plane(directory: RunDirectory, name: str) -> Maps:
 
 def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
     quantities = of_dataset(directory.spec()["dataset"], QUANTITIES)
-    record, cells = matrix_numbers(directory.matrices / name)
+    record, cells = matrix_figures.numbers_of(directory.matrices / name)
     views = record.get("views", ())
     axes = list(record["axes"])
     names = outputs_among(cells.data_vars)
@@ -725,7 +671,7 @@ def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
         axes = axes[:2]
     ranges = record["axes"]
     shown = [(axis, cells[axis].values, (ranges[axis][0], ranges[axis][1])) for axis in axes]
-    marks = held_out_of(record, shown, fixed)
+    marks = matrix_figures.held_out_of(record, shown, fixed)
     axes_of_maps = []
     for (axis, centres, ends), bands in zip(shown, marks.bands, strict=True):
         words = f"true {in_words(axis, views)}"
@@ -811,9 +757,9 @@ def _layers(
 def _limits(values: Array, colours: str) -> list[float]:
     """The ends of a colour scale, as in the figures of matrices."""
     if colours == "diverging":
-        half = half_width(values)
+        half = matrix_figures.half_width(values)
         return [-half, half]
     if colours == "ratio":
-        return list(around_one(values))
-    low, high = map(float, span(values))
+        return list(matrix_figures.around_one(values))
+    low, high = map(float, matrix_figures.span(values))
     return [low, high if high > low else low + 1e-12]

@@ -33,6 +33,12 @@ class Drawn:
     """Makes the image, for pages and notebooks; terminals show none, and do not wait."""
 
 
+Piece = Table | Drawn | str
+"""Of a page, or of what shows itself."""
+
+Values = dict[str, Any]
+"""What a template is filled with, by name."""
+
 # HTML made from templates: all text in it is escaped, and a name that a template does not know is
 # an error.
 
@@ -123,6 +129,8 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
     units = [row[titles.index(UNIT)] for row in table.rows] if UNIT in titles else []
     of_metrics = next((title for title in titles if re.search(r"\bmetric\b", title)), None)
     with_unit = of_metrics or OUTPUT
+    writers: dict[str | None, Callable[[str], str]] = dict.fromkeys(KEYS, key_in_words)
+    writers |= {OUTPUT: in_words, of_metrics: metric_in_words}
     for index, title in enumerate(titles):
         if title == UNIT and units and with_unit in titles:
             continue
@@ -130,12 +138,7 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
         numeric = title in table.right
         if cells and not any(cells):
             continue  # nobody misses an empty column
-        write: Callable[[str], str] = as_it_is
-        if title in (OUTPUT, of_metrics):
-            write = in_words if title == OUTPUT else metric_in_words
-        elif title in KEYS:
-            write = key_in_words
-        texts = aligned(cells) if numeric else [write(cell) for cell in cells]
+        texts = aligned(cells) if numeric else list(map(writers.get(title, as_it_is), cells))
         if title == with_unit and units:
             ends = [f" ({unit})" if unit else "" for unit in units]
             texts = [text + end for text, end in zip(texts, ends, strict=True)]
@@ -237,9 +240,10 @@ class View:
     title: str
     state: str = ""
     cautions: Sequence[str] = ()
+    """Empty ones are left out."""
     error: str = ""
-    parts: Sequence[Table | Drawn | str] = ()
-    more: Mapping[str, Sequence[Table | Drawn | str]] = field(default_factory=dict)
+    parts: Sequence[Piece] = ()
+    more: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
     """Title → parts that a reader unfolds; a terminal does not show them."""
 
 
@@ -299,7 +303,8 @@ class Shown:
         view = self.text_view()
         title = f"{in_one_line(view.title)}  {view.state}".rstrip()
         lines: list[RenderableType] = [Text(title, style="bold")]
-        lines += [Text(cleaned(text), style="yellow") for text in view.cautions]
+        cautions = filter(None, view.cautions)
+        lines += [Text(cleaned(text), style="yellow") for text in cautions]
         lines += [Text(cleaned(view.error), style="red")] if view.error else []
         for part in view.parts:
             if isinstance(part, str):

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Summary = dict[str, Any]
 
 MOST_SHOWN = 40
-"""Rows of a listing that are shown."""
 
 
 class Listing(Titled, list[Summary]):

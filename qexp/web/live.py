@@ -30,17 +30,9 @@ from qexp.metrics.meaning import aligned
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
-from qexp.runs.columns import (
-    Columns,
-    changes,
-    choose,
-    column_of,
-    group_table,
-    groups,
-    units_of,
-    usual_columns,
-)
+from qexp.runs.columns import Columns, choose, column_of, group_table, units_of
 from qexp.runs.options import ListOptions
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import attempts
 from qexp.store.record import LISTED, State
@@ -98,7 +90,6 @@ class Kept(Generic[Value]):
 
 
 SECONDS_BETWEEN_LOOKS = 1.0
-"""Between two looks at a run."""
 
 SHARE_OF_RUN = 0.02
 """Share of its time that the server spends on the curves of a run; long ones grow in steps."""
@@ -112,13 +103,9 @@ class Growth:
     state: State
     progress: str
     """Such as "epoch 3 of 20, 6 a minute, 3 min left"."""
-    curves: bytes
-    """As JSON; empty if there are none yet."""
-    system: bytes
-    """Curves of what it takes of its machine, as JSON."""
-    figures: bytes
-    """Those that it logs, by name, as JSON."""
-    curves_version: int
+    drawn: Mapping[str, bytes]
+    """Its `curves`, those of its machine (`system`) and logged `figures`, as JSON."""
+    drawn_version: int
     attempt: int
     log_size: int
     """Of the last attempt [bytes]."""
@@ -131,7 +118,7 @@ class Feed(Kept[Growth]):
         super().__init__(self._look, seconds=SECONDS_BETWEEN_LOOKS)
         self.directory = directory
         self._watch = Watch()
-        self._growth = Growth(State.CREATED, "", b"", b"", b"", 0, 0, 0)
+        self._growth = Growth(State.CREATED, "", {}, 0, 0, 0)
         self._stamps: list[tuple[int, int]] = []
         self._next_curves = 0.0
 
@@ -162,22 +149,23 @@ class Feed(Kept[Growth]):
         try:
             record = run.record()
             lines = lines_of(run)
-            drawn = orjson.dumps(curves(lines, record.units), option=orjson.OPT_SERIALIZE_NUMPY)
-            system = orjson.dumps(system_panels(run.system()))
-            figures = orjson.dumps(figures_of(run)[0])
+            shown = {
+                "curves": curves(lines, record.units),
+                "system": system_panels(run.system()),
+                "figures": figures_of(run)[0],
+            }
         except QexpError:  # it is being replaced or removed; the next look tells
             return
         self._stamps = stamps
         # Lines are written after every epoch, the record only now and then; of folds there are
         # several at a time.
         done = lines[""][-1]["epoch"] if lines.get("") else record.epochs.done
+        numbers = orjson.OPT_SERIALIZE_NUMPY
         self._growth = replace(
             self._growth,
             progress=progress_in_words(run, record, done),
-            curves=drawn,
-            system=system,
-            figures=figures,
-            curves_version=self._growth.curves_version + 1,
+            drawn={name: orjson.dumps(value, option=numbers) for name, value in shown.items()},
+            drawn_version=self._growth.drawn_version + 1,
         )
         now = time.monotonic()
         self._next_curves = now + (now - begun) / SHARE_OF_RUN
@@ -208,7 +196,7 @@ class LogReader:
         """Up to where complete characters were seen."""
         return f"{self._attempt}:{self._tail.understood}"
 
-    def grown(self, growth: Growth) -> dict[str, Any] | None:
+    def grown(self, growth: Growth) -> Document | None:
         """The added text, and whether it is of another attempt or after a gap; None without any."""
         anew = growth.attempt != self._attempt or growth.log_size < self._tail.read
         if anew:
@@ -249,7 +237,7 @@ class Listing:
 
     version: str
     """Another one whenever a run has changed."""
-    runs: list[dict[str, Any]]
+    runs: list[Document]
     """Their summaries, in the order of their names."""
     warnings: list[str]
 
@@ -286,7 +274,7 @@ LARGEST_RUNS = 20
 """Runs whose sizes are listed."""
 
 
-def sizes_in(workspace: Workspace) -> dict[str, Any]:
+def sizes_in(workspace: Workspace) -> Document:
     """`total`: sizes in words, and `largest`: run and size, in words and in bytes."""
     paths = [path for path in trash.files_in(workspace.runs) if not path.name.startswith(".")]
     runs = {path.name: size_of(path) for path in paths if path.is_dir()}
@@ -303,7 +291,7 @@ def sizes_in(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def findings_in(workspace: Workspace) -> list[dict[str, Any]]:
+def findings_in(workspace: Workspace) -> list[Document]:
     documents = [finding.document() for finding in doctor.findings(workspace)]
     return [
         {**document, "where": document["where"].removeprefix(f"{workspace.root}/")}
@@ -315,14 +303,14 @@ def findings_in(workspace: Workspace) -> list[dict[str, Any]]:
 # of them have.
 
 
-Run = dict[str, Any]
+Run = Document
 
 OF_FEW_VALUES = ("experience", "dataset", "model", "launch", "kind")
 
 MOST_VALUES = 200
 
 
-def completing_words(runs: Sequence[Run]) -> dict[str, Any]:
+def completing_words(runs: Sequence[Run]) -> Document:
     """`fields`, `values` (field → its values) and `tags` of runs.
 
     Keys of specs are those of the newest run of each experience.
@@ -365,7 +353,7 @@ KEPT_ANSWERS = 16
 
 SEARCHED = ("name", "experience", "dataset", "model", "state", "note", "error", "caution")
 
-Rows = Callable[[int, int], list[dict[str, Any]]]
+Rows = Callable[[int, int], list[Document]]
 
 
 @dataclass(frozen=True)
@@ -407,7 +395,7 @@ class Answer:
     shared: Sequence[str] = ()
     """What is set in all runs, which their cells do not repeat."""
 
-    def document(self, version: str, first: int, count: int) -> dict[str, Any]:
+    def document(self, version: str, first: int, count: int) -> Document:
         return {
             **vars(self),
             "version": version,
@@ -452,7 +440,7 @@ class RunTable:
                 runs = runs[::-1]
             self._columns = columns = columns.for_runs(runs)
             if len(runs) > 1 and not question.columns:
-                first, *others = map(list, changes(runs).values())
+                first, *others = map(list, filters.changes(runs).values())
                 shared = first
                 for changed in others:
                     shared = [change for change in shared if change in changed]
@@ -477,9 +465,9 @@ def _single(
     runs: list[Run], fields: Sequence[str], columns: Columns, shared: Sequence[str]
 ) -> tuple[list[Head], Rows]:
     """A row per run, without what is set in all of them; cells are made when they are asked for."""
-    shown = [column_of(field, columns) for field in fields] or usual_columns(runs, shared)
+    shown = [column_of(field, columns) for field in fields] or filters.usual_columns(runs, shared)
 
-    def rows(first: int, count: int) -> list[dict[str, Any]]:
+    def rows(first: int, count: int) -> list[Document]:
         chosen = runs[first : first + count]
         cells: list[list[str]] = [[] for _ in chosen]
         for column in shown:
@@ -499,7 +487,7 @@ def _grouped(
 ) -> tuple[list[Head], Rows, int]:
     """A row per value of the fields, and how many there are."""
     values = list(zip(*map(columns.values, fields), strict=True))
-    members = groups(runs, fields, values)
+    members = filters.groups(runs, fields, values)
     table = group_table(members, fields, units_of(runs))
     columns_of_cells = []
     for title, cells in zip(table.columns, zip(*table.rows, strict=True), strict=False):
@@ -607,10 +595,10 @@ async def of_run(feed: Feed, place: str) -> AsyncIterator[bytes]:
         if state != known_state:
             known_state = state
             news += _event("state", orjson.dumps(state))
-        if growth.curves_version != drawn_version:
-            drawn_version = growth.curves_version
-            for name in ("curves", "system", "figures"):
-                news += _event(name, getattr(growth, name))
+        if growth.drawn_version != drawn_version:
+            drawn_version = growth.drawn_version
+            for name, data in growth.drawn.items():
+                news += _event(name, data)
         added = log.grown(growth)
         if added is not None:
             news += _event("log", orjson.dumps(added), log.place)

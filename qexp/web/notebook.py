@@ -28,7 +28,7 @@ from qexp.runs.evaluate import Evaluation
 from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.tuning.results import Tuned
-from qexp.web.html import Drawn, Shown, Titled, View, drawn, html, picture, pictures
+from qexp.web.html import Piece, Shown, Titled, View, drawn, html, picture, pictures
 from qexp.web.run_page import drawings_of_all
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         table = Table("", columns, rows, frozenset(columns[1:-1]))
         caution = str(self.attrs.get("caution", ""))
         words = f"Matrix of {record['run']} on {record['dataset']}: {cells} cells"
-        return View(words, cautions=[caution] if caution else [], parts=[image, table])
+        return View(words, cautions=[caution], parts=[image, table])
 
 
 def matrix_at(folder: Path) -> Matrix:
@@ -218,9 +218,7 @@ class Posterior(xarray.Dataset):  # type: ignore[no-untyped-call]
 
 def _in_words(values: NDArray[Any], *summaries: Callable[[Any], Any]) -> list[str]:
     """Numbers that sum up some values, each `none` if there are none."""
-    if not values.size:
-        return ["none"] * len(summaries)
-    return [number(float(summary(values))) for summary in summaries]
+    return [number(float(each(values))) if values.size else "none" for each in summaries]
 
 
 class Estimates(Shown, dict[str, NDArray[np.float32]]):
@@ -279,12 +277,8 @@ class ShownStudy(Titled, Study):
         title += f"; {self.fixed_in_words}" if self.fixed else ""
         differences = self.differences()
         more = {"differences between experiences, two by two": differences} if differences else {}
-        return View(
-            title,
-            cautions=unfinished,
-            parts=[*pictures(self.files), self.results(), *self.remarks()],
-            more=more,
-        )
+        parts: list[Piece] = [*pictures(self.files), self.results(), *self.remarks()]
+        return View(title, cautions=unfinished, parts=parts, more=more)
 
 
 class ShownTuned(Titled, Tuned):
@@ -293,8 +287,7 @@ class ShownTuned(Titled, Tuned):
     __repr__ = Tuned.__repr__
 
     def view(self) -> View:
-        parts: list[Table | Drawn | str] = [*pictures(self.files), self.results()]
-        parts += self.remarks()
+        parts: list[Piece] = [*pictures(self.files), self.results(), *self.remarks()]
         return View(f"Search of {self.experience}", parts=parts)
 
 
@@ -304,13 +297,13 @@ class ShownEvaluation(Titled, Evaluation):
     def view(self) -> View:
         record = self.record
         results = self.results
-        doubts = [*self.record.warnings]
+        doubts = [*record.warnings]
         if not record.independent:
             doubts.append(independence_in_words(record))
         sentences = [part for part in results.tables_of_page() if part not in doubts]
         title = f"Evaluation of {self.directory.whole.name}"
-        cautions = [text for text in (record.caution, *doubts) if text]
-        return View(title, cautions=cautions, parts=[*sentences, *drawings_of_all(results.results)])
+        parts = [*sentences, *drawings_of_all(results.results)]
+        return View(title, cautions=[record.caution, *doubts], parts=parts)
 
 
 class ShownExport(Titled, Exported):
@@ -341,10 +334,5 @@ class ShownLook(Titled, Look):
     """A part of a dataset: the table of its variables, and its pictures."""
 
     def view(self) -> View:
-        cautions = [self.caution] if self.caution else []
-        parts = pictures(self.figures)
-        return View(
-            f"{self.name}, {self.part}",
-            cautions=cautions,
-            parts=[*parts, self.table(), *self.remarks],
-        )
+        parts: list[Piece] = [*pictures(self.figures), self.table(), *self.remarks]
+        return View(f"{self.name}, {self.part}", cautions=[self.caution], parts=parts)

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files as resources
@@ -29,28 +29,14 @@ from qexp.runs.options import ReportFile
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.tuning.results import Tuned
 from qexp.web.comparison_page import comparison_page
-from qexp.web.html import View, environment, fields_of
+from qexp.web.html import Values, View, environment, fields_of
 from qexp.web.run_page import network_parts, run_page
 
 SCRIPTS = (
-    "uplot/uPlot.iife.min.js",
-    "colours.js",
-    "frame.js",
-    "groups.js",
-    "matrix.js",
-    "matrices.js",
-    "curves.js",
-    "points.js",
-    "forest.js",
-    "differences.js",
-    "ranges.js",
-    "parallel.js",
-    "sweep.js",
-    "tables.js",
-    "downloads.js",
-    "pictures.js",
-    "contents.js",
-)
+    "uplot/uPlot.iife.min.js", "colours.js", "frame.js", "groups.js", "matrix.js", "matrices.js",
+    "curves.js", "points.js", "forest.js", "differences.js", "ranges.js", "parallel.js", "sweep.js",
+    "tables.js", "downloads.js", "pictures.js", "contents.js",
+)  # fmt: skip
 STYLES = ("uplot/uPlot.min.css", "page.css")
 
 
@@ -85,16 +71,11 @@ def _hash(text: str) -> str:
 
 
 PROGRAMS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
     "microsoft-edge",
-)
+)  # fmt: skip
 
 SECONDS_TO_PRINT = 120
-"""Seconds after which printing has failed."""
 
 
 def browser() -> str:
@@ -140,7 +121,6 @@ def print_page(program: str, page: str, target: Path) -> None:
 
 
 MOST_RUNS = 1000
-"""Runs of one report."""
 
 ReportedRuns = dict[RunDirectory, str | None]
 """Run → the pattern that matched it; None if it was named otherwise."""
@@ -205,7 +185,7 @@ def text_of(given: str | Path) -> str:
 
 def _headed(
     options: ReportFile, searches: Sequence[Tuned], title: str, descriptions: Iterable[str]
-) -> dict[str, Any]:
+) -> Values:
     """What the templates show at the top.
 
     searches  those by which the values of the runs were chosen
@@ -245,15 +225,12 @@ def report(
     Raises QexpError if the file cannot be written, must not be replaced, or its folder does not
     exist.
     """
-
-    def page() -> str:
-        workspace = Workspace(directory.path.parent.parent)
-        # A run elsewhere, such as a fold, has no others beside it.
-        in_workspace = directory.path.parent == workspace.runs and workspace.specs.is_dir()
-        others = Catalog(workspace).runs() if in_workspace else []
-        return page_of_run(directory, others, options, searches)
-
-    return _written(page, target, options.overwrite)
+    _require_writable(target, options.overwrite)
+    workspace = Workspace(directory.path.parent.parent)
+    # A run elsewhere, such as a fold, has no others beside it.
+    in_workspace = directory.path.parent == workspace.runs and workspace.specs.is_dir()
+    others = Catalog(workspace).runs() if in_workspace else []
+    return _written(page_of_run(directory, others, options, searches), target)
 
 
 def page_of_run(
@@ -275,26 +252,24 @@ def report_of_several(
     title: str, reported: ReportedRuns, target: Path, options: ReportFile, searches: Sequence[Tuned]
 ) -> Path:
     """Write the report of several runs, which compares them. Raises QexpError, as `report` does."""
-
-    def page() -> str:
-        runs, missing = readable(reported)
-        if not runs:
-            raise QexpError(f"{title}: none of its runs can be read: {some(missing)}")
-        experiences = {run.summary["experience"]: run.directory for run in runs}
-        specs = [directory.spec_as_written() for directory in experiences.values()]
-        texts = [spec.get("description", "") for spec in specs]
-        words = some(list(experiences), most=4)
-        headed = _headed(options, searches, words, texts)
-        page = document("comparison.html", comparison_page(words, runs, missing) | headed)
-        return _shareable(page, options.full, Workspace(runs[0].directory.path.parent.parent))
-
-    return _written(page, target, options.overwrite)
+    _require_writable(target, options.overwrite)
+    runs, missing = readable(reported)
+    if not runs:
+        raise QexpError(f"{title}: none of its runs can be read: {some(missing)}")
+    experiences = {run.summary["experience"]: run.directory for run in runs}
+    specs = [directory.spec_as_written() for directory in experiences.values()]
+    texts = [spec.get("description", "") for spec in specs]
+    words = some(list(experiences), most=4)
+    headed = _headed(options, searches, words, texts)
+    page = document("comparison.html", comparison_page(words, runs, missing) | headed)
+    workspace = Workspace(runs[0].directory.path.parent.parent)
+    return _written(_shareable(page, options.full, workspace), target)
 
 
 def report_of_view(view: View, target: Path, options: ReportFile) -> Path:
     """Write the report of what shows itself by a view. Raises QexpError, as `report` does."""
-    home = Workspace(Path.cwd())
-    return _written(lambda: page_of_view(view, home, options), target, options.overwrite)
+    _require_writable(target, options.overwrite)
+    return _written(page_of_view(view, Workspace(Path.cwd()), options), target)
 
 
 def page_of_view(view: View, workspace: Workspace, options: ReportFile = ReportFile()) -> str:
@@ -302,8 +277,8 @@ def page_of_view(view: View, workspace: Workspace, options: ReportFile = ReportF
     return _shareable(page, options.full, workspace)
 
 
-def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
-    """Write a page as HTML, or as PDF to a file that is named so."""
+def _require_writable(target: Path, overwrite: bool) -> None:
+    """Raise QexpError if a report cannot be written there, before it is made."""
     target_outside_of_runs(target)
     if target.suffix.lower() not in FORMATS:
         raise QexpError(
@@ -318,9 +293,15 @@ def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
             " replaces it"
         )
     if target.suffix.lower() == ".pdf":
-        print_page(browser(), page(), target)
+        browser()
+
+
+def _written(page: str, target: Path) -> Path:
+    """Write a page as HTML, or as PDF to a file that is named so."""
+    if target.suffix.lower() == ".pdf":
+        print_page(browser(), page, target)
     else:
-        files.write_bytes(target, page().encode())
+        files.write_bytes(target, page.encode())
     return target
 
 

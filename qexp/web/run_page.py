@@ -20,15 +20,11 @@ from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
+from qexp.kinds.calibration_figures import CALIBRATION_DRAWINGS, content_of
+from qexp.kinds.figures import MissingNumbersError, fold_curves_of, learning_curve_of
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import (
-    NETWORK,
-    NONE,
-    number,
-    printed,
-    tells_nothing,
-    with_interval,
-)
+from qexp.metrics.meaning import NETWORK, NONE, number, printed, tells_nothing, with_interval
+from qexp.results.calibration import calibrations_of
 from qexp.results.calibration_report import Calibrations
 from qexp.results.capabilities import Results, Section, sections_of, sections_of_evaluations
 from qexp.results.errors import Errors
@@ -37,23 +33,16 @@ from qexp.spec.experiences import ABSENT, differences, type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, evaluations_of
 from qexp.store.record import meaning_of
-from qexp.web.drawings import (
-    calibration_drawings,
-    curves,
-    fields,
-    lines_of,
-    matrices,
-    points,
-    system_panels,
-    training_drawn,
-)
-from qexp.web.html import Drawn, View, drawn, pictures
+from qexp.web.drawings import curves, fields, lines_of, matrices, points, system_panels
+from qexp.web.html import Drawn, Piece, Values, View, drawn, pictures
 
 if TYPE_CHECKING:
     from qexp.store.record import Record
 
+Summaries = Sequence[Mapping[str, Any]]
+"""Of runs, as listings have them."""
+
 MOST_SPECS = 60
-"""Specs that are read at most."""
 
 MOST_VALUES = 6
 """Values of the others that are shown for a key."""
@@ -65,9 +54,7 @@ LONGEST_VALUE = 60
 """Characters of a value that are shown."""
 
 
-def siblings(
-    directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]
-) -> list[Table | str]:
+def siblings(directory: RunDirectory, record: Record, others: Summaries) -> list[Table | str]:
     """A table of the differing keys, and a sentence on the runs that differ by seed only; empty if
     it is alone.
 
@@ -126,7 +113,7 @@ Rows = Iterator[list[str]]
 """How something belongs to the run, what it is, its name, and notes on it."""
 
 
-def lineage(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> Table:
+def lineage(directory: RunDirectory, record: Record, others: Summaries) -> Table:
     """From data and weights to matrices, evaluations, and the runs that start from this one.
 
     others  summaries of the other runs of its workspace
@@ -158,7 +145,7 @@ def _origins(record: Record) -> Rows:
         yield ["weights from", "file of another program", origin.file.name, "; ".join(notes)]
 
 
-def _products(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> Rows:
+def _products(directory: RunDirectory, record: Record, others: Summaries) -> Rows:
     if record.folds is not None and record.folds.of:
         notes = f"{record.folds.done} done"
         notes += f", {len(record.folds.failed)} failed" if record.folds.failed else ""
@@ -181,7 +168,6 @@ def _some(rows: list[list[str]]) -> Rows:
 
 
 LOG_LINES = 60
-"""Last lines of the log that are shown."""
 
 IN_HEAD = ("run", "state", "error", "caution", "note", "tags")
 """Facts that the page shows elsewhere than in its list."""
@@ -193,7 +179,7 @@ MOST_KEY_NUMBERS = 3
 """Outputs whose error stands on top."""
 
 
-def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
+def key_numbers(record: Record, done: int) -> list[Values]:
     """What one asks first: the main error of each output on the test part with its interval, and
     the time it took.
 
@@ -278,11 +264,11 @@ def in_time(seconds: float) -> str:
 
 def run_page(
     directory: RunDirectory,
-    others: Sequence[Mapping[str, Any]] = (),
+    others: Summaries = (),
     *,
     pictures_elsewhere: bool = False,
     private: bool = True,
-) -> dict[str, Any]:
+) -> Values:
     """What the template `run.html` needs. Raises DamagedError for a run that cannot be read.
 
     others              summaries of the other runs of its workspace, among which those of its
@@ -344,7 +330,7 @@ def network_parts(directory: RunDirectory) -> list[Drawn | Table | str]:
     return [layout.in_words, drawn("", layout.figure, layout.in_words), layout.table()]
 
 
-def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, Any]:
+def _on_page(section: Section, pictures_elsewhere: bool = False) -> Values:
     """A title, and tables, sentences and drawings below it."""
     shown = section.results
     if pictures_elsewhere:
@@ -374,6 +360,29 @@ def cautions_of(directory: RunDirectory, record: Record) -> list[str]:
         if evaluation.caution:
             cautions.append(f"evaluation {evaluation.name}: {evaluation.caution}")
     return cautions
+
+
+def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
+    """None before the run was calibrated; those whose numbers are gone are left out."""
+    drawings = list[Drawn]()
+    calibrations = calibrations_of(directory).values()
+    for calibration in calibrations:
+        kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
+        with suppress(MissingNumbersError):
+            content = content_of(directory, calibration)
+            drawings += [
+                drawn(f"{words}{kind}", partial(draw, *content))
+                for words, draw in CALIBRATION_DRAWINGS.items()
+            ]
+    return drawings
+
+
+def training_drawn(directory: RunDirectory) -> list[Drawn]:
+    """The learning curves of a run or of its folds, as pictures; none before the first epoch."""
+    if not any(lines_of(directory).values()):
+        return []
+    draw = fold_curves_of if directory.all_folds() else learning_curve_of
+    return [drawn("learning curves", partial(draw, directory))]
 
 
 def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
@@ -414,8 +423,8 @@ def run_view(directory: RunDirectory) -> View:
     warnings: list[str] = []
     all_facts = facts(directory, record, str(state), warnings.append)
     about = [[key, text] for key, text in all_facts if key not in IN_HEAD]
-    parts: list[Table | Drawn | str] = [record.note] if record.note else []
-    folded: dict[str, Sequence[Table | Drawn | str]] = {}
+    parts: list[Piece] = [record.note] if record.note else []
+    folded: dict[str, Sequence[Piece]] = {}
     for section in sections_of(directory, record):
         for results in section.results:
             parts += results.tables_of_page()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import secrets
 import signal
 import socket
@@ -79,7 +80,7 @@ class Guard:
         refused = self._refused(scope, Headers(scope=scope))
         await (refused or self._app)(scope, receive, send_with_headers)
 
-    def _refused(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+    def _refused(self, scope: Scope, headers: Headers) -> Response | None:
         """The response to a refused request. Takes the prefix from the path of one that is not."""
         host = headers.get("host", "")
         if not self._access.answers_for(host):
@@ -104,7 +105,7 @@ class Guard:
             scope["path"] = scope["path"].removeprefix(self._access.prefix)
         return self._without_token(scope, headers)
 
-    def _without_token(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
+    def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
         """A page that asks for a missing token; a request with it in its address gets a cookie."""
         access = self._access
         if access.token is None or scope["path"] in STATIC:
@@ -116,7 +117,7 @@ class Guard:
         token = asked.query_params.get("token")
         rest = asked.url.remove_query_params("token").query
         if scope["method"] != "GET" or not access.knows(token):
-            page = rendered("token.html", scope[PREFIX], scope[NONCE], wrong=token is not None)
+            page = rendered("token.html", scope, wrong=token is not None)
             return Response(page, 401, media_type="text/html")
         # One slash: with two, the rest would be the name of another server.
         address = f"{access.prefix}/{scope['path'].lstrip('/')}" + (f"?{rest}" if rest else "")
@@ -127,7 +128,7 @@ class Guard:
         return response
 
 
-def _from_elsewhere(method: str, headers: Mapping[str, str]) -> bool:
+def _from_elsewhere(method: str, headers: Headers) -> bool:
     """Whether a page of another server asks. A link there may lead here, but nothing more."""
     origin = headers.get("origin")
     if origin is not None:
@@ -224,6 +225,9 @@ async def _failed(request: Request, error: Exception) -> Response:
 # Starting the server, and ending it.
 
 
+STEP = re.compile(r"[\w.-]*[^\W_][\w.-]*", re.ASCII)
+"""Of the path in front of all pages."""
+
 TOKEN = "QEXP_TOKEN"
 """Environment variable with a token of one's own."""
 
@@ -293,8 +297,7 @@ def token_for(settings: ServeOptions) -> str | None:
 
 def _check_prefix(prefix: str) -> str:
     steps = [step for step in prefix.split("/") if step]
-    letters = [step.replace("-", "").replace("_", "").replace(".", "") for step in steps]
-    if not all(text.isalnum() and text.isascii() for text in letters):
+    if not all(STEP.fullmatch(step) for step in steps):
         raise QexpError(f"`prefix={prefix!r}`: write a path of {IN_NAMES}, such as /qexp")
     return "".join(f"/{step}" for step in steps)
 

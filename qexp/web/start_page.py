@@ -22,6 +22,7 @@ from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory
 from qexp.store.record import State, meaning_of
 from qexp.web.drawings import last_figures
+from qexp.web.html import Values
 from qexp.web.run_page import epochs_done, progress_in_words
 from qexp.web.views import saved_views
 
@@ -41,7 +42,7 @@ MOST_BYTES_OF_EPOCHS = 2_000_000
 """Of a file of epochs that is read for a small curve."""
 
 
-def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
+def start_page(workspace: Workspace, runs: Sequence[Run]) -> Values:
     """What the template `start.html` needs."""
     newest = sorted(runs, key=lambda run: run["ended"] or run["created"] or "", reverse=True)
     unfinished = [run for run in newest if State(run["state"]).unfinished]
@@ -63,14 +64,14 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _views(workspace: Workspace) -> dict[str, Any]:
+def _views(workspace: Workspace) -> Values:
     try:
         return {"views": saved_views(workspace), "views_problem": ""}
     except DamagedError as error:
         return {"views": {}, "views_problem": str(error)}
 
 
-def _at_work(run: Run) -> dict[str, Any]:
+def _at_work(run: Run) -> Values:
     directory = RunDirectory(Path(run["path"]))
     epochs = run["epochs"] or {}
     words = ""
@@ -90,7 +91,7 @@ def _at_work(run: Run) -> dict[str, Any]:
     }
 
 
-def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:
+def _best(newest: Sequence[Run]) -> Iterator[Values]:
     """Of each experience the group of runs, alike but for their seeds, whose mean of the first
     output is best on the validation part, with its test errors; the newest group where no run has
     validation errors to choose by.
@@ -139,7 +140,7 @@ def _values(group: Sequence[Run], part: str, output: str, metric: str) -> list[f
     return [value for value in values if isinstance(value, int | float)]
 
 
-def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
+def _mean(group: Sequence[Run], part: str, output: str) -> Values:
     """The mean of an output's main metric on a part, with its interval over several seeds."""
     metric = main_metric(group[0]["results"].get(part, {}).get(output, {})) or ""
     meaning = meaning_of(metric, [])
@@ -162,13 +163,13 @@ def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
     }
 
 
-def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
+def _pictures(runs: Sequence[Run]) -> list[Values]:
     """The matrix of each of the last runs, or else a figure: name of the run, and the path below
     its page. One stands for all of its kind of an experience; if only one is left of all, another
     follows.
     """
-    of_kinds: dict[tuple[str, str], dict[str, str]] = {}
-    alike = list[dict[str, str]]()
+    of_kinds: dict[tuple[str, str], Values] = {}
+    alike = list[Values]()
     for run in runs:
         directory = RunDirectory(Path(run["path"]))
         picture_of_matrix = Path(MATRIX).with_suffix(".png")
@@ -192,7 +193,7 @@ def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
     return sorted(pictures, key=lambda one: not one["path"].startswith("pictures"))[:MOST_PICTURES]
 
 
-def _failed(run: Run) -> dict[str, str]:
+def _failed(run: Run) -> Values:
     error = (run["error"] or "").strip().splitlines()
     return {
         "name": run["name"],

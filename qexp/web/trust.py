@@ -22,10 +22,9 @@ class ShownCalibration(Titled, Calibration):
     directory: RunDirectory
 
     def view(self) -> View:
-        title = f"Calibration of {self.directory.name}"
         parts = [*calibration_tables([self])]
-        figures = drawings_of_all([Calibrations(self.directory)])
-        return View(title, parts=parts, more={"figures": figures})
+        more = {"figures": drawings_of_all([Calibrations(self.directory)])}
+        return View(f"Calibration of {self.directory.name}", parts=parts, more=more)
 
 
 class ShownIntervals(Titled, HeldOutIntervals):
@@ -35,10 +34,9 @@ class ShownIntervals(Titled, HeldOutIntervals):
 
     def view(self) -> View:
         record = self.directory.record()
-        cautions = [record.caution] if record.caution else []
         figures = drawings_of_all([IntervalsOfRows(self.directory)])
         parts = [*interval_tables(self, record.units), *figures]
-        return View(f"Intervals of {record.name}", cautions=cautions, parts=parts)
+        return View(f"Intervals of {record.name}", cautions=[record.caution], parts=parts)
 
 
 def shown_in(kind: type[S], found: Any, directory: RunDirectory) -> S:
@@ -52,8 +50,7 @@ class ShownLimit(Titled, Limit):
     """The errors of exact posteriors, and what they mean."""
 
     def view(self) -> View:
-        cautions = [self.doubts] if self.doubts else []
-        return View(f"Limit of {self.dataset}", cautions=cautions, parts=[*self.parts()])
+        return View(f"Limit of {self.dataset}", cautions=[self.doubts], parts=[*self.parts()])
 
 
 class ShownVerification(Titled, Verification):

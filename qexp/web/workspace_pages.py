@@ -41,7 +41,7 @@ from qexp.web import live as of_runs, report
 from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
 from qexp.web.drawings import figures_of, matrix_plane
-from qexp.web.html import environment
+from qexp.web.html import Values, environment
 from qexp.web.inversions import ShownInversions
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
@@ -52,6 +52,7 @@ from qexp.web.views import delete_view, save_view
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
+    from starlette.types import Scope
 
 STUDIES = "studies"
 """Folder of the workspace."""
@@ -66,13 +67,6 @@ def run_at(workspace: Workspace, name: str) -> RunDirectory:
         raise NotFoundError(f"no run {name!r}")
     require_no_way_out(directory.path)
     return directory
-
-
-def launch_at(workspace: Workspace, name: str) -> Launch:
-    launches = {launch.id: launch for launch in launchers.all_launches(workspace)}
-    if name not in launches:
-        raise NotFoundError(f"no launch {name!r}")
-    return launches[name]
 
 
 def studies_in(workspace: Workspace) -> list[Path]:
@@ -122,7 +116,7 @@ def bundle(name: str) -> tuple[bytes, str]:
     return content, hashlib.sha256(content).hexdigest()[:16]
 
 
-def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
+def rendered(template: str, scope: Scope, **context: Any) -> str:
     """A template with what the head of every page needs."""
     script, style = (f"{name}?{bundle(name)[1]}" for name in ("page.js", "page.css"))
     values = {
@@ -135,8 +129,8 @@ def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
     page = environment("server").get_template(template)
     return page.render(
         values,
-        prefix=prefix,
-        nonce=nonce,
+        prefix=scope[PREFIX],
+        nonce=scope[NONCE],
         script=script,
         style=style,
     )
@@ -145,9 +139,7 @@ def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     site = request.app.state.site
     values = {"workspace": site.workspace.root.name, "secret": site.secret, **context}
-    return HTMLResponse(
-        rendered(template, request.scope[PREFIX], request.scope[NONCE], **values), status
-    )
+    return HTMLResponse(rendered(template, request.scope, **values), status)
 
 
 # The page with all runs: its table, its words for completion, and the news that something has
@@ -276,15 +268,14 @@ async def change_runs(request: Request) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
     except (orjson.JSONDecodeError, MisfitError) as error:
-        raise QexpError(
-            f"write a JSON object with runs, and add, remove or text: {error}"
-        ) from None
+        why = f"write a JSON object with runs, and add, remove or text: {error}"
+        raise QexpError(why) from None
     answer = await asyncio.to_thread(_change, site, kind, wanted)
     site.live.forget()
     return JSONResponse(answer)
 
 
-def _change(site: Site, kind: str, wanted: Wanted) -> dict[str, Any]:
+def _change(site: Site, kind: str, wanted: Wanted) -> Values:
     done = []
     failed = {}
     for name in dict.fromkeys(wanted.runs):
@@ -340,7 +331,7 @@ def show_comparison(request: Request) -> Response:
     launch = query.get("launch")
     experience = query.get("experience")
     if launch:
-        names = [*launch_at(workspace, launch).record().asked]
+        names = [*launchers.find_launch(launch, workspace).record().asked]
     elif experience:
         runs = [run for run in Catalog(workspace).runs() if run["experience"] == experience]
         runs.sort(key=lambda run: str(run["created"]))
@@ -364,7 +355,7 @@ def show_comparison(request: Request) -> Response:
 
 def compared(
     workspace: Workspace, title: str, names: Sequence[str], part: str | None = None
-) -> dict[str, Any]:
+) -> Values:
     """What the template `comparison.html` needs; runs that cannot be read are named and left out.
 
     part  of which results are compared, see `compared_part`
@@ -402,35 +393,22 @@ States = Mapping[str, str]
 
 async def show_launches(request: Request) -> Response:
     states = await _states(request)
-    launches, damaged = await asyncio.to_thread(_all, site_of(request).workspace, states)
-    return page(
-        request,
-        "launches.html",
-        section="launches",
-        launches=launches,
-        warnings=damaged,
-    )
+    launches, warnings = await asyncio.to_thread(_all, site_of(request).workspace, states)
+    return page(request, "launches.html", section="launches", launches=launches, warnings=warnings)
 
 
 async def show_launch(request: Request) -> Response:
     states = await _states(request)
     name = request.path_params["launch"]
-    launch = await asyncio.to_thread(launch_at, site_of(request).workspace, name)
-    about = _described(launch, states)
-    return page(
-        request,
-        "launch.html",
-        section="launches",
-        launch=launch.id,
-        **about,
-    )
+    launch = await asyncio.to_thread(launchers.find_launch, name, site_of(request).workspace)
+    return page(request, "launch.html", section="launches", **_described(launch, states))
 
 
 async def _states(request: Request) -> States:
     return {run["name"]: run["state"] for run in (await site_of(request).live.now()).runs}
 
 
-def _all(workspace: Workspace, states: States) -> tuple[list[dict[str, Any]], list[str]]:
+def _all(workspace: Workspace, states: States) -> tuple[list[Values], list[str]]:
     """The newest launches, and what is wrong with those that cannot be read."""
     launches_in_words = []
     damaged = []
@@ -452,7 +430,7 @@ def _command(argv: Sequence[str]) -> str:
     return shlex.join(["python", *argv])
 
 
-def _described(launch: Launch, states: States) -> dict[str, Any]:
+def _described(launch: Launch, states: States) -> Values:
     record = launch.record()
     settings = record.settings.items()
     return {
@@ -602,7 +580,7 @@ def show_studies(request: Request) -> Response:
     return page(request, "studies.html", section="studies", studies=studies)
 
 
-def _study_in_words(folder: Path) -> dict[str, Any]:
+def _study_in_words(folder: Path) -> Values:
     lines = _lines(folder, STUDY_TABLE)
     experiences = filter(None, (line.get("experience") for line in lines))
     return {
@@ -619,7 +597,7 @@ def show_study(request: Request) -> Response:
     folder = study_at(workspace, request.path_params["study"])
     title = f"Study {folder.name}"
     runs = _lines(folder, STUDY_TABLE)
-    names = [line.get("run") or "" for line in runs if line.get("use") != TRIAL]
+    names = [line.get("run", "") for line in runs if line.get("use") != TRIAL]
     search = search_in(folder)
     lines = _lines(folder, VALUES)
     best = {str(trial.trial) for trial in search.best} if search else set[str]()
@@ -654,13 +632,7 @@ def _time_of_change(folder: Path) -> str:
 
 def _lines(folder: Path, name: str) -> list[dict[str, str]]:
     """The rows of a table of the study; none if it was not written."""
-    if not (folder / name).is_file():
-        return []
-    lines = []
-    for line in lines_of(require_inside(folder, name)):
-        known = [(title, text) for title, text in line.items() if isinstance(title, str)]
-        lines.append({title: text or "" for title, text in known})
-    return lines
+    return lines_of(require_inside(folder, name)) if (folder / name).is_file() else []
 
 
 def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
@@ -703,7 +675,7 @@ def show_inversions(request: Request) -> Response:
     if not names:
         warnings: list[str] = []
         table = stored.table_of_records(stored.records_in(workspace.root, warnings.append))
-        values: dict[str, Any] = {"table": table, "warnings": warnings}
+        values: Values = {"table": table, "warnings": warnings}
         return page(request, "inversions.html", section="inversions", **values)
     shown = inversions_at(workspace.root, names)
     if "file" in request.query_params:
@@ -733,20 +705,9 @@ def inversions_at(root: Path, names: Sequence[str]) -> ShownInversions:
 
 async def show_workspace(request: Request) -> Response:
     workspace = site_of(request).workspace
-    states = await _states(request)
+    counts = _counts((await _states(request)).values())
     entries = await asyncio.to_thread(trash.entries, workspace)
-    values: dict[str, Any] = {
-        "root": str(workspace.root),
-        "removed": [
-            {
-                "name": entry.name,
-                "entry": entry.path.name,
-                "since": f"{entry.removed:%Y-%m-%d %H:%M}",
-            }
-            for entry in reversed(entries)
-        ],
-        "counts": _counts(states.values()),
-    }
+    values: Values = {"root": workspace.root, "removed": entries[::-1], "counts": counts}
     return page(request, "workspace.html", section="workspace", **values)
 
 

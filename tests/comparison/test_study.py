@@ -187,7 +187,7 @@ def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_th
 def test_an_axis_has_the_last_step_of_its_key_that_is_no_number(keys, names):
     axes = StudyOrder(
         Order(["any"], [0], grid={key: [[1, 2]] for key in keys}), StudyOptions()
-    ).axes()
+    ).axes
     assert [axis.name for axis in axes] == names
     assert ("training samples" in [axis.label for axis in axes]) == ("sizes.0" in names)
 

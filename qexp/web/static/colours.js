@@ -1,4 +1,3 @@
-"use strict";
 // Colour maps as 17 colours at equal distances; those of matplotlib (viridis, magma: Smith and van der Walt 2015;
 // cividis: Nuñez et al. 2018; RdBu, PuOr: Brewer).
 const COLOUR_MAPS = {

@@ -1,4 +1,3 @@
-"use strict";
 // Links to the parts of a long page, where these stand in one column.
 {
   const heads = [...document.querySelectorAll("main h2")].filter((head) => !head.closest("[hidden]"));

@@ -1,4 +1,3 @@
-"use strict";
 // Curves over epochs, or over any other axis, by uPlot.
 const CURVE_HEIGHT = 260;
 const SYSTEM_HEIGHT = 190;
@@ -138,14 +137,13 @@ function smoothingOf(changed) {
   const given = Math.min(Math.max(Number(fromAddress("smoothing")) || 0, 0), 0.99);
   const weight = () => Number(slider.value);
   const tell = () => { value.textContent = weight() || "none"; };
-  const value = element("output");
-  const slider = element("input", {
-    type: "range", min: 0, max: 0.99, step: 0.01, value: given,
+  const { slider, value, whole } = sliderOf("smoothing", {
+    max: 0.99, step: 0.01, value: given,
     oninput: () => { tell(); requestAnimationFrame(changed); },
     onchange: () => toAddress("smoothing", weight()),
   });
   tell();
-  return { weight, whole: element("label", { class: "slider" }, "smoothing", slider, value) };
+  return { weight, whole };
 }
 
 function sayNearest(readout, plot, curves) {
@@ -166,9 +164,8 @@ function nearestKnown(values, at) {
 
 /** Left and right arrow keys move along the axis, up and down to another curve. */
 function byKeys(figure, plot, curves) {
-  figure.tabIndex = 0;
-  figure.setAttribute("role", "group");
-  figure.setAttribute("aria-label", `${curves.title ?? curves.words}: left and right arrow keys move along the axis, up and down to another curve`);
+  const words = `${curves.title ?? curves.words}: left and right arrow keys move along the axis, up and down to another curve`;
+  setAttributes(figure, { tabindex: 0, role: "group", "aria-label": words });
   let [at, series] = [-1, 1];
   figure.addEventListener("keydown", (event) => {
     const [along, other] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [];

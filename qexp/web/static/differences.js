@@ -1,4 +1,3 @@
-"use strict";
 // Differences of all groups from one of them that the reader chooses, with intervals by Student's t: seed by seed, and of
 // groups without two common seeds those of their means, as independent samples.
 const BARS = { width: 170, height: 22 };

@@ -1,4 +1,3 @@
-"use strict";
 // Tables as CSV files and drawings as SVG or PNG files, as they are at the time: sorted, filtered, with the chosen colours.
 const PIXELS = 2; // of a PNG, for each on the screen
 const MOST_OF_HEAD = 40; // letters of the page's title in the name of a file
@@ -91,7 +90,7 @@ function svgOf(svg, title) {
   const words = drawn("text", { x: 8, y: -9, fill: color, "font-family": "system-ui, sans-serif", "font-size": 13, "font-weight": 600 }, title);
   copy.prepend(drawn("rect", { y: -TITLE, ...whole, fill: backgroundColor }), words);
   const viewBox = `0 ${-TITLE} ${width} ${whole.height}`;
-  for (const [key, value] of Object.entries({ xmlns: SVG, viewBox, ...whole })) copy.setAttribute(key, value);
+  setAttributes(copy, { xmlns: SVG, viewBox, ...whole });
   return new XMLSerializer().serializeToString(copy);
 }
 

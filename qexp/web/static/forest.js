@@ -1,4 +1,3 @@
-"use strict";
 // Results of groups: a dot for each seed, mean and interval, in a panel for each output; the rows stand alike in all.
 const FOREST = { row: 34, bottom: 44, top: 8, label: 220, slim: 124, words: 168, narrow: 520, widest: 620, letter: 6.3 };
 
@@ -17,8 +16,7 @@ function drawForest(place, { metrics, level }) {
       const rows = groups.map((group) => rowOfForest(metric, group));
       const words = rows.filter((row) => row.mean !== undefined).map((row) => `${row.name} ${row.text}`).join("; ");
       const svg = forestOf(metric, rows, width, log.checked);
-      svg.setAttribute("role", "img");
-      svg.setAttribute("aria-label", `${metric.words}: ${words}`);
+      setAttributes(svg, { role: "img", "aria-label": `${metric.words}: ${words}` });
       return element("figure", {}, element("figcaption", { text: `${metric.words}, test part` }), svg);
     }));
     panels.querySelectorAll("figure").forEach(offerDrawing);

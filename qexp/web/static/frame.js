@@ -1,4 +1,3 @@
-"use strict";
 // What drawings share: elements, numbers in words, and axes with ticks at round numbers.
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -7,6 +6,7 @@ function element(name, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key === "text") made.textContent = value;
     else if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (typeof value === "boolean") made[key] = value;
     else made.setAttribute(key, value);
   }
   made.append(...children);
@@ -15,9 +15,13 @@ function element(name, attributes = {}, ...children) {
 
 function drawn(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  setAttributes(made, attributes);
   if (text !== undefined) made.textContent = text;
   return made;
+}
+
+function setAttributes(made, attributes) {
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
 }
 
 /** A number with four significant digits, as the tables of qexp write it: `−2.31 × 10⁻⁵`. */
@@ -158,6 +162,12 @@ function menuOf(words, texts, changed, chosen = 0) {
   const given = texts.indexOf(fromAddress(name));
   menu.value = given < 0 ? chosen : given;
   return { menu, whole: element("label", {}, `${words} `, menu) };
+}
+
+/** A slider in a label, and beside it what it is at. */
+function sliderOf(words, given) {
+  const [slider, value] = [element("input", { type: "range", min: 0, ...given }), element("output")];
+  return { slider, value, whole: element("label", { class: "slider" }, words, slider, value) };
 }
 
 /** What was chosen on a page stands in its address, so that a link shows the same. */

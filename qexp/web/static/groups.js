@@ -1,4 +1,3 @@
-"use strict";
 // Groups of runs that differ by seed only: one colour each in all drawings of a page. A reader shows or hides them, and
 // joins them by one key or two.
 class Groups {

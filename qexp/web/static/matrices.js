@@ -1,4 +1,3 @@
-"use strict";
 // Matrices of several runs side by side: one kind of value in one scale of colours, the same place under the mouse in
 // all of them, and the difference of two.
 const SHOWN_AT_FIRST = 12;
@@ -76,17 +75,14 @@ function drawMatrices(place, matrices) {
 /** A check box for a matrix; the numbers of one that is not in the page are asked of the server. */
 function boxOf(matrix, changed) {
   const served = document.body.dataset.prefix !== undefined;
-  const box = element("input", { type: "checkbox" });
-  box.checked = matrix.on;
-  box.disabled = !matrix.plane && !served;
-  box.addEventListener("change", async () => {
+  const box = element("input", { type: "checkbox", checked: matrix.on, disabled: !matrix.plane && !served, onchange: async () => {
     matrix.on = box.checked;
     if (matrix.on && !matrix.plane) {
       const where = `/runs/${encodeURIComponent(matrix.run)}/matrices/${encodeURIComponent(matrix.name)}`;
       matrix.plane = await fetched(address(where)).catch(() => { box.checked = false; return null; });
     }
     changed();
-  });
+  } });
   return element("label", {}, box, " ", swatchOf(GROUPS.of(matrix.run)), matrix.title);
 }
 

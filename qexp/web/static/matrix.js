@@ -1,4 +1,3 @@
-"use strict";
 // Maps of a matrix: the same cell under the mouse in all of them, its numbers in words, colour scales to change.
 const SIDE = 320;
 const MARGIN = { left: 56, right: 8, top: 6, bottom: 42 };
@@ -63,16 +62,11 @@ function numberIn(counts, at) {
 
 function slidersOf(matrix, counts, at, changed) {
   return matrix.axes.slice(2).map((axis, index) => {
-    const value = element("output", { text: measured(axis.centres[at[index + 2]], axis.unit) });
-    const slider = element("input", {
-      type: "range", min: 0, max: counts[index + 2] - 1, value: at[index + 2],
-      oninput: (event) => {
-        at[index + 2] = Number(event.target.value);
-        value.textContent = measured(axis.centres[at[index + 2]], axis.unit);
-        changed();
-      },
-    });
-    return element("label", { class: "slider" }, axis.words, slider, value);
+    const tell = () => { value.textContent = measured(axis.centres[at[index + 2]], axis.unit); };
+    const oninput = () => { at[index + 2] = Number(slider.value); tell(); changed(); };
+    const { slider, value, whole } = sliderOf(axis.words, { max: counts[index + 2] - 1, value: at[index + 2], oninput });
+    tell();
+    return whole;
   });
 }
 

@@ -1,4 +1,3 @@
-"use strict";
 // A line for each run over one axis for each column of a sweep, in the colour of its group.
 const BESIDE = { height: 260, top: 34, bottom: 22, left: 92, right: 96, closest: 130, farthest: 300 };
 

@@ -1,13 +1,10 @@
-"use strict";
 // Pictures that runs have saved, one kind at a time, side by side; of a server only those that are looked at. Where a
 // server has several steps, one slider goes over those of all runs, and each shows its last picture until then.
 everyOne("pictures", (place, kinds) => {
   const texts = kinds.map(({ words, runs }) => `${words} (${runs.length} runs)`);
   const { menu, whole } = menuOf("show", ["choose a kind of picture", ...texts], () => choose());
   const grid = element("div", { class: "picture-grid" });
-  const value = element("output");
-  const slider = element("input", { type: "range", min: 0, oninput: () => draw() });
-  const control = element("label", { class: "slider", hidden: true }, "step", slider, value);
+  const { slider, value, whole: control } = sliderOf("step", { oninput: () => draw() });
   let steps = [];
   const chosen = () => kinds[menu.value - 1] ?? { runs: [] };
   const choose = () => {
@@ -28,6 +25,7 @@ everyOne("pictures", (place, kinds) => {
       return element("figure", {}, element("figcaption", {}, swatchOf(GROUPS.of(run) ?? 0), `${run}${behind}`), image);
     }));
   };
+  control.hidden = true;
   place.append(element("div", { class: "choices" }, whole, control), grid);
   GROUPS.follow(draw);
 });

@@ -1,4 +1,3 @@
-"use strict";
 // Estimates against true values: the sample under the mouse, or under the arrow keys, in words.
 const POINTS_SIDE = 320;
 const NEAR_PIXELS = 12;
@@ -26,9 +25,7 @@ function pointsOf(panel) {
   const order = [...samples].sort((one, other) => panel.truth[one] - panel.truth[other]);
   const show = (index) => {
     const [x, y] = places[index];
-    mark.setAttribute("cx", x);
-    mark.setAttribute("cy", y);
-    mark.setAttribute("visibility", "visible");
+    setAttributes(mark, { cx: x, cy: y, visibility: "visible" });
     const error = panel.estimate[index] - panel.truth[index];
     const spread = panel.spread.length ? ` ± ${measured(panel.spread[index], panel.unit)} (ensemble standard deviation)` : "";
     readout.textContent = `${panel.samples[index]}: true ${measured(panel.truth[index], panel.unit)}, estimated `

@@ -1,4 +1,3 @@
-"use strict";
 // Ranges on the axes of a sweep: runs outside of any of them fade, and leave the table.
 
 class Ranges {
@@ -43,10 +42,10 @@ function fieldsOf(ranges, rescaled) {
       ends.forEach((end, side) => { end.value = range ? ranges.scaleOf(index).text(range, side) : ""; });
     };
     const switches = ["log", "flipped"].map((kind) => {
-      const box = element("input", { type: "checkbox", "aria-label": `${column.title} ${kind}` });
-      [box.checked, box.disabled] = [column[kind], kind === "log" && !canBeLogarithmic(column)];
+      const disabled = kind === "log" && !canBeLogarithmic(column);
       // A range is of values, not of places on the axis.
-      box.addEventListener("change", () => { column[kind] = box.checked; ranges.of.delete(index); rescaled(); });
+      const onchange = () => { column[kind] = box.checked; ranges.of.delete(index); rescaled(); };
+      const box = element("input", { type: "checkbox", "aria-label": `${column.title} ${kind}`, checked: column[kind], disabled, onchange });
       return { kind, box };
     });
     const follow = () => { for (const { kind, box } of switches) box.checked = column[kind]; show(); };
@@ -98,8 +97,7 @@ function axisOf(ranges, column, area, share) {
   handle.addEventListener("pointercancel", () => { begun = null; });
   const show = () => {
     const [low, high] = (ranges.of.get(column) ?? [0, 0]).map((end) => Math.min(Math.max(end, 0), 1));
-    shown.setAttribute("y", top + height * (1 - high));
-    shown.setAttribute("height", ranges.of.has(column) ? Math.max(height * (high - low), 2) : 0);
+    setAttributes(shown, { y: top + height * (1 - high), height: ranges.of.has(column) ? Math.max(height * (high - low), 2) : 0 });
   };
   return { parts: [shown, handle], show };
 }

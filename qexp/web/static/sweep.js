@@ -1,4 +1,3 @@
-"use strict";
 // A sweep: any two values of the runs against each other, and all their values as parallel lines, on whose axes ranges
 // can be chosen; linked to the table.
 const SWEEP = { width: 430, height: 300, left: 88, right: 16, top: 10, bottom: 46 };
@@ -139,9 +138,7 @@ function scatterOf({ runs, columns, scales, ranges, colour, shows, first, second
     svg.replaceChildren(box, ...marks, ...titles, ...points.filter(Boolean), mark);
   };
   const choices = chosen.map((column, axis) => {
-    const options = columns.map(({ title }, index) => element("option", {
-      value: index, text: title, ...(index === column ? { selected: "" } : {}),
-    }));
+    const options = columns.map(({ title }, index) => element("option", { value: index, text: title, selected: index === column }));
     const name = axis ? "y axis" : "x axis";
     const select = element("select", { "aria-label": name }, ...options);
     const log = element("input", { type: "checkbox", "aria-label": `logarithmic ${name}` });
@@ -160,10 +157,8 @@ function scatterOf({ runs, columns, scales, ranges, colour, shows, first, second
     fade: paint,
     paint: () => { for (const choice of choices) choice.follow(); paint(); },
     mark: (index) => {
-      const [x, y] = place(index);
-      mark.setAttribute("cx", x);
-      mark.setAttribute("cy", y);
-      mark.setAttribute("visibility", Number.isNaN(x + y) ? "hidden" : "visible");
+      const [cx, cy] = place(index);
+      setAttributes(mark, { cx, cy, visibility: Number.isNaN(cx + cy) ? "hidden" : "visible" });
     },
   };
 }

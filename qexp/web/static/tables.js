@@ -1,4 +1,3 @@
-"use strict";
 // Tables that sort by a click on a column's title, and filter by a text.
 const COMPARED = { "<": (one, other) => one < other, ">": (one, other) => one > other };
 

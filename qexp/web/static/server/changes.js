@@ -1,4 +1,3 @@
-"use strict";
 // Changes to runs, on pages of a server that allows them: each is confirmed, and the server says what became of it.
 const SECRET = document.body.dataset.secret;
 

@@ -1,4 +1,3 @@
-"use strict";
 // Completion of fields and values in the condition, the columns and the group, as a list that arrow keys move in.
 const OFFERED = 12;
 const WORD = /[A-Za-z_0-9.[\]"'%µ-]*$/;
@@ -32,12 +31,9 @@ function matching(words, typed) {
 let offerLists = 0;
 
 function offerWords(field, words) {
-  const list = element("ul", { class: "offers", role: "listbox", id: `offers-${(offerLists += 1)}`, hidden: "" });
-  list.setAttribute("aria-label", "completions");
+  const list = element("ul", { class: "offers", role: "listbox", id: `offers-${(offerLists += 1)}`, "aria-label": "completions", hidden: "" });
   field.after(list);
-  field.setAttribute("role", "combobox");
-  field.setAttribute("aria-autocomplete", "list");
-  field.setAttribute("aria-controls", list.id);
+  setAttributes(field, { role: "combobox", "aria-autocomplete": "list", "aria-controls": list.id });
   let from = 0;
   let chosen = -1;
   const close = () => {

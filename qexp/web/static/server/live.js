@@ -1,4 +1,3 @@
-"use strict";
 // The page of a run that is at work: its curves grow, its log follows, its state is the one it has now.
 const LONGEST_LOG = 1_000_000;
 
@@ -26,33 +25,22 @@ class GrowingCurves {
 }
 
 /** Figures that a run logs, by name: a slider goes over their steps, and stays at the last one while there are more. */
-class LoggedFigures {
-  constructor(place) {
-    Object.assign(this, { place, section: place.closest("section"), shown: new Map() });
-  }
-
-  show(series) {
-    this.section.hidden = !Object.keys(series).length;
-    for (const [name, files] of Object.entries(series)) {
-      if (!this.shown.has(name)) this.shown.set(name, this.made(name));
-      this.shown.get(name)(files);
-    }
-  }
-
-  made(name) {
-    const [image, value] = [element("img"), element("output")];
-    const slider = element("input", { type: "range", min: 0, max: 0, value: 0, oninput: () => draw() });
-    const control = element("label", { class: "slider" }, "step", slider, value);
+function loggedFigures(place) {
+  const section = place.closest("section");
+  const shown = new Map();
+  const made = (name) => {
+    const image = element("img");
+    const { slider, value, whole } = sliderOf("step", { max: 0, value: 0, oninput: () => draw() });
     let files = [];
     const draw = () => {
       const { file, width, height, step } = files[slider.value];
-      for (const [key, given] of Object.entries({ width, height, alt: `${name}, step ${step}` })) image.setAttribute(key, given);
-      const source = `${this.section.dataset.figures}${encodeURIComponent(file)}`;
+      setAttributes(image, { width, height, alt: `${name}, step ${step}` });
+      const source = `${section.dataset.figures}${encodeURIComponent(file)}`;
       if (image.getAttribute("src") !== source) image.src = source;
       slider.setAttribute("aria-valuetext", step);
       value.textContent = `${step.toLocaleString("en")} (${Number(slider.value) + 1} of ${files.length})`;
     };
-    this.place.append(element("figure", {}, element("figcaption", { text: name }), image, control));
+    place.append(element("figure", {}, element("figcaption", { text: name }), image, whole));
     return (given) => {
       const last = Number(slider.value) >= files.length - 1;
       files = given;
@@ -61,7 +49,14 @@ class LoggedFigures {
       slider.disabled = files.length < 2;
       draw();
     };
-  }
+  };
+  return (series) => {
+    section.hidden = !Object.keys(series).length;
+    for (const [name, files] of Object.entries(series)) {
+      if (!shown.has(name)) shown.set(name, made(name));
+      shown.get(name)(files);
+    }
+  };
 }
 
 class GrowingRun {
@@ -78,7 +73,7 @@ class GrowingRun {
       state: (data) => this.showState(JSON.parse(data)),
       curves: (data) => curves.show(JSON.parse(data)),
       system: (data) => system.show(JSON.parse(data)),
-      figures: (data) => LOGGED?.show(JSON.parse(data)),
+      figures: (data) => showLogged?.(JSON.parse(data)),
       log: (data, place_) => this.append(JSON.parse(data), place_),
       end: () => this.end(),
     });
@@ -108,9 +103,9 @@ class GrowingRun {
   }
 }
 
-let LOGGED = null;
+let showLogged = null;
 everyOne("logged", (place, series) => {
-  LOGGED = new LoggedFigures(place);
-  LOGGED.show(series);
+  showLogged = loggedFigures(place);
+  showLogged(series);
 });
 for (const place of document.querySelectorAll("[data-live]")) new GrowingRun(place);

@@ -1,4 +1,3 @@
-"use strict";
 // The table of runs: rows are fetched in blocks as they come into sight, so that ten thousand scroll like fifty.
 const BLOCK = 100;
 const BEYOND = 15;
@@ -197,14 +196,13 @@ class RunTable {
 
   boxOf(row) {
     if (row.name === undefined) return element("td");
-    const box = element("input", { type: "checkbox", "aria-label": `select ${row.name}` });
-    box.checked = this.selected.has(row.name);
-    box.addEventListener("change", () => {
-      if (box.checked) this.selected.add(row.name);
-      else this.selected.delete(row.name);
+    const onchange = () => {
+      if (!this.selected.delete(row.name)) this.selected.add(row.name);
       this.drawSelected();
       this.remember();
-    });
+    };
+    const checked = this.selected.has(row.name);
+    const box = element("input", { type: "checkbox", "aria-label": `select ${row.name}`, checked, onchange });
     return element("td", {}, box);
   }
 
@@ -322,8 +320,8 @@ class RunTable {
       const shown = chosen().length ? chosen() : (this.answer?.columns ?? []).map(({ field }) => field);
       const names = [...new Set([...shown, ...fields])].filter((name) => name && name.toLowerCase().includes(search.value.toLowerCase()));
       list.replaceChildren(...names.slice(0, 300).map((name) => {
-        const box = element("input", { type: "checkbox", onchange: (event) => { event.stopPropagation(); take(name, box.checked); } });
-        box.checked = shown.includes(name);
+        const onchange = (event) => { event.stopPropagation(); take(name, box.checked); };
+        const box = element("input", { type: "checkbox", checked: shown.includes(name), onchange });
         return element("label", {}, box, ` ${name}`);
       }));
     };

@@ -1,4 +1,3 @@
-"use strict";
 // What all pages of the server share: addresses, requests, and streams that rest while nobody looks.
 const PREFIX = document.body.dataset.prefix || "";
 

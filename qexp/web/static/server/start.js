@@ -1,4 +1,3 @@
-"use strict";
 // The start page follows the runs: it is fetched again when one has changed, and every few seconds while one is at work.
 const start = document.querySelector("[data-start]");
 let shownStart = start?.innerHTML;

@@ -1,4 +1,3 @@
-"use strict";
 // Views that are saved: a name for the address of a page, in the workspace where changes are allowed, else in this browser.
 const OWN_VIEWS = `qexp views of ${document.body.dataset.workspace} at ${PREFIX}/`;
 

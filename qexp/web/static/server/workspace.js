@@ -1,4 +1,3 @@
-"use strict";
 // The page of the workspace: what takes a while to find is shown when it is found.
 function tableOf(columns, rows) {
   const numeric = (column) => (rows[0]?.[column].number ? { class: "number" } : {});
