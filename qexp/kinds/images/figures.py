@@ -48,8 +48,19 @@ from qexp.figures.canvas import (
 )
 from qexp.figures.estimates import make_equal
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, extent
-from qexp.kinds.figures import FIGURES_FOLDER, Pictures, outputs, table, truth_and_estimate, unit
+from qexp.kinds.calibration_figures import CALIBRATION_FIGURES
+from qexp.kinds.figures import (
+    FIGURES_FOLDER,
+    FigureOfRun,
+    Pictures,
+    learning_curve,
+    outputs,
+    table,
+    truth_and_estimate,
+    unit,
+)
 from qexp.kinds.images.files import PIXEL
+from qexp.kinds.matrix_figures import matrix
 from qexp.metrics.meaning import printed
 from qexp.results.limit import limit_of
 from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
@@ -419,3 +430,11 @@ def of_estimates(
         explained.append(f"{LOGARITHMIC}: {', '.join(logarithmic)}")
     add_title(figure, title, caption="; ".join(explained))
     return figure
+
+
+FIGURES: Mapping[str, FigureOfRun] = {
+    "learning_curve": learning_curve,
+    TEST_ESTIMATES: estimates,
+    **CALIBRATION_FIGURES,
+    "matrix": matrix,
+}
