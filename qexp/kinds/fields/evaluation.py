@@ -319,10 +319,11 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
             raise request.without_truth(lacking)
     fields = _evaluated_frames(request, sources, document)
     contents = []
-    for source in sources:
+    # the same in whatever folders they lie
+    for source in sorted(sources, key=lambda source: source.name):
         of_files = [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)]
         contents.append(f"{source.name} {'/'.join(of_files)}")
-    fingerprint = hashlib.sha256("\n".join(sorted(contents)).encode()).hexdigest()
+    fingerprint = hashlib.sha256("\n".join(contents).encode()).hexdigest()
     document |= {"fingerprint": fingerprint, "include_test_in_train": False}
     if request.source is not None:
         document |= {"path": str(request.source), "found": str(request.source.absolute())}
