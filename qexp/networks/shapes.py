@@ -17,6 +17,11 @@ Shape = tuple[int, ...]
 """The shape of a sample between two operations, without the batch."""
 
 
+def numbers_in(shapes: Mapping[str, Shape]) -> int:
+    """How many numbers a sample has, by the shapes of its variables."""
+    return sum(map(math.prod, shapes.values()))
+
+
 class ShapeError(ValueError):
     """An operation does not fit the shape of its input; the message says what would."""
 

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,25 @@ class Data(ABC):
     def training_mean(self, output: str) -> float:
         """The mean of an output's training targets, in its unit; NaN if there is none."""
         return math.nan
+
+
+def in_blocks(
+    read: Callable[[int], Samples], batches: int, batch_size: int
+) -> Callable[[int], Samples]:
+    """Number of a batch → its samples, out of blocks of so many `batches`, one in memory at a time.
+
+    read  from the number of a block to its samples
+    """
+
+    @lru_cache(maxsize=1)
+    def divided(block: int) -> dict[str, tuple[Tensor, ...]]:
+        return {name: values.split(batch_size) for name, values in read(block).items()}
+
+    def batch(index: int) -> Samples:
+        block = divided(index // batches)
+        return {name: of_name[index % batches] for name, of_name in block.items()}
+
+    return batch
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ Where = tuple[str | int, ...]
 
 Finding = tuple[Where, str]
 """Where in the document, and what the problem is."""
+Findings = Iterator[Finding]
 
 Document = dict[str, Any]
 """A spec, or an object in one."""

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import qexp as package
-from qexp.kinds.images.figures_of_run import FIGURES
+from qexp.kinds.images.figures import FIGURES
 from qexp.spec.kinds import documents_of
 from tests.conftest import SOUND, Specs, call, put, write_dense
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -37,10 +37,10 @@ from qexp.kinds.fields.frames import (
 )
 from qexp.kinds.memory import room_for_data
 from qexp.metrics.splits import SplitError
-from qexp.networks.training import Data, Prepare, Samples
+from qexp.networks.training import Data, Prepare, Samples, in_blocks
 from qexp.rows.array_cache import MAPPED_AROUND, Array, content_hash
 from qexp.rows.unmeasured import targets_among
-from qexp.spec.reading import Document, Finding
+from qexp.spec.reading import Document, Finding, Findings
 
 Numbers = NDArray[np.int64]
 Vector = tuple[int | None, int | None]
@@ -103,12 +103,10 @@ class Patches:
         counts = []
         for part in parts:
             if threshold is None:
-                height, width = part.frames.size
-                of_frame = (height - size + 1) * (width - size + 1)
+                of_frame = math.prod(side - size + 1 for side in part.frames.size)
                 counts.append(np.full(len(part.chosen), of_frame))
             else:
-                thick = counts_above(part.frames, THICKNESS, threshold, size)
-                counts.append(thick[part.chosen])
+                counts.append(counts_above(part.frames, threshold, size)[part.chosen])
         self._until = np.cumsum(np.concatenate(counts))
         self.count = int(self._until[-1]) if len(self._until) else 0
         """The number of possible positions of a patch, in all frames together."""
@@ -188,36 +186,38 @@ class Patches:
                    components must be read
         """
         patches = np.empty((len(positions), self.size, self.size, variables), dtype=np.float32)
-        for index in range(len(positions)):
-            fields = self.parts[positions.part[index]].frames.fields
-            frame = positions.frame[index]
-            row = positions.row[index]
-            column = positions.column[index]
+        sources, signs = _turned(positions.symmetry, variables, vectors)
+        places = zip(*vars(positions).values(), strict=True)
+        for index, (part, frame, row, column, symmetry) in enumerate(places):
+            fields = self.parts[part].frames.fields
             rows = slice(row, row + self.size)
             columns = slice(column, column + self.size)
             patch = fields.values[frame, rows, columns, :variables]
-            symmetry = int(positions.symmetry[index])
             if symmetry & 4:
                 patch = patch.transpose(1, 0, 2)
+                patch = patch[..., sources[:, index]]
             patches[index] = patch[:: -1 if symmetry & 1 else 1, :: -1 if symmetry & 2 else 1]
             fields.note_read(self.size * fields.values[frame, row].nbytes + MAPPED_AROUND)
-        return _with_vectors_turned(patches, positions.symmetry, vectors)
+        patches *= signs.T[:, None, None]
+        return patches
 
 
-def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Vector]) -> Array:
-    """Apply a symmetry to the components of vectors, in place."""
-    exchanged = np.flatnonzero(symmetry & 4)
+def _turned(symmetry: Numbers, count: int, vectors: Sequence[Vector]) -> tuple[Numbers, Array]:
+    """The source of each of `count` variables of patches after symmetries, as exchanged axes
+    exchange the components of vectors, and its sign, (variable, patch).
+    """
+    sources = np.repeat(np.arange(count)[:, None], len(symmetry), axis=1)
+    signs = np.ones(sources.shape, dtype=np.float32)
+    exchanged = symmetry & 4 > 0
     for vector in vectors:
-        x, y = vector
-        if len(exchanged):
-            assert x is not None
-            assert y is not None
-            patches[exchanged[:, None], ..., [x, y]] = patches[exchanged[:, None], ..., [y, x]]
-        for component, mirrored in zip(vector, (symmetry & 2, symmetry & 1), strict=True):
+        mirrored = symmetry & 2 > 0, symmetry & 1 > 0
+        for component, other, turned in zip(vector, vector[::-1], mirrored, strict=True):
             if component is not None:
-                signs = np.where(mirrored, np.float32(-1), np.float32(1))
-                patches[..., component] *= signs[:, None, None]
-    return patches
+                signs[component, turned] *= -1
+                if exchanged.any():
+                    assert other is not None
+                    sources[component, exchanged] = other
+    return sources, signs
 
 
 def _is_square(frames: Frames) -> bool:
@@ -270,16 +270,8 @@ class PatchesOnDevice:
         mirrored = np.stack([symmetry & 1, symmetry & 2]) > 0
         first += (size - 1) * (steps * mirrored).sum(0)
         steps *= np.where(mirrored, -1, 1)
-        variables = np.repeat(np.arange(len(self._fields))[:, None], len(positions), axis=1)
-        signs = np.ones(variables.shape, dtype=np.float32)
-        for vector in self._vectors:
-            for component, other, turned in zip(vector, vector[::-1], mirrored[::-1], strict=True):
-                if component is not None:
-                    signs[component] *= np.where(turned, -1, 1)
-                    if exchanged.any():
-                        assert other is not None
-                        variables[component, exchanged] = other
-        cells = torch.from_numpy(variables * self._fields.shape[1] + first)
+        sources, signs = _turned(symmetry, len(self._fields), self._vectors)
+        cells = torch.from_numpy(sources * self._fields.shape[1] + first)
         firsts = cells.to(self._device)[..., None, None]
         in_y, in_x = torch.from_numpy(steps).to(self._device)
         signs_on_device = torch.from_numpy(signs).to(self._device)
@@ -461,7 +453,7 @@ class GriddedDataset:
         files.refuse(findings)
         return sources
 
-    def _unusable_arguments(self, document: Document) -> Iterator[Finding]:
+    def _unusable_arguments(self, document: Document) -> Findings:
         resample = document["resample"]
         if resample > 1 and resample != round(resample):
             must = "must be a whole number (wider cells), or less than 1 (narrower cells)"
@@ -566,17 +558,11 @@ class PatchSamples(Data):
         at_once = max(1, NUMBERS_AT_ONCE // (batch_size * len(names) * self._patches.size**2))
         size = at_once * batch_size
 
-        @lru_cache(maxsize=1)
-        def batches(block: int) -> list[Samples]:
-            numbers = slice(block * size, (block + 1) * size)
-            fields = gathered(numbers).unsqueeze(2)
-            named = dict(zip(names, fields, strict=True))
-            samples = prepared(named)
-            divided = [values.split(batch_size) for values in samples.values()]
-            parts = zip(*divided, strict=True)
-            return [dict(zip(samples, part, strict=True)) for part in parts]
+        def block(number: int) -> Samples:
+            fields = gathered(slice(number * size, (number + 1) * size)).unsqueeze(2)
+            return prepared(dict(zip(names, fields, strict=True)))
 
-        return lambda index: batches(index // at_once)[index % at_once]
+        return in_blocks(block, at_once, batch_size)
 
     @cached_property
     def _on_device(self) -> PatchesOnDevice | None:

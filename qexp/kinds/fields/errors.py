@@ -6,19 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import formats
+from qexp.kinds.fields.folders import Fields
 from qexp.kinds.scores import HEAD, errors_of_group
 from qexp.metrics.built_in import mean_absolute_error
 from qexp.metrics.metric import Additive, Metric, Metrics, Sums
 from qexp.results.intervals import OVERALL
+from qexp.rows.array_cache import Array
+from qexp.spec.reading import Document
 from qexp.store.record import GroupErrors
 
-Array = NDArray[np.float32]
 OfOutputs = Mapping[str, Metrics]
 """output → name → metric; metrics that are not additive are left out."""
 
@@ -77,7 +80,7 @@ class Errors:
             if (sums.metrics is OF_VECTORS) == of_vectors
         }
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         return {
             "cells": self.cells,
             "outputs": self.metrics(),
@@ -114,9 +117,7 @@ class Tally:
             Errors({name: Sums(metrics) for name, metrics in self.metrics.items()}),
         )
 
-    def add(
-        self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None
-    ) -> None:
+    def add(self, estimates: Fields, truths: Fields, thickness: Array | None) -> None:
         """Add the cells that are counted among some, which are arrays of any one shape."""
         if thickness is None:
             self.known = False
@@ -126,23 +127,12 @@ class Tally:
             counted = thickness > self.edges[0]
             self.thickest = float(thickness.max(initial=self.thickest, where=counted))
         number = np.digitize(thickness, self.edges[1:], right=True)
-        estimated, true = (
-            {
-                name: (
-                    np.stack([of[part] for part in name.split(", ")], axis=-1)
-                    if metrics is OF_VECTORS
-                    else of[name]
-                )
-                for name, metrics in self.metrics.items()
-            }
-            for of in (estimates, truths)
-        )
         for index in np.unique(number[counted]):
             those = counted & (number == index)
-            sums = {
-                name: Sums(of).with_piece(estimated[name][those], true[name][those])
-                for name, of in self.metrics.items()
-            }
+            sums = {}
+            for name, metrics in self.metrics.items():
+                pair = (_values(fields, name, those) for fields in (estimates, truths))
+                sums[name] = Sums(metrics).with_piece(*pair)
             self._add(int(index), Errors(sums))
 
     def _add(self, index: int, errors: Errors) -> None:
@@ -175,9 +165,15 @@ class Tally:
                 yield lower, upper, sum(members[1:], members[0])
 
 
+def _values(fields: Fields, name: str, cells: NDArray[np.bool_]) -> Array:
+    """Some values of an output, (cell,), or of a vector, (cell, component)."""
+    parts = [fields[part][cells] for part in name.split(", ")]
+    return np.stack(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+
 def error_document(
     tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str]
-) -> dict[str, Any]:
+) -> Document:
     """The content of `errors.json`.
 
     tallies  folder → its errors
@@ -210,25 +206,13 @@ def error_table(errors: Mapping[str, Any]) -> str:
         ("thickness", in_words(layer["above"], layer["up_to"]), layer)
         for layer in errors["thickness"]
     ]
-    metrics = list(
-        dict.fromkeys(
-            name for _, _, group in groups for by in group["outputs"].values() for name in by
-        )
-    )
+    metrics = list(dict.fromkeys(chain.from_iterable(errors["overall"]["outputs"].values())))
     rows: list[list[Any]] = []
     for kind, name, group in groups:
         for output, values in {**group["outputs"], **group["vectors"]}.items():
             unit = errors["units"].get(output.split(", ")[0])  # of a vector that of its components
-            rows.append(
-                [
-                    kind,
-                    name,
-                    group["cells"],
-                    output,
-                    unit,
-                    *map(values.get, [*metrics, *OF_VECTORS]),
-                ]
-            )
+            numbers = map(values.get, [*metrics, *OF_VECTORS])
+            rows.append([kind, name, group["cells"], output, unit, *numbers])
     return formats.csv_text([*HEAD, *metrics, *OF_VECTORS], rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,6 @@ from qexp.kinds.evaluation import (
 from qexp.kinds.fields.dataset import EvaluatedFrames, GriddedDataset
 from qexp.kinds.fields.errors import (
     OF_VECTORS,
-    Array,
     OfOutputs,
     Tally,
     by_folder,
@@ -48,10 +48,12 @@ from qexp.kinds.fields.folders import (
     FieldError,
     FieldFolder,
     FieldReading,
+    Fields,
     field_folders,
     folders_of_fields,
 )
 from qexp.kinds.fields.frames import THICKNESS, Frames, cached_frames, in_untrained_cells
+from qexp.kinds.fields.prediction import CELLS_AT_ONCE, estimates_of
 from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.files import data_folder
 from qexp.kinds.networks import network_of
@@ -63,14 +65,12 @@ from qexp.metrics.metric import Metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.network import refusal
 from qexp.networks.training import Trainer, deterministic
-from qexp.rows.array_cache import content_hash
+from qexp.rows.array_cache import Array, content_hash
+from qexp.spec.reading import Document
 from qexp.store.directory import FRAMES, RunDirectory
 from qexp.store.record import Feature, FieldErrors
 
 log = logging.getLogger("qexp.run")
-
-CELLS_AT_ONCE = 2**18
-"""Largest number of cells estimated together, which take a few hundred megabytes."""
 
 KEPT_FRAMES = 10
 """Largest number of frames per folder that are kept for figures."""
@@ -79,7 +79,7 @@ TIMED_FRAMES = 21
 """Number of frames on which the network's speed is measured; the first is a warm-up."""
 
 
-Block = tuple[Mapping[str, Array], Mapping[str, Array], Array | None]
+Block = tuple[Fields, Fields, Array | None]
 """Consecutive frames of a folder: output → estimates, (frame, y, x), and true values, in the
 output's unit; and the thickness, None if it is not known.
 """
@@ -106,9 +106,6 @@ def tallied(
 
     Memory depends on the size of the frames and not on their number.
     """
-    directory = attempt.directory
-    record = attempt.record
-    device = attempt.device
     outputs = attempt.outputs
     metrics = {
         **metrics,
@@ -121,21 +118,21 @@ def tallied(
         for frames in fields.folders:
             tally = tallies[frames.name] = Tally(metrics, fields.threshold)
             kept = _KeptFrames(frames, fields.threshold)
-            for block in estimated(frames, model, device):
+            for block in estimated(frames, model, attempt.device):
                 if attempt.interrupted():
                     return None
                 tally.add(*block)
                 kept.add(*block)
                 for name, output in limited.items():
                     at_limits[name] += output.reached(block[0][name])
-            kept.write(directory, outputs, record.caution)
+            kept.write(attempt.directory, outputs, attempt.caution)
             log.info(
                 "evaluated %s: %d frames, %s cells",
                 frames.name,
                 len(frames),
                 f"{tally.total.cells:,}",
             )
-    cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
+    cells = sum(math.prod(frames.fields.shape[:3]) for frames in fields.folders)
     for name, output in limited.items():
         log.info("%s", in_words(name, output.limited, output.unit, at_limits[name], cells))
     return tallies
@@ -145,19 +142,21 @@ def training_ranges(dataset: GriddedDataset, outputs: Sequence[str]) -> tuple[Fe
     """The outputs with the ranges of their true values in the training folders."""
     ends = dict.fromkeys(outputs, (np.inf, -np.inf))
     for frames in dataset.training_folders:
-        at_once = max(1, CELLS_AT_ONCE // (frames.size[0] * frames.size[1]))
-        for start in range(0, len(frames), at_once):
-            for name, values in frames.read(
-                outputs, start, min(start + at_once, len(frames))
-            ).items():
-                ends[name] = (
-                    min(ends[name][0], float(values.min())),
-                    max(ends[name][1], float(values.max())),
-                )
+        for block in _blocks(frames, outputs):
+            for name, values in block.items():
+                least, greatest = ends[name]
+                ends[name] = min(least, float(values.min())), max(greatest, float(values.max()))
     return tuple(
         Feature(column=name, least=least, greatest=greatest)
         for name, (least, greatest) in ends.items()
     )
+
+
+def _blocks(frames: Frames, names: Sequence[str]) -> Iterator[Fields]:
+    """The frames of a folder, some at a time: variable → (frame, y, x)."""
+    at_once = max(1, CELLS_AT_ONCE // math.prod(frames.size))
+    for start in range(0, len(frames), at_once):
+        yield frames.read(names, start, start + at_once)
 
 
 def results_of(
@@ -185,22 +184,14 @@ def results_of(
 
 def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterator[Block]:
     """The frames of a folder with their estimates, in blocks."""
-    inputs = list(model.network.inputs)
     outputs = model.network.outputs
     known = [THICKNESS] if THICKNESS in frames.variables else []
-    names = list(dict.fromkeys([*inputs, *outputs, *known]))
-    height, width = frames.size
-    at_once = max(1, CELLS_AT_ONCE // (height * width))
-    for start in range(0, len(frames), at_once):
-        stop = min(start + at_once, len(frames))
-        read = frames.read(names, start, stop)
-        samples = {name: torch.from_numpy(read[name]).unsqueeze(1).to(device) for name in inputs}
-        estimates = model.estimate(samples, batch_size=at_once)
-        of_outputs = {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs}
-        yield of_outputs, {name: read[name] for name in outputs}, read.get(THICKNESS)
+    for read in _blocks(frames, list(dict.fromkeys([*model.network.inputs, *outputs, *known]))):
+        estimates = estimates_of(model, read, device, len(read[outputs[0]]))
+        yield estimates, {name: read[name] for name in outputs}, read.get(THICKNESS)
 
 
-def seconds_per_frame(frames: Frames, model: Estimator, device: torch.device) -> dict[str, Any]:
+def seconds_per_frame(frames: Frames, model: Estimator, device: torch.device) -> Document:
     """The time that the network alone takes for one frame: the median over frames, without the
     first [s].
 
@@ -245,9 +236,7 @@ class _KeptFrames:
         """Variable of the file → a field, (y, x), per kept frame."""
         self._seen = 0
 
-    def add(
-        self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None
-    ) -> None:
+    def add(self, estimates: Fields, truths: Fields, thickness: Array | None) -> None:
         """Keep the wanted ones of the next frames; cells known to have no ice are NaN."""
         least = 0.0 if self._threshold is None else self._threshold
         for index in range(len(next(iter(truths.values())))):
@@ -311,9 +300,6 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
     return formats.csv_text(list(columns), [list(map(row.get, columns)) for row in rows])
 
 
-# Evaluation on fields of other folders: errors on whole frames, and pictures.
-
-
 MOST_NAMED = 3
 """Names of folders in a message."""
 
@@ -332,17 +318,13 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         if lacking := source.lacking(request.outputs):
             raise request.without_truth(lacking)
     fields = _evaluated_frames(request, sources, document)
-    contents = {}
-    for source in sources:
+    contents = []
+    # the same in whatever folders they lie
+    for source in sorted(sources, key=lambda source: source.name):
         of_files = [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)]
-        contents[source.name] = f"{source.name} {'/'.join(of_files)}"
-    # whatever folders are called
-    content = "\n".join(contents[name] for name in sorted(contents))
-    document = {
-        **document,
-        "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
-        "include_test_in_train": False,
-    }
+        contents.append(f"{source.name} {'/'.join(of_files)}")
+    fingerprint = hashlib.sha256("\n".join(contents).encode()).hexdigest()
+    document |= {"fingerprint": fingerprint, "include_test_in_train": False}
     if request.source is not None:
         document |= {"path": str(request.source), "found": str(request.source.absolute())}
 
@@ -366,15 +348,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     warnings = in_untrained_cells(spacings, request.spec["dataset"].get("spacing", []))
     frames = sum(map(len, fields.folders))
     independence = partial(_independence, sources=sources)
-    return EvaluationData(
-        document,
-        part,
-        usual,
-        frames,
-        independence,
-        evaluate,
-        warnings=warnings,
-    )
+    return EvaluationData(document, part, usual, frames, independence, evaluate, warnings=warnings)
 
 
 def _evaluated_frames(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,8 @@ from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
 from qexp.kinds.networks import build_transforms, of_sums_only, of_training_mean, try_transform
 from qexp.metrics.splits import SplitError
 from qexp.networks.network import Network, refusal
-from qexp.spec.reading import Document, Finding
+from qexp.networks.shapes import numbers_in
+from qexp.spec.reading import Document, Finding, Findings
 
 PATCHES_LOOKED_AT = 64
 """Number of patches on which transforms are tried."""
@@ -97,7 +97,7 @@ class GriddedData(KindData[GriddedDataset]):
         tables: Tables,
         network: Network | None,
         available: int,
-    ) -> Iterator[Finding]:
+    ) -> Findings:
         yield from _in_split(document, dataset, tables)
         yield from of_sums_only(document, document["outputs"], "frames", tables)
         drawn = "patches of fields are drawn again in every epoch"
@@ -121,14 +121,7 @@ class GriddedData(KindData[GriddedDataset]):
         device: torch.device,
     ) -> PatchSamples:
         train, validation = divided(spec["split"], dataset, tables, seeds)
-        return PatchSamples(
-            dataset,
-            train,
-            validation,
-            _counts(spec),
-            seeds,
-            device,
-        )
+        return PatchSamples(dataset, train, validation, _counts(spec), seeds, device)
 
     def sizes(
         self, spec: Document, dataset: GriddedDataset, tables: Tables, seed: int
@@ -162,13 +155,11 @@ class GriddedData(KindData[GriddedDataset]):
         return Doubts(caution, (f"{caution}: {some(same, 3)}; take them out of one of the two",))
 
     def samples(self, document: Document, dataset: GriddedDataset) -> Samples:
-        if document["patches"] is None:
+        if (counts := _counts(document)) is None:
             return Samples(dataset.patches(dataset.rows).tiles)
-        of_patch = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
-        train, validation = document["patches"]
-        return Samples(
-            int(train), float(train * BYTES_OF_POSITION + validation * of_patch), "patches"
-        )
+        of_patch = BYTES_OF_NUMBER * numbers_in(dataset.shapes())
+        train, validation = counts
+        return Samples(train, train * BYTES_OF_POSITION + validation * of_patch, "patches")
 
 
 def _counts(spec: Document) -> tuple[int, int] | None:
@@ -200,15 +191,14 @@ def field_mapping(document: Document, workspace: Workspace | None) -> FieldMappi
     troubles = []
     for key, scales in (("inputs", mapping.inputs), ("outputs", mapping.outputs)):
         for variable, value in document[key].items():
-            if value is None and variable not in folders.NATURAL_SCALES:
+            scale = folders.NATURAL_SCALES.get(variable) if value is None else float(value)
+            if scale is None:
                 message = (
                     f"2Dto2D-DLE has no typical value for '{variable}'; give one, in its own unit"
                 )
                 troubles.append(((key, variable), message))
             else:
-                scales[variable] = (
-                    folders.NATURAL_SCALES[variable] if value is None else float(value)
-                )
+                scales[variable] = scale
     files.refuse(troubles)
     return mapping
 
@@ -226,7 +216,7 @@ def divided(
     )
 
 
-def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> Iterator[Finding]:
+def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> Findings:
     try:
         train, validation = divided(document["split"], dataset, tables, Seeds(0))
     except SplitError as error:
@@ -242,7 +232,7 @@ def _in_split(document: Document, dataset: GriddedDataset, tables: Tables) -> It
 
 def _in_transforms(
     document: Document, patches: Patches, dataset: GriddedDataset, tables: Tables
-) -> Iterator[Finding]:
+) -> Findings:
     positions = patches.draw(PATCHES_LOOKED_AT, np.random.default_rng(0), turned=False)
     fields = torch.from_numpy(patches.cut(positions, len(dataset.variables), []))
     transforms, _ = build_transforms(document, tables)

@@ -83,13 +83,8 @@ def errors_by_thickness(
                     metrics[metric], style, color=colour, label=words, linewidth=1.4, markersize=4.5
                 )
         axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-        _describe(
-            axis,
-            output,
-            with_unit("error", typeset(units.get(output, ""))),
-            classes,
-            cells,
-        )
+        in_unit = with_unit("error", typeset(units.get(output, "")))
+        _describe(axis, output, in_unit, classes, cells)
     if vectors:
         last = axes[len(outputs)]
         for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
@@ -101,16 +96,9 @@ def errors_by_thickness(
         for index, shares in enumerate(zip(*vectors.values(), strict=True)):
             largest = float(np.nanmax([*shares, 0.0]))
             if largest >= LARGEST_ERROR:
-                place: dict[str, Any] = {"transform": last.get_xaxis_transform(), "va": "top"}
-                words = f"{largest:.3g} ↑"
-                last.text(
-                    index,
-                    0.98,
-                    words,
-                    **place,
-                    ha="center",
-                    fontsize=small(),
-                )
+                text: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": small()}
+                above = last.get_xaxis_transform()
+                last.text(index, 0.98, f"{largest:.3g} ↑", transform=above, **text)
         names = ", ".join(f"({vector})" for vector in vectors)
         _describe(last, names, "error / length (%)", classes, cells)
         if len(vectors) > 1:
@@ -258,9 +246,6 @@ def _bar_above(axis: Axes, image: AxesImage, words: str) -> None:
     bar.ax.set_title(
         wrap(words, characters(inches=inches + sized(BETWEEN))), fontsize=small(), pad=4
     )
-
-
-# Figures of runs on gridded fields: test frames, and errors by the thickness of the ice.
 
 
 def learning_curve(directory: RunDirectory) -> Pictures:

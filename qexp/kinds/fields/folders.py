@@ -23,6 +23,11 @@ from qexp.rows.table import TableError, codes
 if TYPE_CHECKING:
     import xarray
 
+Fields = Mapping[str, Array]
+"""Variable → (frame, y, x)."""
+
+Places = NDArray[np.float64]
+
 FIELDS_IN, FIELDS_OUT = "fieldin.dat", "fieldout.dat"
 
 _SLOPES = ("thk", "slopsurfx", "slopsurfy")
@@ -126,7 +131,7 @@ def slope(surface: Array, spacing: float, axis: int) -> Array:
     return np.asarray(np.gradient(surface.astype(np.float64), spacing, axis=axis), dtype=np.float32)
 
 
-def positions(coordinates: NDArray[np.float64], shape: tuple[int, int, int], axis: int) -> Array:
+def positions(coordinates: Places, shape: tuple[int, int, int], axis: int) -> Array:
     """The coordinates of the cells along one axis as a field, (time, y, x)."""
     values = coordinates if axis == -1 else coordinates[:, None]
     return np.broadcast_to(values.astype(np.float32), shape)
@@ -157,7 +162,7 @@ def resampled(fields: Array, factor: float) -> Array:
     return np.asarray(np.stack(frames), dtype=np.float32)
 
 
-def resampled_axis(values: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+def resampled_axis(values: Places, factor: float) -> Places:
     """Coordinates of the cells of resampled fields."""
     if factor == 1:
         return values
@@ -167,7 +172,7 @@ def resampled_axis(values: NDArray[np.float64], factor: float) -> NDArray[np.flo
     return np.asarray(np.interp(finer(len(values), factor), np.arange(len(values)), values))
 
 
-def finer(count: int, factor: float) -> NDArray[np.float64]:
+def finer(count: int, factor: float) -> Places:
     """Positions between 0 and count − 1 in steps of `factor`."""
     positions = np.arange(int(count / factor)) * factor
     return np.asarray(positions[positions <= count - 1])
@@ -193,7 +198,7 @@ class FieldError(QexpError):
 class CoordinateAxis:
     """Coordinates of the cells' centres along one axis, ascending."""
 
-    values: NDArray[np.float64]
+    values: Places
     descends: bool = False
     """Whether they are descending in the file, as its fields are then, too."""
     attributes: Mapping[str, Any] | None = None
@@ -297,7 +302,7 @@ class FrameGrid:
     """Height and width, in cells."""
     y: CoordinateAxis | None
     x: CoordinateAxis | None
-    time: NDArray[np.float64] | None
+    time: Places | None
 
 
 class FieldFolder:
@@ -386,15 +391,14 @@ class FieldFolder:
             None if time is None else time[::stepping],
         )
 
-    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
+    def read(self, names: Sequence[str], start: int, stop: int) -> Fields:
         """Name → frames of a variable, (time, y, x). Raises FieldError for gaps and codes.
 
         start, stop  frames among those that are not left out
         """
-        step = self.reading.stepping
         in_files = self._in_files(names)
         count, height, width = self.shape(names)
-        frames = range(0, count, step)[start:stop]
+        frames = range(0, count, self.reading.stepping)[start:stop]
         fields = self._read_whole(in_files, frames)
         for name in filter(self._computes, names):
             axis = self._axis_of(name)
@@ -456,7 +460,7 @@ class FieldFolder:
         return self._axis("y")
 
     @cached_property
-    def time(self) -> NDArray[np.float64] | None:
+    def time(self) -> Places | None:
         """Time of each frame, or None if the folder has none."""
         values = self._header.coordinates.get("time")
         return None if values is None else np.asarray(values, dtype=np.float64)

@@ -8,17 +8,18 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.errors import some
-from qexp.kinds.fields.folders import FieldFolder
+from qexp.kinds.fields.folders import FieldFolder, Fields
 from qexp.rows import array_cache
 from qexp.rows.array_cache import Array, CachedArray
 from qexp.rows.unmeasured import found_in, in_words
+from qexp.spec.reading import Document
 
 THICKNESS = "thk"
 
@@ -46,7 +47,7 @@ class Frames:
     x: tuple[float, ...] | None
     y: tuple[float, ...] | None
     time: tuple[float, ...] | None
-    attributes: dict[str, dict[str, Any]]
+    attributes: dict[str, Document]
     """Variable or coordinate → its attributes in the file."""
 
     @property
@@ -73,19 +74,18 @@ class Frames:
         """Variables that change with time, and are constant in some frames, or as in others."""
         count = len(self)
         for index, name in enumerate(self.variables):
-
-            def frames(rows: NDArray[np.int64], index: int = index) -> Array:
-                self.fields.note_read(len(rows) * self.fields.values[0].nbytes)
-                return self.fields.values[rows, ..., index]
-
-            found = found_in(self.fields, [index], frames)
+            found = found_in(self.fields, [index], partial(self._select, index))
             what = f"{self.name}: '{name}'"
             usable = np.ones(count, bool)
             parameters = np.ones((count, 0))
             if count > 1 and len(found["constant"]) < count and len(found["copies"]) < count - 1:
                 yield from in_words(found, what, "frames", usable, parameters)
 
-    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
+    def _select(self, variable: int, rows: NDArray[np.int64]) -> Array:
+        self.fields.note_read(len(rows) * self.fields.values[0].nbytes)
+        return self.fields.values[rows, ..., variable]
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> Fields:
         """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
         block = self.fields.values[start:stop]
         places = {name: self.variables.index(name) for name in names}
@@ -118,7 +118,7 @@ def cached_frames(source: FieldFolder, names: Sequence[str]) -> Frames:
     return Frames(source.folder, array, variables, attributes=about["attributes"], **axes)
 
 
-def _describe(source: FieldFolder, names: Sequence[str]) -> dict[str, Any]:
+def _describe(source: FieldFolder, names: Sequence[str]) -> Document:
     """Shape, coordinates and attributes of the frames, without reading them. Raises FieldError."""
     thickness = [THICKNESS] if THICKNESS in source.variables else []
     variables = list(dict.fromkeys([*names, *thickness]))
@@ -136,15 +136,14 @@ def _describe(source: FieldFolder, names: Sequence[str]) -> dict[str, Any]:
 
 def _blocks(source: FieldFolder, variables: Sequence[str]) -> Iterator[Array]:
     """All frames, (time, y, x, variable), in blocks of at most `BLOCK` bytes for each variable."""
-    frames = source.grid(variables).frames
     _, height, width = source.shape(variables)
     at_once = max(1, BLOCK // (4 * height * width))
-    for start in range(0, frames, at_once):
+    for start in range(0, source.grid(variables).frames, at_once):
         ready = source.read(variables, start, start + at_once)
         yield np.stack([ready[name] for name in variables], axis=-1)
 
 
-def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
+def _plain(attributes: Document) -> Document:
     """The attributes that JSON can represent."""
     plain = {}
     for name, value in attributes.items():
@@ -194,17 +193,15 @@ def in_untrained_cells(
     return [f"{own_size}, but the network was trained on {sizes}, {lack}"]
 
 
-def counts_above(
-    frames: Frames, variable: str, threshold: float, patch_size: int
-) -> NDArray[np.int64]:
-    """Patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
-    key = ["counts", COUNTS_VERSION, frames.fields.path.name, variable, threshold, patch_size]
+def counts_above(frames: Frames, threshold: float, patch_size: int) -> NDArray[np.int64]:
+    """Patch positions in each frame, (frame,), whose centre's ice exceeds a thickness; cached."""
+    key = ["counts", COUNTS_VERSION, frames.fields.path.name, THICKNESS, threshold, patch_size]
     cached = (array_cache.note(key) or {}).get("counts", [])
     if len(cached) == len(frames):
         return np.array(cached, dtype=np.int64)
     first = patch_size // 2
     rows, columns = (slice(first, first + side - patch_size + 1) for side in frames.size)
-    values = frames.fields.values[..., frames.variables.index(variable)]
+    values = frames.fields.values[..., frames.variables.index(THICKNESS)]
     counts = []
     for frame in range(len(frames)):
         counts.append(int((values[frame, rows, columns] > threshold).sum()))

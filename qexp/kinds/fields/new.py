@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -62,7 +61,7 @@ def experience(document: Document, dataset: GriddedDataset) -> tuple[Document, D
     if len(inputs) == 1:
         del model["operations"]["join"], model["branches"][0]["operations"][0]
     several = len(dataset.parts["train"]) > 2
-    split: dict[str, Any] = {"type": "random_groups" if several else "time_block"}
+    split: Document = {"type": "random_groups" if several else "time_block"}
     return model, {
         "inputs": inputs,
         "outputs": outputs,

@@ -21,6 +21,7 @@ from qexp.errors import QexpError
 from qexp.kinds.fields.folders import (
     FieldFolder,
     FieldReading,
+    Fields,
     FrameGrid,
     NetcdfFolder,
     folders_of_fields,
@@ -40,9 +41,10 @@ from qexp.kinds.prediction import (
     require_not_read,
     require_there,
 )
+from qexp.networks.estimator import Estimator
 from qexp.networks.network import refusal
-from qexp.rows.array_cache import Array
 from qexp.rows.arrays import open_dataset
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class FieldGrid(FrameGrid):
 @contextmanager
 def new_field_file(
     path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]
-) -> Iterator[Callable[[int, Mapping[str, Array]], None]]:
+) -> Iterator[Callable[[int, Fields], None]]:
     """A function that writes frames from an index on into a new file; output → (frame, y, x), y and
     x ascending.
 
@@ -101,7 +103,7 @@ def new_field_file(
     # If the disk fills up, HDF5 crashes the process; writing to a plain file raises an error.
     with path.open("r+b") as file:
 
-        def write(start: int, fields: Mapping[str, Array]) -> None:
+        def write(start: int, fields: Fields) -> None:
             for name, offset in offsets.items():
                 file.seek(offset + start * size_of_frame)
                 file.write(np.ascontiguousarray(fields[name][:, y, x], dtype=STORED).data)
@@ -185,8 +187,10 @@ def _describe(variable: Any, attributes: Mapping[str, Any]) -> None:
             variable.setncattr(key, value)
 
 
-CELLS = 2**18
-"""Cells of each variable that are processed at a time, unless a single frame has more."""
+CELLS_AT_ONCE = 2**18
+"""Cells of each variable that are processed at a time, unless a single frame has more; they take a
+few hundred megabytes.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +203,7 @@ class FieldModel(FileModel):
     """
 
     inputs: Sequence[str]
-    estimate: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+    estimate: Callable[[Fields], Fields]
     """From input → (frame, y, x) to output → (frame, y, x), each frame independently."""
     refusal: Callable[[int, int], str | None] = lambda height, width: None
     """Returns why frames of a height and width cannot be predicted, or None."""
@@ -270,7 +274,7 @@ class FieldEstimation(Estimation[FieldModel]):
             raise QexpError(f"{source}: {reason}")
         self._warnings: list[str] = []
 
-    def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
+    def write(self, chunk: int | None, progress: OnProgress) -> Document:
         model = self.model
         target = self.target
         fields = self._fields
@@ -284,7 +288,7 @@ class FieldEstimation(Estimation[FieldModel]):
                 f"the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
             )
             raise QexpError(f"cannot write {target}: {needed}")
-        chunk = chunk or max(1, CELLS // cells)
+        chunk = chunk or max(1, CELLS_AT_ONCE // cells)
         with (
             files.writing(target),
             files.beside(target) as temporary,
@@ -320,7 +324,7 @@ class FieldEstimation(Estimation[FieldModel]):
         }
         return {**about, **tally.document()}
 
-    def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def counts(self, record: Mapping[str, Any]) -> Document:
         return {"frames": record["frames"], "size": tuple(record["size"])}
 
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
@@ -348,24 +352,25 @@ def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, 
     return attributes
 
 
+def estimates_of(model: Estimator, fields: Fields, device: torch.device, at_once: int) -> Fields:
+    """Output → (frame, y, x), of input → (frame, y, x), so many frames `at_once`."""
+    samples = {}
+    for name in model.network.inputs:
+        samples[name] = torch.from_numpy(fields[name]).unsqueeze(1).to(device)
+    estimates = model.estimate(samples, batch_size=at_once)
+    return {name: estimates[name].squeeze(1).cpu().numpy() for name in model.network.outputs}
+
+
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     """The model of a run. Raises QexpError if the run is not done."""
     dataset = directory.training_spec()["dataset"]
     chosen = device_of(device)
     model = load_model(directory, chosen)
-    inputs = list(model.network.inputs)
-    outputs = list(model.network.outputs)
-
-    def estimate(fields: Mapping[str, Array]) -> dict[str, Array]:
-        # One frame at a time: in a batch the rounding would depend on the number of frames.
-        samples = {name: torch.from_numpy(fields[name]).unsqueeze(1).to(chosen) for name in inputs}
-        estimates = model.estimate(samples, batch_size=1)
-        return {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs}
-
+    # One frame at a time: in a batch the rounding would depend on the number of frames.
     return FieldModel(
         **of_run(directory),
-        inputs=inputs,
-        estimate=estimate,
+        inputs=list(model.network.inputs),
+        estimate=partial(estimates_of, model, device=chosen, at_once=1),
         refusal=partial(refusal, model.network),
         reading=FieldReading.from_document(dataset),
         spacings=dataset.get("spacing", []),

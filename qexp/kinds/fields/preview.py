@@ -13,6 +13,7 @@ from qexp.kinds.fields.dataset import GriddedDataset, Patches
 from qexp.kinds.fields.figures import FieldSample, sample_fields
 from qexp.kinds.fields.frames import THICKNESS, Frames
 from qexp.kinds.preview import Array, Pictures, Preview, Variable
+from qexp.spec.reading import Document
 
 if TYPE_CHECKING:
     import xarray
@@ -53,18 +54,15 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         units = self.dataset.units
-        read = self._read.items()
-        return [Variable(name, units[name], values) for name, values in read]
+        return [Variable(name, units[name], values) for name, values in self._read.items()]
 
     def remarks(self) -> list[str]:
         frames = sum(len(part.chosen) for part in self.own.parts)
-        ice = ""
         threshold = self.dataset.threshold
-        if threshold is not None:
-            ice = f", cells with more than {threshold:g} m of ice"
+        ice = "" if threshold is None else f", cells with more than {threshold:g} m of ice"
         return [f"numbers and histograms: {len(_spread_over(self.own))} of {frames} frames{ice}"]
 
-    def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
+    def proposal(self, variables: Sequence[Variable]) -> Document:
         typical = {variable.name: variable.typical() for variable in variables}
         for x, y in self.dataset.vectors:
             if {x, y} <= typical.keys():  # a vector keeps its direction
@@ -133,8 +131,7 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         read = frames.read(names, number, number + 1)
         fields = {name: values[0] for name, values in read.items()}
         if threshold is None:
-            first = next(iter(fields.values()))
-            return fields, np.ones(first.shape, dtype=bool)
+            return fields, np.ones(frames.size, dtype=bool)
         return fields, fields[THICKNESS] > threshold
 
     def _by_folder(self, title: str) -> Pictures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError
 from qexp.spec.kinds import KindDocuments, entry_in_words
-from qexp.spec.reading import Document, Finding
+from qexp.spec.reading import Document, Findings
 
 FIELD_ERRORS = "errors.json"
 """File in `results` with the errors of whole test frames."""
@@ -30,7 +30,7 @@ class GriddedSpecs(KindDocuments):
         ' "time_block"}'
     )
 
-    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Findings:
         for key in ("inputs", "outputs"):
             if key in dataset and dataset["mapping"] is not None:
                 yield (
@@ -58,7 +58,7 @@ class GriddedSpecs(KindDocuments):
         """
         return {key: value for key, value in dataset.items() if key != "recompute_slopes" or value}
 
-    def in_experience(self, experience: Document) -> Iterator[Finding]:
+    def in_experience(self, experience: Document) -> Findings:
         batch = experience["batch_size"]
         patches = experience["patches"]
         if patches is not None and batch > patches[0]:

@@ -13,5 +13,5 @@ KIND = Kind(
     new="qexp.kinds.images.new",
     simulate="qexp.kinds.images.simulate:Simulator",
     look="qexp.kinds.images.preview:ImagesPreview",
-    figures="qexp.kinds.images.figures_of_run:FIGURES",
+    figures="qexp.kinds.images.figures:FIGURES",
 )

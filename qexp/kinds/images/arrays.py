@@ -91,8 +91,8 @@ def arranged(variable: ImageVariable, wanted: Shape) -> ImageArray | None:
     """The array as samples of a shape; None if it holds none."""
     shape = variable.shape
     for form, channels_last in forms(wanted).items():
-        single = shape == form
-        if single or (shape[1:] == form and len(shape) == len(form) + 1):
+        if form in (shape, shape[1:]):
+            single = form == shape
             return ImageArray(
                 variable=variable, shape=wanted, single=single, channels_last=channels_last
             )
@@ -102,7 +102,7 @@ def arranged(variable: ImageVariable, wanted: Shape) -> ImageArray | None:
 def is_doubtful(array: ImageArray) -> bool:
     """Whether by its sizes the channels may as well be another axis, and nothing names the axes."""
     variable = array.variable
-    form = array.variable.shape[0 if array.single else 1 :]
+    form = variable.shape[0 if array.single else 1 :]
     if variable.order:
         return False
     if variable.channel is not None:  # of as many images as these have rows and columns

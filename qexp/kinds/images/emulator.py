@@ -84,8 +84,8 @@ class Emulator:
                     f"'{image}' of {name} has noise or hidden pixels, which an emulator would"
                     " learn; train it on the dataset without them"
                 )
-        views = {image: self.dataset.view(image) for image in self.images}
-        self._stations = [name for name, view in views.items() if not view.instrument.imaging]
+        view_of = self.dataset.view
+        self._stations = [name for name in self.images if not view_of(name).instrument.imaging]
 
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Image → (batch, 1, height, width), of parameters, (batch,) each, in SI units."""
@@ -164,15 +164,16 @@ class Emulator:
         metres = {image: self._metres(image) for image in self.images}
 
         def columns(sources: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-            centres = torch.zeros_like(sources[:, :2])
-            own = sources
-            if not fixed:
-                centres = sources[:, :2]
-                own = sources[:, 2:]
+            """Parameter → (batch,), and where the middles of images are, (batch, 2)."""
+            centres, own = sources[:, :2], sources[:, 2:]
+            if fixed:
+                centres, own = torch.zeros_like(centres), sources
             return dict(zip(self.parameters, own.unbind(-1), strict=True)), centres
 
-        def displacements(images: Images, points: Tensor) -> Tensor:
+        def displacements(images: Images, points: Tensor, centres: Tensor) -> Tensor:
+            """(batch, point, 3) [m], of images with these middles."""
             images = {image: metres[image] * values for image, values in images.items()}
+            points = points - centres[:, None]
             if grid is not None:
                 found = grid(images, points)
             else:
@@ -182,17 +183,18 @@ class Emulator:
         def kernel(sources: Tensor, points: Tensor, less: Images) -> Tensor:
             values, centres = columns(sources)
             images = {image: made - less[image] for image, made in self(values).items()}
-            return displacements(images, points - centres[:, None])
+            return displacements(images, points, centres)
 
         def corrected(source: Tensor) -> Source:
+            """Without the mean error of similar test samples, and with its deviations."""
             values, centres = columns(source[None])
             mean, deviations, doubt = self.errors(values)
-
-            def errors(points: Tensor) -> Tensor:
-                return displacements(deviations, points - centres[:, None])
-
             return replace(
-                plain, kernel=partial(kernel, less=mean), corrected=None, errors=errors, doubt=doubt
+                plain,
+                kernel=partial(kernel, less=mean),
+                corrected=None,
+                errors=partial(displacements, deviations, centres=centres),
+                doubt=doubt,
             )
 
         plain = Source(

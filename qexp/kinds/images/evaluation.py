@@ -39,7 +39,7 @@ from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
-from qexp.networks.training import Trainer
+from qexp.networks.training import Samples, Trainer
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.record import Feature
@@ -76,8 +76,9 @@ train = NetworkTraining(evaluate)
 
 
 def write(
-    attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], dataset: GeneratedDataset
-) -> None:
+    attempt: Attempt, model: Estimator, test: Samples, dataset: GeneratedDataset
+) -> dict[str, Array]:
+    """Estimate samples, and write true values and estimates. Returns the estimates."""
     estimates = {}
     for name, made in model.estimated(test).items():
         estimates[name] = made.each(lambda values: values.cpu().numpy())
@@ -112,6 +113,7 @@ def write(
     images = {name: made.middle for name, made in estimates.items() if made.middle.ndim == 4}
     if images:
         _write_images(attempt, images, test, dataset)
+    return {name: made.middle.astype(np.float64) for name, made in estimates.items()}
 
 
 UNLIKELY = 0.01
@@ -144,7 +146,7 @@ MOST_IMAGES = 500
 def _write_images(
     attempt: Attempt,
     estimates: Mapping[str, Array],
-    test: Mapping[str, Tensor],
+    test: Samples,
     dataset: GeneratedDataset,
 ) -> None:
     """True and estimated images of the first samples: errors of an emulator by place."""
@@ -164,9 +166,6 @@ def _write_images(
     )
 
 
-# Evaluation on simulated images of another dataset, or of other samples of the run's own.
-
-
 def open_data(request: EvaluationRequest) -> EvaluationData:
     """Samples of a simulated dataset: as many as the run's part of that name has."""
     if request.document is None:
@@ -183,18 +182,14 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     count = sizes.get(part, sizes[TEST]) if source.simulates else len(chosen)
 
     @cache
-    def samples() -> dict[str, Tensor]:
+    def samples() -> Samples:
         return source.sample(chosen, count, Seeds(request.seed), (part,), torch.device("cpu"))
 
     def evaluate(
         attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]
     ) -> Results:
         on_device = {name: values.to(request.device) for name, values in samples().items()}
-        write(attempt, models[0], on_device, source)
-        estimates = {
-            name: values.double().cpu().numpy()
-            for name, values in models[0].estimate(on_device).items()
-        }
+        estimates = write(attempt, models[0], on_device, source)
         scores = Scores()
         for name, metrics_of_output in metrics.items():
             estimate = estimates[name]
@@ -226,7 +221,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     return EvaluationData(document, part, TEST, count, independence, evaluate)
 
 
-def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:
+def _independence(request: EvaluationRequest, samples: Samples) -> Independence:
     """Whether no sample is like those that the run draws for training or validation."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
     if missing := [name for name in trained.compared if name not in samples]:

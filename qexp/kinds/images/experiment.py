@@ -50,7 +50,7 @@ from qexp.kinds.networks import (
 from qexp.kinds.tables import tables_of
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network
-from qexp.networks.shapes import from_spec, written
+from qexp.networks.shapes import from_spec, numbers_in, written
 from qexp.networks.training import Data, DrawnData
 from qexp.physics.geometry import grid
 from qexp.simulation import distributions
@@ -67,7 +67,7 @@ from qexp.simulation.noise import Noise
 from qexp.simulation.noise_models import Component, NoiseModel
 from qexp.simulation.views import DISPLACEMENT, View
 from qexp.spec.kinds import filled_in, load_stage
-from qexp.spec.reading import Document, Finding, Where
+from qexp.spec.reading import Document, Findings, Where
 from qexp.store.directory import RunDirectory
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def _number(view: int | str, names: Sequence[str | None]) -> int:
     return view if isinstance(view, int) else names.index(view)
 
 
-def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Iterator[Finding]:
+def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Findings:
     """Problems of the declared noise that its schema cannot express."""
     declared = noise_in_long_form(document["noise_model"], tables["noises"])
     several = isinstance(declared, list)
@@ -137,7 +137,7 @@ def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Itera
         yield _path_of_level(document), f"scales nothing, because {why}; remove it"
 
 
-def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
+def in_layouts(document: Document, dataset: GeneratedDataset) -> Findings:
     """Components that cannot be drawn where the pixels or points of their views lie."""
     several = isinstance(document["noise_model"], list)
     layouts = dataset.layouts()
@@ -157,7 +157,7 @@ def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Findin
 
 def _in_views(
     component: Document, where: Where, document: Document, images: Sequence[str]
-) -> Iterator[Finding]:
+) -> Findings:
     names = _names(document)
     for position, view in enumerate(component.get("views", [])):
         path = (*where, "views", position)
@@ -180,15 +180,11 @@ def _path_of_level(document: Document) -> Where:
     return ("fixed" if "noise" in document["fixed"] else "varyings"), "noise"
 
 
-# The views of a simulated dataset, of its document and the files that it names.
-
 TURNING = {"azimuth": 1, "heading": -1}
 """Variables that give the direction of a view → the sign of their growth where it turns
 counter-clockwise.
 """
 
-
-# Simulated datasets, and experiences on them.
 
 DRAWS = 4096
 """Samples of each part whose values are tried."""
@@ -287,7 +283,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         dataset.warnings += [*_warnings_about_draws(dataset), *implausible(dataset)]
         return dataset
 
-    def remarks(self, document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
+    def remarks(self, document: Document, dataset: GeneratedDataset) -> Findings:
         if "matrix" in document:
             axes = document["matrix"]["axes"]
             if values := dataset.medians(name for name in dataset.test if name not in axes):
@@ -305,14 +301,13 @@ class GeneratedData(KindData[GeneratedDataset]):
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
         """Outputs of posterior heads are scaled by their prior where no transform is given."""
         distributions = document["dataset"]["distributions"]
-        varying = document["dataset"]["varyings"]
         scores = {
             name: long_form(
                 {"type": "normal_score", "parameters": {"distribution": distributions[name]}},
                 tables["transforms"],
             )
             for name in outputs_of_heads(document, tables["modules"])
-            if name in varying and output_in(document, name).scored
+            if name in document["dataset"]["varyings"] and output_in(document, name).scored
         }
         return {**document, "transforms": {**scores, **document["transforms"]}}
 
@@ -323,9 +318,9 @@ class GeneratedData(KindData[GeneratedDataset]):
             *generated_of(document, tables).templates(image, operation.variable, operation.values)
         )
 
-    def turned(self, document: Document, angle: float) -> dict[str, Any]:
+    def turned(self, document: Document, angle: float) -> Document:
         """Raises QexpError if a direction varies by a distribution that cannot be moved."""
-        changes: dict[str, Any] = {}
+        changes: Document = {}
         in_unit = math.degrees(angle) if document.get(ANGLES) == DEGREES else angle
         axes = document.get("matrix", {}).get("axes", {})
         for name in sorted({*document["fixed"], *document["varyings"], *axes}):
@@ -350,10 +345,8 @@ class GeneratedData(KindData[GeneratedDataset]):
             if name in axes:
                 changes[f"matrix.axes.{name}"] = [bound + step for bound in axes[name]]
         for index, view in enumerate(document.get("views", [])):
-            turned = {
-                name: view[name] + sign * in_unit for name, sign in TURNING.items() if name in view
-            }
-            changes |= {f"views.{index}.{name}": value for name, value in turned.items()}
+            for name in filter(view.__contains__, TURNING):
+                changes[f"views.{index}.{name}"] = view[name] + TURNING[name] * in_unit
         return changes
 
     def pinned(
@@ -385,7 +378,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         tables: Tables,
         network: Network | None,
         available: int,
-    ) -> Iterator[Finding]:
+    ) -> Findings:
         if network is not None:
             yield from in_batches(document, network, {document["sizes"][0]})
         yield from in_transforms(document, dataset, tables)
@@ -395,7 +388,7 @@ class GeneratedData(KindData[GeneratedDataset]):
 
     def findings_in_model(
         self, dataset: GeneratedDataset, network: Network, tables: Tables
-    ) -> Iterator[Finding]:
+    ) -> Findings:
         return _in_matched_filters(dataset, network)
 
     def data(
@@ -436,7 +429,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         return int(train), int(validation), int(test)
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
-        of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
+        of_sample = BYTES_OF_NUMBER * numbers_in(dataset.shapes())
         return Samples(int(document["sizes"][0]), of_sample * sum(document["sizes"]), "sizes")
 
 
@@ -481,7 +474,7 @@ def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Gen
     return DeformationImages(*sources, views=views)
 
 
-def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
+def _in_generators(document: Document, tables: Tables) -> Findings:
     """Whether the generators have their methods, and are sources of deformation where that is
     needed.
     """
@@ -508,7 +501,7 @@ def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
             yield where, f"{lack}; 'sources' and 'views' are for those"
 
 
-def _in_variables(document: Document, generator: Generator, tables: Tables) -> Iterator[Finding]:
+def _in_variables(document: Document, generator: Generator, tables: Tables) -> Findings:
     """Problems of variables that the generator needs, or does not have, and of their distributions
     and noise.
     """
@@ -534,9 +527,8 @@ def _in_variables(document: Document, generator: Generator, tables: Tables) -> I
             )
     paths: dict[str, Where] = {name: where for name, (_, where) in fixed.items()}
     paths |= {name: ("varyings", name) for name in varyings}
-    paths |= {
-        name: ("distributions", name) for name in document["distributions"] if name not in paths
-    }
+    for name in document["distributions"]:
+        paths.setdefault(name, ("distributions", name))
     for name, where in paths.items():
         if name not in possible:
             yield where, _unknown_variable(name, possible, quantities)
@@ -564,7 +556,7 @@ def _in_variables(document: Document, generator: Generator, tables: Tables) -> I
     yield from in_noise(document, generator.images(mentioned), tables)
 
 
-def _in_columns(document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
+def _in_columns(document: Document, dataset: GeneratedDataset) -> Findings:
     """Names of variables in files, of variables that the dataset does not have or that would be the
     same.
     """
@@ -620,13 +612,12 @@ def _warnings_about_draws(dataset: GeneratedDataset) -> list[str]:
 
 def _outside_limits(
     name: str, limits: Quantity, distribution: Distribution, where: Where, kind: str
-) -> Iterator[Finding]:
+) -> Findings:
     low, high = distribution.support()
     if limits.period is not None and math.isinf(low) and math.isinf(high):
         return  # such as a normal distribution: turns are all alike
     hint = limits.in_another_unit
-    floor = limits.above if limits.above is not None else limits.at_least
-    if floor is not None and low < floor:
+    if limits.least is not None and low < limits.least:
         reach = f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}"
         remedy = (
             f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}"
@@ -643,7 +634,7 @@ def _about(variable: Quantity) -> str:
     return f"{variable.description}, in {variable.unit}" if variable.unit else variable.description
 
 
-def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator[Finding]:
+def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Findings:
     """Whether the dataset makes the images that a model's filters are matched to."""
     images = dataset.images
     for index, branch in enumerate(network.branches):
@@ -680,9 +671,7 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator
                 )
 
 
-def in_transforms(
-    document: Document, dataset: GeneratedDataset, tables: Tables
-) -> Iterator[Finding]:
+def in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Findings:
     transforms, _ = build_transforms(document, tables)
     yield from beyond_prior(document, tables, dataset.distributions, transforms)
     for name, transform in transforms.items():
@@ -761,11 +750,8 @@ class Trial:
     """
 
     def __init__(self, workspace: Workspace | None, where: Where, who: str) -> None:
-        self._path, self._where, self._who = (
-            "" if workspace is None else str(workspace.extensions),
-            where,
-            who,
-        )
+        self._path = "" if workspace is None else str(workspace.extensions)
+        self._where, self._who = where, who
         self.file = "extensions.py" if workspace is None else workspace.shown(workspace.extensions)
 
     def call(self, work: Callable[[], T]) -> T:
@@ -788,7 +774,7 @@ class Trial:
     def kernel(self, source: Source, values: dict[str, Tensor]) -> None:
         """Call a kernel with as many stations as there are pixels."""
         count = len(QUARTILES)
-        places = torch.linspace(-5e3, 5e3, 64).expand(len(QUARTILES), -1)
+        places = torch.linspace(-5e3, 5e3, 64).expand(count, -1)
         stations = grid(places, places)
         moved = self.call(lambda: source.kernel(source.argument(values, count), stations))
         wanted = (count, stations.shape[1], 3)

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from qexp.base import formats
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.kinds.prediction import Array, Arrays
 from qexp.metrics.outliers import FEWEST_VECTORS, MOST_REFERENCES, TrainingVectors
 from qexp.networks.network import Network
-from qexp.networks.shapes import Shape, is_vector
+from qexp.networks.shapes import Shape, is_vector, numbers_in
 from qexp.simulation.dataset import GeneratedDataset, Part, mask_of
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Record
-
-Array = NDArray[np.float32]
 
 ROUNDING = 1e-5
 """Relative difference by which a statistic may exceed a limit: the rounding of sums in single
@@ -51,11 +50,13 @@ class Statistic:
 
 
 EXTREMES, SPREAD = ("least value", "greatest value"), "standard deviation"
+OfStatistics = dict[Statistic, NDArray[np.float64]]
+
 SEEN = "share of seen pixels"
 """The statistic of an image's mask, which has no unit."""
 
 
-def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float64]]:
+def statistics(inputs: Arrays) -> OfStatistics:
     """Numbers that describe the inputs of each sample, (sample,) each.
 
     Of an image the least value, greatest value and standard deviation over the pixels that are
@@ -65,29 +66,22 @@ def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float6
     inputs  name → (sample, channel, height, width), or (sample, 1); a mask is 1 where the pixels of
             its image are seen
     """
-    masks = {
-        mask_of(name): name
-        for name, values in inputs.items()
-        if values.ndim == 4 and mask_of(name) in inputs
-    }
-    found: dict[Statistic, NDArray[np.float64]] = {}
+    images = [name for name, values in inputs.items() if values.ndim == 4]
+    masks = {mask_of(name): name for name in images if mask_of(name) in inputs}
+    found: OfStatistics = {}
     for name, values in inputs.items():
         flat = values.reshape(len(values), -1)
-        if values.ndim != 4:
+        if name not in images:
             found[Statistic(name)] = flat[:, 0].astype(np.float64)
         elif name in masks:
             found[Statistic(masks[name], SEEN)] = flat.mean(axis=1, dtype=np.float64)
         else:
             of_image = _of_pixels(flat)  # in single precision, which is some times as fast
             if mask_of(name) in masks:
-                visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape).reshape(
-                    flat.shape
-                )
-                of_image = _of_pixels(flat.astype(np.float64), visible)
-            found |= {
-                Statistic(name, kind): numbers
-                for kind, numbers in zip((*EXTREMES, SPREAD), of_image, strict=True)
-            }
+                visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape)
+                of_image = _of_pixels(flat.astype(np.float64), visible.reshape(flat.shape))
+            kinds = [Statistic(name, kind) for kind in (*EXTREMES, SPREAD)]
+            found |= dict(zip(kinds, of_image, strict=True))
     return found
 
 
@@ -112,18 +106,14 @@ InputRanges = Mapping[Statistic, tuple[float, float]]
 """The least and the greatest value of each of the `statistics` over training samples."""
 
 
-def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> InputRanges:
+def ranges_over(blocks: Sequence[OfStatistics]) -> InputRanges:
     """The ranges of statistics of blocks of samples; one that is NaN everywhere has no range."""
-    values = {
-        statistic: np.concatenate([block[statistic] for block in blocks]) for statistic in blocks[0]
-    }
-    finite = {
-        statistic: column for statistic, column in values.items() if np.isfinite(column).any()
-    }
-    return {
-        statistic: (float(np.nanmin(column)), float(np.nanmax(column)))
-        for statistic, column in finite.items()
-    }
+    ranges = {}
+    for statistic in blocks[0]:
+        column = np.concatenate([block[statistic] for block in blocks])
+        if np.isfinite(column).any():
+            ranges[statistic] = float(np.nanmin(column)), float(np.nanmax(column))
+    return ranges
 
 
 SEEN_SAMPLES = 1_024
@@ -147,9 +137,8 @@ def kept_ranges(record: Record, network: Network) -> InputRanges:
 
 def ranges_of(source: GeneratedDataset, part: Part, network: Network, seeds: Seeds) -> InputRanges:
     """The range of the inputs over training samples, which are simulated again."""
-    pixels = sum(map(math.prod, network.inputs.values()))
     most = source.available(part, SEEN_SAMPLES)
-    size = min(most, max(1, SIMULATED_PIXELS // pixels))
+    size = max(1, SIMULATED_PIXELS // numbers_in(network.inputs))
     blocks = []
     for start in range(0, most, size):
         count = min(size, most - start)
@@ -180,12 +169,9 @@ def vectors_among(inputs: Mapping[str, Shape]) -> list[str]:
     """The inputs, of these shapes, that are values in a row, such as of stations, all of which are
     seen.
     """
-    unmasked = (
-        {*inputs}
-        - {mask_of(name) for name in inputs}
-        - {name for name in inputs if mask_of(name) in inputs}
-    )
-    return [name for name, shape in inputs.items() if name in unmasked and is_vector(shape)]
+    of_all = {mask_of(name): name for name in inputs if mask_of(name) in inputs}
+    masked = {*of_all, *of_all.values()}
+    return [name for name, shape in inputs.items() if name not in masked and is_vector(shape)]
 
 
 def training_vectors(
@@ -194,7 +180,7 @@ def training_vectors(
     """Vector → (sample, channel, height, width) of training samples."""
     if not (names := vectors_among(network.inputs)):
         return {}
-    pixels = sum(map(math.prod, network.inputs.values()))
+    pixels = numbers_in(network.inputs)
     count = source.available(
         part, min(2 * MOST_REFERENCES, max(SIMULATED_PIXELS // pixels, SEEN_SAMPLES // 16))
     )
@@ -208,19 +194,17 @@ def training_vectors(
     return {name: samples[name].numpy() for name in names}
 
 
-def keep_vectors(directory: RunDirectory, vectors: Mapping[str, Array]) -> None:
+def keep_vectors(directory: RunDirectory, vectors: Arrays) -> None:
     """Write the vectors of training samples into a run, if there are any."""
     if vectors:
         import xarray
 
-        dims = {
-            name: ("sample", *(f"{axis}_{name}" for axis in ("channel", "y", "x")))
-            for name in vectors
-        }
-        table = xarray.Dataset({name: (dims[name], values) for name, values in vectors.items()})
-        formats.write_netcdf(
-            directory.results / TRAINING_VECTORS, table, {name: {"zlib": True} for name in vectors}
-        )
+        variables: dict[str, Any] = {}
+        for name, values in vectors.items():
+            variables[name] = ("sample", f"channel_{name}", f"y_{name}", f"x_{name}"), values
+        packed = {name: {"zlib": True} for name in vectors}
+        table = xarray.Dataset(variables)
+        formats.write_netcdf(directory.results / TRAINING_VECTORS, table, packed)
 
 
 @dataclass(frozen=True)
@@ -245,20 +229,18 @@ class TrainingInputs:
             for number in numbers
         ]
 
-    def outside(self, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
+    def outside(self, inputs: Arrays) -> dict[Statistic, NDArray[np.bool_]]:
         """Statistic → whether it lies outside, for each sample, NaN does not; of the numbers of
         vectors those with any that does.
         """
         single = () if self.known is None else self.vectors
+        others = {name: array for name, array in inputs.items() if name not in single}
         far = {}
-        for statistic, values in statistics(
-            {name: array for name, array in inputs.items() if name not in single}
-        ).items():
+        for statistic, values in statistics(others).items():
             if statistic in self.ranges:
                 low, high = self.ranges[statistic]
-                far[statistic] = (values < low - ROUNDING * abs(low)) | (
-                    values > high + ROUNDING * abs(high)
-                )
+                below = values < low - ROUNDING * abs(low)
+                far[statistic] = below | (values > high + ROUNDING * abs(high))
         if self.known is None:
             return far
         each, together = self.known.outside(self._in_rows(inputs))
@@ -266,9 +248,7 @@ class TrainingInputs:
         far |= {numbers[column]: each[:, column] for column in np.flatnonzero(each.any(axis=0))}
         return {**far, Statistic(" and ".join(self.vectors), JOINT): together}
 
-    def described(
-        self, statistic: Statistic, inputs: Mapping[str, Array], units: Mapping[str, str]
-    ) -> str:
+    def described(self, statistic: Statistic, inputs: Arrays, units: Mapping[str, str]) -> str:
         """A statistic of the first sample beside its range in the training data: `[3] 0.2 m (in
         training …)`.
         """
@@ -279,19 +259,13 @@ class TrainingInputs:
         else:
             assert self.known is not None
             column = self.numbers.index(statistic)
-            value, (low, high) = (
-                self._in_rows(inputs)[0, column],
-                (ends[column] for ends in self.known.limits()),
-            )
-        unit = "" if statistic.kind == SEEN else units.get(statistic.input, "")
+            value = self._in_rows(inputs)[0, column]
+            low, high = (ends[column] for ends in self.known.limits())
+        unit = "" if statistic.kind == SEEN else f" {units.get(statistic.input, '')}".rstrip()
         words = statistic.kind or statistic.input
-        return (
-            f"{words} {value:.3g} {unit}".rstrip()
-            + f" (in training {low:.3g} to {high:.3g} {unit}".rstrip()
-            + ")"
-        )
+        return f"{words} {value:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
 
-    def _in_rows(self, inputs: Mapping[str, Array]) -> NDArray[np.float64]:
+    def _in_rows(self, inputs: Arrays) -> NDArray[np.float64]:
         return _in_rows([inputs[name] for name in self.vectors])
 
 
@@ -330,9 +304,6 @@ def _in_rows(vectors: Sequence[Array]) -> NDArray[np.float64]:
 def numbers_of(name: str, shape: Shape, called: Sequence[str] = ()) -> list[str]:
     """Names of the numbers of a vector, in their order: `observed[0]`, of stations `gnss[2, 0]`."""
     sides = [side for side in shape if side > 1] or [1]
-    known = (
-        called
-        if len(called) == math.prod(sides)
-        else [", ".join(map(str, place)) for place in np.ndindex(*sides)]
-    )
-    return [f"{name}[{number}]" for number in known]
+    if len(called) != math.prod(sides):
+        called = [", ".join(map(str, place)) for place in np.ndindex(*sides)]
+    return [f"{name}[{number}]" for number in called]

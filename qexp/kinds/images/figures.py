@@ -48,8 +48,19 @@ from qexp.figures.canvas import (
 )
 from qexp.figures.estimates import make_equal
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, extent
-from qexp.kinds.figures import FIGURES_FOLDER, Pictures, outputs, table, truth_and_estimate, unit
+from qexp.kinds.calibration_figures import CALIBRATION_FIGURES
+from qexp.kinds.figures import (
+    FIGURES_FOLDER,
+    FigureOfRun,
+    Pictures,
+    learning_curve,
+    outputs,
+    table,
+    truth_and_estimate,
+    unit,
+)
 from qexp.kinds.images.files import PIXEL
+from qexp.kinds.matrix_figures import matrix
 from qexp.metrics.meaning import printed
 from qexp.results.limit import limit_of
 from qexp.spec.kinds import TEST_IMAGES, TEST_PREDICTIONS
@@ -133,6 +144,7 @@ def sample_images(
     sides = SIDE, SIDE, gap, DOWN + of_titles
     top = 0.42 + of_titles
     figure, axes = panel_grid(count, columns, *sides, right=1.0, top=top, fold=False, square=True)
+    hidden = False
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
         for name, view_name, axis in zip(names, view_names, of_sample, strict=True):
@@ -142,17 +154,13 @@ def sample_images(
             heading = headings[row] if axis is of_sample[0] else [""] * len(headings[row])
             title_lines = [*heading, view_name] if each else heading
             axis.set_title("\n".join(title_lines), fontsize=small(), pad=sized(8))
-            unit_of_sides = sample.extents[name].unit
-            label_outer(axis, len(axes), f"x ({unit_of_sides})", f"y ({unit_of_sides})", small())
+            label_outer(axis, len(axes), f"x ({where.unit})", f"y ({where.unit})", small())
+            hidden |= positions is None and bool(np.isnan(sample.images[name]).any())
             has_y = len(extents) > 1 or place_of(axis, len(axes))[0]
             axis.tick_params(labelbottom=True, labelleft=has_y)
         if not alike or row == min(len(samples), columns // len(names)) - 1:
             _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
     colours = "one colour scale" if alike else "each sample has its own colour scale"
-    hidden = False
-    for sample in samples:
-        for name, values in sample.images.items():
-            hidden |= name not in sample.positions and bool(np.isnan(values).any())
     add_title(figure, title, caption=f"{colours}{'; grey: not seen' if hidden else ''}")
     return figure
 
@@ -348,35 +356,27 @@ def _of_images(
     """Test samples of median and of largest error: truths, estimates, differences; images of one
     size in one figure. Stations and vectors are none.
     """
-
-    def size_of(name: str) -> tuple[int, int]:
-        return images.sizes[f"y_{name}"], images.sizes[f"x_{name}"]
-
-    pictured = [name for name in names if min(size_of(name)) > 1]
-    for size, group in groupby(pictured, size_of):
-        shown = {name: in_words(name, views) for name in group}
-        truths = {}
-        estimates = {}
+    pictured = [name for name in names if min(images[name].shape[-2:]) > 1]
+    for (height, width), group in groupby(pictured, lambda name: images[name].shape[-2:]):
+        shown = list(group)
+        truths, estimates, units = {}, {}, {}
         error = np.zeros(images.sizes["sample"])
-        for name, words in shown.items():
-            truth, estimate = truth_and_estimate(images, name)
-            truths[words], estimates[words] = truth[:, 0], estimate[:, 0]
-            error = error + np.square(estimate[:, 0] - truth[:, 0]).mean(axis=(1, 2))
+        for name in shown:
+            words = in_words(name, views)
+            truth, estimate = (values[:, 0] for values in truth_and_estimate(images, name))
+            truths[words], estimates[words], units[words] = truth, estimate, unit(images, name)
+            error = error + np.square(estimate - truth).mean(axis=(1, 2))
         order = np.argsort(error)
-        units = {words: unit(images, name) for name, words in shown.items()}
-        sides = images[next(iter(shown))].attrs[PIXEL]
-        x, y = (
-            (np.arange(cells) - cells / 2) * side
-            for cells, side in zip(size[::-1], sides, strict=True)
-        )
-        where = extent(None, None, size) if np.isnan(sides).any() else extent(x, y, size)
+        wide, high = images[shown[0]].attrs[PIXEL]
+        x = None if np.isnan(wide) else (np.arange(width) - width / 2) * wide
+        y = None if np.isnan(high) else (np.arange(height) - height / 2) * high
+        where = extent(x, y, (height, width))
         for rank, number in {"median": order[len(order) // 2], "largest": order[-1]}.items():
             true = {words: values[number] for words, values in truths.items()}
             estimated = {words: values[number] for words, values in estimates.items()}
             words = f"{title}, sample {number}, whose error is the {rank}"
-            moment = Moment(words, true, estimated)
-            (figure,) = draw_moments([moment], units, (), where)
-            yield FIGURES_FOLDER / f"test_{next(iter(shown))}_{rank}", figure
+            (figure,) = draw_moments([Moment(words, true, estimated)], units, (), where)
+            yield FIGURES_FOLDER / f"test_{shown[0]}_{rank}", figure
 
 
 def of_estimates(
@@ -419,3 +419,11 @@ def of_estimates(
         explained.append(f"{LOGARITHMIC}: {', '.join(logarithmic)}")
     add_title(figure, title, caption="; ".join(explained))
     return figure
+
+
+FIGURES: Mapping[str, FigureOfRun] = {
+    "learning_curve": learning_curve,
+    TEST_ESTIMATES: estimates,
+    **CALIBRATION_FIGURES,
+    "matrix": matrix,
+}

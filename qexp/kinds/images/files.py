@@ -57,6 +57,10 @@ class ImageAxis:
     metres: float | None
 
 
+ImageAxes = tuple[ImageAxis, ImageAxis]
+"""Eastwards and northwards."""
+
+
 class ImageFile(ABC):
     """Arrays by the names of variables, whose first axis may be the samples."""
 
@@ -81,7 +85,7 @@ class ImageFile(ABC):
         """The unit that the file gives a variable; empty if it gives none."""
         return ""
 
-    def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+    def axes(self, name: str) -> ImageAxes | None:
         """Where pixels of a variable lie, eastwards and northwards; None if that is not known."""
         return None
 
@@ -150,6 +154,10 @@ class ImageVariable:
         return values if self.channel is None else np.take(values, self.channel[1], self.channel[0])
 
 
+ImageVariables = dict[str, ImageVariable]
+"""By name."""
+
+
 def degrees_in_metres(latitude: float) -> tuple[float, float]:
     """Lengths [m] of a degree of longitude and of one of latitude, at a latitude in degrees."""
     return DEGREE_OF_LATITUDE * math.cos(math.radians(latitude)), DEGREE_OF_LATITUDE
@@ -161,9 +169,6 @@ def require_numbers(dtype: np.dtype[Any], label: str) -> None:
         parts = "real and imaginary parts, or amplitudes and phases, beside each other"
         way_out = parts if dtype.kind == "c" else "numbers, such as float32"
         raise QexpError(f"{label} holds {dtype}, not real numbers; give {way_out}")
-
-
-# Images in npy and npz files, as numpy saves them.
 
 
 class NpyImages(ImageFile):
@@ -233,13 +238,9 @@ class NpzImages(ImageFile):
     def read(self, name: str, samples: slice | None) -> Values:
         shape, (begin, by_column, kind) = self.shapes[name], self._headers[name]
         require_numbers(kind, self.label(name))
-        start = 0
-        stop = shape[0] if shape else 1
-        if samples is not None:
-            start = samples.start
-            stop = samples.stop
+        chosen = samples or slice(0, shape[0] if shape else 1)
         size = math.prod(shape[1:]) * kind.itemsize
-        rows = stop - start
+        rows = chosen.stop - chosen.start
         try:
             stream = self._streams.get(name)
             if stream is None:
@@ -248,10 +249,10 @@ class NpzImages(ImageFile):
             if by_column:
                 stream.seek(begin)
                 values = np.frombuffer(stream.read(), kind).reshape(shape, order="F")
-                return np.array(values if samples is None else values[samples])
-            stream.seek(begin + start * size)
+                return np.array(values[chosen])
+            stream.seek(begin + chosen.start * size)
             values = np.frombuffer(stream.read(rows * size), kind)
-            return values.reshape(shape if samples is None else (rows, *shape[1:]))
+            return values.reshape((rows, *shape[1:])[: len(shape)])
         except DAMAGED_ARCHIVE as error:
             raise QexpError(f"{self.path} cannot be read as npz: {error}") from None
 
@@ -269,9 +270,6 @@ def _close(streams: Mapping[str, IO[bytes]], archive: zipfile.ZipFile) -> None:
 
 DAMAGED_ARCHIVE = (*BROKEN_NUMPY, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 """Errors that zipfile and numpy raise for damaged or encrypted archives."""
-
-
-# Images in GeoTIFF: a band for each sample.
 
 
 class GeotiffImages(ImageFile):
@@ -294,7 +292,7 @@ class GeotiffImages(ImageFile):
             raise QexpError(f"{self.path}: its bands have several units, {several}")
         return units[0]
 
-    def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+    def axes(self, name: str) -> ImageAxes | None:
         crs, bounds, (width, height) = self._data.crs, self._data.bounds, self._data.res
         if crs is None:
             return None
@@ -385,7 +383,7 @@ class NetcdfImages(ImageFile):
     def unit(self, name: str) -> str:
         return str(self._data.variables[name].attrs.get("units", ""))
 
-    def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+    def axes(self, name: str) -> ImageAxes | None:
         if len(self.shapes[name]) < 2:
             return None
         x, y = (self._axis(dimension) for dimension in reversed(self._variable(name).dims[-2:]))
@@ -574,7 +572,7 @@ def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
     return paths
 
 
-def open_images(source: Path, names: Collection[str]) -> dict[str, ImageVariable]:
+def open_images(source: Path, names: Collection[str]) -> ImageVariables:
     """Name → variable of a file, or the file of that name in a folder.
 
     names  those that are opened in a folder, and in groups of HDF5, as `group/variable`
@@ -596,7 +594,7 @@ def open_images(source: Path, names: Collection[str]) -> dict[str, ImageVariable
     return there
 
 
-def _in_group(path: Path, name: str) -> dict[str, ImageVariable]:
+def _in_group(path: Path, name: str) -> ImageVariables:
     """The variable of a group, `group/variable`, if it is there."""
     group, _, variable = name.rpartition("/")
     try:

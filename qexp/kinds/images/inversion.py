@@ -69,14 +69,13 @@ def estimates_of_test(directory: RunDirectory, outputs: Sequence[str]) -> dict[s
     if not path.exists():
         return None
     predictions = table(path)
-    return {
-        name: Tested(
-            np.asarray(predictions[name].values, np.float64),
-            np.asarray(predictions[estimate_of(name)].values, np.float64),
-            predictions[estimate_of(name)].attrs.get(PERIOD),
+    tested = {}
+    for name in outputs:
+        truth, estimate = (
+            predictions[each].astype(np.float64) for each in (name, estimate_of(name))
         )
-        for name in outputs
-    }
+        tested[name] = Tested(truth.values, estimate.values, estimate.attrs.get(PERIOD))
+    return tested
 
 
 def _outside(

@@ -43,7 +43,7 @@ from qexp.kinds.images.extent import (
     training_inputs,
 )
 from qexp.kinds.images.files import FORMATS as IMAGE_FORMATS, SUFFIXES, ZARR, variables_in
-from qexp.kinds.images.recalibration import recalibrated, recalibrated_run
+from qexp.kinds.images.recalibration import recalibrated
 from qexp.kinds.images.source import ImageArrays, ImageLayout, ImagePiece, ImageSource, layout_of
 from qexp.kinds.images.tables import NAME, TABLES
 from qexp.kinds.networks import load_models
@@ -54,6 +54,7 @@ from qexp.kinds.prediction import (
     MOST_DATA,
     OUTSIDE,
     AddDraws,
+    Array,
     Arrays,
     EstimatedPiece,
     FileKind,
@@ -79,18 +80,18 @@ from qexp.kinds.prediction import (
     units_of_heads,
     with_ranges,
 )
-from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior
+from qexp.networks.estimator import BATCH, Ensemble, Estimator, Posterior, rank_correlations
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
+from qexp.networks.shapes import numbers_in
 from qexp.observations.reading import LARGE_DISPLACEMENT
 from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, format_of
 from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Array = NDArray[np.float32]
 
 MISFIT, FEATURES = "misfit_p", "features_p"
 """Columns with p-values: is the image anything that the simulator could have made?"""
@@ -139,7 +140,7 @@ class ImageModel(FileModel):
     """
 
     layout: ImageLayout
-    estimate: Callable[[Arrays], dict[str, Estimated]]
+    estimate: Callable[[Arrays], Estimates]
     """From inputs to output → estimates, (sample,); of several networks with their spread."""
     networks: int = 1
     """That estimate together, of several seeds; 1 for posteriors by the known likelihood."""
@@ -187,8 +188,7 @@ class ImageModel(FileModel):
     @property
     def batch(self) -> int:
         """Samples that are estimated at a time."""
-        pixels = sum(int(np.prod(shape)) for shape in self.layout.inputs.values())
-        return max(1, min(BATCH, PIXELS_OF_BATCH // pixels))
+        return max(1, min(BATCH, PIXELS_OF_BATCH // numbers_in(self.layout.inputs)))
 
     def open(self, source: Path, target: Path) -> ImageEstimation:
         return ImageEstimation(self, source, target)
@@ -280,20 +280,15 @@ class ImageEstimation(TableEstimation[ImageModel]):
         self._outside_in = Counter[str]()
 
     @property
-    def settings(self) -> dict[str, Any]:
-        refined = self.model.refined is not None
-        misfit = self.model.misfit is not None
-        own = self.model.attributes.get("recalibrated")
-        given = {
-            "columns": self._images.renamed or None,
-            "unit": dict(self.model.layout.given_units) or None,
-        }
+    def settings(self) -> Document:
+        model = self.model
         return {
             **super().settings,
-            "misfit": misfit or None,
-            "refined": refined or None,
-            "recalibrated": own,
-            **given,
+            "misfit": None if model.misfit is None else True,
+            "refined": None if model.refined is None else True,
+            "recalibrated": model.attributes.get("recalibrated"),
+            "columns": self._images.renamed or None,
+            "unit": dict(model.layout.given_units) or None,
         }
 
     def schema(self, netcdf: bool) -> pa.Schema:
@@ -340,11 +335,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
                 yield self._finished(piece, outside, estimates, further)
 
     def _finished(
-        self,
-        piece: ImagePiece,
-        outside: NDArray[np.int16],
-        estimates: Mapping[str, Estimated],
-        further: Arrays,
+        self, piece: ImagePiece, outside: NDArray[np.int16], estimates: Estimates, further: Arrays
     ) -> EstimatedPiece:
         """All columns of a piece; further: those that are not of a single output."""
         import pyarrow as pa
@@ -359,10 +350,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
                 self._squares[column] = self._squares.get(column, 0.0) + squares
         for name, new in self._names.items():
             values = piece.kept[name]
-            kind = _type(piece.kept[name])
-            columns[new] = pa.array(
-                [str(value) for value in values] if pa.types.is_string(kind) else values, kind
-            )
+            kind = _type(values)
+            texts = pa.types.is_string(kind)
+            columns[new] = pa.array(list(map(str, values)) if texts else values, kind)
         by_output = {name: made.middle for name, made in estimates.items()}
         for name, axis in self._places.items():
             metres = conversion(model.outputs[name].unit, "m") or 1.0
@@ -373,7 +363,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
     def _estimated(
         self, piece: ImagePiece, pool: Executor, add_draws: AddDraws
-    ) -> tuple[dict[str, Estimated], dict[str, Array]]:
+    ) -> tuple[Estimates, dict[str, Array]]:
         """Estimates, and column that is not of a single output → (sample,); NaN for samples with an
         image of which no pixel is seen.
         """
@@ -381,18 +371,17 @@ class ImageEstimation(TableEstimation[ImageModel]):
         blocks = dict[str, list[Estimated]]()
         further_blocks = dict[str, list[Array]]()
         starts = range(0, len(piece.names), model.batch)
+        batches = [slice(start, start + model.batch) for start in starts]
         in_batches = []
-        for start in starts:
-            batch = slice(start, start + model.batch)
+        for batch in batches:
             in_batches.append({name: values[batch] for name, values in piece.inputs.items()})
         estimated_batches = list(pool.map(model.estimate, in_batches))
-        for start, inputs, estimated in zip(starts, in_batches, estimated_batches, strict=True):
-            batch = slice(start, start + model.batch)
-            empty = piece.empty[batch]
+        for batch, inputs, estimated in zip(batches, in_batches, estimated_batches, strict=True):
             further: Arrays = {}
             if model.posteriors is not None:
+                empty = piece.empty[batch]
                 estimated, further, drawn = model.posteriors.of_batch(
-                    inputs, estimated, empty, self.count + start, model.draws
+                    inputs, estimated, empty, self.count + batch.start, model.draws
                 )
                 if drawn is not None:
                     drawn[:, empty] = np.nan
@@ -434,13 +423,14 @@ class ImageEstimation(TableEstimation[ImageModel]):
         outside = self.model.seen().outside(piece.inputs)
         self._missing.add(piece.names, piece.empty)
         self._missing_pixels += int(piece.missing.sum())
-        self._outside_in.update(
-            {str(statistic): int(beyond.sum()) for statistic, beyond in outside.items()}
-        )
-        self._outside += int(np.any(list(outside.values()), axis=0).sum())
-        return np.asarray(sum(outside.values(), np.zeros(len(piece.names), np.int16)))
+        numbers = np.zeros(len(piece.names), np.int16)
+        for statistic, beyond in outside.items():
+            self._outside_in[str(statistic)] += int(beyond.sum())
+            numbers += beyond
+        self._outside += int((numbers > 0).sum())
+        return numbers
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Document:
         """Raise QexpError if no image has a pixel that is seen."""
         if not (seen := self.count - self._missing.count):
             raise QexpError(f"{self.source}: all pixels of all {self.count:,} samples are missing")
@@ -480,7 +470,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         ]
         return float(min(natural, FAR_RATIO * max(ends)))
 
-    def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
+    def counts(self, record: Mapping[str, Any]) -> Document:
         names = ("images", "outside", "outside_in", "missing_pixels", "missing", "missing_count")
         further = {
             ESTIMATES_OUTSIDE: record.get(ESTIMATES_OUTSIDE, 0),
@@ -505,13 +495,10 @@ class ImageEstimation(TableEstimation[ImageModel]):
                     words += f", {deviation:.3g} within them, of noise and prior"
                 phrases.append(words)
         for name in {**renamed, **converted}:
-            what = f"{name} is '{renamed[name]}' of the file" if name in renamed else name
-            unit = (
-                f" converted from {converted[name]} to {model.layout.units[name]}"
-                if name in converted
-                else ""
-            )
-            phrases.append(what + ("," if unit and name in renamed else "") + unit)
+            facts = [f"is '{renamed[name]}' of the file"] if name in renamed else []
+            if name in converted:
+                facts.append(f"converted from {converted[name]} to {model.layout.units[name]}")
+            phrases.append(f"{name} {', '.join(facts)}")
         if record.get("presumed_north"):
             phrases.append(PRESUMED_NORTH)
         if pixels := record["missing_pixels"]:
@@ -597,6 +584,10 @@ LEAST_DRAWS, BEYOND_END = 1000, 20
 """Draws for intervals: at least, and on the average beyond both ends together."""
 
 
+Estimates = dict[str, Estimated]
+EstimatedBatch = tuple[Estimates, dict[str, Array], Array | None]
+
+
 @dataclass(frozen=True)
 class OfHeads:
     """Those of a network with posterior heads.
@@ -620,11 +611,11 @@ class OfHeads:
     def of_batch(
         self,
         inputs: Arrays,
-        estimates: Mapping[str, Estimated],
+        estimates: Estimates,
         empty: NDArray[np.bool_],
         first: int,
         draws: SampleDraws | None,
-    ) -> tuple[dict[str, Estimated], dict[str, Array], Array | None]:
+    ) -> EstimatedBatch:
         """The estimates of a batch of images with what posteriors tell of each; further columns,
         (sample,); and draws, (draw, sample, output), if they were asked for.
 
@@ -667,11 +658,11 @@ class Refined:
     def of_batch(
         self,
         inputs: Arrays,
-        estimates: Mapping[str, Estimated],
+        estimates: Estimates,
         empty: NDArray[np.bool_],
         first: int,
         draws: SampleDraws | None,
-    ) -> tuple[dict[str, Estimated], dict[str, Array], Array | None]:
+    ) -> EstimatedBatch:
         """As of `OfHeads`."""
         rows = np.flatnonzero(~empty)
         names = self.images.names
@@ -691,14 +682,14 @@ class Refined:
             low, high = ends_of(self.coverage)
             values = self.images.centred(sampled)
             quantiles[:, rows] = np.quantile(values, [low, 0.5, high], axis=1)
-            for pair in combinations(names, 2):
-                draws_of_pair = (values[..., names.index(name)] for name in pair)
-                columns[correlation_of(*pair)][rows] = _rank_correlations(*draws_of_pair)
+            draws_first = torch.from_numpy(values).movedim(1, 0)
+            for pair, correlation in rank_correlations(draws_first, names).items():
+                columns[correlation_of(*pair)][rows] = correlation.numpy()
             columns[DOUBTED][rows] = [row in sampled.doubts for row in range(len(rows))]
             if wanted:
                 chosen = np.linspace(0, count - 1, wanted).round().astype(int)
                 drawn[:, rows] = np.moveaxis(sampled.values[:, chosen], 0, 1)
-        known = dict[str, Estimated]()
+        known = Estimates()
         for name, made in estimates.items():
             known[name] = replace(made, spread=None)
         for number, name in enumerate(names):
@@ -710,19 +701,6 @@ class Refined:
 
 WrittenPosteriors = OfHeads | Refined
 """What is written of posteriors."""
-
-
-def _rank_correlations(
-    first: NDArray[np.float64], second: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Spearman's, (sample,), of draws, (sample, draw)."""
-    ranks = [draws.argsort(axis=1).argsort(axis=1).astype(np.float64) for draws in (first, second)]
-    scores = [
-        (draws - draws.mean(axis=1, keepdims=True)) / draws.std(axis=1, keepdims=True)
-        for draws in ranks
-    ]
-    correlations: NDArray[np.float64] = (scores[0] * scores[1]).mean(axis=1)
-    return correlations
 
 
 def ends_of(coverage: float) -> tuple[float, float]:
@@ -745,10 +723,6 @@ def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
         new_column(name, pa.float32(), description=description)
         for name, description in words.items()
     ]
-
-
-# The model for predicting from images with a finished run: its network, inputs and the range of its
-# training data.
 
 
 def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
@@ -778,7 +752,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
 
     estimator = model if len(ensemble.models) == 1 else ensemble
 
-    def estimate(inputs: Arrays) -> dict[str, Estimated]:
+    def estimate(inputs: Arrays) -> Estimates:
         return with_ends(estimator.estimated(samples(inputs)), None)
 
     for option in ("interval", "recalibrated"):
@@ -834,8 +808,7 @@ def _features(
 ) -> FeatureDistance:
     """Distances from the features of samples that are simulated as those for training are."""
     seeds = Seeds(directory.record().seed)
-    part = directory.training_spec()["split"]
-    train = source.parts(part, seeds)["train"]
+    train = source.parts(directory.training_spec()["split"], seeds)["train"]
     count = source.available(train, SEEN_SAMPLES)
     simulated = source.sample(train, count, seeds, ("features",), torch.device("cpu"))
     return FeatureDistance(model, {n: simulated[n].to(device) for n in model.network.inputs})
@@ -870,9 +843,6 @@ def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[...
     return replace(model, layout=model.layout.in_files(options.columns, options.unit)).predict
 
 
-TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined", "recalibrated")
-
-
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     """What the training data extend over; they are simulated again."""
     source = trained_on(directory)
@@ -888,9 +858,9 @@ PREDICTION = FileKind(
     "images",
     targets,
     _estimator,
-    frozenset(TAKEN),
+    frozenset(("columns", "unit", "misfit", "interval", "draws", "refined", "recalibrated")),
     extent,
     ImageArrays,
     refined_images,
-    recalibrated_run,
+    lambda run, ensemble, part: recalibrated(ensemble, run, trained_on(run), part),
 )

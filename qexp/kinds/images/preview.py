@@ -18,6 +18,7 @@ from qexp.kinds.images.figures import ImageSample, sample_images
 from qexp.kinds.images.files import NORTHWARDS, ROWS
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
+from qexp.spec.reading import Document
 
 if TYPE_CHECKING:
     import xarray
@@ -67,16 +68,14 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     def remarks(self) -> list[str]:
         fixed = [self._value_in_words(name, value) for name, value in self.dataset.fixed.items()]
         remarks = [f"fixed: {', '.join(fixed)}"] if fixed else []
-        again = self.dataset.redrawn
-        if again:
+        if again := self.dataset.redrawn:
             remarks.append(f"drawn again because they were impossible: {again:,} samples")
         return remarks
 
-    def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
-        images = self.dataset.images
+    def proposal(self, variables: Sequence[Variable]) -> Document:
         scales = {}
         for variable in variables:
-            if variable.name in images:
+            if variable.name in self.dataset.images:
                 typical = {"typical": variable.typical()}
                 scales[variable.name] = {"type": "scale", "parameters": typical}
         return {"transforms": scales}
@@ -111,10 +110,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     @cached_property
     def _values(self) -> dict[str, Values]:
         """Values of the varying variables, the first of which are those of the samples."""
-        part = self.parts[self.part]
-        seeds = Seeds(self.seed)
-        count = self.dataset.available(part, DRAWN_VALUES)
-        return dict(self.dataset.values(part, count, seeds, self._purpose))
+        count = self.dataset.available(self.own, DRAWN_VALUES)
+        return dict(self.dataset.values(self.own, count, Seeds(self.seed), self._purpose))
 
     @property
     def _purpose(self) -> tuple[str | int, ...]:
@@ -122,11 +119,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         return (self.part, 1) if self.part == "train" else (self.part,)
 
     def _drawn(self, count: int) -> dict[str, torch.Tensor]:
-        part = self.parts[self.part]
+        count = self.dataset.available(self.own, count)
         seeds = Seeds(self.seed)
-        device = torch.device("cpu")
-        count = self.dataset.available(part, count)
-        return self.dataset.sample(part, count, seeds, self._purpose, device)
+        return self.dataset.sample(self.own, count, seeds, self._purpose, torch.device("cpu"))
 
     def _unit(self, name: str) -> str:
         return quantity(name, self.dataset.quantities).unit
@@ -158,10 +153,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
             width = height = 1.0
         _, rows, columns = self.dataset.shapes()[image]
         west = (-columns / 2 - 0.5) * width
-        east = (columns / 2 - 0.5) * width
         south = (-rows / 2 - 0.5) * height
-        north = (rows / 2 - 0.5) * height
-        return Extent(west, east, south, north, unit)
+        return Extent(west, west + columns * width, south, south + rows * height, unit)
 
 
 def dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:

@@ -17,7 +17,6 @@ from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, of_training
 from qexp.kinds.evaluation import TEST
 from qexp.kinds.figures import table
-from qexp.kinds.images.experiment import trained_on
 from qexp.networks.estimator import Ensemble, Posterior
 from qexp.results.calibration import GIVEN, HEAD, INTERVAL, PARTS, WHOLE, Calibration, name_of_file
 from qexp.simulation.dataset import GeneratedDataset
@@ -237,10 +236,3 @@ def recalibrated(
     recalibration = Recalibration(marginals, truth, ends, others)
     kept = Calibration.read(path.with_suffix(".json"))
     return RecalibratedEnsemble(ensemble, recalibration, kept)
-
-
-def recalibrated_run(
-    directory: RunDirectory, ensemble: Ensemble, part: str
-) -> RecalibratedEnsemble:
-    """Networks of a run, recalibrated as of the dataset that it was trained on."""
-    return recalibrated(ensemble, directory, trained_on(directory), part)

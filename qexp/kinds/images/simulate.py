@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from itertools import filterfalse
+from itertools import chain, filterfalse
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +81,8 @@ class Simulator:
         for option in ("count", "jobs"):
             if not 1 <= (value := getattr(options, option)) <= MOST_SIMULATIONS:
                 raise QexpError(f"`{option}={value}`: from 1 to {MOST_SIMULATIONS:,}")
-        self._path, self._document, self._options, self._workspace = (
-            path,
-            document,
-            options,
-            cache.workspace,
-        )
+        self._path, self._document, self._options = path, document, options
+        self._workspace = cache.workspace
         self._dataset = DATA.untried_dataset(document, cache.tables, cache.workspace)
         name = require_name(f"{path.stem}_simulated" if options.name is None else options.name)
         self._file = cache.workspace.root / "data" / f"{name}.nc"
@@ -301,15 +297,13 @@ class Simulator:
         with Seeds(self._options.seed).globally("simulated", start, count):
             signals = trial.call(partial(self._signals, values))
         if isinstance(signals, str) and count > 1:
-            one_by_one = [
-                {name: column[[row]] for name, column in values.items()} for row in range(count)
-            ]
-            alone = list(map(self._simulated, one_by_one, range(start, start + count)))
-            images = [
-                np.concatenate(parts)
-                for parts in zip(*(images for images, _ in alone), strict=True)
-            ]
-            return images, [reason for _, (reason,) in alone]
+            alone = []
+            for row in range(count):
+                own = {name: column[[row]] for name, column in values.items()}
+                alone.append(self._simulated(own, start + row))
+            parts, reasons = zip(*alone, strict=True)
+            images = list(map(np.concatenate, zip(*parts, strict=True)))
+            return images, list(chain.from_iterable(reasons))
         if isinstance(signals, str):
             return [np.full((1, *shape), np.nan, np.float32) for shape in shapes.values()], [
                 signals
@@ -359,19 +353,18 @@ class Simulator:
             for name in called
         }
         count = self._options.count
-        folder = self._file.parent
         size = HEADER + sum(
             (8 if name in values else 4) * count * math.prod(sizes.values())
             for name, sizes in axes.items()
         )
         # where the disk is full, HDF5 ends the process
-        if size > (free := shutil.disk_usage(folder).free):
+        if size > (free := shutil.disk_usage(self._file.parent).free):
             there = f"it takes {files.in_bytes(size)}, and {files.in_bytes(free)} are free"
             raise QexpError(f"cannot write {self._file}: {there}")
         with files.writing(self._file), files.beside(self._file) as draft:
             with h5netcdf.File(draft, "w") as table:
                 table.dimensions = {
-                    SIMULATION: self._options.count,
+                    SIMULATION: count,
                     **dict(item for sizes in axes.values() for item in sizes.items()),
                 }
                 for name, sizes in axes.items():

@@ -33,8 +33,10 @@ from qexp.kinds.images.files import (
     SINGLE,
     SUFFIXES,
     UNNAMED,
+    ImageAxes,
     ImageAxis,
     ImageVariable,
+    ImageVariables,
     NetcdfImages,
     Shape,
     Values,
@@ -161,10 +163,9 @@ def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range] | None:
         name: source.distributions[name].quantile(np.array([1e-6, 1 - 1e-6]))
         for name in source.test
     }
-    widths, heights = source.pixel_sizes(image, ends)
-    if not np.isfinite(widths.min() + heights.min()):
-        return None
-    return (float(widths.min()), float(widths.max())), (float(heights.min()), float(heights.max()))
+    sizes = source.pixel_sizes(image, ends)
+    width, height = ((float(sides.min()), float(sides.max())) for sides in sizes)
+    return (width, height) if math.isfinite(width[0] + height[0]) else None
 
 
 class ImageArrays(InputArrays):
@@ -284,8 +285,8 @@ class ImageSource:
     @property
     def without_north(self) -> list[str]:
         """Images on grids of which the file does not say which way their rows run."""
-        arrays = {} if self._layout.rows else {name: self._arrays[name] for name in self._on_grids}
-        files = {name: array.variable for name, array in arrays.items()}
+        on_grids = [] if self._layout.rows else self._on_grids
+        files = {name: self._arrays[name].variable for name in on_grids}
         return [name for name, there in files.items() if not there.file.tells_north(there.name)]
 
     @property
@@ -294,7 +295,7 @@ class ImageSource:
         return [name for name in self._layout.images if is_doubtful(self._arrays[name])]
 
     @property
-    def axes(self) -> tuple[ImageAxis, ImageAxis] | None:
+    def axes(self) -> ImageAxes | None:
         """Where the pixels of the first image lie whose file says so in a known unit."""
         for axes in map(self._axes, self._layout.images):
             if axes and axes[0].metres and axes[1].metres:
@@ -347,7 +348,7 @@ class ImageSource:
 
     # Which variable of the file is which of the run.
 
-    def _found(self) -> dict[str, ImageVariable]:
+    def _found(self) -> ImageVariables:
         """Variable of the run → that of the file."""
         layout = self._layout
         path = self.path
@@ -392,7 +393,7 @@ class ImageSource:
                 return replace(variable, order=order)
         return variable
 
-    def _in_table(self) -> dict[str, ImageVariable]:
+    def _in_table(self) -> ImageVariables:
         """Variable of the run → columns of a table."""
         layout = self._layout
         vectors, numbers, images = {}, {}, []
@@ -418,7 +419,7 @@ class ImageSource:
         file = TableImages(self.path, vectors, numbers)
         return {name: ImageVariable(file, name) for name in file.shapes}
 
-    def _in_channels(self, image: str, variable: ImageVariable) -> dict[str, ImageVariable]:
+    def _in_channels(self, image: str, variable: ImageVariable) -> ImageVariables:
         """The images that an array's channels are, from one on; empty if it has none, or others."""
         images = channels_of(image, self._layout.images)
         for axis in (-3, -1) if len(variable.shape) > 2 and len(images) > 1 else ():
@@ -443,7 +444,7 @@ class ImageSource:
             )
         return needed[0]
 
-    def _candidates(self, there: Mapping[str, ImageVariable]) -> list[str]:
+    def _candidates(self, there: ImageVariables) -> list[str]:
         """Variables that may be an image of the run, by shape and unit; else all like images."""
         images = [(self._layout.inputs[name], self._wanted(name)) for name in self._layout.images]
         fitting = []
@@ -454,7 +455,7 @@ class ImageSource:
                 fitting.append(name)
         return fitting or [name for name, variable in there.items() if len(variable.shape) > 1]
 
-    def _without(self, lacking: Sequence[str], there: Mapping[str, ImageVariable]) -> str:
+    def _without(self, lacking: Sequence[str], there: ImageVariables) -> str:
         """What is lacking, what the file has, and what to write if that is what the run takes."""
         words = f"{self.path} has no variable {' and '.join(map(repr, lacking))}"
         declared = [
@@ -488,7 +489,7 @@ class ImageSource:
     def _array(self, name: str, variable: ImageVariable) -> ImageArray:
         """Raises QexpError if the array holds no samples of the input's shape and unit."""
         layout = self._layout
-        wanted = self._layout.shapes[name]
+        wanted = layout.shapes[name]
         array = arranged(variable, wanted)
         if array is None:
             raise QexpError(self._of_other_shape(name, variable))
@@ -496,17 +497,9 @@ class ImageSource:
         array = replace(array, turned=turned, labels=layout.values.get(name, ()))
         if name not in layout.needed:
             return array
-        unit = variable.unit
         given = layout.given_units.get(name)
-        factor = factor_of(
-            name,
-            self._wanted(name),
-            unit,
-            given,
-            variable.label,
-            UNIT,
-        )
-        return replace(array, factor=factor)
+        unit, label = variable.unit, variable.label
+        return replace(array, factor=factor_of(name, self._wanted(name), unit, given, label, UNIT))
 
     def _of_other_shape(self, name: str, variable: ImageVariable) -> str:
         """The shape that is wanted, and the ways to it."""
@@ -564,7 +557,7 @@ class ImageSource:
             return [self.path.stem] if self.count == 1 else list(map(str, range(self.count)))
         return names
 
-    def _axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+    def _axes(self, name: str) -> ImageAxes | None:
         """Where pixels lie; coordinates without a unit are in m or km if these then fit."""
         variable = self._arrays[name].variable
         trained = self._layout.pixels.get(name)
@@ -622,15 +615,7 @@ class ImageSource:
             if name not in inputs:
                 inputs[name] = self._numbers(name, rows)
         columns = {name: values[rows] for name, values in self.kept.items()}
-        return ImagePiece(
-            names,
-            columns,
-            inputs,
-            missing,
-            unmasked,
-            empty,
-            stop / self.count,
-        )
+        return ImagePiece(names, columns, inputs, missing, unmasked, empty, stop / self.count)
 
     def _numbers(self, name: str, rows: slice) -> Array:
         """A number of each sample; of directions, by whole turns near to those trained on."""

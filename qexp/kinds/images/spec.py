@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from qexp.base.quantities import (
 )
 from qexp.base.tables import Table, Tables, long_form
 from qexp.spec.kinds import KindDocuments
-from qexp.spec.reading import Document, Finding, Where, defaults_in
+from qexp.spec.reading import Document, Findings, Where, defaults_in
 
 
 def variable_of(name: str, view: int) -> str:
@@ -40,23 +40,18 @@ def fixed_values(dataset: Mapping[str, Any]) -> dict[str, tuple[float, Where]]:
     return values
 
 
-def problems_in_views(dataset: Document) -> Iterator[Finding]:
+def problems_in_views(dataset: Document) -> Findings:
     """Problems of the views and of the variables that belong to them."""
     views = dataset.get("views", [])
     mentioned = {*dataset["fixed"], *dataset["varyings"]}
-    for index in range(len(views) or 1):
-        view = _view(views, index)
+    for index, view in enumerate(views or [{}]):
         keys = {name for name in VIEW_KEYS if variable_of(name, index) in mentioned}
         yield from _in_view(view, index, keys)
         names = [other.get("name") for other in views[:index]]
         if view.get("name") is not None and view["name"] in names:
             first = f"view {names.index(view['name'])} is called '{view['name']}', too"
             yield ("views", index, "name"), first
-    for index in range(len(views) or 1):
-        view = _view(views, index)
-        given = {
-            name for name in VIEW_KEYS if variable_of(name, index) in mentioned or name in view
-        }
+        given = {*keys, *view}
         azimuth, heading = (f"'{variable_of(name, index)}'" for name in ("azimuth", "heading"))
         if {"azimuth", "heading"} <= given:
             where: Where = ("views", index) if index < len(views) else ("fixed",)
@@ -67,11 +62,7 @@ def problems_in_views(dataset: Document) -> Iterator[Finding]:
             yield ("views", index, "look"), matters
 
 
-def _view(views: list[Document], index: int) -> Document:
-    return views[index] if index < len(views) else {}
-
-
-def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Finding]:
+def _in_view(view: Document, index: int, mentioned: set[str]) -> Findings:
     where: Where = ("views", index)
     for name in VIEW_KEYS:
         if name in view and name in mentioned:
@@ -95,9 +86,6 @@ def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Findin
         yield (*where, "errors"), f"must be {wanted}"
 
 
-# Documents of simulated datasets, and of experiences on them.
-
-
 class GeneratedSpecs(KindDocuments):
     simulates: bool = True
     """Whether samples are simulated, of distributions that the document declares."""
@@ -109,7 +97,7 @@ class GeneratedSpecs(KindDocuments):
         " 0.2]; its test part is what 'varyings' says"
     )
 
-    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Findings:
         quantities = of_dataset(dataset, quantities)
         varyings = dataset["varyings"]
         if self.simulates:
@@ -140,7 +128,7 @@ class GeneratedSpecs(KindDocuments):
                 ends = f"{low:g} to {high:g}{limits.in_another_unit}"
                 yield where, f"{violation}, but the axis goes from {ends}"
 
-    def unread(self, dataset: Document) -> Iterator[Finding]:
+    def unread(self, dataset: Document) -> Findings:
         fixed = dataset.get("fixed")
         varyings = dataset.get("varyings")
         if isinstance(fixed, dict) and isinstance(varyings, dict):
@@ -149,13 +137,13 @@ class GeneratedSpecs(KindDocuments):
                     varies = f"'{name}' is fixed and varies: it varies, and this value is not used"
                     yield ("fixed", name), varies
 
-    def doubts_in_dataset(self, dataset: Document) -> Iterator[Finding]:
+    def doubts_in_dataset(self, dataset: Document) -> Findings:
         fixed = dataset.get("fixed")
         if isinstance(fixed, dict) and fixed.get("noise") is True:
             read = "true is read as a standard deviation of 1 m, as VDI does; write the number"
             yield ("fixed", "noise"), read
 
-    def in_experience(self, experience: Document) -> Iterator[Finding]:
+    def in_experience(self, experience: Document) -> Findings:
         yield from in_shares(experience["split"])
         batch = experience["batch_size"]
         training = experience["sizes"][0]
@@ -163,7 +151,7 @@ class GeneratedSpecs(KindDocuments):
             larger = f"a batch of {batch} is larger than the {training} training samples"
             yield ("batch_size",), larger
 
-    def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
+    def doubts_in_experience(self, experience: Document) -> Findings:
         rest = 1 - sum(experience["split"])
         if rest > 1e-9:
             unused = f"the other {rest:g} of the samples outside the test part is unused"
@@ -175,9 +163,8 @@ class GeneratedSpecs(KindDocuments):
         for name, value in dataset["fixed"].items():
             if not isinstance(value, bool):
                 fixed[name] = value
-        forms = tables["distributions"]
         given = dataset["distributions"].items()
-        distributions = {name: long_form(value, forms) for name, value in given}
+        distributions = {name: long_form(value, tables["distributions"]) for name, value in given}
         noise_model = noise_in_long_form(dataset["noise_model"], tables["noises"])
         written = {"distributions": distributions, "noise_model": noise_model}
         resolved = {**dataset, "fixed": fixed, **written}
@@ -226,7 +213,7 @@ class GeneratedSpecs(KindDocuments):
         return NOISE in dataset["varyings"] or dataset.get("noise_model", undeclared) != undeclared
 
 
-def in_shares(split: Sequence[float]) -> Iterator[Finding]:
+def in_shares(split: Sequence[float]) -> Findings:
     """Shares of training and validation that are more than all."""
     total = sum(split)
     if total > 1 + 1e-9:
@@ -256,7 +243,7 @@ def generator_in_words(dataset: Document) -> str:
     return " and ".join(f"{one['type']} {one.get('name', '')}".strip() for one in sources)
 
 
-def _in_sources(dataset: Document) -> Iterator[Finding]:
+def _in_sources(dataset: Document) -> Findings:
     if "generation_type" not in dataset and "sources" not in dataset:
         lack = "the key 'generation_type' is missing (the model that makes the images)"
         yield (), f'{lack}; or give \'sources\', for example [{{"type": "mogi"}}]'
@@ -273,7 +260,7 @@ def _in_sources(dataset: Document) -> Iterator[Finding]:
             yield ("sources", index, "name"), f"source {names.index(name)} is called '{name}', too"
 
 
-def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
+def _in_intervals(name: str, intervals: list[list[float]]) -> Findings:
     lower, covered = 0.0, 0.0
     for index, (low, high) in enumerate(intervals):
         where: Where = ("varyings", name, index)

@@ -39,6 +39,12 @@ MOST_REPEATED = 0.1
 """Share of the draws of a prior that may repeat others: more are of no density."""
 
 
+Simulator = Callable[..., Any]
+
+Arrays = dict[str, Values]
+"""By the names that they have in files."""
+
+
 class GivenSimulations:
     """Simulations in memory as a dataset of one file.
 
@@ -116,9 +122,8 @@ class GivenSimulations:
             content = b"".join(values.tobytes() for values in arrays.values())
             digest = hashlib.sha256(content + str(self._at_once or "").encode()).hexdigest()
             unfinished = path.with_suffix(f".unfinished-{digest[:12]}.npy")
-            counted = self._counted
-            at_once = self._at_once
-            arrays = arrays | simulated(self._x, self._theta, unfinished, counted, at_once)
+            how = self._counted, self._at_once
+            arrays = arrays | simulated(self._x, self._theta, unfinished, *how)
         files.make_folder(path.parent)
         with files.writing(path), files.replacing(path) as written:
             np.savez(written, allow_pickle=False, **arrays)
@@ -126,7 +131,7 @@ class GivenSimulations:
             unfinished.unlink()
 
 
-def parameters(theta: Any, names: Sequence[str], prior: Any) -> dict[str, Values]:
+def parameters(theta: Any, names: Sequence[str], prior: Any) -> Arrays:
     """Parameter → (simulation,): columns are taken by name where theta has names; where it has
     none, they are those of `names` or of the prior, in this order. Raises QexpError, also where two
     of these have different names.
@@ -178,7 +183,7 @@ def require_same_rows(theta: Any, x: Any) -> None:
         raise QexpError(f"the rows of theta and x have other labels in their index; {way_out}")
 
 
-def observations(x: Any, count: int) -> dict[str, Values]:
+def observations(x: Any, count: int) -> Arrays:
     """What was observed, (simulation, ...), and the names of its values. Raises QexpError.
 
     count  of the simulations
@@ -225,7 +230,7 @@ def _plain(values: Any) -> Any:
     return np.ma.filled(values.astype(float), np.nan) if masked else values
 
 
-def text_of(simulator: Callable[..., Any]) -> Values:
+def text_of(simulator: Simulator) -> Values:
     """The text of a function, by which another one is noticed; empty if there is none."""
     try:
         return np.array(inspect.getsource(simulator))
@@ -234,12 +239,12 @@ def text_of(simulator: Callable[..., Any]) -> Values:
 
 
 def simulated(
-    simulator: Callable[..., Any],
+    simulator: Simulator,
     theta: Any,
     unfinished: Path,
     on_simulation: Counted,
     at_once: int | None,
-) -> dict[str, Values]:
+) -> Arrays:
     """What a simulator makes of parameters, as of `observations`, with the same random numbers at
     each call.
 
@@ -284,7 +289,7 @@ def simulated(
     ) from made
 
 
-def predicted_of(simulator: Callable[..., Any], theta: Values) -> Values:
+def predicted_of(simulator: Simulator, theta: Values) -> Values:
     """What a simulator makes of parameters, (simulation, value), without what fails.
 
     theta  (simulation, parameter); a simulator that takes no array of numpy is given a tensor
@@ -307,11 +312,11 @@ def predicted_of(simulator: Callable[..., Any], theta: Values) -> Values:
 def _in_pieces(
     attempt: Callable[..., Any],
     theta: Any,
-    one: dict[str, Values],
+    one: Arrays,
     unfinished: Path,
     on_simulation: Counted,
     size: int = 1,
-) -> dict[str, Values]:
+) -> Arrays:
     """As `simulated`, in pieces; where one fails, each of its simulations is tried alone.
 
     one   simulation
@@ -352,7 +357,7 @@ def _in_pieces(
 
 def _attempt(
     simulator: Callable[[Any], Any], theta: Any, *purpose: int
-) -> dict[str, Values] | Exception | SystemExit:
+) -> Arrays | Exception | SystemExit:
     """What is made of parameters, (simulation, ...), by a purpose's random numbers; or an error."""
     try:
         with Seeds(0).globally(SIMULATOR, *purpose):

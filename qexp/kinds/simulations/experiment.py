@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from qexp.base.quantities import NOISE, VIEW_KEYS, Quantities, of_dataset, quantity
 from qexp.base.seeds import Seeds
@@ -32,11 +31,12 @@ from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
 from qexp.kinds.networks import in_batches
 from qexp.kinds.simulations.files import SimulationFiles
 from qexp.networks.network import Network
-from qexp.networks.training import Data, Prepare, Samples as SamplesOfBatch
+from qexp.networks.shapes import numbers_in
+from qexp.networks.training import Data, Prepare, Samples as SamplesOfBatch, in_blocks
 from qexp.simulation.dataset import GeneratedDataset, Part
 from qexp.simulation.stored import Rows, Simulations, StoredDataset, StoredImages
 from qexp.simulation.views import SIZED, View
-from qexp.spec.reading import Document, Finding
+from qexp.spec.reading import Document, Findings
 from qexp.store.directory import run_named
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class StoredData(Data):
         self._train = parts["train"]
         self._seeds, self._device = seeds, device
         self.train_size = len(self._train)
-        self._together = max(1, READ_TOGETHER // sum(map(math.prod, dataset.shapes().values())))
+        self._together = max(1, READ_TOGETHER // numbers_in(dataset.shapes()))
         """Samples that are read at a time."""
         self.validation, self.test = (
             dataset.sample(parts[part], len(parts[part]), seeds, (part,), device)
@@ -76,20 +76,15 @@ class StoredData(Data):
     ) -> Callable[[int], SamplesOfBatch]:
         values = self._dataset.values(self._train, self.train_size, self._seeds, ("train", number))
         together = max(1, self._together // batch_size)
-        read: dict[int, dict[str, tuple[Tensor, ...]]] = {}
+        size = together * batch_size
 
-        def batch(index: int) -> SamplesOfBatch:
-            block, place = divmod(index, together)
-            if block not in read:
-                read.clear()
-                rows = slice(block * together * batch_size, (block + 1) * together * batch_size)
-                parameters = {name: column[rows] for name, column in values.items()}
-                random = self._seeds.torch(self._device, "train", number, "noise", block)
-                samples = prepared(self._dataset.observe(parameters, random))
-                read[block] = {name: each.split(batch_size) for name, each in samples.items()}
-            return {name: batches[place] for name, batches in read[block].items()}
+        def read(block: int) -> SamplesOfBatch:
+            rows = slice(block * size, (block + 1) * size)
+            parameters = {name: column[rows] for name, column in values.items()}
+            random = self._seeds.torch(self._device, "train", number, "noise", block)
+            return prepared(self._dataset.observe(parameters, random))
 
-        return batch
+        return in_blocks(read, together, batch_size)
 
     def to_fit(self) -> SamplesOfBatch:
         count = min(self.train_size, self._together)
@@ -186,7 +181,7 @@ class SimulatedData(GeneratedData):
         tables: Tables,
         network: Network | None,
         available: int,
-    ) -> Iterator[Finding]:
+    ) -> Findings:
         assert isinstance(dataset, StoredDataset)
         sizes = self.sizes(document, dataset, tables, 0)
         groups = len(np.unique(dataset.simulations.groups))
@@ -203,7 +198,7 @@ class SimulatedData(GeneratedData):
 
     def findings_in_model(
         self, dataset: GeneratedDataset, network: Network, tables: Tables
-    ) -> Iterator[Finding]:
+    ) -> Findings:
         return KindData.findings_in_model(self, dataset, network, tables)
 
     def data(
@@ -233,23 +228,14 @@ class SimulatedData(GeneratedData):
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
         sizes = self.sizes(document, dataset, {}, 0)
-        of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
+        of_sample = BYTES_OF_NUMBER * numbers_in(dataset.shapes())
         return Samples(sizes[0], of_sample * (sizes[1] + sizes[2]), "split")
 
 
 RECORDED = (
-    "found",
-    "found_parameters",
-    "found_emulator",
-    "fingerprint",
-    "emulator_weights",
-    "units",
-    "values",
-    "shapes",
-    "pixels",
-    "middles",
-    "distributions",
-)
+    "found", "found_parameters", "found_emulator", "fingerprint", "emulator_weights", "units",
+    "values", "shapes", "pixels", "middles", "distributions",
+)  # fmt: skip
 """Keys of a dataset that say what its files held when a run was prepared."""
 
 
@@ -344,7 +330,7 @@ def _views(
     return dict(zip(shapes, read, strict=True))
 
 
-def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
+def _in_variables(document: Document, dataset: StoredDataset) -> Findings:
     """Values that nothing reads, and axes of matrices that do not vary."""
     views = range(len(dataset.images))
     known = {NOISE, *(variable_of(key, view) for key in VIEW_KEYS for view in views)}
@@ -369,7 +355,7 @@ def _in_variables(document: Document, dataset: StoredDataset) -> Iterator[Findin
             yield where, f"there are {len(points)} points, but '{name}' has {there} values"
 
 
-def _in_priors(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
+def _in_priors(document: Document, dataset: StoredDataset) -> Findings:
     """Parameters beyond the limits of their quantity, or outside of their declared distribution."""
     usable = dataset.simulations.usable
     for name, all_values in dataset.simulations.parameters.items():
@@ -393,16 +379,15 @@ def _in_priors(document: Document, dataset: StoredDataset) -> Iterator[Finding]:
 
 def _unlike_priors(document: Document, dataset: StoredDataset) -> Iterator[str]:
     """Warnings about parameters that hardly were drawn from their declared distribution."""
+    from scipy.stats import kstest  # takes a while to load
+
     shares = np.linspace(0, 1, NODES_OF_PRIOR)[1:-1]
     simulations = dataset.simulations
-    for name in document["distributions"]:
-        if name not in simulations.parameters:
-            continue
-        values = np.sort(simulations.parameters[name][simulations.usable])
-        expected = np.interp(values, dataset.distributions[name].quantile(shares), shares)
-        ranks = np.arange(len(values) + 1) / len(values)
+    for name in filter(simulations.parameters.__contains__, document["distributions"]):
+        values = simulations.parameters[name][simulations.usable]
+        nodes = dataset.distributions[name].quantile(shares)
+        distance = kstest(values, np.interp, (nodes, shares), method="asymp").statistic
         root = math.sqrt(len(values))
-        distance = max(np.abs(expected - ranks[1:]).max(), np.abs(expected - ranks[:-1]).max())
         if distance * root > UNLIKE_PRIOR + root / NODES_OF_PRIOR:
             yield (
                 f"the simulations do not look drawn from the declared distribution of '{name}':"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import (
     DIMENSIONLESS,
     NOISE,
@@ -34,7 +35,15 @@ from qexp.kinds.images.arrays import (
     axes_of,
     factor_of,
 )
-from qexp.kinds.images.files import HDF5, UNNAMED, ImageAxis, ImageFile, ImageVariable, open_images
+from qexp.kinds.images.files import (
+    HDF5,
+    UNNAMED,
+    ImageAxes,
+    ImageFile,
+    ImageVariable,
+    ImageVariables,
+    open_images,
+)
 from qexp.kinds.images.tables import TABLES
 from qexp.kinds.images.views import instrument_of
 from qexp.networks.shapes import AXES
@@ -46,7 +55,7 @@ from qexp.rows.table import HUGE_NUMBER, Table, codes
 from qexp.rows.unmeasured import found_in, in_words
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import View
-from qexp.spec.reading import Document, Finding, Where
+from qexp.spec.reading import Document, Findings, Where
 
 VERSION = 2
 """Of the prepared observations in the cache."""
@@ -71,6 +80,8 @@ GROUPED = (".nc", *HDF5)
 """Suffixes of files with groups of arrays."""
 
 Shape = tuple[int, int, int]
+Parameters = dict[str, Array]
+"""Name → (simulation,), in its unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +136,7 @@ class FilePerSimulation(ImageFile):
     def unit(self, name: str) -> str:
         return self._first[name].unit
 
-    def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+    def axes(self, name: str) -> ImageAxes | None:
         return self._first[name].file.axes(self._first[name].name)
 
     def dimensions(self, name: str) -> list[str]:
@@ -147,7 +158,7 @@ class FilePerSimulation(ImageFile):
             values[index] = variable.read(None)
         return values
 
-    def _variables(self, path: Path) -> dict[str, ImageVariable]:
+    def _variables(self, path: Path) -> ImageVariables:
         there = open_images(path, set(self._names))
         if UNNAMED in there and len(self._names) == 1:
             return {self._names[0]: there[UNNAMED]}
@@ -212,7 +223,7 @@ class SimulationFiles:
         except QexpError as error:
             raise DatasetError([(("parameters",), str(error))]) from error
 
-    def _open(self) -> dict[str, ImageVariable]:
+    def _open(self) -> ImageVariables:
         """Name → variable of the files of simulations."""
         observations = [self._names[name] for name in self._document["observations"]]
         if self._document["files"] is not None:
@@ -278,9 +289,9 @@ class SimulationFiles:
         return places
 
     @property
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> Document:
         """What a run records of the files besides their fingerprint."""
-        origin: dict[str, Any] = {"found": str(self.path.absolute()), "units": self.units}
+        origin: Document = {"found": str(self.path.absolute()), "units": self.units}
         if self.table is not None:
             origin["found_parameters"] = str(self.table.absolute())
         if self.values:
@@ -351,7 +362,7 @@ class SimulationFiles:
 
     def _say_what_is_unlikely(
         self,
-        parameters: Mapping[str, NDArray[np.float64]],
+        parameters: Parameters,
         observations: Mapping[str, StoredObservation],
         views: Mapping[str, View],
         usable: NDArray[np.bool_],
@@ -374,7 +385,7 @@ class SimulationFiles:
 
     # What the files have.
 
-    def _lacking(self) -> Iterator[Finding]:
+    def _lacking(self) -> Findings:
         document = self._document
         names = self._names
         there = self._there
@@ -382,8 +393,8 @@ class SimulationFiles:
         for index, name in enumerate(document["observations"]):
             if names[name] not in there:
                 arrays = [other for other, variable in there.items() if len(variable.shape) > 1]
-                similar = "it has no arrays over simulations"
-                similar = suggestion(names[name], arrays) if arrays else similar
+                none = "it has no arrays over simulations"
+                similar = suggestion(names[name], arrays) if arrays else none
                 lack = f"{self.path} has no variable '{names[name]}'; {similar}"
                 yield ("observations", index), lack
         known: Iterable[str] = columns if self._table is not None else there
@@ -444,7 +455,7 @@ class SimulationFiles:
             turned=not told and self._document.get("rows") == SOUTHWARDS,
         )
 
-    def _of_other_counts(self) -> Iterator[Finding]:
+    def _of_other_counts(self) -> Findings:
         counts = {self._names[array.names[0]]: array.count for array in self.arrays}
         most = max(counts.values())
         if len(set(counts.values())) > 1:
@@ -457,14 +468,13 @@ class SimulationFiles:
 
     # Their parameters.
 
-    def _parameters(self) -> dict[str, NDArray[np.float64]]:
+    def _parameters(self) -> Parameters:
         """Parameter → (simulation,), in its unit. Raises DatasetError."""
         read = self._in_table() if self._table is not None else self._in_arrays()
         values = {}
         for name, there in read.items():
             unit = self._unit_of_parameter(name)
-            label = f"'{self._names[name]}'"
-            label = f"{self.table or self.path}: {label}"
+            label = f"{self.table or self.path}: '{self._names[name]}'"
             factor = self._factor(name, unit, label, ("varyings", name))
             values[name] = there * factor
             try:
@@ -473,7 +483,7 @@ class SimulationFiles:
                 raise DatasetError([(("varyings", name), str(error))]) from None
         return values
 
-    def _in_table(self) -> dict[str, NDArray[np.float64]]:
+    def _in_table(self) -> Parameters:
         assert self._table is not None
         names = self._table.names if self._document["files"] is None else ()
         index = [name for name in INDEX if name in names]
@@ -488,7 +498,7 @@ class SimulationFiles:
                 raise DatasetError([(("parameters",), way_out)])
         return {name: columns[self._names[name]] for name in self.parameters}
 
-    def _in_arrays(self) -> dict[str, NDArray[np.float64]]:
+    def _in_arrays(self) -> Parameters:
         """Parameter → its values in the files, where simulations are first, or last if declared."""
         read = {}
         count = self.arrays[0].count
@@ -509,7 +519,7 @@ class SimulationFiles:
             read[name] = table[:, self._column_of.get(name, 0)]
         return read
 
-    def _check(self, name: str, values: NDArray[np.float64], factor: float) -> None:
+    def _check(self, name: str, values: Array, factor: float) -> None:
         """Raise QexpError for values of which nothing can be learned."""
         count = self.arrays[0].count
         place = self.table or self.path
@@ -559,7 +569,7 @@ class SimulationFiles:
             where = ("file_units", name) if given else where
             raise DatasetError([(where, str(error))]) from None
 
-    def _groups(self, parameters: Mapping[str, NDArray[np.float64]], usable: Rows) -> Rows:
+    def _groups(self, parameters: Parameters, usable: Rows) -> Rows:
         """A number for each simulation, equal for those of one group or with equal parameters."""
         table = np.stack(list(parameters.values()), axis=1)
         same = np.unique(table, axis=0, return_inverse=True)[1].ravel()
@@ -574,7 +584,7 @@ class SimulationFiles:
         values = self._texts(name) if in_table else self._there[name].read(None).ravel()
         return _joined(same, np.unique(values, return_inverse=True)[1])
 
-    def _prepared(self, array: StoredArray, view: View) -> tuple[CachedArray, dict[str, Any]]:
+    def _prepared(self, array: StoredArray, view: View) -> tuple[CachedArray, Document]:
         """An array in the unit of its observations, in the cache; and what is known of it.
 
         `failed` are numbers of simulations, `codes` seem to stand for no data, `largest` is the
@@ -591,7 +601,7 @@ class SimulationFiles:
         column = self._names[name]
         key = ["simulations", VERSION, content, column, axes, list(array.shape), factor, hidden]
         shape = (array.count, *array.shape)
-        about = dict[str, Any](failed=[], codes=[], largest=0.0)
+        about: Document = {"failed": [], "codes": [], "largest": 0.0}
 
         def prepared() -> Iterator[NDArray[np.float32]]:
             start = 0

@@ -17,6 +17,7 @@ from qexp.kinds.images.files import (
     SINGLE,
     ImageFile,
     ImageVariable,
+    ImageVariables,
     names_in,
     open_images,
 )
@@ -111,7 +112,6 @@ def dataset(path: Path, options: NewOptions) -> Document:
     table = _table_of(path)
     files = _column_of_files(path, table) if table is not None and _is_folder(path) else None
     arrays = _arrays(path, table, files)
-    columns = dict[str, Values]()
     if table is not None:
         columns = table.read(numbers_in(table.types(table.names)), [])[0]
     else:
@@ -187,7 +187,7 @@ def _column_of_files(path: Path, table: Table) -> str:
     return max(found, key=lambda column: found[column])
 
 
-def _arrays(path: Path, table: Table | None, files: str | None) -> dict[str, ImageVariable]:
+def _arrays(path: Path, table: Table | None, files: str | None) -> ImageVariables:
     """Array over simulations → its variable, without those that only count along an axis."""
     if table is not None and files is not None:
         paths = files_in(path, table.read([], [files])[1][files].tolist())
@@ -332,6 +332,3 @@ def _require_density(dataset: StoredDataset) -> None:
             f"each of the parameters {', '.join(tied)} follows from the others; leave one of them"
             " out"
         )
-
-
-# Priors: frozen distributions of scipy.stats, and distributions of torch.

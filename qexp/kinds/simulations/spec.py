@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from qexp.base.quantities import NOISE, Quantities
 from qexp.errors import suggestion
 from qexp.kinds.images.spec import DOCUMENTS as GENERATED, GeneratedSpecs, in_shares
-from qexp.spec.reading import Document, Finding
+from qexp.spec.reading import Document, Findings
 
 
 class SimulatedSpecs(GeneratedSpecs):
@@ -30,7 +30,7 @@ class SimulatedSpecs(GeneratedSpecs):
         properties = {**schemas["dataset"]["properties"], **shared}
         return {**schemas, "dataset": {**schemas["dataset"], "properties": properties}}
 
-    def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
+    def in_dataset(self, dataset: Document, quantities: Quantities) -> Findings:
         yield from super().in_dataset(dataset, quantities)
         varyings = dataset["varyings"]
         observations = dataset["observations"]
@@ -58,10 +58,10 @@ class SimulatedSpecs(GeneratedSpecs):
                 both = f"'{name}' is an observation, too; a variable is one or the other"
                 yield ("varyings", name), both
 
-    def in_experience(self, experience: Document) -> Iterator[Finding]:
+    def in_experience(self, experience: Document) -> Findings:
         yield from in_shares(experience["split"])
 
-    def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
+    def doubts_in_experience(self, experience: Document) -> Findings:
         return iter(())  # what the shares leave is the test part
 
     def has_limit(self, dataset: Document) -> bool:
