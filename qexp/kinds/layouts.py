@@ -150,8 +150,7 @@ def layout_of_spec(path: Path, workspace: Workspace) -> NetworkLayout:
 
 def _laid_out(name: str, spec: Document, tables: Tables, remark: str = "") -> NetworkLayout:
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    operations = spec["model"]["operations"].items()
-    modules = {operation: value["module"] for operation, value in operations}
+    modules = {key: one["module"] for key, one in spec["model"]["operations"].items()}
     return NetworkLayout(name, steps_of(network, modules), remark)
 
 

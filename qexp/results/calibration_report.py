@@ -43,9 +43,7 @@ class Calibrations(Results):
         return calibrations_of(self.directory)
 
     def document(self) -> dict[str, Any]:
-        documents = {
-            kind: calibration.document() for kind, calibration in self.calibrations.items()
-        }
+        documents = {kind: kept.document() for kind, kept in self.calibrations.items()}
         return {"calibration": next(iter(documents.values()), None), "calibrations": documents}
 
     def tables(self) -> Parts:
