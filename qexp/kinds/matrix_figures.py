@@ -503,9 +503,10 @@ def held_out_of(
         hits = [low <= values[name] <= high for low, high in held_out[name]]
         tested = tested and (any(hits) or not hits)
     for variable, _, (low, high) in axes:
-        shown = [ends for ends in held_out.get(variable, ()) if ends[0] < high and ends[1] > low]
+        own = held_out.get(variable, [])
+        shown = [ends for ends in own if ends[0] < high and ends[1] > low]
         bands.append(tuple((max(left, low), min(right, high)) for left, right in shown))
-        tested = tested and bool(shown or not held_out.get(variable))
+        tested = tested and bool(shown or not own)
     return HeldOut(tuple(bands), tuple(ends for _, _, ends in axes), tested)
 
 

@@ -127,7 +127,8 @@ def _columns_of(calibration: Calibration) -> Columns:
     for name, output in calibration.outputs.items():
         numbers = {f"coverage_{100 * one.probability:.0f}": one.share for one in output.coverage}
         numbers |= {"p_value": output.p_value, WIDTH: output.width}
-        columns[name] = numbers | {key: one.median for key, one in output.ratios.items()}
+        ratios = {key: one.median for key, one in output.ratios.items()}
+        columns[name] = numbers | ratios
     joint = {PASSED: float(calibration.faults == 0)}
     if calibration.density is not None:
         joint["density_p_value"] = calibration.density.p_value

@@ -340,7 +340,8 @@ class Command(ExperienceType):
         brief["folder"] = spec["folder"]
         for key in ("files", "data"):
             paths = [f"{path}, SHA-256 {spec['fingerprints'][path][:16]}…" for path in spec[key]]
-            brief |= {key: "; ".join(paths)} if paths else {}
+            if paths:
+                brief[key] = "; ".join(paths)
         return brief
 
     def test_part(self, spec: Document) -> Document:
