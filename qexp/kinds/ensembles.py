@@ -25,30 +25,26 @@ RESULTS = Path("comparisons/ensembles")
 class EnsembleDirectory(RunDirectory):
     """The first of several runs, which stands for all of them, with results of its own.
 
-    runs  that differ by their seed alone, see `require_seeds`
+    members  that differ by their seed alone, see `require_seeds`
     """
 
-    runs: tuple[RunDirectory, ...] = ()
-
-    @property
-    def members(self) -> tuple[RunDirectory, ...]:
-        return self.runs
+    members: tuple[RunDirectory, ...] = ()
 
     @property
     def name(self) -> str:
-        return ", ".join(run.name for run in self.runs)
+        return ", ".join(run.name for run in self.members)
 
     @property
     def results(self) -> Path:
-        names = [run.name for run in self.runs]
+        names = [run.name for run in self.members]
         return self.path.parent.parent / RESULTS / f"{stem(names)}_{digest(names)[:6]}"
 
     def evaluation_file(self) -> Path:
-        return self.runs[0].evaluation_file()
+        return self.members[0].evaluation_file()
 
     def record(self) -> Record:
         """The first run's record, with the cautions and the widest ranges of all."""
-        records = [run.record() for run in self.runs]
+        records = [run.record() for run in self.members]
         cautions = dict.fromkeys(record.caution for record in records if record.caution)
         features = map(_widest, zip(*(record.features for record in records), strict=True))
         targets = map(_widest, zip(*(record.targets for record in records), strict=True))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -356,28 +355,11 @@ def _in_corrected(
 # documents.
 
 
-class ExperienceObjects(ABC):
-    """What qexp does with a type of checked or resolved experience before it runs."""
+class TrainingObjects:
+    """What qexp does with checked or resolved experiences that train a network, before they run."""
 
-    @abstractmethod
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
         """All problems of an experience, and its dataset, opened. warnings: those of reading it"""
-
-    @abstractmethod
-    def pinned(self, document: Document, dataset: Dataset | None, workspace: Workspace) -> Document:
-        """The whole document with hashes of files, so that the digest depends on their content."""
-
-    @abstractmethod
-    def meanings(self, spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
-        """Metric → what its numbers mean: best value, and unit."""
-
-    def extensions(self, workspace: Workspace) -> str:
-        """The text of the workspace's own table entries, if runs depend on them."""
-        return ""
-
-
-class TrainingObjects(ExperienceObjects):
-    def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
         tables = cache.tables
         workspace = cache.workspace
         available = cache.available
@@ -400,11 +382,9 @@ class TrainingObjects(ExperienceObjects):
         in_model = cache.findings_in_model(document["model"]) if "model" in references else []
         problems += loaded.problems("model", in_model)
         if problems or dataset is None:
-            model = (
-                None
-                if in_model or "model" not in references or follows(document["model"])
-                else document["model"]
-            )
+            model = document["model"] if "model" in references and not in_model else None
+            if model is not None and follows(model):
+                model = None
             others = None
             if dataset is not None and model is not None and not follows(document):
                 wrong = {path[0] if path else "" for path, _ in findings}
@@ -433,10 +413,12 @@ class TrainingObjects(ExperienceObjects):
         return Check(loaded, dataset, problems, warnings)
 
     def pinned(self, document: Document, dataset: Dataset | None, workspace: Workspace) -> Document:
+        """The whole document with hashes of files, so that the digest depends on their content."""
         pinned = data_kind(document["dataset"]).pinned(document["dataset"], dataset, workspace)
         return {**document, "dataset": pinned}
 
     def meanings(self, spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
+        """Metric → what its numbers mean: best value, and unit."""
         of_outputs = metrics_of(spec, tables).values()
         return {
             name: asdict(metric.meaning)
@@ -445,17 +427,18 @@ class TrainingObjects(ExperienceObjects):
         }
 
     def extensions(self, workspace: Workspace) -> str:
+        """The text of the workspace's own table entries, if there are some."""
+        if not workspace.extensions.is_file():
+            return ""
         try:
-            return (
-                workspace.extensions.read_text(encoding="utf-8")
-                if workspace.extensions.is_file()
-                else ""
-            )
+            return workspace.extensions.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as UTF-8") from None
 
 
-class CommandObjects(ExperienceObjects):
+class CommandObjects:
+    """What qexp does with experiences that run a program; extensions have no effect on these."""
+
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
         doubts: list[Finding] = []
         if not (findings := validation.findings("experience", loaded.document, cache.tables)):
@@ -478,15 +461,18 @@ class CommandObjects(ExperienceObjects):
     def meanings(self, spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
         return dict(spec["metrics"])
 
+    def extensions(self, workspace: Workspace) -> str:
+        return ""
 
-TYPES: Mapping[str, ExperienceObjects] = {
+
+TYPES: Mapping[str, TrainingObjects | CommandObjects] = {
     "training": TrainingObjects(),
     "command": CommandObjects(),
 }
 """The value of `type` in an experience → its type."""
 
 
-def objects_of(experience: Mapping[str, Any]) -> ExperienceObjects:
+def objects_of(experience: Mapping[str, Any]) -> TrainingObjects | CommandObjects:
     """The type of an experience, by its document."""
     return TYPES[type_name(experience)]
 

@@ -164,15 +164,11 @@ def missing(
     return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
 
 
-def outputs(
-    directory: RunDirectory, table: xarray.Dataset, figure: str = Number.figure
-) -> list[str]:
-    """The outputs of a run whose true values and estimates a table holds, and which such a figure
-    shows.
-    """
+def outputs(directory: RunDirectory, table: xarray.Dataset) -> list[str]:
+    """The numbers among the outputs of a run whose true values and estimates a table holds."""
     spec = directory.spec()
     names = [name for name in outputs_among(table.data_vars) if name in table]
-    return [name for name in names if output_in(spec, name).figure == figure]
+    return [name for name in names if output_in(spec, name).figure == Number.figure]
 
 
 def unit(table: xarray.Dataset, name: str) -> str:

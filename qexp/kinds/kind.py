@@ -35,7 +35,6 @@ class Dataset(Protocol):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample, and its shape without the batch."""
-        ...
 
 
 D = TypeVar("D", bound=Dataset)

@@ -150,8 +150,7 @@ def layout_of_spec(path: Path, workspace: Workspace) -> NetworkLayout:
 
 def _laid_out(name: str, spec: Document, tables: Tables, remark: str = "") -> NetworkLayout:
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], tables)
-    operations = spec["model"]["operations"].items()
-    modules = {operation: value["module"] for operation, value in operations}
+    modules = {key: one["module"] for key, one in spec["model"]["operations"].items()}
     return NetworkLayout(name, steps_of(network, modules), remark)
 
 
@@ -160,13 +159,6 @@ def _laid_out(name: str, spec: Document, tables: Tables, remark: str = "") -> Ne
 
 HEIGHT, GAP, GAP_BESIDE, LANE = 0.58, 0.28, 0.4, 0.12
 """Of a box; gaps below and beside boxes, and between arrows beside them [inch]."""
-
-TO_LEFT, TO_RIGHT, TO_BOTTOM = 4, 5, 7
-"""Matplotlib's markers with their tip in place."""
-
-BOX: dict[str, Any] = {"edgecolor": "#333333", "zorder": 2}
-
-ARROW: dict[str, Any] = {"color": "#555555", "lw": 0.9, "ms": 4.5, "markevery": [-1]}
 
 
 def diagram(steps: Sequence[Step]) -> Figure:
@@ -193,7 +185,7 @@ def diagram(steps: Sequence[Step]) -> Figure:
     for number, step in enumerate(steps):
         left = x[number] - width / 2
         colour = "#DCEBF5" if step.end else "white"
-        box = Rectangle((left, y[number]), width, height, facecolor=colour, **BOX)
+        box = Rectangle((left, y[number]), width, height, fc=colour, ec="#333333", zorder=2)
         axes.add_patch(box)
         place = y[number] + 0.22 * height
         axes.text(x[number], place, step.name, weight="bold", **centred)
@@ -211,31 +203,21 @@ def _grid(steps: Sequence[Step]) -> tuple[Array, Array]:
     """Row and column of each step, from 0 on and to both sides of 0.
 
     A step is in the row after the last one that it takes, an input just before the first one that
-    takes it. It is below the middle of what it takes, inputs apart, or as near as its neighbours
-    let it.
+    takes it. Steps of a row are side by side, in their order.
     """
     rows = np.zeros(len(steps))
+    takers: dict[int, list[int]] = {}
     for number, step in enumerate(steps):
         rows[number] = 1 + max(rows[step.sources], default=-1)
-    for number, step in enumerate(steps):
-        takers = [index for index, other in enumerate(steps) if number in other.sources]
-        if not step.sources and takers:
-            rows[number] = min(rows[takers]) - 1
+        for source in step.sources:
+            takers.setdefault(source, []).append(number)
+    for number, taken_by in takers.items():
+        if not steps[number].sources:
+            rows[number] = min(rows[taken_by]) - 1
     columns = np.zeros(len(steps))
     for row in np.unique(rows):
         members = np.flatnonzero(rows == row)
-        wanted: list[float] = []
-        for number in members.tolist():
-            sources = steps[number].sources
-            inner = [source for source in sources if not steps[source].end]
-            place = max(wanted, default=-1) + 1
-            if sources:
-                place = columns[inner or sources].mean()
-            wanted.append(place)
-        order = np.argsort(wanted, kind="stable")
-        count = len(members)
-        spread = np.arange(count) - (count - 1) / 2
-        columns[members[order]] = np.mean(wanted) + spread
+        columns[members] = np.arange(len(members)) - (len(members) - 1) / 2
     return rows, columns
 
 
@@ -249,13 +231,15 @@ def _draw_arrows(
 ) -> None:
     """Draw an arrow from each step to those that take its result.
 
-    One to the next row leaves a box at its lower edge and ends at the upper edge of another. One
-    that passes rows runs beside their boxes, on the side of the box that it leaves; a short arrow
-    is nearer to the boxes than the longer ones that it shares rows with.
+    One that passes rows runs beside their boxes, on the side of the box that it leaves; a short
+    arrow is nearer to the boxes than the longer ones that it shares rows with.
 
     x, y  middle and upper edge of each box [inch]
     size  width and height of a box [inch]
     """
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path as Corners
+
     width, height = size
     pairs = [(source, number) for number, step in enumerate(steps) for source in step.sources]
     pairs.sort(key=lambda pair: rows[pair[1]] - rows[pair[0]])
@@ -263,30 +247,18 @@ def _draw_arrows(
     for start, end in pairs:
         first = rows[start]
         last = rows[end]
-        top = y[end]
-        bottom = y[start] + height
-        if last == first + 1:
-            turn = bottom + canvas.sized(GAP) / 3
-            corners = [x[start], x[start], x[end], x[end]]
-            down = [bottom, turn, turn, top]
-            axes.plot(corners, down, marker=TO_BOTTOM, **ARROW)
-            continue
-        middle = x[rows == first].mean()
-        side = 1 if x[start] >= middle else -1
-        nearer = [arrow for arrow in passing if _share_rows(arrow, (side, first, last))]
-        passing.append((side, first, last))
-        passed = x[(rows >= first) & (rows <= last)]
-        edge = side * width / 2
-        outermost = max(side * passed) * side + edge
-        lane = outermost + side * canvas.sized(LANE) * (len(nearer) + 1)
-        leaves = bottom - 0.3 * height
-        arrives = top + 0.3 * height
-        corners = [x[start] + edge, lane, lane, x[end] + edge]
-        down = [leaves, leaves, arrives, arrives]
-        axes.plot(corners, down, marker=TO_LEFT if side > 0 else TO_RIGHT, **ARROW)
-
-
-def _share_rows(one: tuple[int, float, float], other: tuple[int, float, float]) -> bool:
-    """Whether two arrows run on the same side, beside the same rows: side, first and last row."""
-    side, first, last = other
-    return one[0] == side and one[1] < last and one[2] > first
+        corners = [(x[start], y[start] + height), (x[end], y[end])]
+        if last > first + 1:
+            side = 1 if x[start] >= 0 else -1
+            nearer = [one for one in passing if one[0] == side and one[1] < last and one[2] > first]
+            passing.append((side, first, last))
+            passed = x[(rows >= first) & (rows <= last)]
+            edge = side * width / 2
+            outermost = max(side * passed) * side + edge
+            lane = outermost + side * canvas.sized(LANE) * (len(nearer) + 1)
+            leaves = y[start] + 0.7 * height
+            arrives = y[end] + 0.3 * height
+            corners = [(x[start] + edge, leaves), (lane, leaves), (lane, arrives)]
+            corners.append((x[end] + edge, arrives))
+        look: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "color": "#555555"}
+        axes.add_patch(FancyArrowPatch(path=Corners(corners), lw=0.9, **look))

@@ -194,9 +194,9 @@ def matrix_panels(
         if len(axes) == 1:
             _share_scales(dict(zip(kinds, row, strict=True)))
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
-    notes = [*marks.notes, *[f"blank: {blank}"] * bool(blank)]
+    notes = [marks.note, f"blank: {blank}" if blank else ""]
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
-    add_title(figure, title, caption="; ".join(notes))
+    add_title(figure, title, caption="; ".join(filter(None, notes)))
     return figure
 
 
@@ -319,22 +319,20 @@ class HeldOut:
     """Whether test samples have the values of all other variables."""
 
     @property
-    def notes(self) -> list[str]:
-        """What is drawn, in words; nothing if nothing is."""
+    def note(self) -> str:
+        """What is drawn, in words; empty if nothing is."""
         if not any(self.bands):
-            return []
+            return ""
         if len(self.bands) == 1:
-            return [
-                (
-                    "shaded: values held out for test"
-                    if self.tested
-                    else "shaded: values that training lacked"
-                )
-            ]
-        return [
-            "between dashed lines: values that training lacked"
-            + "; box: test samples" * self.tested
-        ]
+            return (
+                f"shaded: values {'held out for test' if self.tested else 'that training lacked'}"
+            )
+        boxes = "; box: test samples" if self.tested else ""
+        return f"between dashed lines: values that training lacked{boxes}"
+
+    def shade(self, axis: Axes) -> None:
+        for left, right in self.bands[0]:
+            axis.axvspan(left, right, color=COLOURS[4], alpha=0.15, linewidth=0)
 
     def outline(self, axis: Axes) -> None:
         """Dashed lines at both ends of a band, and boxes around the values of test samples."""
@@ -380,8 +378,7 @@ def _draw_line(
         axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
     elif style.level is not None:
         axis.axhline(style.level, color="0.6", linewidth=1, zorder=0)
-    for left, right in marks.bands[0]:
-        axis.axvspan(left, right, color=COLOURS[4], alpha=0.15, linewidth=0)
+    marks.shade(axis)
     axis.set_xlim(*ends)
     axis.set_ylabel(wrap(words, LABEL_CHARACTERS))
 
@@ -481,15 +478,9 @@ def side_by_side(
         bar.ax.tick_params(labelsize=small())
         bar.set_label(fitting(row[0], with_unit(words, in_unit), upright=True))
     share_below([axis for row in grid for axis in row], left=True)
-    add_title(figure, f"matrices on {dataset}", caption=_noted(marks.values()))
+    caption = max((panel.note for panel in marks.values()), key=len, default="")
+    add_title(figure, f"matrices on {dataset}", caption=caption)
     return figure
-
-
-def _noted(marks: Iterable[HeldOut]) -> str:
-    """What is outlined in any panel."""
-    every = [panel.notes for panel in marks]
-    notes = max(every, key=lambda words: len("".join(words)), default=[])
-    return notes[0] if notes else ""
 
 
 def held_out_of(
@@ -512,9 +503,10 @@ def held_out_of(
         hits = [low <= values[name] <= high for low, high in held_out[name]]
         tested = tested and (any(hits) or not hits)
     for variable, _, (low, high) in axes:
-        shown = [ends for ends in held_out.get(variable, ()) if ends[0] < high and ends[1] > low]
+        own = held_out.get(variable, [])
+        shown = [ends for ends in own if ends[0] < high and ends[1] > low]
         bands.append(tuple((max(left, low), min(right, high)) for left, right in shown))
-        tested = tested and bool(shown or not held_out.get(variable))
+        tested = tested and bool(shown or not own)
     return HeldOut(tuple(bands), tuple(ends for _, _, ends in axes), tested)
 
 
@@ -619,19 +611,14 @@ def _lines_side_by_side(
         for (title, line), colour in zip(errors.items(), COLOURS * len(matrices), strict=False):
             axis.plot(first[variable].values, line, color=colour, label=title)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
-        for left, right in common[0].bands[0] if common else ():
-            axis.axvspan(
-                left,
-                right,
-                color=COLOURS[4],
-                alpha=0.15,
-                linewidth=0,
-            )
+        for marks in common:
+            marks.shade(axis)
         axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", unit(first, variable)))
         axis.set_ylabel(with_unit(words, in_unit))
     share_below(axes)
     legend_below(figure, axes[0], shown=1)
-    add_title(figure, f"matrices on {dataset}", caption=_noted(common))
+    caption = common[0].note if common else ""
+    add_title(figure, f"matrices on {dataset}", caption=caption)
     return figure
 
 

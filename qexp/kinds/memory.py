@@ -121,8 +121,5 @@ def _state(document: Document, tables: Tables) -> float:
     weight.grad = torch.zeros_like(weight)
     optimizer = built(tables["optimizers"], document["optimizer"], [weight], 0.1)
     optimizer.step()
-    values = [value for state in optimizer.state.values() for value in state.values()]
-    tensors = [
-        value for value in values if isinstance(value, torch.Tensor) and value.shape == weight.shape
-    ]
-    return sum(tensor.numel() for tensor in tensors) / weight.numel()
+    kept = optimizer.state[weight].values()
+    return sum(isinstance(one, torch.Tensor) and one.shape == weight.shape for one in kept)

@@ -731,7 +731,8 @@ class SampleDraws:
             def add(names: Sequence[str] | range, draws: Array) -> None:
                 start = group.dimensions["sample"].size
                 group.resize_dimension("sample", start + len(names))
-                group["sample"][start:] = np.array(names, dtype=np.int64 if numbered else object)
+                kind = np.int64 if numbered else object
+                group["sample"][start:] = np.array(names, dtype=kind)
                 for index, output in enumerate(self.units):
                     group[output][0, :, start:] = draws[..., index]
 

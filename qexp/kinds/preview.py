@@ -41,11 +41,7 @@ class Variable:
         finite = self.values[np.isfinite(self.values)].astype(np.float64)
         ends = [math.nan] * 5
         if len(finite):
-            ends = [
-                float(finite.min()),
-                *map(float, np.percentile(finite, (5, 50, 95))),
-                float(finite.max()),
-            ]
+            ends = np.percentile(finite, (0, 5, 50, 95, 100)).tolist()
         keys = ("minimum", "5 %", "median", "95 %", "maximum")
         numbers = dict(zip(keys, ends, strict=True))
         numbers["max |value|"] = max(abs(ends[0]), abs(ends[-1]))

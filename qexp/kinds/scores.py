@@ -126,7 +126,8 @@ def write_errors(
         head = group.of, group.name, group.n, group.output, units.get(group.output, "")
         lines.append([*head, *map(group.metrics.get, metrics)])
     columns = zip(*lines, strict=True)
-    write_table(directory.results / TABLE, dict(zip([*HEAD, *metrics], columns, strict=True)), note)
+    table = dict(zip([*HEAD, *metrics], columns, strict=True))
+    write_table(directory.results / TABLE, table, note)
 
 
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:

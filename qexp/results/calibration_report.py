@@ -43,9 +43,7 @@ class Calibrations(Results):
         return calibrations_of(self.directory)
 
     def document(self) -> dict[str, Any]:
-        documents = {
-            kind: calibration.document() for kind, calibration in self.calibrations.items()
-        }
+        documents = {kind: kept.document() for kind, kept in self.calibrations.items()}
         return {"calibration": next(iter(documents.values()), None), "calibrations": documents}
 
     def tables(self) -> Parts:
@@ -129,7 +127,8 @@ def _columns_of(calibration: Calibration) -> Columns:
     for name, output in calibration.outputs.items():
         numbers = {f"coverage_{100 * one.probability:.0f}": one.share for one in output.coverage}
         numbers |= {"p_value": output.p_value, WIDTH: output.width}
-        columns[name] = numbers | {key: one.median for key, one in output.ratios.items()}
+        ratios = {key: one.median for key, one in output.ratios.items()}
+        columns[name] = numbers | ratios
     joint = {PASSED: float(calibration.faults == 0)}
     if calibration.density is not None:
         joint["density_p_value"] = calibration.density.p_value

@@ -360,7 +360,8 @@ def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
         texts.append([called, rmse, difference, *numbers])
     strong = frozenset({(0, 1)} if ordered[0]["rmse"] is not None else ())
     count = rows[0]["groups"]
-    title = f"{output}, {rows[0]['n']} held-out rows" + (f" in {_groups(count)}" if count else "")
+    title = f"{output}, {rows[0]['n']} held-out rows"
+    title += f" in {_groups(count)}" if count else ""
     return Table(title, columns, texts, frozenset(columns[1:]), strong)
 
 

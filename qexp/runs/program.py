@@ -20,7 +20,6 @@ from pathlib import Path
 
 from qexp.base import files, formats, machine
 from qexp.base.files import locked
-from qexp.base.quantities import QUANTITIES
 from qexp.base.text import filled
 from qexp.errors import ProgramError, ProgramMemoryError, QexpError, SpecError
 from qexp.kinds.attempt import Results, Work
@@ -406,7 +405,7 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         formats.write_json(copy.with_name(WRITTEN), written)
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(itertools.chain(*numbers.values()))
-    return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
+    return Results(numbers, units=Command().units_of(work.spec, outputs))
 
 
 def _files_below(folder: Path, but: Sequence[str]) -> Iterator[Path]:

@@ -32,7 +32,6 @@ import orjson
 
 from qexp.base import files, formats
 from qexp.base.machine import terminable
-from qexp.base.quantities import QUANTITIES
 from qexp.base.seeds import require_seed
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError
@@ -210,7 +209,7 @@ class TrackedRun:
     def _keep_results(self) -> None:
         formats.write_json(self.directory.results / RESULTS, self._results)
         outputs = dict.fromkeys(itertools.chain(*self._results.values()))
-        units = TRACKED.units_of(self._spec, iter(outputs), QUANTITIES)
+        units = TRACKED.units_of(self._spec, outputs)
         self._own.keep(results=self._results, units=units)
 
     def figure(self, figure: Any, name: str = "figure", *, step: float | None = None) -> Path:

@@ -9,14 +9,14 @@ import json
 import re
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from qexp.base.options import is_number
 from qexp.base.outputs import limits_of
-from qexp.base.quantities import Quantities, quantity
+from qexp.base.quantities import QUANTITIES, Quantities, quantity
 from qexp.base.tables import Tables, long_form
 from qexp.base.text import RESULT, leaves, names_in, single_brace
 from qexp.errors import Problem, SpecError, suggestion
@@ -32,7 +32,7 @@ from qexp.spec.reading import COMMENTARY, Document, Finding, Where, defaults_in,
 
 
 class ExperienceType(ABC):
-    """A type of experience. "Resolved" documents have all defaults written out."""
+    """What types of experience share; "resolved" documents have all defaults written out."""
 
     trains: bool = False
     """Whether its runs train networks of qexp, which can predict, with the dataset and model that
@@ -61,19 +61,7 @@ class ExperienceType(ABC):
         """The problem of a value given on the command line; None if there is none."""
         return None
 
-    def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
-        """Problems of a document that fits its schema, whose defaults are filled in."""
-        return iter(())
-
-    @abstractmethod
-    def with_defaults(self, document: Document, tables: Tables) -> Document:
-        """The document with every default, so that later versions do not change its meaning."""
-
     # Of a resolved document
-
-    def doubts(self, spec: Document) -> Iterator[Finding]:
-        """Warnings about a valid document."""
-        return iter(())
 
     def outputs(self, spec: Document) -> list[str] | None:
         """The output variables; None if only the results will tell."""
@@ -87,10 +75,6 @@ class ExperienceType(ABC):
         """Files below the workspace, with SHA-256, of which each run keeps a copy."""
         return {}
 
-    @abstractmethod
-    def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
-        """Variable → unit."""
-
     def cautions(self, spec: Document) -> list[str]:
         """Cautions that every table, figure and record of a run must show."""
         return []
@@ -98,22 +82,6 @@ class ExperienceType(ABC):
     def has_limit(self, spec: Document) -> bool:
         """Whether test samples have exact posteriors, whose errors `qexp limit` may compute."""
         return False
-
-    @abstractmethod
-    def lines(self, spec: Document) -> dict[str, str]:
-        """The lines of `qexp show` about the spec: name of the line → text."""
-
-    @abstractmethod
-    def test_part(self, spec: Document) -> Document:
-        """The parts of the spec that determine the test samples."""
-
-    @abstractmethod
-    def evaluated_by(self, spec: Document) -> str:
-        """The file in `results` that exists once a run is evaluated on its test part."""
-
-    @abstractmethod
-    def trouble_with(self, spec: Document, evaluation: Path) -> str | None:
-        """Why the existing file `evaluated_by` cannot be used; None if it can."""
 
 
 # The results of a program that is not qexp's: a JSON file of numbers, read strictly.
@@ -359,11 +327,9 @@ class Command(ExperienceType):
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
         return dict(spec["units"])
 
-    def units_of(
-        self, spec: Document, outputs: Iterator[str], quantities: Quantities
-    ) -> dict[str, str]:
+    def units_of(self, spec: Document, outputs: Iterable[str]) -> dict[str, str]:
         """Units of a finished run's outputs: as declared, else of the quantities of these names."""
-        return {name: spec["units"].get(name, quantity(name, quantities).unit) for name in outputs}
+        return {name: spec["units"].get(name, quantity(name, QUANTITIES).unit) for name in outputs}
 
     def lines(self, spec: Document) -> dict[str, str]:
         brief = {"command": shlex.join(spec["command"])}
@@ -374,7 +340,8 @@ class Command(ExperienceType):
         brief["folder"] = spec["folder"]
         for key in ("files", "data"):
             paths = [f"{path}, SHA-256 {spec['fingerprints'][path][:16]}…" for path in spec[key]]
-            brief |= {key: "; ".join(paths)} if paths else {}
+            if paths:
+                brief[key] = "; ".join(paths)
         return brief
 
     def test_part(self, spec: Document) -> Document:
@@ -455,6 +422,7 @@ class Training(ExperienceType):
         return {**schema, "properties": properties}
 
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
+        """Problems of a document that fits its schema, whose defaults are filled in."""
         outputs = document["outputs"]
         if follows(document) or isinstance(document["losses"], str):
             return  # the dataset is missing, which is reported
@@ -507,9 +475,11 @@ class Training(ExperienceType):
                 )
 
     def doubts(self, spec: Document) -> Iterator[Finding]:
+        """Warnings about a valid document."""
         return documents_of(spec["dataset"]).doubts_in_experience(spec)
 
     def with_defaults(self, document: Document, tables: Tables) -> Document:
+        """The document with every default, so that later versions do not change its meaning."""
         spec = {**self.defaults(document["dataset"]["type"]), **copy.deepcopy(document)}
         spec.pop("$schema", None)
         spec.pop("type", None)  # which specs without it do not have either
@@ -528,14 +498,10 @@ class Training(ExperienceType):
         for key in ("losses", "transforms"):
             entries = spec[key].items()
             spec[key] = {name: long_form(value, tables[key]) for name, value in entries}
-        if "additional_callbacks" in spec:
-            callbacks = spec["additional_callbacks"]
-            spec["additional_callbacks"] = [
-                long_form(callback, tables["callbacks"]) for callback in callbacks
-            ]
-        if "baselines" in spec:
-            baselines = spec["baselines"]
-            spec["baselines"] = [long_form(value, tables["baselines"]) for value in baselines]
+        for key in ("additional_callbacks", "baselines"):
+            if key in spec:
+                table = tables[key.removeprefix("additional_")]
+                spec[key] = [long_form(value, table) for value in spec[key]]
         for key in ("split", "inner"):
             if isinstance(spec.get(key), str | dict):
                 spec[key] = long_form(spec[key], tables["splits"])
@@ -565,6 +531,7 @@ class Training(ExperienceType):
         return epochs
 
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:
+        """Variable → unit."""
         variables = [*spec["inputs"], *spec["outputs"]]
         return documents_of(spec["dataset"]).units(variables, spec["dataset"], quantities)
 
@@ -575,6 +542,7 @@ class Training(ExperienceType):
         return documents_of(spec["dataset"]).has_limit(spec["dataset"])
 
     def lines(self, spec: Document) -> dict[str, str]:
+        """The lines of `qexp show` about the spec: name of the line → text."""
         brief = {
             "inputs": ", ".join(spec["inputs"]),
             "outputs": ", ".join(spec["outputs"]),
@@ -593,6 +561,7 @@ class Training(ExperienceType):
         return brief
 
     def test_part(self, spec: Document) -> Document:
+        """The parts of the spec that determine the test samples."""
         dataset = dict(spec["dataset"])
         for key in ("description", "matrix"):
             dataset.pop(key, None)
@@ -601,9 +570,11 @@ class Training(ExperienceType):
         return {"dataset": dataset, "test size": (spec.get("sizes") or [None])[-1], **split}
 
     def evaluated_by(self, spec: Document) -> str:
+        """The file in `results` that exists once a run is evaluated on its test part."""
         return documents_of(spec["dataset"]).evaluated_by
 
     def trouble_with(self, spec: Document, evaluation: Path) -> str | None:
+        """Why the existing file `evaluated_by` cannot be used; None if it can."""
         if evaluation.suffix == ".jsonl":  # the epochs of a run whose test part is not evaluated
             return None
         return documents_of(spec["dataset"]).trouble_with(evaluation)
@@ -627,14 +598,14 @@ TRAINING = "training"
 
 TRACKED = Tracked()
 
-TYPES: Mapping[str, ExperienceType] = {
+TYPES: Mapping[str, Training | Command] = {
     TRAINING: Training(),
     "command": Command(),
     "tracked": TRACKED,
 }
 """The value of `type` in an experience → its type."""
 
-WRITTEN: Mapping[str, ExperienceType] = {
+WRITTEN: Mapping[str, Training | Command] = {
     name: of_type for name, of_type in TYPES.items() if of_type.executes
 }
 """Types of experiences that people write; a script writes the others."""
@@ -646,7 +617,7 @@ def type_name(experience: Mapping[str, Any]) -> str:
     return name if isinstance(name, str) and name in TYPES else TRAINING
 
 
-def type_of(experience: Mapping[str, Any]) -> ExperienceType:
+def type_of(experience: Mapping[str, Any]) -> Training | Command:
     return TYPES[type_name(experience)]
 
 

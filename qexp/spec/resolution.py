@@ -16,7 +16,7 @@ from qexp.base.text import is_index, keys_of
 from qexp.base.workspace import Workspace
 from qexp.errors import Problem, QexpError, SpecError, shortened, suggestion
 from qexp.spec import reading
-from qexp.spec.experiences import WRITTEN, ExperienceType, type_name, type_of
+from qexp.spec.experiences import WRITTEN, Command, Training, type_name, type_of
 from qexp.spec.reading import Document, Finding, Where
 
 FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
@@ -364,7 +364,7 @@ def experience(
     return loaded
 
 
-def _type_of(experience: Written) -> ExperienceType:
+def _type_of(experience: Written) -> Training | Command:
     """The type of an experience. Raises SpecError for an unknown one, or one of scripts."""
     document = experience.document
     if "type" in document and document["type"] != type_name(document):

@@ -222,6 +222,10 @@ class RunDirectory:
     imported.
     """
 
+    held_out = True
+    """Whether `results` are about data that the run held out; evaluations are about others."""
+
+    record_file = Inside("run.json")
     checkpoints = Inside("checkpoints")
     best_weights = Inside("checkpoints/best.safetensors")
     evaluations = Inside(EVALUATIONS)
@@ -242,10 +246,6 @@ class RunDirectory:
     def members(self) -> tuple[RunDirectory, ...]:
         """The runs whose networks are one estimator: itself, or those of an ensemble."""
         return (self,)
-
-    @property
-    def record_file(self) -> Path:
-        return self.path / "run.json"
 
     @property
     def spec_file(self) -> Path:
@@ -338,11 +338,6 @@ class RunDirectory:
     def part(self) -> str:
         """The part of the data that `results` are about."""
         return "test"
-
-    @property
-    def held_out(self) -> bool:
-        """Whether `results` are about data that the run held out; evaluations are about others."""
-        return True
 
     def fold(self, name: str) -> RunDirectory:
         return RunDirectory(self.folds / name)

@@ -10,7 +10,7 @@ from typing import Any
 
 from qexp.base import folders
 from qexp.errors import DamagedError, NotFoundError, suggestion
-from qexp.store.directory import EVALUATIONS, RunDirectory
+from qexp.store.directory import EVALUATIONS, Inside, RunDirectory
 from qexp.store.record import NAME, Outcome, Record
 
 RECORD = "record.json"
@@ -96,6 +96,9 @@ class EvaluationDirectory(RunDirectory):
 
     written: EvaluationRecord | None = field(default=None, compare=False)
 
+    held_out = False
+    record_file = Inside(RECORD)
+
     @property
     def run(self) -> RunDirectory:
         return RunDirectory(self.path.parent.parent, self.code_trusted)
@@ -112,14 +115,6 @@ class EvaluationDirectory(RunDirectory):
     @property
     def part(self) -> str:
         return self.evaluation().part
-
-    @property
-    def held_out(self) -> bool:
-        return False
-
-    @property
-    def record_file(self) -> Path:
-        return self.path / RECORD
 
     def evaluation(self) -> EvaluationRecord:
         """The record of the evaluation. Raises NotFoundError or DamagedError."""

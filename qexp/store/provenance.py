@@ -365,7 +365,8 @@ def _ancestor_text(ancestor: Ancestor) -> str:
     words = [", ".join(ancestor.operations)] if ancestor.operations else []
     if words and ancestor.transforms:
         words.append(f"{', '.join(ancestor.transforms)} scaled as there")
-    words += [f"digest {ancestor.digest[:16]}"] if ancestor.digest is not None else []
+    if ancestor.digest is not None:
+        words.append(f"digest {ancestor.digest[:16]}")
     return f"{ancestor.name} ({'; '.join(words)})" if words else ancestor.name
 
 
@@ -426,7 +427,8 @@ def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> 
     for line in lines.values():
         parents |= _links(line)
     children: dict[str | None, list[str]] = {}
-    for name in dict.fromkeys(itertools.chain(lines, *lines.values())):
+    every = itertools.chain(lines, *lines.values())
+    for name in dict.fromkeys(every):
         children.setdefault(parents[name], []).append(name)
     branches = list[TreeRun]()
     first = reversed(children.get(None, []))
@@ -497,4 +499,5 @@ def join_seen(name: str, spectra: Seen | None, ancestors: Mapping[str, Seen]) ->
     both = dict[str, list[str]]()
     for core in sorted({*spectra, *earlier}):
         both[core] = sorted({*spectra.get(core, []), *earlier.get(core, [])})
-    return {name: both, **{run: seen for run, seen in ancestors.items() if run != name}}
+    others = {run: seen for run, seen in ancestors.items() if run != name}
+    return {name: both, **others}

@@ -697,7 +697,7 @@ def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
         fixed=fixed_in_words,
         blank=record.get("why_left_out", ""),
         tested=marks.tested,
-        outlined="; ".join(replace(marks, bands=marks.bands[:2]).notes) if len(axes) > 1 else "",
+        outlined=replace(marks, bands=marks.bands[:2]).note if len(axes) > 1 else "",
     )
 
 

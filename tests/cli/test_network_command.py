@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from matplotlib.patches import Rectangle
 
 import qexp as package
 from qexp.kinds import layouts
@@ -100,8 +101,10 @@ def test_a_large_network_is_drawn_without_the_layers_of_its_operations(specs, mo
             assert step.end or all(source < number for source in step.sources)
 
 
-def test_boxes_do_not_lie_on_each_other_and_arrows_end_at_boxes(specs):
+def test_boxes_do_not_lie_on_each_other(specs):
     figure = package.network("sound").figure()
-    boxes = [patch.get_bbox() for patch in figure.axes[0].patches]
+    patches = figure.axes[0].patches
+    boxes = [patch.get_bbox() for patch in patches if isinstance(patch, Rectangle)]
+    assert len(boxes) > 1
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
