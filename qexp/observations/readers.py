@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -43,13 +44,10 @@ from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import Columns, Reading, ReadOptions
 from qexp.observations.scenes import (
     Direction,
-    direction_of,
     from_angles,
     from_components,
-    in_crs,
+    read_field,
     read_grid,
-    reading_of,
-    scene_of,
     wavelength_of,
 )
 from qexp.observations.text_files import is_text
@@ -84,30 +82,24 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
         raise QexpError(f"{path} has {len(files)} interferograms: {names}; name the file of one")
     (file,) = files
     name = file.name.removesuffix(LICSAR_PHASE)
-    field = in_crs(replace(open_geotiff(file, options.band), unit="rad"), options.crs)
-    given = options.gives_sight
-    direction = (
-        direction_of(field, options) if given else from_components(field, *_licsar_components(file))
-    )
+    field = replace(open_geotiff(file, options.band), unit="rad")
+    look: Look | None = None if options.gives_sight else "right"  # as Sentinel-1 does
     own = file.with_name(f"{name}{LICSAR_COHERENCE}")
     wanted = options.least_coherence is not None and options.coherence is None and own.is_file()
     coherence = open_coherence(own) if wanted else None
     wavelength = wavelength_of("sentinel-1")
-    scene = scene_of(
-        options.name or name, field, direction, options, wavelength, coherence=coherence
-    )
-    reading = reading_of(scene, options)
-    return reading if given else replace(reading, look="right")  # as Sentinel-1 does
+    sight = partial(_licsar_sight, file)
+    return read_field(name, field, options, sight, look, wavelength=wavelength, coherence=coherence)
 
 
-def _licsar_components(file: Path) -> list[Raster]:
-    """Rasters of the components of the vector to the satellite."""
+def _licsar_sight(file: Path, field: Raster) -> Direction:
+    """By rasters of the components of the vector to the satellite."""
     for folder in BESIDE:
         files = [
             sorted((file.parent / folder).glob(f"*.geo.{name}.tif")) for name in LICSAR_COMPONENTS
         ]
         if all(len(component) == 1 for component in files):
-            return [open_geotiff(component) for (component,) in files]
+            return from_components(field, [open_geotiff(component) for (component,) in files])
         if any(len(component) > 1 for component in files):
             raise QexpError(
                 f"{(file.parent / folder).resolve()} has the line of sight of several frames; name"
@@ -148,15 +140,16 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
                 f" ({VELOCITY}); if it holds displacements, give their unit: `unit=mm`"
             )
         error = open_licsbas(path, ERROR) if field.unit and ERROR in fields else None
-    given = options.gives_sight
-    if not given and not {*COMPONENTS} <= {*fields}:
-        raise QexpError(
-            f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in it;"
-            " give GeoTIFFs of them (LiCSBAS_flt2geotiff.py), `direction=EAST,NORTH,UP`, or"
-            " `incidence` and `heading` in degrees"
-        )
-    components = () if given else (open_licsbas(path, name) for name in COMPONENTS)
-    direction = direction_of(field, options) if given else from_components(field, *components)
+
+    def sight(field: Raster) -> Direction:
+        if not {*COMPONENTS} <= {*fields}:
+            raise QexpError(
+                f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in"
+                " it; give GeoTIFFs of them (LiCSBAS_flt2geotiff.py), `direction=EAST,NORTH,UP`, or"
+                " `incidence` and `heading` in degrees"
+            )
+        return from_components(field, [open_licsbas(path, name) for name in COMPONENTS])
+
     coherent = options.least_coherence is not None and options.coherence is None
     masks = [
         open_licsbas(path, name) for name in ("mask", "coh_avg")[: 1 + coherent] if name in fields
@@ -167,10 +160,8 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
         return np.asarray(np.min([mask.read(window) for mask in masks], axis=0), np.float64)
 
     coherence = replace(masks[0], read=least) if masks else None
-    name = options.name or path.name.split(".")[0]
-    return reading_of(
-        scene_of(name, field, direction, options, error=error, coherence=coherence), options
-    )
+    name = path.name.split(".")[0]
+    return read_field(name, field, options, sight, error=error, coherence=coherence)
 
 
 # Velocities and time series of MintPy, with the angles of its file of geometry.
@@ -212,14 +203,22 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
         field = open_mintpy(path, options.variable)
         deviation = f"{options.variable or kind}Std"
         error = open_mintpy(path, deviation) if deviation in fields_of(path) else None
-    direction = _mintpy_direction(path, field, attributes, options)
-    wavelength = attribute(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None
-    scene = scene_of(
-        options.name or path.stem, in_crs(field, options.crs), direction, options, wavelength, error
-    )
-    reading = reading_of(scene, options)
-    own = _side(path, attributes) if SIDE in attributes else reading.look
-    return replace(reading, look=options.look or own)
+    numbers = {}
+    for name in ("WAVELENGTH", "HEADING", SIDE):
+        if name in attributes:
+            numbers[name] = attribute(path, attributes, name)
+    look: Look | None = None
+    if SIDE in numbers:
+        look = "left" if numbers[SIDE] > 0 else "right"
+    if options.gives_sight and options.direction is None:
+        heading = numbers.get("HEADING") if options.heading is None else options.heading
+        options = replace(options, look=options.look or look, heading=heading)
+
+    def sight(field: Raster) -> Direction:
+        return _mintpy_sight(path, field, options.geometry, numbers.get("HEADING"), look)
+
+    wavelength = numbers.get("WAVELENGTH")
+    return read_field(path.stem, field, options, sight, look, wavelength=wavelength, error=error)
 
 
 def _product(path: Path) -> str:
@@ -241,21 +240,15 @@ def _product(path: Path) -> str:
     return f"is a product of NISAR, {products[0]}{how}"
 
 
-def _mintpy_direction(
-    path: Path, field: Raster, attributes: dict[str, str], options: ReadOptions
+def _mintpy_sight(
+    path: Path, field: Raster, geometry: Path | None, heading: float | None, look: Look | None
 ) -> Direction:
-    """By the command line; else by the angles of the file of geometry.
+    """By the angles of the file of geometry.
 
     There the azimuth is that of the vector to the satellite, counter-clockwise from north.
     """
-    if options.gives_sight:
-        if options.direction is None:
-            options = replace(options, look=options.look or _side(path, attributes))
-            if options.heading is None and "HEADING" in attributes:
-                options = replace(options, heading=attribute(path, attributes, "HEADING"))
-        return direction_of(field, options)
     usual = (path.parent / name for name in GEOMETRY)
-    geometry = options.geometry or next((file for file in usual if file.is_file()), None)
+    geometry = geometry or next((file for file in usual if file.is_file()), None)
     if geometry is None:
         raise QexpError(
             f"{path}: no file of geometry beside it; name MintPy's with `geometry=geometryGeo.h5`,"
@@ -267,17 +260,11 @@ def _mintpy_direction(
         return from_angles(
             field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window))
         )
-    if "HEADING" not in attributes:
+    if heading is None:
         raise QexpError(
             f"{geometry} has no azimuthAngle; give `incidence` and `heading` in degrees"
         )
-    return from_angles(
-        field, incidence, attribute(path, attributes, "HEADING"), _side(path, attributes)
-    )
-
-
-def _side(path: Path, attributes: dict[str, str]) -> Look:
-    return "left" if SIDE in attributes and attribute(path, attributes, SIDE) > 0 else "right"
+    return from_angles(field, incidence, heading, look or "right")
 
 
 # Readers of observations: which one knows a file, and what it takes from the command line.
