@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class TextTable:
     width  number of columns
     parts  all rows
     nodata  numbers that mean no data
+    roles  what columns hold → their index
     """
 
     path: Path
@@ -69,16 +70,17 @@ class TextTable:
     width: int
     parts: Sequence[Rows]
     nodata: Sequence[float] = ()
+    roles: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         return sum(len(part.lines) for part in self.parts)
 
-    def numbers(self, column: int) -> Array:
+    def numbers(self, role: str) -> Array:
         """The numbers of a column, NaN where one is missing. Raises TableError that names lines."""
         values, wrong = [], []
         for part in self.parts:
-            cells = part.columns[column]
+            cells = part.columns[self.roles[role]]
             if isinstance(cells, np.ndarray):
                 values.append(cells)
                 continue
@@ -87,7 +89,7 @@ class TextTable:
                 try:
                     numbers[index] = as_number(cell)
                 except ValueError as error:
-                    place = f"{self.path}: line {line}, {self.titled(column)}"
+                    place = f"{self.path}: line {line}, {self.titled(role)}"
                     wrong.append(f"{place}: '{cell[:40]}' {error}")
             values.append(numbers)
         if wrong:
@@ -95,15 +97,16 @@ class TextTable:
             raise TableError("\n".join(wrong[:SHOWN] + more))
         return without_codes(np.concatenate(values), self.nodata)
 
-    def texts(self, column: int) -> NDArray[np.str_]:
+    def texts(self, role: str) -> NDArray[np.str_]:
         """The texts of a column; numbers as short as they can be written."""
         texts = list[str]()
         for part in self.parts:
-            cells = part.columns[column]
+            cells = part.columns[self.roles[role]]
             texts += [f"{cell:.17g}" for cell in cells] if isinstance(cells, np.ndarray) else cells
         return np.array(texts, dtype=np.str_)
 
-    def titled(self, column: int) -> str:
+    def titled(self, role: str) -> str:
+        column = self.roles[role]
         return f"column '{self.names[column]}'" if self.names else f"column {column + 1}"
 
 
