@@ -44,7 +44,8 @@ SAMPLED_PIXELS = 50_000
 
 def read_grid(path: Path, options: ReadOptions) -> Reading:
     """Read one field of displacement or phase over a grid. Raises QexpError."""
-    return read_field(path.stem, open_raster(path, options.band, _variable(path, options)), options)
+    field = open_raster(path, options.band, _variable(path, options))
+    return read_field(path.stem, field, options, partial(direction_of, options=options))
 
 
 def _variable(path: Path, options: ReadOptions) -> str | None:
@@ -81,7 +82,7 @@ def read_field(
     name: str,
     field: Raster,
     options: ReadOptions,
-    sight: Callable[[Raster], Direction] | None = None,
+    sight: Callable[[Raster], Direction],
     look: Look | None = None,
     *,
     wavelength: float | None = None,
@@ -92,8 +93,7 @@ def read_field(
     tells: its name, its lines of sight, by their field, and all that follows.
     """
     field = _in_crs(field, options.crs)
-    given = sight is None or options.gives_sight
-    direction = direction_of(field, options) if given else sight(field)
+    direction = direction_of(field, options) if options.gives_sight else sight(field)
     metres, phase = displacement_of(field, options, wavelength)
     if options.nodata:
         stored = field.read

@@ -53,30 +53,12 @@ def points_of(table: TextTable, options: ReadOptions) -> Reading:
             " such as `error=0.005` (in metres, or in the unit of `unit`), or say which column"
             " holds it: `columns={'error': 'NAME'}`"
         )
-    east, north = map(table.numbers, axes)
-    moved = lengths(table, "los", options)
-    if "error" in columns:
-        error = lengths(table, "error", options)
-    else:
-        same = ASSUMED_ERROR if options.error is None else options.error * options.metres
-        error = np.full(table.count, same)
-    track = Track(
-        options.name or table.path.stem,
-        RADAR,
-        east,
-        north,
-        moved,
-        error,
-        _direction(table, options),
-        np.ones(table.count, bool),
-        _elevations(table),
-    )
-    masked = masked_where_missing(track)
-    counted = np.flatnonzero(masked.observed)
-    rows = np.column_stack([east, north, moved, track.direction])[counted]
+    track, unit = _track(table, RADAR, axes, {"los": "error"}, _direction(table, options), options)
+    counted = np.flatnonzero(track.observed)
+    rows = np.column_stack([track.x, track.y, track.displacement, track.direction])[counted]
     repeated = np.delete(counted, np.unique(rows, axis=0, return_index=True)[1])
-    masked.observed[repeated] = False
-    points = masked.where_observed()
+    track.observed[repeated] = False
+    points = track.where_observed()
     doubts = [*_doubts(table, points, ("los", "error", "elevation"), options)]
     if len(repeated):
         doubts.append(
@@ -91,15 +73,51 @@ def points_of(table: TextTable, options: ReadOptions) -> Reading:
             f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in"
             " metres"
         )
-    unit = None if "error" in columns else options.error_unit
     look = None if columns.keys() & {*VECTOR} else options.look or "right"
-    return Reading((masked,), crs, tuple(doubts), error_unit=unit, look=look)
+    return Reading((track,), crs, tuple(doubts), error_unit=unit, look=look)
 
 
-def _elevations(table: TextTable) -> Array | None:
-    if "elevation" not in table.roles:
-        return None
-    return elevations(known_numbers(table, "elevation"))
+def _track(
+    table: TextTable,
+    kind: str,
+    axes: Sequence[str],
+    measured: Mapping[str, str],
+    direction: Array,
+    options: ReadOptions,
+) -> tuple[Track, str | None]:
+    """The rows of a table that lack no number, as points; and the unit of `error` if that is used.
+
+    measured   columns of displacements, each a point of its own → those of their errors
+    direction  (point, 3)
+    """
+    width = len(measured)
+    columns = [role if role in table.roles else "error" for role in measured.values()]
+    same = ASSUMED_ERROR if options.error is None else options.error * options.metres
+    errors = [np.full(table.count, same)] * width
+    for index, column in enumerate(columns):
+        if column in table.roles:
+            errors[index] = lengths(table, column, options)
+    x, y = (np.repeat(table.numbers(axis), width) for axis in axes)
+    moved = [lengths(table, role, options) for role in measured]
+    elevation = station = None
+    if "elevation" in table.roles:
+        elevation = np.repeat(elevations(known_numbers(table, "elevation")), width)
+    if "station" in table.roles:
+        station = np.repeat(table.texts("station"), width)
+    track = Track(
+        options.name or table.path.stem,
+        kind,
+        x,
+        y,
+        np.stack(moved, axis=1).ravel(),
+        np.stack(errors, axis=1).ravel(),
+        direction,
+        np.ones(len(x), bool),
+        elevation,
+        station=station,
+    )
+    unit = None if {*columns} <= table.roles.keys() else options.error_unit
+    return masked_where_missing(track), unit
 
 
 def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
@@ -196,58 +214,27 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     table = replace(table, nodata=options.nodata, roles=columns)
     axes, crs = position_columns(table, ["displacement_east", "displacement_north"])
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
-    moved_columns = [f"displacement_{name}" for name in components]
-    roles = [*moved_columns, *(f"error_{name}" for name in components), "error"]
+    measured = {f"displacement_{name}": f"error_{name}" for name in components}
+    roles = [*measured, *measured.values(), "error"]
     require_one_unit(table, roles, options)
-    errors = _errors_of_stations(table, components, options)
-    stations = table.texts("station") if "station" in columns else None
-    if stations is not None:
-        if not table.names and options.columns is None:
-            _require_no_decimals(path, stations)
-        _require_one_epoch(path, stations)
-    count = table.count
-    width = len(components)
-    elevation = _elevations(table)
-    moved = [lengths(table, role, options) for role in moved_columns]
-    x, y = (np.repeat(table.numbers(axis), width) for axis in axes)
-    track = Track(
-        options.name or path.stem,
-        GNSS,
-        x,
-        y,
-        np.stack(moved, axis=1).ravel(),
-        np.stack(errors, axis=1).ravel(),
-        np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
-        np.ones(count * width, bool),
-        None if elevation is None else np.repeat(elevation, width),
-        station=None if stations is None else np.repeat(stations, width),
-    )
-    masked = masked_where_missing(track)
-    points = masked.where_observed()
-    doubts = (*_doubts(table, points, (*roles, "elevation"), options), *_unread(table))
-    own = "error" in columns or all(f"error_{name}" in columns for name in components)
-    unit = None if own else options.error_unit
-    return Reading((masked,), crs, doubts, error_unit=unit)
-
-
-def _errors_of_stations(
-    table: TextTable, components: Sequence[str], options: ReadOptions
-) -> list[Array]:
-    """The errors of each component, (station,) [m]. Raises QexpError if nothing tells them."""
-    lacking = [f"error_{name}" for name in components if f"error_{name}" not in table.roles]
-    if lacking and "error" not in table.roles and options.error is None:
+    lacking = [role for role in measured.values() if role not in columns]
+    if lacking and "error" not in columns and options.error is None:
         raise QexpError(
-            f"{table.path} has no errors of the component {lacking[0].removeprefix('error_')}; say"
+            f"{path} has no errors of the component {lacking[0].removeprefix('error_')}; say"
             f" which columns hold them, `columns={dict.fromkeys(lacking, 'NAME')}`, or give one"
             f" number in the unit of `gnss_unit`, {options.unit or 'm'}:"
             f" `error={0.003 / options.metres:g}`"
         )
-    same = np.full(table.count, (options.error or 0) * options.metres)
-    errors = []
-    for role in (f"error_{name}" for name in components):
-        column = role if role in table.roles else "error"
-        errors.append(lengths(table, column, options) if column in table.roles else same)
-    return errors
+    if "station" in columns:
+        stations = table.texts("station")
+        if not table.names and options.columns is None:
+            _require_no_decimals(path, stations)
+        _require_one_epoch(path, stations)
+    axis_of_each = np.tile([COMPONENTS.index(name) for name in components], table.count)
+    track, unit = _track(table, GNSS, axes, measured, np.eye(3)[axis_of_each], options)
+    points = track.where_observed()
+    doubts = (*_doubts(table, points, (*roles, "elevation"), options), *_unread(table))
+    return Reading((track,), crs, doubts, error_unit=unit)
 
 
 def _require_no_decimals(path: Path, stations: Iterable[object]) -> None:
