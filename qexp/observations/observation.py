@@ -392,19 +392,26 @@ FORMAT = "qexp observation 1"
 
 COMPONENTS = ("east", "north", "up")
 
-WORDS: Mapping[str, str] = {
-    "x": "easting",
-    "y": "northing",
-    "displacement": "displacement along the direction, positive toward it",
-    "error": "standard deviation of the noise that is independent from point to point",
-}
-SOME: Mapping[str, tuple[str, str]] = {
+VARIABLES: Mapping[str, tuple[str, str]] = {
+    "x": ("m", "easting"),
+    "y": ("m", "northing"),
+    "displacement": ("", "displacement along the direction, positive toward it"),
+    "error": ("", "standard deviation of the noise that is independent from point to point"),
+    "direction": (
+        "1",
+        "unit vector along x, y and up: from the ground to the satellite, or a station's component",
+    ),
     "elevation": ("m", "elevation above the level from which depths count"),
     "count": ("1", "number of pixels or points of which the point is the mean"),
     "spread": ("m", "standard deviation of their positions, east and north"),
 }
-"""What some tracks have and others do not."""
+"""Their units, without one that of the instruments, and words."""
+REQUIRED = ("x", "y", "displacement", "error", "direction")
+DIMENSIONS = {"direction": "component", "spread": "horizontal"}
+"""Besides that of points."""
 NOISE_UNITS = {"sill": "m2", "range": "m", "nugget": "m2"}
+NO_NOISE = CorrelatedNoise("", np.nan, np.nan, np.nan)
+"""Of tracks without any, beside others."""
 
 
 def write_observation(
@@ -442,35 +449,34 @@ def as_table(observation: Observation) -> xarray.Dataset:
     tracks = observation.tracks
     points = dict[str, Any]()
     measured = " or ".join(dict.fromkeys(track.instrument.unit for track in tracks))
-    for name, words in WORDS.items():
-        values = np.concatenate([getattr(track, name) for track in tracks])
-        unit = measured if name in ("displacement", "error") else "m"
-        points[name] = ("point", values, {"units": unit, "long_name": words})
-    for name, (unit, words) in SOME.items():
-        if (known := where_known(tracks, name, np.nan)) is not None:
-            dimensions = ("point", "horizontal")[: known.ndim]
-            points[name] = (dimensions, known, {"units": unit, "long_name": words})
+    for name, (unit, words) in VARIABLES.items():
+        if (values := where_known(tracks, name, np.nan)) is not None:
+            dimensions = ("point", DIMENSIONS[name]) if name in DIMENSIONS else ("point",)
+            points[name] = (dimensions, values, {"units": unit or measured, "long_name": words})
     if (names := where_known(tracks, "station", "")) is not None:
         about_names = {"long_name": "name of the GNSS station"}
         points["station"] = ("point", names.astype(object), about_names)
-    words = (
-        "unit vector along x, y and up: from the ground to the satellite, or a station's component"
-    )
-    directions = np.concatenate([track.direction for track in tracks])
-    points["direction"] = (("point", "component"), directions, {"units": "1", "long_name": words})
     flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "masked observed"}
     observed = np.concatenate([track.observed for track in tracks]).astype(np.int8)
     points["mask"] = ("point", observed, {"long_name": "whether the point counts", **flags})
     owners = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(track.x) for track in tracks])
     points["track"] = ("point", owners, {"long_name": "track"})
-    points["track_name"] = ("track", np.array([track.name for track in tracks], dtype=object))
-    points["track_kind"] = ("track", np.array([track.kind for track in tracks], dtype=object))
-    looks = np.array([track.look or "" for track in tracks], dtype=object)
-    about_looks = {
-        "long_name": "side of its flight to which the satellite looks; empty where it is not known"
+    noises = [track.noise or NO_NOISE for track in tracks]
+    texts = {
+        "track_name": [track.name for track in tracks],
+        "track_kind": [track.kind for track in tracks],
+        "track_look": [track.look or "" for track in tracks],
+        "noise_type": [noise.type for noise in noises],
     }
-    points["track_look"] = ("track", looks, about_looks)
-    points |= _noise_variables(tracks)
+    for name, of_tracks in texts.items():
+        points[name] = ("track", np.array(of_tracks, dtype=object), {})
+    points["track_look"][2]["long_name"] = (
+        "side of its flight to which the satellite looks; empty where it is not known"
+    )
+    if any(texts["noise_type"]):
+        points |= _noise_variables(noises)
+    else:
+        del points["noise_type"]
     if observation.crs is not None:
         points["crs"] = ((), np.int32(0), {"crs_wkt": observation.crs})
         for name in ("displacement", "error"):
@@ -481,17 +487,12 @@ def as_table(observation: Observation) -> xarray.Dataset:
     return xarray.Dataset(points, coordinates, about)
 
 
-def _noise_variables(tracks: tuple[Track, ...]) -> dict[str, Any]:
-    if all(track.noise is None for track in tracks):
-        return {}
-    noises = [track.noise for track in tracks]
-    types = np.array(["" if noise is None else noise.type for noise in noises], dtype=object)
-    variables: dict[str, Any] = {"noise_type": ("track", types)}
+def _noise_variables(noises: Sequence[CorrelatedNoise]) -> dict[str, Any]:
+    variables = dict[str, Any]()
     for name, unit in NOISE_UNITS.items():
-        values = np.array([np.nan if noise is None else getattr(noise, name) for noise in noises])
         about = {"units": unit, "long_name": f"{name} of the correlated noise"}
-        variables[f"noise_{name}"] = ("track", values, about)
-    estimated = np.array([noise is not None and noise.estimated for noise in noises], dtype=np.int8)
+        variables[f"noise_{name}"] = ("track", [getattr(noise, name) for noise in noises], about)
+    estimated = np.array([noise.estimated for noise in noises], dtype=np.int8)
     words = "1 where the noise was estimated from the track itself, 0 where it was declared"
     variables["noise_estimated"] = ("track", estimated, {"long_name": words})
     return variables
@@ -534,15 +535,14 @@ def _observation(table: xarray.Dataset) -> Observation:
     tracks = []
     named = zip(table["track_name"].values, table["track_kind"].values, strict=True)
     for index, (name, kind) in enumerate(named):
-        if kind not in INSTRUMENTS:
-            raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
         rows = table["track"].values == index
         arrays = {}
-        for variable in (*WORDS, *SOME):
-            values = table[variable].values[rows].astype(np.float64) if variable in table else None
-            if values is not None and (variable in WORDS or not np.isnan(values).all()):
-                arrays[variable] = values
-        direction = table["direction"].values[rows].astype(np.float64)
+        for variable in VARIABLES:
+            required = variable in REQUIRED
+            if required or variable in table:
+                values = table[variable].values[rows].astype(np.float64)
+                if required or not np.isnan(values).all():
+                    arrays[variable] = values
         observed = table["mask"].values[rows] == 1
         named_points = table["station"].values[rows] if "station" in table else np.zeros(0)
         station = named_points.astype(np.str_)
@@ -554,7 +554,6 @@ def _observation(table: xarray.Dataset) -> Observation:
                 str(name),
                 kind,
                 **arrays,
-                direction=direction,
                 observed=observed,
                 noise=_noise_of(table, index),
                 station=station if (station != "").any() else None,
@@ -565,17 +564,11 @@ def _observation(table: xarray.Dataset) -> Observation:
 
 
 def _noise_of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:
-    if "noise_type" not in table:
-        return None
-    kind = table["noise_type"].values[index]
+    kind = table["noise_type"].values[index] if "noise_type" in table else ""
     if not kind:
         return None
-    values = {}
-    for name in NOISE_UNITS:
-        values[name] = float(table[f"noise_{name}"].values[index])
-    estimated = False
-    if "noise_estimated" in table:
-        estimated = bool(table["noise_estimated"].values[index])
+    values = {name: float(table[f"noise_{name}"].values[index]) for name in NOISE_UNITS}
+    estimated = "noise_estimated" in table and bool(table["noise_estimated"].values[index])
     return CorrelatedNoise(str(kind), **values, estimated=estimated)
 
 
