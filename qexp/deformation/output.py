@@ -23,7 +23,7 @@ from qexp.base.folders import names_in, write_folder
 from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
 from qexp.base.text import Table, latex
 from qexp.deformation.epicentres import ellipse
-from qexp.deformation.inversion import Inversion, TrackResult
+from qexp.deformation.inversion import Estimate, Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import SourcePosterior
@@ -203,24 +203,22 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
     about = {
         "qexp_format": POSTERIOR_FORMAT,
         "title": f"posterior of {inversion.source}",
-        "inference_library": "qexp",
         "history": history,
         "method": posterior.found.method,
         "remarks": "; ".join(posterior.remarks),
         **{name: value for name, value in diagnostics.items() if value is not None},
     }
-    tree = xarray.DataTree(xarray.Dataset(attrs=about))
     groups = {
+        "/": xarray.Dataset(attrs=about),
         "posterior": draws_group,
         "sample_stats": statistics,
         "posterior_predictive": predicted,
         "observed_data": data,
     }
-    for name, group in groups.items():
-        group.attrs = {"inference_library": "qexp"}
-        tree[name] = xarray.DataTree(group)
+    for group in groups.values():
+        group.attrs["inference_library"] = "qexp"
     content = io.BytesIO()
-    tree.to_netcdf(content, engine="h5netcdf")
+    xarray.DataTree.from_dict(groups).to_netcdf(content, engine="h5netcdf")
     return content.getvalue()
 
 
@@ -436,16 +434,10 @@ def maps_of(inversion: Inversion) -> Figure:
     tracks = inversion.tracks.values()
     less = ["offset"] * any(track.offset_error is not None for track in tracks)
     less += ["ramp"] * any(track.ramp is not None for track in tracks)
-    maps = _maps(inversion)
-    sources = _centres(inversion)
+    sources = [shapes["centre"][0] / 1e3 for _, _, shapes in _sources(inversion)]
     words = " and ".join(less)
-    return inversion_maps(
-        maps,
-        sources,
-        _title(inversion),
-        words,
-        inversion.observation,
-    )
+    maps = _maps(inversion)
+    return inversion_maps(maps, sources, _title(inversion), words, inversion.observation)
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
@@ -458,21 +450,18 @@ def _maps(inversion: Inversion) -> list[Maps]:
     return maps
 
 
-def _prefixes(inversion: Inversion) -> list[str]:
-    """How the names of the parameters of each source begin."""
-    names = [name for name in inversion.parameters if name.rpartition(".")[2] == "east"]
-    return [name.removesuffix("east") for name in names]
-
-
-def _centres(inversion: Inversion) -> list[tuple[float, float]]:
-    """Positions of the sources [km]."""
-    parameters = inversion.parameters
-    centres = list[tuple[float, float]]()
-    for prefix in _prefixes(inversion):
-        east = parameters[f"{prefix}east"].value
-        north = parameters[f"{prefix}north"].value
-        centres.append((east / 1e3, north / 1e3))
-    return centres
+def _sources(
+    inversion: Inversion,
+) -> Iterator[tuple[str, dict[str, Estimate], dict[str, Array]]]:
+    """Each source: its name, its parameters by their names in it, and its `_shapes`."""
+    for east in inversion.parameters:
+        prefix = east.removesuffix("east")
+        if east.rpartition(".")[2] == "east":
+            own = dict[str, Estimate]()
+            for name, estimate in inversion.parameters.items():
+                if name.startswith(prefix):
+                    own[name.removeprefix(prefix)] = estimate
+            yield prefix.removesuffix(".") or inversion.source, own, _shapes(inversion, own, prefix)
 
 
 def kml(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
@@ -484,18 +473,16 @@ def kml(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
     root = ElementTree.Element("kml", xmlns="http://www.opengis.net/kml/2.2")
     document = ElementTree.SubElement(root, "Document")
     ElementTree.SubElement(document, "name").text = inversion.source
-    rows = table_of_parameters(inversion.parameters).rows
-    for prefix in _prefixes(inversion):
+    for source, parameters, of_source in _sources(inversion):
         place = ElementTree.SubElement(document, "Placemark")
-        ElementTree.SubElement(place, "name").text = prefix.removesuffix(".") or inversion.source
+        ElementTree.SubElement(place, "name").text = source
         lines = [chi2_words(inversion.chi2_reduced)]
-        for name, unit, value, *_, interval in rows:
-            if name.startswith(prefix):
-                words = f"{name.removeprefix(prefix)} {number_with_unit(value, unit)}"
-                lines.append(f"{words} (95 %: {interval})" if interval else words)
+        for name, unit, value, *_, interval in table_of_parameters(parameters).rows:
+            words = f"{name} {number_with_unit(value, unit)}"
+            lines.append(f"{words} (95 %: {interval})" if interval else words)
         ElementTree.SubElement(place, "description").text = "\n".join(lines)
         shapes = ElementTree.SubElement(place, "MultiGeometry")
-        for points in _shapes(inversion, prefix).values():
+        for points in of_source.values():
             kind = "Point" if len(points) == 1 else "LineString"
             shape = ElementTree.SubElement(shapes, kind)
             text = " ".join(f"{x:.8f},{y:.8f}" for x, y in _degrees(points, placed))
@@ -516,19 +503,14 @@ def geojson(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
     placed  to longitude and latitude
     """
     features = list[dict[str, Any]]()
-    for prefix in _prefixes(inversion):
-        known: dict[str, Any] = {"source": prefix.removesuffix(".") or inversion.source}
-        for name, estimate in inversion.parameters.items():
-            if name.startswith(prefix):
-                ends = estimate.interval95 or (None, None)
-                numbers = {
-                    "": estimate.value,
-                    " low95": ends[0],
-                    " high95": ends[1],
-                }
-                for what, number in numbers.items():
-                    known[f"{name.removeprefix(prefix)}{what} ({estimate.unit})"] = number
-        for shape, points in _shapes(inversion, prefix).items():
+    for source, parameters, shapes in _sources(inversion):
+        known: dict[str, Any] = {"source": source}
+        for name, estimate in parameters.items():
+            low, high = estimate.interval95 or (None, None)
+            numbers = {"": estimate.value, " low95": low, " high95": high}
+            for what, number in numbers.items():
+                known[f"{name}{what} ({estimate.unit})"] = number
+        for shape, points in shapes.items():
             features.append(_feature(_degrees(points, placed), {"shape": shape, **known}))
     return formats.json_bytes({"type": "FeatureCollection", "features": features})
 
@@ -576,15 +558,18 @@ SIDES = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
 """Parameters of a rectangle, in the units in which its outline is drawn."""
 
 
-def _shapes(inversion: Inversion, prefix: str) -> dict[str, Array]:
+def _shapes(
+    inversion: Inversion, parameters: Mapping[str, Estimate], prefix: str
+) -> dict[str, Array]:
     """A source as seen from above, (point, 2) each, east and north [m]: its centre; where there are
     errors to first order, the ellipse in which it lies with a probability of 95 %; and the outline
     of a rectangle.
 
-    prefix  with which the names of its parameters begin
+    parameters  of the source
+    prefix      with which their names in the inversion begin
     """
     names = [f"{prefix}east", f"{prefix}north"]
-    position = [inversion.parameters[name] for name in names]
+    position = [parameters["east"], parameters["north"]]
     centre = np.array([[estimate.value for estimate in position]])
     shapes = {"centre": centre}
     errors = [estimate.scaled_error or 0.0 for estimate in position if estimate.has_error]
@@ -593,12 +578,11 @@ def _shapes(inversion: Inversion, prefix: str) -> dict[str, Array]:
         correlation = float(inversion.correlations[east, north])
         if all(errors) and abs(correlation) < 1:  # neither along a line nor unknown
             shapes["95 % ellipse of the centre"] = centre + ellipse(errors, correlation)
-    sides = list[float]()
-    for name, unit in SIDES.items():
-        if estimate := inversion.parameters.get(prefix + name):
-            sides.append(_mark(estimate.value, estimate.unit, unit) or 0.0)
-    if len(sides) == len(SIDES):
-        length, width, strike, dip = sides
+    if SIDES.keys() <= parameters.keys():
+        known = [(parameters[name], unit) for name, unit in SIDES.items()]
+        length, width, strike, dip = (
+            _mark(one.value, one.unit, unit) or 0.0 for one, unit in known
+        )
         lengthways = np.array([math.sin(strike), math.cos(strike)])
         sideways = np.array([math.cos(strike), -math.sin(strike)])
         half = length / 2 * lengthways
