@@ -57,10 +57,6 @@ def of_residuals(
     return tests, [*said, *_smaller_than_noise(sums, unknowns, tracks)]
 
 
-def _is_estimated(track: Track) -> bool:
-    return track.noise is not None and track.noise.estimated
-
-
 def _smaller_than_noise(
     sums: Sequence[float], unknowns: int, tracks: Sequence[Track]
 ) -> Iterator[str]:
@@ -74,7 +70,7 @@ def _smaller_than_noise(
 
     for track, total in zip(tracks, sums, strict=True):
         degrees = track.size - unknowns
-        factor = UNCERTAIN if _is_estimated(track) else 1
+        factor = UNCERTAIN if track.has_estimated_noise else 1
         p_value = len(tracks) * float(special.chdtr(max(degrees, 1), total * factor))
         if degrees > 0 and p_value < SIGNIFICANT:
             yield (
@@ -98,7 +94,7 @@ def _larger_than_noise(
     sums  of the squares of the whitened residuals of each track
     """
     check = "; check headings, units and signs" * (len(tracks) > 1)
-    known = [index for index, track in enumerate(tracks) if not _is_estimated(track)]
+    known = [index for index, track in enumerate(tracks) if not track.has_estimated_noise]
     if len(known) < len(tracks) and chi2_reduced >= UNCERTAIN:
         return (
             f"the residuals are larger than the estimated noise (reduced χ² {chi2_reduced:.3g})",
@@ -427,7 +423,7 @@ def _explained(
     """
     if not np.isfinite(fit.covariance).all():
         return ""
-    least = UNCERTAIN if any(map(_is_estimated, tracks)) else 1.0
+    least = UNCERTAIN if any(track.has_estimated_noise for track in tracks) else 1.0
     linear = (
         (_step if track.instrument.imaging else _common_motion)(problem, fit, track, number)
         for number, track in enumerate(tracks)

@@ -220,8 +220,7 @@ class Inversion:
 
 
 def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The criteria of candidates for one observation, the best by AICc first; differences are those
-    to the best.
+    """The criteria of candidates for one observation; differences are those to the best.
 
     records  the documents of inversions
     """
@@ -236,4 +235,4 @@ def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         least = min(row[name] for row in rows)
         for row in rows:
             row[f"delta_{name}"] = row[name] - least
-    return sorted(rows, key=lambda row: row["aicc"])
+    return rows

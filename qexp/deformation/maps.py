@@ -64,7 +64,7 @@ def stations_of(track: Track, values: Array) -> Stations:
     direction = track.direction
     names = track.station
     positions, first, owners = np.unique(
-        _kilometres(track), axis=0, return_index=True, return_inverse=True
+        track.places / 1e3, axis=0, return_index=True, return_inverse=True
     )
     vectors, counts = np.zeros((2, len(positions), 3))
     np.add.at(vectors, owners.ravel(), direction * values[:, None])
@@ -74,11 +74,6 @@ def stations_of(track: Track, values: Array) -> Stations:
     vectors[counts < 0.99] = np.nan
     named = [""] * len(first) if names is None else names[first].tolist()
     return Stations(positions, vectors, named)
-
-
-def _kilometres(track: Track) -> Array:
-    """Positions of points, (point, 2)."""
-    return np.stack([track.x, track.y], axis=1) / 1e3
 
 
 def _inches(axis: Axes) -> float:
@@ -333,7 +328,7 @@ Frame = tuple[float, float, float, float]
 
 def frame_of(layers: Sequence[Layer]) -> Frame:
     """The edges around all points and all arrows of stations [km]."""
-    points = np.concatenate([_kilometres(layer.track) for layer in layers])
+    points = np.concatenate([layer.track.places / 1e3 for layer in layers])
     frame = _frame(points)
     arrows = [layer for layer in layers if layer.has_arrows]
     for _ in range(10 if arrows else 0):  # as a wider map has longer arrows
@@ -356,7 +351,7 @@ def _draw_points(axis: Axes, layer: Layer) -> None:
     many as means.
     """
     track = layer.track
-    positions = _kilometres(track)
+    positions = track.places / 1e3
     x, y = positions.T
     values = layer.scale.factor * layer.values
     coloured = _coloured(layer.scale)

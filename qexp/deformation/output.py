@@ -34,7 +34,7 @@ from qexp.figures.canvas import draws_at_once
 from qexp.figures.distributions import Drawn, corner
 from qexp.figures.writing import encode
 from qexp.metrics.meaning import measured, printed
-from qexp.observations.observation import Observation, Track, as_table, encoded
+from qexp.observations.observation import Observation, Track, as_table, encoded, joined
 from qexp.observations.projection import geographic
 from qexp.physics.instruments import INSTRUMENTS
 from qexp.rows.geotiff import encoded as encoded_raster
@@ -193,7 +193,7 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
     names = [track.name for track in observed]
     tracks = {"track": ("point", np.repeat(names, sizes))}
     unit = {"units": " or ".join(dict.fromkeys(track.instrument.unit for track in observed))}
-    measured = np.concatenate([track.displacement for track in observed])
+    measured = joined(observed).displacement
     data = xarray.Dataset({"displacement": ("point", measured, unit)}, tracks)
     displacement = (*both, "point"), posterior.predicted.astype(np.float32), unit
     some = np.arange(posterior.predicted.shape[1])
@@ -521,7 +521,7 @@ def _geojson_of_track(track: Track, result: TrackResult, placed: pyproj.Transfor
     placed  to longitude and latitude
     """
     points = track.where_observed()
-    centres = np.stack([points.x, points.y], axis=-1)
+    centres = points.places
     half = np.zeros((1, 2)) if points.spread is None else np.sqrt(3) * points.spread
     places = _degrees(centres[:, None] + half[:, None] * CORNERS, placed)
     features = list(map(_feature, places, _rows(track, result)))

@@ -39,10 +39,13 @@ EDGE = 2.5
 one does.
 """
 
-NOISE_IS_ESTIMATED = (
-    "the noise was estimated from the same data, but its type, range and nugget count as known:"
-    " intervals are somewhat too narrow"
-)
+
+def noise_remarks(tracks: Sequence[Track]) -> Iterator[str]:
+    if any(track.has_estimated_noise for track in tracks):
+        yield (
+            "the noise was estimated from the same data, but its type, range and nugget count as"
+            " known: intervals are somewhat too narrow"
+        )
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,7 @@ def source_posterior(
         *wrong,
         *observed.draws.doubts,
         *_cut_by_priors(parameters, searches),
-        *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks),
+        *noise_remarks(tracks),
     ]
     return SourcePosterior(
         parameters,
@@ -244,10 +247,6 @@ def _cut_by_priors(
                 f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior:"
                 " the result depends on the prior's bounds; give others with `bounds`"
             )
-
-
-def noise_is_estimated(tracks: Sequence[Track]) -> bool:
-    return any(track.noise is not None and track.noise.estimated for track in tracks)
 
 
 def _prior(

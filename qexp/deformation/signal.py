@@ -23,7 +23,7 @@ from qexp.observations.noise import (
     estimate_of,
     require_enough,
 )
-from qexp.observations.observation import Track
+from qexp.observations.observation import Track, joined
 from qexp.simulation.generators import GENERATORS
 
 MOST_POINTS = 1000
@@ -95,7 +95,7 @@ def best_point_source(tracks: Sequence[Track]) -> PointSource:
     """
     random = np.random.default_rng(0)
     thin = [_level(track.thinned(MOST_POINTS, random)) for track in tracks]
-    positions = np.concatenate([np.stack([track.x, track.y], axis=1) for track in thin])
+    positions = joined(thin).places
     origin = float(positions[:, 0].mean()), float(positions[:, 1].mean())
     positions = positions - origin
     diagonal = float(np.hypot(*np.ptp(positions, axis=0)))

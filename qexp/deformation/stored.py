@@ -120,17 +120,14 @@ def table_of_records(records: Sequence[Record]) -> Table:
     rows = []
     for record in records:
         observation = Path((record["observation"] or {}).get("path", ""))
-        shown = []
-        for text in values_in_words(estimates(record)):
-            name, _, _ = text.partition(" ")
-            if not name.endswith(POSITION):
-                shown.append(text)
+        known = estimates(record)
+        shown = [name for name in known if not name.endswith(POSITION)][:MOST_PARAMETERS]
         rows.append(
             [
                 record["name"],
                 observation.name,
                 record["source"],
-                ", ".join(shown[:MOST_PARAMETERS]),
+                ", ".join(values_in_words({name: known[name] for name in shown})),
                 chi2_words(record["chi2_reduced"]),
                 record["created"][:16].replace("T", " "),
             ]
@@ -187,7 +184,9 @@ def beside(records: Sequence[Record]) -> Iterator[Table | str]:
     digests = {digest(record) for record in records}
     same = len(digests) == 1 and None not in digests
     if same:
-        rows += _criteria(records)
+        criteria = compare_candidates(records)
+        for key, words in (("delta_aicc", "ΔAICc"), ("delta_bic", "ΔBIC")):  # less the best's
+            rows.append([words, "", *(f"{row[key]:.1f}" for row in criteria)])
     texts = []
     for record in records:
         of_one = dict[tuple[str, str], str]()
@@ -203,15 +202,6 @@ def beside(records: Sequence[Record]) -> Iterator[Table | str]:
         yield "AICc and BIC compare fits to the same data, which these are not known to have"
     for other in records[1:]:
         yield _difference(records[0], other)
-
-
-def _criteria(records: Sequence[Record]) -> Iterator[list[str]]:
-    """Rows of AICc and BIC, less those of the best."""
-    named = [{**record, "source": record["name"]} for record in records]
-    criteria = {row["source"]: row for row in compare_candidates(named)}
-    for key, words in (("delta_aicc", "ΔAICc"), ("delta_bic", "ΔBIC")):
-        numbers = [criteria[record["name"]][key] for record in records]
-        yield [words, "", *(f"{value:.1f}" for value in numbers)]
 
 
 def _difference(first: Record, other: Record) -> Table:

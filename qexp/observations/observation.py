@@ -105,6 +105,15 @@ class Track:
         return INSTRUMENTS[self.kind]
 
     @property
+    def places(self) -> Array:
+        """Positions, (point, 2) [m]."""
+        return np.stack([self.x, self.y], axis=1)
+
+    @property
+    def has_estimated_noise(self) -> bool:
+        return self.noise is not None and self.noise.estimated
+
+    @property
     def size(self) -> int:
         """Number of points that count."""
         return int(self.observed.sum())
@@ -146,6 +155,14 @@ def where_known(tracks: Sequence[Track], name: str, otherwise: float | str) -> N
         for track, values in zip(tracks, properties, strict=True)
     ]
     return np.concatenate(known)
+
+
+def joined(tracks: Sequence[Track]) -> Track:
+    """The points of tracks one after the other; NaN where one of them has no such property."""
+    arrays = dict[str, Any]()
+    for name in ARRAYS:
+        arrays[name] = where_known(tracks, name, "" if name == "station" else np.nan)
+    return replace(tracks[0], **arrays)
 
 
 @dataclass(frozen=True, repr=False)
@@ -328,11 +345,11 @@ def _pairs_of_entries(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]
     from scipy.spatial import KDTree
 
     owners = np.repeat([track.name for track in tracks], [track.size for track in tracks])
-    stations = where_known(tracks, "station", "")
-    names = np.full(len(owners), "") if stations is None else stations
-    places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
-    directions = np.concatenate([track.direction for track in tracks])
-    displacements = np.concatenate([track.displacement for track in tracks])
+    points = joined(tracks)
+    names = np.full(len(owners), "") if points.station is None else points.station
+    places = points.places
+    directions = points.direction
+    displacements = points.displacement
     for first, second in sorted(KDTree(places).query_pairs(ONE_STATION_DISTANCE)):
         one_place = np.hypot(*(places[first] - places[second])) < ONE_POINT_DISTANCE
         named = bool(names[first]) and bool(names[second])
@@ -449,16 +466,20 @@ def as_table(observation: Observation) -> xarray.Dataset:
     tracks = observation.tracks
     points = dict[str, Any]()
     measured = " or ".join(dict.fromkeys(track.instrument.unit for track in tracks))
+    together = joined(tracks)
     for name, (unit, words) in VARIABLES.items():
-        if (values := where_known(tracks, name, np.nan)) is not None:
+        if (values := getattr(together, name)) is not None:
             dimensions = ("point", DIMENSIONS[name]) if name in DIMENSIONS else ("point",)
             points[name] = (dimensions, values, {"units": unit or measured, "long_name": words})
-    if (names := where_known(tracks, "station", "")) is not None:
+    if together.station is not None:
         about_names = {"long_name": "name of the GNSS station"}
-        points["station"] = ("point", names.astype(object), about_names)
-    flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "masked observed"}
-    observed = np.concatenate([track.observed for track in tracks]).astype(np.int8)
-    points["mask"] = ("point", observed, {"long_name": "whether the point counts", **flags})
+        points["station"] = ("point", together.station.astype(object), about_names)
+    flags: dict[str, Any] = {
+        "flag_values": np.array([0, 1], np.int8),
+        "flag_meanings": "masked observed",
+    }
+    flags["long_name"] = "whether the point counts"
+    points["mask"] = ("point", together.observed.astype(np.int8), flags)
     owners = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(track.x) for track in tracks])
     points["track"] = ("point", owners, {"long_name": "track"})
     noises = [track.noise or NO_NOISE for track in tracks]
@@ -473,10 +494,17 @@ def as_table(observation: Observation) -> xarray.Dataset:
     points["track_look"][2]["long_name"] = (
         "side of its flight to which the satellite looks; empty where it is not known"
     )
-    if any(texts["noise_type"]):
-        points |= _noise_variables(noises)
-    else:
+    if all(track.noise is None for track in tracks):
+        noises = []
         del points["noise_type"]
+    for name, unit in NOISE_UNITS.items() if noises else ():
+        values = [getattr(noise, name) for noise in noises]
+        about = {"units": unit, "long_name": f"{name} of the correlated noise"}
+        points[f"noise_{name}"] = ("track", values, about)
+    if noises:
+        words = "1 where the noise was estimated from the track itself, 0 where it was declared"
+        estimated = np.array([noise.estimated for noise in noises], dtype=np.int8)
+        points["noise_estimated"] = ("track", estimated, {"long_name": words})
     if observation.crs is not None:
         points["crs"] = ((), np.int32(0), {"crs_wkt": observation.crs})
         for name in ("displacement", "error"):
@@ -485,17 +513,6 @@ def as_table(observation: Observation) -> xarray.Dataset:
     coordinates["component"] = ("component", np.array(COMPONENTS, dtype=object))
     about = {"Conventions": "CF-1.10", "title": "observed displacements", "qexp_format": FORMAT}
     return xarray.Dataset(points, coordinates, about)
-
-
-def _noise_variables(noises: Sequence[CorrelatedNoise]) -> dict[str, Any]:
-    variables = dict[str, Any]()
-    for name, unit in NOISE_UNITS.items():
-        about = {"units": unit, "long_name": f"{name} of the correlated noise"}
-        variables[f"noise_{name}"] = ("track", [getattr(noise, name) for noise in noises], about)
-    estimated = np.array([noise.estimated for noise in noises], dtype=np.int8)
-    words = "1 where the noise was estimated from the track itself, 0 where it was declared"
-    variables["noise_estimated"] = ("track", estimated, {"long_name": words})
-    return variables
 
 
 def is_observation(path: Path) -> bool:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError, extra
-from qexp.observations.observation import ARRAYS, Track
+from qexp.observations.observation import Track, joined
 
 PIECE = 2048
 """The largest side of a cell, in pixels: about what is in memory at a time."""
@@ -509,7 +509,7 @@ def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
     from scipy.spatial import cKDTree
 
     points = track.where_observed()
-    positions = np.stack([points.x, points.y], axis=1)
+    positions = points.places
     nearest = np.ones(1)
     if len(positions) > 1:
         nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]
@@ -527,12 +527,3 @@ def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
             yield Pixels(points.select(some), row[some], column[some])
 
     return blocks, (int(row.max()) + 1, int(column.max()) + 1)
-
-
-def joined(parts: list[Track]) -> Track:
-    """The points of parts of one track, one part after the other."""
-    arrays = dict[str, Any]()
-    for name in ARRAYS:
-        if getattr(parts[0], name) is not None:
-            arrays[name] = np.concatenate([getattr(part, name) for part in parts])
-    return replace(parts[0], **arrays)

@@ -16,7 +16,7 @@ import numpy as np
 from qexp.base.arrays import Array
 from qexp.base.quantities import UNITS
 from qexp.errors import QexpError, suggestion
-from qexp.observations.observation import UNIT_TOLERANCE, Look, Track
+from qexp.observations.observation import UNIT_TOLERANCE, Look, Track, joined
 from qexp.observations.raster_files import GEOTIFF, open_coherence, open_elevation, open_raster
 from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import (
@@ -32,7 +32,7 @@ from qexp.observations.reading import (
     suspicions,
     without_codes,
 )
-from qexp.observations.reduction import Flags, Pixels, joined, reduced
+from qexp.observations.reduction import Flags, Pixels, reduced
 from qexp.physics.instruments import RADAR
 from qexp.rows.table import usual_codes
 
