@@ -18,28 +18,8 @@ import numpy as np
 from qexp.base.arrays import Array
 from qexp.base.tables import OpenTable
 from qexp.errors import NotFoundError, QexpError
-from qexp.observations import gbis, kite, tables
+from qexp.observations import gbis, kite, raster_files, tables
 from qexp.observations.observation import Look, is_observation, read_observation
-from qexp.observations.raster_files import (
-    CONVERSION,
-    ERROR,
-    GEOTIFF,
-    HDF5,
-    NETCDF,
-    SIDE,
-    VELOCITY,
-    attribute,
-    attributes_of,
-    fields_of,
-    is_series,
-    open_coherence,
-    open_geotiff,
-    open_hdf5,
-    open_licsbas,
-    open_licsbas_difference,
-    open_mintpy,
-    open_mintpy_difference,
-)
 from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import Columns, Reading, ReadOptions
 from qexp.observations.scenes import (
@@ -82,11 +62,11 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
         raise QexpError(f"{path} has {len(files)} interferograms: {names}; name the file of one")
     (file,) = files
     name = file.name.removesuffix(LICSAR_PHASE)
-    field = replace(open_geotiff(file, options.band), unit="rad")
+    field = replace(raster_files.open_geotiff(file, options.band), unit="rad")
     look: Look | None = None if options.gives_sight else "right"  # as Sentinel-1 does
     own = file.with_name(f"{name}{LICSAR_COHERENCE}")
     wanted = options.least_coherence is not None and options.coherence is None and own.is_file()
-    coherence = open_coherence(own) if wanted else None
+    coherence = raster_files.open_coherence(own) if wanted else None
     wavelength = wavelength_of("sentinel-1")
     sight = partial(_licsar_sight, file)
     return read_field(name, field, options, sight, look, wavelength=wavelength, coherence=coherence)
@@ -99,7 +79,9 @@ def _licsar_sight(file: Path, field: Raster) -> Direction:
             sorted((file.parent / folder).glob(f"*.geo.{name}.tif")) for name in LICSAR_COMPONENTS
         ]
         if all(len(component) == 1 for component in files):
-            return from_components(field, [open_geotiff(component) for (component,) in files])
+            return from_components(
+                field, [raster_files.open_geotiff(component) for (component,) in files]
+            )
         if any(len(component) > 1 for component in files):
             raise QexpError(
                 f"{(file.parent / folder).resolve()} has the line of sight of several frames; name"
@@ -126,20 +108,24 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
     if (options.epochs is None) == (options.variable is None):
         raise QexpError(
             f"{path} is a time series; name either the days before and after, `epochs=('20200131',"
-            f" '20200212')`, or its velocity, `variable={VELOCITY}`"
+            f" '20200212')`, or its velocity, `variable={raster_files.VELOCITY}`"
         )
-    fields = fields_of(path)
+    fields = raster_files.fields_of(path)
     error = None
     if options.epochs is not None:
-        field = open_licsbas_difference(path, options.epochs)
+        field = raster_files.open_licsbas_difference(path, options.epochs)
     else:
-        field = open_licsbas(path, options.variable or VELOCITY)
+        field = raster_files.open_licsbas(path, options.variable or raster_files.VELOCITY)
         if not field.unit and options.unit is None:
             raise QexpError(
                 f"{field.source} does not have the name that LiCSBAS gives to velocities"
-                f" ({VELOCITY}); if it holds displacements, give their unit: `unit=mm`"
+                f" ({raster_files.VELOCITY}); if it holds displacements, give their unit: `unit=mm`"
             )
-        error = open_licsbas(path, ERROR) if field.unit and ERROR in fields else None
+        error = (
+            raster_files.open_licsbas(path, raster_files.ERROR)
+            if field.unit and raster_files.ERROR in fields
+            else None
+        )
 
     def sight(field: Raster) -> Direction:
         if not {*COMPONENTS} <= {*fields}:
@@ -148,11 +134,15 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
                 " it; give GeoTIFFs of them (LiCSBAS_flt2geotiff.py), `direction=EAST,NORTH,UP`, or"
                 " `incidence` and `heading` in degrees"
             )
-        return from_components(field, [open_licsbas(path, name) for name in COMPONENTS])
+        return from_components(
+            field, [raster_files.open_licsbas(path, name) for name in COMPONENTS]
+        )
 
     coherent = options.least_coherence is not None and options.coherence is None
     masks = [
-        open_licsbas(path, name) for name in ("mask", "coh_avg")[: 1 + coherent] if name in fields
+        raster_files.open_licsbas(path, name)
+        for name in ("mask", "coh_avg")[: 1 + coherent]
+        if name in fields
     ]
 
     def least(window: Window) -> Array:
@@ -180,7 +170,7 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     Displacements are toward the satellite [m]. A velocity has its standard deviation as error,
     unless one is given.
     """
-    attributes = attributes_of(path)
+    attributes = raster_files.attributes_of(path)
     kind = attributes.get("FILE_TYPE", "")
     error = None
     if kind == "timeseries":
@@ -189,7 +179,7 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
                 f"{path} is a time series; name the days before and after: `epochs=('20200131',"
                 " '20200212')`"
             )
-        field = open_mintpy_difference(path, options.epochs)
+        field = raster_files.open_mintpy_difference(path, options.epochs)
     elif options.epochs is not None:
         raise QexpError(f"{path} holds '{kind}', not a time series; leave `epochs` out")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
@@ -200,16 +190,20 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
             " read; write others as GeoTIFF"
         )
     else:
-        field = open_mintpy(path, options.variable)
+        field = raster_files.open_mintpy(path, options.variable)
         deviation = f"{options.variable or kind}Std"
-        error = open_mintpy(path, deviation) if deviation in fields_of(path) else None
+        error = (
+            raster_files.open_mintpy(path, deviation)
+            if deviation in raster_files.fields_of(path)
+            else None
+        )
     numbers = {}
-    for name in ("WAVELENGTH", "HEADING", SIDE):
+    for name in ("WAVELENGTH", "HEADING", raster_files.SIDE):
         if name in attributes:
-            numbers[name] = attribute(path, attributes, name)
+            numbers[name] = raster_files.attribute(path, attributes, name)
     look: Look | None = None
-    if SIDE in numbers:
-        look = "left" if numbers[SIDE] > 0 else "right"
+    if raster_files.SIDE in numbers:
+        look = "left" if numbers[raster_files.SIDE] > 0 else "right"
     if options.gives_sight and options.direction is None:
         heading = numbers.get("HEADING") if options.heading is None else options.heading
         options = replace(options, look=options.look or look, heading=heading)
@@ -223,7 +217,7 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
 
 def _product(path: Path) -> str:
     """What a file of NISAR is, and how its phase is read; empty for others."""
-    with open_hdf5(path) as file:
+    with raster_files.open_hdf5(path) as file:
         known = ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")
         products = [name for name in file.get("science/LSAR", ()) if name in known]
         phases: list[str] = []
@@ -254,9 +248,9 @@ def _mintpy_sight(
             f"{path}: no file of geometry beside it; name MintPy's with `geometry=geometryGeo.h5`,"
             " or give `incidence` and `heading` in degrees"
         )
-    incidence = open_mintpy(geometry, "incidenceAngle")
-    if "azimuthAngle" in fields_of(geometry):
-        azimuth = open_mintpy(geometry, "azimuthAngle")
+    incidence = raster_files.open_mintpy(geometry, "incidenceAngle")
+    if "azimuthAngle" in raster_files.fields_of(geometry):
+        azimuth = raster_files.open_mintpy(geometry, "azimuthAngle")
         return from_angles(
             field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window))
         )
@@ -265,9 +259,6 @@ def _mintpy_sight(
             f"{geometry} has no azimuthAngle; give `incidence` and `heading` in degrees"
         )
     return from_angles(field, incidence, heading, look or "right")
-
-
-# Readers of observations: which one knows a file, and what it takes from the command line.
 
 
 def sight_of_vectors(path: Path, requested: Columns) -> Collection[str]:
@@ -326,7 +317,7 @@ READERS: OpenTable[Reader] = OpenTable(
             "observation files, to be joined or changed",
         ),
         "licsbas": Reader(
-            is_series,
+            raster_files.is_series,
             read_licsbas,
             OF_SERIES,
             "velocities and time series of LiCSBAS",
@@ -356,7 +347,7 @@ READERS: OpenTable[Reader] = OpenTable(
             sight=sight_of_vectors,
         ),
         "mintpy": Reader(
-            lambda path: path.is_file() and path.suffix.lower() in HDF5,
+            lambda path: path.is_file() and path.suffix.lower() in raster_files.HDF5,
             read_mintpy,
             (*OF_SERIES, "geometry"),
             "velocities and time series of MintPy",
@@ -377,7 +368,10 @@ READERS: OpenTable[Reader] = OpenTable(
             sight=sight_of_vectors,
         ),
         "grid": Reader(
-            lambda path: path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF),
+            lambda path: (
+                path.is_file()
+                and path.suffix.lower() in (*raster_files.GEOTIFF, *raster_files.NETCDF)
+            ),
             read_grid,
             (*OF_GRIDS, "columns", "phase", "band", "variable"),
             "GeoTIFF, NetCDF and GMT grids",
@@ -437,7 +431,9 @@ def reader_of(path: Path, requested: Columns) -> Reader:
     if words := OTHERS.get(path.suffix.lower()):
         raise QexpError(f"{path} {words.format(path=path)}")
     kinds = "; ".join(reader.help for reader in in_turn())
-    raise QexpError(f"{path} is of no kind that can be read; known are {kinds}; {CONVERSION}")
+    raise QexpError(
+        f"{path} is of no kind that can be read; known are {kinds}; {raster_files.CONVERSION}"
+    )
 
 
 def reader_of_stations(path: Path) -> Reader:
