@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.base.outputs import TrainedRange
 from qexp.base.quantities import base_name, nearest, quantity, with_periods
 from qexp.deformation.estimate import Candidate, estimate_sources
@@ -55,12 +55,12 @@ class SeenView:
     image: str
     height: int
     width: int
-    pixel: tuple[float, float]
+    pixel: Pair
     directions: Array
     seen: NDArray[np.bool_] | None
     name: str = ""
     look: Look = "right"
-    middle: tuple[float, float] = (0.0, 0.0)
+    middle: Pair = (0.0, 0.0)
 
     @property
     def called(self) -> str:
@@ -180,7 +180,7 @@ LEAST_SEEN = 0.02
 """Smallest share of the pixels of an image in which there are points."""
 
 
-def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array:
+def image_of(track: Track, view: SeenView, centre: Pair) -> Array:
     """The points that count as means over the pixels of a view, (height, width) [m], whose origin
     lies at a centre [m].
 
@@ -278,7 +278,7 @@ def fill_gaps(values: Array) -> Array:
     return image
 
 
-def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
+def peak_of(tracks: Sequence[Track], pixel: float) -> Pair:
     """Where the displacement differs most from the median of its track [m], after means over cells
     of some pixels.
     """
@@ -391,7 +391,7 @@ class TrainedNetwork:
     periods: Mapping[str, float]
     inputs: Collection[str]
     estimate: Callable[[Images], dict[str, float]]
-    interval: Callable[[Images, tuple[float, float]], Mapping[str, tuple[float, float]]] | None
+    interval: Callable[[Images, Pair], Mapping[str, Pair]] | None
     trained: Mapping[str, TrainedRange]
     tested: Callable[[], Mapping[str, Tested] | None]
     untrained: Callable[[Images, Mapping[str, float], Mapping[str, str]], list[str]]
@@ -457,7 +457,7 @@ def by_network(
     constant = [
         name for name in start if name in dataset.fixed and base_name(name) not in ("x", "y")
     ]
-    intervals: dict[str, tuple[float, float]] = {}
+    intervals: dict[str, Pair] = {}
     if network.interval is not None:
         for name, (low, high) in network.interval(inputs, ENDS).items():
             intervals[name] = dataset.si_factor(name) * low, dataset.si_factor(name) * high
@@ -487,9 +487,9 @@ def _knows_offsets(network: TrainedNetwork, view: SeenView) -> bool:
 def _look(
     network: TrainedNetwork,
     tracks: Mapping[str, Track],
-    centre: tuple[float, float] | None,
+    centre: Pair | None,
     less_edges: bool,
-) -> tuple[tuple[float, float], Images, dict[str, float], list[str]]:
+) -> tuple[Pair, Images, dict[str, float], list[str]]:
     """The centre of the images, and what `_asked` says there.
 
     centre  None: the largest displacement, or the position that the network then estimates
@@ -506,7 +506,7 @@ def _look(
 def _unexplained(
     network: TrainedNetwork,
     tracks: Mapping[str, Track],
-    centre: tuple[float, float],
+    centre: Pair,
     estimates: Mapping[str, float],
 ) -> float:
     """The sum of squares of what an estimate leaves of the tracks, each with an offset, in units of
@@ -529,7 +529,7 @@ def _unexplained(
 def _asked(
     network: TrainedNetwork,
     tracks: Mapping[str, Track],
-    centre: tuple[float, float],
+    centre: Pair,
     less_edges: bool,
 ) -> tuple[Images, dict[str, float], list[str]]:
     """The inputs around a centre, the outputs in their units, and remarks on what was changed in
@@ -589,9 +589,7 @@ def _scalar(network: TrainedNetwork, name: str, tracks: Mapping[str, Track]) -> 
     return typical(network.dataset, name)
 
 
-def _position(
-    network: TrainedNetwork, estimates: Mapping[str, float], centre: tuple[float, float]
-) -> tuple[float, float] | None:
+def _position(network: TrainedNetwork, estimates: Mapping[str, float], centre: Pair) -> Pair | None:
     """The position of the first source, if the network estimates it, off the centre of the images
     and inside them.
     """

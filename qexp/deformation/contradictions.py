@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.errors import QexpError
 from qexp.inference.fit import Fit, best
 from qexp.inference.least_squares import Problem, starts
@@ -177,12 +177,12 @@ def further(
     return told
 
 
-def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
+def factors(problem: Problem, fit: Fit) -> list[Pair | None]:
     """Of each track the factor of the sources' displacement that fits it best beside the other
     tracks, and its standard error by the declared noise: 1 for right data. None where the others do
     not tell it.
     """
-    found: list[tuple[float, float] | None] = []
+    found: list[Pair | None] = []
     model = problem.model(torch.from_numpy(fit.values)[None])
     for number, where in enumerate(problem.weighting.slices):
         score, information = map(float, further(problem, fit, number)(model[:, where]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
@@ -81,14 +81,14 @@ class Candidate:
     others: Sequence[Mapping[str, float]] = ()
     held: Sequence[str] = ()
     distributions: Mapping[str, Distribution] = field(default_factory=dict)
-    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    intervals: Mapping[str, Pair] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
         return [column for source in self.sources for column in source.columns]
 
 
-def centre_of(observation: Observation) -> tuple[float, float]:
+def centre_of(observation: Observation) -> Pair:
     """The mean position of the points that count, which keeps the numbers of positions small."""
     points = joined(observation.tracks).where_observed()
     return float(points.x.mean()), float(points.y.mean())
@@ -190,7 +190,7 @@ def _estimate(
 
 def _held(
     candidate: Candidate, options: InvertOptions, others: Sequence[str], stations: Array
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+) -> tuple[dict[str, float], dict[str, Pair]]:
     """Column → value, and column → bounds, in SI units."""
     units = candidate.units
     lowest = {name: low for name, (low, _) in options.bounds.items()}
@@ -202,7 +202,7 @@ def _held(
                 " below it from all elevations, such as 1000 m: depths then count from there"
             )
     fixed = dict[str, float]()
-    bounds = dict[str, tuple[float, float]]()
+    bounds = dict[str, Pair]()
     columns = in_columns(options.fixed, candidate.sources, "fixed", others)
     for column, name in columns.items():
         fixed[column] = fixed_in_si(column, options.fixed[name], units, name)
@@ -563,9 +563,6 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
     rows = zip(uncertain, strong, strict=True)
     shared = [number for number, row in rows if row.sum() > 1]  # with itself it always is
     return [display_name(fit.coordinates.names[number]) for number in shared]
-
-
-# Inversions by least squares alone.
 
 
 def by_least_squares(

@@ -68,11 +68,7 @@ class Estimate:
         known = dict(document)
         ends = document["interval95"]
         if ends is not None:
-            low, high = ends
-            known["interval95"] = (
-                math.nan if low is None else low,
-                math.nan if high is None else high,
-            )
+            known["interval95"] = tuple(math.nan if end is None else end for end in ends)
         said = document.get("open_ends", ())
         known["open_ends"] = "low" in said, "high" in said
         names = [field.name for field in fields(cls)]
@@ -214,9 +210,6 @@ class Inversion:
         if self.rivals:
             document["comparison"] = [dict(part) for part in self.rivals]
         return document
-
-
-# Several models of one observation, compared by information criteria.
 
 
 def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

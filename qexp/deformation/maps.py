@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.figures.canvas import (
     BOTTOM,
     add_title,
@@ -81,7 +81,7 @@ def _inches(axis: Axes) -> float:
     return axis.get_window_extent().width / axis.figure.dpi
 
 
-def _name_stations(axis: Axes, layer: Layer, marks: Sequence[tuple[float, float]] = ()) -> None:
+def _name_stations(axis: Axes, layer: Layer, marks: Sequence[Pair] = ()) -> None:
     """Write the names beside the dots, where there is room between dots, arrows, marks and other
     names.
 
@@ -199,7 +199,7 @@ def _along_arrows(axis: Axes, layer: Layer) -> Array:
     return (stations.positions + np.linspace(0, 1, 6)[:, None, None] * arrows).reshape(-1, 2)
 
 
-def _length(sides: tuple[float, float], scale: Scale) -> float:
+def _length(sides: Pair, scale: Scale) -> float:
     """Of the arrow of a displacement of 1 m, from the western and eastern side of a map [km]."""
     return ARROW * (sides[1] - sides[0]) / max(scale.longest, 1e-9)
 
@@ -366,14 +366,14 @@ def _draw_points(axis: Axes, layer: Layer) -> None:
         drawn.set_array(values)
         axis.add_collection(drawn)
     elif len(x) > MOST_DOTS:  # as the means of cells, which a panel can show
+        from scipy.stats import binned_statistic_2d
+
         spans = np.array([np.ptp(x), np.ptp(y)])
         # At least three points to a cell on average: cells narrower than a grid's pixels would
         # leave gaps.
         cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / len(x))))
         bins = np.maximum((spans / cell).astype(int), 1)
-        sums, columns, rows = np.histogram2d(x, y, bins, weights=values)
-        counts, _, _ = np.histogram2d(x, y, [columns, rows])
-        means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        means, columns, rows, _ = binned_statistic_2d(x, y, values, bins=bins)
         axis.pcolormesh(columns, rows, means.T, rasterized=True, **coloured)
     else:
         axis.scatter(x, y, c=values, **_squares(axis, track.x, track.y), **coloured)
@@ -664,8 +664,6 @@ def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
     return max((ticks for ticks in candidates if len(ticks) <= most), key=len)
 
 
-# Maps of an observation, of the model that explains it, and of what is left, track by track.
-
 SHOWN = ("observed", "model", "residual")
 CROSS = (("white", 2.6), ("black", 1.2))
 """Colours and widths of the lines of the cross of a source, one over the other."""
@@ -695,7 +693,7 @@ NOWHERE = Observation(())
 
 def inversion_maps(
     maps: Sequence[Maps],
-    sources: Sequence[tuple[float, float]],
+    sources: Sequence[Pair],
     title: str,
     less: str,
     observation: Observation = NOWHERE,

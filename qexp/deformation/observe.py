@@ -402,9 +402,6 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
         )
 
 
-# The noise of the tracks, declared or estimated.
-
-
 def with_noises(
     observation: Observation, options: ObserveOptions, points: Callable[[], Mapping[str, Track]]
 ) -> tuple[Observation, Mapping[str, NoiseEstimate]]:
@@ -499,9 +496,6 @@ def _numbers(option: str, numbers: Sequence[float], form: str) -> Sequence[float
     return numbers
 
 
-# What a track holds, in numbers: for messages and JSON.
-
-
 @dataclass(frozen=True)
 class TrackSummary:
     """One track in numbers; lengths in m, angles in degrees."""
@@ -578,9 +572,6 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
         track.noise,
         None if stations is None else list(dict.fromkeys(stations)),
     )
-
-
-# Figures of an observation: its tracks as maps, and the semivariograms of their noise.
 
 
 def pictures_of(figure: Path) -> tuple[Path, Path]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.base.files import safe
 from qexp.base.folders import names_in, write_folder
 from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
@@ -81,7 +81,7 @@ def geotiff(
     return encoded_raster(bands, (left, bottom + height * steps[1]), steps, crs)
 
 
-def _steps(x: Array, y: Array) -> tuple[float, float] | None:
+def _steps(x: Array, y: Array) -> Pair | None:
     """Width and height of the cells of the grid that points lie on; None for scattered ones."""
     steps = []
     for positions in (x, y):
@@ -113,7 +113,7 @@ def require_raster_library(observation: Observation, spacing: float | None) -> N
             import rasterio  # noqa: F401
 
 
-def _sides_of_cells(track: Track, spacing: float | None) -> tuple[float, float] | None:
+def _sides_of_cells(track: Track, spacing: float | None) -> Pair | None:
     """Lengths of a raster's cells; None for a track that has none, see `geotiff`."""
     if not track.instrument.imaging:
         return None
@@ -234,8 +234,6 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
     table = Table(f"Posterior of the source {source}.", columns, rows, frozenset(columns[2:]))
     return latex([table], list(posterior.remarks))
 
-
-# The files of an inversion: numbers, maps, and rasters for geographic information systems.
 
 PARAMETERS = "parameters.csv"
 TABLE = "result.nc"

@@ -155,14 +155,8 @@ def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:
     moved = source.displacement(track)
     remainder = track.displacement - moved
     far = np.asarray(np.abs(moved) < NEGLIGIBLE * np.abs(moved).max())
-    if far.sum() >= max(LEAST_SHARE * track.size, LEAST_POINTS):
-        return estimate_of(
-            track, far, remainder, f"points far from {source.words}, less its displacement", planes
-        )
-    return estimate_of(
-        track,
-        track.observed,
-        remainder,
-        f"all points less the displacement of {source.words}",
-        planes,
-    )
+    how = f"points far from {source.words}, less its displacement"
+    if far.sum() < max(LEAST_SHARE * track.size, LEAST_POINTS):
+        far = track.observed
+        how = f"all points less the displacement of {source.words}"
+    return estimate_of(track, far, remainder, how, planes)

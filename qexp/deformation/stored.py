@@ -167,9 +167,6 @@ def estimates(record: Record) -> dict[str, Estimate]:
     return found
 
 
-# Several side by side.
-
-
 def beside(records: Sequence[Record]) -> Iterator[Table | str]:
     """What inversions found in columns, how well they fit, and their differences.
 

@@ -87,8 +87,6 @@ def _in_metres(value: float, unit: str) -> str:
     return f"{value:.3g}" if unit == "m" else f"{value:.3g} {unit}"
 
 
-# An inversion.
-
 LONG = 1e4
 """Values without an error from here on are written in full, as metres are."""
 UNDETERMINED = 1e9

@@ -251,8 +251,6 @@ def _problems_of(track: Track) -> Iterator[str]:
         )
 
 
-# Whether the tracks of an observation see the same area.
-
 Box = tuple[float, float, float, float]
 """Least and greatest x, then y [m]."""
 
@@ -288,8 +286,6 @@ def _extent(box: Box) -> str:
     west, east, south, north = (side / 1000 for side in box)
     return f"{west:.1f} to {east:.1f} km east, {south:.1f} to {north:.1f} km north"
 
-
-# Whether data are there twice.
 
 ONE_POINT_DISTANCE, ONE_STATION_DISTANCE = 1.0, 100.0
 """Distance [m] up to which points are one; and up to which stations of one name are."""

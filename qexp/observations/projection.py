@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.errors import QexpError, extra
 from qexp.observations.observation import NORTHS, Observation, Track, convergence, turned
 from qexp.observations.reading import Reading
@@ -158,9 +158,7 @@ def _target(
     return first if first is not None and _keeps_lengths(first, *centre) else utm_zone(*centre)
 
 
-def _centre(
-    tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]
-) -> tuple[float, float]:
+def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]) -> Pair:
     """Longitude and latitude of the middle of the observed points of tracks in their systems
     [degrees].
 

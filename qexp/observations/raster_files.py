@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base import files, formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.base.text import number_in
 from qexp.errors import QexpError, extra, suggestion
 from qexp.observations.rasters import Layout, Raster, Window, centred, resampled
@@ -183,7 +183,7 @@ def _numbers(attribute: Any) -> list[float]:
     return [number for number in numbers if number is not None]
 
 
-def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
+def _valid_range(field: xarray.DataArray) -> Pair:
     """Between which values data lie, by the conventions CF; packed files give them as they are
     stored.
     """

@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.errors import QexpError, extra
 from qexp.observations.observation import Track, joined
 
@@ -102,9 +102,7 @@ def reduction(
     return plan if share is None else replace(plan, share=share)
 
 
-def reduced(
-    blocks: InBlocks, shape: tuple[int, int], metres: tuple[float, float], plan: Reduction
-) -> Track:
+def reduced(blocks: InBlocks, shape: tuple[int, int], metres: Pair, plan: Reduction) -> Track:
     """The means of cells, with the number of points in each as `count`.
 
     shape   rows and columns of pixels
@@ -179,7 +177,7 @@ def _means(
     blocks: Callable[[], Iterable[Pixels]],
     base: _Base,
     plan: Reduction,
-    metres: tuple[float, float],
+    metres: Pair,
 ) -> Track | None:
     """The means of the cells of some blocks, which are gone through twice; None if no cell is
     left.
@@ -220,7 +218,7 @@ def _means(
     return _track(example, origin, totals, metres)
 
 
-def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, float]) -> Integers:
+def _leaves(sums: Array, levels: int, plan: Reduction, metres: Pair) -> Integers:
     """The cell to which each smallest cell belongs, (row, column), from 0; -1 if to none.
 
     sums  (2 + feature, row, column)  pixels, observed points, and features of these
@@ -271,7 +269,7 @@ MEANS = (
 """The sums from which the means of cells are made."""
 
 
-def _track(example: Track, origin: Array, totals: Array, metres: tuple[float, float]) -> Track:
+def _track(example: Track, origin: Array, totals: Array, metres: Pair) -> Track:
     """The track of means; its name and instrument are those of the example."""
     number = totals[0]
     means = dict(zip(MEANS, totals / totals[0], strict=True))
@@ -288,8 +286,6 @@ def _track(example: Track, origin: Array, totals: Array, metres: tuple[float, fl
     track = Track(*whose, x, y, moved, error, direction, observed, elevation)
     return replace(track, count=number, spread=np.sqrt(np.maximum(variance, 0)) * metres)
 
-
-# Criteria by which the cells of a reduction are split.
 
 Flags = NDArray[np.bool_]
 
@@ -317,7 +313,7 @@ class Criterion:
     def features(self, pixels: Pixels) -> Iterator[Array]:
         yield from ()
 
-    def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
+    def splits(self, counts: Array, sums: Array, metres: Pair) -> Flags:
         return np.zeros(len(counts), bool)
 
     def follows(self, noise: float) -> bool:
@@ -348,7 +344,7 @@ class Quadtree(Criterion):
         value = displacement - (displacement.mean() if len(displacement) else 0.0)
         yield from (value, value**2)
 
-    def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
+    def splits(self, counts: Array, sums: Array, metres: Pair) -> Flags:
         mean, square = sums / counts
         return np.asarray(square - mean**2 > self.threshold**2)
 
@@ -410,7 +406,7 @@ class Resolution(Criterion):
     def features(self, pixels: Pixels) -> Iterator[Array]:
         yield from (pixels.track.x, pixels.track.y, *pixels.track.direction.T)
 
-    def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
+    def splits(self, counts: Array, sums: Array, metres: Pair) -> Flags:
         x, y, *direction = sums / counts
         places = np.stack([(x - self.east) * metres[0], (y - self.north) * metres[1]], axis=1)
         return data_resolution(places, np.stack(direction, axis=1), self.depth) > self.threshold

@@ -235,8 +235,6 @@ def _some_points(scene: Scene) -> Track:
     return joined(parts)
 
 
-# A scene: what a radar saw on a grid of pixels, read in windows as tracks of points.
-
 MOST_POINTS = 4_000_000
 """The largest number of pixels that become points one by one."""
 PIECE_SIDE = 2048

@@ -177,8 +177,6 @@ def _direction(table: TextTable, options: ReadOptions) -> Array:
     return direction_toward(angles["incidence"], angles["heading"], options.look or "right")
 
 
-# Displacements of GNSS stations in a text or CSV file.
-
 MOST_ROWS_OF_STATION = 2
 """Rows of one station in a table; more are a series."""
 
@@ -503,7 +501,7 @@ def require_columns(table: TextTable, roles: Sequence[str]) -> None:
     if missing := [role for role in roles if role not in table.roles]:
         _require_displacements(table, table.names)
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
-        free = (_unique_name(table, index) for index in _unknown_columns(table))
+        free = _unknown_columns(table)
         example = {role: next(free, "NAME") for role in missing}
         for role in missing:
             if place := _first_of_several(table, role):
@@ -525,22 +523,16 @@ def _first_of_several(table: TextTable, role: str) -> int | None:
     return several.index(True) + 1 if any(several) else None
 
 
-def _unique_name(table: TextTable, index: int) -> str:
-    """How a column is named in `columns`: by its position where it has no name, or shares it."""
-    unique = table.names and table.names.count(table.names[index]) == 1
-    return table.names[index] if unique else str(index + 1)
-
-
-def _unknown_columns(table: TextTable) -> Iterator[int]:
-    """The columns of numbers that are known as nothing yet, by their names either."""
+def _unknown_columns(table: TextTable) -> Iterator[str]:
+    """The columns of numbers that are known as nothing yet, by their names either, as they are
+    named in `columns`: by position where one has no name, or shares it.
+    """
     known = names_of(POINTS) | names_of(STATIONS)
     for index, cells in enumerate(table.parts[0].columns):
-        if index in table.roles.values():
-            continue
-        if table.names and plain_name(table.names[index])[0] in known:
-            continue
-        if any(map(is_number, map(str, cells[:HEAD_LINES]))):
-            yield index
+        name = table.names[index] if table.names else ""
+        is_known = index in table.roles.values() or plain_name(name)[0] in known
+        if not is_known and any(map(is_number, map(str, cells[:HEAD_LINES]))):
+            yield name if table.names.count(name) == 1 else str(index + 1)
 
 
 def position_columns(table: TextTable, others: Sequence[str]) -> tuple[Sequence[str], str | None]:

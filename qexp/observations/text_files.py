@@ -178,20 +178,14 @@ def _separator(texts: Sequence[str]) -> str | None:
 
 
 def _with_cells(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """The lines, each with its number, that are more than a comment, without it."""
-    for number, line in lines:
-        if text := _without_comment(line):
-            yield number, text
-
-
-def _without_comment(line: str) -> str:
-    """A line without its comment; empty for a comment, such as a segment header of GMT, and for a
-    ruler.
+    """The lines, each with its number, that are more than a comment, such as a segment header of
+    GMT, or a ruler; without their comments.
     """
-    text = line.split("#")[0]
-    if not text.strip() or text.lstrip()[0] in COMMENTS or RULER.fullmatch(text.strip()):
-        return ""
-    return text.strip(" \r\n")
+    for number, line in lines:
+        text = line.split("#")[0].strip(" \r\n")
+        words = text.strip()
+        if words and words[0] not in COMMENTS and not RULER.fullmatch(words):
+            yield number, text
 
 
 def _not_a_table(
