@@ -1,6 +1,4 @@
-"""The estimate of a trained network for an observation, on the network's own grid: the start of a
-refinement.
-"""
+"""A trained network's estimate for an observation, on its own grid: the start of a refinement."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ from qexp.simulation.generators import Source
 from qexp.simulation.noise import LinearNoise
 
 PROBABILITIES = np.linspace(0.005, 0.995, 9)
-"""Quantiles of angles that vary in the training data, between which the directions of a view
-lie.
-"""
+"""Quantiles of angles that vary in training, between which the directions of a view lie."""
 
 
 @dataclass(frozen=True)
@@ -312,9 +308,7 @@ ALIKE_SAMPLES = 100
 
 
 class Tested(NamedTuple):
-    """An output of test samples, (sample,) each, in its unit; and the period after which its values
-    repeat, if any.
-    """
+    """An output of test samples, (sample,) each, in its unit; and its values' period, if any."""
 
     truth: Array
     estimate: Array
@@ -354,9 +348,7 @@ ENDS = (0.025, 0.975)
 MUCH_FILLED = 0.3
 """Share of interpolated pixels above which they are remarked on."""
 RECENTRED_PIXELS = 2.0
-"""Distance of a source from the centre of the image, in pixels, from which the image is centred
-anew.
-"""
+"""Distance of a source from the image's centre [pixels] from which that is chosen anew."""
 
 
 Images = Mapping[str, NDArray[np.float32]]
@@ -412,9 +404,7 @@ class TrainedNetwork:
 
 
 STARTS_NEAR = 8
-"""Of a refinement: the network's estimate and others near it, unless another number is asked
-for.
-"""
+"""Of a refinement, if no number is given: the network's estimate and others near it."""
 
 
 def by_network(

@@ -312,9 +312,7 @@ def _common_motion(problem: Problem, fit: Fit, track: Track, number: int) -> Mis
 
 
 MOST_TESTED, MOST_GENERATIONS = 1000, 40
-"""Points of a track, drawn at random, by which steps are searched; and generations of that search,
-at most.
-"""
+"""Random points of a track by which steps are searched; generations of that search, at most."""
 LEAST_STEP = 0.03
 """Share of the points of a track that a step must move, and leave."""
 
@@ -387,9 +385,7 @@ explain the data is followed to its minimum.
 ALIKE_COST = 10.0
 """Difference of χ², times its reduced value, up to which two mistakes explain data equally well."""
 EXPLAINED_SHARE = 0.8
-"""Of what χ² is larger than the degrees of freedom: a step takes up some of what any wrong source
-leaves.
-"""
+"""Of χ² less the degrees of freedom: a step takes up some of what any wrong source leaves."""
 MOST_SAID = 3
 SILENT = 1e6
 """Errors of a track that is to say nothing [m]."""

@@ -1,6 +1,4 @@
-"""One model estimated from an observation: the problem, its minimum, and the result in users'
-units.
-"""
+"""One model of an observation: the problem, its minimum, and the result in users' units."""
 
 from __future__ import annotations
 
@@ -305,9 +303,7 @@ def _with_errors(
 
 
 LEAST_BESIDE = 0.5
-"""Angle between the line of sight of a track and those along which a source is known that is said
-[degrees].
-"""
+"""Angle of a line of sight with those along which a source is known, if it is said [degrees]."""
 
 
 def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate) -> Iterator[str]:
@@ -539,9 +535,7 @@ def only_prior(
 
 
 ALIKE = 0.99
-"""Absolute correlation from which on sizes and amplitudes with errors above themselves are not told
-apart.
-"""
+"""Absolute correlation of sizes and amplitudes below their errors that are not told apart."""
 
 
 def inseparable(fit: Fit, problem: Problem) -> list[str]:

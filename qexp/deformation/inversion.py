@@ -1,6 +1,4 @@
-"""What an inversion finds in users' units: parameters, fits of tracks, and candidates compared by
-information criteria.
-"""
+"""What an inversion finds in users' units: parameters, fits of tracks, and rivals by criteria."""
 
 from __future__ import annotations
 

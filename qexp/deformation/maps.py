@@ -106,14 +106,10 @@ PANEL, IN_COLUMN = 2.9, 2.2
 """Length of the longer side of a panel, and in a narrow figure [inch]."""
 
 ACROSS, DOWN, LEFT = 0.3, 0.42, 0.85
-"""Distances between panels, of which those in a column have titles if folded, and margin on their
-left [inch].
-"""
+"""Between panels, which have titles in a column if folded; margin on their left [inch]."""
 
 BARS, LINE = 0.62, 0.15
-"""Height for colour bars below the panels, with labels of one line; and for each further line
-[inch].
-"""
+"""Height for colour bars below the panels, with a line of labels; of each further one [inch]."""
 
 GROUND = "0.85"
 """The grey behind points, on which those that hardly moved, which are white, are seen."""
@@ -541,9 +537,7 @@ brightest at most, which would make colours pale; cells along the longer side.
 """
 
 FEWEST_HEIGHTS = 1000
-"""Between fewer points, such as the means of a few large cells, the ground is guesswork, and not
-shaded.
-"""
+"""Between fewer points, such as means of large cells, ground is guesswork, and not shaded."""
 
 
 def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:

@@ -1,6 +1,4 @@
-"""Files are read, brought into one coordinate reference system, and written as one observation with
-its noise.
-"""
+"""Files are read, brought into one system, and written as one observation with its noise."""
 
 from __future__ import annotations
 
@@ -211,9 +209,7 @@ def _sources(readings: Mapping[str, Reading]) -> str:
 # What a user should look at, in the tracks beside each other and in their noise.
 
 DOUBTED_ERROR_RATIO, DOUBTED_DISPLACEMENT_RATIO = 3.0, 100.0
-"""Ratio of a track's errors and its largest displacement, and of those of two tracks, from which
-units are doubted.
-"""
+"""Of a track's errors to its largest displacement, and of two of these: units are doubted then."""
 SMALL_DISPLACEMENT = 2e-4
 """Displacements [m] below which all of a track's are doubted."""
 LEAST_ERROR = 5e-5
@@ -375,9 +371,7 @@ def _too_many_correlated(observation: Observation) -> Iterator[str]:
 
 
 LARGEST_NOISE = 0.025
-"""Standard deviation of the noise of a track [m] beyond which an estimate is doubted: few
-atmospheres have more.
-"""
+"""Standard deviation [m] beyond which estimated noise is doubted: few atmospheres have more."""
 
 
 def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:

@@ -1,6 +1,4 @@
-"""The files of an inversion: numbers, maps, draws of a posterior, and rasters for geographic
-information systems.
-"""
+"""The files of an inversion: numbers, maps, draws of a posterior, and what a GIS reads."""
 
 from __future__ import annotations
 

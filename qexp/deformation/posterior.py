@@ -1,6 +1,4 @@
-"""The posterior of the sources of an observation in users' units: draws, intervals, and how they
-were found.
-"""
+"""The posterior of sources in users' units: draws, intervals, and how they were found."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ PREDICTED = 200
 """Draws, of all chains together, for which data are simulated."""
 
 EDGE = 2.5
-"""Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even
-one does.
-"""
+"""Absolute score beyond which a draw lies at the prior's edge, as one in eighty of an even one."""
 
 
 def noise_remarks(tracks: Sequence[Track]) -> Iterator[str]:

@@ -1,6 +1,4 @@
-"""The noise of tracks from what is left of them without their signal: that of the best-fitting
-point source.
-"""
+"""The noise of tracks without their signal, which is that of the best-fitting point source."""
 
 from __future__ import annotations
 
@@ -35,14 +33,10 @@ DEPTHS = (0.02, 0.5)
 """Depths that are searched, as shares of the diagonal of the extent."""
 
 NEGLIGIBLE = 0.1
-"""Points whose displacement by the source is less than this share of the largest are left in the
-noise.
-"""
+"""Points that the source moves by less than this share of the largest are left in the noise."""
 
 LEAST_SHARE = 0.25
-"""If the source moves more of the points than the rest, all points less the source's displacement
-are taken.
-"""
+"""If it moves more of the points than the rest, all less its displacement are taken."""
 
 LEAST_GAIN = 40.0
 """Least reduction of χ² that counts as a source; in noise alone the search gains 10, rarely 40."""

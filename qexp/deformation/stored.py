@@ -1,6 +1,4 @@
-"""Inversions in the folders that `qexp invert` leaves: found, read, and compared by their
-`result.json` alone. No torch here.
-"""
+"""Inversions in folders: found, read, and compared by their `result.json` alone, without torch."""
 
 from __future__ import annotations
 

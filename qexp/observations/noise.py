@@ -1,6 +1,4 @@
-"""The noise of tracks: as declared, or fitted to the semivariogram of points that hold noise
-alone.
-"""
+"""The noise of tracks: declared, or fitted to the semivariogram of points with noise alone."""
 
 from __future__ import annotations
 
@@ -299,13 +297,9 @@ def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
 # The noise of means of cells: what is correlated is averaged less than what is independent.
 
 NODES = 8
-"""Of Gauss and Legendre's quadrature between the kinks of a density, for cells that lie close
-together.
-"""
+"""Of Gauss and Legendre's quadrature between the kinks of a density, for cells close together."""
 NEAR = 1.0
-"""Distance of the middles of two cells, in sums of their widths, up to which that quadrature is
-needed.
-"""
+"""Distance of two cells' middles, in sums of their widths, up to which that is needed."""
 MOST_ROWS_OF_CELL = 16
 """Rows and columns of pixels by which a cell is taken to be filled; more make no difference."""
 NARROW = 1e-3

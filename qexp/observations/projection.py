@@ -1,6 +1,4 @@
-"""Coordinate reference systems: geographic coordinates become metres, and all tracks lie in one
-system.
-"""
+"""Coordinate reference systems: degrees become metres, and all tracks lie in one system."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
     import pyproj
 
 LARGEST_IN_DEGREES = 100.0
-"""Extent of points [degrees, or m] up to which they are taken for geographic ones that are passed
-off as metres.
-"""
+"""Extent [degrees, or m] up to which points are taken for degrees passed off as metres."""
 
 MOST_STRETCHED = 0.02
 """By how much a projected system may make lengths longer or shorter, as a share; national systems

@@ -132,9 +132,7 @@ if TYPE_CHECKING:
 GAPS = ("_FillValue", "missing_value")
 """Attributes of a variable or of a whole file with the values that mean no data."""
 EVEN = 1e-3
-"""Largest deviation of the steps of an axis from their mean, as a share of it, times the number of
-steps.
-"""
+"""Largest deviation of an axis from even steps, in steps, over the root of their number."""
 EAST = ("x", "lon", "longitude", "easting", "east")
 NORTH = ("y", "lat", "latitude", "northing", "north")
 """Names of axes along which x and y grow."""

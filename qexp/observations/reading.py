@@ -19,9 +19,7 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Unit of displacements → metres."""
 
 ASSUMED_ERROR = 0.01
-"""Of displacements [m] until the noise gives their errors; the same in all tracks, so that they
-count alike.
-"""
+"""Of displacements [m] until the noise gives theirs; the same for all, which then count alike."""
 
 Columns = Mapping[str, str] | Sequence[int] | None
 """What columns hold → their names or positions; or positions in the usual order."""
@@ -200,9 +198,7 @@ def angles_of(direction: Array, look: Look | None = None) -> tuple[Array, Array]
 LARGE_DISPLACEMENT = 20.0
 """Displacements beyond these metres are suspected to be in another unit."""
 UNUSUAL_DISPLACEMENT = 1.0
-"""The same where neither the file nor the user names their unit: centimetres may be taken for
-metres.
-"""
+"""The same where nothing names their unit: centimetres may be taken for metres."""
 
 
 def suspicions(
@@ -267,9 +263,7 @@ def _in_degrees(angles: Array) -> str:
 
 
 CODE_RATIO = 10.0
-"""Ratio to the largest of all other values from which on one that is repeated exactly is a code for
-no data.
-"""
+"""Ratio to the largest other value from which on an exactly repeated one is a code for no data."""
 
 
 def codes_among(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:

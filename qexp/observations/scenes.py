@@ -240,9 +240,7 @@ MOST_POINTS = 4_000_000
 PIECE_SIDE = 2048
 """Side of the squares in which larger scenes are read, in pixels."""
 WRAPPED_PHASE_SPANS, JUMP_OF_WRAPPED_PHASE = (0.9, 1.02), 0.9
-"""Shares of 2π that nearly all phase spans where it is wrapped; and of a step between neighbours
-that is a jump.
-"""
+"""Shares of 2π that nearly all wrapped phase spans; and of a step of neighbours that is a jump."""
 
 
 @dataclass(frozen=True)
@@ -409,9 +407,7 @@ class Scene:
 # Lines of sight over a grid: from angles or components, as numbers or rasters.
 
 Direction = Callable[[Window], Array]
-"""Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where
-they are not known.
-"""
+"""Unit vectors from the ground to the satellite in a window, (pixel, 3); NaN where unknown."""
 
 
 def direction_of(field: Raster, options: ReadOptions) -> Direction:

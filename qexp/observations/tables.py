@@ -572,9 +572,7 @@ def known_numbers(table: TextTable, role: str) -> Array:
 
 
 MOST_ZEROS = 10
-"""Times as often as any other number zero may be there as a displacement; more often it is a
-code.
-"""
+"""Times as often as any other number zero may be a displacement; more often it is a code."""
 
 
 def codes_of(numbers: Array, role: str) -> list[float]:

@@ -24,9 +24,7 @@ SEPARATORS = ("\t", ";", ",", "|")
 SEPARATED_BY = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", None: "spaces"}
 
 COMMENTS = "#%>!"
-"""With which comments begin: those of Matlab's files with %, segments of GMT with >. One with # may
-follow cells.
-"""
+"""Before comments: % in Matlab's files, > in segments of GMT. One with # may follow cells."""
 
 RULER = re.compile(r"([*=_~-])\1{2,}[\s*=_~+|-]*")
 """A line below a header, such as of asterisks."""
@@ -46,9 +44,7 @@ ENDINGS = (
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a file: their lines, counted from 1, and their columns, as numbers where all
-    cells are numbers.
-    """
+    """Rows of a file: their lines from 1, and columns, as numbers where all cells are numbers."""
 
     lines: Sequence[int]
     columns: Sequence[Array | Sequence[str]]

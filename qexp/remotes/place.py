@@ -33,17 +33,13 @@ from qexp.upkeep.archive import quoted
 MARKER, VERSION, DRAFT = "qexp-remote.json", 1, "incoming-"
 
 AT_ONCE = 8
-"""Files of a run that are transferred at once; those of a folder wait together until they are on
-the disk.
-"""
+"""Files of a run transferred at once; those of a folder wait together until they are on disk."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 SSH = {"known_hosts": (), "connect_timeout": 20, "keepalive_interval": 15}
-"""Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out by itself; a connection that was
-cut is noticed.
-"""
+"""Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out; a cut connection is noticed."""
 
 # s3fs tries again itself
 S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 0}}
@@ -53,9 +49,7 @@ PROTOCOLS: dict[str, tuple[str, bool, dict[str, Any]]] = {
     **dict.fromkeys(("ssh", "sftp"), ("sshfs", True, SSH)),
     "s3": ("s3fs", False, {"config_kwargs": S3}),
 }
-"""Protocol → the library, whether an unfinished file can be seen and is named when it is whole, and
-options.
-"""
+"""Protocol → library, whether unfinished files are seen and named when whole, and options."""
 
 TROUBLES = {
     "No space left|[Qq]uota exceeded": "is full",
@@ -63,9 +57,7 @@ TROUBLES = {
     "PermissionError|ermission denied|redentials": "refuses access with these credentials",
     "": "cannot be reached, or the connection was cut",
 }
-"""Pattern in the type and the text of an error → what it says of the remote; the first that is
-found.
-"""
+"""Pattern in an error's type and text → what it says of the remote; the first that is found."""
 
 
 class RemoteError(QexpError):
