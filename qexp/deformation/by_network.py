@@ -41,8 +41,7 @@ class SeenView:
     height, width  in pixels
     pixel         width and height of a pixel [m]
     directions    (direction, 3)  unit vectors to the satellite that occur in its training data
-    seen          (height, width)  False where the training data never have a value; None:
-                                   everywhere
+    seen          (height, width)  False where training data never have a value; None: nowhere
     name          of the view in its dataset; empty if it has none
     look          side to which the satellite looks
     middle        where pixel (height / 2, width / 2) lies: east, north [m]
@@ -357,23 +356,19 @@ Images = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A network that was trained on images of deformation, as the inversion of an observation asks
-    it.
+    """A network trained on images of deformation, as the inversion of an observation asks it.
 
     run       the name of its run
     dataset   on which it was trained
     sources   what moved the ground there
     words     what they are: `mogi`, or `mogi chamber and okada dike`
-    periods   output → the period after which its values repeat, in its unit, where it was trained
-              so
+    periods   output → the period of its values in its unit, where it was trained so
     inputs    their names
     estimate  (inputs) → output → its estimate, in its unit
-    interval  (inputs, probabilities of both ends) → output → the ends, in its unit; None without
-              posterior head
+    interval  (inputs, probabilities of both ends) → output → ends in its unit; None without a head
     trained   output → where its training data lie
     tested    () → output → its test samples; None if the run has none
-    untrained (inputs, estimates, image → its track) → sentences on what lies outside of the
-              training data
+    untrained (inputs, estimates, image → its track) → sentences on what was not in training
     """
 
     run: str

@@ -199,8 +199,7 @@ def factors(problem: Problem, fit: Fit) -> list[Pair | None]:
 class Mistake:
     """A mistake in an observation, which turned tracks, or added signals to one.
 
-    words  what was done as if it had not been made, or how to say so, by the problem then and its
-           fit
+    words  what was done as if it had not been made, or how to say so, by the problem and fit then
     turns  number of a track → the matrix by which its directions are multiplied to undo it
     track  number of the one to which signals were added
     added  a problem → signals, (signal, point of the track) [m]; None: none were

@@ -66,10 +66,8 @@ class Candidate:
     start  column → value in SI units relative to the origin, from a network; None: many starts
     others  more such starts
     held   columns that keep the value of the start unless bounds are given for them
-    distributions  column → its distribution in the training data of a network, in its unit relative
-                   to the origin
-    intervals      column → ends of its 95 % interval by a network's posterior head, in SI units
-                   relative to the origin
+    distributions  column → its distribution in a network's training, in its unit from the origin
+    intervals      column → ends of its 95 % interval by a posterior head, in SI units, likewise
     """
 
     text: str

@@ -32,8 +32,7 @@ class Estimate:
     scaled_error    the same times √χ²_reduced where that is above 1
     residual_error  by the covariance of the residuals themselves
     interval95      by the profile likelihood, with errors scaled likewise
-    open_ends       whether its low and its high end are those of the search or of bounds, because
-                    the data give none
+    open_ends       whether its low and its high end are the search's or bounds, as data give none
     """
 
     value: float
@@ -86,11 +85,9 @@ class TrackResult:
     offset    that was estimated [m]; 0 without
     n         points that count
     factor    of the sources' displacement that fits the track best beside the others, which is 1
-              for right data, and its standard error; None where the others do not tell it, as of a
-              single track
+              for right data, and its standard error; None where the others do not tell it
     offset_error, ramp, ramp_error  [m]; east and north, [m per km]; None if they were not estimated
-    model     (point,)  displacement by the sources [m], at all points of the track, also those that
-                        do not count
+    model     (point,)  displacement by the sources [m], also at points that do not count
     surface   (point,)  offset and ramp [m]
     residual  (point,)  displacement minus model and surface [m]; NaN at points that do not count
     """
@@ -127,15 +124,13 @@ class Inversion:
     parameters     name → estimate
     tracks         name → what is left of it
     correlations   (parameter, parameter) of the estimated ones, named by `estimated`
-    chi2, degrees  sum of squared residuals by the declared noise; points minus all that was
-                   estimated
+    chi2, degrees  sum of squared residuals by the declared noise; points minus unknowns
     unknowns       parameters, offsets and ramps that were estimated
     iterations     of the start that ended in the minimum
     starts, agreeing  number of starts, and of those that ended in this minimum
     seconds        that estimating took, once everything was loaded
     network        what the network said, or None
-    misfit         tests of the residuals of a fit against the declared noise; None for a network's
-                   estimate alone
+    misfit         tests of residuals against declared noise; None for a network's estimate alone
     remarks        sentences that a reader of the result should know
     """
 

@@ -95,8 +95,7 @@ class SourcePosterior:
     parameters    name → its posterior
     draws         (chain, draw, parameter) in the parameters' units
     log_density   (chain, draw)  in the scores of the prior, but for a constant
-    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if they count as
-                                 they are
+    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if by nothing
     predicted     (chain, some, point)  data that such sources and the noise would give at the
                   points of the observation [m], for draws that are evenly spaced in each chain: the
                   posterior predictive distribution

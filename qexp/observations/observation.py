@@ -63,10 +63,8 @@ class Track:
     """The points of one satellite track, or the components of GNSS stations.
 
     kind          name of the instrument
-    x, y          (point,)    position east and north in the observation's coordinate reference
-                              system [m]
-    displacement  (point,)    along the direction, positive toward it [m]; not finite where it is
-                              not observed
+    x, y          (point,)    position east and north in the observation's system [m]
+    displacement  (point,)    along the direction, positive toward it [m]; not finite without one
     error         (point,)    standard deviation of the noise that is independent from point to
                               point [m]
     direction     (point, 3)  unit vector along x, along y and up: from the ground toward the
@@ -75,8 +73,7 @@ class Track:
     elevation     (point,)    above the level from which depths count [m], or None
     noise                     the correlated part of the noise, or None
     station       (point,)    names of GNSS stations, or None
-    count         (point,)    how many pixels or points each is the mean of, or None for points that
-                              are no means
+    count         (point,)    of how many pixels or points each is the mean; None if they are none
     spread        (point, 2)  standard deviation of their positions east and north [m], or None
     look                      side of its flight to which the satellite looks, without which lines
                               of sight do not tell the heading; None: not known

@@ -176,8 +176,7 @@ class Raster:
     source  the file, and what of it is read, as errors name it
     unit    of the values, as the file tells, or ""
     read    values of a window, (row, column); NaN where the file has none
-    gaps    whether the file names the value of pixels without data, so that zeros are values like
-            others
+    gaps    whether the file names the value of pixels without data: zeros are values then
     type    of the stored numbers, such as "float32"
     """
 

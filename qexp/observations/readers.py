@@ -1,5 +1,4 @@
-"""Readers of observations: those of LiCSAR, LiCSBAS and MintPy, and the table of all, by which one
-is found for a file.
+"""Readers of LiCSAR, LiCSBAS and MintPy, and the table of all, by which a file finds its own.
 
 A new one is a module with a function that reads its files, and a line in `READERS`.
 """
@@ -270,13 +269,11 @@ def sight_of_vectors(path: Path, requested: Columns) -> Collection[str]:
 class Reader:
     """Reads the files of a format.
 
-    takes     the fields of `ReadOptions` that have an effect on such a file; those that have none
-              are refused
+    takes     the fields of `ReadOptions` that have an effect on such a file; others are refused
     help      what the files are, for `qexp observe --help`, errors and the reference
     stations  whether they hold components of GNSS stations, so that `gnss` takes them, too
     columns   what `columns` can name in them; None: nothing
-    sight     which of incidence, heading and look a file has itself, by its path and the columns of
-              the command line
+    sight     which of incidence, heading and look a file has itself, by path and asked columns
     """
 
     recognises: Callable[[Path], bool]

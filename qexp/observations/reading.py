@@ -27,11 +27,9 @@ Columns = Mapping[str, str] | Sequence[int] | None
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How one file is read: the options of `qexp observe` for this file alone; None where nothing
-    is said.
+    """How one file is read: the options of `qexp observe` for it alone; None: nothing is said.
 
-    incidence, heading, look, direction  a line of sight for a file that has none, as angles or as
-                                         rasters of a vector
+    incidence, heading, look, direction  a line of sight for a file without, by angles or rasters
     unit           in which displacements and errors of the file count
     unit_option    how the unit of this file alone is given, with {} for it, such as "`unit=['m',
                    '{}']`", for messages
@@ -128,12 +126,10 @@ class Reading:
     warnings  sentences about what the user should look at
     north     to which north their directions refer: true or grid, that of x and y; for longitude
               and latitude it is the same
-    points    of tracks that hold means of cells: draws some of the points as they were before, for
-              the noise
+    points    of tracks of means of cells: draws some points as they were before, for the noise
     size      how many pixels were read where the track holds means of them
     error_unit  in which the number of `error` counted; None if it was not used
-    look      side to which the satellite looks; None if only lines of sight are known, or if tracks
-              say it themselves
+    look      side to which the satellite looks; None: not known, or tracks say it themselves
     """
 
     tracks: tuple[Track, ...]

@@ -34,10 +34,8 @@ class Reduction:
 
     criterion  says which cells are split
     smallest   side of the smallest cells [pixels]; None for one that fits the size of the grid
-    largest    side of the largest cells [pixels], likewise; at most, as it is the smallest times a
-               power of two
-    share      of a cell's pixels that must be observed; cells with less are split, and dropped if
-               they are the smallest
+    largest    side of the largest cells, likewise; at most, as it is the smallest times 2ⁿ
+    share      of its pixels that must be observed; a cell with less is split, a smallest one dropped
     """
 
     criterion: Criterion
@@ -147,8 +145,7 @@ def reduced_points(track: Track, plan: Reduction) -> Track:
 
 @dataclass(frozen=True)
 class _Base:
-    """The smallest cells of a part of the pixels, whose first row and column are multiples of its
-    height and width.
+    """The smallest cells of a part of the pixels, which begins at multiples of its sides.
 
     side     of a smallest cell [pixels]
     levels   how often a largest cell is halved
@@ -357,16 +354,14 @@ class Quadtree(Criterion):
 
 @dataclass(frozen=True)
 class Resolution(Criterion):
-    """Splits a cell whose datum is needed more than a threshold for a point source at a given
-    place.
+    """Splits a cell whose datum is needed more than a threshold for a point source at a place.
 
     The datum of each cell counts alike. What is needed of it is its element on the diagonal of the
     data resolution matrix N = G (GᵀG)⁻¹ Gᵀ, between 0 and 1, where G holds the derivatives of the
     displacement of Mogi's source with respect to its position, depth and volume change, and a
     column for an offset; the elements add up to 5. The displacements themselves play no part, and
     neither does their noise.
-    Lohman and Simons (2005), Geochem. Geophys. Geosyst. 6, Q01007, with a point in place of a
-    fault.
+    Lohman and Simons (2005), Geochem. Geophys. Geosyst. 6, Q01007, for a point, not a fault.
 
     threshold    of the elements
     depth        of the source [m]

@@ -249,8 +249,7 @@ class Content:
 
     largest  absolute value of those that are measured; None if none is
     codes    values without data, as it seems, each with the number of its pixels
-    zeros    number of pixels that are 0, as are some beside them, in a file that names another
-             value for gaps
+    zeros    number of pixels that are 0, as are some beside them, where gaps have another value
     wrapped  whether it is phase that is wrapped
     """
 
@@ -266,8 +265,7 @@ class Scene:
 
     scale      displacement toward the satellite of one unit of the field [m]
     phase      whether the field is phase
-    error      standard deviation of displacements [m], the same everywhere or a raster in the unit
-               of the field
+    error      standard deviation of displacements [m], or a raster in the unit of the field
     coherence  raster, and the least coherence of pixels that count
     elevation  raster of elevations [m]
     window     the part of the grid that was asked for
