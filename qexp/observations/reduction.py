@@ -35,7 +35,7 @@ class Reduction:
     criterion  says which cells are split
     smallest   side of the smallest cells [pixels]; None for one that fits the size of the grid
     largest    side of the largest cells, likewise; at most, as it is the smallest times 2ⁿ
-    share      of its pixels that must be observed; a cell with less is split, a smallest one dropped
+    share      of its pixels that must be observed: a cell with less is split, the smallest dropped
     """
 
     criterion: Criterion
