@@ -397,6 +397,10 @@ def show(
     from qexp.spec.experiences import type_of  # slow to import
 
     if inversions := api.open_inversions(run):
+        if network or to is not None:
+            raise QexpError(
+                f"{run} is an inversion; --network and --to are for runs, leave them out"
+            )
         print_found(inversions, as_json)
         return
     try:

@@ -136,10 +136,8 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
             " with as many views, or no `run`"
         )
     means = [track.where_observed().direction.mean(axis=0) for track in images]
-    looks = [mean / np.linalg.norm(mean) for mean in means]
-    cosines = np.empty((len(views), len(looks)))
-    for row, column in np.ndindex(cosines.shape):
-        cosines[row, column] = (views[row].directions @ looks[column]).max()
+    looks = np.stack([mean / np.linalg.norm(mean) for mean in means])
+    cosines = np.stack([(view.directions @ looks.T).max(axis=0) for view in views])
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))  # to the nearest of a view's directions
     assigned = {}
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
@@ -501,7 +499,7 @@ def _unexplained(
     model = deformation_of(network.sources, points, centre)
     values = _start(network, estimates)[0]
     source = torch.tensor([[values[name] for name in model.names]], dtype=torch.float64)
-    if not bool(model.possible(source).all()):
+    if not model.possible(source).all():
         return math.inf
     moved = np.split(model(source)[0].numpy(), np.cumsum([track.size for track in points])[:-1])
     left = 0.0

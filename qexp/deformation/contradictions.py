@@ -48,7 +48,7 @@ def of_residuals(
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
     sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
     larger, otherwise = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks)
-    doubted = bool(larger) or float(tests.p_value[0]) < DOUBTED
+    doubted = bool(larger or tests.p_value[0] < DOUBTED)
     better = _explained(problem, fit, tracks, wanted, seed, doubted)
     said = list[str]()
     if larger or better:
@@ -107,7 +107,7 @@ def _larger_than_noise(
         return "", ""
     logs = {index: float(log_chdtrc(tracks[index].size, sums[index])) for index in known}
     worst = min(known, key=lambda index: (logs[index], -sums[index] / tracks[index].size))
-    if len(known) < len(tracks) or float(tests.p_value[0]) >= SIGNIFICANT:
+    if len(known) < len(tracks) or tests.p_value[0] >= SIGNIFICANT:
         if (p_value := len(known) * math.exp(logs[worst])) >= SIGNIFICANT:
             return "", ""
         return (
@@ -126,7 +126,7 @@ def _larger_than_noise(
         "they are large in one place, as after an unwrapping error",
     )
     like = each[int(tests.logs[:, 0].argmin())]
-    amount = _amount(float(tests.p_value[0]))
+    amount = _amount(tests.p_value[0])
     return (
         f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g})",
         (
@@ -359,9 +359,14 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
     some = torch.from_numpy(np.random.default_rng(0).permutation(len(everywhere))[:MOST_TESTED])
     told = further(problem, fit, number, some)
     ranges = [(0, 2 * math.pi), (-2, 2), (-2, 2)]
-    together = {"vectorized": True, "updating": "deferred"}
     found = differential_evolution(
-        loss, ranges, maxiter=MOST_GENERATIONS, rng=0, polish=False, **together
+        loss,
+        ranges,
+        maxiter=MOST_GENERATIONS,
+        rng=0,
+        polish=False,
+        vectorized=True,
+        updating="deferred",
     )
     if not found.fun:
         return None

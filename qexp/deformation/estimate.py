@@ -127,7 +127,7 @@ def _estimate(
     began = time.perf_counter()
     units = candidate.units
     tracks = [track.where_observed() for track in observation.tracks]
-    places = joined(tracks).places - np.asarray(units.origin)
+    places = joined(tracks).places - units.origin
     fixed, bounds = _held(candidate, options, others, places)
     searched = searches(candidate.sources, places, units.quantities, bounds)
     problem = prepare_problem(
@@ -378,7 +378,7 @@ def _begin(
     for row, start in zip(begin, sources, strict=True):
         row[:] = torch.tensor([fixed.get(name, start[name]) for name in names], dtype=row.dtype)
     possible = problem.model.possible(begin)
-    if not bool(possible.any()):
+    if not possible.any():
         raise QexpError(
             "the network's estimate is not a possible source: it breaks the surface or lies"
             " above it"

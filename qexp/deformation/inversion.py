@@ -174,9 +174,7 @@ class Inversion:
         misfit = None
         if self.misfit is not None:
             misfit = {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES}
-        correlations = {}
-        for name, row in zip(self.estimated, self.correlations.tolist(), strict=True):
-            correlations[name] = dict(zip(self.estimated, row, strict=True))
+        rows = zip(self.estimated, self.correlations.tolist(), strict=True)
         document = {
             "source": self.source,
             "parameters": {name: part.document() for name, part in self.parameters.items()},
@@ -188,7 +186,9 @@ class Inversion:
             "chi2_reduced": self.chi2_reduced,
             "log_determinant": self.log_determinant,
             "misfit": misfit,
-            "correlations": correlations,
+            "correlations": {
+                name: dict(zip(self.estimated, row, strict=True)) for name, row in rows
+            },
             "converged": self.converged,
             "iterations": self.iterations,
             "starts": self.starts,

@@ -275,12 +275,12 @@ def _colour_bar(
     """
     from matplotlib.ticker import MaxNLocator
 
-    height = float(figure.get_figheight())
+    height = figure.get_figheight()
     boxes = [axis.get_position() for axis in axes]
     left = min(box.x0 for box in boxes)
     right = max(box.x1 for box in boxes)
     room = right - left
-    if room * float(figure.get_figwidth()) > sized(4):  # no longer than is needed to read it
+    if room * figure.get_figwidth() > sized(4):  # no longer than is needed to read it
         left = left + room / 5
         right = right - room / 5
     bar_axis = figure.add_axes(
@@ -379,7 +379,7 @@ def _squares(axis: Axes, x: Array, y: Array) -> dict[str, Any]:
     """How points are drawn as squares that fill the distance between them; x, y in m, the axis in
     km.
     """
-    side = 72 * _inches(axis) * spacing(x, y) / 1000 / float(np.ptp(axis.get_xlim()))
+    side = 72 * _inches(axis) * spacing(x, y) / 1000 / np.ptp(axis.get_xlim())
     size = float(np.clip(1.15 * side, 1.2, 14.0)) ** 2
     return {"s": size, "marker": "s", "linewidths": 0, "rasterized": True}
 
@@ -392,7 +392,7 @@ def sides_of(spread: Array, count: Array) -> Array:
     several = (count > 1) & (spread > 0).all(axis=1)
     squares = 12 * spread[several].prod(axis=1) / (count[several] - 1)
     pixel = float(np.median(squares)) if several.any() else 1.0
-    return np.asarray(np.sqrt(12 * spread**2 + pixel))
+    return np.sqrt(12 * spread**2 + pixel)
 
 
 def _coloured(scale: Scale) -> dict[str, Any]:
@@ -482,18 +482,10 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
         "width": 0.016,
         "clip_on": False,
     }
-    flight: dict[str, Any] = {"angles": [90 - heading], "pivot": "middle", **settings}
-    axis.quiver([0.91], [0.88], [0.34 * size], [0.0], **flight)
-    bare: dict[str, Any] = {"headwidth": 1, "headlength": 0, "headaxislength": 0, **settings}
-    axis.quiver(
-        [0.91],
-        [0.88],
-        [0.13 * size],
-        [0.0],
-        angles=[look],
-        pivot="tail",
-        **bare,
-    )
+    place = [0.91], [0.88]
+    axis.quiver(*place, [0.34 * size], [0.0], angles=[90 - heading], pivot="middle", **settings)
+    settings |= {"headwidth": 1, "headlength": 0, "headaxislength": 0}  # a line
+    axis.quiver(*place, [0.13 * size], [0.0], angles=[look], pivot="tail", **settings)
 
 
 def _draw_scale_bar(axis: Axes) -> None:
@@ -585,7 +577,7 @@ def _draw_graticule(axis: Axes, degrees: pyproj.Transformer) -> None:
     y = np.linspace(*axis.get_ylim(), 30)
     longitude, latitude = degrees.transform(*np.meshgrid(1000 * x, 1000 * y))
     longitude, (south, north) = np.unwrap(longitude, period=360), latitude[[0, -1], 0]
-    parallels = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(south, north))
+    parallels = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(south, north)
     parallels = parallels[(parallels >= south) & (parallels <= north)]
     for ticked, values, field, at_edge, edge, sides in (
         (axis.xaxis, _ticks_across(axis, longitude[0], 2), longitude, longitude[0], x, "EW"),
@@ -645,7 +637,7 @@ def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
     candidates = []
     for bins in range(1, most + 3):
         locator = MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10])
-        ticks = np.asarray(locator.tick_values(*values[[0, -1]]))
+        ticks = locator.tick_values(*values[[0, -1]])
         ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
         places = np.interp(ticks, values, np.linspace(west, east, len(values)))
         halves = sized(0.036) * np.array([len(f"{tick:g}") + more for tick in ticks])
@@ -714,8 +706,9 @@ def inversion_maps(
         heading += f",\nless {less}" if less and index == 0 else ""
         _label(axis, heading, *place_of(axis, len(axes)), layer.track.name)
         for (east, north), (colour, width) in product(sources, CROSS):
-            sizes: dict[str, Any] = {"markersize": sized(7 + width), "mew": sized(width)}
-            axis.plot(east, north, "+", color=colour, zorder=4, **sizes)
+            axis.plot(
+                east, north, "+", color=colour, zorder=4, ms=sized(7 + width), mew=sized(width)
+            )
         if layer.has_arrows and index % len(SHOWN) == 0:
             _name_stations(axis, layer, sources)
     residuals = axes[2::3]

@@ -222,7 +222,7 @@ def _tiny_errors(readings: Mapping[str, Reading]) -> Iterator[str]:
             if not track.size or track.instrument.unit != "m":
                 continue
             of_one = track.error if track.count is None else track.error * np.sqrt(track.count)
-            error = float(np.median(of_one))
+            error = np.median(of_one)
             if error < LEAST_ERROR:
                 yield (
                     f"{path}: the errors are {1e3 * error:.2g} mm, less than any that are measured;"
@@ -238,12 +238,12 @@ def _unlike(observation: Observation, units: Mapping[str, ReadOptions]) -> Itera
     """
     tracks = [track.where_observed() for track in observation.tracks]
     tracks = [track for track in tracks if track.instrument.unit == "m"]
-    largest = {track.name: float(np.abs(track.displacement).max(initial=0.0)) for track in tracks}
+    largest = {track.name: np.abs(track.displacement).max(initial=0.0) for track in tracks}
     moved = {name: most for name, most in largest.items() if most > 0}
     if not moved:
         return
     for track in tracks:
-        error = float(np.median(track.error))
+        error = np.median(track.error)
         if error > DOUBTED_ERROR_RATIO * largest[track.name]:
             yield (
                 f"the errors of '{track.name}' are {error:.3g} m, but its displacements only up to"
@@ -548,7 +548,7 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
         if crs is not None:
             turn = np.degrees(convergence(crs_of(crs), observed.x, observed.y)).mean()
         true_heading = float((heading + turn + 180) % 360 - 180)
-    stations = None if observed.station is None else observed.station.tolist()
+    stations = None if observed.station is None else list(dict.fromkeys(observed.station.tolist()))
     return TrackSummary(
         track.name,
         track.kind,
@@ -564,7 +564,7 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
         float(np.sqrt(np.mean(observed.displacement**2))),
         float(np.median(observed.error)),
         track.noise,
-        None if stations is None else list(dict.fromkeys(stations)),
+        stations,
     )
 
 

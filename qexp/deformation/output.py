@@ -34,7 +34,6 @@ from qexp.figures.writing import encode
 from qexp.metrics.meaning import measured, printed
 from qexp.observations.observation import Observation, Track, as_table, encoded, joined
 from qexp.observations.projection import geographic
-from qexp.physics.instruments import INSTRUMENTS
 from qexp.rows.geotiff import encoded as encoded_raster
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> A
     counts = np.bincount(flat[finite], minlength=size)
     sums = np.bincount(flat[finite], weights=values[finite], minlength=size)
     with np.errstate(invalid="ignore"):
-        return np.asarray(sums / counts).reshape(height, width)
+        return (sums / counts).reshape(height, width)
 
 
 # Files of a posterior: draws as ArviZ reads them, a corner plot, and a table of intervals in LaTeX.
@@ -349,31 +348,26 @@ def _contents(
         if draws_at_once():
             figure = corner_of(posterior, f"Posterior of {inversion.source}", fitted_of(inversion))
             contents |= _pictures(PICTURE, figure, options.formats)
-    for kind in dict.fromkeys(track.kind for track in inversion.observation.tracks):
-        if table := INSTRUMENTS[kind].table:
-            contents[table] = _table_of_stations(inversion, kind)
+    tables = dict[str, list[dict[str, Any]]]()
     for track in inversion.observation.tracks:
         crs = inversion.observation.crs
         result = inversion.tracks[track.name]
+        if table := track.instrument.table:
+            tables.setdefault(table, []).extend(_rows(track, result))
         name = safe(track.name) or "track"
         raster = geotiff(track, result, crs, options.spacing)
         if raster is not None:
             contents[f"{name}.tif"] = raster
         elif placed is not None and track.size <= MOST_FEATURES:
             contents[f"{name}.geojson"] = _geojson_of_track(track, result, placed)
+    for table, data in tables.items():
+        contents[table] = formats.csv_text(data[0], [row.values() for row in data]).encode()
     return contents
 
 
 def _pictures(name: str, figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
     """Name of the file → the figure in that format."""
     return {f"{name}.{ending}": encode(figure, ending) for ending in endings}
-
-
-def _table_of_stations(inversion: Inversion, kind: str) -> bytes:
-    """The components of all stations of an instrument that are observed."""
-    tracks = [track for track in inversion.observation.tracks if track.kind == kind]
-    rows = [row for track in tracks for row in _rows(track, inversion.tracks[track.name])]
-    return formats.csv_text(rows[0], [row.values() for row in rows]).encode()
 
 
 def _rows(track: Track, result: TrackResult) -> Iterator[dict[str, Any]]:

@@ -42,7 +42,7 @@ def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
     measured = estimate.measured
     best = estimate.best
     far = measured.longest
-    top = float(measured.value.max())
+    top = measured.value.max()
     top = 1e6 * (max(top, best.nugget + best.sill) if estimate.levels_off else top)
     distance = np.linspace(0, far, 300)
     # Of each track another type may fit best: the titles say which.

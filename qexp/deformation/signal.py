@@ -148,7 +148,7 @@ def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:
     """
     moved = source.displacement(track)
     remainder = track.displacement - moved
-    far = np.asarray(np.abs(moved) < NEGLIGIBLE * np.abs(moved).max())
+    far = np.abs(moved) < NEGLIGIBLE * np.abs(moved).max()
     how = f"points far from {source.words}, less its displacement"
     if far.sum() < max(LEAST_SHARE * track.size, LEAST_POINTS):
         far = track.observed

@@ -40,13 +40,9 @@ def inversions_in(root: Path) -> list[Path]:
     They lie in the workspace itself, or somewhere in its inversions/. Candidates that lie in the
     folder of the best are none of their own.
     """
-    results = [
-        *root.glob(f"*/{RESULT}"),
-        *root.glob(f"inversions/**/{RESULT}"),
-    ]
-    folders = {file.parent for file in results}
-    found = []
-    for folder in sorted(folders):
+    results = chain(root.glob(f"*/{RESULT}"), root.glob(f"inversions/**/{RESULT}"))
+    found = list[Path]()
+    for folder in sorted({file.parent for file in results}):
         steps = folder.relative_to(root).parts
         is_draft = any(step.startswith(".") for step in steps)
         if folder.parent not in found and not is_draft and is_inversion(folder):

@@ -253,11 +253,8 @@ def covariance(distance: Array, noise: CorrelatedNoise) -> Array:
     if noise.type not in TYPES:
         raise QexpError(f"no covariance function '{noise.type}'; choose from {', '.join(TYPES)}")
     function = getattr(random_fields, noise.type)
-    return np.asarray(
-        function(
-            torch.from_numpy(np.asarray(distance, np.float64)), noise.sill, noise.range
-        ).numpy()
-    )
+    values: Array = function(torch.as_tensor(distance), noise.sill, noise.range).numpy()
+    return values
 
 
 def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
@@ -436,9 +433,8 @@ def _gaussian_means(positions: Array, spread: Array, reach: float) -> Array:
     from scipy.special import erf
 
     def integrated_twice(scaled: Array) -> Array:
-        return np.asarray(
-            0.5 * (np.sqrt(np.pi) * scaled * erf(scaled) + np.exp(-np.square(scaled)))
-        )
+        values: Array = np.sqrt(np.pi) * scaled * erf(scaled) + np.exp(-np.square(scaled))
+        return 0.5 * values
 
     half = np.maximum(WIDTH * spread / reach, NARROW) / 2
     apart = (positions[:, None] - positions) / reach
@@ -446,7 +442,7 @@ def _gaussian_means(positions: Array, spread: Array, reach: float) -> Array:
     minus = half[:, None] - half
     inner = integrated_twice(apart + minus) + integrated_twice(apart - minus)
     outer = integrated_twice(apart + plus) + integrated_twice(apart - plus)
-    return np.asarray((outer - inner) / (4 * half[:, None] * half))
+    return (outer - inner) / (4 * half[:, None] * half)
 
 
 def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:

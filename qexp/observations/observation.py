@@ -215,7 +215,7 @@ def _problems_of(track: Track) -> Iterator[str]:
                 f"'{name}' is missing or infinite at {missing:,} of {points.size:,} points; mask"
                 " them"
             )
-    if (largest := float(np.abs(points.displacement).max(initial=0.0))) > LARGEST:
+    if (largest := np.abs(points.displacement).max(initial=0.0)) > LARGEST:
         yield (
             f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or"
             " its unit"
@@ -345,7 +345,7 @@ def _pairs_of_entries(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]
     displacements = points.displacement
     for first, second in sorted(KDTree(places).query_pairs(ONE_STATION_DISTANCE)):
         one_place = np.hypot(*(places[first] - places[second])) < ONE_POINT_DISTANCE
-        named = bool(names[first]) and bool(names[second])
+        named = names[first] and names[second]
         same_station = names[first] == names[second] if named else one_place
         if same_station and np.abs(directions[first] - directions[second]).max() < 1e-2:
             place = "at {:.0f} east, {:.0f} north".format(*places[first])

@@ -240,7 +240,7 @@ def _in_its_system(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[
             import pyproj
 
         transformer = pyproj.Transformer.from_crs(layout.crs, raster.layout.crs, always_xy=True)
-        x, y = (np.asarray(values) for values in transformer.transform(x, y))
+        x, y = transformer.transform(x, y)
     if _is_geographic(crs):
         west, east, _, _ = raster.layout.extent
         x = x + 360 * np.round(((west + east) / 2 - x) / 360)

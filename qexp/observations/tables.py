@@ -65,8 +65,8 @@ def points_of(table: TextTable, options: ReadOptions) -> Reading:
             f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement"
             " and line of sight; each counts once"
         )
-    extent = float(max(np.ptp(points.x), np.ptp(points.y))) if points.size else 0.0
-    degrees = bool((np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all())
+    extent = max(np.ptp(points.x), np.ptp(points.y)) if points.size else 0.0
+    degrees = (np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all()
     # Kilometres may be taken for metres; degrees are refused elsewhere, once the system is known.
     if crs is None and not degrees and 0 < extent < 100:
         doubts.append(

@@ -126,16 +126,14 @@ class Remote:
     def sizes(self, folder: str) -> dict[str, int | None]:
         """Name → size of what is in a folder; nothing if there is no such folder."""
         place = f"{self.root}/{folder}".rstrip("/")
+        sizes = dict[str, int | None]()
         with suppress(FileNotFoundError), reported(self.shown):
             self.system.invalidate_cache()
-            listed = self.system.ls(place, detail=True)
-            sizes = dict[str, int | None]()
-            for entry in listed:
+            for entry in self.system.ls(place, detail=True):
                 name = entry["name"].rstrip("/").rpartition("/")[2]
                 if name not in ("", place.rpartition("/")[2]):
                     sizes[name] = entry.get("size")
-            return sizes
-        return {}
+        return sizes
 
     def write(self, path: str, content: bytes | Path) -> None:
         """Put a file in place in one step: a new one with this content, or a copy of a file, which
@@ -358,16 +356,13 @@ def _address(named: str, workspace: Workspace) -> tuple[str, dict[str, Any]]:
     remotes = workspace.settings().get("remotes")
     remotes = remotes if isinstance(remotes, Mapping) else {}
     if named in remotes:
-        table = {"url": remotes[named]} if isinstance(remotes[named], str) else remotes[named]
-        url, options = (
-            (table.get("url"), table.get("options", {})) if isinstance(table, dict) else (None, {})
-        )
-        if (
-            isinstance(url, str)
-            and isinstance(options, dict)
-            and not table.keys() - {"url", "options"}
-        ):
-            return url, options
+        match remotes[named]:
+            case str(url):
+                return url, {}
+            case {"url": str(url), **others} if not others:
+                return url, {}
+            case {"url": str(url), "options": dict(options), **others} if not others:
+                return url, options
         raise QexpError(
             f'qexp.toml at remotes.{named}: write url = "…", and options = {{…}} if it needs any'
         )
