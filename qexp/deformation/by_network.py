@@ -123,9 +123,7 @@ def _directions(dataset: GeneratedDataset, image: str, suffix: str) -> Array:
 
 
 def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[str, Track]:
-    """Image → the track that is seen from its direction, each track once. Raises QexpError if a
-    view has none.
-    """
+    """Image → the track seen from its direction, each once. Raises QexpError if a view has none."""
     from scipy.optimize import linear_sum_assignment
 
     images = [track for track in observation.tracks if track.instrument.imaging]

@@ -347,9 +347,7 @@ THRESHOLDS_TO_TRY = [digit * 10.0**power for power in range(-4, 1) for digit in 
 
 
 def _too_many_correlated(observation: Observation) -> Iterator[str]:
-    """What to do with an observation that `qexp invert` refuses, with the finest quadtree that it
-    takes.
-    """
+    """What to do with what `qexp invert` refuses, with the finest quadtree that it takes."""
     noisy = [track for track in observation.tracks if track.noise and track.noise.sill]
     large = [track for track in noisy if track.size > MOST_CORRELATED]
     if not large:

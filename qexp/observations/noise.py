@@ -257,15 +257,15 @@ def covariance(distance: Array, noise: CorrelatedNoise) -> Array:
     return values
 
 
-def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
-    """Rows of the correlated part of a noise between points at x, y [m], (point, point), as many as
-    a processor's cache holds: which, and (row, point) [m²].
+def covariance_rows(track: Track, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
+    """Rows of the correlated part of a noise between the points of a track, (point, point), as many
+    as a processor's cache holds: which, and (row, point) [m²].
     """
     import torch
 
     from qexp.physics.geometry import distances
 
-    points = torch.from_numpy(np.stack([x, y], axis=1))
+    points = torch.from_numpy(track.places)
     for start in range(0, len(points), ROWS):
         rows = slice(start, min(start + ROWS, len(points)))
         yield rows, covariance(distances(points[rows], points).numpy(), noise)
@@ -278,15 +278,9 @@ def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
     `covariance_of_means`.
     """
     if track.count is not None and track.spread is not None:
-        return covariance_of_means(
-            track.x,
-            track.y,
-            track.count,
-            track.spread,
-            noise,
-        )
+        return covariance_of_means(track.x, track.y, track.count, track.spread, noise)
     matrix = np.empty((len(track.x), len(track.x)))
-    for rows, values in covariance_rows(track.x, track.y, noise):
+    for rows, values in covariance_rows(track, noise):
         matrix[rows] = values
     return matrix
 

@@ -451,9 +451,7 @@ def encoded(table: xarray.Dataset) -> bytes:
 
 
 def as_table(observation: Observation) -> xarray.Dataset:
-    """The observation as xarray's dataset: variables along `point`, properties of tracks along
-    `track`.
-    """
+    """An observation in xarray: variables along `point`, properties of tracks along `track`."""
     import xarray
 
     tracks = observation.tracks

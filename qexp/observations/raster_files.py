@@ -182,9 +182,7 @@ def _numbers(attribute: Any) -> list[float]:
 
 
 def _valid_range(field: xarray.DataArray) -> Pair:
-    """Between which values data lie, by the conventions CF; packed files give them as they are
-    stored.
-    """
+    """Between which values data lie, by CF conventions; packed files give them as stored."""
     scale, offset = (
         float(field.encoding.get(name, value))
         for name, value in (("scale_factor", 1), ("add_offset", 0))

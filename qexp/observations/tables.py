@@ -356,9 +356,7 @@ def _head(path: Path, roles: Roles) -> TextTable:
 def columns_of(
     table: TextTable, requested: Columns, roles: Roles, order: Sequence[str]
 ) -> dict[str, int]:
-    """What columns hold → their index. Raises QexpError for unknown names and for a file of another
-    width.
-    """
+    """What columns hold → their index. Raises QexpError for unknown names, and another width."""
     if requested is not None and not isinstance(requested, Mapping):
         if len(requested) > len(order):
             raise QexpError(
