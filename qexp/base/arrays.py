@@ -13,6 +13,9 @@ from qexp.errors import QexpError, some
 Array = NDArray[np.float64]
 """Numbers in double precision, of any shape."""
 
+Pair = tuple[float, float]
+"""Such as the ends of an interval, or a position east and north."""
+
 NAMES_LISTED = 12
 
 

@@ -392,8 +392,10 @@ def show(
     from qexp.spec.experiences import type_of  # slow to import
 
     if inversions := api.open_inversions(run):
-        if network:
-            raise QexpError("--network is for a run; leave it out for an inversion")
+        if network or to is not None:
+            raise QexpError(
+                f"{run} is an inversion; --network and --to are for runs, leave them out"
+            )
         if as_json:
             print_json(inversions.document())
         else:

@@ -1,3 +1,1 @@
-"""Sources of deformation estimated from real observations: files become an observation, an
-observation a source.
-"""
+"""Sources of real deformation: files become an observation, an observation a source."""

@@ -1,6 +1,4 @@
-"""The estimate of a trained network for an observation, on the network's own grid: the start of a
-refinement.
-"""
+"""A trained network's estimate for an observation, on its own grid: the start of a refinement."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.base.outputs import TrainedRange
 from qexp.base.quantities import base_name, nearest, quantity, with_periods
 from qexp.deformation.estimate import Candidate, estimate_sources
@@ -32,9 +30,7 @@ from qexp.simulation.generators import Source
 from qexp.simulation.noise import LinearNoise
 
 PROBABILITIES = np.linspace(0.005, 0.995, 9)
-"""Quantiles of angles that vary in the training data, between which the directions of a view
-lie.
-"""
+"""Quantiles of angles that vary in training, between which the directions of a view lie."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,7 @@ class SeenView:
     height, width  in pixels
     pixel         width and height of a pixel [m]
     directions    (direction, 3)  unit vectors to the satellite that occur in its training data
-    seen          (height, width)  False where the training data never have a value; None:
-                                   everywhere
+    seen          (height, width)  False where training data never have a value; None: nowhere
     name          of the view in its dataset; empty if it has none
     look          side to which the satellite looks
     middle        where pixel (height / 2, width / 2) lies: east, north [m]
@@ -55,12 +50,12 @@ class SeenView:
     image: str
     height: int
     width: int
-    pixel: tuple[float, float]
+    pixel: Pair
     directions: Array
     seen: NDArray[np.bool_] | None
     name: str = ""
     look: Look = "right"
-    middle: tuple[float, float] = (0.0, 0.0)
+    middle: Pair = (0.0, 0.0)
 
     @property
     def called(self) -> str:
@@ -128,9 +123,7 @@ def _directions(dataset: GeneratedDataset, image: str, suffix: str) -> Array:
 
 
 def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[str, Track]:
-    """Image → the track that is seen from its direction, each track once. Raises QexpError if a
-    view has none.
-    """
+    """Image → the track seen from its direction, each once. Raises QexpError if a view has none."""
     from scipy.optimize import linear_sum_assignment
 
     images = [track for track in observation.tracks if track.instrument.imaging]
@@ -141,10 +134,8 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
             " with as many views, or no `run`"
         )
     means = [track.where_observed().direction.mean(axis=0) for track in images]
-    looks = [mean / np.linalg.norm(mean) for mean in means]
-    cosines = np.empty((len(views), len(looks)))
-    for row, column in np.ndindex(cosines.shape):
-        cosines[row, column] = (views[row].directions @ looks[column]).max()
+    looks = np.stack([mean / np.linalg.norm(mean) for mean in means])
+    cosines = np.stack([(view.directions @ looks.T).max(axis=0) for view in views])
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))  # to the nearest of a view's directions
     assigned = {}
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
@@ -180,7 +171,7 @@ LEAST_SEEN = 0.02
 """Smallest share of the pixels of an image in which there are points."""
 
 
-def image_of(track: Track, view: SeenView, centre: tuple[float, float]) -> Array:
+def image_of(track: Track, view: SeenView, centre: Pair) -> Array:
     """The points that count as means over the pixels of a view, (height, width) [m], whose origin
     lies at a centre [m].
 
@@ -278,7 +269,7 @@ def fill_gaps(values: Array) -> Array:
     return image
 
 
-def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
+def peak_of(tracks: Sequence[Track], pixel: float) -> Pair:
     """Where the displacement differs most from the median of its track [m], after means over cells
     of some pixels.
     """
@@ -312,9 +303,7 @@ ALIKE_SAMPLES = 100
 
 
 class Tested(NamedTuple):
-    """An output of test samples, (sample,) each, in its unit; and the period after which its values
-    repeat, if any.
-    """
+    """An output of test samples, (sample,) each, in its unit; and its values' period, if any."""
 
     truth: Array
     estimate: Array
@@ -354,9 +343,7 @@ ENDS = (0.025, 0.975)
 MUCH_FILLED = 0.3
 """Share of interpolated pixels above which they are remarked on."""
 RECENTRED_PIXELS = 2.0
-"""Distance of a source from the centre of the image, in pixels, from which the image is centred
-anew.
-"""
+"""Distance of a source from the image's centre [pixels] from which that is chosen anew."""
 
 
 Images = Mapping[str, NDArray[np.float32]]
@@ -365,23 +352,19 @@ Images = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A network that was trained on images of deformation, as the inversion of an observation asks
-    it.
+    """A network trained on images of deformation, as the inversion of an observation asks it.
 
     run       the name of its run
     dataset   on which it was trained
     sources   what moved the ground there
     words     what they are: `mogi`, or `mogi chamber and okada dike`
-    periods   output → the period after which its values repeat, in its unit, where it was trained
-              so
+    periods   output → the period of its values in its unit, where it was trained so
     inputs    their names
     estimate  (inputs) → output → its estimate, in its unit
-    interval  (inputs, probabilities of both ends) → output → the ends, in its unit; None without
-              posterior head
+    interval  (inputs, probabilities of both ends) → output → ends in its unit; None without a head
     trained   output → where its training data lie
     tested    () → output → its test samples; None if the run has none
-    untrained (inputs, estimates, image → its track) → sentences on what lies outside of the
-              training data
+    untrained (inputs, estimates, image → its track) → sentences on what was not in training
     """
 
     run: str
@@ -391,7 +374,7 @@ class TrainedNetwork:
     periods: Mapping[str, float]
     inputs: Collection[str]
     estimate: Callable[[Images], dict[str, float]]
-    interval: Callable[[Images, tuple[float, float]], Mapping[str, tuple[float, float]]] | None
+    interval: Callable[[Images, Pair], Mapping[str, Pair]] | None
     trained: Mapping[str, TrainedRange]
     tested: Callable[[], Mapping[str, Tested] | None]
     untrained: Callable[[Images, Mapping[str, float], Mapping[str, str]], list[str]]
@@ -412,9 +395,7 @@ class TrainedNetwork:
 
 
 STARTS_NEAR = 8
-"""Of a refinement: the network's estimate and others near it, unless another number is asked
-for.
-"""
+"""Of a refinement, if no number is given: the network's estimate and others near it."""
 
 
 def by_network(
@@ -457,7 +438,7 @@ def by_network(
     constant = [
         name for name in start if name in dataset.fixed and base_name(name) not in ("x", "y")
     ]
-    intervals: dict[str, tuple[float, float]] = {}
+    intervals: dict[str, Pair] = {}
     if network.interval is not None:
         for name, (low, high) in network.interval(inputs, ENDS).items():
             intervals[name] = dataset.si_factor(name) * low, dataset.si_factor(name) * high
@@ -487,9 +468,9 @@ def _knows_offsets(network: TrainedNetwork, view: SeenView) -> bool:
 def _look(
     network: TrainedNetwork,
     tracks: Mapping[str, Track],
-    centre: tuple[float, float] | None,
+    centre: Pair | None,
     less_edges: bool,
-) -> tuple[tuple[float, float], Images, dict[str, float], list[str]]:
+) -> tuple[Pair, Images, dict[str, float], list[str]]:
     """The centre of the images, and what `_asked` says there.
 
     centre  None: the largest displacement, or the position that the network then estimates
@@ -506,7 +487,7 @@ def _look(
 def _unexplained(
     network: TrainedNetwork,
     tracks: Mapping[str, Track],
-    centre: tuple[float, float],
+    centre: Pair,
     estimates: Mapping[str, float],
 ) -> float:
     """The sum of squares of what an estimate leaves of the tracks, each with an offset, in units of
@@ -516,7 +497,7 @@ def _unexplained(
     model = deformation_of(network.sources, points, centre)
     values = _start(network, estimates)[0]
     source = torch.tensor([[values[name] for name in model.names]], dtype=torch.float64)
-    if not bool(model.possible(source).all()):
+    if not model.possible(source).all():
         return math.inf
     moved = np.split(model(source)[0].numpy(), np.cumsum([track.size for track in points])[:-1])
     left = 0.0
@@ -529,7 +510,7 @@ def _unexplained(
 def _asked(
     network: TrainedNetwork,
     tracks: Mapping[str, Track],
-    centre: tuple[float, float],
+    centre: Pair,
     less_edges: bool,
 ) -> tuple[Images, dict[str, float], list[str]]:
     """The inputs around a centre, the outputs in their units, and remarks on what was changed in
@@ -589,9 +570,7 @@ def _scalar(network: TrainedNetwork, name: str, tracks: Mapping[str, Track]) -> 
     return typical(network.dataset, name)
 
 
-def _position(
-    network: TrainedNetwork, estimates: Mapping[str, float], centre: tuple[float, float]
-) -> tuple[float, float] | None:
+def _position(network: TrainedNetwork, estimates: Mapping[str, float], centre: Pair) -> Pair | None:
     """The position of the first source, if the network estimates it, off the centre of the images
     and inside them.
     """

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.errors import QexpError
 from qexp.inference.fit import Fit, best
 from qexp.inference.least_squares import Problem, starts
@@ -48,17 +48,13 @@ def of_residuals(
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
     sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
     larger, otherwise = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks)
-    doubted = bool(larger) or float(tests.p_value[0]) < DOUBTED
+    doubted = bool(larger or tests.p_value[0] < DOUBTED)
     better = _explained(problem, fit, tracks, wanted, seed, doubted)
     said = list[str]()
     if larger or better:
         said.append(f"{larger or 'the tracks contradict each other'}: {better or otherwise}")
     unknowns = sum(track.size for track in tracks) - fit.degrees
     return tests, [*said, *_smaller_than_noise(sums, unknowns, tracks)]
-
-
-def _is_estimated(track: Track) -> bool:
-    return track.noise is not None and track.noise.estimated
 
 
 def _smaller_than_noise(
@@ -74,7 +70,7 @@ def _smaller_than_noise(
 
     for track, total in zip(tracks, sums, strict=True):
         degrees = track.size - unknowns
-        factor = UNCERTAIN if _is_estimated(track) else 1
+        factor = UNCERTAIN if track.has_estimated_noise else 1
         p_value = len(tracks) * float(special.chdtr(max(degrees, 1), total * factor))
         if degrees > 0 and p_value < SIGNIFICANT:
             yield (
@@ -98,7 +94,7 @@ def _larger_than_noise(
     sums  of the squares of the whitened residuals of each track
     """
     check = "; check headings, units and signs" * (len(tracks) > 1)
-    known = [index for index, track in enumerate(tracks) if not _is_estimated(track)]
+    known = [index for index, track in enumerate(tracks) if not track.has_estimated_noise]
     if len(known) < len(tracks) and chi2_reduced >= UNCERTAIN:
         return (
             f"the residuals are larger than the estimated noise (reduced χ² {chi2_reduced:.3g})",
@@ -111,7 +107,7 @@ def _larger_than_noise(
         return "", ""
     logs = {index: float(log_chdtrc(tracks[index].size, sums[index])) for index in known}
     worst = min(known, key=lambda index: (logs[index], -sums[index] / tracks[index].size))
-    if len(known) < len(tracks) or float(tests.p_value[0]) >= SIGNIFICANT:
+    if len(known) < len(tracks) or tests.p_value[0] >= SIGNIFICANT:
         if (p_value := len(known) * math.exp(logs[worst])) >= SIGNIFICANT:
             return "", ""
         return (
@@ -130,7 +126,7 @@ def _larger_than_noise(
         "they are large in one place, as after an unwrapping error",
     )
     like = each[int(tests.logs[:, 0].argmin())]
-    amount = _amount(float(tests.p_value[0]))
+    amount = _amount(tests.p_value[0])
     return (
         f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g})",
         (
@@ -181,12 +177,12 @@ def further(
     return told
 
 
-def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
+def factors(problem: Problem, fit: Fit) -> list[Pair | None]:
     """Of each track the factor of the sources' displacement that fits it best beside the other
     tracks, and its standard error by the declared noise: 1 for right data. None where the others do
     not tell it.
     """
-    found: list[tuple[float, float] | None] = []
+    found: list[Pair | None] = []
     model = problem.model(fit.source)
     for number, where in enumerate(problem.weighting.slices):
         score, information = map(float, further(problem, fit, number)(model[:, where]))
@@ -203,8 +199,7 @@ def factors(problem: Problem, fit: Fit) -> list[tuple[float, float] | None]:
 class Mistake:
     """A mistake in an observation, which turned tracks, or added signals to one.
 
-    words  what was done as if it had not been made, or how to say so, by the problem then and its
-           fit
+    words  what was done as if it had not been made, or how to say so, by the problem and fit then
     turns  number of a track → the matrix by which its directions are multiplied to undo it
     track  number of the one to which signals were added
     added  a problem → signals, (signal, point of the track) [m]; None: none were
@@ -316,9 +311,7 @@ def _common_motion(problem: Problem, fit: Fit, track: Track, number: int) -> Mis
 
 
 MOST_TESTED, MOST_GENERATIONS = 1000, 40
-"""Points of a track, drawn at random, by which steps are searched; and generations of that search,
-at most.
-"""
+"""Random points of a track by which steps are searched; generations of that search, at most."""
 LEAST_STEP = 0.03
 """Share of the points of a track that a step must move, and leave."""
 
@@ -366,9 +359,14 @@ def _step(problem: Problem, fit: Fit, track: Track, number: int) -> Mistake | No
     some = torch.from_numpy(np.random.default_rng(0).permutation(len(everywhere))[:MOST_TESTED])
     told = further(problem, fit, number, some)
     ranges = [(0, 2 * math.pi), (-2, 2), (-2, 2)]
-    together = {"vectorized": True, "updating": "deferred"}
     found = differential_evolution(
-        loss, ranges, maxiter=MOST_GENERATIONS, rng=0, polish=False, **together
+        loss,
+        ranges,
+        maxiter=MOST_GENERATIONS,
+        rng=0,
+        polish=False,
+        vectorized=True,
+        updating="deferred",
     )
     if not found.fun:
         return None
@@ -391,9 +389,7 @@ explain the data is followed to its minimum.
 ALIKE_COST = 10.0
 """Difference of χ², times its reduced value, up to which two mistakes explain data equally well."""
 EXPLAINED_SHARE = 0.8
-"""Of what χ² is larger than the degrees of freedom: a step takes up some of what any wrong source
-leaves.
-"""
+"""Of χ² less the degrees of freedom: a step takes up some of what any wrong source leaves."""
 MOST_SAID = 3
 SILENT = 1e6
 """Errors of a track that is to say nothing [m]."""
@@ -427,7 +423,7 @@ def _explained(
     """
     if not np.isfinite(fit.covariance).all():
         return ""
-    least = UNCERTAIN if any(map(_is_estimated, tracks)) else 1.0
+    least = UNCERTAIN if any(track.has_estimated_noise for track in tracks) else 1.0
     linear = (
         (_step if track.instrument.imaging else _common_motion)(problem, fit, track, number)
         for number, track in enumerate(tracks)

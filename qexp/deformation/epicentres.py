@@ -35,34 +35,24 @@ def epicentres(records: Sequence[Record]) -> Figure:
         axis.plot([], [], "o" + line, color=colour, label=record["name"])
         if record.get("crs") != records[0].get("crs"):
             continue
-        for name in record["parameters"]:
-            prefix = name.removesuffix("east")
-            if prefix != name and f"{prefix}north" in record["parameters"]:
-                centre, ellipse = _ellipse(record, prefix)
-                axis.plot(*ellipse.T, line, color=colour)
-                axis.plot(*centre, "o", color=colour)
+        known = estimates(record)
+        for east in known:
+            north = f"{east.removesuffix('east')}north"
+            if not east.endswith("east") or north not in known:
+                continue
+            position = [known[east], known[north]]
+            centre = np.array([part.value for part in position]) / 1000
+            errors = [(part.scaled_error or 0.0) / 1000 for part in position]
+            # to first order; a point where there are no errors
+            around = ellipse(errors, record["correlations"].get(east, {}).get(north) or 0.0)
+            axis.plot(*(centre + around).T, line, color=colour)
+            axis.plot(*centre, "o", color=colour)
     axis.set_aspect("equal", "datalim")
     axis.set(xlabel="east (km)", ylabel="north (km)")
     axis.ticklabel_format(useOffset=False, style="plain")
     axis.locator_params(nbins=4, steps=[1, 2, 5, 10])
     legend_below(figure, axis)
     return figure
-
-
-def _ellipse(record: Record, prefix: str) -> tuple[Array, Array]:
-    """The epicentre, (2,), and the ellipse that holds it with 95 %, (angle, 2), to first order; a
-    point where there are no errors [km].
-
-    prefix  with which the names of the parameters of this source begin
-    """
-    names = [f"{prefix}east", f"{prefix}north"]
-    known = estimates(record)
-    parts = [known[name] for name in names]
-    centre = np.array([part.value for part in parts])
-    errors = [part.scaled_error or 0.0 for part in parts]
-    row = record["correlations"].get(names[0], {})
-    around = ellipse(errors, row.get(names[1]) or 0.0)
-    return centre / 1000, (centre + around) / 1000
 
 
 def ellipse(errors: Sequence[float], correlation: float) -> Array:

@@ -1,6 +1,4 @@
-"""One model estimated from an observation: the problem, its minimum, and the result in users'
-units.
-"""
+"""One model of an observation: the problem, its minimum, and the result in users' units."""
 
 from __future__ import annotations
 
@@ -14,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.contradictions import factors, of_residuals
 from qexp.deformation.inversion import Estimate, Inversion, TrackResult, compare_candidates
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
-from qexp.deformation.posterior import NOISE_IS_ESTIMATED, noise_is_estimated, source_posterior
+from qexp.deformation.posterior import noise_remarks, source_posterior
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
 from qexp.inference.displacements import angle_beside, deformation_of
@@ -55,7 +53,7 @@ from qexp.inference.parameters import (
     sources_named,
 )
 from qexp.inference.profile import Profile, edges, falls_beyond, with_intervals
-from qexp.observations.observation import Observation, Track
+from qexp.observations.observation import Observation, Track, joined
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import Source
 
@@ -68,10 +66,8 @@ class Candidate:
     start  column → value in SI units relative to the origin, from a network; None: many starts
     others  more such starts
     held   columns that keep the value of the start unless bounds are given for them
-    distributions  column → its distribution in the training data of a network, in its unit relative
-                   to the origin
-    intervals      column → ends of its 95 % interval by a network's posterior head, in SI units
-                   relative to the origin
+    distributions  column → its distribution in a network's training, in its unit from the origin
+    intervals      column → ends of its 95 % interval by a posterior head, in SI units, likewise
     """
 
     text: str
@@ -81,19 +77,17 @@ class Candidate:
     others: Sequence[Mapping[str, float]] = ()
     held: Sequence[str] = ()
     distributions: Mapping[str, Distribution] = field(default_factory=dict)
-    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    intervals: Mapping[str, Pair] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
         return [column for source in self.sources for column in source.columns]
 
 
-def centre_of(observation: Observation) -> tuple[float, float]:
+def centre_of(observation: Observation) -> Pair:
     """The mean position of the points that count, which keeps the numbers of positions small."""
-    tracks = [track.where_observed() for track in observation.tracks]
-    x = np.concatenate([track.x for track in tracks]).mean()
-    y = np.concatenate([track.y for track in tracks]).mean()
-    return float(x), float(y)
+    points = joined(observation.tracks).where_observed()
+    return float(points.x.mean()), float(points.y.mean())
 
 
 def estimate_sources(
@@ -133,8 +127,7 @@ def _estimate(
     began = time.perf_counter()
     units = candidate.units
     tracks = [track.where_observed() for track in observation.tracks]
-    places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
-    places -= np.asarray(units.origin)
+    places = joined(tracks).places - units.origin
     fixed, bounds = _held(candidate, options, others, places)
     searched = searches(candidate.sources, places, units.quantities, bounds)
     problem = prepare_problem(
@@ -165,8 +158,7 @@ def _estimate(
     if options.least_squares:
         misfit, doubts = of_residuals(problem, fit, tracks, searched, options.seed)
     posterior = None
-    known_noise = not (options.least_squares and noise_is_estimated(tracks))
-    of_posterior = [] if known_noise else [NOISE_IS_ESTIMATED]
+    of_posterior = [*noise_remarks(tracks)] if options.least_squares else []
     if options.posterior:
         nothing_known = [*only_prior(problem, fit, searched, candidate.distributions)]
         of_posterior += nothing_known
@@ -194,7 +186,7 @@ def _estimate(
 
 def _held(
     candidate: Candidate, options: InvertOptions, others: Sequence[str], stations: Array
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+) -> tuple[dict[str, float], dict[str, Pair]]:
     """Column → value, and column → bounds, in SI units."""
     units = candidate.units
     lowest = {name: low for name, (low, _) in options.bounds.items()}
@@ -206,7 +198,7 @@ def _held(
                 " below it from all elevations, such as 1000 m: depths then count from there"
             )
     fixed = dict[str, float]()
-    bounds = dict[str, tuple[float, float]]()
+    bounds = dict[str, Pair]()
     columns = in_columns(options.fixed, candidate.sources, "fixed", others)
     for column, name in columns.items():
         fixed[column] = fixed_in_si(column, options.fixed[name], units, name)
@@ -309,9 +301,7 @@ def _with_errors(
 
 
 LEAST_BESIDE = 0.5
-"""Angle between the line of sight of a track and those along which a source is known that is said
-[degrees].
-"""
+"""Angle of a line of sight with those along which a source is known, if it is said [degrees]."""
 
 
 def _seen_from_beside(tracks: Sequence[Track], candidate: Candidate) -> Iterator[str]:
@@ -388,7 +378,7 @@ def _begin(
     for row, start in zip(begin, sources, strict=True):
         row[:] = torch.tensor([fixed.get(name, start[name]) for name in names], dtype=row.dtype)
     possible = problem.model.possible(begin)
-    if not bool(possible.any()):
+    if not possible.any():
         raise QexpError(
             "the network's estimate is not a possible source: it breaks the surface or lies"
             " above it"
@@ -399,50 +389,35 @@ def _begin(
 def _parameters(
     fit: Fit, candidate: Candidate, profile: Profile | None, problem: Problem, tracks: list[Track]
 ) -> dict[str, Estimate]:
-    """The estimates with their errors; those of a network without a profile, as it gives them."""
-    if profile is None:
-        return _of_network(fit, candidate)
+    """The estimates with their errors and intervals; without a profile those of a network, with
+    the intervals of its posterior head if it has one.
+    """
     units = candidate.units
-    errors = standard_errors(fit)
-    of_residuals = residual_errors(fit, problem, tracks)
     numbers = {index: number for number, index in enumerate(fit.coordinates.free)}
+    deviations = dict[str, Array | None]()
+    if profile is not None:
+        errors = standard_errors(fit)
+        deviations = {"standard_error": errors, "scaled_error": scale(fit) * errors}
+        deviations["residual_error"] = residual_errors(fit, problem, tracks)
     estimates = {}
-    for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
+    for index, parameter in enumerate(fit.coordinates.parameters):
+        column = parameter.name
+        about: dict[str, Any] = {"fixed": index not in numbers}
+        ends = candidate.intervals.get(column) if profile is None else None
+        if profile is not None and index in numbers:
+            number = numbers[index]
+            ends = profile.low[number], profile.high[number]
+            about["open_ends"] = bool(profile.open_low[number]), bool(profile.open_high[number])
+            about["at_bound"] = column in fit.at_bounds
+            for name, values in deviations.items():
+                # At a bound there is no error to first order: the interval ends there.
+                if values is not None and not about["at_bound"]:
+                    about[name] = float(values[number]) / units.factor(column)
+        if ends is not None:
+            low, high = (units.from_si(column, float(end)) for end in ends)
+            about["interval95"] = low, high
         value = units.from_si(column, float(fit.values[index]))
-        unit = units.unit_of(column)
-        if index not in numbers:
-            estimates[display_name(column)] = Estimate(value, unit, fixed=True)
-            continue
-        number = numbers[index]
-        factor = units.factor(column)
-        at_bound = column in fit.at_bounds
-        # At a bound there is no error to first order: the interval ends there.
-        standard, scaled, residual = (
-            None if deviations is None or at_bound else float(deviations[number]) / factor
-            for deviations in (errors, scale(fit) * errors, of_residuals)
-        )
-        low, high = (
-            units.from_si(column, float(ends[number])) for ends in (profile.low, profile.high)
-        )
-        open_ends = bool(profile.open_low[number]), bool(profile.open_high[number])
-        estimates[display_name(column)] = Estimate(
-            value, unit, standard, scaled, residual, (low, high), open_ends, at_bound=at_bound
-        )
-    return estimates
-
-
-def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
-    """The estimates of a network, with the intervals of its posterior head if it has one."""
-    estimates = {}
-    units = candidate.units
-    for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
-        value = units.from_si(column, float(fit.values[index]))
-        interval = None
-        fixed = index not in fit.coordinates.free
-        if ends := candidate.intervals.get(column):
-            interval = units.from_si(column, ends[0]), units.from_si(column, ends[1])
-        estimate = Estimate(value, units.unit_of(column), interval95=interval, fixed=fixed)
-        estimates[display_name(column)] = estimate
+        estimates[display_name(column)] = Estimate(value, units.unit_of(column), **about)
     return estimates
 
 
@@ -558,9 +533,7 @@ def only_prior(
 
 
 ALIKE = 0.99
-"""Absolute correlation from which on sizes and amplitudes with errors above themselves are not told
-apart.
-"""
+"""Absolute correlation of sizes and amplitudes below their errors that are not told apart."""
 
 
 def inseparable(fit: Fit, problem: Problem) -> list[str]:
@@ -584,9 +557,6 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
     return [display_name(fit.coordinates.names[number]) for number in shared]
 
 
-# Inversions by least squares alone.
-
-
 def by_least_squares(
     observation: Observation, options: InvertOptions, tables: Tables
 ) -> list[Inversion]:
@@ -607,5 +577,6 @@ def by_least_squares(
     if len(inversions) == 1:
         return inversions
     rivals = compare_candidates([inversion.document() for inversion in inversions])
+    rivals.sort(key=lambda rival: rival["aicc"])
     by_source = {inversion.source: inversion for inversion in inversions}
     return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]

@@ -1,6 +1,4 @@
-"""What an inversion finds in users' units: parameters, fits of tracks, and candidates compared by
-information criteria.
-"""
+"""What an inversion finds in users' units: parameters, fits of tracks, and rivals by criteria."""
 
 from __future__ import annotations
 
@@ -34,8 +32,7 @@ class Estimate:
     scaled_error    the same times √χ²_reduced where that is above 1
     residual_error  by the covariance of the residuals themselves
     interval95      by the profile likelihood, with errors scaled likewise
-    open_ends       whether its low and its high end are those of the search or of bounds, because
-                    the data give none
+    open_ends       whether its low and its high end are the search's or bounds, as data give none
     """
 
     value: float
@@ -68,11 +65,7 @@ class Estimate:
         known = dict(document)
         ends = document["interval95"]
         if ends is not None:
-            low, high = ends
-            known["interval95"] = (
-                math.nan if low is None else low,
-                math.nan if high is None else high,
-            )
+            known["interval95"] = tuple(math.nan if end is None else end for end in ends)
         said = document.get("open_ends", ())
         known["open_ends"] = "low" in said, "high" in said
         names = [field.name for field in fields(cls)]
@@ -92,11 +85,9 @@ class TrackResult:
     offset    that was estimated [m]; 0 without
     n         points that count
     factor    of the sources' displacement that fits the track best beside the others, which is 1
-              for right data, and its standard error; None where the others do not tell it, as of a
-              single track
+              for right data, and its standard error; None where the others do not tell it
     offset_error, ramp, ramp_error  [m]; east and north, [m per km]; None if they were not estimated
-    model     (point,)  displacement by the sources [m], at all points of the track, also those that
-                        do not count
+    model     (point,)  displacement by the sources [m], also at points that do not count
     surface   (point,)  offset and ramp [m]
     residual  (point,)  displacement minus model and surface [m]; NaN at points that do not count
     """
@@ -133,15 +124,13 @@ class Inversion:
     parameters     name → estimate
     tracks         name → what is left of it
     correlations   (parameter, parameter) of the estimated ones, named by `estimated`
-    chi2, degrees  sum of squared residuals by the declared noise; points minus all that was
-                   estimated
+    chi2, degrees  sum of squared residuals by the declared noise; points minus unknowns
     unknowns       parameters, offsets and ramps that were estimated
     iterations     of the start that ended in the minimum
     starts, agreeing  number of starts, and of those that ended in this minimum
     seconds        that estimating took, once everything was loaded
     network        what the network said, or None
-    misfit         tests of the residuals of a fit against the declared noise; None for a network's
-                   estimate alone
+    misfit         tests of residuals against declared noise; None for a network's estimate alone
     remarks        sentences that a reader of the result should know
     """
 
@@ -185,9 +174,7 @@ class Inversion:
         misfit = None
         if self.misfit is not None:
             misfit = {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES}
-        correlations = {}
-        for name, row in zip(self.estimated, self.correlations.tolist(), strict=True):
-            correlations[name] = dict(zip(self.estimated, row, strict=True))
+        rows = zip(self.estimated, self.correlations.tolist(), strict=True)
         document = {
             "source": self.source,
             "parameters": {name: part.document() for name, part in self.parameters.items()},
@@ -199,7 +186,9 @@ class Inversion:
             "chi2_reduced": self.chi2_reduced,
             "log_determinant": self.log_determinant,
             "misfit": misfit,
-            "correlations": correlations,
+            "correlations": {
+                name: dict(zip(self.estimated, row, strict=True)) for name, row in rows
+            },
             "converged": self.converged,
             "iterations": self.iterations,
             "starts": self.starts,
@@ -216,12 +205,8 @@ class Inversion:
         return document
 
 
-# Several models of one observation, compared by information criteria.
-
-
 def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The criteria of candidates for one observation, the best by AICc first; differences are those
-    to the best.
+    """The criteria of candidates for one observation; differences are those to the best.
 
     records  the documents of inversions
     """
@@ -236,4 +221,4 @@ def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         least = min(row[name] for row in rows)
         for row in rows:
             row[f"delta_{name}"] = row[name] - least
-    return sorted(rows, key=lambda row: row["aicc"])
+    return rows

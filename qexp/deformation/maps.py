@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.figures.canvas import (
     BOTTOM,
     add_title,
@@ -52,13 +53,18 @@ class Stations:
     vectors: Array
     names: Sequence[str]
 
+    @property
+    def moved(self) -> Array:
+        """Along x and y, (station, 2); 0 where that is not observed."""
+        return np.nan_to_num(self.vectors[:, :2])
 
-def stations_of(map: Maps, values: Array) -> Stations:
+
+def stations_of(track: Track, values: Array) -> Stations:
     """The components of stations, which are at one place, put together; values: (point,)."""
-    direction = map.track.direction
-    names = map.track.station
+    direction = track.direction
+    names = track.station
     positions, first, owners = np.unique(
-        map.positions, axis=0, return_index=True, return_inverse=True
+        track.places / 1e3, axis=0, return_index=True, return_inverse=True
     )
     vectors, counts = np.zeros((2, len(positions), 3))
     np.add.at(vectors, owners.ravel(), direction * values[:, None])
@@ -70,27 +76,27 @@ def stations_of(map: Maps, values: Array) -> Stations:
     return Stations(positions, vectors, named)
 
 
-def _name_stations(
-    axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[float, float]] = ()
-) -> None:
+def _inches(axis: Axes) -> float:
+    """The width of a map."""
+    return axis.get_window_extent().width / axis.figure.dpi
+
+
+def _name_stations(axis: Axes, layer: Layer, marks: Sequence[Pair] = ()) -> None:
     """Write the names beside the dots, where there is room between dots, arrows, marks and other
     names.
 
     marks  other points to keep free
     The limits of the axis must be set. Nothing is written if the stations are too many.
     """
-    stations = stations_of(map, map.data)
+    stations = layer.stations
     rows = [row for row, name in enumerate(stations.names) if name]
-    inches = axis.get_window_extent().width / axis.figure.dpi
-    if len(stations.positions) > MOST_NAMED or inches < sized(NAMED_FROM):
+    if len(stations.positions) > MOST_NAMED or _inches(axis) < sized(NAMED_FROM):
         return
-    key = [_box_of_key(axis, map, map.data, scale)] if scale.longest > 0 else []
+    key = [_box_of_key(axis, layer)] if layer.scale.longest > 0 else []
     taken = axis.transData.inverted().transform(
         axis.transAxes.transform(np.concatenate([BAR, *key]))
     )
-    others = np.concatenate(
-        [_along_arrows(axis, map, map.data, scale), taken, np.reshape(marks, (-1, 2))]
-    )
+    others = np.concatenate([_along_arrows(axis, layer), taken, np.reshape(marks, (-1, 2))])
     name_points(axis, [stations.names[row] for row in rows], stations.positions[rows], others)
 
 
@@ -100,14 +106,10 @@ PANEL, IN_COLUMN = 2.9, 2.2
 """Length of the longer side of a panel, and in a narrow figure [inch]."""
 
 ACROSS, DOWN, LEFT = 0.3, 0.42, 0.85
-"""Distances between panels, of which those in a column have titles if folded, and margin on their
-left [inch].
-"""
+"""Between panels, which have titles in a column if folded; margin on their left [inch]."""
 
 BARS, LINE = 0.62, 0.15
-"""Height for colour bars below the panels, with labels of one line; and for each further line
-[inch].
-"""
+"""Height for colour bars below the panels, with a line of labels; of each further one [inch]."""
 
 GROUND = "0.85"
 """The grey behind points, on which those that hardly moved, which are white, are seen."""
@@ -148,14 +150,52 @@ class Scale:
     """The ends of the colour bar that are pointed."""
 
 
-def _along_arrows(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
+@dataclass(frozen=True)
+class Layer:
+    """What a map shows of a track.
+
+    track   with the points that count
+    values  (point,)  displacements [m]
+    """
+
+    track: Track
+    values: Array
+    scale: Scale
+
+    @property
+    def has_arrows(self) -> bool:
+        """Whether these are components of stations, which are drawn as arrows."""
+        return self.track.instrument.symbol == "arrows"
+
+    @cached_property
+    def stations(self) -> Stations:
+        return stations_of(self.track, self.values)
+
+
+def layers_of(shown: Sequence[tuple[Track, Array]]) -> list[Layer]:
+    """Displacements of tracks, (point,) each [m], on one scale."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    values = [of_track for _, of_track in shown]
+    reach, unit, factor = scale_of(values)
+    pointed = extend(factor * np.concatenate(values), -reach, reach)
+    colours = ScalarMappable(Normalize(-reach, reach), "RdBu_r")
+    scale = Scale(unit, factor, colours, 0.0, pointed)
+    layers = [Layer(*one, scale) for one in shown]
+    lengths = [np.hypot(*layer.stations.moved.T) for layer in layers if layer.has_arrows]
+    longest = float(np.concatenate([[0.0], *lengths]).max())
+    return [replace(layer, scale=replace(scale, longest=longest)) for layer in layers]
+
+
+def _along_arrows(axis: Axes, layer: Layer) -> Array:
     """Points along the arrows of stations, from their dots to the tips, (point, 2)."""
-    stations = stations_of(map, values)
-    arrows = _length(axis.get_xlim(), scale) * np.nan_to_num(stations.vectors[:, :2])
+    stations = layer.stations
+    arrows = _length(axis.get_xlim(), layer.scale) * stations.moved
     return (stations.positions + np.linspace(0, 1, 6)[:, None, None] * arrows).reshape(-1, 2)
 
 
-def _length(sides: tuple[float, float], scale: Scale) -> float:
+def _length(sides: Pair, scale: Scale) -> float:
     """Of the arrow of a displacement of 1 m, from the western and eastern side of a map [km]."""
     return ARROW * (sides[1] - sides[0]) / max(scale.longest, 1e-9)
 
@@ -169,46 +209,38 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     """
     tracks = observation.tracks
     seen = [track.where_observed() for track in tracks]
-    maps = [Maps(track, track.displacement, track.displacement) for track in seen]
-    scale = _scale_over(maps, ("data",))
-    frame = frame_of([(map, map.data, scale) for map in maps])
-    figure, axes = _grid(
-        len(maps),
-        min(len(maps), 3),
-        frame,
-        observation,
-        fold=True,
-    )
-    for axis, map, track in zip(axes, maps, tracks, strict=True):
+    layers = layers_of([(track, track.displacement) for track in seen])
+    figure, axes = _grid(layers, min(len(layers), 3), observation, fold=True)
+    for axis, layer, track in zip(axes, layers, tracks, strict=True):
         located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
         hidden = located.select(~located.observed)
         if 0 < len(hidden.x) <= MOST_DOTS:
             squares = _squares(axis, located.x, located.y)
             axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.6", **squares)
-        _draw_map(axis, map, map.data, scale)
-        _label(axis, map.track.name, *place_of(axis, len(maps)))
-        if map.stations:
-            _name_stations(axis, map, scale)
+        _draw_map(axis, layer)
+        _label(axis, track.name, *place_of(axis, len(layers)))
+        if layer.has_arrows:
+            _name_stations(axis, layer)
         elif track.instrument.line_of_sight:
-            _mark_flight(axis, map.track.direction, map.track.look)
-    _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "displacement "))
+            _mark_flight(axis, layer.track.direction, track.look)
+    _colour_bar(figure, axes, layers[0].scale, _towards(layers, "displacement "))
     add_title(figure, title)
     return figure
 
 
 def _grid(
-    count: int, columns: int, frame: Frame, observation: Observation, *, fold: bool, lines: int = 1
+    layers: Sequence[Layer], columns: int, observation: Observation, *, fold: bool, lines: int = 1
 ) -> tuple[Figure, list[Axes]]:
     """Maps of one frame with the shades of the ground, the first with a scale bar, and room below
     for colour bars whose labels have some lines.
     """
-    west, east, south, north = frame
+    frame = west, east, south, north = frame_of(layers)
     wide = east - west
     tall = north - south
     longer = IN_COLUMN if narrow() else PANEL
     width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
-        count,
+        len(layers),
         columns,
         width,
         height,
@@ -243,12 +275,12 @@ def _colour_bar(
     """
     from matplotlib.ticker import MaxNLocator
 
-    height = float(figure.get_figheight())
+    height = figure.get_figheight()
     boxes = [axis.get_position() for axis in axes]
     left = min(box.x0 for box in boxes)
     right = max(box.x1 for box in boxes)
     room = right - left
-    if room * float(figure.get_figwidth()) > sized(4):  # no longer than is needed to read it
+    if room * figure.get_figwidth() > sized(4):  # no longer than is needed to read it
         left = left + room / 5
         right = right - room / 5
     bar_axis = figure.add_axes(
@@ -265,14 +297,15 @@ def _colour_bar(
     bar.ax.tick_params(labelsize=small(), pad=2)
 
 
-def _towards(maps: Sequence[Maps], unit: str, what: str = "") -> str:
+def _towards(layers: Sequence[Layer], what: str = "") -> str:
     """What the colours are, the component that they show, and what has none, as short as a narrow
     figure needs it.
     """
-    vectors = [stations_of(map, map.data).vectors for map in maps if map.stations]
+    vectors = [layer.stations.vectors for layer in layers if layer.has_arrows]
     flat = any(np.isnan(of_map[:, 2]).any() for of_map in vectors)
-    words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
-    seen = words.get(frozenset(map.stations for map in maps), "toward the satellite, or up")
+    words = {0: "toward the satellite", len(layers): "up"}
+    seen = words.get(len(vectors), "toward the satellite, or up")
+    unit = layers[0].scale.unit
     return f"{seen} ({unit}); black: no vertical" if flat else f"{what}{seen} ({unit})"
 
 
@@ -289,19 +322,16 @@ Frame = tuple[float, float, float, float]
 """West, east, south and north edges."""
 
 
-def frame_of(drawn: Sequence[tuple[Maps, Array, Scale]]) -> Frame:
-    """The edges around all points and all arrows of stations [km].
-
-    drawn  map, what is shown of it, and the scale
-    """
-    points = np.concatenate([map.positions for map, _, _ in drawn])
+def frame_of(layers: Sequence[Layer]) -> Frame:
+    """The edges around all points and all arrows of stations [km]."""
+    points = np.concatenate([layer.track.places / 1e3 for layer in layers])
     frame = _frame(points)
-    arrows = [(stations_of(map, values), scale) for map, values, scale in drawn if map.stations]
+    arrows = [layer for layer in layers if layer.has_arrows]
     for _ in range(10 if arrows else 0):  # as a wider map has longer arrows
         tips = [points]
-        for stations, scale in arrows:
-            moved = np.nan_to_num(stations.vectors[:, :2])
-            tips.append(stations.positions + _length(frame[:2], scale) * moved)
+        for layer in arrows:
+            moved = _length(frame[:2], layer.scale) * layer.stations.moved
+            tips.append(layer.stations.positions + moved)
         frame = _frame(np.concatenate(tips))
     return frame
 
@@ -312,53 +342,44 @@ def _frame(points: Array) -> Frame:
     return float(west - room), float(east + room), float(south - room), float(north + room)
 
 
-def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
+def _draw_points(axis: Axes, layer: Layer) -> None:
     """Points as squares of about their cells' size; of averaged points as large as these, of very
     many as means.
     """
-    (x, y), values, track = map.positions.T, scale.factor * values, map.track
+    track = layer.track
+    positions = track.places / 1e3
+    x, y = positions.T
+    values = layer.scale.factor * layer.values
+    coloured = _coloured(layer.scale)
     # as rectangles, about as large as the cells
     if track.spread is not None and track.count is not None:
         from matplotlib.collections import PolyCollection
 
         corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
         sides = sides_of(track.spread, track.count) / 1000
-        cells = list(map.positions[:, None] + corners * sides[:, None])
-        drawn = PolyCollection(cells, linewidths=0, rasterized=True, **_coloured(scale.colours))
+        cells = list(positions[:, None] + corners * sides[:, None])
+        drawn = PolyCollection(cells, linewidths=0, rasterized=True, **coloured)
         drawn.set_array(values)
         axis.add_collection(drawn)
     elif len(x) > MOST_DOTS:  # as the means of cells, which a panel can show
+        from scipy.stats import binned_statistic_2d
+
         spans = np.array([np.ptp(x), np.ptp(y)])
         # At least three points to a cell on average: cells narrower than a grid's pixels would
         # leave gaps.
         cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / len(x))))
         bins = np.maximum((spans / cell).astype(int), 1)
-        sums, columns, rows = np.histogram2d(x, y, bins, weights=values)
-        counts, _, _ = np.histogram2d(x, y, [columns, rows])
-        means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-        axis.pcolormesh(
-            columns,
-            rows,
-            means.T,
-            rasterized=True,
-            **_coloured(scale.colours),
-        )
+        means, columns, rows, _ = binned_statistic_2d(x, y, values, bins=bins)
+        axis.pcolormesh(columns, rows, means.T, rasterized=True, **coloured)
     else:
-        axis.scatter(
-            x,
-            y,
-            c=values,
-            **_squares(axis, track.x, track.y),
-            **_coloured(scale.colours),
-        )
+        axis.scatter(x, y, c=values, **_squares(axis, track.x, track.y), **coloured)
 
 
 def _squares(axis: Axes, x: Array, y: Array) -> dict[str, Any]:
     """How points are drawn as squares that fill the distance between them; x, y in m, the axis in
     km.
     """
-    inches = axis.get_window_extent().width / axis.figure.dpi
-    side = 72 * inches * spacing(x, y) / 1000 / float(np.ptp(axis.get_xlim()))
+    side = 72 * _inches(axis) * spacing(x, y) / 1000 / np.ptp(axis.get_xlim())
     size = float(np.clip(1.15 * side, 1.2, 14.0)) ** 2
     return {"s": size, "marker": "s", "linewidths": 0, "rasterized": True}
 
@@ -371,40 +392,32 @@ def sides_of(spread: Array, count: Array) -> Array:
     several = (count > 1) & (spread > 0).all(axis=1)
     squares = 12 * spread[several].prod(axis=1) / (count[several] - 1)
     pixel = float(np.median(squares)) if several.any() else 1.0
-    return np.asarray(np.sqrt(12 * spread**2 + pixel))
+    return np.sqrt(12 * spread**2 + pixel)
 
 
-def _coloured(colours: ScalarMappable) -> dict[str, Any]:
-    return {"cmap": colours.cmap, "norm": colours.norm}
+def _coloured(scale: Scale) -> dict[str, Any]:
+    return {"cmap": scale.colours.cmap, "norm": scale.colours.norm}
 
 
-def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
+def _draw_map(axis: Axes, layer: Layer) -> None:
     """Points in colours; of stations the horizontal components as arrows, the vertical one as the
     dot's colour.
 
     Stations without a vertical one are small black dots, as white is none of zero.
     """
-    if not map.stations:
-        _draw_points(axis, map, values, scale)
+    if not layer.has_arrows:
+        _draw_points(axis, layer)
         return
-    stations = stations_of(map, values)
-    positions = stations.positions
-    vectors = stations.vectors
-    outlined: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.6, "zorder": 3}
+    scale = layer.scale
+    positions = layer.stations.positions
+    vectors = layer.stations.vectors
     measured = np.isfinite(vectors[:, 2])
-    flat = positions[~measured]
     uplift = scale.factor * vectors[measured, 2]
-    axis.scatter(
-        flat[:, 0],
-        flat[:, 1],
-        sized(8),
-        NOT_MEASURED,
-        linewidths=0,
-        zorder=3,
-    )
-    colours = {**_coloured(scale.colours), **outlined}
+    outlined: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.6, **_coloured(scale)}
+    east, north = positions[~measured].T
+    axis.scatter(east, north, sized(8), NOT_MEASURED, linewidths=0, zorder=3)
     east, north = positions[measured].T
-    axis.scatter(east, north, sized(18), uplift, **colours)
+    axis.scatter(east, north, sized(18), uplift, zorder=3, **outlined)
     moved = np.isfinite(vectors[:, :2]).all(axis=1)
     if scale.longest <= 0 or not moved.any():
         return
@@ -420,18 +433,10 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
         zorder=2,
     )
     words, step = _key(scale)
-    (_, low), (right, high) = _box_of_key(axis, map, values, scale)[[0, -1]]
+    (_, low), (right, high) = _box_of_key(axis, layer)[[0, -1]]
     place = right - ARROW * step / scale.longest, (low + high) / 2
     font = {"size": small()}
-    axis.quiverkey(
-        arrows,
-        *place,
-        step,
-        words,
-        labelpos="W",
-        labelsep=0.05,
-        fontproperties=font,
-    )
+    axis.quiverkey(arrows, *place, step, words, labelpos="W", labelsep=0.05, fontproperties=font)
 
 
 def _key(scale: Scale) -> tuple[str, float]:
@@ -440,7 +445,7 @@ def _key(scale: Scale) -> tuple[str, float]:
     return f"{step:g} {scale.unit}", step / scale.factor
 
 
-def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
+def _box_of_key(axis: Axes, layer: Layer) -> Array:
     """Points of a grid over the corner for the arrow that explains the others, (point, 2), as
     shares of the axes.
 
@@ -448,10 +453,9 @@ def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
     """
     from matplotlib.transforms import Bbox
 
-    words, step = _key(scale)
-    inches = axis.get_window_extent().width / axis.figure.dpi
-    wide = ARROW * step / scale.longest + sized(0.05 + 0.07 * len(words)) / inches
-    arrows = axis.transData.transform(_along_arrows(axis, map, values, scale))
+    words, step = _key(layer.scale)
+    wide = ARROW * step / layer.scale.longest + sized(0.05 + 0.07 * len(words)) / _inches(axis)
+    arrows = axis.transData.transform(_along_arrows(axis, layer))
     taken = np.concatenate([axis.transAxes.inverted().transform(arrows), BAR])
     corners = [(0.96 - wide, 0.02), (0.96 - wide, 0.86), (0.04, 0.86)]
     boxes = [Bbox.from_bounds(*corner, wide, 0.12) for corner in corners]
@@ -468,7 +472,7 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
         return
     heading = float(angles_of(mean, side)[1][0])
     look = float(np.degrees(np.arctan2(-mean[0, 1], -mean[0, 0])))
-    size = min(axis.get_window_extent().width / axis.figure.dpi / sized(2.0), 1.0)
+    size = min(_inches(axis) / sized(2.0), 1.0)
     settings: dict[str, Any] = {
         "transform": axis.transAxes,
         "units": "inches",
@@ -478,18 +482,10 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
         "width": 0.016,
         "clip_on": False,
     }
-    flight: dict[str, Any] = {"angles": [90 - heading], "pivot": "middle", **settings}
-    axis.quiver([0.91], [0.88], [0.34 * size], [0.0], **flight)
-    bare: dict[str, Any] = {"headwidth": 1, "headlength": 0, "headaxislength": 0, **settings}
-    axis.quiver(
-        [0.91],
-        [0.88],
-        [0.13 * size],
-        [0.0],
-        angles=[look],
-        pivot="tail",
-        **bare,
-    )
+    place = [0.91], [0.88]
+    axis.quiver(*place, [0.34 * size], [0.0], angles=[90 - heading], pivot="middle", **settings)
+    settings |= {"headwidth": 1, "headlength": 0, "headaxislength": 0}  # a line
+    axis.quiver(*place, [0.13 * size], [0.0], angles=[look], pivot="tail", **settings)
 
 
 def _draw_scale_bar(axis: Axes) -> None:
@@ -533,9 +529,7 @@ brightest at most, which would make colours pale; cells along the longer side.
 """
 
 FEWEST_HEIGHTS = 1000
-"""Between fewer points, such as the means of a few large cells, the ground is guesswork, and not
-shaded.
-"""
+"""Between fewer points, such as means of large cells, ground is guesswork, and not shaded."""
 
 
 def _shades(tracks: Sequence[Track], frame: Frame) -> Array | None:
@@ -583,7 +577,7 @@ def _draw_graticule(axis: Axes, degrees: pyproj.Transformer) -> None:
     y = np.linspace(*axis.get_ylim(), 30)
     longitude, latitude = degrees.transform(*np.meshgrid(1000 * x, 1000 * y))
     longitude, (south, north) = np.unwrap(longitude, period=360), latitude[[0, -1], 0]
-    parallels = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(south, north))
+    parallels = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(south, north)
     parallels = parallels[(parallels >= south) & (parallels <= north)]
     for ticked, values, field, at_edge, edge, sides in (
         (axis.xaxis, _ticks_across(axis, longitude[0], 2), longitude, longitude[0], x, "EW"),
@@ -636,13 +630,14 @@ def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
     """
     from matplotlib.ticker import MaxNLocator
 
-    inches, (west, east) = axis.get_window_extent().width / axis.figure.dpi, axis.get_xlim()
+    inches = _inches(axis)
+    west, east = axis.get_xlim()
     margin = sized(ACROSS / (4 if narrow() else 2) - 0.04)
     most = max(int(inches / sized(0.55 + 0.07 * more)), 2)
     candidates = []
     for bins in range(1, most + 3):
         locator = MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10])
-        ticks = np.asarray(locator.tick_values(*values[[0, -1]]))
+        ticks = locator.tick_values(*values[[0, -1]])
         ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
         places = np.interp(ticks, values, np.linspace(west, east, len(values)))
         halves = sized(0.036) * np.array([len(f"{tick:g}") + more for tick in ticks])
@@ -655,9 +650,7 @@ def _ticks_across(axis: Axes, values: Array, more: int = 0) -> Array:
     return max((ticks for ticks in candidates if len(ticks) <= most), key=len)
 
 
-# Maps of an observation, of the model that explains it, and of what is left, track by track.
-
-SHOWN = {"data": "observed", "model": "model", "residual": "residual"}
+SHOWN = ("observed", "model", "residual")
 CROSS = (("white", 2.6), ("black", 1.2))
 """Colours and widths of the lines of the cross of a source, one over the other."""
 
@@ -676,18 +669,8 @@ class Maps:
     model: Array
 
     @property
-    def positions(self) -> Array:
-        """(point, 2) [km]"""
-        return np.stack([self.track.x, self.track.y], axis=1) / 1e3
-
-    @property
-    def residual(self) -> Array:
-        return self.data - self.model
-
-    @property
-    def stations(self) -> bool:
-        """Whether they are components of stations, which are drawn as arrows."""
-        return self.track.instrument.symbol == "arrows"
+    def residual(self) -> tuple[Track, Array]:
+        return self.track, self.data - self.model
 
 
 NOWHERE = Observation(())
@@ -696,7 +679,7 @@ NOWHERE = Observation(())
 
 def inversion_maps(
     maps: Sequence[Maps],
-    sources: Sequence[tuple[float, float]],
+    sources: Sequence[Pair],
     title: str,
     less: str,
     observation: Observation = NOWHERE,
@@ -709,39 +692,30 @@ def inversion_maps(
                  nothing
     observation  whose elevations shade the maps, and whose system tells where they lie
     """
-    shown = _scale_over(maps, ("data", "model"))
-    left = _scale_over(maps, ("residual",))
-    scales = {"data": shown, "model": shown, "residual": left}
-    drawn = [(map, getattr(map, what), scales[what]) for map, what in product(maps, scales)]
-    frame = frame_of(drawn)
-    words = _towards(maps, shown.unit)
+    shown = layers_of([(map.track, values) for map in maps for values in (map.data, map.model)])
+    left = layers_of([map.residual for map in maps])
+    words = _towards(shown)
     # beside the other bar there is no room
     words = words.replace("; ", ";\n") if narrow() else words
     lines = 1 + words.count("\n")
-    count = len(SHOWN) * len(maps)
-    figure, axes = _grid(
-        count,
-        len(SHOWN),
-        frame,
-        observation,
-        fold=False,
-        lines=lines,
-    )
-    for index, (axis, (map, what)) in enumerate(zip(axes, product(maps, SHOWN), strict=True)):
-        scale = scales[what]
-        _draw_map(axis, map, getattr(map, what), scale)
-        heading = f"{SHOWN[what]},\nless {less}" if less and what == "data" else SHOWN[what]
-        heading = heading if index < len(SHOWN) else ""
-        _label(axis, heading, *place_of(axis, len(axes)), map.track.name)
+    layers = list(chain.from_iterable(zip(shown[::2], shown[1::2], left, strict=True)))
+    figure, axes = _grid(layers, len(SHOWN), observation, fold=False, lines=lines)
+    for index, (axis, layer) in enumerate(zip(axes, layers, strict=True)):
+        _draw_map(axis, layer)
+        heading = SHOWN[index] if index < len(SHOWN) else ""
+        heading += f",\nless {less}" if less and index == 0 else ""
+        _label(axis, heading, *place_of(axis, len(axes)), layer.track.name)
         for (east, north), (colour, width) in product(sources, CROSS):
-            sizes: dict[str, Any] = {"markersize": sized(7 + width), "mew": sized(width)}
-            axis.plot(east, north, "+", color=colour, zorder=4, **sizes)
-        if map.stations and what == "data":
-            _name_stations(axis, map, scale, sources)
+            axis.plot(
+                east, north, "+", color=colour, zorder=4, ms=sized(7 + width), mew=sized(width)
+            )
+        if layer.has_arrows and index % len(SHOWN) == 0:
+            _name_stations(axis, layer, sources)
     residuals = axes[2::3]
     others = [axis for axis in axes if axis not in residuals]
-    _colour_bar(figure, others, shown, words, lines)
-    _colour_bar(figure, residuals, left, f"residual ({left.unit})", lines)
+    _colour_bar(figure, others, shown[0].scale, words, lines)
+    scale = left[0].scale
+    _colour_bar(figure, residuals, scale, f"residual ({scale.unit})", lines)
     add_title(figure, title)
     return figure
 
@@ -752,37 +726,13 @@ def residual_maps(
     """A row per candidate with the residuals of all tracks, on one scale; `observation` as in
     `inversion_maps`.
     """
-    maps = [map for _, of_candidate in candidates for map in of_candidate]
+    layers = layers_of([map.residual for _, maps in candidates for map in maps])
     columns = len(candidates[0][1])
-    scale = _scale_over(maps, ("residual",))
-    frame = frame_of([(map, map.residual, scale) for map in maps])
-    figure, axes = _grid(len(maps), columns, frame, observation, fold=False)
-    for index, (axis, map) in enumerate(zip(axes, maps, strict=True)):
-        _draw_map(axis, map, map.residual, scale)
-        heading = map.track.name if index < columns else ""
+    figure, axes = _grid(layers, columns, observation, fold=False)
+    for index, (axis, layer) in enumerate(zip(axes, layers, strict=True)):
+        _draw_map(axis, layer)
+        heading = layer.track.name if index < columns else ""
         _label(axis, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
-    _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "residual "))
+    _colour_bar(figure, axes, layers[0].scale, _towards(layers, "residual "))
     add_title(figure, title)
     return figure
-
-
-def _scale_over(maps: Sequence[Maps], kinds: Sequence[str]) -> Scale:
-    """The scale of maps of these displacements [m], and of the vectors of stations."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    shown = [(map, getattr(map, what)) for map in maps for what in kinds]
-    longest = 0.0
-    for map, values in shown:
-        if map.stations:
-            moved = np.nan_to_num(stations_of(map, values).vectors[:, :2])
-            longest = max(longest, float(np.hypot(*moved.T).max(initial=0)))
-    reach, unit, factor = scale_of([values for _, values in shown])
-    pointed = extend(factor * np.concatenate([values for _, values in shown]), -reach, reach)
-    return Scale(
-        unit,
-        factor,
-        ScalarMappable(Normalize(-reach, reach), "RdBu_r"),
-        longest,
-        pointed,
-    )

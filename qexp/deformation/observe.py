@@ -1,6 +1,4 @@
-"""Files are read, brought into one coordinate reference system, and written as one observation with
-its noise.
-"""
+"""Files are read, brought into one system, and written as one observation with its noise."""
 
 from __future__ import annotations
 
@@ -211,9 +209,7 @@ def _sources(readings: Mapping[str, Reading]) -> str:
 # What a user should look at, in the tracks beside each other and in their noise.
 
 DOUBTED_ERROR_RATIO, DOUBTED_DISPLACEMENT_RATIO = 3.0, 100.0
-"""Ratio of a track's errors and its largest displacement, and of those of two tracks, from which
-units are doubted.
-"""
+"""Of a track's errors to its largest displacement, and of two of these: units are doubted then."""
 SMALL_DISPLACEMENT = 2e-4
 """Displacements [m] below which all of a track's are doubted."""
 LEAST_ERROR = 5e-5
@@ -226,7 +222,7 @@ def _tiny_errors(readings: Mapping[str, Reading]) -> Iterator[str]:
             if not track.size or track.instrument.unit != "m":
                 continue
             of_one = track.error if track.count is None else track.error * np.sqrt(track.count)
-            error = float(np.median(of_one))
+            error = np.median(of_one)
             if error < LEAST_ERROR:
                 yield (
                     f"{path}: the errors are {1e3 * error:.2g} mm, less than any that are measured;"
@@ -242,12 +238,12 @@ def _unlike(observation: Observation, units: Mapping[str, ReadOptions]) -> Itera
     """
     tracks = [track.where_observed() for track in observation.tracks]
     tracks = [track for track in tracks if track.instrument.unit == "m"]
-    largest = {track.name: float(np.abs(track.displacement).max(initial=0.0)) for track in tracks}
+    largest = {track.name: np.abs(track.displacement).max(initial=0.0) for track in tracks}
     moved = {name: most for name, most in largest.items() if most > 0}
     if not moved:
         return
     for track in tracks:
-        error = float(np.median(track.error))
+        error = np.median(track.error)
         if error > DOUBTED_ERROR_RATIO * largest[track.name]:
             yield (
                 f"the errors of '{track.name}' are {error:.3g} m, but its displacements only up to"
@@ -351,9 +347,7 @@ THRESHOLDS_TO_TRY = [digit * 10.0**power for power in range(-4, 1) for digit in 
 
 
 def _too_many_correlated(observation: Observation) -> Iterator[str]:
-    """What to do with an observation that `qexp invert` refuses, with the finest quadtree that it
-    takes.
-    """
+    """What to do with what `qexp invert` refuses, with the finest quadtree that it takes."""
     noisy = [track for track in observation.tracks if track.noise and track.noise.sill]
     large = [track for track in noisy if track.size > MOST_CORRELATED]
     if not large:
@@ -375,9 +369,7 @@ def _too_many_correlated(observation: Observation) -> Iterator[str]:
 
 
 LARGEST_NOISE = 0.025
-"""Standard deviation of the noise of a track [m] beyond which an estimate is doubted: few
-atmospheres have more.
-"""
+"""Standard deviation [m] beyond which estimated noise is doubted: few atmospheres have more."""
 
 
 def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
@@ -400,9 +392,6 @@ def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
             f" {estimate.measured.distance[0]:.4g} m between its nearest points, if at all, so that"
             " sill, range and nugget cannot be determined separately"
         )
-
-
-# The noise of the tracks, declared or estimated.
 
 
 def with_noises(
@@ -499,9 +488,6 @@ def _numbers(option: str, numbers: Sequence[float], form: str) -> Sequence[float
     return numbers
 
 
-# What a track holds, in numbers: for messages and JSON.
-
-
 @dataclass(frozen=True)
 class TrackSummary:
     """One track in numbers; lengths in m, angles in degrees."""
@@ -560,7 +546,7 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
         if crs is not None:
             turn = np.degrees(convergence(crs_of(crs), observed.x, observed.y)).mean()
         true_heading = float((heading + turn + 180) % 360 - 180)
-    stations = None if observed.station is None else observed.station.tolist()
+    stations = None if observed.station is None else list(dict.fromkeys(observed.station.tolist()))
     return TrackSummary(
         track.name,
         track.kind,
@@ -576,11 +562,8 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
         float(np.sqrt(np.mean(observed.displacement**2))),
         float(np.median(observed.error)),
         track.noise,
-        None if stations is None else list(dict.fromkeys(stations)),
+        stations,
     )
-
-
-# Figures of an observation: its tracks as maps, and the semivariograms of their noise.
 
 
 def pictures_of(figure: Path) -> tuple[Path, Path]:

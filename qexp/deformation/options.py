@@ -474,7 +474,7 @@ class InvertOptions(Computing, Displaying):
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
     to: str | Path | None = option(
-        None, "A new folder for tables (JSON, CSV, NetCDF), maps, GeoTIFF and KML.", "DIR"
+        None, "A new folder for tables (JSON, CSV, NetCDF), maps, GeoTIFF, KML and GeoJSON.", "DIR"
     )
     spacing: float | None = option(
         None,

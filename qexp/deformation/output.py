@@ -1,6 +1,4 @@
-"""The files of an inversion: numbers, maps, draws of a posterior, and rasters for geographic
-information systems.
-"""
+"""The files of an inversion: numbers, maps, draws of a posterior, and what a GIS reads."""
 
 from __future__ import annotations
 
@@ -17,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.base.files import safe
 from qexp.base.folders import names_in, write_folder
 from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
 from qexp.base.text import Table, latex
 from qexp.deformation.epicentres import ellipse
-from qexp.deformation.inversion import Inversion, TrackResult
+from qexp.deformation.inversion import Estimate, Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import SourcePosterior
@@ -34,9 +32,8 @@ from qexp.figures.canvas import draws_at_once
 from qexp.figures.distributions import Drawn, corner
 from qexp.figures.writing import encode
 from qexp.metrics.meaning import measured, printed
-from qexp.observations.observation import Observation, Track, as_table, encoded
+from qexp.observations.observation import Observation, Track, as_table, encoded, joined
 from qexp.observations.projection import geographic
-from qexp.physics.instruments import INSTRUMENTS
 from qexp.rows.geotiff import encoded as encoded_raster
 
 if TYPE_CHECKING:
@@ -81,7 +78,7 @@ def geotiff(
     return encoded_raster(bands, (left, bottom + height * steps[1]), steps, crs)
 
 
-def _steps(x: Array, y: Array) -> tuple[float, float] | None:
+def _steps(x: Array, y: Array) -> Pair | None:
     """Width and height of the cells of the grid that points lie on; None for scattered ones."""
     steps = []
     for positions in (x, y):
@@ -113,7 +110,7 @@ def require_raster_library(observation: Observation, spacing: float | None) -> N
             import rasterio  # noqa: F401
 
 
-def _sides_of_cells(track: Track, spacing: float | None) -> tuple[float, float] | None:
+def _sides_of_cells(track: Track, spacing: float | None) -> Pair | None:
     """Lengths of a raster's cells; None for a track that has none, see `geotiff`."""
     if not track.instrument.imaging:
         return None
@@ -128,7 +125,7 @@ def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> A
     counts = np.bincount(flat[finite], minlength=size)
     sums = np.bincount(flat[finite], weights=values[finite], minlength=size)
     with np.errstate(invalid="ignore"):
-        return np.asarray(sums / counts).reshape(height, width)
+        return (sums / counts).reshape(height, width)
 
 
 # Files of a posterior: draws as ArviZ reads them, a corner plot, and a table of intervals in LaTeX.
@@ -193,7 +190,7 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
     names = [track.name for track in observed]
     tracks = {"track": ("point", np.repeat(names, sizes))}
     unit = {"units": " or ".join(dict.fromkeys(track.instrument.unit for track in observed))}
-    measured = np.concatenate([track.displacement for track in observed])
+    measured = joined(observed).displacement
     data = xarray.Dataset({"displacement": ("point", measured, unit)}, tracks)
     displacement = (*both, "point"), posterior.predicted.astype(np.float32), unit
     some = np.arange(posterior.predicted.shape[1])
@@ -203,24 +200,22 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
     about = {
         "qexp_format": POSTERIOR_FORMAT,
         "title": f"posterior of {inversion.source}",
-        "inference_library": "qexp",
         "history": history,
         "method": posterior.found.method,
         "remarks": "; ".join(posterior.remarks),
         **{name: value for name, value in diagnostics.items() if value is not None},
     }
-    tree = xarray.DataTree(xarray.Dataset(attrs=about))
     groups = {
+        "/": xarray.Dataset(attrs=about),
         "posterior": draws_group,
         "sample_stats": statistics,
         "posterior_predictive": predicted,
         "observed_data": data,
     }
-    for name, group in groups.items():
-        group.attrs = {"inference_library": "qexp"}
-        tree[name] = xarray.DataTree(group)
+    for group in groups.values():
+        group.attrs["inference_library"] = "qexp"
     content = io.BytesIO()
-    tree.to_netcdf(content, engine="h5netcdf")
+    xarray.DataTree.from_dict(groups).to_netcdf(content, engine="h5netcdf")
     return content.getvalue()
 
 
@@ -236,8 +231,6 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
     table = Table(f"Posterior of the source {source}.", columns, rows, frozenset(columns[2:]))
     return latex([table], list(posterior.remarks))
 
-
-# The files of an inversion: numbers, maps, and rasters for geographic information systems.
 
 PARAMETERS = "parameters.csv"
 TABLE = "result.nc"
@@ -355,31 +348,26 @@ def _contents(
         if draws_at_once():
             figure = corner_of(posterior, f"Posterior of {inversion.source}", fitted_of(inversion))
             contents |= _pictures(PICTURE, figure, options.formats)
-    for kind in dict.fromkeys(track.kind for track in inversion.observation.tracks):
-        if table := INSTRUMENTS[kind].table:
-            contents[table] = _table_of_stations(inversion, kind)
+    tables = dict[str, list[dict[str, Any]]]()
     for track in inversion.observation.tracks:
         crs = inversion.observation.crs
         result = inversion.tracks[track.name]
+        if table := track.instrument.table:
+            tables.setdefault(table, []).extend(_rows(track, result))
         name = safe(track.name) or "track"
         raster = geotiff(track, result, crs, options.spacing)
         if raster is not None:
             contents[f"{name}.tif"] = raster
         elif placed is not None and track.size <= MOST_FEATURES:
             contents[f"{name}.geojson"] = _geojson_of_track(track, result, placed)
+    for table, data in tables.items():
+        contents[table] = formats.csv_text(data[0], [row.values() for row in data]).encode()
     return contents
 
 
 def _pictures(name: str, figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
     """Name of the file → the figure in that format."""
     return {f"{name}.{ending}": encode(figure, ending) for ending in endings}
-
-
-def _table_of_stations(inversion: Inversion, kind: str) -> bytes:
-    """The components of all stations of an instrument that are observed."""
-    tracks = [track for track in inversion.observation.tracks if track.kind == kind]
-    rows = [row for track in tracks for row in _rows(track, inversion.tracks[track.name])]
-    return formats.csv_text(rows[0], [row.values() for row in rows]).encode()
 
 
 def _rows(track: Track, result: TrackResult) -> Iterator[dict[str, Any]]:
@@ -436,16 +424,10 @@ def maps_of(inversion: Inversion) -> Figure:
     tracks = inversion.tracks.values()
     less = ["offset"] * any(track.offset_error is not None for track in tracks)
     less += ["ramp"] * any(track.ramp is not None for track in tracks)
-    maps = _maps(inversion)
-    sources = _centres(inversion)
+    sources = [shapes["centre"][0] / 1e3 for _, _, shapes in _sources(inversion)]
     words = " and ".join(less)
-    return inversion_maps(
-        maps,
-        sources,
-        _title(inversion),
-        words,
-        inversion.observation,
-    )
+    maps = _maps(inversion)
+    return inversion_maps(maps, sources, _title(inversion), words, inversion.observation)
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
@@ -458,21 +440,18 @@ def _maps(inversion: Inversion) -> list[Maps]:
     return maps
 
 
-def _prefixes(inversion: Inversion) -> list[str]:
-    """How the names of the parameters of each source begin."""
-    names = [name for name in inversion.parameters if name.rpartition(".")[2] == "east"]
-    return [name.removesuffix("east") for name in names]
-
-
-def _centres(inversion: Inversion) -> list[tuple[float, float]]:
-    """Positions of the sources [km]."""
-    parameters = inversion.parameters
-    centres = list[tuple[float, float]]()
-    for prefix in _prefixes(inversion):
-        east = parameters[f"{prefix}east"].value
-        north = parameters[f"{prefix}north"].value
-        centres.append((east / 1e3, north / 1e3))
-    return centres
+def _sources(
+    inversion: Inversion,
+) -> Iterator[tuple[str, dict[str, Estimate], dict[str, Array]]]:
+    """Each source: its name, its parameters by their names in it, and its `_shapes`."""
+    for east in inversion.parameters:
+        prefix = east.removesuffix("east")
+        if east.rpartition(".")[2] == "east":
+            own = dict[str, Estimate]()
+            for name, estimate in inversion.parameters.items():
+                if name.startswith(prefix):
+                    own[name.removeprefix(prefix)] = estimate
+            yield prefix.removesuffix(".") or inversion.source, own, _shapes(inversion, own, prefix)
 
 
 def kml(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
@@ -484,18 +463,16 @@ def kml(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
     root = ElementTree.Element("kml", xmlns="http://www.opengis.net/kml/2.2")
     document = ElementTree.SubElement(root, "Document")
     ElementTree.SubElement(document, "name").text = inversion.source
-    rows = table_of_parameters(inversion.parameters).rows
-    for prefix in _prefixes(inversion):
+    for source, parameters, of_source in _sources(inversion):
         place = ElementTree.SubElement(document, "Placemark")
-        ElementTree.SubElement(place, "name").text = prefix.removesuffix(".") or inversion.source
+        ElementTree.SubElement(place, "name").text = source
         lines = [chi2_words(inversion.chi2_reduced)]
-        for name, unit, value, *_, interval in rows:
-            if name.startswith(prefix):
-                words = f"{name.removeprefix(prefix)} {number_with_unit(value, unit)}"
-                lines.append(f"{words} (95 %: {interval})" if interval else words)
+        for name, unit, value, *_, interval in table_of_parameters(parameters).rows:
+            words = f"{name} {number_with_unit(value, unit)}"
+            lines.append(f"{words} (95 %: {interval})" if interval else words)
         ElementTree.SubElement(place, "description").text = "\n".join(lines)
         shapes = ElementTree.SubElement(place, "MultiGeometry")
-        for points in _shapes(inversion, prefix).values():
+        for points in of_source.values():
             kind = "Point" if len(points) == 1 else "LineString"
             shape = ElementTree.SubElement(shapes, kind)
             text = " ".join(f"{x:.8f},{y:.8f}" for x, y in _degrees(points, placed))
@@ -516,19 +493,14 @@ def geojson(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
     placed  to longitude and latitude
     """
     features = list[dict[str, Any]]()
-    for prefix in _prefixes(inversion):
-        known: dict[str, Any] = {"source": prefix.removesuffix(".") or inversion.source}
-        for name, estimate in inversion.parameters.items():
-            if name.startswith(prefix):
-                ends = estimate.interval95 or (None, None)
-                numbers = {
-                    "": estimate.value,
-                    " low95": ends[0],
-                    " high95": ends[1],
-                }
-                for what, number in numbers.items():
-                    known[f"{name.removeprefix(prefix)}{what} ({estimate.unit})"] = number
-        for shape, points in _shapes(inversion, prefix).items():
+    for source, parameters, shapes in _sources(inversion):
+        known: dict[str, Any] = {"source": source}
+        for name, estimate in parameters.items():
+            low, high = estimate.interval95 or (None, None)
+            numbers = {"": estimate.value, " low95": low, " high95": high}
+            for what, number in numbers.items():
+                known[f"{name}{what} ({estimate.unit})"] = number
+        for shape, points in shapes.items():
             features.append(_feature(_degrees(points, placed), {"shape": shape, **known}))
     return formats.json_bytes({"type": "FeatureCollection", "features": features})
 
@@ -539,7 +511,7 @@ def _geojson_of_track(track: Track, result: TrackResult, placed: pyproj.Transfor
     placed  to longitude and latitude
     """
     points = track.where_observed()
-    centres = np.stack([points.x, points.y], axis=-1)
+    centres = points.places
     half = np.zeros((1, 2)) if points.spread is None else np.sqrt(3) * points.spread
     places = _degrees(centres[:, None] + half[:, None] * CORNERS, placed)
     features = list(map(_feature, places, _rows(track, result)))
@@ -576,15 +548,18 @@ SIDES = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
 """Parameters of a rectangle, in the units in which its outline is drawn."""
 
 
-def _shapes(inversion: Inversion, prefix: str) -> dict[str, Array]:
+def _shapes(
+    inversion: Inversion, parameters: Mapping[str, Estimate], prefix: str
+) -> dict[str, Array]:
     """A source as seen from above, (point, 2) each, east and north [m]: its centre; where there are
     errors to first order, the ellipse in which it lies with a probability of 95 %; and the outline
     of a rectangle.
 
-    prefix  with which the names of its parameters begin
+    parameters  of the source
+    prefix      with which their names in the inversion begin
     """
     names = [f"{prefix}east", f"{prefix}north"]
-    position = [inversion.parameters[name] for name in names]
+    position = [parameters["east"], parameters["north"]]
     centre = np.array([[estimate.value for estimate in position]])
     shapes = {"centre": centre}
     errors = [estimate.scaled_error or 0.0 for estimate in position if estimate.has_error]
@@ -593,12 +568,11 @@ def _shapes(inversion: Inversion, prefix: str) -> dict[str, Array]:
         correlation = float(inversion.correlations[east, north])
         if all(errors) and abs(correlation) < 1:  # neither along a line nor unknown
             shapes["95 % ellipse of the centre"] = centre + ellipse(errors, correlation)
-    sides = list[float]()
-    for name, unit in SIDES.items():
-        if estimate := inversion.parameters.get(prefix + name):
-            sides.append(_mark(estimate.value, estimate.unit, unit) or 0.0)
-    if len(sides) == len(SIDES):
-        length, width, strike, dip = sides
+    if SIDES.keys() <= parameters.keys():
+        known = [(parameters[name], unit) for name, unit in SIDES.items()]
+        length, width, strike, dip = (
+            _mark(one.value, one.unit, unit) or 0.0 for one, unit in known
+        )
         lengthways = np.array([math.sin(strike), math.cos(strike)])
         sideways = np.array([math.cos(strike), -math.sin(strike)])
         half = length / 2 * lengthways

@@ -1,6 +1,4 @@
-"""What is asked of each file: its reader, and what of the options of `qexp observe` counts for
-it.
-"""
+"""What is asked of each file: its reader, and which options of `qexp observe` count for it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The posterior of the sources of an observation in users' units: draws, intervals, and how they
-were found.
-"""
+"""The posterior of sources in users' units: draws, intervals, and how they were found."""
 
 from __future__ import annotations
 
@@ -35,14 +33,15 @@ PREDICTED = 200
 """Draws, of all chains together, for which data are simulated."""
 
 EDGE = 2.5
-"""Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even
-one does.
-"""
+"""Absolute score beyond which a draw lies at the prior's edge, as one in eighty of an even one."""
 
-NOISE_IS_ESTIMATED = (
-    "the noise was estimated from the same data, but its type, range and nugget count as known:"
-    " intervals are somewhat too narrow"
-)
+
+def noise_remarks(tracks: Sequence[Track]) -> Iterator[str]:
+    if any(track.has_estimated_noise for track in tracks):
+        yield (
+            "the noise was estimated from the same data, but its type, range and nugget count as"
+            " known: intervals are somewhat too narrow"
+        )
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ class SourcePosterior:
     parameters    name → its posterior
     draws         (chain, draw, parameter) in the parameters' units
     log_density   (chain, draw)  in the scores of the prior, but for a constant
-    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if they count as
-                                 they are
+    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if by nothing
     predicted     (chain, some, point)  data that such sources and the noise would give at the
                   points of the observation [m], for draws that are evenly spaced in each chain: the
                   posterior predictive distribution
@@ -219,7 +217,7 @@ def source_posterior(
         *wrong,
         *observed.draws.doubts,
         *_cut_by_priors(parameters, searches),
-        *[NOISE_IS_ESTIMATED] * noise_is_estimated(tracks),
+        *noise_remarks(tracks),
     ]
     return SourcePosterior(
         parameters,
@@ -244,10 +242,6 @@ def _cut_by_priors(
                 f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior:"
                 " the result depends on the prior's bounds; give others with `bounds`"
             )
-
-
-def noise_is_estimated(tracks: Sequence[Track]) -> bool:
-    return any(track.noise is not None and track.noise.estimated for track in tracks)
 
 
 def _prior(

@@ -42,43 +42,28 @@ def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
     measured = estimate.measured
     best = estimate.best
     far = measured.longest
-    top = float(measured.value.max())
+    top = measured.value.max()
     top = 1e6 * (max(top, best.nugget + best.sill) if estimate.levels_off else top)
     distance = np.linspace(0, far, 300)
-    for index, noise in enumerate(estimate.fits.values()):
-        colour, line = ("0.6", "--") if index else (COLOURS[1], "-")
-        # Of each track another type may fit best: the titles say which.
+    # Of each track another type may fit best: the titles say which.
+    styles = [("best model", COLOURS[1], "-"), ("other model", "0.6", "--")]
+    for noise, (label, colour, line) in zip(estimate.fits.values(), styles, strict=False):
         fits = 1e6 * model(distance, noise)
-        label = "other model" if index else "best model"
-        axis.plot(
-            distance / 1000,
-            fits,
-            line,
-            color=colour,
-            linewidth=sized(1.5),
-            label=label,
-        )
+        axis.plot(distance / 1000, fits, line, color=colour, linewidth=sized(1.5), label=label)
     points = measured.distance / 1000, 1e6 * measured.value
-    axis.plot(
-        *points,
-        "o",
-        color=COLOURS[0],
-        markersize=sized(4),
-        label="data",
-    )
+    axis.plot(*points, "o", color=COLOURS[0], markersize=sized(4), label="data")
     settings: dict[str, Any] = {"color": "0.45", "linewidth": sized(0.8), "linestyle": ":"}
     sill = f"sill {1e6 * best.sill:.3g} mm², range {best.range / 1000:.3g} km"
-    levels = {f"nugget {1e6 * best.nugget:.2g} mm²": best.nugget}
+    levels = [best.nugget]
     if estimate.levels_off and best.range < far:
-        levels["nugget + sill"] = best.nugget + best.sill
-        axis.axvline(best.range / 1000, **settings)
-    for number, level in enumerate(levels.values()):
-        names = "nugget, nugget + sill, range" if number == 0 and len(levels) > 1 else None
-        axis.axhline(1e6 * level, **settings, label=names)
+        levels.append(best.nugget + best.sill)
+        axis.axvline(best.range / 1000, **settings, label="nugget, nugget + sill, range")
+    for level in levels:
+        axis.axhline(1e6 * level, **settings)
     axis.set_xlim(0, far / 1000)
     axis.set_ylim(0, 1.12 * top)
     words = [
         f"{best.type}: {sill if estimate.levels_off else 'does not level off'},",
-        next(iter(levels)),
+        f"nugget {1e6 * best.nugget:.2g} mm²",
     ]
     axis.set_title("\n".join([name, *words]), fontsize=small())

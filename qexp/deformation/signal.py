@@ -1,6 +1,4 @@
-"""The noise of tracks from what is left of them without their signal: that of the best-fitting
-point source.
-"""
+"""The noise of tracks without their signal, which is that of the best-fitting point source."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from qexp.observations.noise import (
     estimate_of,
     require_enough,
 )
-from qexp.observations.observation import Track
+from qexp.observations.observation import Track, joined
 from qexp.simulation.generators import GENERATORS
 
 MOST_POINTS = 1000
@@ -35,14 +33,10 @@ DEPTHS = (0.02, 0.5)
 """Depths that are searched, as shares of the diagonal of the extent."""
 
 NEGLIGIBLE = 0.1
-"""Points whose displacement by the source is less than this share of the largest are left in the
-noise.
-"""
+"""Points that the source moves by less than this share of the largest are left in the noise."""
 
 LEAST_SHARE = 0.25
-"""If the source moves more of the points than the rest, all points less the source's displacement
-are taken.
-"""
+"""If it moves more of the points than the rest, all less its displacement are taken."""
 
 LEAST_GAIN = 40.0
 """Least reduction of χ² that counts as a source; in noise alone the search gains 10, rarely 40."""
@@ -95,7 +89,7 @@ def best_point_source(tracks: Sequence[Track]) -> PointSource:
     """
     random = np.random.default_rng(0)
     thin = [_level(track.thinned(MOST_POINTS, random)) for track in tracks]
-    positions = np.concatenate([np.stack([track.x, track.y], axis=1) for track in thin])
+    positions = joined(thin).places
     origin = float(positions[:, 0].mean()), float(positions[:, 1].mean())
     positions = positions - origin
     diagonal = float(np.hypot(*np.ptp(positions, axis=0)))
@@ -154,15 +148,9 @@ def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:
     """
     moved = source.displacement(track)
     remainder = track.displacement - moved
-    far = np.asarray(np.abs(moved) < NEGLIGIBLE * np.abs(moved).max())
-    if far.sum() >= max(LEAST_SHARE * track.size, LEAST_POINTS):
-        return estimate_of(
-            track, far, remainder, f"points far from {source.words}, less its displacement", planes
-        )
-    return estimate_of(
-        track,
-        track.observed,
-        remainder,
-        f"all points less the displacement of {source.words}",
-        planes,
-    )
+    far = np.abs(moved) < NEGLIGIBLE * np.abs(moved).max()
+    how = f"points far from {source.words}, less its displacement"
+    if far.sum() < max(LEAST_SHARE * track.size, LEAST_POINTS):
+        far = track.observed
+        how = f"all points less the displacement of {source.words}"
+    return estimate_of(track, far, remainder, how, planes)

@@ -1,6 +1,4 @@
-"""Inversions in the folders that `qexp invert` leaves: found, read, and compared by their
-`result.json` alone. No torch here.
-"""
+"""Inversions in folders: found, read, and compared by their `result.json` alone, without torch."""
 
 from __future__ import annotations
 
@@ -42,13 +40,9 @@ def inversions_in(root: Path) -> list[Path]:
     They lie in the workspace itself, or somewhere in its inversions/. Candidates that lie in the
     folder of the best are none of their own.
     """
-    results = [
-        *root.glob(f"*/{RESULT}"),
-        *root.glob(f"inversions/**/{RESULT}"),
-    ]
-    folders = {file.parent for file in results}
-    found = []
-    for folder in sorted(folders):
+    results = chain(root.glob(f"*/{RESULT}"), root.glob(f"inversions/**/{RESULT}"))
+    found = list[Path]()
+    for folder in sorted({file.parent for file in results}):
         steps = folder.relative_to(root).parts
         is_draft = any(step.startswith(".") for step in steps)
         if folder.parent not in found and not is_draft and is_inversion(folder):
@@ -120,17 +114,14 @@ def table_of_records(records: Sequence[Record]) -> Table:
     rows = []
     for record in records:
         observation = Path((record["observation"] or {}).get("path", ""))
-        shown = []
-        for text in values_in_words(estimates(record)):
-            name, _, _ = text.partition(" ")
-            if not name.endswith(POSITION):
-                shown.append(text)
+        known = estimates(record)
+        shown = [name for name in known if not name.endswith(POSITION)][:MOST_PARAMETERS]
         rows.append(
             [
                 record["name"],
                 observation.name,
                 record["source"],
-                ", ".join(shown[:MOST_PARAMETERS]),
+                ", ".join(values_in_words({name: known[name] for name in shown})),
                 chi2_words(record["chi2_reduced"]),
                 record["created"][:16].replace("T", " "),
             ]
@@ -170,9 +161,6 @@ def estimates(record: Record) -> dict[str, Estimate]:
     return found
 
 
-# Several side by side.
-
-
 def beside(records: Sequence[Record]) -> Iterator[Table | str]:
     """What inversions found in columns, how well they fit, and their differences.
 
@@ -187,7 +175,9 @@ def beside(records: Sequence[Record]) -> Iterator[Table | str]:
     digests = {digest(record) for record in records}
     same = len(digests) == 1 and None not in digests
     if same:
-        rows += _criteria(records)
+        criteria = compare_candidates(records)
+        for key, words in (("delta_aicc", "ΔAICc"), ("delta_bic", "ΔBIC")):  # less the best's
+            rows.append([words, "", *(f"{row[key]:.1f}" for row in criteria)])
     texts = []
     for record in records:
         of_one = dict[tuple[str, str], str]()
@@ -203,15 +193,6 @@ def beside(records: Sequence[Record]) -> Iterator[Table | str]:
         yield "AICc and BIC compare fits to the same data, which these are not known to have"
     for other in records[1:]:
         yield _difference(records[0], other)
-
-
-def _criteria(records: Sequence[Record]) -> Iterator[list[str]]:
-    """Rows of AICc and BIC, less those of the best."""
-    named = [{**record, "source": record["name"]} for record in records]
-    criteria = {row["source"]: row for row in compare_candidates(named)}
-    for key, words in (("delta_aicc", "ΔAICc"), ("delta_bic", "ΔBIC")):
-        numbers = [criteria[record["name"]][key] for record in records]
-        yield [words, "", *(f"{value:.1f}" for value in numbers)]
 
 
 def _difference(first: Record, other: Record) -> Table:

@@ -87,14 +87,10 @@ def _in_metres(value: float, unit: str) -> str:
     return f"{value:.3g}" if unit == "m" else f"{value:.3g} {unit}"
 
 
-# An inversion.
-
 LONG = 1e4
 """Values without an error from here on are written in full, as metres are."""
 UNDETERMINED = 1e9
-"""Values and errors from here on are of what the data hardly determine; all of their digits would
-fill the table.
-"""
+"""From here on the data hardly determine values and errors, whose digits would fill the table."""
 
 
 def tables(record: Mapping[str, Any]) -> Iterator[Table]:

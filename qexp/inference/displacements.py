@@ -35,7 +35,7 @@ def deformation_of(
     origin  east, north of the position (0, 0) of sources [m]
     Raises QexpError for a track along whose direction a source is not known.
     """
-    stations = [np.stack([track.x, track.y], axis=1) - np.array(origin) for track in tracks]
+    stations = [track.places - np.array(origin) for track in tracks]
     for track, source in product(tracks, sources):
         if (angle := angle_beside(source, track, origin)) > SIGHT_TOLERANCE:
             raise QexpError(
@@ -85,7 +85,7 @@ def angle_beside(source: Source, track: Track, origin: tuple[float, float]) -> f
     """The median angle between the line of sight of a track and those along which a source is known
     [degrees].
     """
-    points = torch.from_numpy(np.stack([track.x, track.y], axis=1) - np.array(origin))
+    points = torch.from_numpy(track.places - np.array(origin))
     sines = _sines_beside(source, points, torch.from_numpy(track.direction))
     sines = sines[source.elsewhere(points)]
     return float(sines.median().clamp(max=1).asin().rad2deg()) if len(sines) else 0.0

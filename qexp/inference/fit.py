@@ -531,7 +531,7 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
             noise, _ = fitted(semivariogram(track.x, track.y, residual), "exponential")
         except ValueError:  # too few points, or no noise
             return None
-        for rows, covariance in covariance_rows(track.x, track.y, noise):
+        for rows, covariance in covariance_rows(track, noise):
             middle += of_track[:, rows] @ (torch.from_numpy(covariance) @ of_track.mT)
         middle += noise.nugget * of_track @ of_track.mT
     inverse = torch.from_numpy(fit.covariance)

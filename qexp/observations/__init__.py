@@ -1,3 +1,1 @@
-"""Real observations of deformation: what programs and observatories write, as one file that `qexp
-invert` reads.
-"""
+"""Observed deformation: what programs and observatories write, as one file for `qexp invert`."""

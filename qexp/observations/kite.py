@@ -17,7 +17,7 @@ from qexp.base.text import number_in
 from qexp.errors import QexpError
 from qexp.observations.rasters import Layout, Raster, Window
 from qexp.observations.reading import Reading, ReadOptions
-from qexp.observations.scenes import direction_of, from_components, reading_of, scene_of
+from qexp.observations.scenes import from_components, read_field
 
 FILES = (".npz", ".yml")
 MAPS = ("displacement", "theta", "phi")
@@ -44,13 +44,9 @@ def read_kite(path: Path, options: ReadOptions) -> Reading:
     layout = _layout(config, text, displacement.shape)
     flat = np.cos(theta)
     vector = flat * np.cos(phi), flat * np.sin(phi), np.sin(theta)
-    raster = partial(_raster, data, layout)
-    field = raster(displacement)
-    given = options.gives_sight
-    direction = (
-        direction_of(field, options) if given else from_components(field, *map(raster, vector))
-    )
-    reading = reading_of(scene_of(options.name or path.stem, field, direction, options), options)
+    field, *components = (_raster(data, layout, values) for values in (displacement, *vector))
+    sight = partial(from_components, components=components)
+    reading = read_field(path.stem, field, options, sight)
     if applied := CORRECTION.findall(text):
         said = (
             f"Kite's corrections are not read: {', '.join(applied)}; `invert --ramps` fits planes"

@@ -1,6 +1,4 @@
-"""The noise of tracks: as declared, or fitted to the semivariogram of points that hold noise
-alone.
-"""
+"""The noise of tracks: declared, or fitted to the semivariogram of points with noise alone."""
 
 from __future__ import annotations
 
@@ -255,22 +253,19 @@ def covariance(distance: Array, noise: CorrelatedNoise) -> Array:
     if noise.type not in TYPES:
         raise QexpError(f"no covariance function '{noise.type}'; choose from {', '.join(TYPES)}")
     function = getattr(random_fields, noise.type)
-    return np.asarray(
-        function(
-            torch.from_numpy(np.asarray(distance, np.float64)), noise.sill, noise.range
-        ).numpy()
-    )
+    values: Array = function(torch.as_tensor(distance), noise.sill, noise.range).numpy()
+    return values
 
 
-def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
-    """Rows of the correlated part of a noise between points at x, y [m], (point, point), as many as
-    a processor's cache holds: which, and (row, point) [m²].
+def covariance_rows(track: Track, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
+    """Rows of the correlated part of a noise between the points of a track, (point, point), as many
+    as a processor's cache holds: which, and (row, point) [m²].
     """
     import torch
 
     from qexp.physics.geometry import distances
 
-    points = torch.from_numpy(np.stack([x, y], axis=1))
+    points = torch.from_numpy(track.places)
     for start in range(0, len(points), ROWS):
         rows = slice(start, min(start + ROWS, len(points)))
         yield rows, covariance(distances(points[rows], points).numpy(), noise)
@@ -283,15 +278,9 @@ def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
     `covariance_of_means`.
     """
     if track.count is not None and track.spread is not None:
-        return covariance_of_means(
-            track.x,
-            track.y,
-            track.count,
-            track.spread,
-            noise,
-        )
+        return covariance_of_means(track.x, track.y, track.count, track.spread, noise)
     matrix = np.empty((len(track.x), len(track.x)))
-    for rows, values in covariance_rows(track.x, track.y, noise):
+    for rows, values in covariance_rows(track, noise):
         matrix[rows] = values
     return matrix
 
@@ -299,13 +288,9 @@ def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
 # The noise of means of cells: what is correlated is averaged less than what is independent.
 
 NODES = 8
-"""Of Gauss and Legendre's quadrature between the kinks of a density, for cells that lie close
-together.
-"""
+"""Of Gauss and Legendre's quadrature between the kinks of a density, for cells close together."""
 NEAR = 1.0
-"""Distance of the middles of two cells, in sums of their widths, up to which that quadrature is
-needed.
-"""
+"""Distance of two cells' middles, in sums of their widths, up to which that is needed."""
 MOST_ROWS_OF_CELL = 16
 """Rows and columns of pixels by which a cell is taken to be filled; more make no difference."""
 NARROW = 1e-3
@@ -442,9 +427,8 @@ def _gaussian_means(positions: Array, spread: Array, reach: float) -> Array:
     from scipy.special import erf
 
     def integrated_twice(scaled: Array) -> Array:
-        return np.asarray(
-            0.5 * (np.sqrt(np.pi) * scaled * erf(scaled) + np.exp(-np.square(scaled)))
-        )
+        values: Array = np.sqrt(np.pi) * scaled * erf(scaled) + np.exp(-np.square(scaled))
+        return 0.5 * values
 
     half = np.maximum(WIDTH * spread / reach, NARROW) / 2
     apart = (positions[:, None] - positions) / reach
@@ -452,7 +436,7 @@ def _gaussian_means(positions: Array, spread: Array, reach: float) -> Array:
     minus = half[:, None] - half
     inner = integrated_twice(apart + minus) + integrated_twice(apart - minus)
     outer = integrated_twice(apart + plus) + integrated_twice(apart - plus)
-    return np.asarray((outer - inner) / (4 * half[:, None] * half))
+    return (outer - inner) / (4 * half[:, None] * half)
 
 
 def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:

@@ -63,10 +63,8 @@ class Track:
     """The points of one satellite track, or the components of GNSS stations.
 
     kind          name of the instrument
-    x, y          (point,)    position east and north in the observation's coordinate reference
-                              system [m]
-    displacement  (point,)    along the direction, positive toward it [m]; not finite where it is
-                              not observed
+    x, y          (point,)    position east and north in the observation's system [m]
+    displacement  (point,)    along the direction, positive toward it [m]; not finite without one
     error         (point,)    standard deviation of the noise that is independent from point to
                               point [m]
     direction     (point, 3)  unit vector along x, along y and up: from the ground toward the
@@ -75,8 +73,7 @@ class Track:
     elevation     (point,)    above the level from which depths count [m], or None
     noise                     the correlated part of the noise, or None
     station       (point,)    names of GNSS stations, or None
-    count         (point,)    how many pixels or points each is the mean of, or None for points that
-                              are no means
+    count         (point,)    of how many pixels or points each is the mean; None if they are none
     spread        (point, 2)  standard deviation of their positions east and north [m], or None
     look                      side of its flight to which the satellite looks, without which lines
                               of sight do not tell the heading; None: not known
@@ -103,6 +100,15 @@ class Track:
     @property
     def instrument(self) -> Instrument:
         return INSTRUMENTS[self.kind]
+
+    @property
+    def places(self) -> Array:
+        """Positions, (point, 2) [m]."""
+        return np.stack([self.x, self.y], axis=1)
+
+    @property
+    def has_estimated_noise(self) -> bool:
+        return self.noise is not None and self.noise.estimated
 
     @property
     def size(self) -> int:
@@ -146,6 +152,14 @@ def where_known(tracks: Sequence[Track], name: str, otherwise: float | str) -> N
         for track, values in zip(tracks, properties, strict=True)
     ]
     return np.concatenate(known)
+
+
+def joined(tracks: Sequence[Track]) -> Track:
+    """The points of tracks one after the other; NaN where one of them has no such property."""
+    arrays = dict[str, Any]()
+    for name in ARRAYS:
+        arrays[name] = where_known(tracks, name, "" if name == "station" else np.nan)
+    return replace(tracks[0], **arrays)
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,7 +215,7 @@ def _problems_of(track: Track) -> Iterator[str]:
                 f"'{name}' is missing or infinite at {missing:,} of {points.size:,} points; mask"
                 " them"
             )
-    if (largest := float(np.abs(points.displacement).max(initial=0.0))) > LARGEST:
+    if (largest := np.abs(points.displacement).max(initial=0.0)) > LARGEST:
         yield (
             f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or"
             " its unit"
@@ -233,8 +247,6 @@ def _problems_of(track: Track) -> Iterator[str]:
             " from the satellite"
         )
 
-
-# Whether the tracks of an observation see the same area.
 
 Box = tuple[float, float, float, float]
 """Least and greatest x, then y [m]."""
@@ -271,8 +283,6 @@ def _extent(box: Box) -> str:
     west, east, south, north = (side / 1000 for side in box)
     return f"{west:.1f} to {east:.1f} km east, {south:.1f} to {north:.1f} km north"
 
-
-# Whether data are there twice.
 
 ONE_POINT_DISTANCE, ONE_STATION_DISTANCE = 1.0, 100.0
 """Distance [m] up to which points are one; and up to which stations of one name are."""
@@ -328,14 +338,14 @@ def _pairs_of_entries(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]
     from scipy.spatial import KDTree
 
     owners = np.repeat([track.name for track in tracks], [track.size for track in tracks])
-    stations = where_known(tracks, "station", "")
-    names = np.full(len(owners), "") if stations is None else stations
-    places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
-    directions = np.concatenate([track.direction for track in tracks])
-    displacements = np.concatenate([track.displacement for track in tracks])
+    points = joined(tracks)
+    names = np.full(len(owners), "") if points.station is None else points.station
+    places = points.places
+    directions = points.direction
+    displacements = points.displacement
     for first, second in sorted(KDTree(places).query_pairs(ONE_STATION_DISTANCE)):
         one_place = np.hypot(*(places[first] - places[second])) < ONE_POINT_DISTANCE
-        named = bool(names[first]) and bool(names[second])
+        named = names[first] and names[second]
         same_station = names[first] == names[second] if named else one_place
         if same_station and np.abs(directions[first] - directions[second]).max() < 1e-2:
             place = "at {:.0f} east, {:.0f} north".format(*places[first])
@@ -392,19 +402,26 @@ FORMAT = "qexp observation 1"
 
 COMPONENTS = ("east", "north", "up")
 
-WORDS: Mapping[str, str] = {
-    "x": "easting",
-    "y": "northing",
-    "displacement": "displacement along the direction, positive toward it",
-    "error": "standard deviation of the noise that is independent from point to point",
-}
-SOME: Mapping[str, tuple[str, str]] = {
+VARIABLES: Mapping[str, tuple[str, str]] = {
+    "x": ("m", "easting"),
+    "y": ("m", "northing"),
+    "displacement": ("", "displacement along the direction, positive toward it"),
+    "error": ("", "standard deviation of the noise that is independent from point to point"),
+    "direction": (
+        "1",
+        "unit vector along x, y and up: from the ground to the satellite, or a station's component",
+    ),
     "elevation": ("m", "elevation above the level from which depths count"),
     "count": ("1", "number of pixels or points of which the point is the mean"),
     "spread": ("m", "standard deviation of their positions, east and north"),
 }
-"""What some tracks have and others do not."""
+"""Their units, without one that of the instruments, and words."""
+REQUIRED = ("x", "y", "displacement", "error", "direction")
+DIMENSIONS = {"direction": "component", "spread": "horizontal"}
+"""Besides that of points."""
 NOISE_UNITS = {"sill": "m2", "range": "m", "nugget": "m2"}
+NO_NOISE = CorrelatedNoise("", np.nan, np.nan, np.nan)
+"""Of tracks without any, beside others."""
 
 
 def write_observation(
@@ -434,43 +451,51 @@ def encoded(table: xarray.Dataset) -> bytes:
 
 
 def as_table(observation: Observation) -> xarray.Dataset:
-    """The observation as xarray's dataset: variables along `point`, properties of tracks along
-    `track`.
-    """
+    """An observation in xarray: variables along `point`, properties of tracks along `track`."""
     import xarray
 
     tracks = observation.tracks
     points = dict[str, Any]()
     measured = " or ".join(dict.fromkeys(track.instrument.unit for track in tracks))
-    for name, words in WORDS.items():
-        values = np.concatenate([getattr(track, name) for track in tracks])
-        unit = measured if name in ("displacement", "error") else "m"
-        points[name] = ("point", values, {"units": unit, "long_name": words})
-    for name, (unit, words) in SOME.items():
-        if (known := where_known(tracks, name, np.nan)) is not None:
-            dimensions = ("point", "horizontal")[: known.ndim]
-            points[name] = (dimensions, known, {"units": unit, "long_name": words})
-    if (names := where_known(tracks, "station", "")) is not None:
+    together = joined(tracks)
+    for name, (unit, words) in VARIABLES.items():
+        if (values := getattr(together, name)) is not None:
+            dimensions = ("point", DIMENSIONS[name]) if name in DIMENSIONS else ("point",)
+            points[name] = (dimensions, values, {"units": unit or measured, "long_name": words})
+    if together.station is not None:
         about_names = {"long_name": "name of the GNSS station"}
-        points["station"] = ("point", names.astype(object), about_names)
-    words = (
-        "unit vector along x, y and up: from the ground to the satellite, or a station's component"
-    )
-    directions = np.concatenate([track.direction for track in tracks])
-    points["direction"] = (("point", "component"), directions, {"units": "1", "long_name": words})
-    flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "masked observed"}
-    observed = np.concatenate([track.observed for track in tracks]).astype(np.int8)
-    points["mask"] = ("point", observed, {"long_name": "whether the point counts", **flags})
+        points["station"] = ("point", together.station.astype(object), about_names)
+    flags: dict[str, Any] = {
+        "flag_values": np.array([0, 1], np.int8),
+        "flag_meanings": "masked observed",
+    }
+    flags["long_name"] = "whether the point counts"
+    points["mask"] = ("point", together.observed.astype(np.int8), flags)
     owners = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(track.x) for track in tracks])
     points["track"] = ("point", owners, {"long_name": "track"})
-    points["track_name"] = ("track", np.array([track.name for track in tracks], dtype=object))
-    points["track_kind"] = ("track", np.array([track.kind for track in tracks], dtype=object))
-    looks = np.array([track.look or "" for track in tracks], dtype=object)
-    about_looks = {
-        "long_name": "side of its flight to which the satellite looks; empty where it is not known"
+    noises = [track.noise or NO_NOISE for track in tracks]
+    texts = {
+        "track_name": [track.name for track in tracks],
+        "track_kind": [track.kind for track in tracks],
+        "track_look": [track.look or "" for track in tracks],
+        "noise_type": [noise.type for noise in noises],
     }
-    points["track_look"] = ("track", looks, about_looks)
-    points |= _noise_variables(tracks)
+    for name, of_tracks in texts.items():
+        points[name] = ("track", np.array(of_tracks, dtype=object), {})
+    points["track_look"][2]["long_name"] = (
+        "side of its flight to which the satellite looks; empty where it is not known"
+    )
+    if all(track.noise is None for track in tracks):
+        noises = []
+        del points["noise_type"]
+    for name, unit in NOISE_UNITS.items() if noises else ():
+        values = [getattr(noise, name) for noise in noises]
+        about = {"units": unit, "long_name": f"{name} of the correlated noise"}
+        points[f"noise_{name}"] = ("track", values, about)
+    if noises:
+        words = "1 where the noise was estimated from the track itself, 0 where it was declared"
+        estimated = np.array([noise.estimated for noise in noises], dtype=np.int8)
+        points["noise_estimated"] = ("track", estimated, {"long_name": words})
     if observation.crs is not None:
         points["crs"] = ((), np.int32(0), {"crs_wkt": observation.crs})
         for name in ("displacement", "error"):
@@ -479,22 +504,6 @@ def as_table(observation: Observation) -> xarray.Dataset:
     coordinates["component"] = ("component", np.array(COMPONENTS, dtype=object))
     about = {"Conventions": "CF-1.10", "title": "observed displacements", "qexp_format": FORMAT}
     return xarray.Dataset(points, coordinates, about)
-
-
-def _noise_variables(tracks: tuple[Track, ...]) -> dict[str, Any]:
-    if all(track.noise is None for track in tracks):
-        return {}
-    noises = [track.noise for track in tracks]
-    types = np.array(["" if noise is None else noise.type for noise in noises], dtype=object)
-    variables: dict[str, Any] = {"noise_type": ("track", types)}
-    for name, unit in NOISE_UNITS.items():
-        values = np.array([np.nan if noise is None else getattr(noise, name) for noise in noises])
-        about = {"units": unit, "long_name": f"{name} of the correlated noise"}
-        variables[f"noise_{name}"] = ("track", values, about)
-    estimated = np.array([noise is not None and noise.estimated for noise in noises], dtype=np.int8)
-    words = "1 where the noise was estimated from the track itself, 0 where it was declared"
-    variables["noise_estimated"] = ("track", estimated, {"long_name": words})
-    return variables
 
 
 def is_observation(path: Path) -> bool:
@@ -534,15 +543,14 @@ def _observation(table: xarray.Dataset) -> Observation:
     tracks = []
     named = zip(table["track_name"].values, table["track_kind"].values, strict=True)
     for index, (name, kind) in enumerate(named):
-        if kind not in INSTRUMENTS:
-            raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
         rows = table["track"].values == index
         arrays = {}
-        for variable in (*WORDS, *SOME):
-            values = table[variable].values[rows].astype(np.float64) if variable in table else None
-            if values is not None and (variable in WORDS or not np.isnan(values).all()):
-                arrays[variable] = values
-        direction = table["direction"].values[rows].astype(np.float64)
+        for variable in VARIABLES:
+            required = variable in REQUIRED
+            if required or variable in table:
+                values = table[variable].values[rows].astype(np.float64)
+                if required or not np.isnan(values).all():
+                    arrays[variable] = values
         observed = table["mask"].values[rows] == 1
         named_points = table["station"].values[rows] if "station" in table else np.zeros(0)
         station = named_points.astype(np.str_)
@@ -554,7 +562,6 @@ def _observation(table: xarray.Dataset) -> Observation:
                 str(name),
                 kind,
                 **arrays,
-                direction=direction,
                 observed=observed,
                 noise=_noise_of(table, index),
                 station=station if (station != "").any() else None,
@@ -565,17 +572,11 @@ def _observation(table: xarray.Dataset) -> Observation:
 
 
 def _noise_of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:
-    if "noise_type" not in table:
-        return None
-    kind = table["noise_type"].values[index]
+    kind = table["noise_type"].values[index] if "noise_type" in table else ""
     if not kind:
         return None
-    values = {}
-    for name in NOISE_UNITS:
-        values[name] = float(table[f"noise_{name}"].values[index])
-    estimated = False
-    if "noise_estimated" in table:
-        estimated = bool(table["noise_estimated"].values[index])
+    values = {name: float(table[f"noise_{name}"].values[index]) for name in NOISE_UNITS}
+    estimated = "noise_estimated" in table and bool(table["noise_estimated"].values[index])
     return CorrelatedNoise(str(kind), **values, estimated=estimated)
 
 

@@ -1,6 +1,4 @@
-"""Coordinate reference systems: geographic coordinates become metres, and all tracks lie in one
-system.
-"""
+"""Coordinate reference systems: degrees become metres, and all tracks lie in one system."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.errors import QexpError, extra
 from qexp.observations.observation import NORTHS, Observation, Track, convergence, turned
 from qexp.observations.reading import Reading
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
     import pyproj
 
 LARGEST_IN_DEGREES = 100.0
-"""Extent of points [degrees, or m] up to which they are taken for geographic ones that are passed
-off as metres.
-"""
+"""Extent [degrees, or m] up to which points are taken for degrees passed off as metres."""
 
 MOST_STRETCHED = 0.02
 """By how much a projected system may make lengths longer or shorter, as a share; national systems
@@ -100,11 +96,7 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
     target = _target(chosen, readings, systems)
     moved: list[Track] = []
     for source, reading in readings.items():
-        crs = systems[source]
-        north = crs if reading.north == "grid" else None
-        there = _moved(source, reading.tracks, crs, target)
-        for track, original in zip(there, reading.tracks, strict=True):
-            moved.append(_along_grid(track, original, north, target))
+        moved += _moved(source, reading, systems[source], target)
     return Observation(tuple(moved), None if target is None else target.to_wkt())
 
 
@@ -158,9 +150,7 @@ def _target(
     return first if first is not None and _keeps_lengths(first, *centre) else utm_zone(*centre)
 
 
-def _centre(
-    tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]
-) -> tuple[float, float]:
+def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]) -> Pair:
     """Longitude and latitude of the middle of the observed points of tracks in their systems
     [degrees].
 
@@ -222,39 +212,35 @@ def utm_zone(longitude: float, latitude: float) -> pyproj.CRS:
     return pyproj.CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
 
-def _along_grid(
-    track: Track, original: Track, north: pyproj.CRS | None, target: pyproj.CRS | None
-) -> Track:
-    """A track whose directions refer to the north of the grid.
-
-    original  the track at its own x and y
-    north     the system to whose north the directions refer; None: to true north
-    """
-    if north is not None and target is not None and north.equals(target, ignore_axis_order=True):
-        return track
-    angle = convergence(target, track.x, track.y) - convergence(north, original.x, original.y)
-    return replace(track, direction=turned(track.direction, angle)) if angle.any() else track
-
-
 def _moved(
-    source: str, tracks: Sequence[Track], crs: pyproj.CRS | None, target: pyproj.CRS | None
+    source: str, reading: Reading, crs: pyproj.CRS | None, target: pyproj.CRS | None
 ) -> Iterator[Track]:
-    if crs is None or target is None or crs.equals(target, ignore_axis_order=True):
-        yield from tracks
-        return
-    import pyproj
+    """The tracks of a file in a system, with directions that refer to the north of its grid.
 
-    transformer = pyproj.Transformer.from_crs(crs, target, always_xy=True)
-    for track in tracks:
-        places = transformer.transform(track.x, track.y)
-        x, y = (np.asarray(values, np.float64) for values in places)
-        lost = track.observed & ~(np.isfinite(x) & np.isfinite(y))
-        if lost.any():
-            raise QexpError(
-                f"{source}: {lost.sum():,} points of '{track.name}' cannot be projected; are they"
-                f" in another system than '{crs.name}'?"
-            )
-        yield replace(track, x=x, y=y)
+    crs  of the file
+    """
+    transformer = None
+    if crs is not None and target is not None and not crs.equals(target, ignore_axis_order=True):
+        import pyproj
+
+        transformer = pyproj.Transformer.from_crs(crs, target, always_xy=True)
+    north = crs if reading.north == "grid" else None
+    for track in reading.tracks:
+        there = track
+        if transformer is not None:
+            x, y = transformer.transform(track.x, track.y)
+            lost = track.observed & ~(np.isfinite(x) & np.isfinite(y))
+            if crs is not None and lost.any():
+                raise QexpError(
+                    f"{source}: {lost.sum():,} points of '{track.name}' cannot be projected; are"
+                    f" they in another system than '{crs.name}'?"
+                )
+            there = replace(track, x=x, y=y)
+        if transformer is not None or north is None:
+            angle = convergence(target, there.x, there.y) - convergence(north, track.x, track.y)
+            if angle.any():
+                there = replace(there, direction=turned(track.direction, angle))
+        yield there
 
 
 def _require_plausible(source: str, tracks: Sequence[Track], crs: pyproj.CRS | None) -> None:
@@ -264,7 +250,7 @@ def _require_plausible(source: str, tracks: Sequence[Track], crs: pyproj.CRS | N
         y = track.y[track.observed]
         if not len(x):
             continue
-        degrees = bool((np.abs(x) <= 360).all() and (np.abs(y) <= 90).all())
+        degrees = (np.abs(x) <= 360).all() and (np.abs(y) <= 90).all()
         if crs is not None and crs.is_geographic:
             if not degrees:
                 raise QexpError(

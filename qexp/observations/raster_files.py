@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base import files, formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.base.text import number_in
 from qexp.errors import QexpError, extra, suggestion
 from qexp.observations.rasters import Layout, Raster, Window, centred, resampled
@@ -132,9 +132,7 @@ if TYPE_CHECKING:
 GAPS = ("_FillValue", "missing_value")
 """Attributes of a variable or of a whole file with the values that mean no data."""
 EVEN = 1e-3
-"""Largest deviation of the steps of an axis from their mean, as a share of it, times the number of
-steps.
-"""
+"""Largest deviation of an axis from even steps, in steps, over the root of their number."""
 EAST = ("x", "lon", "longitude", "easting", "east")
 NORTH = ("y", "lat", "latitude", "northing", "north")
 """Names of axes along which x and y grow."""
@@ -183,10 +181,8 @@ def _numbers(attribute: Any) -> list[float]:
     return [number for number in numbers if number is not None]
 
 
-def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
-    """Between which values data lie, by the conventions CF; packed files give them as they are
-    stored.
-    """
+def _valid_range(field: xarray.DataArray) -> Pair:
+    """Between which values data lie, by CF conventions; packed files give them as stored."""
     scale, offset = (
         float(field.encoding.get(name, value))
         for name, value in (("scale_factor", 1), ("add_offset", 0))
@@ -343,22 +339,28 @@ def as_text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def fields_of(path: Path) -> list[str]:
+def fields_of(path: Path, axes: int = 2) -> list[str]:
     """The datasets of a file that lie over its grid."""
     with open_hdf5(path) as file:
-        return [str(name) for name, dataset in file.items() if getattr(dataset, "ndim", 0) == 2]
+        return [str(name) for name, dataset in file.items() if getattr(dataset, "ndim", 0) == axes]
 
 
 def open_field(
-    path: Path, name: str, layout: Callable[[Any], Layout], unit: str, nodata: str | None = None
+    path: Path,
+    name: str,
+    layout: Callable[[Any], Layout],
+    unit: str,
+    nodata: str | None = None,
+    day: Sequence[int] = (),
 ) -> Raster:
     """A dataset over the grid of a file. Raises QexpError.
 
     unit    of those that name none
     layout  the grid, by the open file
     nodata  the numbers that mean no data, as the file writes them; None if it does not say
+    day     of a dataset (day, row, column)
     """
-    fields = fields_of(path)
+    fields = fields_of(path, 2 + len(day))
     if name not in fields:
         raise QexpError(f"{path} has no dataset '{name}' over a grid; {suggestion(name, fields)}")
     with open_hdf5(path) as file:
@@ -367,9 +369,10 @@ def open_field(
         unit = as_text(file[name].attrs.get("UNIT", unit))  # its own goes before that of the file
 
     def read(window: Window) -> Array:
-        cut = slice(*window[:2]), slice(*window[2:])
+        cut = *day, slice(*window[:2]), slice(*window[2:])
         with open_hdf5(path) as file:
-            return _without_data(file[name][cut], nodata)
+            values = np.asarray(file[name][cut], dtype=np.float64)
+        return without_codes(values, _numbers(nodata))  # of "None" no number
 
     return Raster(
         f"{path}, dataset '{name}'",
@@ -386,7 +389,7 @@ def displacement_between(
     series: str,
     days: str,
     epochs: Sequence[str],
-    layout: Layout,
+    layout: Callable[[Any], Layout],
     unit: str,
     nodata: str | None = None,
 ) -> Raster:
@@ -395,7 +398,7 @@ def displacement_between(
 
     series, days  names of the datasets (day, row, column) and (day,); days are written as 20200131
     epochs        the first day and the last
-    nodata        as in `open_field`
+    others        as in `open_field`
     """
     if len(epochs) != 2:
         raise QexpError(
@@ -411,29 +414,17 @@ def displacement_between(
                 f"{path} has no epoch {day}; {suggestion(day, dates)} There are {len(dates)}, from"
                 f" {dates[0]} to {dates[-1]}"
             )
-    indices = dates.index(first), dates.index(last)
-    if indices[0] == indices[1]:
+    if first == last:
         raise QexpError(f"`epochs={first},{last}`: the displacement of one day is zero; name two")
-
-    def read(window: Window) -> Array:
-        cut = slice(*window[:2]), slice(*window[2:])
-        with open_hdf5(path) as file:
-            start, end = (_without_data(file[series][index, *cut], nodata) for index in indices)
-        return end - start
-
-    return Raster(
-        f"{path}, {first} to {last}",
-        layout,
-        unit,
-        read,
-        nodata is not None,
+    start, end = (
+        open_field(path, series, layout, unit, nodata, [dates.index(day)]) for day in epochs
     )
-
-
-def _without_data(values: Any, nodata: str | None) -> Array:
-    return without_codes(
-        np.asarray(values, dtype=np.float64), _numbers(nodata)
-    )  # of "None" no number
+    return replace(
+        end,
+        source=f"{path}, {first} to {last}",
+        read=lambda window: end.read(window) - start.read(window),
+        type="",
+    )
 
 
 # Time series of LiCSBAS, `cum.h5` and `cum_filt.h5`.
@@ -459,9 +450,7 @@ def open_licsbas(path: Path, name: str) -> Raster:
 
 def open_licsbas_difference(path: Path, epochs: Sequence[str]) -> Raster:
     """The displacement between two days, toward the satellite [mm]. Raises QexpError."""
-    with open_hdf5(path) as file:
-        layout = _licsbas_layout(path, file)
-    return displacement_between(path, SERIES, DAYS, epochs, layout, "mm")
+    return displacement_between(path, SERIES, DAYS, epochs, partial(_licsbas_layout, path), "mm")
 
 
 def _licsbas_layout(path: Path, file: Any) -> Layout:
@@ -502,7 +491,7 @@ def open_mintpy(path: Path, dataset: str | None = None) -> Raster:
     return open_field(
         path,
         name,
-        lambda file: _mintpy_layout(path, attributes, file[name].shape),
+        partial(_mintpy_layout, path, attributes, name),
         attributes.get("UNIT", ""),
         attributes.get("NO_DATA_VALUE"),
     )
@@ -523,7 +512,7 @@ def open_mintpy_difference(path: Path, epochs: Sequence[str]) -> Raster:
         raise QexpError(
             f"{path}: 'timeseries' has {len(shape)} dimensions, not those of time, y and x"
         )
-    layout = _mintpy_layout(path, attributes, shape[1:])
+    layout = partial(_mintpy_layout, path, attributes, "timeseries")
     unit = attributes.get("UNIT", "m")
     nodata = attributes.get("NO_DATA_VALUE")
     return displacement_between(path, "timeseries", "date", epochs, layout, unit, nodata)
@@ -539,14 +528,14 @@ def attribute(path: Path, attributes: dict[str, str], name: str) -> float:
         raise QexpError(f"{path}: its attribute {name} {problem}") from None
 
 
-def _mintpy_layout(path: Path, attributes: dict[str, str], shape: tuple[int, int]) -> Layout:
+def _mintpy_layout(path: Path, attributes: dict[str, str], dataset: str, file: Any) -> Layout:
     """Where the pixels lie: X_FIRST and Y_FIRST are the outer corner of the first one."""
     if "X_FIRST" not in attributes and "Y_FIRST" not in attributes:
         raise QexpError(f"{path} is in radar coordinates; geocode it first (MintPy: geocode.py)")
     names = ("X_FIRST", "X_STEP", "Y_FIRST", "Y_STEP")
     x, step_x, y, step_y = (attribute(path, attributes, name) for name in names)
-    transform = (step_x, 0.0, x, 0.0, step_y, y)
-    return Layout((int(shape[0]), int(shape[1])), transform, _mintpy_crs(attributes))
+    height, width = file[dataset].shape[-2:]
+    return Layout((height, width), (step_x, 0.0, x, 0.0, step_y, y), _mintpy_crs(attributes))
 
 
 def _mintpy_crs(attributes: dict[str, str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.errors import QexpError, extra
 
 SAME = 1e-3
@@ -96,13 +96,13 @@ class Layout:
         return float(x.min()), float(x.max()), float(y.min()), float(y.max())
 
     @property
-    def pixel(self) -> tuple[float, float]:
+    def pixel(self) -> Pair:
         """Lengths of a pixel's sides, along a row and along a column."""
         a, b, _, d, e, _ = self.transform
         return float(np.hypot(a, d)), float(np.hypot(b, e))
 
     @property
-    def metres(self) -> tuple[float, float]:
+    def metres(self) -> Pair:
         """The lengths of one unit of x and of y at the middle of the grid [m]; along a sphere, if
         it is of angles.
         """
@@ -157,9 +157,7 @@ def _inner(edges: Array, count: int) -> tuple[int, int]:
     return max(0, first), min(count, last + 1)
 
 
-def centred(
-    shape: tuple[int, int], first: tuple[float, float], step: tuple[float, float], crs: str | None
-) -> Layout:
+def centred(shape: tuple[int, int], first: Pair, step: Pair, crs: str | None) -> Layout:
     """The grid whose first pixel has its centre at `first`, and its sides along the axes; y before
     x in both.
     """
@@ -178,8 +176,7 @@ class Raster:
     source  the file, and what of it is read, as errors name it
     unit    of the values, as the file tells, or ""
     read    values of a window, (row, column); NaN where the file has none
-    gaps    whether the file names the value of pixels without data, so that zeros are values like
-            others
+    gaps    whether the file names the value of pixels without data: zeros are values then
     type    of the stored numbers, such as "float32"
     """
 
@@ -197,9 +194,6 @@ class Raster:
                 f"{other.source} has another grid than {self.source}: {other.layout}, not"
                 f" {self.layout}; resample one to the other's grid"
             )
-
-
-# Rasters at the pixels of another grid.
 
 
 def resampled(raster: Raster, layout: Layout) -> Raster:
@@ -246,7 +240,7 @@ def _in_its_system(raster: Raster, layout: Layout, x: Array, y: Array) -> tuple[
             import pyproj
 
         transformer = pyproj.Transformer.from_crs(layout.crs, raster.layout.crs, always_xy=True)
-        x, y = (np.asarray(values) for values in transformer.transform(x, y))
+        x, y = transformer.transform(x, y)
     if _is_geographic(crs):
         west, east, _, _ = raster.layout.extent
         x = x + 360 * np.round(((west + east) / 2 - x) / 360)

@@ -1,5 +1,4 @@
-"""Readers of observations: those of LiCSAR, LiCSBAS and MintPy, and the table of all, by which one
-is found for a file.
+"""Readers of LiCSAR, LiCSBAS and MintPy, and the table of all, by which a file finds its own.
 
 A new one is a module with a function that reads its files, and a line in `READERS`.
 """
@@ -9,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -17,39 +17,16 @@ import numpy as np
 from qexp.base.arrays import Array
 from qexp.base.tables import OpenTable
 from qexp.errors import NotFoundError, QexpError
-from qexp.observations import gbis, kite, tables
+from qexp.observations import gbis, kite, raster_files, tables
 from qexp.observations.observation import Look, is_observation, read_observation
-from qexp.observations.raster_files import (
-    CONVERSION,
-    ERROR,
-    GEOTIFF,
-    HDF5,
-    NETCDF,
-    SIDE,
-    VELOCITY,
-    attribute,
-    attributes_of,
-    fields_of,
-    is_series,
-    open_coherence,
-    open_geotiff,
-    open_hdf5,
-    open_licsbas,
-    open_licsbas_difference,
-    open_mintpy,
-    open_mintpy_difference,
-)
 from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import Columns, Reading, ReadOptions
 from qexp.observations.scenes import (
     Direction,
-    direction_of,
     from_angles,
     from_components,
-    in_crs,
+    read_field,
     read_grid,
-    reading_of,
-    scene_of,
     wavelength_of,
 )
 from qexp.observations.text_files import is_text
@@ -84,30 +61,26 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
         raise QexpError(f"{path} has {len(files)} interferograms: {names}; name the file of one")
     (file,) = files
     name = file.name.removesuffix(LICSAR_PHASE)
-    field = in_crs(replace(open_geotiff(file, options.band), unit="rad"), options.crs)
-    given = options.gives_sight
-    direction = (
-        direction_of(field, options) if given else from_components(field, *_licsar_components(file))
-    )
+    field = replace(raster_files.open_geotiff(file, options.band), unit="rad")
+    look: Look | None = None if options.gives_sight else "right"  # as Sentinel-1 does
     own = file.with_name(f"{name}{LICSAR_COHERENCE}")
     wanted = options.least_coherence is not None and options.coherence is None and own.is_file()
-    coherence = open_coherence(own) if wanted else None
+    coherence = raster_files.open_coherence(own) if wanted else None
     wavelength = wavelength_of("sentinel-1")
-    scene = scene_of(
-        options.name or name, field, direction, options, wavelength, coherence=coherence
-    )
-    reading = reading_of(scene, options)
-    return reading if given else replace(reading, look="right")  # as Sentinel-1 does
+    sight = partial(_licsar_sight, file)
+    return read_field(name, field, options, sight, look, wavelength=wavelength, coherence=coherence)
 
 
-def _licsar_components(file: Path) -> list[Raster]:
-    """Rasters of the components of the vector to the satellite."""
+def _licsar_sight(file: Path, field: Raster) -> Direction:
+    """By rasters of the components of the vector to the satellite."""
     for folder in BESIDE:
         files = [
             sorted((file.parent / folder).glob(f"*.geo.{name}.tif")) for name in LICSAR_COMPONENTS
         ]
         if all(len(component) == 1 for component in files):
-            return [open_geotiff(component) for (component,) in files]
+            return from_components(
+                field, [raster_files.open_geotiff(component) for (component,) in files]
+            )
         if any(len(component) > 1 for component in files):
             raise QexpError(
                 f"{(file.parent / folder).resolve()} has the line of sight of several frames; name"
@@ -134,32 +107,41 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
     if (options.epochs is None) == (options.variable is None):
         raise QexpError(
             f"{path} is a time series; name either the days before and after, `epochs=('20200131',"
-            f" '20200212')`, or its velocity, `variable={VELOCITY}`"
+            f" '20200212')`, or its velocity, `variable={raster_files.VELOCITY}`"
         )
-    fields = fields_of(path)
+    fields = raster_files.fields_of(path)
     error = None
     if options.epochs is not None:
-        field = open_licsbas_difference(path, options.epochs)
+        field = raster_files.open_licsbas_difference(path, options.epochs)
     else:
-        field = open_licsbas(path, options.variable or VELOCITY)
+        field = raster_files.open_licsbas(path, options.variable or raster_files.VELOCITY)
         if not field.unit and options.unit is None:
             raise QexpError(
                 f"{field.source} does not have the name that LiCSBAS gives to velocities"
-                f" ({VELOCITY}); if it holds displacements, give their unit: `unit=mm`"
+                f" ({raster_files.VELOCITY}); if it holds displacements, give their unit: `unit=mm`"
             )
-        error = open_licsbas(path, ERROR) if field.unit and ERROR in fields else None
-    given = options.gives_sight
-    if not given and not {*COMPONENTS} <= {*fields}:
-        raise QexpError(
-            f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in it;"
-            " give GeoTIFFs of them (LiCSBAS_flt2geotiff.py), `direction=EAST,NORTH,UP`, or"
-            " `incidence` and `heading` in degrees"
+        error = (
+            raster_files.open_licsbas(path, raster_files.ERROR)
+            if field.unit and raster_files.ERROR in fields
+            else None
         )
-    components = () if given else (open_licsbas(path, name) for name in COMPONENTS)
-    direction = direction_of(field, options) if given else from_components(field, *components)
+
+    def sight(field: Raster) -> Direction:
+        if not {*COMPONENTS} <= {*fields}:
+            raise QexpError(
+                f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in"
+                " it; give GeoTIFFs of them (LiCSBAS_flt2geotiff.py), `direction=EAST,NORTH,UP`, or"
+                " `incidence` and `heading` in degrees"
+            )
+        return from_components(
+            field, [raster_files.open_licsbas(path, name) for name in COMPONENTS]
+        )
+
     coherent = options.least_coherence is not None and options.coherence is None
     masks = [
-        open_licsbas(path, name) for name in ("mask", "coh_avg")[: 1 + coherent] if name in fields
+        raster_files.open_licsbas(path, name)
+        for name in ("mask", "coh_avg")[: 1 + coherent]
+        if name in fields
     ]
 
     def least(window: Window) -> Array:
@@ -167,10 +149,8 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
         return np.asarray(np.min([mask.read(window) for mask in masks], axis=0), np.float64)
 
     coherence = replace(masks[0], read=least) if masks else None
-    name = options.name or path.name.split(".")[0]
-    return reading_of(
-        scene_of(name, field, direction, options, error=error, coherence=coherence), options
-    )
+    name = path.name.split(".")[0]
+    return read_field(name, field, options, sight, error=error, coherence=coherence)
 
 
 # Velocities and time series of MintPy, with the angles of its file of geometry.
@@ -189,7 +169,7 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     Displacements are toward the satellite [m]. A velocity has its standard deviation as error,
     unless one is given.
     """
-    attributes = attributes_of(path)
+    attributes = raster_files.attributes_of(path)
     kind = attributes.get("FILE_TYPE", "")
     error = None
     if kind == "timeseries":
@@ -198,7 +178,7 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
                 f"{path} is a time series; name the days before and after: `epochs=('20200131',"
                 " '20200212')`"
             )
-        field = open_mintpy_difference(path, options.epochs)
+        field = raster_files.open_mintpy_difference(path, options.epochs)
     elif options.epochs is not None:
         raise QexpError(f"{path} holds '{kind}', not a time series; leave `epochs` out")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
@@ -209,22 +189,34 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
             " read; write others as GeoTIFF"
         )
     else:
-        field = open_mintpy(path, options.variable)
+        field = raster_files.open_mintpy(path, options.variable)
         deviation = f"{options.variable or kind}Std"
-        error = open_mintpy(path, deviation) if deviation in fields_of(path) else None
-    direction = _mintpy_direction(path, field, attributes, options)
-    wavelength = attribute(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None
-    scene = scene_of(
-        options.name or path.stem, in_crs(field, options.crs), direction, options, wavelength, error
-    )
-    reading = reading_of(scene, options)
-    own = _side(path, attributes) if SIDE in attributes else reading.look
-    return replace(reading, look=options.look or own)
+        error = (
+            raster_files.open_mintpy(path, deviation)
+            if deviation in raster_files.fields_of(path)
+            else None
+        )
+    numbers = {}
+    for name in ("WAVELENGTH", "HEADING", raster_files.SIDE):
+        if name in attributes:
+            numbers[name] = raster_files.attribute(path, attributes, name)
+    look: Look | None = None
+    if raster_files.SIDE in numbers:
+        look = "left" if numbers[raster_files.SIDE] > 0 else "right"
+    if options.gives_sight and options.direction is None:
+        heading = numbers.get("HEADING") if options.heading is None else options.heading
+        options = replace(options, look=options.look or look, heading=heading)
+
+    def sight(field: Raster) -> Direction:
+        return _mintpy_sight(path, field, options.geometry, numbers.get("HEADING"), look)
+
+    wavelength = numbers.get("WAVELENGTH")
+    return read_field(path.stem, field, options, sight, look, wavelength=wavelength, error=error)
 
 
 def _product(path: Path) -> str:
     """What a file of NISAR is, and how its phase is read; empty for others."""
-    with open_hdf5(path) as file:
+    with raster_files.open_hdf5(path) as file:
         known = ("GUNW", "GOFF", "RUNW", "RIFG", "GCOV")
         products = [name for name in file.get("science/LSAR", ()) if name in known]
         phases: list[str] = []
@@ -241,46 +233,31 @@ def _product(path: Path) -> str:
     return f"is a product of NISAR, {products[0]}{how}"
 
 
-def _mintpy_direction(
-    path: Path, field: Raster, attributes: dict[str, str], options: ReadOptions
+def _mintpy_sight(
+    path: Path, field: Raster, geometry: Path | None, heading: float | None, look: Look | None
 ) -> Direction:
-    """By the command line; else by the angles of the file of geometry.
+    """By the angles of the file of geometry.
 
     There the azimuth is that of the vector to the satellite, counter-clockwise from north.
     """
-    if options.gives_sight:
-        if options.direction is None:
-            options = replace(options, look=options.look or _side(path, attributes))
-            if options.heading is None and "HEADING" in attributes:
-                options = replace(options, heading=attribute(path, attributes, "HEADING"))
-        return direction_of(field, options)
     usual = (path.parent / name for name in GEOMETRY)
-    geometry = options.geometry or next((file for file in usual if file.is_file()), None)
+    geometry = geometry or next((file for file in usual if file.is_file()), None)
     if geometry is None:
         raise QexpError(
             f"{path}: no file of geometry beside it; name MintPy's with `geometry=geometryGeo.h5`,"
             " or give `incidence` and `heading` in degrees"
         )
-    incidence = open_mintpy(geometry, "incidenceAngle")
-    if "azimuthAngle" in fields_of(geometry):
-        azimuth = open_mintpy(geometry, "azimuthAngle")
+    incidence = raster_files.open_mintpy(geometry, "incidenceAngle")
+    if "azimuthAngle" in raster_files.fields_of(geometry):
+        azimuth = raster_files.open_mintpy(geometry, "azimuthAngle")
         return from_angles(
             field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window))
         )
-    if "HEADING" not in attributes:
+    if heading is None:
         raise QexpError(
             f"{geometry} has no azimuthAngle; give `incidence` and `heading` in degrees"
         )
-    return from_angles(
-        field, incidence, attribute(path, attributes, "HEADING"), _side(path, attributes)
-    )
-
-
-def _side(path: Path, attributes: dict[str, str]) -> Look:
-    return "left" if SIDE in attributes and attribute(path, attributes, SIDE) > 0 else "right"
-
-
-# Readers of observations: which one knows a file, and what it takes from the command line.
+    return from_angles(field, incidence, heading, look or "right")
 
 
 def sight_of_vectors(path: Path, requested: Columns) -> Collection[str]:
@@ -292,13 +269,11 @@ def sight_of_vectors(path: Path, requested: Columns) -> Collection[str]:
 class Reader:
     """Reads the files of a format.
 
-    takes     the fields of `ReadOptions` that have an effect on such a file; those that have none
-              are refused
+    takes     the fields of `ReadOptions` that have an effect on such a file; others are refused
     help      what the files are, for `qexp observe --help`, errors and the reference
     stations  whether they hold components of GNSS stations, so that `gnss` takes them, too
     columns   what `columns` can name in them; None: nothing
-    sight     which of incidence, heading and look a file has itself, by its path and the columns of
-              the command line
+    sight     which of incidence, heading and look a file has itself, by path and asked columns
     """
 
     recognises: Callable[[Path], bool]
@@ -339,7 +314,7 @@ READERS: OpenTable[Reader] = OpenTable(
             "observation files, to be joined or changed",
         ),
         "licsbas": Reader(
-            is_series,
+            raster_files.is_series,
             read_licsbas,
             OF_SERIES,
             "velocities and time series of LiCSBAS",
@@ -369,7 +344,7 @@ READERS: OpenTable[Reader] = OpenTable(
             sight=sight_of_vectors,
         ),
         "mintpy": Reader(
-            lambda path: path.is_file() and path.suffix.lower() in HDF5,
+            lambda path: path.is_file() and path.suffix.lower() in raster_files.HDF5,
             read_mintpy,
             (*OF_SERIES, "geometry"),
             "velocities and time series of MintPy",
@@ -390,7 +365,10 @@ READERS: OpenTable[Reader] = OpenTable(
             sight=sight_of_vectors,
         ),
         "grid": Reader(
-            lambda path: path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF),
+            lambda path: (
+                path.is_file()
+                and path.suffix.lower() in (*raster_files.GEOTIFF, *raster_files.NETCDF)
+            ),
             read_grid,
             (*OF_GRIDS, "columns", "phase", "band", "variable"),
             "GeoTIFF, NetCDF and GMT grids",
@@ -450,7 +428,9 @@ def reader_of(path: Path, requested: Columns) -> Reader:
     if words := OTHERS.get(path.suffix.lower()):
         raise QexpError(f"{path} {words.format(path=path)}")
     kinds = "; ".join(reader.help for reader in in_turn())
-    raise QexpError(f"{path} is of no kind that can be read; known are {kinds}; {CONVERSION}")
+    raise QexpError(
+        f"{path} is of no kind that can be read; known are {kinds}; {raster_files.CONVERSION}"
+    )
 
 
 def reader_of_stations(path: Path) -> Reader:

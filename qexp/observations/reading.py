@@ -19,9 +19,7 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Unit of displacements → metres."""
 
 ASSUMED_ERROR = 0.01
-"""Of displacements [m] until the noise gives their errors; the same in all tracks, so that they
-count alike.
-"""
+"""Of displacements [m] until the noise gives theirs; the same for all, which then count alike."""
 
 Columns = Mapping[str, str] | Sequence[int] | None
 """What columns hold → their names or positions; or positions in the usual order."""
@@ -29,11 +27,9 @@ Columns = Mapping[str, str] | Sequence[int] | None
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How one file is read: the options of `qexp observe` for this file alone; None where nothing
-    is said.
+    """How one file is read: the options of `qexp observe` for it alone; None: nothing is said.
 
-    incidence, heading, look, direction  a line of sight for a file that has none, as angles or as
-                                         rasters of a vector
+    incidence, heading, look, direction  a line of sight for a file without, by angles or rasters
     unit           in which displacements and errors of the file count
     unit_option    how the unit of this file alone is given, with {} for it, such as "`unit=['m',
                    '{}']`", for messages
@@ -130,12 +126,10 @@ class Reading:
     warnings  sentences about what the user should look at
     north     to which north their directions refer: true or grid, that of x and y; for longitude
               and latitude it is the same
-    points    of tracks that hold means of cells: draws some of the points as they were before, for
-              the noise
+    points    of tracks of means of cells: draws some points as they were before, for the noise
     size      how many pixels were read where the track holds means of them
     error_unit  in which the number of `error` counted; None if it was not used
-    look      side to which the satellite looks; None if only lines of sight are known, or if tracks
-              say it themselves
+    look      side to which the satellite looks; None: not known, or tracks say it themselves
     """
 
     tracks: tuple[Track, ...]
@@ -200,9 +194,7 @@ def angles_of(direction: Array, look: Look | None = None) -> tuple[Array, Array]
 LARGE_DISPLACEMENT = 20.0
 """Displacements beyond these metres are suspected to be in another unit."""
 UNUSUAL_DISPLACEMENT = 1.0
-"""The same where neither the file nor the user names their unit: centimetres may be taken for
-metres.
-"""
+"""The same where nothing names their unit: centimetres may be taken for metres."""
 
 
 def suspicions(
@@ -267,9 +259,7 @@ def _in_degrees(angles: Array) -> str:
 
 
 CODE_RATIO = 10.0
-"""Ratio to the largest of all other values from which on one that is repeated exactly is a code for
-no data.
-"""
+"""Ratio to the largest other value from which on an exactly repeated one is a code for no data."""
 
 
 def codes_among(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:

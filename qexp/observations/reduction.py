@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.errors import QexpError, extra
-from qexp.observations.observation import ARRAYS, Track
+from qexp.observations.observation import Track, joined
 
 PIECE = 2048
 """The largest side of a cell, in pixels: about what is in memory at a time."""
@@ -34,10 +34,8 @@ class Reduction:
 
     criterion  says which cells are split
     smallest   side of the smallest cells [pixels]; None for one that fits the size of the grid
-    largest    side of the largest cells [pixels], likewise; at most, as it is the smallest times a
-               power of two
-    share      of a cell's pixels that must be observed; cells with less are split, and dropped if
-               they are the smallest
+    largest    side of the largest cells, likewise; at most, as it is the smallest times 2ⁿ
+    share      of its pixels that must be observed: a cell with less is split, the smallest dropped
     """
 
     criterion: Criterion
@@ -102,9 +100,7 @@ def reduction(
     return plan if share is None else replace(plan, share=share)
 
 
-def reduced(
-    blocks: InBlocks, shape: tuple[int, int], metres: tuple[float, float], plan: Reduction
-) -> Track:
+def reduced(blocks: InBlocks, shape: tuple[int, int], metres: Pair, plan: Reduction) -> Track:
     """The means of cells, with the number of points in each as `count`.
 
     shape   rows and columns of pixels
@@ -149,8 +145,7 @@ def reduced_points(track: Track, plan: Reduction) -> Track:
 
 @dataclass(frozen=True)
 class _Base:
-    """The smallest cells of a part of the pixels, whose first row and column are multiples of its
-    height and width.
+    """The smallest cells of a part of the pixels, which begins at multiples of its sides.
 
     side     of a smallest cell [pixels]
     levels   how often a largest cell is halved
@@ -179,7 +174,7 @@ def _means(
     blocks: Callable[[], Iterable[Pixels]],
     base: _Base,
     plan: Reduction,
-    metres: tuple[float, float],
+    metres: Pair,
 ) -> Track | None:
     """The means of the cells of some blocks, which are gone through twice; None if no cell is
     left.
@@ -220,7 +215,7 @@ def _means(
     return _track(example, origin, totals, metres)
 
 
-def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, float]) -> Integers:
+def _leaves(sums: Array, levels: int, plan: Reduction, metres: Pair) -> Integers:
     """The cell to which each smallest cell belongs, (row, column), from 0; -1 if to none.
 
     sums  (2 + feature, row, column)  pixels, observed points, and features of these
@@ -271,7 +266,7 @@ MEANS = (
 """The sums from which the means of cells are made."""
 
 
-def _track(example: Track, origin: Array, totals: Array, metres: tuple[float, float]) -> Track:
+def _track(example: Track, origin: Array, totals: Array, metres: Pair) -> Track:
     """The track of means; its name and instrument are those of the example."""
     number = totals[0]
     means = dict(zip(MEANS, totals / totals[0], strict=True))
@@ -288,8 +283,6 @@ def _track(example: Track, origin: Array, totals: Array, metres: tuple[float, fl
     track = Track(*whose, x, y, moved, error, direction, observed, elevation)
     return replace(track, count=number, spread=np.sqrt(np.maximum(variance, 0)) * metres)
 
-
-# Criteria by which the cells of a reduction are split.
 
 Flags = NDArray[np.bool_]
 
@@ -317,7 +310,7 @@ class Criterion:
     def features(self, pixels: Pixels) -> Iterator[Array]:
         yield from ()
 
-    def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
+    def splits(self, counts: Array, sums: Array, metres: Pair) -> Flags:
         return np.zeros(len(counts), bool)
 
     def follows(self, noise: float) -> bool:
@@ -348,7 +341,7 @@ class Quadtree(Criterion):
         value = displacement - (displacement.mean() if len(displacement) else 0.0)
         yield from (value, value**2)
 
-    def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
+    def splits(self, counts: Array, sums: Array, metres: Pair) -> Flags:
         mean, square = sums / counts
         return np.asarray(square - mean**2 > self.threshold**2)
 
@@ -361,16 +354,14 @@ class Quadtree(Criterion):
 
 @dataclass(frozen=True)
 class Resolution(Criterion):
-    """Splits a cell whose datum is needed more than a threshold for a point source at a given
-    place.
+    """Splits a cell whose datum is needed more than a threshold for a point source at a place.
 
     The datum of each cell counts alike. What is needed of it is its element on the diagonal of the
     data resolution matrix N = G (GᵀG)⁻¹ Gᵀ, between 0 and 1, where G holds the derivatives of the
     displacement of Mogi's source with respect to its position, depth and volume change, and a
     column for an offset; the elements add up to 5. The displacements themselves play no part, and
     neither does their noise.
-    Lohman and Simons (2005), Geochem. Geophys. Geosyst. 6, Q01007, with a point in place of a
-    fault.
+    Lohman and Simons (2005), Geochem. Geophys. Geosyst. 6, Q01007, for a point, not a fault.
 
     threshold    of the elements
     depth        of the source [m]
@@ -410,7 +401,7 @@ class Resolution(Criterion):
     def features(self, pixels: Pixels) -> Iterator[Array]:
         yield from (pixels.track.x, pixels.track.y, *pixels.track.direction.T)
 
-    def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
+    def splits(self, counts: Array, sums: Array, metres: Pair) -> Flags:
         x, y, *direction = sums / counts
         places = np.stack([(x - self.east) * metres[0], (y - self.north) * metres[1]], axis=1)
         return data_resolution(places, np.stack(direction, axis=1), self.depth) > self.threshold
@@ -509,7 +500,7 @@ def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
     from scipy.spatial import cKDTree
 
     points = track.where_observed()
-    positions = np.stack([points.x, points.y], axis=1)
+    positions = points.places
     nearest = np.ones(1)
     if len(positions) > 1:
         nearest = cKDTree(positions).query(positions, k=2)[0][:, 1]
@@ -527,12 +518,3 @@ def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
             yield Pixels(points.select(some), row[some], column[some])
 
     return blocks, (int(row.max()) + 1, int(column.max()) + 1)
-
-
-def joined(parts: list[Track]) -> Track:
-    """The points of parts of one track, one part after the other."""
-    arrays = dict[str, Any]()
-    for name in ARRAYS:
-        if getattr(parts[0], name) is not None:
-            arrays[name] = np.concatenate([getattr(part, name) for part in parts])
-    return replace(parts[0], **arrays)

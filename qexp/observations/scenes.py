@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import UNITS
 from qexp.errors import QexpError, suggestion
-from qexp.observations.observation import UNIT_TOLERANCE, Track
+from qexp.observations.observation import UNIT_TOLERANCE, Look, Track, joined
 from qexp.observations.raster_files import GEOTIFF, open_coherence, open_elevation, open_raster
 from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import (
@@ -31,7 +32,7 @@ from qexp.observations.reading import (
     suspicions,
     without_codes,
 )
-from qexp.observations.reduction import Flags, Pixels, joined, reduced
+from qexp.observations.reduction import Flags, Pixels, reduced
 from qexp.physics.instruments import RADAR
 from qexp.rows.table import usual_codes
 
@@ -43,10 +44,8 @@ SAMPLED_PIXELS = 50_000
 
 def read_grid(path: Path, options: ReadOptions) -> Reading:
     """Read one field of displacement or phase over a grid. Raises QexpError."""
-    field = in_crs(open_raster(path, options.band, _variable(path, options)), options.crs)
-    return reading_of(
-        scene_of(options.name or path.stem, field, direction_of(field, options), options), options
-    )
+    field = open_raster(path, options.band, _variable(path, options))
+    return read_field(path.stem, field, options, partial(direction_of, options=options))
 
 
 def _variable(path: Path, options: ReadOptions) -> str | None:
@@ -67,7 +66,7 @@ def _variable(path: Path, options: ReadOptions) -> str | None:
     return options.columns["los"]
 
 
-def in_crs(field: Raster, crs: str | None) -> Raster:
+def _in_crs(field: Raster, crs: str | None) -> Raster:
     """The field in the coordinate reference system of the command line, if its file names none."""
     if field.layout.crs is not None:
         return field
@@ -79,20 +78,22 @@ def in_crs(field: Raster, crs: str | None) -> Raster:
     return replace(field, layout=replace(field.layout, crs=crs))
 
 
-def scene_of(
+def read_field(
     name: str,
     field: Raster,
-    direction: Direction,
     options: ReadOptions,
+    sight: Callable[[Raster], Direction],
+    look: Look | None = None,
+    *,
     wavelength: float | None = None,
     error: float | Raster | None = None,
     coherence: Raster | None = None,
-) -> Scene:
-    """The scene of a field with what the command line adds to it, or has in place of what the file
-    tells.
-
-    wavelength, error, coherence   what the file tells
+) -> Reading:
+    """The track of a field with what the command line adds to it, or has in place of what the file
+    tells: its name, its lines of sight, by their field, and all that follows.
     """
+    field = _in_crs(field, options.crs)
+    direction = direction_of(field, options) if options.gives_sight else sight(field)
     metres, phase = displacement_of(field, options, wavelength)
     if options.nodata:
         stored = field.read
@@ -118,20 +119,12 @@ def scene_of(
     if least is not None and coherence is None:
         raise QexpError("`least_coherence` needs a raster of coherence: `coherence=FILE`")
     elevation = None if options.dem is None else open_elevation(options.dem, field.layout)
-    layout = field.layout
-    window = layout.whole if options.bounds is None else layout.window(options.bounds, field.source)
+    window = field.layout.whole
+    if options.bounds is not None:
+        window = field.layout.window(options.bounds, field.source)
     masks = None if coherence is None else (coherence, least or 0.3)
-    return Scene(
-        name,
-        field,
-        metres,
-        phase,
-        error,
-        direction,
-        masks,
-        elevation,
-        window,
-    )
+    data = field, metres, phase, error, direction, masks, elevation, window
+    return _reading_of(Scene(options.name or name, *data), options, look)
 
 
 PER_YEAR = re.compile(r"(\s*/\s*|\s+per\s+)(year|yr|y|a)$|[\s.*]+(year|yr|y|a)\s*(\^|\*\*)?-1$")
@@ -175,8 +168,11 @@ def displacement_of(
     return METRES.get(unit) or options.metres, False
 
 
-def reading_of(scene: Scene, options: ReadOptions) -> Reading:
-    """The points of a scene, or the means of its cells where a reduction is asked for."""
+def _reading_of(scene: Scene, options: ReadOptions, look: Look | None) -> Reading:
+    """The points of a scene, or the means of its cells where a reduction is asked for.
+
+    look  as the file tells
+    """
     if scene.window.size > MOST_PIXELS:
         raise QexpError(
             f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it"
@@ -207,8 +203,10 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
     plan = options.reduction
     unit = "m" if scene.phase and options.error is not None else options.error_unit
     crs = scene.field.layout.crs
+    if options.gives_sight and options.direction is None:
+        look = options.look or "right"
     warnings = (*said, *scene.warnings(content, options))
-    look = (options.look or "right") if options.gives_sight and options.direction is None else None
+    about: dict[str, Any] = {"crs": crs, "warnings": warnings, "error_unit": unit, "look": look}
     if plan is None:
         if scene.window.size > MOST_POINTS:
             height, width = scene.window.shape
@@ -217,26 +215,11 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
                 f" {MOST_POINTS:,} can become points; reduce them with `reduce=quadtree:0.005`, or"
                 " take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
             )
-        return Reading(
-            (scene.track(scene.window),),
-            crs,
-            warnings,
-            error_unit=unit,
-            look=look,
-        )
-    size = scene.window.size
-    shape = scene.window.shape
-    means = reduced(scene.blocks, shape, scene.field.layout.metres, plan.in_system(crs))
-    return Reading(
-        (means,),
-        crs,
-        warnings,
-        "grid",
-        partial(_some_points, scene),
-        size,
-        unit,
-        look,
-    )
+        return Reading((scene.track(scene.window),), **about)
+    metres = scene.field.layout.metres
+    means = reduced(scene.blocks, scene.window.shape, metres, plan.in_system(crs))
+    points = partial(_some_points, scene)
+    return Reading((means,), **about, points=points, size=scene.window.size)
 
 
 def _some_points(scene: Scene) -> Track:
@@ -252,16 +235,12 @@ def _some_points(scene: Scene) -> Track:
     return joined(parts)
 
 
-# A scene: what a radar saw on a grid of pixels, read in windows as tracks of points.
-
 MOST_POINTS = 4_000_000
 """The largest number of pixels that become points one by one."""
 PIECE_SIDE = 2048
 """Side of the squares in which larger scenes are read, in pixels."""
 WRAPPED_PHASE_SPANS, JUMP_OF_WRAPPED_PHASE = (0.9, 1.02), 0.9
-"""Shares of 2π that nearly all phase spans where it is wrapped; and of a step between neighbours
-that is a jump.
-"""
+"""Shares of 2π that nearly all wrapped phase spans; and of a step of neighbours that is a jump."""
 
 
 @dataclass(frozen=True)
@@ -270,8 +249,7 @@ class Content:
 
     largest  absolute value of those that are measured; None if none is
     codes    values without data, as it seems, each with the number of its pixels
-    zeros    number of pixels that are 0, as are some beside them, in a file that names another
-             value for gaps
+    zeros    number of pixels that are 0, as are some beside them, where gaps have another value
     wrapped  whether it is phase that is wrapped
     """
 
@@ -287,8 +265,7 @@ class Scene:
 
     scale      displacement toward the satellite of one unit of the field [m]
     phase      whether the field is phase
-    error      standard deviation of displacements [m], the same everywhere or a raster in the unit
-               of the field
+    error      standard deviation of displacements [m], or a raster in the unit of the field
     coherence  raster, and the least coherence of pixels that count
     elevation  raster of elevations [m]
     window     the part of the grid that was asked for
@@ -428,9 +405,7 @@ class Scene:
 # Lines of sight over a grid: from angles or components, as numbers or rasters.
 
 Direction = Callable[[Window], Array]
-"""Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where
-they are not known.
-"""
+"""Unit vectors from the ground to the satellite in a window, (pixel, 3); NaN where unknown."""
 
 
 def direction_of(field: Raster, options: ReadOptions) -> Direction:
@@ -443,7 +418,7 @@ def direction_of(field: Raster, options: ReadOptions) -> Direction:
     if options.direction is not None:
         if angles:
             raise QexpError(f"`direction` gives the whole line of sight; leave `{angles[0]}` out")
-        return from_components(field, *(open_raster(path) for path in options.direction))
+        return from_components(field, [open_raster(path) for path in options.direction])
     for name in ("incidence", "heading"):
         if name not in angles:
             raise QexpError(
@@ -492,7 +467,7 @@ def from_angles(
     return direction
 
 
-def from_components(field: Raster, *components: Raster) -> Direction:
+def from_components(field: Raster, components: Sequence[Raster]) -> Direction:
     """Lines of sight from rasters of their components east, north and up; pixels where all are 0
     have none.
     """

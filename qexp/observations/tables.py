@@ -33,7 +33,6 @@ from qexp.observations.text_files import HEAD_LINES, TextTable, is_text, read_te
 from qexp.physics.instruments import GNSS, RADAR
 from qexp.rows.table import codes, is_number
 
-GEOGRAPHIC = "EPSG:4326"
 VECTOR = ("los_east", "los_north", "los_up")
 
 
@@ -43,69 +42,82 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
 
 
 def points_of(table: TextTable, options: ReadOptions) -> Reading:
-    path = table.path
-    table = replace(table, nodata=options.nodata)
+    """The points of a table, such as `read_points` reads."""
     columns = columns_of(table, options.columns, POINTS, ORDER_OF_POINTS)
-    (x, y), geographic = position_columns(table, columns, ["los"])
-    require_one_unit(table, columns, ["los", "error"], options)
+    table = replace(table, nodata=options.nodata, roles=columns)
+    axes, crs = position_columns(table, ["los"])
+    require_one_unit(table, ["los", "error"], options)
     if "error" not in columns and options.error is None and not options.error_follows:
         raise QexpError(
-            f"{path} has no column of errors; give the standard deviation of its displacements,"
+            f"{table.path} has no column of errors; give the standard deviation of its displacements,"
             " such as `error=0.005` (in metres, or in the unit of `unit`), or say which column"
             " holds it: `columns={'error': 'NAME'}`"
         )
-    east = table.numbers(columns[x])
-    north = table.numbers(columns[y])
-    moved = lengths(table, columns, "los", options)
-    if "error" in columns:
-        error = lengths(table, columns, "error", options)
-    else:
-        same = ASSUMED_ERROR if options.error is None else options.error * options.metres
-        error = np.full(table.count, same)
-    track = Track(
-        options.name or path.stem,
-        RADAR,
-        east,
-        north,
-        moved,
-        error,
-        _direction(table, columns, options),
-        np.ones(table.count, bool),
-        _elevations(table, columns),
-    )
-    masked = masked_where_missing(track)
-    counted = np.flatnonzero(masked.observed)
-    rows = np.column_stack([east, north, moved, track.direction])[counted]
+    track, unit = _track(table, RADAR, axes, {"los": "error"}, _direction(table, options), options)
+    counted = np.flatnonzero(track.observed)
+    rows = np.column_stack([track.x, track.y, track.displacement, track.direction])[counted]
     repeated = np.delete(counted, np.unique(rows, axis=0, return_index=True)[1])
-    masked.observed[repeated] = False
-    points = masked.where_observed()
-    named = unit_of(table, columns, "los") is not None
-    largest = float(np.abs(points.displacement).max(initial=0))
-    doubts = [*suspicions(largest, named, options)]
-    doubts += codes_said(table, columns, ("los", "error", "elevation"))
+    track.observed[repeated] = False
+    points = track.where_observed()
+    doubts = [*_doubts(table, points, ("los", "error", "elevation"), options)]
     if len(repeated):
         doubts.append(
             f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement"
             " and line of sight; each counts once"
         )
-    extent = float(max(np.ptp(points.x), np.ptp(points.y))) if points.size else 0.0
-    degrees = bool((np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all())
+    extent = max(np.ptp(points.x), np.ptp(points.y)) if points.size else 0.0
+    degrees = (np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all()
     # Kilometres may be taken for metres; degrees are refused elsewhere, once the system is known.
-    if not geographic and not degrees and 0 < extent < 100:
+    if crs is None and not degrees and 0 < extent < 100:
         doubts.append(
             f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in"
             " metres"
         )
-    unit = None if "error" in columns else options.error_unit
     look = None if columns.keys() & {*VECTOR} else options.look or "right"
-    crs = GEOGRAPHIC if geographic else None
-    return Reading((masked,), crs, tuple(doubts), error_unit=unit, look=look)
+    return Reading((track,), crs, tuple(doubts), error_unit=unit, look=look)
 
 
-def _elevations(table: TextTable, columns: Mapping[str, int]) -> Array | None:
-    if "elevation" not in columns:
-        return None
-    return elevations(known_numbers(table, columns, "elevation"))
+def _track(
+    table: TextTable,
+    kind: str,
+    axes: Sequence[str],
+    measured: Mapping[str, str],
+    direction: Array,
+    options: ReadOptions,
+) -> tuple[Track, str | None]:
+    """The rows of a table that lack no number, as points; and the unit of `error` if that is used.
+
+    measured   columns of displacements, each a point of its own → those of their errors
+    direction  (point, 3)
+    """
+    width = len(measured)
+    columns = [role if role in table.roles else "error" for role in measured.values()]
+    same = ASSUMED_ERROR if options.error is None else options.error * options.metres
+    errors = [np.full(table.count, same)] * width
+    for index, column in enumerate(columns):
+        if column in table.roles:
+            errors[index] = lengths(table, column, options)
+    x, y = (np.repeat(table.numbers(axis), width) for axis in axes)
+    moved = [lengths(table, role, options) for role in measured]
+    elevation = station = None
+    if "elevation" in table.roles:
+        elevation = np.repeat(elevations(known_numbers(table, "elevation")), width)
+    if "station" in table.roles:
+        station = np.repeat(table.texts("station"), width)
+    track = Track(
+        options.name or table.path.stem,
+        kind,
+        x,
+        y,
+        np.stack(moved, axis=1).ravel(),
+        np.stack(errors, axis=1).ravel(),
+        direction,
+        np.ones(len(x), bool),
+        elevation,
+        station=station,
+    )
+    unit = None if {*columns} <= table.roles.keys() else options.error_unit
+    return masked_where_missing(track), unit
 
 
 def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
@@ -119,32 +131,32 @@ def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
         )
 
 
-def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOptions) -> Array:
+def _direction(table: TextTable, options: ReadOptions) -> Array:
     """Lines of sight from columns of the vector, or from incidence and heading, which are columns
     or numbers.
     """
-    if columns.keys() & {*VECTOR}:
-        require_columns(table, columns, VECTOR)
+    if table.roles.keys() & {*VECTOR}:
+        require_columns(table, VECTOR)
         for name in ("incidence", "heading", "look"):
             if getattr(options, name) is not None:
                 raise QexpError(
                     f"{table.path} has the line of sight in columns; leave `{name}` out"
                 )
-        return np.stack([table.numbers(columns[name]) for name in VECTOR], axis=1)
+        return np.stack([table.numbers(name) for name in VECTOR], axis=1)
     angles = {}
     for name in ("incidence", "heading"):
         value = getattr(options, name)
-        if name in columns and value is not None:
+        if name in table.roles and value is not None:
             raise QexpError(f"{table.path} has a column of {name}; leave `{name}` out")
-        if name in columns:
-            angles[name] = table.numbers(columns[name])
+        if name in table.roles:
+            angles[name] = table.numbers(name)
             if name == "heading":
-                source = f"{table.path}, {table.titled(columns[name])}"
+                source = f"{table.path}, {table.titled(name)}"
                 require_heading_in_degrees(angles[name], source)
         elif value is None:
             alike = {}
             for word, named in product(("incidence", "heading"), table.names):
-                if word not in columns and word in named.lower():
+                if word not in table.roles and word in named.lower():
                     alike[word] = named
             known = f", or say which columns hold them: `columns={alike}`" if alike else ""
             raise QexpError(
@@ -164,8 +176,6 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
     require_degrees(np.unique(angles["incidence"]), str(table.path))
     return direction_toward(angles["incidence"], angles["heading"], options.look or "right")
 
-
-# Displacements of GNSS stations in a text or CSV file.
 
 MOST_ROWS_OF_STATION = 2
 """Rows of one station in a table; more are a series."""
@@ -197,69 +207,32 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     Without a header: name, east, north, displacements east, north and up, and their three errors.
     The component up may be missing.
     """
-    table = replace(read_text_table(path, names_of(STATIONS)), nodata=options.nodata)
+    table = read_text_table(path, names_of(STATIONS))
     columns = _columns(table, options.columns)
-    positions, geographic = position_columns(
-        table, columns, ["displacement_east", "displacement_north"]
-    )
+    table = replace(table, nodata=options.nodata, roles=columns)
+    axes, crs = position_columns(table, ["displacement_east", "displacement_north"])
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
-    moved_columns = [f"displacement_{name}" for name in components]
-    roles = [*moved_columns, *(f"error_{name}" for name in components), "error"]
-    require_one_unit(table, columns, roles, options)
-    errors = _errors_of_stations(table, columns, components, options)
-    stations = table.texts(columns["station"]) if "station" in columns else None
-    if stations is not None:
-        if not table.names and options.columns is None:
-            _require_no_decimals(path, stations)
-        _require_one_epoch(path, stations)
-    count = table.count
-    width = len(components)
-    elevation = _elevations(table, columns)
-    moved = [lengths(table, columns, role, options) for role in moved_columns]
-    x, y = (np.repeat(table.numbers(columns[axis]), width) for axis in positions)
-    track = Track(
-        options.name or path.stem,
-        GNSS,
-        x,
-        y,
-        np.stack(moved, axis=1).ravel(),
-        np.stack(errors, axis=1).ravel(),
-        np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
-        np.ones(count * width, bool),
-        None if elevation is None else np.repeat(elevation, width),
-        station=None if stations is None else np.repeat(stations, width),
-    )
-    masked = masked_where_missing(track)
-    largest = np.abs(masked.where_observed().displacement).max(initial=0)
-    named = unit_of(table, columns, "displacement_east") is not None
-    doubts = (
-        *suspicions(float(largest), named, options),
-        *codes_said(table, columns, (*roles, "elevation")),
-        *_unread(table, columns),
-    )
-    own = "error" in columns or all(f"error_{name}" in columns for name in components)
-    unit = None if own else options.error_unit
-    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
-
-
-def _errors_of_stations(
-    table: TextTable, columns: Mapping[str, int], components: Sequence[str], options: ReadOptions
-) -> list[Array]:
-    """The errors of each component, (station,) [m]. Raises QexpError if nothing tells them."""
-    lacking = [f"error_{name}" for name in components if f"error_{name}" not in columns]
+    measured = {f"displacement_{name}": f"error_{name}" for name in components}
+    roles = [*measured, *measured.values(), "error"]
+    require_one_unit(table, roles, options)
+    lacking = [role for role in measured.values() if role not in columns]
     if lacking and "error" not in columns and options.error is None:
         raise QexpError(
-            f"{table.path} has no errors of the component {lacking[0].removeprefix('error_')}; say"
+            f"{path} has no errors of the component {lacking[0].removeprefix('error_')}; say"
             f" which columns hold them, `columns={dict.fromkeys(lacking, 'NAME')}`, or give one"
             f" number in the unit of `gnss_unit`, {options.unit or 'm'}:"
             f" `error={0.003 / options.metres:g}`"
         )
-    same = np.full(table.count, (options.error or 0) * options.metres)
-    errors = []
-    for role in (f"error_{name}" for name in components):
-        column = role if role in columns else "error"
-        errors.append(lengths(table, columns, column, options) if column in columns else same)
-    return errors
+    if "station" in columns:
+        stations = table.texts("station")
+        if not table.names and options.columns is None:
+            _require_no_decimals(path, stations)
+        _require_one_epoch(path, stations)
+    axis_of_each = np.tile([COMPONENTS.index(name) for name in components], table.count)
+    track, unit = _track(table, GNSS, axes, measured, np.eye(3)[axis_of_each], options)
+    points = track.where_observed()
+    doubts = (*_doubts(table, points, (*roles, "elevation"), options), *_unread(table))
+    return Reading((track,), crs, doubts, error_unit=unit)
 
 
 def _require_no_decimals(path: Path, stations: Iterable[object]) -> None:
@@ -273,11 +246,11 @@ def _require_no_decimals(path: Path, stations: Iterable[object]) -> None:
             )
 
 
-def _unread(table: TextTable, columns: Mapping[str, int]) -> Iterator[str]:
+def _unread(table: TextTable) -> Iterator[str]:
     """Columns that may hold the vertical displacement, where none is read."""
-    numbers = set(range(len(table.names))) - {*columns.values()}
+    numbers = set(range(len(table.names))) - {*table.roles.values()}
     unread = [f"'{table.names[number]}'" for number in sorted(numbers)]
-    if "displacement_up" not in columns and unread:
+    if "displacement_up" not in table.roles and unread:
         known = "`columns={'displacement_up': 'NAME'}`"
         yield (
             f"no vertical displacement is read; if one of the columns {', '.join(unread)} holds it,"
@@ -383,9 +356,7 @@ def _head(path: Path, roles: Roles) -> TextTable:
 def columns_of(
     table: TextTable, requested: Columns, roles: Roles, order: Sequence[str]
 ) -> dict[str, int]:
-    """What columns hold → their index. Raises QexpError for unknown names and for a file of another
-    width.
-    """
+    """What columns hold → their index. Raises QexpError for unknown names, and another width."""
     if requested is not None and not isinstance(requested, Mapping):
         if len(requested) > len(order):
             raise QexpError(
@@ -524,11 +495,11 @@ def _position(table: TextTable, text: str, role: str) -> int:
     return int(text) - 1
 
 
-def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> None:
-    if missing := [role for role in roles if role not in columns]:
+def require_columns(table: TextTable, roles: Sequence[str]) -> None:
+    if missing := [role for role in roles if role not in table.roles]:
         _require_displacements(table, table.names)
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
-        free = (_unique_name(table, index) for index in _unknown_columns(table, columns))
+        free = _unknown_columns(table)
         example = {role: next(free, "NAME") for role in missing}
         for role in missing:
             if place := _first_of_several(table, role):
@@ -550,64 +521,56 @@ def _first_of_several(table: TextTable, role: str) -> int | None:
     return several.index(True) + 1 if any(several) else None
 
 
-def _unique_name(table: TextTable, index: int) -> str:
-    """How a column is named in `columns`: by its position where it has no name, or shares it."""
-    unique = table.names and table.names.count(table.names[index]) == 1
-    return table.names[index] if unique else str(index + 1)
-
-
-def _unknown_columns(table: TextTable, columns: Mapping[str, int]) -> Iterator[int]:
-    """The columns of numbers that are known as nothing yet, by their names either."""
+def _unknown_columns(table: TextTable) -> Iterator[str]:
+    """The columns of numbers that are known as nothing yet, by their names either, as they are
+    named in `columns`: by position where one has no name, or shares it.
+    """
     known = names_of(POINTS) | names_of(STATIONS)
     for index, cells in enumerate(table.parts[0].columns):
-        if index in columns.values():
-            continue
-        if table.names and plain_name(table.names[index])[0] in known:
-            continue
-        if any(map(is_number, map(str, cells[:HEAD_LINES]))):
-            yield index
+        name = table.names[index] if table.names else ""
+        is_known = index in table.roles.values() or plain_name(name)[0] in known
+        if not is_known and any(map(is_number, map(str, cells[:HEAD_LINES]))):
+            yield name if table.names.count(name) == 1 else str(index + 1)
 
 
-def position_columns(
-    table: TextTable, columns: Mapping[str, int], others: Sequence[str]
-) -> tuple[tuple[str, str], bool]:
-    """The columns of x and y, and whether they are longitude and latitude.
+def position_columns(table: TextTable, others: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """The columns of x and y, and their system if they are longitude and latitude.
 
     others  what other columns must hold; all that is missing is named at once
     """
     # Projected ones count where a table has both.
-    projected = {"east", "north"} <= columns.keys()
-    geographic = {"longitude", "latitude"} <= columns.keys() and not projected
-    names = ("longitude", "latitude") if geographic else ("east", "north")
-    require_columns(table, columns, (*names, *others))
-    return names, geographic
+    projected = {"east", "north"} <= table.roles.keys()
+    if not projected and {"longitude", "latitude"} <= table.roles.keys():
+        names, crs = ("longitude", "latitude"), "EPSG:4326"
+    else:
+        names, crs = ("east", "north"), None
+    require_columns(table, (*names, *others))
+    return names, crs
 
 
-def lengths(table: TextTable, columns: Mapping[str, int], role: str, options: ReadOptions) -> Array:
+def lengths(table: TextTable, role: str, options: ReadOptions) -> Array:
     """A column of displacements or errors [m]. Raises QexpError if the header and --unit name
     different units.
     """
-    unit = unit_of(table, columns, role)
+    unit = unit_of(table, role)
     if unit is not None and options.unit is not None and unit != options.unit:
         raise QexpError(
-            f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{options.of_unit}`"
+            f"{table.path}: {table.titled(role)} is in {unit}, but `{options.of_unit}`"
             f" says {options.unit}"
         )
     metres = in_metres(unit or options.unit or "m", options.of_unit)
-    return known_numbers(table, columns, role) * metres
+    return known_numbers(table, role) * metres
 
 
-def known_numbers(table: TextTable, columns: Mapping[str, int], role: str) -> Array:
+def known_numbers(table: TextTable, role: str) -> Array:
     """The numbers of a column, NaN where one is a code for no data."""
-    numbers = table.numbers(columns[role])
+    numbers = table.numbers(role)
     numbers[np.isin(numbers, codes_of(numbers, role))] = np.nan
     return numbers
 
 
 MOST_ZEROS = 10
-"""Times as often as any other number zero may be there as a displacement; more often it is a
-code.
-"""
+"""Times as often as any other number zero may be a displacement; more often it is a code."""
 
 
 def codes_of(numbers: Array, role: str) -> list[float]:
@@ -621,11 +584,19 @@ def codes_of(numbers: Array, role: str) -> list[float]:
     return [*codes_among(others), *([0.0] if 0 < MOST_ZEROS * most < zeros else [])]
 
 
-def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> Iterator[str]:
-    """Which numbers of those columns that there are count as without data."""
-    for role in (role for role in roles if role in columns):
-        numbers = table.numbers(columns[role])
-        where = table.titled(columns[role])
+def _doubts(
+    table: TextTable, points: Track, roles: Sequence[str], options: ReadOptions
+) -> Iterator[str]:
+    """What makes the displacements of points suspicious, and which numbers of those columns that
+    there are count as without data.
+
+    roles  the first is that of a displacement
+    """
+    largest = float(np.abs(points.displacement).max(initial=0))
+    yield from suspicions(largest, unit_of(table, roles[0]) is not None, options)
+    for role in (role for role in roles if role in table.roles):
+        numbers = table.numbers(role)
+        where = table.titled(role)
         for code in codes_of(numbers, role):
             often = f"over {MOST_ZEROS} times as often as any other"
             why = "far from all others" if code else often
@@ -641,23 +612,21 @@ def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str
             )
 
 
-def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | None:
-    return plain_name(table.names[columns[role]])[1] if table.names else None
+def unit_of(table: TextTable, role: str) -> str | None:
+    return plain_name(table.names[table.roles[role]])[1] if table.names else None
 
 
-def require_one_unit(
-    table: TextTable, columns: Mapping[str, int], roles: Sequence[str], options: ReadOptions
-) -> None:
+def require_one_unit(table: TextTable, roles: Sequence[str], options: ReadOptions) -> None:
     """Raises QexpError if the header names the unit of some of these columns but not of others."""
     if not table.names or options.unit is not None:
         return
-    unit_by_role = {role: unit_of(table, columns, role) for role in roles if role in columns}
+    unit_by_role = {role: unit_of(table, role) for role in roles if role in table.roles}
     named = {unit for unit in unit_by_role.values() if unit is not None}
     silent = [role for role, unit in unit_by_role.items() if unit is None]
     if silent and named - {"m"}:
         raise QexpError(
             f"{table.path}: the header names the unit {', '.join(sorted(named))} of some columns,"
-            f" but none of {', '.join(table.titled(columns[role]) for role in silent)}; write it"
-            f" behind each name, such as '{table.names[columns[silent[0]]]} (mm)'; units are"
+            f" but none of {', '.join(table.titled(role) for role in silent)}; write it"
+            f" behind each name, such as '{table.names[table.roles[silent[0]]]} (mm)'; units are"
             f" {', '.join(METRES)}"
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
@@ -24,9 +24,7 @@ SEPARATORS = ("\t", ";", ",", "|")
 SEPARATED_BY = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", None: "spaces"}
 
 COMMENTS = "#%>!"
-"""With which comments begin: those of Matlab's files with %, segments of GMT with >. One with # may
-follow cells.
-"""
+"""Before comments: % in Matlab's files, > in segments of GMT. One with # may follow cells."""
 
 RULER = re.compile(r"([*=_~-])\1{2,}[\s*=_~+|-]*")
 """A line below a header, such as of asterisks."""
@@ -46,9 +44,7 @@ ENDINGS = (
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a file: their lines, counted from 1, and their columns, as numbers where all
-    cells are numbers.
-    """
+    """Rows of a file: their lines from 1, and columns, as numbers where all cells are numbers."""
 
     lines: Sequence[int]
     columns: Sequence[Array | Sequence[str]]
@@ -62,6 +58,7 @@ class TextTable:
     width  number of columns
     parts  all rows
     nodata  numbers that mean no data
+    roles  what columns hold → their index
     """
 
     path: Path
@@ -69,16 +66,17 @@ class TextTable:
     width: int
     parts: Sequence[Rows]
     nodata: Sequence[float] = ()
+    roles: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         return sum(len(part.lines) for part in self.parts)
 
-    def numbers(self, column: int) -> Array:
+    def numbers(self, role: str) -> Array:
         """The numbers of a column, NaN where one is missing. Raises TableError that names lines."""
         values, wrong = [], []
         for part in self.parts:
-            cells = part.columns[column]
+            cells = part.columns[self.roles[role]]
             if isinstance(cells, np.ndarray):
                 values.append(cells)
                 continue
@@ -87,7 +85,7 @@ class TextTable:
                 try:
                     numbers[index] = as_number(cell)
                 except ValueError as error:
-                    place = f"{self.path}: line {line}, {self.titled(column)}"
+                    place = f"{self.path}: line {line}, {self.titled(role)}"
                     wrong.append(f"{place}: '{cell[:40]}' {error}")
             values.append(numbers)
         if wrong:
@@ -95,15 +93,16 @@ class TextTable:
             raise TableError("\n".join(wrong[:SHOWN] + more))
         return without_codes(np.concatenate(values), self.nodata)
 
-    def texts(self, column: int) -> NDArray[np.str_]:
+    def texts(self, role: str) -> NDArray[np.str_]:
         """The texts of a column; numbers as short as they can be written."""
         texts = list[str]()
         for part in self.parts:
-            cells = part.columns[column]
+            cells = part.columns[self.roles[role]]
             texts += [f"{cell:.17g}" for cell in cells] if isinstance(cells, np.ndarray) else cells
         return np.array(texts, dtype=np.str_)
 
-    def titled(self, column: int) -> str:
+    def titled(self, role: str) -> str:
+        column = self.roles[role]
         return f"column '{self.names[column]}'" if self.names else f"column {column + 1}"
 
 
@@ -175,20 +174,14 @@ def _separator(texts: Sequence[str]) -> str | None:
 
 
 def _with_cells(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """The lines, each with its number, that are more than a comment, without it."""
-    for number, line in lines:
-        if text := _without_comment(line):
-            yield number, text
-
-
-def _without_comment(line: str) -> str:
-    """A line without its comment; empty for a comment, such as a segment header of GMT, and for a
-    ruler.
+    """The lines, each with its number, that are more than a comment, such as a segment header of
+    GMT, or a ruler; without their comments.
     """
-    text = line.split("#")[0]
-    if not text.strip() or text.lstrip()[0] in COMMENTS or RULER.fullmatch(text.strip()):
-        return ""
-    return text.strip(" \r\n")
+    for number, line in lines:
+        text = line.split("#")[0].strip(" \r\n")
+        words = text.strip()
+        if words and words[0] not in COMMENTS and not RULER.fullmatch(words):
+            yield number, text
 
 
 def _not_a_table(

@@ -33,17 +33,13 @@ from qexp.upkeep.archive import quoted
 MARKER, VERSION, DRAFT = "qexp-remote.json", 1, "incoming-"
 
 AT_ONCE = 8
-"""Files of a run that are transferred at once; those of a folder wait together until they are on
-the disk.
-"""
+"""Files of a run transferred at once; those of a folder wait together until they are on disk."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 SSH = {"known_hosts": (), "connect_timeout": 20, "keepalive_interval": 15}
-"""Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out by itself; a connection that was
-cut is noticed.
-"""
+"""Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out; a cut connection is noticed."""
 
 # s3fs tries again itself
 S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 0}}
@@ -53,9 +49,7 @@ PROTOCOLS: dict[str, tuple[str, bool, dict[str, Any]]] = {
     **dict.fromkeys(("ssh", "sftp"), ("sshfs", True, SSH)),
     "s3": ("s3fs", False, {"config_kwargs": S3}),
 }
-"""Protocol → the library, whether an unfinished file can be seen and is named when it is whole, and
-options.
-"""
+"""Protocol → library, whether unfinished files are seen and named when whole, and options."""
 
 TROUBLES = {
     "No space left|[Qq]uota exceeded": "is full",
@@ -63,9 +57,7 @@ TROUBLES = {
     "PermissionError|ermission denied|redentials": "refuses access with these credentials",
     "": "cannot be reached, or the connection was cut",
 }
-"""Pattern in the type and the text of an error → what it says of the remote; the first that is
-found.
-"""
+"""Pattern in an error's type and text → what it says of the remote; the first that is found."""
 
 
 class RemoteError(QexpError):
@@ -134,16 +126,14 @@ class Remote:
     def sizes(self, folder: str) -> dict[str, int | None]:
         """Name → size of what is in a folder; nothing if there is no such folder."""
         place = f"{self.root}/{folder}".rstrip("/")
+        sizes = dict[str, int | None]()
         with suppress(FileNotFoundError), reported(self.shown):
             self.system.invalidate_cache()
-            listed = self.system.ls(place, detail=True)
-            sizes = dict[str, int | None]()
-            for entry in listed:
+            for entry in self.system.ls(place, detail=True):
                 name = entry["name"].rstrip("/").rpartition("/")[2]
                 if name not in ("", place.rpartition("/")[2]):
                     sizes[name] = entry.get("size")
-            return sizes
-        return {}
+        return sizes
 
     def write(self, path: str, content: bytes | Path) -> None:
         """Put a file in place in one step: a new one with this content, or a copy of a file, which
@@ -366,16 +356,13 @@ def _address(named: str, workspace: Workspace) -> tuple[str, dict[str, Any]]:
     remotes = workspace.settings().get("remotes")
     remotes = remotes if isinstance(remotes, Mapping) else {}
     if named in remotes:
-        table = {"url": remotes[named]} if isinstance(remotes[named], str) else remotes[named]
-        url, options = (
-            (table.get("url"), table.get("options", {})) if isinstance(table, dict) else (None, {})
-        )
-        if (
-            isinstance(url, str)
-            and isinstance(options, dict)
-            and not table.keys() - {"url", "options"}
-        ):
-            return url, options
+        match remotes[named]:
+            case str(url):
+                return url, {}
+            case {"url": str(url), **others} if not others:
+                return url, {}
+            case {"url": str(url), "options": dict(options), **others} if not others:
+                return url, options
         raise QexpError(
             f'qexp.toml at remotes.{named}: write url = "…", and options = {{…}} if it needs any'
         )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qexp.base.text import Table
 from qexp.deformation.inversion import Inversion
 from qexp.deformation.maps import draw_tracks
 from qexp.deformation.observe import Observed
@@ -23,7 +22,7 @@ from qexp.deformation.tables import (
     tables_of_tracks,
     values_in_words,
 )
-from qexp.web.html import Drawn, Shown, Titled, View, drawn, fields_of
+from qexp.web.html import Shown, Titled, View, drawn, fields_of
 
 if TYPE_CHECKING:
     import pandas
@@ -42,13 +41,17 @@ class ShownObserved(Shown, Observed):
         words = f"map of {', '.join(track.name for track in self.tracks)}"
         image = drawn("map", partial(draw_tracks, observation, title), words)
         written = [f"written: {path}" for path in self.files]
-        parts: list[Table | Drawn | str] = [*tables_of_tracks(self.tracks), *written, image]
         more = {}
         if self.estimates:
             words = "Semivariograms without the signal"
             draw = partial(draw_semivariograms, self.estimates, words)
             more["estimated noise"] = [drawn("semivariograms", draw)]
-        return View(title, cautions=self.warnings, parts=parts, more=more)
+        return View(
+            title,
+            cautions=self.warnings,
+            parts=[*tables_of_tracks(self.tracks), *written, image],
+            more=more,
+        )
 
 
 class ShownPosterior(Shown, SourcePosterior):
@@ -76,9 +79,7 @@ class ShownPosterior(Shown, SourcePosterior):
         image = drawn("draws", self.corner, words)
         title = f"Posterior: {len(self.all):,} draws"
         document = self.document()
-        table = table_of_posterior(document)
-        said = sampling_words(document)
-        parts: list[Table | Drawn | str] = [table, said, image]
+        parts = table_of_posterior(document), sampling_words(document), image
         return View(title, cautions=self.remarks, parts=parts)
 
 
@@ -95,11 +96,10 @@ class ShownInversion(Titled, Inversion):
         maps = drawn("data, model and residuals", lambda: maps_of(self), words)
         record = self.document()
         more = {"draws of the posterior": self.posterior.view().parts[1:]} if self.posterior else {}
-        parts: list[Table | Drawn | str] = [*tables(record), *sentences(record), maps]
         return View(
             f"Inversion by {self.source}",
             cautions=self.remarks,
-            parts=parts,
+            parts=[*tables(record), *sentences(record), maps],
             more=more,
         )
 

@@ -75,6 +75,7 @@ def test_what_is_half_written_in_runs_or_of_others_is_no_inversion(here, monkeyp
 @pytest.mark.heavy
 def test_an_inversion_says_whether_its_observation_is_as_it_was(here, qexp):
     assert "first.nc\n" in qexp("show", "inversions/a").quiet()
+    assert "--network and --to are for runs" in qexp("show", "inversions/a", "--network").failed(2)
     assert (
         "first.nc\n" in qexp("show", f"rivals/{read_record(here / 'rivals', '')['source']}").quiet()
     )

@@ -11,7 +11,7 @@ import torch
 import xarray
 
 import qexp as package
-from qexp.deformation.maps import Maps, draw_tracks, stations_of
+from qexp.deformation.maps import draw_tracks, stations_of
 from qexp.observations.observation import Observation, Track, read_observation, write_observation
 from qexp.physics.point import mogi
 
@@ -103,7 +103,7 @@ def test_vectors_of_stations_are_put_together_along_any_axes():
     moved = np.array([0.03, -0.01, 0.02, 0.03, 0.02])
     names, ones = np.array(["A", "A", "A", "B", "B"]), np.ones(5)
     track = Track("g", "gnss", x, y, moved, ones, axes[[0, 1, 2, 0, 2]], ones > 0, station=names)
-    stations = stations_of(Maps(track, moved, moved), moved)
+    stations = stations_of(track, moved)
     np.testing.assert_allclose(stations.vectors[0], axes.T @ moved[:3])
     np.testing.assert_allclose(stations.vectors[1], [np.nan, np.nan, 0.02])
     assert stations.names == ["A", "B"]
