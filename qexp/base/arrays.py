@@ -12,6 +12,8 @@ from qexp.errors import QexpError, some
 
 Array = NDArray[np.float64]
 """Numbers in double precision, of any shape."""
+Mask = NDArray[np.bool_]
+Texts = NDArray[np.str_]
 
 NAMES_LISTED = 12
 """Names that an error lists."""

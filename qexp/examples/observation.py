@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from qexp.base import files, formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Mask
 from qexp.base.machine import terminable
 from qexp.base.quantities import in_degrees
 from qexp.base.seeds import Seeds
@@ -130,7 +129,7 @@ class Ground(NamedTuple):
 
     places: Array
     elevation: Array
-    water: NDArray[np.bool_]
+    water: Mask
 
 
 def ground_of(options: ObservationOptions, seeds: Seeds) -> Ground:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from qexp.base import files
@@ -152,32 +153,24 @@ def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
 
     step  between depths [mm]
     """
-    of_core = seeds.numpy("xrf", number, "core")
+    random = partial(seeds.numpy, "xrf", number)
+    of_core = random("core")
     basin = int(of_core.integers(BASINS))
     of_basin = seeds.numpy("xrf", "basin", basin)
-    shares = _shares(seeds, number, of_basin, of_core, depths, step)
-    dry, carbonate, carbon = _mixed(
-        shares, _factors(seeds, number, of_basin, of_core, depths, step)
-    )
+    shares = _shares(random, of_basin, of_core, depths, step)
+    factors = _factors(random("elements"), of_basin, of_core, depths, step)
+    dry, carbonate, carbon = _mixed(shares, factors)
     logit = np.log(WATER / (1 - WATER)) + WATER_CORES * of_core.standard_normal()
-    logit = logit + WATER_ALONG * drift(
-        seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW_LENGTH
-    )
+    logit = logit + WATER_ALONG * drift(random("water"), depths, 1, step / SLOW_LENGTH)
     wet = 1 / (1 + np.exp(-logit))
     salts = {
         name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()
     }
     water = _fractions({"H2O": 1.0, **salts})
-    return Core(
-        basin,
-        shares,
-        (1 - wet) * dry + wet * water,
-        carbonate,
-        carbon,
-    )
+    return Core(basin, shares, (1 - wet) * dry + wet * water, carbonate, carbon)
 
 
-def drift(random: np.random.Generator, depths: int, processes: int, step: float) -> Array:
+def drift(random: Generator, depths: int, processes: int, step: float) -> Array:
     """(depth, process) independent Ornstein-Uhlenbeck processes of mean 0 and variance 1.
 
     step  between depths, in lengths over which the correlation falls to 1/e
@@ -192,10 +185,9 @@ def drift(random: np.random.Generator, depths: int, processes: int, step: float)
 
 
 def _shares(
-    seeds: Seeds,
-    number: int,
-    of_basin: np.random.Generator,
-    of_core: np.random.Generator,
+    random: Callable[[str], Generator],
+    of_basin: Generator,
+    of_core: Generator,
     depths: int,
     step: float,
 ) -> dict[str, Array]:
@@ -208,16 +200,16 @@ def _shares(
     )
     logarithms = (
         level
-        + slow * _regimes(seeds.numpy("xrf", number, "slow"), depths, step)
-        + fast * drift(seeds.numpy("xrf", number, "fast"), depths, len(RATIOS), step / FAST_LENGTH)
-        + _layers(seeds.numpy("xrf", number, "events"), depths, step)
+        + slow * _regimes(random("slow"), depths, step)
+        + fast * drift(random("fast"), depths, len(RATIOS), step / FAST_LENGTH)
+        + _layers(random("events"), depths, step)
     )
     ratios = dict(zip(RATIOS, np.exp(logarithms).T, strict=True))
     total = 1 + sum(ratios.values())
     return {phase: ratios.get(phase, 1.0) / total for phase in PHASES}
 
 
-def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
+def _regimes(random: Generator, depths: int, step: float) -> Array:
     """(depth, ratio) a slow drift that restarts where the regime changes, as after a hiatus."""
     values = np.empty((depths, len(RATIOS)))
     correlation = np.exp(-step / SLOW_LENGTH)
@@ -231,7 +223,7 @@ def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
     return values
 
 
-def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
+def _layers(random: Generator, depths: int, step: float) -> Array:
     """(depth, ratio) change of the logarithms of the ratios by event layers."""
     shifts = np.array([list(map(event.__getitem__, RATIOS)) for event in EVENTS.values()])
     added = np.zeros((depths, len(RATIOS)))
@@ -244,19 +236,14 @@ def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
 
 
 def _factors(
-    seeds: Seeds,
-    number: int,
-    of_basin: np.random.Generator,
-    of_core: np.random.Generator,
-    depths: int,
-    step: float,
+    random: Generator, of_basin: Generator, of_core: Generator, depths: int, step: float
 ) -> dict[tuple[str, str], Array]:
     """(phase, element) → (depth,) factor of an element's usual content in a phase; median 1."""
     of_cores, in_cores = np.array(list(VARIATIONS.values())).T
     count = len(VARIATIONS)
     constant = np.sqrt(BASIN_PART) * of_basin.standard_normal(count)
     constant += np.sqrt(1 - BASIN_PART) * of_core.standard_normal(count)
-    varying = drift(seeds.numpy("xrf", number, "elements"), depths, count, step / SLOW_LENGTH * 4)
+    varying = drift(random, depths, count, step / SLOW_LENGTH * 4)
     return dict(zip(VARIATIONS, np.exp(of_cores * constant + in_cores * varying).T, strict=True))
 
 

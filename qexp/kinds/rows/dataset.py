@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.errors import DatasetError, some, suggestion
@@ -133,7 +134,7 @@ class TabularDataset:
         with files.as_finding():
             return files.fingerprint(self.path)
 
-    def column(self, name: str) -> NDArray[np.str_]:
+    def column(self, name: str) -> Texts:
         """A group, or any column of the file, as texts, (row,). Raises TableError."""
         if name not in self._texts:
             if name not in self._file.names:
@@ -169,7 +170,7 @@ class TabularDataset:
             self._copies[names] = copies(self.compared(names))
         return self._copies[names]
 
-    def compared(self, inputs: Sequence[str]) -> NDArray[np.float64]:
+    def compared(self, inputs: Sequence[str]) -> Array:
         """The columns by which rows are compared, (row, column): those of the inputs.
 
         Values of a single column, or in place of gaps, repeat for many reasons; the outputs are
@@ -181,12 +182,12 @@ class TabularDataset:
             return columns
         return np.concatenate([columns, *(self.values[name] for name in self.outputs)], axis=1)
 
-    def filled(self, name: str) -> NDArray[np.float64]:
+    def filled(self, name: str) -> Array:
         """A variable with the mean of its column in each gap: for checks, not for networks."""
         values = self.values[name]
         return np.where(np.isnan(values), np.nanmean(values, axis=0), values)
 
-    def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
+    def samples(self, rows: Rows, device: torch.device) -> dict[str, Tensor]:
         """Variable → the values of some rows in single precision, (row, column)."""
         return {
             name: torch.from_numpy(values[rows]).float().to(device)
@@ -216,7 +217,7 @@ class TabularDataset:
             except re.error as error:
                 yield ("groups", name, "pattern"), f"not a regular expression: {error}"
 
-    def _unusable_numbers(self, numbers: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
+    def _unusable_numbers(self, numbers: Mapping[str, Array]) -> Iterator[Finding]:
         for name, column in numbers.items():
             records = np.flatnonzero(np.abs(column) > LARGEST_NUMBER)
             where = f"column '{name}'"
@@ -228,9 +229,7 @@ class TabularDataset:
                 lack = f"{where}: no row has a value; leave the column out"
                 yield ("path",), f"{self.path}, {lack}"
 
-    def _without_gaps(
-        self, gaps: Mapping[str, NDArray[np.bool_]], missing: Any
-    ) -> NDArray[np.int64]:
+    def _without_gaps(self, gaps: Mapping[str, Mask], missing: Any) -> Rows:
         """The records without missing values, or without those that are not filled in."""
         inputs = [column for name in self.inputs for column in self.columns[name]]
         if self.imputation:
@@ -262,7 +261,7 @@ class TabularDataset:
                 words.append(f"column '{name}' in {self._file.rows_shown(rows)}")
         return "; ".join(words)
 
-    def _group_names(self) -> dict[str, NDArray[np.str_]]:
+    def _group_names(self) -> dict[str, Texts]:
         """Grouping → the name of each row's group, (row,)."""
         names, findings = {}, []
         for grouping, (column, pattern) in self.groups.items():
@@ -330,14 +329,14 @@ class TabularDataset:
                 rows = self._file.rows_shown(self._records[values == code])
                 yield f"{what} is {code:g} in {rows}, {LIKE_A_CODE}"
 
-    def _by_column(self, variables: Iterable[str]) -> dict[str, NDArray[np.float64]]:
-        columns: dict[str, NDArray[np.float64]] = {}
+    def _by_column(self, variables: Iterable[str]) -> dict[str, Array]:
+        columns: dict[str, Array] = {}
         for name in variables:
             columns |= zip(self.columns[name], self.values[name].T, strict=True)
         return columns
 
 
-def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
+def alike(grouping: str, groups: Texts) -> Iterator[str]:
     """What is said of groups whose names differ in upper and lower case, or in spaces, alone."""
     spellings: dict[str, list[str]] = {}
     for group in np.unique(groups).tolist():

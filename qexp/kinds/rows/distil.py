@@ -22,11 +22,11 @@ from qexp.kinds.networks import imputation_of, model_of
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.options import DistilOptions, PredictOptions
 from qexp.kinds.rows.dataset import TabularDataset
-from qexp.kinds.rows.prediction import BLOCK, CHUNK, Matrix, RowModel, row_model
+from qexp.kinds.rows.prediction import BLOCK, CHUNK, RowModel, row_model
 from qexp.kinds.tables import tables_of
 from qexp.networks.network import Network
 from qexp.results.distilled import DISTILLED, DistilledErrors, ErrorsOfBoth
-from qexp.rows.formats import open_rows
+from qexp.rows.formats import Matrix, open_rows
 from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 from qexp.store.record import require_name

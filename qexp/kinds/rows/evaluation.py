@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base import files, formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
     NO_LIMITS,
@@ -43,23 +43,14 @@ from qexp.kinds.evaluation import (
     Independence,
     trained_on,
 )
-from qexp.kinds.held_out import (
-    keep_intervals,
-    keep_intervals_of,
-    networks_of_folds,
-)
+from qexp.kinds.held_out import keep_intervals, keep_intervals_of, networks_of_folds
 from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.prediction import TrainingExtent, of_run, require_there
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
-from qexp.kinds.scores import (
-    Scores,
-    write_errors,
-    write_table,
-    write_test_predictions,
-)
+from qexp.kinds.scores import Scores, write_errors, write_table, write_test_predictions
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.meaning import NETWORK
 from qexp.metrics.metric import (
@@ -473,7 +464,7 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     ranges = np.array([[feature.least, feature.greatest] for feature in features])
     names = measured(directory.training_spec())
 
-    def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
+    def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, Mask]:
         columns = [inputs[name].reshape(len(inputs[name]), -1) for name in names]
         outside = beyond(np.concatenate(columns, axis=1), ranges)
         return dict(zip((feature.column for feature in features), outside.T, strict=True))
@@ -481,14 +472,14 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     return TrainingExtent(untrained, of_run(directory)["outputs"])
 
 
-def beyond(rows: NDArray[np.float32], ranges: NDArray[np.floating]) -> NDArray[np.bool_]:
+def beyond(rows: NDArray[np.float32], ranges: NDArray[np.floating]) -> Mask:
     """Which values are outside the ranges of the training data, (row, feature); no missing one.
 
     ranges  (feature, 2): least and greatest value
     """
     # rounded like the values, so that the limits count as inside
     least, greatest = ranges.astype(np.float32).T
-    outside: NDArray[np.bool_] = (rows < least) | (rows > greatest)
+    outside: Mask = (rows < least) | (rows > greatest)
     return outside
 
 
@@ -556,7 +547,7 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
 
 def _copies(
     inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables
-) -> tuple[list[str], list[str], NDArray[np.bool_]]:
+) -> tuple[list[str], list[str], Mask]:
     """What is said of rows with the inputs of training rows: that they are shared, and what is not
     known; and which rows are copies.
     """
@@ -577,7 +568,7 @@ def _copies(
     return shared, [], copied
 
 
-def _numbers_rows(identifiers: NDArray[np.str_], rows: int) -> bool:
+def _numbers_rows(identifiers: Texts, rows: int) -> bool:
     """Whether an identifier only counts the rows of its file, as 0, 1, 2, …, so that equal ones
     mean nothing.
     """

@@ -92,8 +92,9 @@ class TabularData(KindData[TabularDataset]):
                 break
         trained = [*inner, *folds] if document["keep"] == "last" else inner or folds
         without = list(_in_gaps(document, dataset, trained))
-        yield from without or _in_transforms(document, dataset, tables, trained)
-        yield from _in_angles(document, dataset, tables)
+        transforms, _ = build_transforms(document, tables)
+        yield from without or _in_transforms(transforms, dataset, trained)
+        yield from _in_angles(document, transforms, dataset, tables)
         if network is not None:
             yield from in_batches(document, network, {len(fold.train) for fold in trained})
         if (optimizer := document["optimizer"]["type"]) in OF_MATRICES:
@@ -244,12 +245,11 @@ def _in_gaps(
 
 
 def _in_transforms(
-    document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]
+    transforms: Mapping[str, Transform], dataset: TabularDataset, folds: list[Fold]
 ) -> Iterator[Finding]:
     """Whether every row can be transformed and transformed back, and the transforms be fitted to
     every fold.
     """
-    transforms, _ = build_transforms(document, tables)
     for name, transform in transforms.items():
         if name in dataset.values:
             trouble = _first_that_cannot_be_transformed(transform, dataset, name)
@@ -257,22 +257,22 @@ def _in_transforms(
                 yield ("transforms", name), trouble
 
 
-def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:
+def _in_angles(
+    document: Document,
+    transforms: Mapping[str, Transform],
+    dataset: TabularDataset,
+    tables: Tables,
+) -> Iterator[Finding]:
     """Problems of outputs that are learned as angles: their periods, and what needs a mean of their
     values.
     """
-    transforms, _ = build_transforms(document, tables)
-    angles = [
-        name
-        for name in periods_of(transforms)
-        if name in document["outputs"] and name in dataset.values
-    ]
+    outputs = [name for name in document["outputs"] if name in dataset.values]
+    angles = [name for name in periods_of(transforms) if name in outputs]
     for name in angles:
         values = dataset.values[name]
         unit = Quantity(dataset.units[name], 1.0, name)
-        yield from in_periods(
-            name, transforms[name], unit, (float(values.min()), float(values.max()))
-        )
+        ends = float(values.min()), float(values.max())
+        yield from in_periods(name, transforms[name], unit, ends)
     if angles and document["baselines"]:
         yield (
             ("baselines",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Mask
 from qexp.base.outputs import spread_of
 from qexp.base.quantities import label, typeset
 from qexp.base.text import in_one_line, without_middle
@@ -215,38 +216,13 @@ def _draw_group(axis: Axes, line: int, residual: Array) -> None:
         )
     # Vertical positions by rank, so that equal residuals do not overlap and the figure is
     # reproducible.
-    height = np.empty(len(residual))
-    height[np.argsort(residual, kind="stable")] = (np.arange(len(residual)) * 0.618) % 1
+    height = np.full(len(residual), 0.5)
     if len(residual) > 1:
-        axis.plot(
-            residual,
-            line + 0.4 * (height - 0.5),
-            "o",
-            color=COLOURS[0],
-            markersize=3.6,
-            alpha=0.6,
-            mew=0,
-        )
-        axis.plot(
-            residual.mean(),
-            line,
-            "D",
-            color=COLOURS[1],
-            markersize=4.5,
-            mew=0.6,
-            mec="white",
-            zorder=3,
-        )
-    elif len(residual):
-        axis.plot(
-            residual,
-            [line],
-            "o",
-            color=COLOURS[0],
-            markersize=3.6,
-            alpha=0.6,
-            mew=0,
-        )
+        height[np.argsort(residual, kind="stable")] = (np.arange(len(residual)) * 0.618) % 1
+        mean: Any = {"color": COLOURS[1], "markersize": 4.5, "mew": 0.6, "mec": "white"}
+        axis.plot(residual.mean(), line, "D", zorder=3, **mean)
+    dots: Any = {"color": COLOURS[0], "markersize": 3.6, "alpha": 0.6, "mew": 0}
+    axis.plot(residual, line + 0.4 * (height - 0.5), "o", **dots)
 
 
 # Samples of rows: the columns of a variable as a curve.
@@ -343,12 +319,11 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
     """Positions of columns on an axis and its label: their numbers, such as 414 and 749 of `414nm`
     and `749nm`; else 0, 1, 2, … and None.
     """
-    matches = [re.fullmatch(r"(\D*)([0-9]+(?:\.[0-9]+)?)(\D*)", column) for column in columns]
-    frames = {(match[1], match[3]) for match in matches if match is not None}
-    if None in matches or len(frames) != 1:
-        return np.arange(len(columns), dtype=np.float64), None
-    numbers = np.array([float(match[2]) for match in matches if match is not None])
-    if len(numbers) > 1 and not (np.diff(numbers) > 0).all():
+    numbered = re.compile(r"(\D*)([0-9]+(?:\.[0-9]+)?)(\D*)")
+    matches = list(filter(None, map(numbered.fullmatch, columns)))
+    frames = {(match[1], match[3]) for match in matches}
+    numbers = np.array([float(match[2]) for match in matches])
+    if len(matches) < len(columns) or len(frames) != 1 or not (np.diff(numbers) > 0).all():
         return np.arange(len(columns), dtype=np.float64), None
     ((start, end),) = frames
     if not start and end.strip() in MEASURED:
@@ -427,7 +402,7 @@ def draw_map(
     return figure
 
 
-def _hatch(axis: Axes, cells: NDArray[np.bool_], extent: Sequence[float]) -> None:
+def _hatch(axis: Axes, cells: Mask, extent: Sequence[float]) -> None:
     """Hatch cells, (y, x), in white and black, one of which is seen on every colour."""
     left, right, low, high = extent
     edges_x = np.linspace(left, right, cells.shape[1] + 1)

@@ -112,8 +112,8 @@ class Folds:
         """The inner folds of a fold: its training rows, divided once more."""
         if self.spec["inner"] is None:
             return []
-        split: Split = built(self.tables["splits"], self.spec["inner"])
-        return split.folds(fold.train, self.dataset.column, self._seeds.numpy("inner", fold.name))
+        random = self._seeds.numpy("inner", fold.name)
+        return self.dataset.divided(fold.train, self.spec["inner"], self.tables, random)
 
     def inner_rows(self, rows: Rows) -> list[tuple[Rows, Rows]]:
         """Training and validation rows of the inner folds of some rows, on which baselines choose

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base import files
-from qexp.base.outputs import Estimated, Words, ends_in_words, joined
+from qexp.base.arrays import Mask
+from qexp.base.outputs import Estimated, Words, ends_in_words
 from qexp.errors import QexpError, some
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -38,6 +39,7 @@ from qexp.kinds.prediction import (
     identity,
     named_after,
     new_column,
+    of_blocks,
     of_run,
     output_columns,
     read_ahead,
@@ -55,6 +57,7 @@ from qexp.rows.formats import (
     FORMATS,
     Chunk,
     Columns,
+    Matrix,
     Rows,
     files_of_rows,
     format_of,
@@ -107,7 +110,6 @@ DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
 ENSEMBLE = Words("ensemble mean", spread="ensemble standard deviation")
-Matrix = NDArray[np.float32]
 Estimates = dict[str, Estimated]
 """Output → mean and spread over networks, and the ends of intervals if there are some, (row,)."""
 
@@ -381,21 +383,16 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
         if given_up.is_set():
             raise CancelledError
         blocks.append(model.estimate(np.ascontiguousarray(features[start : start + BLOCK])))
-    estimates = {}
     gaps = np.isnan(features)
     unknown = gaps.any(axis=1) if model.gaps_known is None else gaps.all(axis=1)
     empty = np.asarray(unknown | np.isinf(features).any(axis=1))
-    for name in blocks[0]:
-        estimated = joined([block[name] for block in blocks], np.concatenate)
-        estimates[name] = estimated.each(lambda values: np.where(empty, np.float32(np.nan), values))
+    estimates = of_blocks(blocks, empty)
     outside = beyond(features, model.ranges).sum(axis=1, dtype=np.int16)
     draws = None if model.draws is None else _draw(model, features, empty, first, given_up)
     return chunk, estimates, outside, draws
 
 
-def _draw(
-    model: RowModel, features: Matrix, empty: NDArray[np.bool_], first: int, given_up: Event
-) -> Matrix:
+def _draw(model: RowModel, features: Matrix, empty: Mask, first: int, given_up: Event) -> Matrix:
     """Draws, (draw, row, output), from the posteriors of rows.
 
     empty  whether a feature of a row is missing; its draws are NaN

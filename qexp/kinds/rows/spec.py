@@ -23,18 +23,9 @@ VALIDATED = ("early_stopping", "reduce_on_plateau")
 """Callbacks that use the error on validation rows."""
 
 SELECTABLE = (
-    "additional_callbacks",
-    "batch_size",
-    "epochs",
-    "gradient_clip",
-    "learning_rate",
-    "losses",
-    "model",
-    "optimizer",
-    "precision",
-    "schedule",
-    "transforms",
-)
+    "additional_callbacks", "batch_size", "epochs", "gradient_clip", "learning_rate", "losses",
+    "model", "optimizer", "precision", "schedule", "transforms",
+)  # fmt: skip
 """Keys that `select` may choose by cross-validation: those on building and training networks."""
 
 MOST_COMBINATIONS = 10_000

@@ -189,14 +189,16 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
     record = folder.record()
     assert record.fold is not None, "open_fold writes it"
     best = median_epoch(network.outcome.best_epoch for network in trained.networks)
-    of_fold = replace(record.fold, chosen=trained.chosen, networks=networks)
-    of_fold = replace(of_fold, inner_loss=trained.inner_loss)
-    if len(trained.judged) > 1:
-        judged = tuple(loss if math.isfinite(loss) else None for loss in trained.judged)
-        of_fold = replace(of_fold, judged=judged)
+    judged = tuple(loss if math.isfinite(loss) else None for loss in trained.judged)
     record = replace(
         record,
-        fold=of_fold,
+        fold=replace(
+            record.fold,
+            chosen=trained.chosen,
+            networks=networks,
+            inner_loss=trained.inner_loss,
+            judged=judged if len(judged) > 1 else None,
+        ),
         epochs=replace(record.epochs, done=len(lines), best=best),
         results=results,
         error=trained.failed,
@@ -294,28 +296,24 @@ class DisplayedSteps(Steps):
 # chosen.
 
 
+@dataclass(frozen=True)
 class Selection:
     """Hyper-parameters and networks of some folds, which are trained side by side."""
 
-    def __init__(
-        self,
-        plan: Folds,
-        folds: Sequence[Fold],
-        folder: Path,
-        progress: Steps,
-        interrupted: Callable[[], bool],
-    ) -> None:
-        self._plan, self._folds, self._folder = plan, folds, folder
-        self._progress, self._interrupted = progress, interrupted
+    plan: Folds
+    folds: Sequence[Fold]
+    folder: Path
+    progress: Steps
+    interrupted: Callable[[], bool]
 
     def train(self) -> dict[str, TrainedFold] | None:
         """Fold → its trained networks and chosen hyper-parameters; None if interrupted."""
-        plan = self._plan
-        trained = {fold.name: TrainedFold(dict(plan.candidates[0].chosen)) for fold in self._folds}
+        plan = self.plan
+        trained = {fold.name: TrainedFold(dict(plan.candidates[0].chosen)) for fold in self.folds}
         chosen = dict.fromkeys(trained, plan.candidates[0])
         if plan.chooses:
             for index, candidate in enumerate(plan.candidates):
-                tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self._folds}
+                tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self.folds}
                 purpose = f"judged-{index:03d}"
                 steps = candidate.spec["epochs"]
                 networks = self._train(tasks, candidate, purpose, steps)
@@ -332,11 +330,11 @@ class Selection:
         if plan.refits:
             longest = max(candidate.spec["epochs"] for candidate in plan.candidates)
             for index, candidate in enumerate(plan.candidates):
-                folds = [fold for fold in self._folds if chosen[fold.name] is candidate]
+                folds = [fold for fold in self.folds if chosen[fold.name] is candidate]
                 if not folds:
                     continue
                 tasks = {fold.name: plan.refitted(fold, candidate) for fold in folds}
-                steps = longest * len(tasks) / len(self._folds)
+                steps = longest * len(tasks) / len(self.folds)
                 networks = self._train(tasks, candidate, f"refitted-{index:03d}", steps)
                 if networks is None:
                     return None
@@ -351,20 +349,19 @@ class Selection:
 
         steps  the share of the batch's epochs that this training counts for
         """
-        plan = self._plan
-        recipe = self._plan.recipe(candidate)
+        recipe = self.plan.recipe(candidate)
         trained: dict[int, TrainedNetwork] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
-        batch_size = plan.spec["batch_size"]
+        batch_size = self.plan.spec["batch_size"]
         stacks = in_stacks(everyone, lambda task: largest_stack(task.model.network, batch_size))
         for number, members in enumerate(stacks):
-            folder = self._folder / f"{purpose}-{number:03d}"
+            folder = self.folder / f"{purpose}-{number:03d}"
             files.make_folder(folder)
-            stack = TaskStack(members, recipe, plan.device, folder)
+            stack = TaskStack(members, recipe, self.plan.device, folder)
             stack.resume()
-            self._progress.enter(steps * len(members) / len(everyone), recipe.epochs)
-            finished = stack.run(self._progress, self._interrupted)
-            self._progress.leave()
+            self.progress.enter(steps * len(members) / len(everyone), recipe.epochs)
+            finished = stack.run(self.progress, self.interrupted)
+            self.progress.leave()
             if not finished:
                 return None
             pairs = zip(stack.tasks, stack.outcomes, strict=True)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Texts
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds.memory import room_for_data
@@ -46,8 +47,6 @@ MASK = "mask"
 
 VERSION = 1
 """Version of the cached arrays, to be raised when the same files would give other values."""
-
-Texts = NDArray[np.str_]
 
 
 class SpectraDataset:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from qexp.base import files, formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
     Column,
@@ -130,7 +130,7 @@ def transformed(subject: Subject, rows: Rows) -> Iterator[Tensor]:
         yield subject.model.transformed(SPECTRUM, counts)
 
 
-def identifiers(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
+def identifiers(dataset: SpectraDataset) -> dict[str, Texts]:
     """Columns that identify spectra, (row,) each."""
     return {"name": dataset.names, CORE: dataset.cores}
 
@@ -193,7 +193,7 @@ def compared_with_baselines(
     return list(map(ComparisonRow.from_document, compared)), estimators
 
 
-def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
+def inner_folds(rows: Rows, cores: Texts, seeds: Seeds) -> list[tuple[Rows, Rows]]:
     """Training and validation rows of the inner folds on which baselines choose their parameters:
     of whole cores, or of spectra if they are of one core; none for fewer than two spectra.
 
@@ -252,7 +252,7 @@ class Reconstructed:
         self.squares: dict[str, Array] = {}
         """Quantity → sum of squares over the times that each channel was hidden [counts²]."""
         self.of_spectra: list[float] = []  # RMSE of the hidden channels of each
-        self.kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = []
+        self.kept: list[tuple[int, Array, Array, Mask]] = []
         """Position among the test spectra, counts, reconstruction, hidden channels."""
 
     def add(
@@ -392,9 +392,7 @@ def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -
     return True
 
 
-def _write(
-    attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: NDArray[np.int64]
-) -> None:
+def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: Rows) -> None:
     """Input times gradient and its absolute value, (channel,), with the mean spectrum."""
     import xarray
 

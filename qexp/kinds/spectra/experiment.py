@@ -171,13 +171,7 @@ def _one_fold(
     what: str,
 ) -> tuple[Rows, Rows]:
     advice = f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
-    return one_fold(
-        built(tables["splits"], split),
-        rows,
-        dataset.column,
-        random,
-        advice,
-    )
+    return one_fold(built(tables["splits"], split), rows, dataset.column, random, advice)
 
 
 def hidden_of(network: Network) -> Callable[[Tensor], Tensor] | None:
@@ -201,18 +195,12 @@ def _masked_encoder(network: Network) -> Encoder | None:
 def _in_parts(
     document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None
 ) -> Iterator[Finding]:
-    for key in ("split", "inner"):
+    for key, as_it_is_divided in (("split", {**document, "inner": None}), ("inner", document)):
         try:
-            divided(
-                {**document, **({"inner": None} if key == "split" else {})},
-                dataset,
-                tables,
-                Seeds(0),
-            )
+            train, validation, test = divided(as_it_is_divided, dataset, tables, Seeds(0))
         except SplitError as error:
             yield split_finding(key, error)
             return
-    train, validation, test = divided(document, dataset, tables, Seeds(0))
     if not len(validation):
         whole_cores = (
             '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}} for whole cores'

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qexp.base.arrays import Mask
 from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
 from qexp.base.quantities import label, typeset, with_unit
 from qexp.base.text import without_end
@@ -330,24 +331,10 @@ def _shown(core: str) -> str:
 Array = NDArray[np.floating]
 
 MARKED = {
-    "Al": 1.4865,
-    "Si": 1.7398,
-    "P": 2.0105,
-    "S": 2.3095,
-    "Cl": 2.622,
-    "Ar": 2.9575,
-    "K": 3.3138,
-    "Ca": 3.6923,
-    "Ti": 4.5122,
-    "Mn": 5.9003,
-    "Fe": 6.4052,
-    "Zn": 8.6372,
-    "Br": 11.924,
-    "Rb": 13.396,
-    "Sr": 14.165,
-    "Zr": 15.775,
-    "Rh": 20.216,
-}
+    "Al": 1.4865, "Si": 1.7398, "P": 2.0105, "S": 2.3095, "Cl": 2.622, "Ar": 2.9575, "K": 3.3138,
+    "Ca": 3.6923, "Ti": 4.5122, "Mn": 5.9003, "Fe": 6.4052, "Zn": 8.6372, "Br": 11.924,
+    "Rb": 13.396, "Sr": 14.165, "Zr": 15.775, "Rh": 20.216,
+}  # fmt: skip
 """Elements with lines in spectra of sediments, including argon of the air and rhodium of the tube,
 and the energies of their Kα1 lines [keV]: Elam, Ravel and Sieber (2002), Radiat. Phys. Chem. 63,
 121-128.
@@ -380,7 +367,7 @@ def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | N
     )
 
 
-Reconstruction = tuple[str, Array, Array, NDArray[np.bool_]]
+Reconstruction = tuple[str, Array, Array, Mask]
 """Title, counts, reconstructed counts, and what was hidden, (channel,) each."""
 
 
@@ -554,7 +541,7 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     return figure
 
 
-def _drawable(values: Array) -> NDArray[np.bool_]:
+def _drawable(values: Array) -> Mask:
     """Whether values can be drawn on a logarithmic axis."""
     return np.asarray(np.isfinite(values) & (values > 0))
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of, joined
+from qexp.base.arrays import Array, Mask
+from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of
 from qexp.errors import QexpError
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -33,6 +33,7 @@ from qexp.kinds.prediction import (
     named_after,
     new_column,
     new_names,
+    of_blocks,
     of_run,
     output_columns,
     read_ahead,
@@ -52,7 +53,7 @@ from qexp.kinds.spectra.sources import (
 )
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.networks.estimator import Ensemble, Posterior
-from qexp.rows.formats import format_of
+from qexp.rows.formats import Matrix, format_of
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -100,9 +101,7 @@ class Thinned:
         self.numbers: list[tuple[float, ...]] = []
         """Depth, then the estimates."""
 
-    def add(
-        self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.floating]
-    ) -> None:
+    def add(self, cores: Sequence[str], depths: Array, estimates: Matrix) -> None:
         for index in range(-self._seen % self._every, len(cores), self._every):
             self.cores.append(cores[index])
             self.numbers.append((float(depths[index]), *map(float, estimates[index])))
@@ -138,10 +137,10 @@ class SpectrumModel(FileModel):
     """
 
     layout: SpectrumLayout
-    estimate: Callable[[NDArray[np.float32]], dict[str, Estimated]]
+    estimate: Callable[[Matrix], dict[str, Estimated]]
     """(spectrum, channel) → output → estimates, with the ends of intervals if there are any."""
     depth_unit: str = ""
-    posterior: Callable[[NDArray[np.float32]], Posterior] | None = None
+    posterior: Callable[[Matrix], Posterior] | None = None
     """From (spectrum, channel) to their posterior, if the network has a posterior head."""
 
     @property
@@ -212,12 +211,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             ends = ("", "") if intervals is None else ends_in_words(intervals.words)
             after += output_columns(output, estimate_of(name), Words("", ends=ends))
         after += closing_columns(model, netcdf)
-        there = {
-            name
-            for name, column in ((CORE, model.layout.core), (DEPTH, model.layout.depth))
-            if name == column
-        }
-        others = [name for name in self._further.names if name not in there]
+        own = {CORE: model.layout.core, DEPTH: model.layout.depth}
+        others = [name for name in self._further.names if own.get(name) != name]
         self._names = new_names(others, [*before, *after], netcdf)
         kept = [self._further.field(name).with_name(new) for name, new in self._names.items()]
         return pa.schema([*before, *kept, *after])
@@ -243,9 +238,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             }
             yield EstimatedPiece(len(piece.names), columns, by_output, piece.done)
 
-    def _described(
-        self, size: int
-    ) -> Iterator[tuple[SpectrumPiece, list[str], NDArray[np.float64]]]:
+    def _described(self, size: int) -> Iterator[tuple[SpectrumPiece, list[str], Array]]:
         """Pieces with their cores and depths. Raises DatasetError for invalid spectra."""
         spectra, layout = self._spectra, self.model.layout
         findings = Findings()
@@ -268,14 +261,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
                 draws = model.draws.draw(model.posterior(counts), self.count + start)
                 draws[:, _empty(counts)] = np.nan
                 add_draws(piece.names[batch], draws)
-        empty = _empty(piece.counts)
-        estimates = {}
-        for name in blocks[0]:
-            estimated = joined([block[name] for block in blocks], np.concatenate)
-            estimates[name] = estimated.each(
-                lambda values: np.where(empty, np.float32(np.nan), values)
-            )
-        return estimates
+        return of_blocks(blocks, _empty(piece.counts))
 
     def finish(self) -> dict[str, Any]:
         """Draw a figure for each output, with the estimates along each core."""
@@ -315,7 +301,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         return [*left_empty(self._spectra), *record.get("files", [])]
 
 
-def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _empty(counts: Matrix) -> Mask:
     """Whether the counts of a spectrum are all equal, which hold no information."""
     return np.asarray(np.ptp(counts, axis=1) == 0)
 
@@ -348,12 +334,12 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
     intervals = new_intervals(directory, options.interval, [""])
     probabilities = () if intervals is None else intervals.probabilities
 
-    def estimate(counts: NDArray[np.float32]) -> dict[str, Estimated]:
+    def estimate(counts: Matrix) -> dict[str, Estimated]:
         samples = {SPECTRUM: torch.from_numpy(counts).to(device)}
         made = with_ends(ensemble.estimated(samples, probabilities), intervals)
         return {name: replace(made[name], spread=None) for name in outputs}
 
-    def posterior(counts: NDArray[np.float32]) -> Posterior:
+    def posterior(counts: Matrix) -> Posterior:
         return model.posterior({SPECTRUM: torch.from_numpy(counts).to(device)})
 
     dataset = spec["dataset"]

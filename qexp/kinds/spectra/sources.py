@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Mask
 from qexp.errors import some, suggestion
 from qexp.kinds.files import as_finding
 from qexp.kinds.spectra.files import (
@@ -462,6 +463,9 @@ CHUNK = 4 * BLOCK
 class TableOfSpectra(SpectrumSource):
     """A table with a spectrum per row, whose target, if any, is a column."""
 
+    _used: Sequence[int] | None = None
+    """Rows with a target; None: all are used."""
+
     def state(self) -> list[Any]:
         layout = self.layout
         keys = [self.target, layout.channels, layout.columns, self.missing]
@@ -499,23 +503,21 @@ class TableOfSpectra(SpectrumSource):
         ]
         used, remarks = self._labelled(targets, labels, [origin] * size, findings)
         findings.refuse()
+        self._used = used
         names, parts = picked(names, used), picked(parts, used)
         columns = {name: picked(cells, used) for name, cells in columns.items()}
         rows = SpectrumRows(names, parts, columns, picked(targets, used))
         return rows, remarks, size - len(used)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
-        import pyarrow as pa
-
         findings, start = Findings(), 0
-        labels = [self.target] if self.target is not None and self.missing == DROP else []
-        for chunk in self._chunks(pa.schema([(name, pa.string()) for name in labels])):
-            used = np.ones(len(chunk.features), dtype=bool)
-            for name in labels:
-                values = [number(text or "") for text in chunk.kept[name].to_pylist()]
-                used &= np.array(values, dtype=np.float64) >= self.minimum
+        for chunk in self._chunks():
+            numbers = np.arange(start, start + len(chunk.features))
+            used = (
+                np.full(len(numbers), True) if self._used is None else np.isin(numbers, self._used)
+            )
             self._add_troubles(chunk.features, start, used, findings)
-            start += len(used)
+            start += len(numbers)
             yield chunk.features[used]
         findings.refuse()
 
@@ -613,9 +615,7 @@ class TableOfSpectra(SpectrumSource):
         with as_finding(TableError):
             yield from Rows(self._table, self._counts, others, pa.float32()).chunks(size)
 
-    def _add_troubles(
-        self, counts: Array, start: int, used: NDArray[np.bool_], findings: Findings
-    ) -> None:
+    def _add_troubles(self, counts: Array, start: int, used: Mask, findings: Findings) -> None:
         """Find rows with invalid counts among those that are `used`, after `start` other rows."""
         invalid = ~(np.isfinite(counts) & (counts >= 0)).all(axis=1)
         for row in np.flatnonzero(invalid & used).tolist():
