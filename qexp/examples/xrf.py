@@ -22,7 +22,7 @@ from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.examples.folders import README, new_folder
-from qexp.examples.options import XrfOptions
+from qexp.examples.options import XrfOptions, require
 from qexp.physics import xrf
 
 ELEMENTS = (
@@ -433,27 +433,25 @@ def check(options: XrfOptions, test: int, validation: int) -> None:
     labelled = options.labelled
     others = "from 0 to one less than there are cores that are not for the test"
     voltage, possible = (",".join(map(str, values)) for values in (options.voltage, CURRENTS))
-    in_kv = f"in kV, {' or '.join(map(str, CURRENTS))}, or both as {possible}"
-    sound = [
-        (1 <= cores <= 1000, f"`cores={cores}`: from 1 to 1000"),
-        (
-            0 <= test < max(cores, 1),
-            f"`test={test}`: from 0 to one less than there are cores, {cores - 1}",
-        ),
-        (0 <= validation <= max(rest, 0), f"`validation={validation}`: {others}, {rest}"),
-        (1 <= spectra <= 10_000, f"`spectra={spectra}`: from 1 to 10000"),
-        (
-            0 <= labelled <= spectra,
-            f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}",
-        ),
-        (
-            options.voltage and set(options.voltage) <= set(CURRENTS),
-            f"`voltage={voltage}`: {in_kv}",
-        ),
-    ]
-    wrong = [message for right, message in sound if not right]
-    if wrong:
-        raise QexpError("\n".join(wrong))
+    require(
+        [
+            (1 <= cores <= 1000, f"`cores={cores}`: from 1 to 1000"),
+            (
+                0 <= test < max(cores, 1),
+                f"`test={test}`: from 0 to one less than there are cores, {cores - 1}",
+            ),
+            (0 <= validation <= max(rest, 0), f"`validation={validation}`: {others}, {rest}"),
+            (1 <= spectra <= 10_000, f"`spectra={spectra}`: from 1 to 10000"),
+            (
+                0 <= labelled <= spectra,
+                f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}",
+            ),
+            (
+                options.voltage and set(options.voltage) <= set(CURRENTS),
+                f"`voltage={voltage}`: in kV, {' or '.join(map(str, CURRENTS))}, or both as {possible}",
+            ),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -492,13 +490,7 @@ def scan(seeds: Seeds, number: int, options: XrfOptions) -> Scan:
         rates = count_rates(drawn.elements[first : first + AT_A_TIME], scanner)
         for depth, expected in enumerate(rates * scanner.live_time, start=first):
             counts[depth] = seeds.numpy("xrf", number, "counts", depth).poisson(expected)
-    return Scan(
-        f"core_{number:03d}",
-        drawn,
-        scanner,
-        counts,
-        *measure(seeds, number, drawn),
-    )
+    return Scan(f"core_{number:03d}", drawn, scanner, counts, *measure(seeds, number, drawn))
 
 
 def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
@@ -544,14 +536,7 @@ def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
     """What a voltage does in each element, the energies that come back, the share stopped."""
     tube = xrf.beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
     filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
-    tables = xrf.interactions(
-        ELEMENTS,
-        filtered,
-        ANGLE,
-        ANGLE,
-        LOWEST_ENERGY,
-        1000.0 * voltage,
-    )
+    tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
     energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
     detected = xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON)
     return tables, energies, detected
@@ -638,13 +623,7 @@ def write(options: XrfOptions) -> WrittenCores:
             for name, data_set in folders.items():
                 depths = range(options.spectra) if name == ALL else labelled
                 validated = test <= number < test + validation
-                _write_files(
-                    folder / data_set / part,
-                    scanned,
-                    depths,
-                    name,
-                    form.end,
-                )
+                _write_files(folder / data_set / part, scanned, depths, name, form.end)
                 lists.add(name, data_set / part, scanned, depths, validated)
         for path, lines in lists.with_subsets(seeds).items():
             _write(folder / path, lines)
@@ -694,11 +673,9 @@ def _write_files(folder: Path, scanned: Scan, depths: Iterable[int], name: str, 
     targets = list(TARGETS[name](scanned)) if name in TARGETS else None
     for depth in depths:
         file = file_name(scanned, depth)
-        counts = scanned.counts[depth].tolist()
-        _write(folder / "spe" / file, map(str, counts))
+        _write(folder / "spe" / file, map(str, scanned.counts[depth].tolist()))
         if targets is not None:
-            target = f"{targets[depth]:.4f}"
-            _write(folder / "target" / file, [target], end)
+            _write(folder / "target" / file, [f"{targets[depth]:.4f}"], end)
 
 
 def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:

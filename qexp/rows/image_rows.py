@@ -44,10 +44,7 @@ class ImageRows(Table):
             if given:
                 x, y = (numbers[name] for name in given)
             else:
-                x = np.arange(
-                    len(texts[first.names[0]]),
-                    dtype=np.float64,
-                )
+                x = np.arange(len(texts[first.names[0]]), dtype=np.float64)
                 y = np.full_like(x, _number(table.path))
             if cells is not None and not np.array_equal(x, cells):
                 raise TableError(

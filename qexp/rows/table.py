@@ -83,8 +83,10 @@ def unlike(given: Mapping[str, str], taken: Mapping[str, str]) -> Iterator[str]:
         if unit and other and conversion(unit, other) != 1:
             different.setdefault((unit, other), []).append(f"'{name}'")
     for (unit, other), names in different.items():
-        both = f"in {unit}, but taken to be in {other}"
-        yield f"{some(names)}: {both}; convert the values, or correct a unit"
+        yield (
+            f"{some(names)}: in {unit}, but taken to be in {other}; convert the values, or"
+            " correct a unit"
+        )
 
 
 class TableError(QexpError):

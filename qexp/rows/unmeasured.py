@@ -110,12 +110,7 @@ def unmeasured(read: Read, count: int, visible: Mask | None = None) -> Found:
     coarse = {row: _coarse(values_of(np.array([row]))[0]) for row in originals}
     copies = [[row, int(first[row]), coarse[first[row]]] for row in repeated.tolist()]
     copies = [copy for copy in copies if copy[2] is not None]
-    return {
-        "constant": numbers.tolist(),
-        "value": value,
-        "natural": natural,
-        "copies": copies,
-    }
+    return {"constant": numbers.tolist(), "value": value, "natural": natural, "copies": copies}
 
 
 def in_words(
@@ -167,8 +162,10 @@ def targets_among(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -
             if 1 - np.corrcoef(known, wanted)[0, 1] ** 2 < LINEAR:
                 is_copy = np.allclose(known, wanted, 1e-3)
                 what = "the output" if is_copy else "a linear function of the output"
-                way_out = "leave it out, unless it is known where the output is not"
-                yield f"'{name}' is {what} '{target}', which a network learns to copy: {way_out}"
+                yield (
+                    f"'{name}' is {what} '{target}', which a network learns to copy: leave it"
+                    " out, unless it is known where the output is not"
+                )
 
 
 FEWEST, LINEAR = 4, 1e-6

@@ -128,8 +128,9 @@ class Expression:
             case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATIONS:
                 first = self._value(left, values)
                 return OPERATIONS[type(sign)](first, self._value(right, values))
-        others = f"'{ast.unparse(node)[:40]}' is neither name nor number, nor + - * / **"
-        raise self._mistake(others)
+        raise self._mistake(
+            f"'{ast.unparse(node)[:40]}' is neither name nor number, nor + - * / **"
+        )
 
 
 class JoinedMaps(NetcdfTable):
@@ -194,8 +195,10 @@ def correlated(names: Sequence[str], correlation: Mapping[str, float]) -> Array:
     for pair, value in correlation.items():
         both = [name.strip() for name in pair.split(",")]
         if len({*both} & {*names}) != 2 or not -1 <= value <= 1:
-            example = f"two maps and a number from -1 to 1, such as {','.join(names[:2])}=0.5"
-            raise QexpError(f"`correlation`: {pair}={value:g}: give {example}")
+            raise QexpError(
+                f"`correlation`: {pair}={value:g}: give two maps and a number from -1 to 1,"
+                f" such as {','.join(names[:2])}=0.5"
+            )
         first, second = map(names.index, both)
         matrix[first, second] = matrix[second, first] = value
     if np.linalg.eigvalsh(matrix).min() < -1e-9:
@@ -288,8 +291,9 @@ def combine(options: CombineOptions) -> Prediction:
     remarks = [*prediction.remarks, model.origin["correlation"]]
     warnings = [*prediction.warnings]
     if alone := [name for name in names if low_of(name) not in table.columns]:
-        lack = "no intervals: their errors are how far networks disagree, or none"
-        warnings.append(f"{some(alone)}: {lack}")
+        warnings.append(
+            f"{some(alone)}: no intervals: their errors are how far networks disagree, or none"
+        )
     return replace(prediction, remarks=remarks, warnings=warnings)
 
 
@@ -346,8 +350,10 @@ def _carried(options: CombineOptions, table: JoinedMaps) -> Carried:
     for name in names:
         reach = _standard_errors(table.about[name])
         if reach is None and low_of(name) in table.columns:
-            lack = "does not say which share its intervals cover, in its attribute 'interval'"
-            raise QexpError(f"{table.files[name]} {lack}")
+            raise QexpError(
+                f"{table.files[name]} does not say which share its intervals cover, in its"
+                " attribute 'interval'"
+            )
         reaches[name] = reach or 1.0
     normal = correlated(names, options.correlation)
     return Carried(expression, reaches, unit in AMOUNTS, normal, share=options.interval)

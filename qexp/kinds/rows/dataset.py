@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,7 @@ class TabularDataset:
         self.outputs = tuple(outputs)
         self.columns = inputs | outputs
         self.imputation = imputation(document)
-        parameters = self.imputation.get("parameters", {})
-        self.indicator: str | None = parameters.get("indicator")
+        self.indicator: str | None = self.imputation.get("parameters", {}).get("indicator")
         self.units = {name: document["units"].get(name, "") for name in self.columns}
         groups = document["groups"].items()
         self.groups: dict[str, tuple[str, str | None]] = {
@@ -68,8 +68,9 @@ class TabularDataset:
         with files.as_finding():
             self._file = open_table(path)
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
-            changed = f"{path} has changed: its SHA-256 is now {self.fingerprint}"
-            raise DatasetError([(("fingerprint",), changed)])
+            raise DatasetError(
+                [(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")]
+            )
         files.refuse(self._unusable_columns(document))
         self._read(document)
         self.identifiers = {name: self._texts[name] for name in document["identifiers"]}
@@ -78,30 +79,29 @@ class TabularDataset:
 
     def _read(self, document: Document) -> None:
         """Read the rows that are used. Raises DatasetError."""
-        columns = [column for columns in self.columns.values() for column in columns]
+        of_variables = chain.from_iterable(self.columns.values())
         sources = [column for column, _ in self.groups.values()]
         with files.as_finding():
-            numbers, texts = self._file.read(columns, [*document["identifiers"], *sources])
+            numbers, texts = self._file.read(of_variables, [*document["identifiers"], *sources])
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
         for name in sources:  # which may be numbers as well
             gaps[name] = gaps.get(name, False) | (texts[name] == "")
         self._records = self._without_gaps(gaps, document["missing"])
         """The rows that are used, as record numbers of the file."""
-        left_out = np.ones(len(next(iter(gaps.values()))), np.bool_)
-        left_out[self._records] = False
-        self.gaps = {name: int((absent & left_out).sum()) for name, absent in gaps.items()}
+        self.gaps: dict[str, int] = {}
         """Column → the number of rows of the file that are not used and have no value in it."""
+        for name, absent in gaps.items():
+            self.gaps[name] = int(absent.sum() - absent[self._records].sum())
         self.rows: Rows = np.arange(len(self), dtype=np.int64)
         """Numbers of all rows, (row,)."""
-        self.left_out = int(left_out.sum())
+        self.left_out = len(absent) - len(self)
         """Number of rows with missing values, which are not used."""
-        used = {name: column[self._records] for name, column in numbers.items()}
-        self.values = {
-            name: np.stack([used[column] for column in columns], axis=1)
-            for name, columns in self.columns.items()
-        }
+        self.values: dict[str, Array] = {}
         """Variable → (row, column). Inputs may be NaN if gaps are filled in for networks."""
+        for name, columns in self.columns.items():
+            of_variable = np.stack([numbers[column] for column in columns], axis=1)
+            self.values[name] = of_variable[self._records]
         self._texts = {name: column[self._records] for name, column in texts.items()}
 
     def __len__(self) -> int:
@@ -139,8 +139,10 @@ class TabularDataset:
         if name not in self._texts:
             if name not in self._file.names:
                 similar = suggestion(name, {*self.groups, *self._file.names})
-                lack = f"{self.path} has no column '{name}', and the dataset has no such group"
-                raise TableError(f"{lack}; {similar}")
+                raise TableError(
+                    f"{self.path} has no column '{name}', and the dataset has no such group;"
+                    f" {similar}"
+                )
             number = next(iter(self.columns.values()))[0]  # it says which values are rows
             self._texts[name] = self._file.read([number], [name])[1][name][self._records]
         return self._texts[name]
@@ -210,8 +212,10 @@ class TabularDataset:
                 yield where, trouble
         for name, (column, pattern) in self.groups.items():
             if name in self._file.names and name != column and column in self._file.names:
-                another = f"{self.path} has another column called '{name}'; rename the group"
-                yield ("groups", name), another
+                yield (
+                    ("groups", name),
+                    f"{self.path} has another column called '{name}'; rename the group",
+                )
             try:
                 re.compile(pattern or "")
             except re.error as error:
@@ -222,12 +226,15 @@ class TabularDataset:
             records = np.flatnonzero(np.abs(column) > LARGEST_NUMBER)
             where = f"column '{name}'"
             if len(records):  # NaN is none
-                rows = f"{where}, {self._file.rows_shown(records)}"
-                large = "the number is too large for single precision"
-                yield ("path",), f"{self.path}, {rows}: {large}"
+                yield (
+                    ("path",),
+                    (
+                        f"{self.path}, {where}, {self._file.rows_shown(records)}: the number is"
+                        " too large for single precision"
+                    ),
+                )
             if np.isnan(column).all():
-                lack = f"{where}: no row has a value; leave the column out"
-                yield ("path",), f"{self.path}, {lack}"
+                yield ("path",), f"{self.path}, {where}: no row has a value; leave the column out"
 
     def _without_gaps(self, gaps: Mapping[str, Mask], missing: Any) -> Rows:
         """The records without missing values, or without those that are not filled in."""
@@ -241,11 +248,21 @@ class TabularDataset:
             return np.arange(len(incomplete))
         where = self._in_words({name: np.flatnonzero(absent) for name, absent in gaps.items()})
         if missing == "error":
-            way_out = 'add "missing": "drop" to leave these rows out, or "median" to fill in inputs'
-            raise DatasetError([(("missing",), f"{self.path} has no value for {where}; {way_out}")])
+            raise DatasetError(
+                [
+                    (
+                        ("missing",),
+                        (
+                            f'{self.path} has no value for {where}; add "missing": "drop" to leave'
+                            ' these rows out, or "median" to fill in inputs'
+                        ),
+                    )
+                ]
+            )
         if incomplete.all():
-            every = f"every row of {self.path} has a missing value: {where}"
-            raise DatasetError([(("missing",), every)])
+            raise DatasetError(
+                [(("missing",), f"every row of {self.path} has a missing value: {where}")]
+            )
         is_left, has = ("is", "it has") if count == 1 else ("are", "they have")
         words = f"{count} of {len(incomplete)} rows {is_left} left out, because {has} no value for"
         fill = not self.imputation and any(gaps[column].any() for column in inputs)
@@ -307,8 +324,10 @@ class TabularDataset:
             incomplete = len(np.unique(np.concatenate([*gaps.values()])))
             share = f"{count:,} gaps in {incomplete:,} of {len(self):,} rows"
             where = self._in_words({name: self._records[rows] for name, rows in gaps.items()})
-            rule = f"are filled in by the {self.imputation['type']} of the training rows"
-            yield f"{share} {rule}: {where}"
+            yield (
+                f"{share} are filled in by the {self.imputation['type']} of the training rows:"
+                f" {where}"
+            )
         yield from targets_among(inputs, outputs)
         if len(inputs) > 2:
             table = np.stack([*inputs.values()], axis=1)
@@ -344,5 +363,7 @@ def alike(grouping: str, groups: Texts) -> Iterator[str]:
     for names in spellings.values():
         if len(names) > 1:
             both = " and ".join(f"'{name}'" for name in names)
-            differ = "differ in upper and lower case or spaces alone: are they one?"
-            yield f"groups {both} of '{grouping}' {differ}"
+            yield (
+                f"groups {both} of '{grouping}' differ in upper and lower case or spaces"
+                " alone: are they one?"
+            )

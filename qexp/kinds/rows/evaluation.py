@@ -105,7 +105,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     rows = np.unique(np.concatenate([fold.test for fold in plan.folds]))
     estimates = {name: _held_out(plan, lines, output) for name, output in outputs.items()}
     metrics = plan.recipe(plan.candidates[0]).metrics
-    grouping = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
+    grouping = plan.spec["split"]["parameters"].get("by")
     groups, alike = (
         None if values is None else values[rows] for values in (plan.groups, plan.alike)
     )
@@ -113,8 +113,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     columns = dict[str, Column]()
     for name, output in outputs.items():
         truth = dataset.values[name][:, 0]
-        estimated = estimates[name]
-        tested = estimated.each(lambda values: values[rows])
+        tested = estimates[name].each(lambda values: values[rows])
         scores.add(
             name, metrics[name], tested.middle, truth[rows], _training_means(plan, name)[rows]
         )
@@ -122,7 +121,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     targets = tuple(
         replace(one, column=output) for output in outputs for one in dataset.ranges([output])
     )
-    comparison = _compared(attempt, plan, {name: made.middle for name, made in estimates.items()})
+    comparison = _compared(attempt, plan, estimates)
     directory.results.mkdir(exist_ok=True)
     texts = {name: values[rows] for name, values in dataset.identifiers.items()}
     if (group := grouped_by(plan.spec)) is not None:
@@ -214,30 +213,24 @@ def _means_over_folds(
 
 
 def _compared(
-    attempt: Attempt, plan: Folds, estimates: Mapping[str, Array]
+    attempt: Attempt, plan: Folds, estimates: Mapping[str, Estimated]
 ) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
     if not (outputs := numbers_in(plan.outputs)):
         return ()
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
-    estimators = {NETWORK: np.stack([estimates[output] for output in outputs], axis=1)}
+    estimators = {NETWORK: np.stack([estimates[name].middle for name in outputs], axis=1)}
     transforms = [_as_pair(plan, output) for output in outputs.values()]
     folds = [(fold.train, fold.test) for fold in plan.folds]
     baselines = plan.spec["baselines"]
     table = plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
-        arguments = (
-            inputs,
-            truth,
-            folds,
-            plan.inner_rows,
-            attempt.seed,
-            transforms,
-            _completed(plan),
+        inner, seed = plan.inner_rows, attempt.seed
+        estimators[name] = cross_validated(
+            baseline, inputs, truth, folds, inner, seed, transforms, _completed(plan)
         )
-        estimators[name] = cross_validated(baseline, *arguments)
     units = {output: plan.dataset.units[output] for output in outputs}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
@@ -326,8 +319,11 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     ]
     for dataset in datasets:
         _require_variables(request, dataset)
-    why = "rows have no fixed validation part, as it differs from fold to fold"
-    part = request.chosen_part(ALL, (TRAIN, TEST, ALL), why)
+    part = request.chosen_part(
+        ALL,
+        (TRAIN, TEST, ALL),
+        "rows have no fixed validation part, as it differs from fold to fold",
+    )
     grouping = grouped_by(request.spec)
     if grouping is None or not all(_has(dataset, grouping) for dataset in datasets):
         grouping = FILE if len(datasets) > 1 else None
@@ -378,12 +374,14 @@ def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> N
         if name not in dataset.values:
             if name in request.outputs:
                 raise request.without_truth([name])
-            lack = f"the dataset has no variable '{name}', which {run} takes"
-            raise QexpError(f"{dataset.path}: {lack}")
+            raise QexpError(
+                f"{dataset.path}: the dataset has no variable '{name}', which {run} takes"
+            )
         wanted = len({**spec["inputs"], **spec["outputs"]}[name])
         if (width := dataset.values[name].shape[1]) != wanted:
-            both = f"'{name}' has {width} columns, but {run} was trained on {wanted}"
-            raise QexpError(f"{dataset.path}: {both}")
+            raise QexpError(
+                f"{dataset.path}: '{name}' has {width} columns, but {run} was trained on {wanted}"
+            )
 
 
 def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Rows:
@@ -393,11 +391,14 @@ def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Row
     try:
         folds = dataset.folds(request.spec["split"], request.tables, Seeds(request.run_seed))
     except SplitError as error:
-        why = f"{dataset.path} cannot be divided as the run's rows were: {error}"
-        raise QexpError(f"`part={part}`: {why}") from None
+        raise QexpError(
+            f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}"
+        ) from None
     if len(folds) != 1:
-        why = f"the run holds every row out in one of {len(folds)} folds"
-        raise QexpError(f"`part={part}`: {why}; use `part={ALL}`")
+        raise QexpError(
+            f"`part={part}`: the run holds every row out in one of {len(folds)} folds; use"
+            f" `part={ALL}`"
+        )
     return folds[0].train if part == TRAIN else folds[0].test
 
 
@@ -425,10 +426,7 @@ def _evaluate_rows(
     means = _means_of_training_targets(request, metrics)
     ensemble = Ensemble(models, list(sizes.values()))
     estimates = ensemble.estimated(inputs, HELD_OUT_QUANTILES)
-    groups, units = (
-        None if tables.grouping is None else tables.texts(tables.grouping),
-        attempt.record.units,
-    )
+    groups = None if tables.grouping is None else tables.texts(tables.grouping)
     scores = Scores(tables.grouping, groups, None if tables.grouping == FILE else groups)
     columns: dict[str, Column] = {}
     folds: dict[str, Sequence[Estimated]] = {}
@@ -437,21 +435,18 @@ def _evaluate_rows(
         truth = tables.values(name)[:, 0]
         folds[name] = estimated.folds
         scores.add(name, metrics[name], estimated.middle, truth, means[name])
-        spread = f"{name}: standard deviation over the networks of the run"
-        words = Words(f"{name}: estimate", f"{name}: measured", spread=spread)
+        words = Words(
+            f"{name}: estimate",
+            f"{name}: measured",
+            spread=f"{name}: standard deviation over the networks of the run",
+        )
         columns |= output.columns(truth, replace(estimated, quantiles={}), words)
     directory = attempt.directory
     files.make_folder(directory.results)
     _write_evaluated(attempt, tables, columns, document)
-    keep_intervals_of(
-        directory,
-        request.directory,
-        folds,
-        list(sizes),
-        tables.grouping,
-    )
+    keep_intervals_of(directory, request.directory, folds, list(sizes), tables.grouping)
     if scores.errors:
-        write_errors(directory, scores.errors, units, attempt.caution)
+        write_errors(directory, scores.errors, attempt.record.units, attempt.caution)
     arrays = {name: values.cpu().numpy() for name, values in inputs.items()}
     means_of_output = {name: made.each(_column).middle for name, made in estimates.items()}
     remarks = extent(request.directory, models[0]).remarks(arrays, means_of_output)
@@ -488,25 +483,17 @@ def _write_evaluated(
 ) -> None:
     """Write a line per row, as CSV and as NetCDF."""
     names = [*([FILE] if len(tables.parts) > 1 else []), *document["identifiers"]]
-    if tables.grouping is not None and tables.grouping not in names:
-        names.append(tables.grouping)
-    texts = {name: tables.texts(name) for name in names}
-    table: dict[str, Sequence[Any]] = {
-        "row": tables.numbers,
-        **{name: texts[name].tolist() for name in texts},
-    }
+    grouping = [] if tables.grouping is None else [tables.grouping]
+    texts = {name: tables.texts(name) for name in dict.fromkeys([*names, *grouping])}
+    table: dict[str, Sequence[Any]] = {"row": tables.numbers}
+    table |= {name: values.tolist() for name, values in texts.items()}
     for name, (values, _) in columns.items():
-        table[name] = [None if _is_nan(value) else value for value in values.tolist()]
-    write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
+        # NaN is unlike itself
+        table[name] = [value if value == value else None for value in values.tolist()]
+    directory, caution = attempt.directory, attempt.caution
+    write_table(directory.results / PREDICTIONS, table, caution)
     groups = tables.grouping or ""
-    caution = attempt.caution
-    write_test_predictions(
-        attempt.directory, "row", tables.numbers, texts, columns, caution, groups=groups
-    )
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+    write_test_predictions(directory, "row", tables.numbers, texts, columns, caution, groups=groups)
 
 
 def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
@@ -514,8 +501,9 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     try:
         trained = request.trained
     except DatasetError as error:
-        why = f"the rows that the run was trained on cannot be read: {error}"
-        return Independence(None, (why,))
+        return Independence(
+            None, (f"the rows that the run was trained on cannot be read: {error}",)
+        )
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
     compared = []

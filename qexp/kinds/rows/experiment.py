@@ -201,11 +201,13 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
         )
     for name in dataset.identifiers:
         if name in columns:
-            other = (
-                f"tables of the held-out rows have another column '{name}', which is not the"
-                f" identifier '{name}'"
+            yield (
+                ("dataset",),
+                (
+                    f"tables of the held-out rows have another column '{name}', which is not the"
+                    f" identifier '{name}'; rename that in {dataset.path}"
+                ),
             )
-            yield ("dataset",), f"{other}; rename that in {dataset.path}"
     for position, first in repeated(document["baselines"]):
         yield (
             ("baselines", position),
@@ -213,10 +215,10 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
         )
     for position, baseline in enumerate(document["baselines"]):
         if baseline["type"] == NETWORK:
-            taken = (
-                f"'{NETWORK}' is the name of the network itself in the results; rename the baseline"
+            yield (
+                ("baselines", position),
+                f"'{NETWORK}' is the name of the network itself in the results; rename the baseline",
             )
-            yield ("baselines", position), taken
 
 
 def _in_gaps(
@@ -258,10 +260,7 @@ def _in_transforms(
 
 
 def _in_angles(
-    document: Document,
-    transforms: Mapping[str, Transform],
-    dataset: TabularDataset,
-    tables: Tables,
+    document: Document, transforms: Mapping[str, Transform], dataset: TabularDataset, tables: Tables
 ) -> Iterator[Finding]:
     """Problems of outputs that are learned as angles: their periods, and what needs a mean of their
     values.

@@ -153,27 +153,12 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     many = len(drawn) >= MANY_BARS
     if ends:
         faint: Any = {"linewidth": 0.6, "alpha": 0.12} if many else {"linewidth": 0.9, "alpha": 0.4}
-        axis.vlines(
-            measured,
-            ends[0],
-            ends[1],
-            color=COLOURS[0],
-            zorder=2,
-            **faint,
-        )
+        axis.vlines(measured, ends[0], ends[1], color=COLOURS[0], zorder=2, **faint)
     if many and rows.interval is not None:
         missed = (measured < ends[0]) | (measured > ends[1])
         strong: Any = {"color": COLOURS[1], "linewidth": 0.8, "alpha": 0.7, "zorder": 2.5}
         axis.vlines(measured[missed], ends[0][missed], ends[1][missed], **strong)
-    axis.scatter(
-        measured,
-        estimated,
-        s=16,
-        color=COLOURS[0],
-        alpha=0.75,
-        linewidths=0,
-        zorder=3,
-    )
+    axis.scatter(measured, estimated, s=16, color=COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
     # what is longer leaves the panel, rather than press the points
     reach = np.ptp([*measured, *estimated] or [0]) / 2
     limits = make_equal(
@@ -194,14 +179,7 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
         places = np.broadcast_to(measured, bars.shape)
         others.append(np.stack([places, bars], axis=-1).reshape(-1, 2))
     names = [str(rows.names[drawn[row]]) for row in worst]
-    name_points(
-        axis,
-        names,
-        points[worst],
-        np.concatenate(others),
-        [corner],
-        NEAR,
-    )
+    name_points(axis, names, points[worst], np.concatenate(others), [corner], NEAR)
 
 
 def _draw_group(axis: Axes, line: int, residual: Array) -> None:
@@ -290,23 +268,10 @@ def sample_rows(
         else:
             axis.fill_between(numbers, low, high, color="0.88", linewidth=0)
         line = "o" if words is None else "o-"
-        axis.plot(
-            numbers,
-            of_row,
-            line,
-            color=COLOURS[0],
-            markersize=sized(3),
-            linewidth=1,
-        )
+        axis.plot(numbers, of_row, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
         axis.set_ylim(least - margin, most + margin)
         axis.set_title(title_of_row, fontsize=small())
-        label_outer(
-            axis,
-            len(rows),
-            columns_in_words,
-            label(name, typeset(unit)),
-            small(),
-        )
+        label_outer(axis, len(rows), columns_in_words, label(name, typeset(unit)), small())
         if named:
             texts_of_ticks = [text.replace("$", r"\$") for text in names]
             axis.set_xticks(range(len(names)), texts_of_ticks, rotation=90 * upright)
@@ -376,13 +341,7 @@ def draw_map(
             finite = plane[np.isfinite(plane)]
             least, most = np.percentile(finite, (0.5, 99.5)) if len(finite) else (0.0, 1.0)
             drawn = {"origin": "lower", "interpolation": "nearest", "extent": raster.extent}
-            image = axis.imshow(
-                plane,
-                colours,
-                vmin=least,
-                vmax=max(most, least + 1e-12),
-                **drawn,
-            )
+            image = axis.imshow(plane, colours, vmin=least, vmax=max(most, least + 1e-12), **drawn)
             _hatch(axis, untrained, raster.extent)
             ends = extend(finite, least, most)
             axis.figure.colorbar(
@@ -394,9 +353,13 @@ def draw_map(
             axis.set(xlabel=f"{axes[0]}{unit}", ylabel=f"{axes[1]}{unit}")
             if not geographic:
                 axis.invert_yaxis()  # lines are counted from the top
-    share = f"{100 * untrained.sum() / np.isfinite(means[-1]).sum():.0f} % of the map"
     caption = (
-        f"hatched: outside the range of the training data ({share})" if untrained.any() else ""
+        (
+            "hatched: outside the range of the training data"
+            f" ({100 * untrained.sum() / np.isfinite(means[-1]).sum():.0f} % of the map)"
+        )
+        if untrained.any()
+        else ""
     )
     add_title(figure, title, caption=caption)
     return figure
@@ -412,14 +375,7 @@ def _hatch(axis: Axes, cells: Mask, extent: Sequence[float]) -> None:
         x, y = (np.repeat(edges, 2)[1:-1] for edges in (edges_x, edges_y))
         shown = np.repeat(np.repeat(cells, 2, axis=0), 2, axis=1).astype(float)
         for colour, hatch in (("white", "////"), ("black", r"\\\\")):
-            lines = axis.contourf(
-                x,
-                y,
-                shown,
-                [0.5, 1.5],
-                colors="none",
-                hatches=[hatch],
-            )
+            lines = axis.contourf(x, y, shown, [0.5, 1.5], colors="none", hatches=[hatch])
             lines.set_edgecolor(colour)
 
 
@@ -438,8 +394,7 @@ def held_out(directory: RunDirectory) -> Pictures:
     for name, of_output in drawn.items():
         drawn[name] = replace(of_output, interval=ends_of_intervals(directory, name))
     more = _what(directory), intervals_in_words(directory)
-    figure = estimates_against_measured(drawn, words, note, *more)
-    yield FIGURES_FOLDER / "held_out", figure
+    yield FIGURES_FOLDER / "held_out", estimates_against_measured(drawn, words, note, *more)
 
 
 def residuals(directory: RunDirectory) -> Pictures:
@@ -461,10 +416,7 @@ def _what(directory: RunDirectory) -> str:
 
 
 def _of_outputs(
-    directory: RunDirectory,
-    rows: xarray.Dataset,
-    names: list[str],
-    groups: list[str] | None = None,
+    directory: RunDirectory, rows: xarray.Dataset, names: list[str], groups: list[str] | None = None
 ) -> dict[str, HeldOut]:
     names_of_outputs = outputs(directory, rows)
     several = all(np.isfinite(rows[spread_of(name)].values).all() for name in names_of_outputs)
@@ -472,14 +424,7 @@ def _of_outputs(
     for name in names_of_outputs:
         (truth, estimate), spread = truth_and_estimate(rows, name), rows[spread_of(name)].values
         ends = (estimate - spread, estimate + spread) if several else None
-        held_out[name] = HeldOut(
-            truth,
-            estimate,
-            names,
-            unit(rows, name),
-            ends,
-            groups,
-        )
+        held_out[name] = HeldOut(truth, estimate, names, unit(rows, name), ends, groups)
     return held_out
 
 

@@ -86,8 +86,9 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     require_there(source)
     one_map = source.is_dir() and target.suffix.lower() in FORMATS and not target.is_dir()
     if source.is_dir() and target.is_file() and not one_map:
-        both = f"{target} is a file, but {source} is a folder"
-        raise QexpError(f"{both}; its estimates need a folder too")
+        raise QexpError(
+            f"{target} is a file, but {source} is a folder; its estimates need a folder too"
+        )
     pairs = [(path, target / path.name) for path in files_of_rows(source)]
     if one_map:
         pairs = [(source, target)]
@@ -194,25 +195,23 @@ class RowEstimation(TableEstimation[RowModel]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        features = self.model.features
-        columns = None
-        if self.model.columns is not None:
-            columns = dict(zip(features, self._rows.features, strict=True))
+        pairs = zip(self.model.features, self._rows.features, strict=True)
+        columns = None if self.model.columns is None else dict(pairs)
         return {"columns": columns, **super().settings}
 
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
 
         model = self.model
+        words = model.words
+        if model.intervals is not None:
+            promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
+            words = replace(words, ends=ends_in_words(promise))
         columns = list[pa.Field]()
         for name, output in model.outputs.items():
-            words = model.words
-            if model.intervals is not None:
-                promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
-                words = replace(words, ends=ends_in_words(promise))
             columns += output_columns(output, name, words)
         outside = "features outside the range of the training data"
-        columns.append(new_column(OUTSIDE, pa.int16(), description=outside))
+        columns += [new_column(OUTSIDE, pa.int16(), description=outside)]
         columns += closing_columns(model, netcdf)
         kept = self._rows.kept
         path = self._rows.path
@@ -222,8 +221,10 @@ class RowEstimation(TableEstimation[RowModel]):
         of_outputs |= {title(column) for column in columns if column.name in of_outputs}
         for both in (name for name in kept.names if name in names):
             if both not in of_outputs or f"{both}{GIVEN}" in {*names, *kept.names}:
-                lack = f"{path} has a column '{both}', which is also a column of the estimates"
-                raise QexpError(f"{lack}; rename it")
+                raise QexpError(
+                    f"{path} has a column '{both}', which is also a column of the estimates;"
+                    " rename it"
+                )
             self._renamed[both] = f"{both}{GIVEN}"
         units = self._rows.table.units
         of_file = []
@@ -277,7 +278,7 @@ class RowEstimation(TableEstimation[RowModel]):
         try:
             with closing(read_ahead(all_chunks, self._rows.path)) as chunks:
                 first = 0
-                for chunk in (chunk for chunk in chunks if len(chunk.features)):
+                for chunk in chunks:
                     waiting.append(pool.submit(_estimate_chunk, self.model, chunk, first, given_up))
                     first += len(chunk.features)
                     if len(waiting) > threads:
@@ -333,8 +334,9 @@ class RowEstimation(TableEstimation[RowModel]):
         phrases = [f"{record['rows']:,} rows"]
         if missing := record["missing"]:
             gaps = "a feature is" if self.model.gaps_known is None else "all are"
-            lack = f"because {gaps} missing or one is infinite"
-            phrases.append(f"{missing:,} without an estimate, {lack}")
+            phrases.append(
+                f"{missing:,} without an estimate, because {gaps} missing or one is infinite"
+            )
         if imputed := record.get("imputed"):
             counts = ", ".join(f"{name}: {count:,}" for name, count in imputed.items())
             phrases.append(f"missing features filled in by what the training rows have ({counts})")
@@ -347,20 +349,24 @@ class RowEstimation(TableEstimation[RowModel]):
         unseen = [f"'{name}'" for name in record.get("imputed", ()) if not known.get(name, True)]
         warnings = []
         if unseen:
-            lack = f"no training row had a gap in {some(unseen)}, as rows here have"
-            warnings.append(f"{self.target}: {lack}")
+            warnings.append(
+                f"{self.target}: no training row had a gap in {some(unseen)}, as rows here have"
+            )
         taken = dict(zip(self._rows.features, self.model.taken_units, strict=False))
         units = {column: self._rows.table.unit(column) for column in taken}
         warnings += [f"{self.source}: {words}" for words in unlike(units, taken)]
         for code, counts in record.get("codes", {}).items():
             columns = some([f"'{name}'" for name in counts])
-            rows = f"up to {max(counts.values()):,} of {record['rows']:,} rows"
-            warnings.append(f"{self.source}: {code} stands in {columns}, in {rows}, {FAR}")
+            warnings.append(
+                f"{self.source}: {code} stands in {columns}, in up to {max(counts.values()):,}"
+                f" of {record['rows']:,} rows, {FAR}"
+            )
         if outside := record["outside"]:
             void = "" if self.model.intervals is None else ", where intervals promise nothing"
-            share = f"{outside:,} of {record['rows']:,} rows have features"
-            words = f"{share} outside the range of the training data{void}"
-            warnings.append(f"{self.target}: {words}")
+            warnings.append(
+                f"{self.target}: {outside:,} of {record['rows']:,} rows have features outside"
+                f" the range of the training data{void}"
+            )
         return warnings
 
 
@@ -444,7 +450,9 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     def estimate(rows: Matrix) -> Estimates:
         return with_ends(ensemble.estimated(samples(rows), probabilities), intervals)
 
-    has_posterior = bool(ensemble.network.heads)
+    def posterior(rows: Matrix) -> Posterior:
+        return ensemble.posterior(samples(rows))
+
     draws = draws_of(ensemble.network, record, options.draws)
     features = [feature.column for feature in record.features]
     rules = [model.imputation for model in ensemble.models if model.imputation is not None]
@@ -460,7 +468,7 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         estimate=estimate,
         intervals=intervals,
-        posterior=(lambda rows: ensemble.posterior(samples(rows))) if has_posterior else None,
+        posterior=posterior if ensemble.network.heads else None,
         draws=draws,
     )
 

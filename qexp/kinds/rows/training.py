@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 from typing import IO, Any
@@ -101,10 +101,9 @@ def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
     incomplete weights.
     """
     if undone := [fold.name for fold in directory.all_folds() if not done(fold)]:
-        count = f"{len(undone)} of {len(directory.all_folds())} folds"
         raise QexpError(
-            f"{directory.name}: {count} are not done: {some(undone, 8)}; continue with"
-            " `resume=True`"
+            f"{directory.name}: {len(undone)} of {len(directory.all_folds())} folds are not"
+            f" done: {some(undone, 8)}; continue with `resume=True`"
         )
     require_done(directory)
     spec = directory.spec()
@@ -220,10 +219,10 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
     losses  the names of the losses: of outputs, and of posterior heads of several outputs
     """
     lines = []
-    for epoch in range(max((len(network.curve) for network in networks), default=0)):
-        curves = [network.curve[epoch] for network in networks if len(network.curve) > epoch]
-        line = mean_of_networks(np.stack(curves), epoch + 1, losses)
-        lines.append({**UNVALIDATED, **line, "networks": len(curves)})
+    for epoch, values in enumerate(zip_longest(*(network.curve for network in networks)), start=1):
+        reached = [of_network for of_network in values if of_network is not None]
+        line = mean_of_networks(np.stack(reached), epoch, losses)
+        lines.append({**UNVALIDATED, **line, "networks": len(reached)})
     return lines
 
 
@@ -588,13 +587,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     spec = directory.spec()
     tables = tables_of(directory)
     dataset = TabularData().dataset(spec["dataset"], tables, None)
-    plan = Folds(
-        spec,
-        dataset,
-        tables,
-        Seeds(record.seed),
-        torch.device("cpu"),
-    )
+    plan = Folds(spec, dataset, tables, Seeds(record.seed), torch.device("cpu"))
     batches = batches_of(plan)
     stop = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -658,13 +651,7 @@ def train_folds(attempt: Attempt) -> Results | None:
     folds failed.
     """
     directory = attempt.directory
-    plan = Folds(
-        attempt.spec,
-        attempt.dataset,
-        attempt.tables,
-        Seeds(attempt.seed),
-        attempt.device,
-    )
+    plan = Folds(attempt.spec, attempt.dataset, attempt.tables, Seeds(attempt.seed), attempt.device)
     if not _train_folds(attempt, plan):
         return None
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
@@ -676,10 +663,7 @@ def train_folds(attempt: Attempt) -> Results | None:
         )
     folds = [directory.fold(fold.name) for fold in plan.folds]
     curves = [fold.metrics() for fold in folds]
-    longest = max(map(len, curves), default=0)
-    lines = []
-    for epoch in range(longest):
-        lines.append(mean_line([curve[epoch] for curve in curves if len(curve) > epoch]))
+    lines = [mean_line(list(filter(None, of_epoch))) for of_epoch in zip_longest(*curves)]
     best = median_epoch(fold.record().epochs.best for fold in folds)
     attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
     formats.write_lines(directory.metrics_file, map(formats.with_marks, lines))

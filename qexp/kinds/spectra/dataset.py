@@ -92,15 +92,22 @@ class SpectraDataset:
         """The target, if there is one → its values, (row,)."""
         self._units: dict[str, str] = document["units"]
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
-            changed = f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}"
-            raise DatasetError([(("fingerprint",), changed)])
+            raise DatasetError(
+                [
+                    (
+                        ("fingerprint",),
+                        f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}",
+                    )
+                ]
+            )
         findings = Findings()
         self.cores = self._cores(source, findings)
         self.depths = self._depths(source, findings)
         names = {*self.shapes(), "depth", *self._rows.columns}
         for name in sorted(self._units.keys() - names):
-            lack = f"no variable or column '{name}'; {suggestion(name, names)}"
-            findings.add(lack, where=("units", name))
+            findings.add(
+                f"no variable or column '{name}'; {suggestion(name, names)}", where=("units", name)
+            )
         findings.refuse()
         self.warnings += self._doubts()
 
@@ -108,8 +115,10 @@ class SpectraDataset:
         """Constant spectra, targets that are codes, and cores for training and validation."""
         constant = self.names[self.without_spread].tolist()
         if constant:
-            share = f"{len(constant):,} of {len(self):,} spectra"
-            yield f"{share} have the same counts in all channels: {some(constant)}: {WAY_OUT}"
+            yield (
+                f"{len(constant):,} of {len(self):,} spectra have the same counts in all"
+                f" channels: {some(constant)}: {WAY_OUT}"
+            )
         for name, values in self.measured.items():
             for code in codes(values):
                 where = some(self.names[values == code].tolist())
@@ -117,9 +126,11 @@ class SpectraDataset:
         trained, chosen = (set(self.cores[self.part == part]) for part in (TRAIN, VALIDATION))
         shared = sorted(map(str, trained & chosen))
         if shared:
-            similar = "neighbouring spectra are similar, so that the validation loss is too low to"
-            both = f"{len(shared)} cores have spectra for training and for validation"
-            yield f"{both}: {some(shared)}; {similar} choose an epoch by"
+            yield (
+                f"{len(shared)} cores have spectra for training and for validation:"
+                f" {some(shared)}; neighbouring spectra are similar, so that the validation"
+                " loss is too low to choose an epoch by"
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -170,8 +181,9 @@ class SpectraDataset:
             folder.require()
             return folder
         if lists:
-            is_no_folder = f"{path} is not a folder; a table lists its spectra itself"
-            raise DatasetError([(("lists",), is_no_folder)])
+            raise DatasetError(
+                [(("lists",), f"{path} is not a folder; a table lists its spectra itself")]
+            )
         if path.suffix.lower() in FORMATS and path.is_file():
             return TableOfSpectra(*shared)
         what = "is not there; it must be a folder with train/ or"
@@ -182,8 +194,7 @@ class SpectraDataset:
         texts = self._rows.columns.get(self._core)
         if texts is None:
             similar = suggestion(self._core, self._rows.columns)
-            lack = f"{source.place} has no column '{self._core}'; {similar}"
-            findings.add(lack, where=("core",))
+            findings.add(f"{source.place} has no column '{self._core}'; {similar}", where=("core",))
             return np.array([], dtype=np.str_)
         for name, text in zip(self.names, texts, strict=True):
             if not text:

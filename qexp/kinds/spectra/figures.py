@@ -360,11 +360,9 @@ MOST_LEVELS = 2
 
 def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
     """Energies of the channels, (channel,) [keV]; None if they are unknown."""
-    return (
-        None
-        if first_and_step is None
-        else first_and_step[0] + first_and_step[1] * np.arange(channels)
-    )
+    if first_and_step is None:
+        return None
+    return first_and_step[0] + first_and_step[1] * np.arange(channels)
 
 
 Reconstruction = tuple[str, Array, Array, Mask]
@@ -536,8 +534,12 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     for energy in _mark_elements(spectrum, _lines(where)):
         axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
     legend_below(figure, axis)
-    caption = f"means over the estimates of {int(table.attrs['spectra']):,} test spectra"
-    add_title(figure, f"{output}: contribution of channels", note, caption)
+    add_title(
+        figure,
+        f"{output}: contribution of channels",
+        note,
+        f"means over the estimates of {int(table.attrs['spectra']):,} test spectra",
+    )
     return figure
 
 
@@ -550,11 +552,8 @@ def _lines(where: Array | None) -> dict[str, float]:
     """Elements and energies of their K alpha lines among those of channels, from low to high [keV];
     none without.
     """
-    return (
-        {}
-        if where is None
-        else {name: line for name, line in MARKED.items() if where[0] <= line <= where[-1]}
-    )
+    low, high = (np.inf, np.inf) if where is None else (where[0], where[-1])
+    return {name: line for name, line in MARKED.items() if low <= line <= high}
 
 
 def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:

@@ -66,9 +66,10 @@ def left_empty(spectra: SpectrumSource) -> Iterator[str]:
     for what, own in (("core", spectra.layout.core), ("depth", spectra.layout.depth)):
         similar = columns_like(what, columns)
         if own is not None and own not in columns and similar:
-            lack = f"{spectra.place} has no column '{own}', which holds the {what} in the run's"
-            way_out = f"{what}s are left empty; rename {similar} if it is that {what}"
-            yield f"{lack} dataset: {way_out}"
+            yield (
+                f"{spectra.place} has no column '{own}', which holds the {what} in the run's"
+                f" dataset: {what}s are left empty; rename {similar} if it is that {what}"
+            )
 
 
 def _listing(folder: Path) -> list[Any]:
@@ -226,8 +227,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
                 by_column |= self.model.outputs[name].cells(estimate_of(name), estimated)
             by_output = {name: estimated.middle for name, estimated in estimates.items()}
             self._missing.add(piece.names, np.isnan(np.stack(list(by_output.values()))).any(axis=0))
-            numbers = np.stack(list(by_column.values()), axis=1)
-            self._profile.add(cores, depths, numbers)
+            self._profile.add(cores, depths, np.stack(list(by_column.values()), axis=1))
             columns = {
                 NAME: piece.names,
                 PART: piece.parts,

@@ -23,6 +23,7 @@ from qexp.errors import some, suggestion
 from qexp.kinds.files import as_finding
 from qexp.kinds.spectra.files import (
     Findings,
+    SpectrumReader,
     column_of,
     files_in,
     finite_number,
@@ -34,7 +35,6 @@ from qexp.kinds.spectra.files import (
     texts_of,
     trouble_with,
 )
-from qexp.kinds.spectra.scanners import SpectrumReader
 from qexp.rows.array_cache import Array, content_hash
 from qexp.rows.formats import Chunk, Rows, in_equal_chunks, open_table
 from qexp.rows.table import Table, TableError, number
@@ -160,8 +160,11 @@ class SpectrumSource(ABC):
         numbers = [number(text) for text in texts]
         for name, text, depth in zip(names, texts, numbers, strict=True):
             if depth is None:
-                kind = f"{self.place}, column '{self.layout.depth}', has cells that are not numbers"
-                findings.add(kind, f"'{text[:20]}' of {name}", ("depth",))
+                findings.add(
+                    f"{self.place}, column '{self.layout.depth}', has cells that are not numbers",
+                    f"'{text[:20]}' of {name}",
+                    ("depth",),
+                )
         return np.array(numbers, dtype=np.float64)
 
     def _labelled(
@@ -184,14 +187,21 @@ class SpectrumSource(ABC):
         if self.missing == ERROR:
             for row in left_out:
                 lack = f"{origins[row]} lacks the numbers{least} of spectra"
-                kind = f'{lack}, which "missing": "drop" would leave out'
-                findings.add(kind, labels[row], ("target",))
+                findings.add(
+                    f'{lack}, which "missing": "drop" would leave out', labels[row], ("target",)
+                )
         elif not used:
-            lack = f"{self.path}: no spectrum has a number{least} for '{self.target}'"
-            findings.add(lack, where=("target",))
+            findings.add(
+                f"{self.path}: no spectrum has a number{least} for '{self.target}'",
+                where=("target",),
+            )
         names = some([labels[row] for row in left_out])
-        count = f"{len(left_out):,} of {len(targets):,} spectra are left out"
-        return used, [f"{count}, because they have no number{least} for '{self.target}': {names}"]
+        return used, [
+            (
+                f"{len(left_out):,} of {len(targets):,} spectra are left out, because they have no"
+                f" number{least} for '{self.target}': {names}"
+            )
+        ]
 
 
 # Spectra in folders: a file for each, and lists that describe them.
@@ -282,12 +292,14 @@ class FolderOfSpectra(SpectrumSource):
             part = self.path / name
             for folder, (key, what) in needed.items():
                 if not (part / folder).is_dir():
-                    lack = f"{part} has no folder {folder}/, which holds {what}"
-                    findings.add(lack, where=(key,))
+                    findings.add(
+                        f"{part} has no folder {folder}/, which holds {what}", where=(key,)
+                    )
             info = self._info(name)
             if not info.is_file():
-                what = "which lists the spectra and names their cores"
-                findings.add(f"{part} has no {info.name}, {what}")
+                findings.add(
+                    f"{part} has no {info.name}, which lists the spectra and names their cores"
+                )
         listing = self._validation(TRAIN)
         if self.lists.get(VALIDATION) and not listing.is_file():
             findings.add(f"{listing.parent} has no {listing.name}", where=("lists", VALIDATION))
@@ -330,8 +342,10 @@ class FolderOfSpectra(SpectrumSource):
         core = self.layout.core
         for part in parts:
             if part.lists and core not in part.columns:
-                lack = f"{part.lists[0]} has no column '{core}'; {suggestion(core, part.columns)}"
-                findings.add(lack, where=("core",))
+                findings.add(
+                    f"{part.lists[0]} has no column '{core}'; {suggestion(core, part.columns)}",
+                    where=("core",),
+                )
         findings.refuse()
         return parts
 
@@ -428,8 +442,11 @@ class FolderOfSpectra(SpectrumSource):
         lower = []
         with suppress(OSError):
             lower = sorted(entry.name for entry in self.path.iterdir() if (entry / TRAIN).is_dir())
-        have = f"; below it, these have one: {some(lower)}"
-        return have if lower else ", nor has any folder below it"
+        return (
+            f"; below it, these have one: {some(lower)}"
+            if lower
+            else ", nor has any folder below it"
+        )
 
 
 def picked(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
@@ -476,14 +493,20 @@ class TableOfSpectra(SpectrumSource):
         self._require_channels(findings)
         others = self.others
         if self.target is not None and self.target not in others:
-            lack = f"no column '{self.target}'; {suggestion(self.target, others)}"
-            findings.add(f"{self.path} has {lack}", where=("target",))
+            findings.add(
+                f"{self.path} has no column '{self.target}'; {suggestion(self.target, others)}",
+                where=("target",),
+            )
         findings.refuse()
         with as_finding(TableError):
             read = self._table.read([], others)[1] if others else {}
-            size = 0 if others else sum(len(chunk.features) for chunk in self._chunks())
+            first = next(iter(read.values()), None)
+            size = (
+                sum(len(chunk.features) for chunk in self._chunks())
+                if first is None
+                else len(first)
+            )
         columns = {name: column.tolist() for name, column in read.items()}
-        size = len(next(iter(columns.values()))) if columns else size
         shown = [str(row + 1) for row in range(size)]
         names = columns.pop(self._name) if self._name else shown
         parts = columns.pop(PART, [TRAIN] * size)
@@ -598,8 +621,10 @@ class TableOfSpectra(SpectrumSource):
         width = self._table.vector(prefix)
         if width is not None:
             if width != channels:
-                what = f"'{prefix}' has {width} counts in a row, not {channels}"
-                findings.add(f"{self.path}: {what}", where=("channels",))
+                findings.add(
+                    f"{self.path}: '{prefix}' has {width} counts in a row, not {channels}",
+                    where=("channels",),
+                )
         elif numbers != list(range(channels)):
             first = next((number for number in range(channels) if number not in numbers), None)
             lacking = "" if first is None else f"; the first that is missing is {prefix}{first}"
@@ -619,5 +644,7 @@ class TableOfSpectra(SpectrumSource):
         """Find rows with invalid counts among those that are `used`, after `start` other rows."""
         invalid = ~(np.isfinite(counts) & (counts >= 0)).all(axis=1)
         for row in np.flatnonzero(invalid & used).tolist():
-            example = f"spectrum {start + row + 1} ({trouble_with(counts[row])})"
-            findings.add(f"{self.path} has spectra with invalid counts", example)
+            findings.add(
+                f"{self.path} has spectra with invalid counts",
+                f"spectrum {start + row + 1} ({trouble_with(counts[row])})",
+            )
