@@ -251,7 +251,8 @@ LONGEST_STEP = 0.25
 def check(options: IceOptions, test: int) -> None:
     """Raises QexpError with all problems of the options."""
     glaciers = options.glaciers
-    (low, high), (least, most) = options.arrhenius, options.sliding
+    (low, high) = options.arrhenius
+    (least, most) = options.sliding
     coupling = options.coupling
     frame = options.size * options.spacing
     require(

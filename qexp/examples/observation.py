@@ -99,7 +99,8 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
         "noise": options.noise,
         "tracks": tracks,
     }
-    (west, north), pixel = ground.places[0] + CENTRE, (options.spacing, options.spacing)
+    (west, north) = ground.places[0] + CENTRE
+    pixel = (options.spacing, options.spacing)
     corner = west - options.spacing / 2, north + options.spacing / 2
     content = {"dem.tif": encoded({"elevation": ground.elevation}, corner, pixel, CRS)}
     for name in TRACKS:

@@ -72,9 +72,8 @@ class CellMeans:
         height, width = self.counts.shape
         flat = rows * width + columns
         self.counts += np.bincount(flat, minlength=height * width).reshape(height, width)
-        for index in range(len(self.sums)):
-            added = np.bincount(flat, weights=values[:, index], minlength=height * width)
-            self.sums[index] += added.reshape(height, width)
+        for sums, weights in zip(self.sums, values.T, strict=True):
+            sums += np.bincount(flat, weights, height * width).reshape(height, width)
 
     def means(self) -> Array:
         """The means, (value, y, x), NaN in cells without rows."""

@@ -110,7 +110,8 @@ class Codes:
     def __init__(self, factor: float = 1.0) -> None:
         self._factor = factor
         self._usual = Counter[float]()
-        self._low, self._high = math.inf, -math.inf
+        self._low = math.inf
+        self._high = -math.inf
         """Of all numbers that do not often stand for no data."""
 
     def add(self, values: Values) -> None:
@@ -123,7 +124,8 @@ class Codes:
 
     def counts(self) -> dict[float, int]:
         """Code → how often it is there."""
-        low, high = self._low, self._high
+        low = self._low
+        high = self._high
         far = max(high - low, abs(low), abs(high))
         return {
             code: self._usual[code]

@@ -79,13 +79,15 @@ def unmeasured(read: Read, count: int, visible: Mask | None = None) -> Found:
             values = values[..., visible]
         return values.reshape(len(rows), -1)
 
-    (low, high, share), mark = np.zeros((3, count)), np.zeros(count, np.int64)
+    (low, high, share) = np.zeros((3, count))
+    mark = np.zeros(count, np.int64)
     size = values_of(np.arange(1)).shape[1]
     step = max(1, NUMBERS_TOGETHER // size)
     for start in range(0, count, step):
         some = np.arange(start, min(start + step, count))
         values = values_of(some)
-        low[some], high[some] = values.min(axis=1), values.max(axis=1)
+        low[some] = values.min(axis=1)
+        high[some] = values.max(axis=1)
         shares = [(values == 0).mean(axis=1)]
         for end in (low, high):
             like_it = (values == end[some, None]).sum(axis=1) - 1

@@ -89,7 +89,8 @@ class Expression:
     """
 
     def __init__(self, text: str, names: Sequence[str], factors: Mapping[str, float]) -> None:
-        self.text, self._factors = text, factors
+        self.text = text
+        self._factors = factors
         try:
             if len(text) > LONGEST:
                 raise ValueError

@@ -280,7 +280,8 @@ class TabularDataset:
 
     def _group_names(self) -> dict[str, Texts]:
         """Grouping → the name of each row's group, (row,)."""
-        names, findings = {}, []
+        names = {}
+        findings = []
         for grouping, (column, pattern) in self.groups.items():
             groups = texts = self._texts[column].tolist()
             if pattern:
@@ -318,19 +319,18 @@ class TabularDataset:
             yield from self._doubts_in_columns(variable)
         inputs = self._by_column(self.inputs)
         outputs = self._by_column(self.outputs)
-        gaps = {name: np.flatnonzero(np.isnan(column)) for name, column in inputs.items()}
-        count = sum(map(len, gaps.values()))
-        if count:
-            incomplete = len(np.unique(np.concatenate([*gaps.values()])))
-            share = f"{count:,} gaps in {incomplete:,} of {len(self):,} rows"
-            where = self._in_words({name: self._records[rows] for name, rows in gaps.items()})
+        table = np.stack([*inputs.values()], axis=1)
+        gaps = np.isnan(table)
+        if gaps.any():
+            share = f"{gaps.sum():,} gaps in {gaps.any(axis=1).sum():,} of {len(self):,} rows"
+            pairs = zip(inputs, gaps.T, strict=True)
+            where = self._in_words({name: self._records[absent] for name, absent in pairs})
             yield (
                 f"{share} are filled in by the {self.imputation['type']} of the training rows:"
                 f" {where}"
             )
         yield from targets_among(inputs, outputs)
         if len(inputs) > 2:
-            table = np.stack([*inputs.values()], axis=1)
             same = unmeasured(lambda rows: table[rows], len(self))["constant"]
             if same:
                 rows = self._file.rows_shown(self._records[same])

@@ -63,6 +63,7 @@ from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.rows.formats import files_of_rows, open_table
 from qexp.rows.table import TableError, unlike
+from qexp.spec.reading import Document
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.record import ComparisonRow
 
@@ -99,9 +100,8 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     directory = attempt.directory
     dataset = plan.dataset
     outputs = plan.outputs
-    lines: dict[str, list[dict[str, str]]] = {}
-    for fold in plan.folds:
-        lines[fold.name] = formats.read_csv(directory.fold(fold.name).path / PREDICTIONS)
+    of_folds = {fold.name: directory.fold(fold.name).path / PREDICTIONS for fold in plan.folds}
+    lines = {name: formats.read_csv(path) for name, path in of_folds.items()}
     rows = np.unique(np.concatenate([fold.test for fold in plan.folds]))
     estimates = {name: _held_out(plan, lines, output) for name, output in outputs.items()}
     metrics = plan.recipe(plan.candidates[0]).metrics
@@ -112,12 +112,11 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     scores = Scores(grouping, groups, alike)
     columns = dict[str, Column]()
     for name, output in outputs.items():
-        truth = dataset.values[name][:, 0]
+        truth = dataset.values[name][rows, 0]
         tested = estimates[name].each(lambda values: values[rows])
-        scores.add(
-            name, metrics[name], tested.middle, truth[rows], _training_means(plan, name)[rows]
-        )
-        columns |= output.columns(truth[rows], tested, _words_of_held_out(name))
+        training_means = _training_means(plan, name)[rows]
+        scores.add(name, metrics[name], tested.middle, truth, training_means)
+        columns |= output.columns(truth, tested, _words_of_held_out(name))
     targets = tuple(
         replace(one, column=output) for output in outputs for one in dataset.ranges([output])
     )
@@ -192,10 +191,7 @@ def _means_over_folds(
              its rows
     """
     totals = np.zeros((len(plan.dataset), len(periods)))
-    repeating = dict[int, float]()
-    for column, period in enumerate(periods):
-        if period is not None:
-            repeating[column] = period
+    repeating = {column: period for column, period in enumerate(periods) if period is not None}
     times = np.zeros(len(plan.dataset), dtype=np.int64)
     with np.errstate(invalid="ignore"):
         for fold in plan.folds:
@@ -227,7 +223,8 @@ def _compared(
     table = plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
-        inner, seed = plan.inner_rows, attempt.seed
+        inner = plan.inner_rows
+        seed = attempt.seed
         estimators[name] = cross_validated(
             baseline, inputs, truth, folds, inner, seed, transforms, _completed(plan)
         )
@@ -342,7 +339,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     )
 
 
-def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
+def _documents(request: EvaluationRequest) -> Iterator[Document]:
     """A document for each file."""
     if request.document is not None:
         yield request.document
@@ -490,7 +487,8 @@ def _write_evaluated(
     for name, (values, _) in columns.items():
         # NaN is unlike itself
         table[name] = [value if value == value else None for value in values.tolist()]
-    directory, caution = attempt.directory, attempt.caution
+    directory = attempt.directory
+    caution = attempt.caution
     write_table(directory.results / PREDICTIONS, table, caution)
     groups = tables.grouping or ""
     write_test_predictions(directory, "row", tables.numbers, texts, columns, caution, groups=groups)

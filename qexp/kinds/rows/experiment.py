@@ -137,18 +137,16 @@ class TabularData(KindData[TabularDataset]):
         """
         folds = dataset.folds(spec["split"], tables, Seeds(seed))
         copied = _copies_of_training_rows(spec, dataset, folds)
-        warnings = (
-            [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
-        )
+        warnings = []
+        if copied:
+            warnings.append(f"{copied}; hold measurements of one thing out together, by a group")
         by = spec["split"]["parameters"].get("by")
         warnings += [] if by is None or by in dataset.groups else alike(by, dataset.column(by))
         for name in () if by else dataset.groups:
             names, group = np.unique(dataset.column(name), return_inverse=True)
             divided = np.zeros(len(names), dtype=bool)
             for fold in folds:
-                divided[group[fold.test]] |= (
-                    np.bincount(group[fold.train], minlength=len(names))[group[fold.test]] > 0
-                )
+                divided[np.intersect1d(group[fold.train], group[fold.test])] = True
             if divided.any():
                 warnings.append(
                     f"{divided.sum()} of {len(names)} groups '{name}' are in training and held out"

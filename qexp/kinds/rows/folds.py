@@ -64,12 +64,13 @@ class Folds:
         seeds: Seeds,
         device: torch.device,
     ) -> None:
-        self.spec, self.dataset, self.device = spec, dataset, device
-        self.tables, self._seeds = tables, seeds
+        self.spec = spec
+        self.dataset = dataset
+        self.device = device
+        self.tables = tables
+        self._seeds = seeds
         self.as_published = spec["protocol"] == "as_published"
-        self.candidates = [
-            Candidate(chosen, document) for chosen, document in candidates(spec, tables)
-        ]
+        self.candidates = [Candidate(*candidate) for candidate in candidates(spec, tables)]
         self.outputs = outputs_of(spec, tables, dataset.units)
         self.folds = dataset.folds(spec["split"], tables, seeds)
         self.refits = spec["keep"] == "last" and not self.as_published
@@ -92,9 +93,9 @@ class Folds:
     def inner_tasks(self, fold: Fold, candidate: Candidate) -> list[Task]:
         """The networks that choose the epoch and the candidate: one per inner fold and member."""
         parts = [Fold("", fold.train, fold.test)] if self.as_published else self.inner(fold)
-        members = (
-            min(self.spec["members"], MEMBERS_THAT_CHOOSE) if self.refits else self.spec["members"]
-        )
+        members = self.spec["members"]
+        if self.refits:
+            members = min(members, MEMBERS_THAT_CHOOSE)
         return [
             self._task(fold, candidate, part.train, part.test, (part.name, member))
             for part in parts

@@ -68,6 +68,7 @@ from qexp.rows.formats import (
 from qexp.rows.geotiff import of_netcdf
 from qexp.rows.image_rows import LINE
 from qexp.rows.table import FAR, Codes, numbers_in, unlike
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class RowEstimation(TableEstimation[RowModel]):
         self._codes = [Codes() for _ in model.features]
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Document:
         pairs = zip(self.model.features, self._rows.features, strict=True)
         columns = None if self.model.columns is None else dict(pairs)
         return {"columns": columns, **super().settings}
@@ -290,7 +291,7 @@ class RowEstimation(TableEstimation[RowModel]):
             pool.shutdown()
             torch.set_num_threads(threads)  # the workers' setting also applies to later threads
 
-    def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
+    def write(self, chunk: int | None, progress: OnProgress) -> Document:
         """Also a GeoTIFF of a whole map in NetCDF, if rasterio is installed."""
         entries = super().write(chunk, progress)
         is_map = self.model.makes_maps or self.source.is_dir()
@@ -301,7 +302,7 @@ class RowEstimation(TableEstimation[RowModel]):
                 entries["raster"] = f"{self.target.stem}.tif"
         return entries
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Document:
         """Draw a map, if the rows have positions in two dimensions."""
         picture = None
         if self._positions is not None and min(self._raster.counts.shape) >= 2:
@@ -384,7 +385,8 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
     first     the number of its first row
     given_up  set when no result is wanted any more: Ctrl-C must not wait for the rest of a chunk
     """
-    features, blocks = chunk.features, []
+    features = chunk.features
+    blocks = []
     for start in range(0, len(features), BLOCK):
         if given_up.is_set():
             raise CancelledError

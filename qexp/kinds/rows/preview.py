@@ -51,7 +51,8 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         return xarray.Dataset(variables, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        data, variables = self.dataset, []
+        data = self.dataset
+        variables = []
         for name, columns in data.columns.items():
             for index, column in enumerate(columns):
                 called = name if len(columns) == 1 else f"{name} {column}"

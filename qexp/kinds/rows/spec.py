@@ -222,7 +222,7 @@ def _in_selection(select: Mapping[str, Sequence[Any]]) -> Iterator[Finding]:
                 )
 
 
-def imputation(dataset: Mapping[str, Any]) -> dict[str, Any]:
+def imputation(dataset: Mapping[str, Any]) -> Document:
     """How gaps in the inputs of a dataset are filled in; empty if rows with gaps are not used."""
     missing = dataset["missing"]
     rule = _type(missing)

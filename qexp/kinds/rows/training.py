@@ -39,6 +39,7 @@ from qexp.networks import checkpoint
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import operations_per_sample
 from qexp.networks.task_stack import Line, Outcome, Task, TaskStack, largest_stack, mean_of_networks
+from qexp.spec.reading import Document
 from qexp.store.directory import FOLDS, PREDICTIONS, RunDirectory
 from qexp.store.record import (
     Epochs,
@@ -80,9 +81,8 @@ class TrainedFold:
 
     @property
     def failed(self) -> str | None:
-        return next(
-            (network.outcome.failed for network in self.networks if network.outcome.failed), None
-        )
+        reasons = (network.outcome.failed for network in self.networks)
+        return next(filter(None, reasons), None)
 
 
 def done(fold: RunDirectory) -> bool:
@@ -255,11 +255,14 @@ class Steps:
     """Counts epochs of consecutive stacks as steps of the whole run; subclasses display them."""
 
     def __init__(self) -> None:
-        self.done, self._share, self._epochs = 0.0, 1.0, 1
+        self.done = 0.0
+        self._share = 1.0
+        self._epochs = 1
 
     def enter(self, share: float, epochs: int) -> None:
         """Begin a stack that counts for `share` steps."""
-        self._share, self._epochs = share, epochs
+        self._share = share
+        self._epochs = epochs
 
     def leave(self) -> None:
         self.done += self._share
@@ -279,7 +282,8 @@ class Steps:
 class DisplayedSteps(Steps):
     def __init__(self, display: Display) -> None:
         super().__init__()
-        self._display, self._shown = display, 0
+        self._display = display
+        self._shown = 0
 
     def show(self, steps: float, line: Line, seconds: float) -> None:
         if int(steps) > self._shown:
@@ -476,9 +480,10 @@ def train_in_processes(
     of memory.
     """
     waiting = list(batches)
-    messages = queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
+    messages = queue.SimpleQueue[tuple[_Worker, Document | None]]()
     workers = [_start_worker(directory, messages) for _ in range(processes)]
-    steps_done, stopping = 0.0, False
+    steps_done = 0.0
+    stopping = False
 
     def stop() -> bool:
         for worker in workers:
@@ -523,7 +528,7 @@ def train_in_processes(
 
 
 def _start_worker(
-    directory: RunDirectory, messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]
+    directory: RunDirectory, messages: queue.SimpleQueue[tuple[_Worker, Document | None]]
 ) -> _Worker:
     lease = files.drafts_of(directory.path)
     drafts = ["--drafts", str(lease)] if lease is not None else []
@@ -627,7 +632,7 @@ class _Speaker(Steps):
     def checkpoint_written(self, epoch: int) -> None:
         self.say({"log": f"checkpoint after epoch {epoch} of a stack"})
 
-    def say(self, message: dict[str, Any]) -> None:
+    def say(self, message: Document) -> None:
         with suppress(BrokenPipeError):  # the run's process has died; the input ends as well
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()

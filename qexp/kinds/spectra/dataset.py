@@ -305,13 +305,16 @@ class SpectrumSamples(Data):
         device: torch.device,
         hidden: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.train_rows, self.test_rows = train, test
-        self._dataset, self._unlabelled, self._hidden = dataset, unlabelled, hidden
-        self._seeds, self._device = seeds, device
+        self.train_rows = train
+        self.test_rows = test
+        self._dataset = dataset
+        self._unlabelled = unlabelled
+        self._hidden = hidden
+        self._seeds = seeds
+        self._device = device
         self.train_size = len(train)
-        masks = self._masks(len(validation), "validation", "masks")
-        self.validation = self._samples(validation, masks)
-        self.test = self._samples(test, self._masks(len(test), "test", "masks"))
+        self.validation = self._samples(validation, "validation")
+        self.test = self._samples(test, "test")
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch of an epoch, counted from 0 → its samples, `prepared` on demand.
@@ -390,8 +393,9 @@ class SpectrumSamples(Data):
     def _masks(self, count: int, *purpose: str | int) -> NDArray[np.float32]:
         return self._seeds.numpy(*purpose).random((count, self._dataset.patches), dtype=np.float32)
 
-    def _samples(self, rows: Rows, masks: NDArray[np.float32]) -> dict[str, Tensor]:
+    def _samples(self, rows: Rows, part: str) -> dict[str, Tensor]:
         """Variable → (sample, ...)."""
+        masks = self._masks(len(rows), part, "masks")
         return {**self._measured(rows), **self._tensors({MASK: masks})}
 
     def _measured(self, rows: Rows | Tensor) -> dict[str, Tensor]:

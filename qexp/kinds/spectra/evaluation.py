@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ from qexp.metrics.splits import GroupKFold, KFold, Rows, Split
 from qexp.networks.estimator import Estimator, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
 from qexp.results.intervals import OVERALL
+from qexp.spec.reading import Document
 from qexp.store.directory import (
     BASELINES,
     ERRORS_BY_ENERGY,
@@ -240,7 +242,7 @@ class Reconstructed:
         """How often each channel was hidden, (channel,)."""
         self.of_cores: dict[str, Sums] = {}
         """Core → metrics of its spectra, in the order in which they come."""
-        self.squares: dict[str, Array] = {}
+        self.squares = defaultdict[str, Any](float)
         """Quantity → sum of squares over the times that each channel was hidden [counts²]."""
         self.of_spectra: list[float] = []  # RMSE of the hidden channels of each
         self.kept: list[tuple[int, Array, Array, Mask]] = []
@@ -258,7 +260,9 @@ class Reconstructed:
         guess = subject.model.in_units(repeated, samples)[SPECTRUM].cpu().numpy()
         squares = {"rmse": np.square(estimate - truth), "rmse_of_mean": np.square(guess - truth)}
         squares["counting_noise"] = truth  # the variance of a count is the count
-        squares = {name: np.where(hidden, values, 0.0) for name, values in squares.items()}
+        for name, values in squares.items():
+            squares[name] = np.where(hidden, values, 0.0)
+            self.squares[name] += squares[name].sum(axis=0)
         first = len(self.of_spectra)
         numbers = range(first, first + len(truth))
         self.overall = self.overall.with_piece(estimate[hidden], truth[hidden])
@@ -269,8 +273,6 @@ class Reconstructed:
             piece = estimate[rows][hidden[rows]], truth[rows][hidden[rows]]
             self.of_cores[str(core)] = sums.with_piece(*piece)
         self.times_hidden += hidden.sum(axis=0)
-        for name, values in squares.items():
-            self.squares[name] = self.squares.get(name, 0.0) + values.sum(axis=0)
         self.of_spectra += _root(squares["rmse"].sum(axis=1), hidden.sum(axis=1)).tolist()
         of_block = zip(numbers, truth, estimate, hidden, strict=True)
         self.kept += [spectrum for spectrum in of_block if spectrum[0] in self._keeps]
@@ -279,10 +281,10 @@ class Reconstructed:
         """Of all test spectra, then of each core."""
         groups = [(OVERALL, "", self.overall)]
         groups += [(CORE, name, sums) for name, sums in sorted(self.of_cores.items())]
-        errors = []
-        for kind, name, sums in groups:
-            errors.append(errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values()))
-        return errors
+        return [
+            errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values())
+            for kind, name, sums in groups
+        ]
 
 
 def _root(sums: Array, times: Array) -> Array:
@@ -555,7 +557,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     )
 
 
-def _document(request: EvaluationRequest) -> dict[str, Any]:
+def _document(request: EvaluationRequest) -> Document:
     if request.document is not None:
         return request.document
     source = request.source or Path()
@@ -647,7 +649,8 @@ def _independence(
             shared.append(f"used for training by {run}: {overlap_in_words(found)}")
         for overlap in found:
             of_core.setdefault(overlap.core, []).append(overlap)
-    count, leaked = 0, 0
+    count = 0
+    leaked = 0
     for found in of_core.values():
         count += max(overlap.tested if overlap.others else overlap.leaked for overlap in found)
         leaked += max(overlap.leaked for overlap in found)

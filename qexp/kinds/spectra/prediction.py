@@ -54,6 +54,7 @@ from qexp.kinds.spectra.sources import (
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.networks.estimator import Ensemble, Posterior
 from qexp.rows.formats import Matrix, format_of
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Thinned:
     """At most DRAWN_POINTS spectra, evenly spaced: all at first, then every second, fourth, ..."""
 
     def __init__(self) -> None:
-        self._every, self._seen = 1, 0
+        self._every = 1
+        self._seen = 0
         self.cores: list[str] = []
         self.numbers: list[tuple[float, ...]] = []
         """Depth, then the estimates."""
@@ -108,11 +110,9 @@ class Thinned:
             self.numbers.append((float(depths[index]), *map(float, estimates[index])))
         self._seen += len(cores)
         while len(self.cores) > DRAWN_POINTS:
-            self.cores, self.numbers, self._every = (
-                self.cores[::2],
-                self.numbers[::2],
-                2 * self._every,
-            )
+            self.cores = self.cores[::2]
+            self.numbers = self.numbers[::2]
+            self._every = 2 * self._every
 
 
 BATCH = 64
@@ -193,7 +193,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             raise QexpError(
                 f"{target}: the estimates would lie among the spectra; give another `target`"
             )
-        self._missing, self._profile = WithoutEstimate(), Thinned()
+        self._missing = WithoutEstimate()
+        self._profile = Thinned()
         self._names: dict[str, str] = {}
         """Column of the source → its name in the new file."""
 
@@ -240,7 +241,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
 
     def _described(self, size: int) -> Iterator[tuple[SpectrumPiece, list[str], Array]]:
         """Pieces with their cores and depths. Raises DatasetError for invalid spectra."""
-        spectra, layout = self._spectra, self.model.layout
+        spectra = self._spectra
+        layout = self.model.layout
         findings = Findings()
         for piece in spectra.pieces(size, findings):
             cores = piece.texts(layout.core)
@@ -252,7 +254,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no
         information.
         """
-        model, blocks = self.model, []
+        model = self.model
+        blocks = []
         for start in range(0, len(piece.names), BATCH):
             batch = slice(start, start + BATCH)
             counts = np.ascontiguousarray(piece.counts[batch])
@@ -263,7 +266,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
                 add_draws(piece.names[batch], draws)
         return of_blocks(blocks, _empty(piece.counts))
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Document:
         """Draw a figure for each output, with the estimates along each core."""
         model = self.model
         profile = self._profile

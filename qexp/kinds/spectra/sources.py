@@ -307,18 +307,22 @@ class FolderOfSpectra(SpectrumSource):
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
         findings = Findings()
-        spectra, targets, origins = list[tuple[Part, str]](), list[float](), list[str]()
+        spectra = list[tuple[Part, str]]()
+        targets = list[float]()
+        origins = list[str]()
         for part in [self._part(name, findings) for name in self.names]:
             spectra += [(part, name) for name in part.cells]
             if self.target is not None:
                 folder = self._targets(part.name)
                 targets += read_targets(folder, part.cells, findings)
                 origins += [str(folder)] * len(part.cells)
-        count, remarks = len(spectra), list[str]()
+        count = len(spectra)
+        remarks = list[str]()
         if self.target is not None:
             labels = [name for _, name in spectra]
             used, remarks = self._labelled(targets, labels, origins, findings)
-            spectra, targets = picked(spectra, used), picked(targets, used)
+            spectra = picked(spectra, used)
+            targets = picked(targets, used)
         findings.refuse()
         columns = columns_of([part.cells[name] for part, name in spectra])
         names = [name for _, name in spectra]
@@ -328,7 +332,8 @@ class FolderOfSpectra(SpectrumSource):
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         findings = Findings()
-        trained, tested = self._folder(self.names[0]), self._folder(self.names[-1])
+        trained = self._folder(self.names[0])
+        tested = self._folder(self.names[-1])
         pairs = zip(rows.names, rows.parts, strict=True)
         paths = [(tested if part == TEST else trained) / name for name, part in pairs]
         for start in range(0, len(paths), BLOCK):
@@ -382,7 +387,9 @@ class FolderOfSpectra(SpectrumSource):
         In published folders info.csv does not name what val.csv does. Where both do, info.csv
         counts.
         """
-        folder, info, validation = self._folder(name), self._info(name), self._validation(name)
+        folder = self._folder(name)
+        info = self._info(name)
+        validation = self._validation(name)
         there = dict.fromkeys(file for file in files_in(folder) if file not in BESIDE)
         if not there:
             findings.add(f"{folder} holds no spectra")
@@ -527,13 +534,15 @@ class TableOfSpectra(SpectrumSource):
         used, remarks = self._labelled(targets, labels, [origin] * size, findings)
         findings.refuse()
         self._used = used
-        names, parts = picked(names, used), picked(parts, used)
+        names = picked(names, used)
+        parts = picked(parts, used)
         columns = {name: picked(cells, used) for name, cells in columns.items()}
         rows = SpectrumRows(names, parts, columns, picked(targets, used))
         return rows, remarks, size - len(used)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
-        findings, start = Findings(), 0
+        findings = Findings()
+        start = 0
         for chunk in self._chunks():
             numbers = np.arange(start, start + len(chunk.features))
             used = (
@@ -616,7 +625,8 @@ class TableOfSpectra(SpectrumSource):
 
     def _require_channels(self, findings: Findings) -> None:
         """Add a finding if the rows do not have the right number of counts."""
-        prefix, channels = self.layout.columns, self.layout.channels
+        prefix = self.layout.columns
+        channels = self.layout.channels
         numbers = sorted(self._numbered(self._table))
         width = self._table.vector(prefix)
         if width is not None:
