@@ -113,7 +113,7 @@ class Rows:
 
 def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
     """Rows in chunks of exactly `size`, except for the last."""
-    waiting: list[Chunk] = []
+    waiting = []
     for chunk in chunks:
         waiting.append(chunk)
         while sum(len(each.features) for each in waiting) >= size:

@@ -86,8 +86,7 @@ def unmeasured(read: Read, count: int, visible: Mask | None = None) -> Found:
     for start in range(0, count, step):
         some = np.arange(start, min(start + step, count))
         values = values_of(some)
-        low[some] = values.min(axis=1)
-        high[some] = values.max(axis=1)
+        low[some], high[some] = values.min(axis=1), values.max(axis=1)
         shares = [(values == 0).mean(axis=1)]
         for end in (low, high):
             like_it = (values == end[some, None]).sum(axis=1) - 1

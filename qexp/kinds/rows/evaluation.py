@@ -73,7 +73,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
     dataset = plan.dataset
     test = fold.test
     estimates = ensemble.estimated(dataset.samples(test, plan.device), HELD_OUT_QUANTILES)
-    table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(test))}
+    table = {"row": dataset.row_numbers(list(test))}
     table |= {name: values[test].tolist() for name, values in dataset.identifiers.items()}
     results = {}
     metrics = plan.recipe(plan.candidates[0]).metrics
@@ -426,7 +426,7 @@ def _evaluate_rows(
     groups = None if tables.grouping is None else tables.texts(tables.grouping)
     scores = Scores(tables.grouping, groups, None if tables.grouping == FILE else groups)
     columns: dict[str, Column] = {}
-    folds: dict[str, Sequence[Estimated]] = {}
+    folds = {}
     for name, output in attempt.outputs.items():
         estimated = estimates[name].each(_column)
         truth = tables.values(name)[:, 0]
@@ -504,9 +504,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
         )
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
-    compared = []
+    compared: dict[str, Any] = {}
     affected = copied.copy()
-    columns = list[tuple[list[str], list[str]]]()
     group = request.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([group] if group else []), *trained.groups, *trained.identifiers]):
         if not all(_has(dataset, name) for dataset, _ in tables.parts):
@@ -516,10 +515,9 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
             continue
         texts = tables.texts(name)
         both_columns = (column.tolist(), texts.tolist())
-        if both_columns in columns:  # a group that is a column, as it is
+        if both_columns in compared.values():  # a group that is a column, as it is
             continue
-        columns.append(both_columns)
-        compared.append(name)
+        compared[name] = both_columns
         if both := sorted(set(column[rows].tolist()) & set(texts.tolist())):
             affected |= np.isin(texts, both)
             shared.append(f"of the same {name} as training rows: {some(both, 3)}")

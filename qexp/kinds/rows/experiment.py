@@ -76,8 +76,8 @@ class TabularData(KindData[TabularDataset]):
         network: Network | None,
         available: int,
     ) -> Iterator[Finding]:
-        folds: list[Fold] = []
-        inner: list[Fold] = []
+        folds = []
+        inner = []
         random = partial(np.random.default_rng, 0)
         try:
             folds = dataset.divided(dataset.rows, document["split"], tables, random())

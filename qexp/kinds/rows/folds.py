@@ -64,11 +64,8 @@ class Folds:
         seeds: Seeds,
         device: torch.device,
     ) -> None:
-        self.spec = spec
-        self.dataset = dataset
-        self.device = device
-        self.tables = tables
-        self._seeds = seeds
+        self.spec, self.dataset, self.device = spec, dataset, device
+        self.tables, self._seeds = tables, seeds
         self.as_published = spec["protocol"] == "as_published"
         self.candidates = [Candidate(*candidate) for candidate in candidates(spec, tables)]
         self.outputs = outputs_of(spec, tables, dataset.units)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
@@ -208,7 +208,7 @@ class RowEstimation(TableEstimation[RowModel]):
         if model.intervals is not None:
             promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
             words = replace(words, ends=ends_in_words(promise))
-        columns = list[pa.Field]()
+        columns = []
         for name, output in model.outputs.items():
             columns += output_columns(output, name, words)
         outside = "features outside the range of the training data"
@@ -239,7 +239,7 @@ class RowEstimation(TableEstimation[RowModel]):
             count = len(outside)
             if draws is not None:
                 add_draws(range(self.count, self.count + count), draws)
-            columns: dict[str, Any] = {
+            columns = {
                 self._renamed.get(name, name): part.kept[name] for name in self._rows.kept.names
             }
             for name, estimated in estimates.items():
@@ -316,10 +316,10 @@ class RowEstimation(TableEstimation[RowModel]):
         gaps = zip(self.model.features, self._imputed.tolist(), strict=True)
         imputed = {name: count for name, count in gaps if count}
         counts = {"outside": self._outside, "missing": self._missing, "imputed": imputed}
-        codes: dict[str, dict[str, int]] = {}
+        codes = defaultdict[str, Document](dict)
         for name, own in zip(self.model.features, self._codes, strict=True):
             for code, count in own.counts().items():
-                codes.setdefault(f"{code:g}", {})[name] = count
+                codes[f"{code:g}"][name] = count
         counts |= {"codes": codes} if codes else {}
         return {**counts, "map": picture and picture.name, "features": list(self.model.features)}
 

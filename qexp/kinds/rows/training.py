@@ -353,7 +353,7 @@ class Selection:
         steps  the share of the batch's epochs that this training counts for
         """
         recipe = self.plan.recipe(candidate)
-        trained: dict[int, TrainedNetwork] = {}
+        trained = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
         batch_size = self.plan.spec["batch_size"]
         stacks = in_stacks(everyone, lambda task: largest_stack(task.model.network, batch_size))
@@ -423,7 +423,7 @@ def batches_of(plan: Folds) -> list[list[Fold]]:
     """
     tasks = tasks_of_first(plan)
     at_once = max(1, largest_stack(tasks[0].model.network, plan.spec["batch_size"]) // len(tasks))
-    batches: list[list[Fold]] = []
+    batches = []
     for _, alike in groupby(plan.folds, key=lambda fold: len(fold.train)):
         folds = list(alike)
         for part in np.array_split(np.arange(len(folds)), math.ceil(len(folds) / at_once)):

@@ -305,13 +305,9 @@ class SpectrumSamples(Data):
         device: torch.device,
         hidden: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.train_rows = train
-        self.test_rows = test
-        self._dataset = dataset
-        self._unlabelled = unlabelled
-        self._hidden = hidden
-        self._seeds = seeds
-        self._device = device
+        self.train_rows, self.test_rows = train, test
+        self._dataset, self._unlabelled, self._hidden = dataset, unlabelled, hidden
+        self._seeds, self._device = seeds, device
         self.train_size = len(train)
         self.validation = self._samples(validation, "validation")
         self.test = self._samples(test, "test")

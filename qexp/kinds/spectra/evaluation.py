@@ -164,7 +164,7 @@ def compared_with_baselines(
     rows = np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
     targets = dataset.measured[name][rows, None]
-    estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
+    estimators = {NETWORK: estimates[:, None]}
     if baselines:
         inputs = torch.cat(list(transformed(subject, rows))).double().cpu().numpy()
 
@@ -431,7 +431,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     scores = Scores(CORE, cores, cores)
     comparison = list[ComparisonRow]()
     columns: dict[str, Column] = {}
-    of_baselines: dict[str, Sequence[Any]] = {}
+    of_baselines = {}
     if reconstructed is not None:
         scores.results[SPECTRUM] = reconstructed.overall.values()
         about = {"units": "counts", "long_name": "RMSE of the channels that were hidden"}
@@ -508,7 +508,7 @@ def _write_predictions(
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
     columns = {"depth": (dataset.depths[test], about), **columns}
-    table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in texts.items()}
+    table = {name: values.tolist() for name, values in texts.items()}
     if of_baselines:
         write_table(directory.results / BASELINES, {**table, **of_baselines}, note)
     for name, (values, _) in columns.items():
@@ -649,8 +649,7 @@ def _independence(
             shared.append(f"used for training by {run}: {overlap_in_words(found)}")
         for overlap in found:
             of_core.setdefault(overlap.core, []).append(overlap)
-    count = 0
-    leaked = 0
+    count = leaked = 0
     for found in of_core.values():
         count += max(overlap.tested if overlap.others else overlap.leaked for overlap in found)
         leaked += max(overlap.leaked for overlap in found)

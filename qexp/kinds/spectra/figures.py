@@ -642,7 +642,7 @@ def down_core_of_run(directory: RunDirectory) -> Pictures:
 def _baselines(directory: RunDirectory, output: str) -> Mapping[str, ArrayLike]:
     """Baseline → its estimates of the test spectra; none of older runs, which did not keep them."""
     path = directory.results / BASELINES
-    estimates: dict[str, ArrayLike] = {}
+    estimates = {}
     for column, values in columns(path).items() if path.is_file() else ():
         output_of_column, _, name = column.partition(": ")
         if output_of_column == output:

@@ -193,8 +193,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             raise QexpError(
                 f"{target}: the estimates would lie among the spectra; give another `target`"
             )
-        self._missing = WithoutEstimate()
-        self._profile = Thinned()
+        self._missing, self._profile = WithoutEstimate(), Thinned()
         self._names: dict[str, str] = {}
         """Column of the source → its name in the new file."""
 
@@ -208,7 +207,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             *(new_column(name, pa.string()) for name in texts),
             new_column(DEPTH, pa.float64(), model.depth_unit),
         ]
-        after: list[pa.Field] = []
+        after = []
         for name, output in model.outputs.items():
             ends = ("", "") if intervals is None else ends_in_words(intervals.words)
             after += output_columns(output, estimate_of(name), Words("", ends=ends))

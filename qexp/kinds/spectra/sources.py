@@ -321,8 +321,7 @@ class FolderOfSpectra(SpectrumSource):
         if self.target is not None:
             labels = [name for _, name in spectra]
             used, remarks = self._labelled(targets, labels, origins, findings)
-            spectra = picked(spectra, used)
-            targets = picked(targets, used)
+            spectra, targets = picked(spectra, used), picked(targets, used)
         findings.refuse()
         columns = columns_of([part.cells[name] for part, name in spectra])
         names = [name for _, name in spectra]
@@ -332,8 +331,7 @@ class FolderOfSpectra(SpectrumSource):
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         findings = Findings()
-        trained = self._folder(self.names[0])
-        tested = self._folder(self.names[-1])
+        trained, tested = self._folder(self.names[0]), self._folder(self.names[-1])
         pairs = zip(rows.names, rows.parts, strict=True)
         paths = [(tested if part == TEST else trained) / name for name, part in pairs]
         for start in range(0, len(paths), BLOCK):
@@ -387,9 +385,7 @@ class FolderOfSpectra(SpectrumSource):
         In published folders info.csv does not name what val.csv does. Where both do, info.csv
         counts.
         """
-        folder = self._folder(name)
-        info = self._info(name)
-        validation = self._validation(name)
+        folder, info, validation = self._folder(name), self._info(name), self._validation(name)
         there = dict.fromkeys(file for file in files_in(folder) if file not in BESIDE)
         if not there:
             findings.add(f"{folder} holds no spectra")
@@ -534,8 +530,7 @@ class TableOfSpectra(SpectrumSource):
         used, remarks = self._labelled(targets, labels, [origin] * size, findings)
         findings.refuse()
         self._used = used
-        names = picked(names, used)
-        parts = picked(parts, used)
+        names, parts = picked(names, used), picked(parts, used)
         columns = {name: picked(cells, used) for name, cells in columns.items()}
         rows = SpectrumRows(names, parts, columns, picked(targets, used))
         return rows, remarks, size - len(used)
