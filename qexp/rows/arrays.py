@@ -38,16 +38,14 @@ def open_dataset(path: Path, group: str | None = None) -> xarray.Dataset:
     with path.open("rb") as file:
         engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
     try:
+        own: Any = {}
         if engine == "h5netcdf":
-            with h5py.File(
-                path
-            ) as hdf5:  # where this fails, h5netcdf prints a traceback beside its error
+            # Plain HDF5, whose dimensions have no names, is read like NetCDF.
+            own = {"phony_dims": "access", "group": group}
+            # where this fails, h5netcdf prints a traceback beside its error
+            with h5py.File(path) as hdf5:
                 hdf5.attrs.get("_nc3_strict")
                 formats.require_own_numbers(hdf5)
-        # Plain HDF5, whose dimensions have no names, is read like NetCDF.
-        own: dict[str, Any] = (
-            {"phony_dims": "access", "group": group} if engine == "h5netcdf" else {}
-        )
         return xarray.open_dataset(
             path, engine=engine, decode_times=False, decode_timedelta=False, cache=False, **own
         )

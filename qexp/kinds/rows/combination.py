@@ -105,9 +105,9 @@ class Expression:
 
     def unit(self, names: Sequence[str], unit: str) -> str:
         """The unit of a sum, by doubling all maps; empty for others, such as a ratio."""
-        once = {name: np.array([1 + 0.37 * number]) for number, name in enumerate(names)}
-        doubled = {name: 2 * value for name, value in once.items()}
-        return unit if np.allclose(self(doubled), 2 * self(once)) else ""
+        both = np.array([1, 2])
+        once, doubled = self({name: (1 + 0.37 * place) * both for place, name in enumerate(names)})
+        return unit if np.allclose(doubled, 2 * once) else ""
 
     def _mistake(self, why: str) -> QexpError:
         return QexpError(f"expression {self.text[:60]!r}: {why}")

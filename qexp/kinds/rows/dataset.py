@@ -280,8 +280,7 @@ class TabularDataset:
 
     def _group_names(self) -> dict[str, Texts]:
         """Grouping → the name of each row's group, (row,)."""
-        names = {}
-        findings = []
+        names, findings = {}, []
         for grouping, (column, pattern) in self.groups.items():
             groups = texts = self._texts[column].tolist()
             if pattern:

@@ -429,7 +429,7 @@ def _of_outputs(
     return held_out
 
 
-def _names(rows: xarray.Dataset, columns: list[str] | tuple[str, ...]) -> list[str]:
+def _names(rows: xarray.Dataset, columns: Sequence[str]) -> list[str]:
     """A label for each row: its identifiers, or its number in the file."""
     if not columns:
         return [str(number) for number in rows["row"].values]

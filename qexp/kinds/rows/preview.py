@@ -51,8 +51,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         return xarray.Dataset(variables, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        data = self.dataset
-        variables = []
+        data, variables = self.dataset, []
         for name, columns in data.columns.items():
             for index, column in enumerate(columns):
                 called = name if len(columns) == 1 else f"{name} {column}"

@@ -465,6 +465,10 @@ class _Worker:
     """Printed lines that are not messages, such as a traceback."""
 
 
+Messages = queue.SimpleQueue[tuple[_Worker, Document | None]]
+"""Of all workers; None when one has ended."""
+
+
 def train_in_processes(
     directory: RunDirectory,
     batches: Sequence[int],
@@ -480,7 +484,7 @@ def train_in_processes(
     of memory.
     """
     waiting = list(batches)
-    messages = queue.SimpleQueue[tuple[_Worker, Document | None]]()
+    messages = Messages()
     workers = [_start_worker(directory, messages) for _ in range(processes)]
     steps_done = 0.0
     stopping = False
@@ -527,9 +531,7 @@ def train_in_processes(
     return not stopping
 
 
-def _start_worker(
-    directory: RunDirectory, messages: queue.SimpleQueue[tuple[_Worker, Document | None]]
-) -> _Worker:
+def _start_worker(directory: RunDirectory, messages: Messages) -> _Worker:
     lease = files.drafts_of(directory.path)
     drafts = ["--drafts", str(lease)] if lease is not None else []
     # In a new session, Ctrl-C on the terminal reaches only the run's process, which passes it on.
@@ -595,7 +597,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     plan = Folds(spec, dataset, tables, Seeds(record.seed), torch.device("cpu"))
     batches = batches_of(plan)
     stop = threading.Event()
-    numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    numbers = queue.SimpleQueue[int | None]()
     busy = threading.Event()
 
     def read() -> None:

@@ -240,8 +240,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
 
     def _described(self, size: int) -> Iterator[tuple[SpectrumPiece, list[str], Array]]:
         """Pieces with their cores and depths. Raises DatasetError for invalid spectra."""
-        spectra = self._spectra
-        layout = self.model.layout
+        spectra, layout = self._spectra, self.model.layout
         findings = Findings()
         for piece in spectra.pieces(size, findings):
             cores = piece.texts(layout.core)
@@ -253,8 +252,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         """As `SpectrumModel.estimate`; NaN for spectra whose counts are all equal, which hold no
         information.
         """
-        model = self.model
-        blocks = []
+        model, blocks = self.model, []
         for start in range(0, len(piece.names), BATCH):
             batch = slice(start, start + BATCH)
             counts = np.ascontiguousarray(piece.counts[batch])

@@ -316,8 +316,7 @@ class FolderOfSpectra(SpectrumSource):
                 folder = self._targets(part.name)
                 targets += read_targets(folder, part.cells, findings)
                 origins += [str(folder)] * len(part.cells)
-        count = len(spectra)
-        remarks = list[str]()
+        count, remarks = len(spectra), list[str]()
         if self.target is not None:
             labels = [name for _, name in spectra]
             used, remarks = self._labelled(targets, labels, origins, findings)
@@ -536,8 +535,7 @@ class TableOfSpectra(SpectrumSource):
         return rows, remarks, size - len(used)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
-        findings = Findings()
-        start = 0
+        findings, start = Findings(), 0
         for chunk in self._chunks():
             numbers = np.arange(start, start + len(chunk.features))
             used = (
@@ -620,8 +618,7 @@ class TableOfSpectra(SpectrumSource):
 
     def _require_channels(self, findings: Findings) -> None:
         """Add a finding if the rows do not have the right number of counts."""
-        prefix = self.layout.columns
-        channels = self.layout.channels
+        prefix, channels = self.layout.columns, self.layout.channels
         numbers = sorted(self._numbered(self._table))
         width = self._table.vector(prefix)
         if width is not None:
