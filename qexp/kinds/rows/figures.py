@@ -215,13 +215,7 @@ MOST_NAMES, LONGEST_NAME, LEVEL_CHARACTERS = 14, 24, 24
 """Columns that an axis names, characters of their names, and how many fit."""
 
 
-MEASURED = {
-    "nm": "wavelength",
-    "µm": "wavelength",
-    "um": "wavelength",
-    "eV": "energy",
-    "keV": "energy",
-}
+MEASURED = {**dict.fromkeys(("nm", "µm", "um"), "wavelength"), "eV": "energy", "keV": "energy"}
 """What the numbers in the names of columns are, by the unit that follows them."""
 
 

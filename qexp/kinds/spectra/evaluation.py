@@ -166,7 +166,8 @@ def compared_with_baselines(
     targets = dataset.measured[name][rows, None]
     estimators = {NETWORK: estimates[:, None]}
     if baselines:
-        inputs = torch.cat(list(transformed(subject, rows))).double().cpu().numpy()
+        of_blocks = [spectra.cpu() for spectra in transformed(subject, rows)]
+        inputs = torch.cat(of_blocks).double().numpy()
 
     def inner(training: Rows) -> list[tuple[Rows, Rows]]:
         return inner_folds(training, dataset.cores[rows], Seeds(attempt.seed))
