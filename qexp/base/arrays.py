@@ -12,6 +12,8 @@ from qexp.errors import QexpError, some
 
 Array = NDArray[np.float64]
 """Numbers in double precision, of any shape."""
+Mask = NDArray[np.bool_]
+Texts = NDArray[np.str_]
 
 Pair = tuple[float, float]
 """Such as the ends of an interval, or a position east and north."""

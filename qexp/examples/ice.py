@@ -21,9 +21,8 @@ from torch import Tensor
 from qexp.base import files
 from qexp.base.machine import threads
 from qexp.base.seeds import Seeds
-from qexp.errors import QexpError
 from qexp.examples.folders import README, new_folder
-from qexp.examples.options import IceOptions, Range
+from qexp.examples.options import IceOptions, Range, require
 from qexp.physics import ice
 from qexp.physics.ice import DENSITY, GRAVITY
 
@@ -252,39 +251,47 @@ LONGEST_STEP = 0.25
 def check(options: IceOptions, test: int) -> None:
     """Raises QexpError with all problems of the options."""
     glaciers = options.glaciers
-    (low, high), (least, most) = options.arrhenius, options.sliding
+    (low, high) = options.arrhenius
+    (least, most) = options.sliding
     coupling = options.coupling
     frame = options.size * options.spacing
-    too_small = f"a frame of {frame:g} m; glaciers need 3000 m or more"
-    sound = [
-        (1 <= glaciers <= 100_000, f"`glaciers={glaciers}`: from 1 to 100000"),
-        (
-            0 <= test < max(glaciers, 1),
-            f"`test={test}`: from 0 to one less than there are glaciers, {glaciers - 1}",
-        ),
-        (1 <= options.frames <= 10_000, f"`frames={options.frames}`: from 1 to 10000"),
-        (
-            16 <= options.size <= 1024,
-            f"`size={options.size}`: from 16 to 1024 cells along each side",
-        ),
-        (20 <= options.spacing <= 1000, f"`spacing={options.spacing:g}`: from 20 to 1000 metres"),
-        (frame >= 3000, f"`size={options.size}` and `spacing={options.spacing:g}`: {too_small}"),
-        (
-            0 < low <= high <= 1000,
-            f"`arrhenius={low:g}:{high:g}`: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000",
-        ),
-        (
-            0 <= least <= most <= 1000,
-            f"`sliding={least:g}:{most:g}`: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000",
-        ),
-        (
-            coupling is None or 0 < coupling <= 100,
-            f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100",
-        ),
-    ]
-    wrong = [message for right, message in sound if not right]
-    if wrong:
-        raise QexpError("\n".join(wrong))
+    require(
+        [
+            (1 <= glaciers <= 100_000, f"`glaciers={glaciers}`: from 1 to 100000"),
+            (
+                0 <= test < max(glaciers, 1),
+                f"`test={test}`: from 0 to one less than there are glaciers, {glaciers - 1}",
+            ),
+            (1 <= options.frames <= 10_000, f"`frames={options.frames}`: from 1 to 10000"),
+            (
+                16 <= options.size <= 1024,
+                f"`size={options.size}`: from 16 to 1024 cells along each side",
+            ),
+            (
+                20 <= options.spacing <= 1000,
+                f"`spacing={options.spacing:g}`: from 20 to 1000 metres",
+            ),
+            (
+                frame >= 3000,
+                (
+                    f"`size={options.size}` and `spacing={options.spacing:g}`: a frame of {frame:g} m;"
+                    " glaciers need 3000 m or more"
+                ),
+            ),
+            (
+                0 < low <= high <= 1000,
+                f"`arrhenius={low:g}:{high:g}`: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000",
+            ),
+            (
+                0 <= least <= most <= 1000,
+                f"`sliding={least:g}:{most:g}`: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000",
+            ),
+            (
+                coupling is None or 0 < coupling <= 100,
+                f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100",
+            ),
+        ]
+    )
 
 
 def grow(
@@ -454,13 +461,7 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
         for number in range(glaciers):
             part = "test" if number < test else "train"
             size = options.size, options.spacing
-            random = glacier(
-                seeds,
-                number,
-                *size,
-                options.arrhenius,
-                options.sliding,
-            )
+            random = glacier(seeds, number, *size, options.arrhenius, options.sliding)
             years: list[float] = []
 
             def count(

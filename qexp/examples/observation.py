@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from qexp.base import files, formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Mask
 from qexp.base.machine import terminable
 from qexp.base.quantities import in_degrees
 from qexp.base.seeds import Seeds
@@ -23,7 +22,7 @@ from qexp.base.tables import Tables
 from qexp.errors import QexpError, some
 from qexp.examples.folders import README, new_folder
 from qexp.examples.ice import roughness
-from qexp.examples.options import ObservationOptions
+from qexp.examples.options import ObservationOptions, require
 from qexp.inference.parameters import (
     Units,
     display_name,
@@ -83,13 +82,11 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
     no image. Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot
     be written.
     """
-    wrong = []
+    sound = []
     for name, (low, high) in LIMITS.items():
         value = getattr(options, name)
-        if not low <= value <= high:
-            wrong.append(f"`{name}={value:g}`: from {low:g} to {high:g}")
-    if wrong:
-        raise QexpError("\n".join(wrong))
+        sound.append((low <= value <= high, f"`{name}={value:g}`: from {low:g} to {high:g}"))
+    require(sound)
     out = Path(options.out)
     seeds = Seeds(options.seed)
     unit = options.unit
@@ -102,7 +99,8 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
         "noise": options.noise,
         "tracks": tracks,
     }
-    (west, north), pixel = ground.places[0] + CENTRE, (options.spacing, options.spacing)
+    (west, north) = ground.places[0] + CENTRE
+    pixel = (options.spacing, options.spacing)
     corner = west - options.spacing / 2, north + options.spacing / 2
     content = {"dem.tif": encoded({"elevation": ground.elevation}, corner, pixel, CRS)}
     for name in TRACKS:
@@ -112,9 +110,9 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
     content["gnss.csv"] = stations(moved, ground, options, seeds).encode()
     images = " ".join(f"{out}/{name}.tif" for name in TRACKS)
     sight = "--incidence {},{} --heading {},{}".format(*np.transpose([*TRACKS.values()]).ravel())
-    others = f"--unit {unit} --dem {out}/dem.tif --gnss {out}/gnss.csv --gnss-unit {unit}"
     command = (
-        f"qexp observe {images} {sight} {others} --reduce quadtree:0.008 --noise estimate --to"
+        f"qexp observe {images} {sight} --unit {unit} --dem {out}/dem.tif --gnss"
+        f" {out}/gnss.csv --gnss-unit {unit} --reduce quadtree:0.008 --noise estimate --to"
         f" {out}.nc"
     )
     about = ABOUT.format(HEADING, out, options, command)
@@ -130,7 +128,7 @@ class Ground(NamedTuple):
 
     places: Array
     elevation: Array
-    water: NDArray[np.bool_]
+    water: Mask
 
 
 def ground_of(options: ObservationOptions, seeds: Seeds) -> Ground:
@@ -182,16 +180,11 @@ def displacement(
         value = in_si[each.parameter.name]
         require_near(each, "at", value, value, units)
     heights = torch.from_numpy(ground.elevation.ravel()) if options.summit else None
-    view = View(
-        measures=GNSS,
-        points=torch.from_numpy(ground.places),
-        elevation=heights,
-    )
+    view = View(measures=GNSS, points=torch.from_numpy(ground.places), elevation=heights)
     generator = DeformationImages(*sources, views=[view])
     arrays = {name: np.array([value]) for name, value in in_si.items()}
-    unmet = [words for words, holds in generator.unmet(arrays).items() if holds.any()]
-    if unmet:
-        raise QexpError("\n".join(f"`at`: {words}" for words in unmet))
+    unmet = generator.unmet(arrays).items()
+    require((not holds.any(), f"`at`: {words}") for words, holds in unmet)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     moved = generator.simulate(tensors, 0, 0)[DISPLACEMENT]
     parameters = {}
@@ -219,21 +212,12 @@ def seen(
     if options.noise != "none":
         noise = declared(options.noise)
         build = NOISES[noise.type].build
-        model = build(
-            range=noise.range / 1e3,
-            sill=noise.sill,
-            nugget=noise.nugget,
-        )
+        model = build(range=noise.range / 1e3, sill=noise.sill, nugget=noise.nugget)
         image += drawn(model, "noise")
     lost = ground.water
     if options.gaps:
         lost = lost | (drawn(Decorrelation(options.gaps, patch_size=0.6), "gaps") > 0)
-    about = {
-        "incidence": incidence,
-        "heading": heading,
-        "offset": offset,
-        "ramp": slopes,
-    }
+    about = {"incidence": incidence, "heading": heading, "offset": offset, "ramp": slopes}
     return np.where(lost, np.nan, image), about
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Any
 
 from qexp.base.options import Displaying, InWorkspace, option, python_only, words_of
 from qexp.base.shell_values import read_values
@@ -39,6 +40,12 @@ def read_whole_numbers(option: str, text: str) -> tuple[int, ...]:
         raise QexpError(
             f"{option} {shortened(text)}: a whole number, or several with commas, such as 10,30"
         ) from None
+
+
+def require(sound: Iterable[tuple[Any, str]]) -> None:
+    """Raises QexpError with the words of all that does not hold."""
+    if wrong := [words for holds, words in sound if not holds]:
+        raise QexpError("\n".join(wrong))
 
 
 @dataclass(frozen=True)

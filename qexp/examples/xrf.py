@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from qexp.base import files
@@ -21,7 +22,7 @@ from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.examples.folders import README, new_folder
-from qexp.examples.options import XrfOptions
+from qexp.examples.options import XrfOptions, require
 from qexp.physics import xrf
 
 ELEMENTS = (
@@ -152,32 +153,24 @@ def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
 
     step  between depths [mm]
     """
-    of_core = seeds.numpy("xrf", number, "core")
+    random = partial(seeds.numpy, "xrf", number)
+    of_core = random("core")
     basin = int(of_core.integers(BASINS))
     of_basin = seeds.numpy("xrf", "basin", basin)
-    shares = _shares(seeds, number, of_basin, of_core, depths, step)
-    dry, carbonate, carbon = _mixed(
-        shares, _factors(seeds, number, of_basin, of_core, depths, step)
-    )
+    shares = _shares(random, of_basin, of_core, depths, step)
+    factors = _factors(random("elements"), of_basin, of_core, depths, step)
+    dry, carbonate, carbon = _mixed(shares, factors)
     logit = np.log(WATER / (1 - WATER)) + WATER_CORES * of_core.standard_normal()
-    logit = logit + WATER_ALONG * drift(
-        seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW_LENGTH
-    )
+    logit = logit + WATER_ALONG * drift(random("water"), depths, 1, step / SLOW_LENGTH)
     wet = 1 / (1 + np.exp(-logit))
     salts = {
         name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()
     }
     water = _fractions({"H2O": 1.0, **salts})
-    return Core(
-        basin,
-        shares,
-        (1 - wet) * dry + wet * water,
-        carbonate,
-        carbon,
-    )
+    return Core(basin, shares, (1 - wet) * dry + wet * water, carbonate, carbon)
 
 
-def drift(random: np.random.Generator, depths: int, processes: int, step: float) -> Array:
+def drift(random: Generator, depths: int, processes: int, step: float) -> Array:
     """(depth, process) independent Ornstein-Uhlenbeck processes of mean 0 and variance 1.
 
     step  between depths, in lengths over which the correlation falls to 1/e
@@ -192,10 +185,9 @@ def drift(random: np.random.Generator, depths: int, processes: int, step: float)
 
 
 def _shares(
-    seeds: Seeds,
-    number: int,
-    of_basin: np.random.Generator,
-    of_core: np.random.Generator,
+    random: Callable[[str], Generator],
+    of_basin: Generator,
+    of_core: Generator,
     depths: int,
     step: float,
 ) -> dict[str, Array]:
@@ -208,16 +200,16 @@ def _shares(
     )
     logarithms = (
         level
-        + slow * _regimes(seeds.numpy("xrf", number, "slow"), depths, step)
-        + fast * drift(seeds.numpy("xrf", number, "fast"), depths, len(RATIOS), step / FAST_LENGTH)
-        + _layers(seeds.numpy("xrf", number, "events"), depths, step)
+        + slow * _regimes(random("slow"), depths, step)
+        + fast * drift(random("fast"), depths, len(RATIOS), step / FAST_LENGTH)
+        + _layers(random("events"), depths, step)
     )
     ratios = dict(zip(RATIOS, np.exp(logarithms).T, strict=True))
     total = 1 + sum(ratios.values())
     return {phase: ratios.get(phase, 1.0) / total for phase in PHASES}
 
 
-def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
+def _regimes(random: Generator, depths: int, step: float) -> Array:
     """(depth, ratio) a slow drift that restarts where the regime changes, as after a hiatus."""
     values = np.empty((depths, len(RATIOS)))
     correlation = np.exp(-step / SLOW_LENGTH)
@@ -231,7 +223,7 @@ def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
     return values
 
 
-def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
+def _layers(random: Generator, depths: int, step: float) -> Array:
     """(depth, ratio) change of the logarithms of the ratios by event layers."""
     shifts = np.array([list(map(event.__getitem__, RATIOS)) for event in EVENTS.values()])
     added = np.zeros((depths, len(RATIOS)))
@@ -244,19 +236,14 @@ def _layers(random: np.random.Generator, depths: int, step: float) -> Array:
 
 
 def _factors(
-    seeds: Seeds,
-    number: int,
-    of_basin: np.random.Generator,
-    of_core: np.random.Generator,
-    depths: int,
-    step: float,
+    random: Generator, of_basin: Generator, of_core: Generator, depths: int, step: float
 ) -> dict[tuple[str, str], Array]:
     """(phase, element) → (depth,) factor of an element's usual content in a phase; median 1."""
     of_cores, in_cores = np.array(list(VARIATIONS.values())).T
     count = len(VARIATIONS)
     constant = np.sqrt(BASIN_PART) * of_basin.standard_normal(count)
     constant += np.sqrt(1 - BASIN_PART) * of_core.standard_normal(count)
-    varying = drift(seeds.numpy("xrf", number, "elements"), depths, count, step / SLOW_LENGTH * 4)
+    varying = drift(random, depths, count, step / SLOW_LENGTH * 4)
     return dict(zip(VARIATIONS, np.exp(of_cores * constant + in_cores * varying).T, strict=True))
 
 
@@ -446,27 +433,25 @@ def check(options: XrfOptions, test: int, validation: int) -> None:
     labelled = options.labelled
     others = "from 0 to one less than there are cores that are not for the test"
     voltage, possible = (",".join(map(str, values)) for values in (options.voltage, CURRENTS))
-    in_kv = f"in kV, {' or '.join(map(str, CURRENTS))}, or both as {possible}"
-    sound = [
-        (1 <= cores <= 1000, f"`cores={cores}`: from 1 to 1000"),
-        (
-            0 <= test < max(cores, 1),
-            f"`test={test}`: from 0 to one less than there are cores, {cores - 1}",
-        ),
-        (0 <= validation <= max(rest, 0), f"`validation={validation}`: {others}, {rest}"),
-        (1 <= spectra <= 10_000, f"`spectra={spectra}`: from 1 to 10000"),
-        (
-            0 <= labelled <= spectra,
-            f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}",
-        ),
-        (
-            options.voltage and set(options.voltage) <= set(CURRENTS),
-            f"`voltage={voltage}`: {in_kv}",
-        ),
-    ]
-    wrong = [message for right, message in sound if not right]
-    if wrong:
-        raise QexpError("\n".join(wrong))
+    require(
+        [
+            (1 <= cores <= 1000, f"`cores={cores}`: from 1 to 1000"),
+            (
+                0 <= test < max(cores, 1),
+                f"`test={test}`: from 0 to one less than there are cores, {cores - 1}",
+            ),
+            (0 <= validation <= max(rest, 0), f"`validation={validation}`: {others}, {rest}"),
+            (1 <= spectra <= 10_000, f"`spectra={spectra}`: from 1 to 10000"),
+            (
+                0 <= labelled <= spectra,
+                f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}",
+            ),
+            (
+                options.voltage and set(options.voltage) <= set(CURRENTS),
+                f"`voltage={voltage}`: in kV, {' or '.join(map(str, CURRENTS))}, or both as {possible}",
+            ),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -505,13 +490,7 @@ def scan(seeds: Seeds, number: int, options: XrfOptions) -> Scan:
         rates = count_rates(drawn.elements[first : first + AT_A_TIME], scanner)
         for depth, expected in enumerate(rates * scanner.live_time, start=first):
             counts[depth] = seeds.numpy("xrf", number, "counts", depth).poisson(expected)
-    return Scan(
-        f"core_{number:03d}",
-        drawn,
-        scanner,
-        counts,
-        *measure(seeds, number, drawn),
-    )
+    return Scan(f"core_{number:03d}", drawn, scanner, counts, *measure(seeds, number, drawn))
 
 
 def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
@@ -557,14 +536,7 @@ def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
     """What a voltage does in each element, the energies that come back, the share stopped."""
     tube = xrf.beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
     filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
-    tables = xrf.interactions(
-        ELEMENTS,
-        filtered,
-        ANGLE,
-        ANGLE,
-        LOWEST_ENERGY,
-        1000.0 * voltage,
-    )
+    tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
     energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
     detected = xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON)
     return tables, energies, detected
@@ -651,13 +623,7 @@ def write(options: XrfOptions) -> WrittenCores:
             for name, data_set in folders.items():
                 depths = range(options.spectra) if name == ALL else labelled
                 validated = test <= number < test + validation
-                _write_files(
-                    folder / data_set / part,
-                    scanned,
-                    depths,
-                    name,
-                    form.end,
-                )
+                _write_files(folder / data_set / part, scanned, depths, name, form.end)
                 lists.add(name, data_set / part, scanned, depths, validated)
         for path, lines in lists.with_subsets(seeds).items():
             _write(folder / path, lines)
@@ -707,11 +673,9 @@ def _write_files(folder: Path, scanned: Scan, depths: Iterable[int], name: str, 
     targets = list(TARGETS[name](scanned)) if name in TARGETS else None
     for depth in depths:
         file = file_name(scanned, depth)
-        counts = scanned.counts[depth].tolist()
-        _write(folder / "spe" / file, map(str, counts))
+        _write(folder / "spe" / file, map(str, scanned.counts[depth].tolist()))
         if targets is not None:
-            target = f"{targets[depth]:.4f}"
-            _write(folder / "target" / file, [target], end)
+            _write(folder / "target" / file, [f"{targets[depth]:.4f}"], end)
 
 
 def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:

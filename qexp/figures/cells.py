@@ -84,12 +84,5 @@ def _hatch(axis: Axes, cells: NDArray[np.bool_], extent: Sequence[float]) -> Non
         x, y = (np.repeat(edges, 2)[1:-1] for edges in (edges_x, edges_y))
         shown = np.repeat(np.repeat(cells, 2, axis=0), 2, axis=1).astype(float)
         for colour, hatch in (("white", "////"), ("black", r"\\\\")):
-            lines = axis.contourf(
-                x,
-                y,
-                shown,
-                [0.5, 1.5],
-                colors="none",
-                hatches=[hatch],
-            )
+            lines = axis.contourf(x, y, shown, [0.5, 1.5], colors="none", hatches=[hatch])
             lines.set_edgecolor(colour)

@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files, folders, formats
-from qexp.base.arrays import by_name
+from qexp.base.arrays import Mask, by_name
 from qexp.base.machine import terminable
 from qexp.base.outputs import (
+    Estimated,
     Output,
     TrainedRange,
     Words,
     at_limits,
+    joined,
     numbers_in,
 )
 from qexp.base.seeds import Seeds
@@ -481,6 +483,15 @@ class WithoutEstimate:
         count = record["missing_count"]
         listing = ", ".join(names) + (", …" if count > len(names) else "")
         return [f"{count:,} without an estimate, because {reason} ({listing})"] if count else []
+
+
+def of_blocks(blocks: Sequence[Mapping[str, Estimated]], empty: Mask) -> dict[str, Estimated]:
+    """The estimates of several blocks together; NaN where `empty`, (sample,), is true."""
+    every = {name: joined([block[name] for block in blocks], np.concatenate) for name in blocks[0]}
+    nan = np.float32(np.nan)
+    return {
+        name: made.each(lambda values: np.where(empty, nan, values)) for name, made in every.items()
+    }
 
 
 def of_run(directory: RunDirectory) -> dict[str, Any]:

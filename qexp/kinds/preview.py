@@ -131,6 +131,12 @@ class Preview(ABC, Generic[D, P]):
         return np.sort(self.random().permutation(rows)[:count])
 
 
+def together(parts: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.int64], list[str]]:
+    """The rows of all parts, and the part of each, (row,)."""
+    names = np.repeat(list(parts), list(map(len, parts.values())))
+    return np.concatenate(list(parts.values())), names.tolist()
+
+
 def value_in_words(words: str, value: float, unit: str) -> str:
     """`depth 1.23 km`, `volume change 1.23 × 10⁶ m³`.
 

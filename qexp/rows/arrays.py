@@ -38,16 +38,14 @@ def open_dataset(path: Path, group: str | None = None) -> xarray.Dataset:
     with path.open("rb") as file:
         engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
     try:
+        own: Any = {}
         if engine == "h5netcdf":
-            with h5py.File(
-                path
-            ) as hdf5:  # where this fails, h5netcdf prints a traceback beside its error
+            # Plain HDF5, whose dimensions have no names, is read like NetCDF.
+            own = {"phony_dims": "access", "group": group}
+            # where this fails, h5netcdf prints a traceback beside its error
+            with h5py.File(path) as hdf5:
                 hdf5.attrs.get("_nc3_strict")
                 formats.require_own_numbers(hdf5)
-        # Plain HDF5, whose dimensions have no names, is read like NetCDF.
-        own: dict[str, Any] = (
-            {"phony_dims": "access", "group": group} if engine == "h5netcdf" else {}
-        )
         return xarray.open_dataset(
             path, engine=engine, decode_times=False, decode_timedelta=False, cache=False, **own
         )
@@ -114,8 +112,9 @@ class NetcdfTable(Table):
         import pyarrow as pa
 
         kinds = [self._variable(name).dtype for name in names]
-        numeric = {kind: pa.from_numpy_dtype(kind) for kind in kinds if kind.kind in "iufb"}
-        types = [numeric.get(kind, pa.string()) for kind in kinds]
+        types = [
+            pa.from_numpy_dtype(kind) if kind.kind in "iufb" else pa.string() for kind in kinds
+        ]
         return pa.schema(list(zip(names, types, strict=True)))
 
     def grid(self, features: Sequence[str]) -> Grid | None:
@@ -175,12 +174,12 @@ class NetcdfTable(Table):
         import pyarrow as pa
 
         variable = self._variable(name).isel({next(iter(sizes)): lines}, missing_dims="ignore")
-        if name not in self._vectors and not {*variable.dims} <= {*sizes}:
-            along, rows = map(_write_dimensions, (variable.dims, [*sizes]))
-            raise TableError(f"{self.path}: '{name}' lies along {along}, and rows along {rows}")
         if name in self._vectors:
             flat = pa.array(np.asarray(variable.values, dtype=np.float32).ravel())
             return pa.FixedSizeListArray.from_arrays(flat, variable.shape[1])
+        if not {*variable.dims} <= {*sizes}:
+            along, rows = map(_write_dimensions, (variable.dims, [*sizes]))
+            raise TableError(f"{self.path}: '{name}' lies along {along}, and rows along {rows}")
         values = variable.set_dims(sizes).values.ravel()
         if not pa.types.is_string(kind):
             return pa.array(values)

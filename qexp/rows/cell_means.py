@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 
+Integers = NDArray[np.int64]
+
 MOST_CELLS = 1000
 """Largest number of cells along an axis."""
 SPARSE_RATIO = 4
@@ -70,11 +72,10 @@ class CellMeans:
         height, width = self.counts.shape
         flat = rows * width + columns
         self.counts += np.bincount(flat, minlength=height * width).reshape(height, width)
-        for index in range(len(self.sums)):
-            added = np.bincount(flat, weights=values[:, index], minlength=height * width)
-            self.sums[index] += added.reshape(height, width)
+        for sums, weights in zip(self.sums, values.T, strict=True):
+            sums += np.bincount(flat, weights, height * width).reshape(height, width)
 
-    def means(self) -> NDArray[np.float64]:
+    def means(self) -> Array:
         """The means, (value, y, x), NaN in cells without rows."""
         empty = np.full_like(self.sums, np.nan)
         return np.divide(self.sums, self.counts, out=empty, where=self.counts > 0)
@@ -89,7 +90,7 @@ class CellMeans:
         right, upper = high.tolist()
         return left, right, lower, upper
 
-    def _placed(self, cells: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
+    def _placed(self, cells: Integers, axis: int) -> Integers:
         """The places of cells along x (0) or y (1) in the sums, which get room for them.
 
         Pairs of neighbouring cells, an even one and the odd one after it, are added up until all

@@ -105,8 +105,10 @@ class CsvTable(Table):
 
     def trouble_with(self, name: str) -> str | None:
         if name not in self.names and all(map(is_number, self.names)):
-            lack = f"{self.path} has no column '{name}': its first line has numbers and no names"
-            return f"{lack}; write the names of the columns above it"
+            return (
+                f"{self.path} has no column '{name}': its first line has numbers and no names;"
+                " write the names of the columns above it"
+            )
         return super().trouble_with(name)
 
     def row_numbers(self, numbers: Sequence[int]) -> list[int]:

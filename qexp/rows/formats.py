@@ -22,6 +22,8 @@ from qexp.rows.table import Grid, Table, TableError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Matrix = NDArray[np.float32]
+
 Columns = Mapping[str, str] | Sequence[int]
 """Feature → its column in the file, for features whose column has another name; or the positions of
 the features' columns in the file, counted from 1, in the order of the features.
@@ -66,7 +68,7 @@ def require_columns(columns: Columns, features: Sequence[str]) -> None:
 class Chunk:
     """Some rows, in the order of the file."""
 
-    features: NDArray[np.float32]
+    features: Matrix
     """(row, feature), in the requested order; NaN where a number is missing."""
     kept: pa.Table
     done: float
@@ -111,29 +113,25 @@ class Rows:
 
 def in_equal_chunks(chunks: Iterator[Chunk], size: int) -> Iterator[Chunk]:
     """Rows in chunks of exactly `size`, except for the last."""
+    waiting = []
+    for chunk in chunks:
+        waiting.append(chunk)
+        while sum(len(each.features) for each in waiting) >= size:
+            whole = _joined(waiting)
+            yield Chunk(whole.features[:size], whole.kept.slice(0, size), whole.done)
+            waiting = [Chunk(whole.features[size:], whole.kept.slice(size), whole.done)]
+    if any(len(each.features) for each in waiting):
+        yield _joined(waiting)
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
     import pyarrow as pa
 
-    features: list[NDArray[np.float32]] = []
-    kept: list[pa.Table] = []
-    waiting = 0
-    done = 0.0
-    for chunk in chunks:
-        features.append(chunk.features)
-        kept.append(chunk.kept)
-        waiting = waiting + len(chunk.features)
-        done = chunk.done
-        while waiting >= size:
-            matrix = np.concatenate(features)
-            table = pa.concat_tables(kept)
-            yield Chunk(matrix[:size], table.slice(0, size), done)
-            features = [matrix[size:]]
-            kept = [table.slice(size)]
-            waiting = waiting - size
-    if waiting:
-        yield Chunk(np.concatenate(features), pa.concat_tables(kept), done)
+    features = np.concatenate([chunk.features for chunk in chunks])
+    return Chunk(features, pa.concat_tables([chunk.kept for chunk in chunks]), chunks[-1].done)
 
 
-def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
+def feature_matrix(columns: Sequence[Any]) -> Matrix:
     """Arrow columns of numbers, or one of vectors → (row, column), NaN for nulls, by column."""
     import pyarrow.types as types
 

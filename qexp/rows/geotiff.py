@@ -105,9 +105,8 @@ def encoded(
             compress="deflate",
         ) as raster:
             raster.write(stacked)
-            for index, name in enumerate(bands, start=1):
-                raster.set_band_description(index, name)
-                raster.set_band_unit(index, unit if isinstance(unit, str) else unit[name])
+            raster.descriptions = list(bands)
+            raster.units = [unit if isinstance(unit, str) else unit[name] for name in bands]
         return bytes(memory.read())
 
 
@@ -156,13 +155,7 @@ def of_netcdf(path: Path, upwards: bool) -> bytes | None:
         corner = data[x].values[0] - steps[0] / 2, data[y].values[0] + steps[1] / 2
         bands = {name: data[name].values for name in maps}
         units = {name: data[name].attrs.get("units", "") for name in maps}
-    return encoded(
-        bands,
-        corner,
-        (steps[0], steps[1]),
-        None,
-        units,
-    )
+    return encoded(bands, corner, (steps[0], steps[1]), None, units)
 
 
 def is_placed(dataset: rasterio.DatasetReader) -> bool:

@@ -35,7 +35,7 @@ class ImageRows(Table):
         first = self._files[0]
         given = position_columns(first.names)
         x_name, y_name = given or (SAMPLE, LINE)
-        rows: dict[float, Table] = {}
+        rows = {}
         cells = None
         for table in self._files:
             if table.names != first.names:
@@ -44,10 +44,7 @@ class ImageRows(Table):
             if given:
                 x, y = (numbers[name] for name in given)
             else:
-                x = np.arange(
-                    len(texts[first.names[0]]),
-                    dtype=np.float64,
-                )
+                x = np.arange(len(texts[first.names[0]]), dtype=np.float64)
                 y = np.full_like(x, _number(table.path))
             if cells is not None and not np.array_equal(x, cells):
                 raise TableError(
@@ -100,7 +97,7 @@ class ImageRows(Table):
         together = max(size // len(cells), 2)
         for start in range(0, len(places), together):
             part = slice(start, start + together)
-            pieces: list[pa.Table] = []
+            pieces = []
             for table in self._rows[part]:
                 pieces += [piece for piece, _ in table.pieces(own, size)]
             rows = pa.concat_tables(pieces)

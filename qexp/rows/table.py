@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.quantities import UNITS, conversion
 from qexp.errors import QexpError, some, suggestion
 
@@ -22,21 +23,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = (
-    "",
-    "NA",
-    "N/A",
-    "n/a",
-    "#N/A",
-    "<NA>",
-    "NaN",
-    "nan",
-    "NAN",
-    "-nan",
-    "null",
-    "NULL",
-    "None",
-)
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None",
+)  # fmt: skip
 """Spellings of a missing number in text files."""
+
+Values = NDArray[np.floating]
 
 SHOWN = 5
 """Number of cells, rows or names that an error lists; the rest is counted."""
@@ -92,15 +83,17 @@ def unlike(given: Mapping[str, str], taken: Mapping[str, str]) -> Iterator[str]:
         if unit and other and conversion(unit, other) != 1:
             different.setdefault((unit, other), []).append(f"'{name}'")
     for (unit, other), names in different.items():
-        both = f"in {unit}, but taken to be in {other}"
-        yield f"{some(names)}: {both}; convert the values, or correct a unit"
+        yield (
+            f"{some(names)}: in {unit}, but taken to be in {other}; convert the values, or"
+            " correct a unit"
+        )
 
 
 class TableError(QexpError):
     """A table cannot be read or used."""
 
 
-def codes(values: NDArray[np.floating], factor: float = 1.0) -> list[float]:
+def codes(values: Values, factor: float = 1.0) -> list[float]:
     """The numbers of a column or field that stand for no data, as it seems: far from all others by
     these.
 
@@ -117,21 +110,22 @@ class Codes:
     def __init__(self, factor: float = 1.0) -> None:
         self._factor = factor
         self._usual = Counter[float]()
-        self._low, self._high = math.inf, -math.inf
+        self._low = math.inf
+        self._high = -math.inf
         """Of all numbers that do not often stand for no data."""
 
-    def add(self, values: NDArray[np.floating]) -> None:
+    def add(self, values: Values) -> None:
         usual = usual_codes(values, self._factor)
-        numbers, counts = np.unique(values[usual], return_counts=True)
-        self._usual.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
-        others = values[~usual] if usual.any() else values
+        self._usual.update(values[usual].tolist())
+        others = values[~usual]
         if others.size:
             self._low = min(self._low, float(others.min()))
             self._high = max(self._high, float(others.max()))
 
     def counts(self) -> dict[float, int]:
         """Code → how often it is there."""
-        low, high = self._low, self._high
+        low = self._low
+        high = self._high
         far = max(high - low, abs(low), abs(high))
         return {
             code: self._usual[code]
@@ -140,7 +134,7 @@ class Codes:
         }
 
 
-def usual_codes(values: NDArray[np.floating], factor: float = 1.0) -> NDArray[np.bool_]:
+def usual_codes(values: Values, factor: float = 1.0) -> Mask:
     """Which values are numbers that often stand for no data, in double or single precision; factor:
     as of `codes`.
 
@@ -284,7 +278,7 @@ class Table(ABC):
     def require(self, names: Iterable[str]) -> None:
         """Raises TableError if a name does not identify a column."""
         counts = Counter(self.names)
-        wrong = dict.fromkeys(name for name in names if counts[name] != 1)
+        wrong = [name for name in dict.fromkeys(names) if counts[name] != 1]
         troubles = [str(self.trouble_with(name)) for name in wrong]
         if troubles:
             more = [f"and {len(troubles) - SHOWN} more"] if len(troubles) > SHOWN else []
@@ -315,27 +309,25 @@ class Table(ABC):
 
     def read(
         self, numbers: Iterable[str], texts: Iterable[str]
-    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.str_]]]:
+    ) -> tuple[dict[str, Array], dict[str, Texts]]:
         """Whole columns: numbers, NaN where one is missing, and texts without outer spaces."""
         import pyarrow as pa
 
-        numbers_of: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
-        texts_of: dict[str, list[str]] = {name: [] for name in texts}
-        self.require_numbers(list(numbers_of))
-        self.require(texts_of)
-        if both := numbers_of.keys() & texts_of.keys():
-            values, others = self.read(numbers_of, [name for name in texts_of if name not in both])
+        of_numbers = list(numbers)
+        of_texts = list(texts)
+        self.require_numbers(of_numbers)
+        self.require(of_texts)
+        if both := {*of_numbers} & {*of_texts}:
+            values, others = self.read(of_numbers, [name for name in of_texts if name not in both])
             return values, {**others, **self.read([], both)[1]}
-        types = {**dict.fromkeys(numbers_of, pa.float64()), **dict.fromkeys(texts_of, pa.string())}
-        for rows, _ in self.pieces(types, ROWS_OF_PIECE):
-            for name, columns in numbers_of.items():
-                columns.append(rows[name].to_numpy().astype(np.float64))
-            for name, column in texts_of.items():
-                column += [(text or "").strip() for text in rows[name].to_pylist()]
-        return (
-            {name: np.concatenate(columns) for name, columns in numbers_of.items()},
-            {name: np.array(column, dtype=np.str_) for name, column in texts_of.items()},
-        )
+        types = {**dict.fromkeys(of_numbers, pa.float64()), **dict.fromkeys(of_texts, pa.string())}
+        rows = pa.concat_tables([piece for piece, _ in self.pieces(types, ROWS_OF_PIECE)])
+        columns = {name: rows[name].to_numpy().astype(np.float64) for name in of_numbers}
+        words = {}
+        for name in of_texts:
+            cells = rows[name].to_pylist()
+            words[name] = np.array([(text or "").strip() for text in cells], dtype=np.str_)
+        return columns, words
 
 
 def numbers_in(columns: pa.Schema) -> list[str]:

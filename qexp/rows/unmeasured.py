@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Mask
 from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 
@@ -40,13 +41,13 @@ VERSION = 1
 """Of what is kept in the cache."""
 
 Found = dict[str, Any]
-Read = Callable[[NDArray[np.int64]], NDArray[Any]]
 Values = NDArray[np.floating]
 Numbers = NDArray[np.int64]
+Read = Callable[[Numbers], NDArray[Any]]
 
 
 def found_in(
-    array: CachedArray, which: Sequence[Any], read: Read, visible: NDArray[np.bool_] | None = None
+    array: CachedArray, which: Sequence[Any], read: Read, visible: Mask | None = None
 ) -> Found:
     """What `unmeasured` finds in an array of the cache, kept there.
 
@@ -61,7 +62,7 @@ def found_in(
     return found
 
 
-def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None) -> Found:
+def unmeasured(read: Read, count: int, visible: Mask | None = None) -> Found:
     """What samples tell of themselves.
 
     `constant` are numbers of samples, `value` is theirs if it is the same, `natural` whether they
@@ -72,13 +73,14 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
     visible  which values of a sample count; all if left out
     """
 
-    def values_of(rows: NDArray[np.int64]) -> NDArray[Any]:
+    def values_of(rows: Numbers) -> Values:
         values = read(rows)
         if visible is not None:
             values = values[..., visible]
         return values.reshape(len(rows), -1)
 
-    (low, high, share), mark = np.zeros((3, count)), np.zeros(count, np.int64)
+    (low, high, share) = np.zeros((3, count))
+    mark = np.zeros(count, np.int64)
     size = values_of(np.arange(1)).shape[1]
     step = max(1, NUMBERS_TOGETHER // size)
     for start in range(0, count, step):
@@ -109,16 +111,11 @@ def unmeasured(read: Read, count: int, visible: NDArray[np.bool_] | None = None)
     coarse = {row: _coarse(values_of(np.array([row]))[0]) for row in originals}
     copies = [[row, int(first[row]), coarse[first[row]]] for row in repeated.tolist()]
     copies = [copy for copy in copies if copy[2] is not None]
-    return {
-        "constant": numbers.tolist(),
-        "value": value,
-        "natural": natural,
-        "copies": copies,
-    }
+    return {"constant": numbers.tolist(), "value": value, "natural": natural, "copies": copies}
 
 
 def in_words(
-    found: Found, what: str, samples: str, usable: NDArray[np.bool_], parameters: Values
+    found: Found, what: str, samples: str, usable: Mask, parameters: Values
 ) -> Iterator[str]:
     """What is said of what `unmeasured` found.
 
@@ -166,15 +163,17 @@ def targets_among(inputs: Mapping[str, Values], outputs: Mapping[str, Values]) -
             if 1 - np.corrcoef(known, wanted)[0, 1] ** 2 < LINEAR:
                 is_copy = np.allclose(known, wanted, 1e-3)
                 what = "the output" if is_copy else "a linear function of the output"
-                way_out = "leave it out, unless it is known where the output is not"
-                yield f"'{name}' is {what} '{target}', which a network learns to copy: {way_out}"
+                yield (
+                    f"'{name}' is {what} '{target}', which a network learns to copy: leave it"
+                    " out, unless it is known where the output is not"
+                )
 
 
 FEWEST, LINEAR = 4, 1e-6
 """Samples that a line always fits; share of variance that it leaves if only rounding does."""
 
 
-def _explained(numbers: Numbers, usable: NDArray[np.bool_], parameters: Values) -> bool:
+def _explained(numbers: Numbers, usable: Mask, parameters: Values) -> bool:
     """Whether samples have other parameters than the rest."""
     from scipy.stats import ks_2samp  # takes a while to load
 
@@ -194,7 +193,7 @@ def _stretch(numbers: Numbers, count: int) -> Numbers:
     return numbers[:0] if by_chance else longest
 
 
-def _coarse(values: NDArray[Any]) -> bool | None:
+def _coarse(values: Values) -> bool | None:
     """Whether values are multiples of a step; None if few of them, so that chance repeats them."""
     largest = np.abs(values).max()
     scale = 10.0 ** math.floor(math.log10(FINE_STEPS / largest))

@@ -8,9 +8,8 @@ from pyarrow import csv, parquet
 
 from qexp.base.outputs import Estimated, Number
 from qexp.errors import DatasetError, QexpError
-from qexp.kinds.spectra.files import Findings
+from qexp.kinds.spectra.files import Findings, SpectrumReader
 from qexp.kinds.spectra.prediction import SpectrumModel
-from qexp.kinds.spectra.scanners import SpectrumReader
 from qexp.kinds.spectra.sources import SpectrumLayout
 from qexp.rows.array_cache import VARIABLE, cache_folder
 from tests.cores import CHANNELS, TARGET, open_cores, spectra, table_of, write_folders

@@ -20,8 +20,7 @@ from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
 from qexp.kinds.spectra import dataset as spectra_dataset
 from qexp.kinds.spectra.dataset import SpectrumSamples
-from qexp.kinds.spectra.files import Findings, counts_in, unit_in
-from qexp.kinds.spectra.scanners import SpectrumReader
+from qexp.kinds.spectra.files import Findings, SpectrumReader, counts_in, unit_in
 from qexp.metrics.splits import SPLITS, SplitError
 from qexp.rows.array_cache import THOROUGHLY, VARIABLE, cache_folder, damaged, keep_note, note
 from tests.cores import (

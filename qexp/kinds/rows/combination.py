@@ -25,10 +25,10 @@ from qexp.kinds.prediction import (
     require_not_read,
     require_there,
 )
-from qexp.kinds.rows.prediction import Estimates, Matrix, RowModel
+from qexp.kinds.rows.prediction import Estimates, RowModel
 from qexp.rows.arrays import NetcdfTable, open_dataset
 from qexp.rows.cell_means import position_columns
-from qexp.rows.formats import Rows
+from qexp.rows.formats import Matrix, Rows
 
 if TYPE_CHECKING:
     import xarray
@@ -70,12 +70,10 @@ OPERATIONS: Mapping[type[ast.operator], Any] = {
 def molar_mass(formula: str) -> float:
     """Mass of a mole of a formula, such as Al2O3 [g]. Raises QexpError for another text."""
     words = WEIGHTS.split()
-    elements = words[::2]
-    masses = map(float, words[1::2])
-    weights = dict(zip(elements, masses, strict=True))
+    weights = dict(zip(words[::2], map(float, words[1::2]), strict=True))
     atoms = re.findall(r"([A-Z][a-z]?)(\d*)", formula)
-    whole = "".join(element + count for element, count in atoms) == formula
-    if not whole or not {element for element, _ in atoms} <= {*weights}:
+    whole = "".join(map("".join, atoms)) == formula
+    if not whole or not {*dict(atoms)} <= {*weights}:
         raise QexpError(
             f"`molar`: '{formula}' is no formula; call maps by the formula whose mass they hold,"
             " such as MgO=mgo.nc:mgo"
@@ -86,11 +84,13 @@ def molar_mass(formula: str) -> float:
 class Expression:
     """Numbers and names of maps, with + - * / ** and brackets. Raises QexpError for another text.
 
-    names  of the maps, all of which must be in it
+    names    of the maps, all of which must be in it
+    factors  name → what its values are multiplied with, if anything
     """
 
-    def __init__(self, text: str, names: Sequence[str]) -> None:
+    def __init__(self, text: str, names: Sequence[str], factors: Mapping[str, float]) -> None:
         self.text = text
+        self._factors = factors
         try:
             if len(text) > LONGEST:
                 raise ValueError
@@ -105,12 +105,9 @@ class Expression:
 
     def unit(self, names: Sequence[str], unit: str) -> str:
         """The unit of a sum, by doubling all maps; empty for others, such as a ratio."""
-        once = {name: np.array([1 + 0.37 * number]) for number, name in enumerate(names)}
-        doubled = {name: 2 * value for name, value in once.items()}
-        from_doubled = self(doubled)
-        from_once = self(once)
-        is_sum = np.allclose(from_doubled, 2 * from_once)
-        return unit if is_sum else ""
+        both = np.array([1, 2])
+        once, doubled = self({name: (1 + 0.37 * place) * both for place, name in enumerate(names)})
+        return unit if np.allclose(doubled, 2 * once) else ""
 
     def _mistake(self, why: str) -> QexpError:
         return QexpError(f"expression {self.text[:60]!r}: {why}")
@@ -118,27 +115,23 @@ class Expression:
     def __call__(self, values: Mapping[str, Array]) -> Array:
         """Its value, NaN where that is not finite."""
         with np.errstate(all="ignore"):
-            made = np.asarray(
-                self._value(self._tree, values),
-                np.float64,
-            )
+            made = np.asarray(self._value(self._tree, values), np.float64)
         return np.where(np.isfinite(made), made, np.nan)
 
     def _value(self, node: ast.expr, values: Mapping[str, Array]) -> Any:
         match node:
             case ast.Name(id=name):
-                return values[name]
+                return values[name] * self._factors.get(name, 1.0)
             case ast.Constant(value=int() | float() as number) if abs(number) < 1e300:
                 return np.float64(number)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return -self._value(operand, values)
             case ast.BinOp(left=left, op=sign, right=right) if type(sign) in OPERATIONS:
-                operate = OPERATIONS[type(sign)]
                 first = self._value(left, values)
-                second = self._value(right, values)
-                return operate(first, second)
-        others = f"'{ast.unparse(node)[:40]}' is neither name nor number, nor + - * / **"
-        raise self._mistake(others)
+                return OPERATIONS[type(sign)](first, self._value(right, values))
+        raise self._mistake(
+            f"'{ast.unparse(node)[:40]}' is neither name nor number, nor + - * / **"
+        )
 
 
 class JoinedMaps(NetcdfTable):
@@ -203,17 +196,15 @@ def correlated(names: Sequence[str], correlation: Mapping[str, float]) -> Array:
     for pair, value in correlation.items():
         both = [name.strip() for name in pair.split(",")]
         if len({*both} & {*names}) != 2 or not -1 <= value <= 1:
-            example = f"two maps and a number from -1 to 1, such as {','.join(names[:2])}=0.5"
-            raise QexpError(f"`correlation`: {pair}={value:g}: give {example}")
+            raise QexpError(
+                f"`correlation`: {pair}={value:g}: give two maps and a number from -1 to 1,"
+                f" such as {','.join(names[:2])}=0.5"
+            )
         first, second = map(names.index, both)
         matrix[first, second] = matrix[second, first] = value
     if np.linalg.eigvalsh(matrix).min() < -1e-9:
         raise QexpError("`correlation`: no errors have all of these correlations at once")
-    sequence = qmc.MultivariateNormalQMC(
-        np.zeros(len(names)),
-        matrix,
-        rng=0,
-    )
+    sequence = qmc.MultivariateNormalQMC(np.zeros(len(names)), matrix, rng=0)
     return np.asarray(sequence.random(DRAWS).T)
 
 
@@ -221,55 +212,43 @@ def correlated(names: Sequence[str], correlation: Mapping[str, float]) -> Array:
 class Carried:
     """An expression of estimates, and its error by draws of their errors.
 
-    scales   map → what its values are multiplied with, and by how much its `low` and `high` are
-             farther from the estimate than a standard error
+    reaches  map → by how much its `low` and `high` are farther from the estimate than a standard
+             error
     normal   of `correlated`
     share    coverage of the intervals
     """
 
     expression: Expression
-    scales: Mapping[str, tuple[float, float]]
+    reaches: Mapping[str, float]
     amounts: bool
     normal: Array
     share: float
 
     def __call__(self, columns: Mapping[str, Array]) -> Estimated:
         """From the columns of cells to their estimate, standard deviation and interval, (cell,)."""
-        middle = self.expression(
-            {name: columns[name] * scale for name, (scale, _) in self.scales.items()}
-        )
+        middle = self.expression(columns)
         parts = []
         for start in range(0, len(middle), CELLS_TOGETHER):
             cells = slice(start, start + CELLS_TOGETHER)
             draws = self._draws({name: values[cells, None] for name, values in columns.items()})
             parts.append(self._summary(draws))
         spread, low, high = np.concatenate(parts, axis=1).astype(np.float32)
-        return Estimated(
-            middle.astype(np.float32),
-            spread,
-            ends=(low, high),
-        )
+        return Estimated(middle.astype(np.float32), spread, ends=(low, high))
 
     def _draws(self, columns: Mapping[str, Array]) -> Array:
         """Values of the expression, (cell, draw); NaN for draws that cannot be."""
         drawn = {}
         possible = np.True_
-        for normal, name in zip(self.normal, self.scales, strict=True):
-            scale, reach = self.scales[name]
+        for normal, (name, reach) in zip(self.normal, self.reaches.items(), strict=True):
             middle = columns[name]
-            none = np.zeros_like(middle)
-            down = up = columns.get(spread_of(name), none)
+            down = up = columns.get(spread_of(name), np.zeros_like(middle))
             if low_of(name) in columns:
                 down = (middle - columns[low_of(name)]).clip(0) / reach
                 up = (columns[high_of(name)] - middle).clip(0) / reach
-            drawn[name] = scale * (middle + down * normal.clip(max=0) + up * normal.clip(0))
+            drawn[name] = middle + down * normal.clip(max=0) + up * normal.clip(0)
             if self.amounts:
                 possible = possible & (drawn[name] >= 0)
-        return np.where(
-            possible,
-            self.expression(drawn),
-            np.nan,
-        )
+        return np.where(possible, self.expression(drawn), np.nan)
 
     def _summary(self, draws: Array) -> Array:
         """Standard deviation, lower and upper end of cells, (3, cell)."""
@@ -306,27 +285,17 @@ def combine(options: CombineOptions) -> Prediction:
         raise QexpError("name at least one map, such as FeO=feo.nc:feo")
     table = JoinedMaps(options.maps)
     target = Path(options.target)
-    require_not_read(
-        target,
-        table.files.values(),
-    )
+    require_not_read(target, table.files.values())
     require_coverage(options.interval)
     model = _model(options, table)
-    prediction = model.predict(
-        target,
-        target,
-        overwrite=options.overwrite,
-    )
+    prediction = model.predict(target, target, overwrite=options.overwrite)
     remarks = [*prediction.remarks, model.origin["correlation"]]
     warnings = [*prediction.warnings]
     if alone := [name for name in names if low_of(name) not in table.columns]:
-        lack = "no intervals: their errors are how far networks disagree, or none"
-        warnings.append(f"{some(alone)}: {lack}")
-    return replace(
-        prediction,
-        remarks=remarks,
-        warnings=warnings,
-    )
+        warnings.append(
+            f"{some(alone)}: no intervals: their errors are how far networks disagree, or none"
+        )
+    return replace(prediction, remarks=remarks, warnings=warnings)
 
 
 def _model(options: CombineOptions, table: JoinedMaps) -> Combination:
@@ -336,25 +305,17 @@ def _model(options: CombineOptions, table: JoinedMaps) -> Combination:
     """
     carried = _carried(options, table)
     features = [column for column in table.names if column in table.columns]
-    ranges = np.tile(
-        [-np.inf, np.inf],
-        (len(features), 1),
-    )
+    ranges = np.tile([-np.inf, np.inf], (len(features), 1))
     ranges[[column.endswith(OUTSIDE) for column in features]] = 0
     names = list(options.maps)
     unit = ""
     if not options.molar:
-        of_maps = table.units.get(names[0], "")
-        unit = carried.expression.unit(names, of_maps)
-    stem = Path(options.target).stem
-    called = re.sub(r"\W", "_", stem)
-    output = Number(called, unit)
+        unit = carried.expression.unit(names, table.units.get(names[0], ""))
+    output = Number(re.sub(r"\W", "_", Path(options.target).stem), unit)
 
     def estimate(rows: Matrix) -> Estimates:
-        values = rows.T.astype(np.float64)
-        columns = dict(zip(features, values, strict=True))
-        estimated = carried(columns)
-        return {output.name: estimated}
+        columns = dict(zip(features, rows.T.astype(np.float64), strict=True))
+        return {output.name: carried(columns)}
 
     pairs = [f"{pair} {value:g}" for pair, value in options.correlation.items()]
     cautions = [about[CAUTION] for about in table.about.values() if about.get(CAUTION)]
@@ -369,15 +330,8 @@ def _model(options: CombineOptions, table: JoinedMaps) -> Combination:
         ranges=ranges,
         outputs={output.name: output},
         estimate=estimate,
-        words=Words(
-            "expression of the estimates",
-            spread=f"standard deviation of {DRAWS:,} draws",
-        ),
-        intervals=NewIntervals(
-            options.interval,
-            "the errors of all maps",
-            {},
-        ),
+        words=Words("expression of the estimates", spread=f"standard deviation of {DRAWS:,} draws"),
+        intervals=NewIntervals(options.interval, "the errors of all maps", {}),
         origin=origin,
     )
 
@@ -385,36 +339,30 @@ def _model(options: CombineOptions, table: JoinedMaps) -> Combination:
 def _carried(options: CombineOptions, table: JoinedMaps) -> Carried:
     """The expression, with what turns the maps into its amounts. Raises QexpError."""
     names = list(options.maps)
-    expression = Expression(options.expression, names)
+    masses = {name: molar_mass(name) for name in names if options.molar}
+    factors = {name: 1 / mass for name, mass in masses.items()}
+    expression = Expression(options.expression, names, factors)
     units = {name: table.units.get(name, "") for name in names}
     unit = units[names[0]]
     if {*units.values()} != {unit} or (options.molar and unit != "wt%"):
         given = some([f"'{other}' of {name}" for name, other in units.items()])
         raise QexpError(f"maps need one unit, with `molar` 'wt%', and have {given}")
-    scales = {}
+    reaches = {}
     for name in names:
-        scale = 1 / molar_mass(name) if options.molar else 1.0
         reach = _standard_errors(table.about[name])
         if reach is None and low_of(name) in table.columns:
-            lack = "does not say which share its intervals cover, in its attribute 'interval'"
-            raise QexpError(f"{table.files[name]} {lack}")
-        scales[name] = scale, reach or 1.0
-    return Carried(
-        expression,
-        scales,
-        amounts=unit in AMOUNTS,
-        normal=correlated(names, options.correlation),
-        share=options.interval,
-    )
+            raise QexpError(
+                f"{table.files[name]} does not say which share its intervals cover, in its"
+                " attribute 'interval'"
+            )
+        reaches[name] = reach or 1.0
+    normal = correlated(names, options.correlation)
+    return Carried(expression, reaches, unit in AMOUNTS, normal, share=options.interval)
 
 
 def _standard_errors(about: Mapping[str, Any]) -> float | None:
     """Standard errors between an estimate and an end of its interval, as far as a file says it."""
     from scipy.stats import norm
 
-    words = str(about.get("interval", ""))
-    coverage = re.match(r"([\d.]+) %", words)
-    if coverage is None:
-        return None
-    level = 0.5 + float(coverage[1]) / 200
-    return float(norm.ppf(level))
+    coverage = re.match(r"([\d.]+) %", str(about.get("interval", "")))
+    return None if coverage is None else float(norm.ppf(0.5 + float(coverage[1]) / 200))

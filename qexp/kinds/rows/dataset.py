@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.errors import DatasetError, some, suggestion
@@ -48,8 +50,7 @@ class TabularDataset:
         self.outputs = tuple(outputs)
         self.columns = inputs | outputs
         self.imputation = imputation(document)
-        parameters = self.imputation.get("parameters", {})
-        self.indicator: str | None = parameters.get("indicator")
+        self.indicator: str | None = self.imputation.get("parameters", {}).get("indicator")
         self.units = {name: document["units"].get(name, "") for name in self.columns}
         groups = document["groups"].items()
         self.groups: dict[str, tuple[str, str | None]] = {
@@ -67,8 +68,9 @@ class TabularDataset:
         with files.as_finding():
             self._file = open_table(path)
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
-            changed = f"{path} has changed: its SHA-256 is now {self.fingerprint}"
-            raise DatasetError([(("fingerprint",), changed)])
+            raise DatasetError(
+                [(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")]
+            )
         files.refuse(self._unusable_columns(document))
         self._read(document)
         self.identifiers = {name: self._texts[name] for name in document["identifiers"]}
@@ -77,30 +79,29 @@ class TabularDataset:
 
     def _read(self, document: Document) -> None:
         """Read the rows that are used. Raises DatasetError."""
-        columns = [column for columns in self.columns.values() for column in columns]
+        of_variables = chain.from_iterable(self.columns.values())
         sources = [column for column, _ in self.groups.values()]
         with files.as_finding():
-            numbers, texts = self._file.read(columns, [*document["identifiers"], *sources])
+            numbers, texts = self._file.read(of_variables, [*document["identifiers"], *sources])
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
         for name in sources:  # which may be numbers as well
             gaps[name] = gaps.get(name, False) | (texts[name] == "")
         self._records = self._without_gaps(gaps, document["missing"])
         """The rows that are used, as record numbers of the file."""
-        left_out = np.ones(len(next(iter(gaps.values()))), np.bool_)
-        left_out[self._records] = False
-        self.gaps = {name: int((absent & left_out).sum()) for name, absent in gaps.items()}
+        self.gaps: dict[str, int] = {}
         """Column → the number of rows of the file that are not used and have no value in it."""
+        for name, absent in gaps.items():
+            self.gaps[name] = int(absent.sum() - absent[self._records].sum())
         self.rows: Rows = np.arange(len(self), dtype=np.int64)
         """Numbers of all rows, (row,)."""
-        self.left_out = int(left_out.sum())
+        self.left_out = len(absent) - len(self)
         """Number of rows with missing values, which are not used."""
-        used = {name: column[self._records] for name, column in numbers.items()}
-        self.values = {
-            name: np.stack([used[column] for column in columns], axis=1)
-            for name, columns in self.columns.items()
-        }
+        self.values: dict[str, Array] = {}
         """Variable → (row, column). Inputs may be NaN if gaps are filled in for networks."""
+        for name, columns in self.columns.items():
+            of_variable = np.stack([numbers[column] for column in columns], axis=1)
+            self.values[name] = of_variable[self._records]
         self._texts = {name: column[self._records] for name, column in texts.items()}
 
     def __len__(self) -> int:
@@ -133,13 +134,15 @@ class TabularDataset:
         with files.as_finding():
             return files.fingerprint(self.path)
 
-    def column(self, name: str) -> NDArray[np.str_]:
+    def column(self, name: str) -> Texts:
         """A group, or any column of the file, as texts, (row,). Raises TableError."""
         if name not in self._texts:
             if name not in self._file.names:
                 similar = suggestion(name, {*self.groups, *self._file.names})
-                lack = f"{self.path} has no column '{name}', and the dataset has no such group"
-                raise TableError(f"{lack}; {similar}")
+                raise TableError(
+                    f"{self.path} has no column '{name}', and the dataset has no such group;"
+                    f" {similar}"
+                )
             number = next(iter(self.columns.values()))[0]  # it says which values are rows
             self._texts[name] = self._file.read([number], [name])[1][name][self._records]
         return self._texts[name]
@@ -169,7 +172,7 @@ class TabularDataset:
             self._copies[names] = copies(self.compared(names))
         return self._copies[names]
 
-    def compared(self, inputs: Sequence[str]) -> NDArray[np.float64]:
+    def compared(self, inputs: Sequence[str]) -> Array:
         """The columns by which rows are compared, (row, column): those of the inputs.
 
         Values of a single column, or in place of gaps, repeat for many reasons; the outputs are
@@ -181,12 +184,12 @@ class TabularDataset:
             return columns
         return np.concatenate([columns, *(self.values[name] for name in self.outputs)], axis=1)
 
-    def filled(self, name: str) -> NDArray[np.float64]:
+    def filled(self, name: str) -> Array:
         """A variable with the mean of its column in each gap: for checks, not for networks."""
         values = self.values[name]
         return np.where(np.isnan(values), np.nanmean(values, axis=0), values)
 
-    def samples(self, rows: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
+    def samples(self, rows: Rows, device: torch.device) -> dict[str, Tensor]:
         """Variable → the values of some rows in single precision, (row, column)."""
         return {
             name: torch.from_numpy(values[rows]).float().to(device)
@@ -209,28 +212,31 @@ class TabularDataset:
                 yield where, trouble
         for name, (column, pattern) in self.groups.items():
             if name in self._file.names and name != column and column in self._file.names:
-                another = f"{self.path} has another column called '{name}'; rename the group"
-                yield ("groups", name), another
+                yield (
+                    ("groups", name),
+                    f"{self.path} has another column called '{name}'; rename the group",
+                )
             try:
                 re.compile(pattern or "")
             except re.error as error:
                 yield ("groups", name, "pattern"), f"not a regular expression: {error}"
 
-    def _unusable_numbers(self, numbers: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
+    def _unusable_numbers(self, numbers: Mapping[str, Array]) -> Iterator[Finding]:
         for name, column in numbers.items():
             records = np.flatnonzero(np.abs(column) > LARGEST_NUMBER)
             where = f"column '{name}'"
             if len(records):  # NaN is none
-                rows = f"{where}, {self._file.rows_shown(records)}"
-                large = "the number is too large for single precision"
-                yield ("path",), f"{self.path}, {rows}: {large}"
+                yield (
+                    ("path",),
+                    (
+                        f"{self.path}, {where}, {self._file.rows_shown(records)}: the number is"
+                        " too large for single precision"
+                    ),
+                )
             if np.isnan(column).all():
-                lack = f"{where}: no row has a value; leave the column out"
-                yield ("path",), f"{self.path}, {lack}"
+                yield ("path",), f"{self.path}, {where}: no row has a value; leave the column out"
 
-    def _without_gaps(
-        self, gaps: Mapping[str, NDArray[np.bool_]], missing: Any
-    ) -> NDArray[np.int64]:
+    def _without_gaps(self, gaps: Mapping[str, Mask], missing: Any) -> Rows:
         """The records without missing values, or without those that are not filled in."""
         inputs = [column for name in self.inputs for column in self.columns[name]]
         if self.imputation:
@@ -242,11 +248,21 @@ class TabularDataset:
             return np.arange(len(incomplete))
         where = self._in_words({name: np.flatnonzero(absent) for name, absent in gaps.items()})
         if missing == "error":
-            way_out = 'add "missing": "drop" to leave these rows out, or "median" to fill in inputs'
-            raise DatasetError([(("missing",), f"{self.path} has no value for {where}; {way_out}")])
+            raise DatasetError(
+                [
+                    (
+                        ("missing",),
+                        (
+                            f'{self.path} has no value for {where}; add "missing": "drop" to leave'
+                            ' these rows out, or "median" to fill in inputs'
+                        ),
+                    )
+                ]
+            )
         if incomplete.all():
-            every = f"every row of {self.path} has a missing value: {where}"
-            raise DatasetError([(("missing",), every)])
+            raise DatasetError(
+                [(("missing",), f"every row of {self.path} has a missing value: {where}")]
+            )
         is_left, has = ("is", "it has") if count == 1 else ("are", "they have")
         words = f"{count} of {len(incomplete)} rows {is_left} left out, because {has} no value for"
         fill = not self.imputation and any(gaps[column].any() for column in inputs)
@@ -262,7 +278,7 @@ class TabularDataset:
                 words.append(f"column '{name}' in {self._file.rows_shown(rows)}")
         return "; ".join(words)
 
-    def _group_names(self) -> dict[str, NDArray[np.str_]]:
+    def _group_names(self) -> dict[str, Texts]:
         """Grouping → the name of each row's group, (row,)."""
         names, findings = {}, []
         for grouping, (column, pattern) in self.groups.items():
@@ -302,17 +318,18 @@ class TabularDataset:
             yield from self._doubts_in_columns(variable)
         inputs = self._by_column(self.inputs)
         outputs = self._by_column(self.outputs)
-        gaps = {name: np.flatnonzero(np.isnan(column)) for name, column in inputs.items()}
-        count = sum(map(len, gaps.values()))
-        if count:
-            incomplete = len(np.unique(np.concatenate([*gaps.values()])))
-            share = f"{count:,} gaps in {incomplete:,} of {len(self):,} rows"
-            where = self._in_words({name: self._records[rows] for name, rows in gaps.items()})
-            rule = f"are filled in by the {self.imputation['type']} of the training rows"
-            yield f"{share} {rule}: {where}"
+        table = np.stack([*inputs.values()], axis=1)
+        gaps = np.isnan(table)
+        if gaps.any():
+            share = f"{gaps.sum():,} gaps in {gaps.any(axis=1).sum():,} of {len(self):,} rows"
+            pairs = zip(inputs, gaps.T, strict=True)
+            where = self._in_words({name: self._records[absent] for name, absent in pairs})
+            yield (
+                f"{share} are filled in by the {self.imputation['type']} of the training rows:"
+                f" {where}"
+            )
         yield from targets_among(inputs, outputs)
         if len(inputs) > 2:
-            table = np.stack([*inputs.values()], axis=1)
             same = unmeasured(lambda rows: table[rows], len(self))["constant"]
             if same:
                 rows = self._file.rows_shown(self._records[same])
@@ -330,14 +347,14 @@ class TabularDataset:
                 rows = self._file.rows_shown(self._records[values == code])
                 yield f"{what} is {code:g} in {rows}, {LIKE_A_CODE}"
 
-    def _by_column(self, variables: Iterable[str]) -> dict[str, NDArray[np.float64]]:
-        columns: dict[str, NDArray[np.float64]] = {}
+    def _by_column(self, variables: Iterable[str]) -> dict[str, Array]:
+        columns: dict[str, Array] = {}
         for name in variables:
             columns |= zip(self.columns[name], self.values[name].T, strict=True)
         return columns
 
 
-def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
+def alike(grouping: str, groups: Texts) -> Iterator[str]:
     """What is said of groups whose names differ in upper and lower case, or in spaces, alone."""
     spellings: dict[str, list[str]] = {}
     for group in np.unique(groups).tolist():
@@ -345,5 +362,7 @@ def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
     for names in spellings.values():
         if len(names) > 1:
             both = " and ".join(f"'{name}'" for name in names)
-            differ = "differ in upper and lower case or spaces alone: are they one?"
-            yield f"groups {both} of '{grouping}' {differ}"
+            yield (
+                f"groups {both} of '{grouping}' differ in upper and lower case or spaces"
+                " alone: are they one?"
+            )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +21,12 @@ from qexp.kinds.networks import imputation_of, model_of
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.options import DistilOptions, PredictOptions
 from qexp.kinds.rows.dataset import TabularDataset
-from qexp.kinds.rows.prediction import BLOCK, CHUNK, Matrix, RowModel, row_model
+from qexp.kinds.rows.prediction import BLOCK, CHUNK, RowModel, row_model
 from qexp.kinds.tables import tables_of
+from qexp.metrics.built_in import root_mean_squared_error
 from qexp.networks.network import Network
 from qexp.results.distilled import DISTILLED, DistilledErrors, ErrorsOfBoth
-from qexp.rows.formats import open_rows
+from qexp.rows.formats import Matrix, open_rows
 from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 from qexp.store.record import require_name
@@ -99,16 +99,15 @@ def distil(
 
     def keep_errors(student: RunDirectory) -> None:
         """RMSE of both over the measured rows, beside those where the run held each out."""
-        errors: dict[str, dict[str, Any]] = {output: {} for output in model.outputs}
-        for key, each in (("of_network", _model(student, options)), ("of_run", model)):
-            for output, estimates in zip(model.outputs, _estimates(each, own).T, strict=True):
-                truth = dataset.values[output][:, 0]
-                error = nearest(estimates, truth, periods_in(model.outputs).get(output)) - truth
-                errors[output][key] = float(np.sqrt(np.square(error).mean()))
+        made = [_estimates(each, own).T for each in (_model(student, options), model)]
+        periods = periods_in(model.outputs)
         both = {}
-        for output, numbers in errors.items():
+        for output, *estimates in zip(model.outputs, *made, strict=True):
+            truth = dataset.values[output][:, 0]
+            turned = [nearest(values, truth, periods.get(output)) for values in estimates]
+            of_network, of_run = (float(root_mean_squared_error(each, truth)) for each in turned)
             held_out = record.results.get("test", {}).get(output, {}).get("rmse")
-            both[output] = ErrorsOfBoth(**numbers, held_out=held_out)
+            both[output] = ErrorsOfBoth(of_network=of_network, of_run=of_run, held_out=held_out)
         kept = DistilledErrors(measured_rows=len(own), errors=both)
         formats.write_json(student.results / DISTILLED, kept.document())
 
@@ -180,8 +179,9 @@ def _mixed(own: Matrix, random: np.random.Generator) -> tuple[Matrix, str]:
     # the nearest is itself
     second = neighbours[first, random.integers(1, neighbours.shape[1], size=MIXED_ROWS)]
     share = random.random((MIXED_ROWS, 1), dtype=np.float32)
-    words = f"{MIXED_ROWS:,} rows between its own {len(own):,} rows"
-    return own[first] + share * (own[second] - own[first]), words
+    return own[first] + share * (
+        own[second] - own[first]
+    ), f"{MIXED_ROWS:,} rows between its own {len(own):,} rows"
 
 
 def _estimates(model: RowModel, rows: Matrix) -> Matrix:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from qexp.base import files, formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
     NO_LIMITS,
@@ -43,23 +43,14 @@ from qexp.kinds.evaluation import (
     Independence,
     trained_on,
 )
-from qexp.kinds.held_out import (
-    keep_intervals,
-    keep_intervals_of,
-    networks_of_folds,
-)
+from qexp.kinds.held_out import keep_intervals, keep_intervals_of, networks_of_folds
 from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.prediction import TrainingExtent, of_run, require_there
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
-from qexp.kinds.scores import (
-    Scores,
-    write_errors,
-    write_table,
-    write_test_predictions,
-)
+from qexp.kinds.scores import Scores, write_errors, write_table, write_test_predictions
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.meaning import NETWORK
 from qexp.metrics.metric import (
@@ -72,6 +63,7 @@ from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.rows.formats import files_of_rows, open_table
 from qexp.rows.table import TableError, unlike
+from qexp.spec.reading import Document
 from qexp.store.directory import PREDICTIONS, RunDirectory
 from qexp.store.record import ComparisonRow
 
@@ -81,7 +73,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
     dataset = plan.dataset
     test = fold.test
     estimates = ensemble.estimated(dataset.samples(test, plan.device), HELD_OUT_QUANTILES)
-    table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(test))}
+    table = {"row": dataset.row_numbers(list(test))}
     table |= {name: values[test].tolist() for name, values in dataset.identifiers.items()}
     results = {}
     metrics = plan.recipe(plan.candidates[0]).metrics
@@ -108,30 +100,27 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     directory = attempt.directory
     dataset = plan.dataset
     outputs = plan.outputs
-    lines: dict[str, list[dict[str, str]]] = {}
-    for fold in plan.folds:
-        lines[fold.name] = formats.read_csv(directory.fold(fold.name).path / PREDICTIONS)
+    of_folds = {fold.name: directory.fold(fold.name).path / PREDICTIONS for fold in plan.folds}
+    lines = {name: formats.read_csv(path) for name, path in of_folds.items()}
     rows = np.unique(np.concatenate([fold.test for fold in plan.folds]))
     estimates = {name: _held_out(plan, lines, output) for name, output in outputs.items()}
     metrics = plan.recipe(plan.candidates[0]).metrics
-    grouping = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
+    grouping = plan.spec["split"]["parameters"].get("by")
     groups, alike = (
         None if values is None else values[rows] for values in (plan.groups, plan.alike)
     )
     scores = Scores(grouping, groups, alike)
     columns = dict[str, Column]()
     for name, output in outputs.items():
-        truth = dataset.values[name][:, 0]
-        estimated = estimates[name]
-        tested = estimated.each(lambda values: values[rows])
-        scores.add(
-            name, metrics[name], tested.middle, truth[rows], _training_means(plan, name)[rows]
-        )
-        columns |= output.columns(truth[rows], tested, _words_of_held_out(name))
+        truth = dataset.values[name][rows, 0]
+        tested = estimates[name].each(lambda values: values[rows])
+        training_means = _training_means(plan, name)[rows]
+        scores.add(name, metrics[name], tested.middle, truth, training_means)
+        columns |= output.columns(truth, tested, _words_of_held_out(name))
     targets = tuple(
         replace(one, column=output) for output in outputs for one in dataset.ranges([output])
     )
-    comparison = _compared(attempt, plan, {name: made.middle for name, made in estimates.items()})
+    comparison = _compared(attempt, plan, estimates)
     directory.results.mkdir(exist_ok=True)
     texts = {name: values[rows] for name, values in dataset.identifiers.items()}
     if (group := grouped_by(plan.spec)) is not None:
@@ -202,10 +191,7 @@ def _means_over_folds(
              its rows
     """
     totals = np.zeros((len(plan.dataset), len(periods)))
-    repeating = dict[int, float]()
-    for column, period in enumerate(periods):
-        if period is not None:
-            repeating[column] = period
+    repeating = {column: period for column, period in enumerate(periods) if period is not None}
     times = np.zeros(len(plan.dataset), dtype=np.int64)
     with np.errstate(invalid="ignore"):
         for fold in plan.folds:
@@ -223,30 +209,25 @@ def _means_over_folds(
 
 
 def _compared(
-    attempt: Attempt, plan: Folds, estimates: Mapping[str, Array]
+    attempt: Attempt, plan: Folds, estimates: Mapping[str, Estimated]
 ) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
     if not (outputs := numbers_in(plan.outputs)):
         return ()
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
-    estimators = {NETWORK: np.stack([estimates[output] for output in outputs], axis=1)}
+    estimators = {NETWORK: np.stack([estimates[name].middle for name in outputs], axis=1)}
     transforms = [_as_pair(plan, output) for output in outputs.values()]
     folds = [(fold.train, fold.test) for fold in plan.folds]
     baselines = plan.spec["baselines"]
     table = plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
-        arguments = (
-            inputs,
-            truth,
-            folds,
-            plan.inner_rows,
-            attempt.seed,
-            transforms,
-            _completed(plan),
+        inner = plan.inner_rows
+        seed = attempt.seed
+        estimators[name] = cross_validated(
+            baseline, inputs, truth, folds, inner, seed, transforms, _completed(plan)
         )
-        estimators[name] = cross_validated(baseline, *arguments)
     units = {output: plan.dataset.units[output] for output in outputs}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
@@ -335,8 +316,11 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     ]
     for dataset in datasets:
         _require_variables(request, dataset)
-    why = "rows have no fixed validation part, as it differs from fold to fold"
-    part = request.chosen_part(ALL, (TRAIN, TEST, ALL), why)
+    part = request.chosen_part(
+        ALL,
+        (TRAIN, TEST, ALL),
+        "rows have no fixed validation part, as it differs from fold to fold",
+    )
     grouping = grouped_by(request.spec)
     if grouping is None or not all(_has(dataset, grouping) for dataset in datasets):
         grouping = FILE if len(datasets) > 1 else None
@@ -355,7 +339,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     )
 
 
-def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
+def _documents(request: EvaluationRequest) -> Iterator[Document]:
     """A document for each file."""
     if request.document is not None:
         yield request.document
@@ -387,12 +371,14 @@ def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> N
         if name not in dataset.values:
             if name in request.outputs:
                 raise request.without_truth([name])
-            lack = f"the dataset has no variable '{name}', which {run} takes"
-            raise QexpError(f"{dataset.path}: {lack}")
+            raise QexpError(
+                f"{dataset.path}: the dataset has no variable '{name}', which {run} takes"
+            )
         wanted = len({**spec["inputs"], **spec["outputs"]}[name])
         if (width := dataset.values[name].shape[1]) != wanted:
-            both = f"'{name}' has {width} columns, but {run} was trained on {wanted}"
-            raise QexpError(f"{dataset.path}: {both}")
+            raise QexpError(
+                f"{dataset.path}: '{name}' has {width} columns, but {run} was trained on {wanted}"
+            )
 
 
 def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Rows:
@@ -402,11 +388,14 @@ def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Row
     try:
         folds = dataset.folds(request.spec["split"], request.tables, Seeds(request.run_seed))
     except SplitError as error:
-        why = f"{dataset.path} cannot be divided as the run's rows were: {error}"
-        raise QexpError(f"`part={part}`: {why}") from None
+        raise QexpError(
+            f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}"
+        ) from None
     if len(folds) != 1:
-        why = f"the run holds every row out in one of {len(folds)} folds"
-        raise QexpError(f"`part={part}`: {why}; use `part={ALL}`")
+        raise QexpError(
+            f"`part={part}`: the run holds every row out in one of {len(folds)} folds; use"
+            f" `part={ALL}`"
+        )
     return folds[0].train if part == TRAIN else folds[0].test
 
 
@@ -434,33 +423,27 @@ def _evaluate_rows(
     means = _means_of_training_targets(request, metrics)
     ensemble = Ensemble(models, list(sizes.values()))
     estimates = ensemble.estimated(inputs, HELD_OUT_QUANTILES)
-    groups, units = (
-        None if tables.grouping is None else tables.texts(tables.grouping),
-        attempt.record.units,
-    )
+    groups = None if tables.grouping is None else tables.texts(tables.grouping)
     scores = Scores(tables.grouping, groups, None if tables.grouping == FILE else groups)
     columns: dict[str, Column] = {}
-    folds: dict[str, Sequence[Estimated]] = {}
+    folds = {}
     for name, output in attempt.outputs.items():
         estimated = estimates[name].each(_column)
         truth = tables.values(name)[:, 0]
         folds[name] = estimated.folds
         scores.add(name, metrics[name], estimated.middle, truth, means[name])
-        spread = f"{name}: standard deviation over the networks of the run"
-        words = Words(f"{name}: estimate", f"{name}: measured", spread=spread)
+        words = Words(
+            f"{name}: estimate",
+            f"{name}: measured",
+            spread=f"{name}: standard deviation over the networks of the run",
+        )
         columns |= output.columns(truth, replace(estimated, quantiles={}), words)
     directory = attempt.directory
     files.make_folder(directory.results)
     _write_evaluated(attempt, tables, columns, document)
-    keep_intervals_of(
-        directory,
-        request.directory,
-        folds,
-        list(sizes),
-        tables.grouping,
-    )
+    keep_intervals_of(directory, request.directory, folds, list(sizes), tables.grouping)
     if scores.errors:
-        write_errors(directory, scores.errors, units, attempt.caution)
+        write_errors(directory, scores.errors, attempt.record.units, attempt.caution)
     arrays = {name: values.cpu().numpy() for name, values in inputs.items()}
     means_of_output = {name: made.each(_column).middle for name, made in estimates.items()}
     remarks = extent(request.directory, models[0]).remarks(arrays, means_of_output)
@@ -473,7 +456,7 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     ranges = np.array([[feature.least, feature.greatest] for feature in features])
     names = measured(directory.training_spec())
 
-    def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
+    def untrained(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, Mask]:
         columns = [inputs[name].reshape(len(inputs[name]), -1) for name in names]
         outside = beyond(np.concatenate(columns, axis=1), ranges)
         return dict(zip((feature.column for feature in features), outside.T, strict=True))
@@ -481,14 +464,14 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     return TrainingExtent(untrained, of_run(directory)["outputs"])
 
 
-def beyond(rows: NDArray[np.float32], ranges: NDArray[np.floating]) -> NDArray[np.bool_]:
+def beyond(rows: NDArray[np.float32], ranges: NDArray[np.floating]) -> Mask:
     """Which values are outside the ranges of the training data, (row, feature); no missing one.
 
     ranges  (feature, 2): least and greatest value
     """
     # rounded like the values, so that the limits count as inside
     least, greatest = ranges.astype(np.float32).T
-    outside: NDArray[np.bool_] = (rows < least) | (rows > greatest)
+    outside: Mask = (rows < least) | (rows > greatest)
     return outside
 
 
@@ -497,25 +480,18 @@ def _write_evaluated(
 ) -> None:
     """Write a line per row, as CSV and as NetCDF."""
     names = [*([FILE] if len(tables.parts) > 1 else []), *document["identifiers"]]
-    if tables.grouping is not None and tables.grouping not in names:
-        names.append(tables.grouping)
-    texts = {name: tables.texts(name) for name in names}
-    table: dict[str, Sequence[Any]] = {
-        "row": tables.numbers,
-        **{name: texts[name].tolist() for name in texts},
-    }
+    grouping = [] if tables.grouping is None else [tables.grouping]
+    texts = {name: tables.texts(name) for name in dict.fromkeys([*names, *grouping])}
+    table: dict[str, Sequence[Any]] = {"row": tables.numbers}
+    table |= {name: values.tolist() for name, values in texts.items()}
     for name, (values, _) in columns.items():
-        table[name] = [None if _is_nan(value) else value for value in values.tolist()]
-    write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
-    groups = tables.grouping or ""
+        # NaN is unlike itself
+        table[name] = [value if value == value else None for value in values.tolist()]
+    directory = attempt.directory
     caution = attempt.caution
-    write_test_predictions(
-        attempt.directory, "row", tables.numbers, texts, columns, caution, groups=groups
-    )
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+    write_table(directory.results / PREDICTIONS, table, caution)
+    groups = tables.grouping or ""
+    write_test_predictions(directory, "row", tables.numbers, texts, columns, caution, groups=groups)
 
 
 def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
@@ -523,13 +499,13 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     try:
         trained = request.trained
     except DatasetError as error:
-        why = f"the rows that the run was trained on cannot be read: {error}"
-        return Independence(None, (why,))
+        return Independence(
+            None, (f"the rows that the run was trained on cannot be read: {error}",)
+        )
     rows = _trained_on(request, trained)
     shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
-    compared = []
+    compared: dict[str, Any] = {}
     affected = copied.copy()
-    columns = list[tuple[list[str], list[str]]]()
     group = request.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([group] if group else []), *trained.groups, *trained.identifiers]):
         if not all(_has(dataset, name) for dataset, _ in tables.parts):
@@ -539,10 +515,9 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
             continue
         texts = tables.texts(name)
         both_columns = (column.tolist(), texts.tolist())
-        if both_columns in columns:  # a group that is a column, as it is
+        if both_columns in compared.values():  # a group that is a column, as it is
             continue
-        columns.append(both_columns)
-        compared.append(name)
+        compared[name] = both_columns
         if both := sorted(set(column[rows].tolist()) & set(texts.tolist())):
             affected |= np.isin(texts, both)
             shared.append(f"of the same {name} as training rows: {some(both, 3)}")
@@ -556,7 +531,7 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
 
 def _copies(
     inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables
-) -> tuple[list[str], list[str], NDArray[np.bool_]]:
+) -> tuple[list[str], list[str], Mask]:
     """What is said of rows with the inputs of training rows: that they are shared, and what is not
     known; and which rows are copies.
     """
@@ -577,7 +552,7 @@ def _copies(
     return shared, [], copied
 
 
-def _numbers_rows(identifiers: NDArray[np.str_], rows: int) -> bool:
+def _numbers_rows(identifiers: Texts, rows: int) -> bool:
     """Whether an identifier only counts the rows of its file, as 0, 1, 2, …, so that equal ones
     mean nothing.
     """

@@ -76,8 +76,8 @@ class TabularData(KindData[TabularDataset]):
         network: Network | None,
         available: int,
     ) -> Iterator[Finding]:
-        folds: list[Fold] = []
-        inner: list[Fold] = []
+        folds = []
+        inner = []
         random = partial(np.random.default_rng, 0)
         try:
             folds = dataset.divided(dataset.rows, document["split"], tables, random())
@@ -92,8 +92,9 @@ class TabularData(KindData[TabularDataset]):
                 break
         trained = [*inner, *folds] if document["keep"] == "last" else inner or folds
         without = list(_in_gaps(document, dataset, trained))
-        yield from without or _in_transforms(document, dataset, tables, trained)
-        yield from _in_angles(document, dataset, tables)
+        transforms, _ = build_transforms(document, tables)
+        yield from without or _in_transforms(transforms, dataset, trained)
+        yield from _in_angles(document, transforms, dataset, tables)
         if network is not None:
             yield from in_batches(document, network, {len(fold.train) for fold in trained})
         if (optimizer := document["optimizer"]["type"]) in OF_MATRICES:
@@ -136,18 +137,16 @@ class TabularData(KindData[TabularDataset]):
         """
         folds = dataset.folds(spec["split"], tables, Seeds(seed))
         copied = _copies_of_training_rows(spec, dataset, folds)
-        warnings = (
-            [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
-        )
+        warnings = []
+        if copied:
+            warnings.append(f"{copied}; hold measurements of one thing out together, by a group")
         by = spec["split"]["parameters"].get("by")
         warnings += [] if by is None or by in dataset.groups else alike(by, dataset.column(by))
         for name in () if by else dataset.groups:
             names, group = np.unique(dataset.column(name), return_inverse=True)
             divided = np.zeros(len(names), dtype=bool)
             for fold in folds:
-                divided[group[fold.test]] |= (
-                    np.bincount(group[fold.train], minlength=len(names))[group[fold.test]] > 0
-                )
+                divided[np.intersect1d(group[fold.train], group[fold.test])] = True
             if divided.any():
                 warnings.append(
                     f"{divided.sum()} of {len(names)} groups '{name}' are in training and held out"
@@ -200,11 +199,13 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
         )
     for name in dataset.identifiers:
         if name in columns:
-            other = (
-                f"tables of the held-out rows have another column '{name}', which is not the"
-                f" identifier '{name}'"
+            yield (
+                ("dataset",),
+                (
+                    f"tables of the held-out rows have another column '{name}', which is not the"
+                    f" identifier '{name}'; rename that in {dataset.path}"
+                ),
             )
-            yield ("dataset",), f"{other}; rename that in {dataset.path}"
     for position, first in repeated(document["baselines"]):
         yield (
             ("baselines", position),
@@ -212,10 +213,10 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
         )
     for position, baseline in enumerate(document["baselines"]):
         if baseline["type"] == NETWORK:
-            taken = (
-                f"'{NETWORK}' is the name of the network itself in the results; rename the baseline"
+            yield (
+                ("baselines", position),
+                f"'{NETWORK}' is the name of the network itself in the results; rename the baseline",
             )
-            yield ("baselines", position), taken
 
 
 def _in_gaps(
@@ -244,12 +245,11 @@ def _in_gaps(
 
 
 def _in_transforms(
-    document: Document, dataset: TabularDataset, tables: Tables, folds: list[Fold]
+    transforms: Mapping[str, Transform], dataset: TabularDataset, folds: list[Fold]
 ) -> Iterator[Finding]:
     """Whether every row can be transformed and transformed back, and the transforms be fitted to
     every fold.
     """
-    transforms, _ = build_transforms(document, tables)
     for name, transform in transforms.items():
         if name in dataset.values:
             trouble = _first_that_cannot_be_transformed(transform, dataset, name)
@@ -257,22 +257,19 @@ def _in_transforms(
                 yield ("transforms", name), trouble
 
 
-def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:
+def _in_angles(
+    document: Document, transforms: Mapping[str, Transform], dataset: TabularDataset, tables: Tables
+) -> Iterator[Finding]:
     """Problems of outputs that are learned as angles: their periods, and what needs a mean of their
     values.
     """
-    transforms, _ = build_transforms(document, tables)
-    angles = [
-        name
-        for name in periods_of(transforms)
-        if name in document["outputs"] and name in dataset.values
-    ]
+    outputs = [name for name in document["outputs"] if name in dataset.values]
+    angles = [name for name in periods_of(transforms) if name in outputs]
     for name in angles:
         values = dataset.values[name]
         unit = Quantity(dataset.units[name], 1.0, name)
-        yield from in_periods(
-            name, transforms[name], unit, (float(values.min()), float(values.max()))
-        )
+        ends = float(values.min()), float(values.max())
+        yield from in_periods(name, transforms[name], unit, ends)
     if angles and document["baselines"]:
         yield (
             ("baselines",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Mask
 from qexp.base.outputs import spread_of
 from qexp.base.quantities import label, typeset
 from qexp.base.text import in_one_line, without_middle
@@ -152,27 +153,12 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     many = len(drawn) >= MANY_BARS
     if ends:
         faint: Any = {"linewidth": 0.6, "alpha": 0.12} if many else {"linewidth": 0.9, "alpha": 0.4}
-        axis.vlines(
-            measured,
-            ends[0],
-            ends[1],
-            color=COLOURS[0],
-            zorder=2,
-            **faint,
-        )
+        axis.vlines(measured, ends[0], ends[1], color=COLOURS[0], zorder=2, **faint)
     if many and rows.interval is not None:
         missed = (measured < ends[0]) | (measured > ends[1])
         strong: Any = {"color": COLOURS[1], "linewidth": 0.8, "alpha": 0.7, "zorder": 2.5}
         axis.vlines(measured[missed], ends[0][missed], ends[1][missed], **strong)
-    axis.scatter(
-        measured,
-        estimated,
-        s=16,
-        color=COLOURS[0],
-        alpha=0.75,
-        linewidths=0,
-        zorder=3,
-    )
+    axis.scatter(measured, estimated, s=16, color=COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
     # what is longer leaves the panel, rather than press the points
     reach = np.ptp([*measured, *estimated] or [0]) / 2
     limits = make_equal(
@@ -193,14 +179,7 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
         places = np.broadcast_to(measured, bars.shape)
         others.append(np.stack([places, bars], axis=-1).reshape(-1, 2))
     names = [str(rows.names[drawn[row]]) for row in worst]
-    name_points(
-        axis,
-        names,
-        points[worst],
-        np.concatenate(others),
-        [corner],
-        NEAR,
-    )
+    name_points(axis, names, points[worst], np.concatenate(others), [corner], NEAR)
 
 
 def _draw_group(axis: Axes, line: int, residual: Array) -> None:
@@ -215,38 +194,13 @@ def _draw_group(axis: Axes, line: int, residual: Array) -> None:
         )
     # Vertical positions by rank, so that equal residuals do not overlap and the figure is
     # reproducible.
-    height = np.empty(len(residual))
-    height[np.argsort(residual, kind="stable")] = (np.arange(len(residual)) * 0.618) % 1
+    height = np.full(len(residual), 0.5)
     if len(residual) > 1:
-        axis.plot(
-            residual,
-            line + 0.4 * (height - 0.5),
-            "o",
-            color=COLOURS[0],
-            markersize=3.6,
-            alpha=0.6,
-            mew=0,
-        )
-        axis.plot(
-            residual.mean(),
-            line,
-            "D",
-            color=COLOURS[1],
-            markersize=4.5,
-            mew=0.6,
-            mec="white",
-            zorder=3,
-        )
-    elif len(residual):
-        axis.plot(
-            residual,
-            [line],
-            "o",
-            color=COLOURS[0],
-            markersize=3.6,
-            alpha=0.6,
-            mew=0,
-        )
+        height[np.argsort(residual, kind="stable")] = (np.arange(len(residual)) * 0.618) % 1
+        mean: Any = {"color": COLOURS[1], "markersize": 4.5, "mew": 0.6, "mec": "white"}
+        axis.plot(residual.mean(), line, "D", zorder=3, **mean)
+    dots: Any = {"color": COLOURS[0], "markersize": 3.6, "alpha": 0.6, "mew": 0}
+    axis.plot(residual, line + 0.4 * (height - 0.5), "o", **dots)
 
 
 # Samples of rows: the columns of a variable as a curve.
@@ -261,13 +215,7 @@ MOST_NAMES, LONGEST_NAME, LEVEL_CHARACTERS = 14, 24, 24
 """Columns that an axis names, characters of their names, and how many fit."""
 
 
-MEASURED = {
-    "nm": "wavelength",
-    "µm": "wavelength",
-    "um": "wavelength",
-    "eV": "energy",
-    "keV": "energy",
-}
+MEASURED = {**dict.fromkeys(("nm", "µm", "um"), "wavelength"), "eV": "energy", "keV": "energy"}
 """What the numbers in the names of columns are, by the unit that follows them."""
 
 
@@ -314,23 +262,10 @@ def sample_rows(
         else:
             axis.fill_between(numbers, low, high, color="0.88", linewidth=0)
         line = "o" if words is None else "o-"
-        axis.plot(
-            numbers,
-            of_row,
-            line,
-            color=COLOURS[0],
-            markersize=sized(3),
-            linewidth=1,
-        )
+        axis.plot(numbers, of_row, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
         axis.set_ylim(least - margin, most + margin)
         axis.set_title(title_of_row, fontsize=small())
-        label_outer(
-            axis,
-            len(rows),
-            columns_in_words,
-            label(name, typeset(unit)),
-            small(),
-        )
+        label_outer(axis, len(rows), columns_in_words, label(name, typeset(unit)), small())
         if named:
             texts_of_ticks = [text.replace("$", r"\$") for text in names]
             axis.set_xticks(range(len(names)), texts_of_ticks, rotation=90 * upright)
@@ -343,12 +278,11 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
     """Positions of columns on an axis and its label: their numbers, such as 414 and 749 of `414nm`
     and `749nm`; else 0, 1, 2, … and None.
     """
-    matches = [re.fullmatch(r"(\D*)([0-9]+(?:\.[0-9]+)?)(\D*)", column) for column in columns]
-    frames = {(match[1], match[3]) for match in matches if match is not None}
-    if None in matches or len(frames) != 1:
-        return np.arange(len(columns), dtype=np.float64), None
-    numbers = np.array([float(match[2]) for match in matches if match is not None])
-    if len(numbers) > 1 and not (np.diff(numbers) > 0).all():
+    numbered = re.compile(r"(\D*)([0-9]+(?:\.[0-9]+)?)(\D*)")
+    matches = list(filter(None, map(numbered.fullmatch, columns)))
+    frames = {(match[1], match[3]) for match in matches}
+    numbers = np.array([float(match[2]) for match in matches])
+    if len(matches) < len(columns) or len(frames) != 1 or not (np.diff(numbers) > 0).all():
         return np.arange(len(columns), dtype=np.float64), None
     ((start, end),) = frames
     if not start and end.strip() in MEASURED:
@@ -418,8 +352,7 @@ def held_out(directory: RunDirectory) -> Pictures:
     for name, of_output in drawn.items():
         drawn[name] = replace(of_output, interval=ends_of_intervals(directory, name))
     more = _what(directory), intervals_in_words(directory)
-    figure = estimates_against_measured(drawn, words, note, *more)
-    yield FIGURES_FOLDER / "held_out", figure
+    yield FIGURES_FOLDER / "held_out", estimates_against_measured(drawn, words, note, *more)
 
 
 def residuals(directory: RunDirectory) -> Pictures:
@@ -441,29 +374,20 @@ def _what(directory: RunDirectory) -> str:
 
 
 def _of_outputs(
-    directory: RunDirectory,
-    rows: xarray.Dataset,
-    names: list[str],
-    groups: list[str] | None = None,
+    directory: RunDirectory, rows: xarray.Dataset, names: list[str], groups: list[str] | None = None
 ) -> dict[str, HeldOut]:
     names_of_outputs = outputs(directory, rows)
     several = all(np.isfinite(rows[spread_of(name)].values).all() for name in names_of_outputs)
     held_out = {}
     for name in names_of_outputs:
-        (truth, estimate), spread = truth_and_estimate(rows, name), rows[spread_of(name)].values
+        (truth, estimate) = truth_and_estimate(rows, name)
+        spread = rows[spread_of(name)].values
         ends = (estimate - spread, estimate + spread) if several else None
-        held_out[name] = HeldOut(
-            truth,
-            estimate,
-            names,
-            unit(rows, name),
-            ends,
-            groups,
-        )
+        held_out[name] = HeldOut(truth, estimate, names, unit(rows, name), ends, groups)
     return held_out
 
 
-def _names(rows: xarray.Dataset, columns: list[str] | tuple[str, ...]) -> list[str]:
+def _names(rows: xarray.Dataset, columns: Sequence[str]) -> list[str]:
     """A label for each row: its identifiers, or its number in the file."""
     if not columns:
         return [str(number) for number in rows["row"].values]

@@ -67,9 +67,7 @@ class Folds:
         self.spec, self.dataset, self.device = spec, dataset, device
         self.tables, self._seeds = tables, seeds
         self.as_published = spec["protocol"] == "as_published"
-        self.candidates = [
-            Candidate(chosen, document) for chosen, document in candidates(spec, tables)
-        ]
+        self.candidates = [Candidate(*candidate) for candidate in candidates(spec, tables)]
         self.outputs = outputs_of(spec, tables, dataset.units)
         self.folds = dataset.folds(spec["split"], tables, seeds)
         self.refits = spec["keep"] == "last" and not self.as_published
@@ -92,9 +90,9 @@ class Folds:
     def inner_tasks(self, fold: Fold, candidate: Candidate) -> list[Task]:
         """The networks that choose the epoch and the candidate: one per inner fold and member."""
         parts = [Fold("", fold.train, fold.test)] if self.as_published else self.inner(fold)
-        members = (
-            min(self.spec["members"], MEMBERS_THAT_CHOOSE) if self.refits else self.spec["members"]
-        )
+        members = self.spec["members"]
+        if self.refits:
+            members = min(members, MEMBERS_THAT_CHOOSE)
         return [
             self._task(fold, candidate, part.train, part.test, (part.name, member))
             for part in parts
@@ -112,8 +110,8 @@ class Folds:
         """The inner folds of a fold: its training rows, divided once more."""
         if self.spec["inner"] is None:
             return []
-        split: Split = built(self.tables["splits"], self.spec["inner"])
-        return split.folds(fold.train, self.dataset.column, self._seeds.numpy("inner", fold.name))
+        random = self._seeds.numpy("inner", fold.name)
+        return self.dataset.divided(fold.train, self.spec["inner"], self.tables, random)
 
     def inner_rows(self, rows: Rows) -> list[tuple[Rows, Rows]]:
         """Training and validation rows of the inner folds of some rows, on which baselines choose

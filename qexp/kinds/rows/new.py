@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.kinds.options import NewOptions
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.rows.formats import open_table
@@ -91,7 +91,7 @@ def experience(document: Document, dataset: TabularDataset) -> tuple[Document, D
     }
 
 
-def _counts(values: NDArray[np.float64]) -> bool:
+def _counts(values: Array) -> bool:
     """Whether numbers count the rows."""
     return len(values) > 1 and bool((np.diff(values) == 1).all())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base import files
-from qexp.base.outputs import Estimated, Words, ends_in_words, joined
+from qexp.base.arrays import Mask
+from qexp.base.outputs import Estimated, Words, ends_in_words
 from qexp.errors import QexpError, some
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -38,6 +39,7 @@ from qexp.kinds.prediction import (
     identity,
     named_after,
     new_column,
+    of_blocks,
     of_run,
     output_columns,
     read_ahead,
@@ -55,6 +57,7 @@ from qexp.rows.formats import (
     FORMATS,
     Chunk,
     Columns,
+    Matrix,
     Rows,
     files_of_rows,
     format_of,
@@ -65,6 +68,7 @@ from qexp.rows.formats import (
 from qexp.rows.geotiff import of_netcdf
 from qexp.rows.image_rows import LINE
 from qexp.rows.table import FAR, Codes, numbers_in, unlike
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -83,8 +87,9 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     require_there(source)
     one_map = source.is_dir() and target.suffix.lower() in FORMATS and not target.is_dir()
     if source.is_dir() and target.is_file() and not one_map:
-        both = f"{target} is a file, but {source} is a folder"
-        raise QexpError(f"{both}; its estimates need a folder too")
+        raise QexpError(
+            f"{target} is a file, but {source} is a folder; its estimates need a folder too"
+        )
     pairs = [(path, target / path.name) for path in files_of_rows(source)]
     if one_map:
         pairs = [(source, target)]
@@ -107,7 +112,6 @@ DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
 ENSEMBLE = Words("ensemble mean", spread="ensemble standard deviation")
-Matrix = NDArray[np.float32]
 Estimates = dict[str, Estimated]
 """Output → mean and spread over networks, and the ends of intervals if there are some, (row,)."""
 
@@ -191,26 +195,24 @@ class RowEstimation(TableEstimation[RowModel]):
         self._codes = [Codes() for _ in model.features]
 
     @property
-    def settings(self) -> dict[str, Any]:
-        features = self.model.features
-        columns = None
-        if self.model.columns is not None:
-            columns = dict(zip(features, self._rows.features, strict=True))
+    def settings(self) -> Document:
+        pairs = zip(self.model.features, self._rows.features, strict=True)
+        columns = None if self.model.columns is None else dict(pairs)
         return {"columns": columns, **super().settings}
 
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
 
         model = self.model
-        columns = list[pa.Field]()
+        words = model.words
+        if model.intervals is not None:
+            promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
+            words = replace(words, ends=ends_in_words(promise))
+        columns = []
         for name, output in model.outputs.items():
-            words = model.words
-            if model.intervals is not None:
-                promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
-                words = replace(words, ends=ends_in_words(promise))
             columns += output_columns(output, name, words)
         outside = "features outside the range of the training data"
-        columns.append(new_column(OUTSIDE, pa.int16(), description=outside))
+        columns += [new_column(OUTSIDE, pa.int16(), description=outside)]
         columns += closing_columns(model, netcdf)
         kept = self._rows.kept
         path = self._rows.path
@@ -220,8 +222,10 @@ class RowEstimation(TableEstimation[RowModel]):
         of_outputs |= {title(column) for column in columns if column.name in of_outputs}
         for both in (name for name in kept.names if name in names):
             if both not in of_outputs or f"{both}{GIVEN}" in {*names, *kept.names}:
-                lack = f"{path} has a column '{both}', which is also a column of the estimates"
-                raise QexpError(f"{lack}; rename it")
+                raise QexpError(
+                    f"{path} has a column '{both}', which is also a column of the estimates;"
+                    " rename it"
+                )
             self._renamed[both] = f"{both}{GIVEN}"
         units = self._rows.table.units
         of_file = []
@@ -235,7 +239,7 @@ class RowEstimation(TableEstimation[RowModel]):
             count = len(outside)
             if draws is not None:
                 add_draws(range(self.count, self.count + count), draws)
-            columns: dict[str, Any] = {
+            columns = {
                 self._renamed.get(name, name): part.kept[name] for name in self._rows.kept.names
             }
             for name, estimated in estimates.items():
@@ -275,7 +279,7 @@ class RowEstimation(TableEstimation[RowModel]):
         try:
             with closing(read_ahead(all_chunks, self._rows.path)) as chunks:
                 first = 0
-                for chunk in (chunk for chunk in chunks if len(chunk.features)):
+                for chunk in chunks:
                     waiting.append(pool.submit(_estimate_chunk, self.model, chunk, first, given_up))
                     first += len(chunk.features)
                     if len(waiting) > threads:
@@ -287,7 +291,7 @@ class RowEstimation(TableEstimation[RowModel]):
             pool.shutdown()
             torch.set_num_threads(threads)  # the workers' setting also applies to later threads
 
-    def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
+    def write(self, chunk: int | None, progress: OnProgress) -> Document:
         """Also a GeoTIFF of a whole map in NetCDF, if rasterio is installed."""
         entries = super().write(chunk, progress)
         is_map = self.model.makes_maps or self.source.is_dir()
@@ -298,7 +302,7 @@ class RowEstimation(TableEstimation[RowModel]):
                 entries["raster"] = f"{self.target.stem}.tif"
         return entries
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Document:
         """Draw a map, if the rows have positions in two dimensions."""
         picture = None
         if self._positions is not None and min(self._raster.counts.shape) >= 2:
@@ -312,10 +316,10 @@ class RowEstimation(TableEstimation[RowModel]):
         gaps = zip(self.model.features, self._imputed.tolist(), strict=True)
         imputed = {name: count for name, count in gaps if count}
         counts = {"outside": self._outside, "missing": self._missing, "imputed": imputed}
-        codes: dict[str, dict[str, int]] = {}
+        codes = defaultdict[str, Document](dict)
         for name, own in zip(self.model.features, self._codes, strict=True):
             for code, count in own.counts().items():
-                codes.setdefault(f"{code:g}", {})[name] = count
+                codes[f"{code:g}"][name] = count
         counts |= {"codes": codes} if codes else {}
         return {**counts, "map": picture and picture.name, "features": list(self.model.features)}
 
@@ -331,8 +335,9 @@ class RowEstimation(TableEstimation[RowModel]):
         phrases = [f"{record['rows']:,} rows"]
         if missing := record["missing"]:
             gaps = "a feature is" if self.model.gaps_known is None else "all are"
-            lack = f"because {gaps} missing or one is infinite"
-            phrases.append(f"{missing:,} without an estimate, {lack}")
+            phrases.append(
+                f"{missing:,} without an estimate, because {gaps} missing or one is infinite"
+            )
         if imputed := record.get("imputed"):
             counts = ", ".join(f"{name}: {count:,}" for name, count in imputed.items())
             phrases.append(f"missing features filled in by what the training rows have ({counts})")
@@ -345,20 +350,24 @@ class RowEstimation(TableEstimation[RowModel]):
         unseen = [f"'{name}'" for name in record.get("imputed", ()) if not known.get(name, True)]
         warnings = []
         if unseen:
-            lack = f"no training row had a gap in {some(unseen)}, as rows here have"
-            warnings.append(f"{self.target}: {lack}")
+            warnings.append(
+                f"{self.target}: no training row had a gap in {some(unseen)}, as rows here have"
+            )
         taken = dict(zip(self._rows.features, self.model.taken_units, strict=False))
         units = {column: self._rows.table.unit(column) for column in taken}
         warnings += [f"{self.source}: {words}" for words in unlike(units, taken)]
         for code, counts in record.get("codes", {}).items():
             columns = some([f"'{name}'" for name in counts])
-            rows = f"up to {max(counts.values()):,} of {record['rows']:,} rows"
-            warnings.append(f"{self.source}: {code} stands in {columns}, in {rows}, {FAR}")
+            warnings.append(
+                f"{self.source}: {code} stands in {columns}, in up to {max(counts.values()):,}"
+                f" of {record['rows']:,} rows, {FAR}"
+            )
         if outside := record["outside"]:
             void = "" if self.model.intervals is None else ", where intervals promise nothing"
-            share = f"{outside:,} of {record['rows']:,} rows have features"
-            words = f"{share} outside the range of the training data{void}"
-            warnings.append(f"{self.target}: {words}")
+            warnings.append(
+                f"{self.target}: {outside:,} of {record['rows']:,} rows have features outside"
+                f" the range of the training data{void}"
+            )
         return warnings
 
 
@@ -376,26 +385,22 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
     first     the number of its first row
     given_up  set when no result is wanted any more: Ctrl-C must not wait for the rest of a chunk
     """
-    features, blocks = chunk.features, []
+    features = chunk.features
+    blocks = []
     for start in range(0, len(features), BLOCK):
         if given_up.is_set():
             raise CancelledError
         blocks.append(model.estimate(np.ascontiguousarray(features[start : start + BLOCK])))
-    estimates = {}
     gaps = np.isnan(features)
     unknown = gaps.any(axis=1) if model.gaps_known is None else gaps.all(axis=1)
     empty = np.asarray(unknown | np.isinf(features).any(axis=1))
-    for name in blocks[0]:
-        estimated = joined([block[name] for block in blocks], np.concatenate)
-        estimates[name] = estimated.each(lambda values: np.where(empty, np.float32(np.nan), values))
+    estimates = of_blocks(blocks, empty)
     outside = beyond(features, model.ranges).sum(axis=1, dtype=np.int16)
     draws = None if model.draws is None else _draw(model, features, empty, first, given_up)
     return chunk, estimates, outside, draws
 
 
-def _draw(
-    model: RowModel, features: Matrix, empty: NDArray[np.bool_], first: int, given_up: Event
-) -> Matrix:
+def _draw(model: RowModel, features: Matrix, empty: Mask, first: int, given_up: Event) -> Matrix:
     """Draws, (draw, row, output), from the posteriors of rows.
 
     empty  whether a feature of a row is missing; its draws are NaN
@@ -447,7 +452,9 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     def estimate(rows: Matrix) -> Estimates:
         return with_ends(ensemble.estimated(samples(rows), probabilities), intervals)
 
-    has_posterior = bool(ensemble.network.heads)
+    def posterior(rows: Matrix) -> Posterior:
+        return ensemble.posterior(samples(rows))
+
     draws = draws_of(ensemble.network, record, options.draws)
     features = [feature.column for feature in record.features]
     rules = [model.imputation for model in ensemble.models if model.imputation is not None]
@@ -463,7 +470,7 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         estimate=estimate,
         intervals=intervals,
-        posterior=(lambda rows: ensemble.posterior(samples(rows))) if has_posterior else None,
+        posterior=posterior if ensemble.network.heads else None,
         draws=draws,
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from qexp.base.quantities import in_words
 from qexp.figures.distributions import values_by_group
 from qexp.kinds.evaluation import ALL
-from qexp.kinds.preview import Pictures, Preview, Variable, value_in_words
+from qexp.kinds.preview import Pictures, Preview, Variable, together, value_in_words
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.figures import sample_rows
 from qexp.metrics.splits import Rows
@@ -70,14 +70,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
             rows = list(zip(words, samples[name].values, strict=True))
             every = self.dataset.values[name]
             unit = self.dataset.units[name]
-            drawn = sample_rows(
-                rows,
-                self.dataset.columns[name],
-                name,
-                unit,
-                every,
-                title,
-            )
+            drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
             yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
         shown = (*alike, *(self.dataset.outputs if wide else ()))
         further = [name for name in self.dataset.columns if name not in shown]
@@ -127,8 +120,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
     def _by_group(self, group: str, title: str) -> Pictures:
         """The outputs by group: of all rows, or of train and test if these are apart."""
         parts = {ALL: self.parts[ALL]} if ALL in self.parts else self.parts
-        rows = np.concatenate(list(parts.values()))
-        part_of_row = np.repeat(list(parts), list(map(len, parts.values()))).tolist()
+        rows, part_of_row = together(parts)
         names = self.dataset.column(group)[rows].tolist()
         heading = self.over_all(title, "all rows")
         for output in self.dataset.outputs:

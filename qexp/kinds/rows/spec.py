@@ -23,18 +23,9 @@ VALIDATED = ("early_stopping", "reduce_on_plateau")
 """Callbacks that use the error on validation rows."""
 
 SELECTABLE = (
-    "additional_callbacks",
-    "batch_size",
-    "epochs",
-    "gradient_clip",
-    "learning_rate",
-    "losses",
-    "model",
-    "optimizer",
-    "precision",
-    "schedule",
-    "transforms",
-)
+    "additional_callbacks", "batch_size", "epochs", "gradient_clip", "learning_rate", "losses",
+    "model", "optimizer", "precision", "schedule", "transforms",
+)  # fmt: skip
 """Keys that `select` may choose by cross-validation: those on building and training networks."""
 
 MOST_COMBINATIONS = 10_000
@@ -67,14 +58,21 @@ class TabularSpecs(KindDocuments):
                 continue
             for column in listed(columns):
                 if column in owners:
-                    owner = f"the column '{column}' belongs to the input '{owners[column]}' as well"
-                    yield where, f"{owner}: the network would see the answer"
+                    yield (
+                        where,
+                        (
+                            f"the column '{column}' belongs to the input '{owners[column]}' as"
+                            " well: the network would see the answer"
+                        ),
+                    )
         names = [*inputs, *outputs]
         rule = imputation(dataset)
         indicator = rule["parameters"]["indicator"] if rule else None
         if indicator in names:
-            clash = f"'{indicator}' is a variable of columns; choose another name"
-            yield ("missing", "parameters", "indicator"), clash
+            yield (
+                ("missing", "parameters", "indicator"),
+                f"'{indicator}' is a variable of columns; choose another name",
+            )
         for name in dataset["units"]:
             if name not in names:
                 yield ("units", name), f"no variable '{name}'; {suggestion(name, names)}"
@@ -83,16 +81,28 @@ class TabularSpecs(KindDocuments):
         """Problems, above all choices on rows that are trained on or held out."""
         for index, name in enumerate(experience["outputs"]):
             if name in experience["inputs"]:
-                answer = f"'{name}' is also an input: the network would see the answer"
-                yield ("outputs", index), answer
+                yield (
+                    ("outputs", index),
+                    f"'{name}' is also an input: the network would see the answer",
+                )
         if not experience.get("test", True):
-            lack = "rows are divided into folds, and have no validation part of their own"
-            yield ("test",), f"{lack}; values are chosen within each fold, by 'select'"
+            yield (
+                ("test",),
+                (
+                    "rows are divided into folds, and have no validation part of their own;"
+                    " values are chosen within each fold, by 'select'"
+                ),
+            )
         callbacks = [_type(value) for value in experience["additional_callbacks"]]
         if "test_evaluate" in callbacks:
             where: Where = ("additional_callbacks", callbacks.index("test_evaluate"))
-            lack = "held-out rows are not evaluated before the end of training"
-            yield where, f"{lack}; leave out 'test_evaluate'"
+            yield (
+                where,
+                (
+                    "held-out rows are not evaluated before the end of training; leave out"
+                    " 'test_evaluate'"
+                ),
+            )
         yield from _in_choices(experience, callbacks)
         yield from _in_selection(experience["select"])
 
@@ -138,8 +148,10 @@ class TabularSpecs(KindDocuments):
         taught = spec["dataset"].get("estimates_of")
         if not taught:
             return stand_in
-        errors = f"errors are against estimates of {taught['run']}"
-        return [errors, *filter(None, [taught["caution"]])]
+        return [
+            f"errors are against estimates of {taught['run']}",
+            *filter(None, [taught["caution"]]),
+        ]
 
     def cautions(self, spec: Document) -> list[str]:
         published = [AS_PUBLISHED] if spec["protocol"] == "as_published" else []
@@ -152,45 +164,65 @@ def _in_choices(experience: Document, callbacks: Sequence[str]) -> Iterator[Find
     keep = experience["keep"]
     if experience["protocol"] == "as_published":
         if inner is not None:
-            lack = "the protocol 'as_published' chooses on the held-out rows"
-            yield ("inner",), f"{lack}; leave out one of the two"
+            yield (
+                ("inner",),
+                (
+                    "the protocol 'as_published' chooses on the held-out rows; leave out one of"
+                    " the two"
+                ),
+            )
     elif keep == "last":
         way_out = 'leave it out, or use "keep": "best" with $.inner'
         for index, name in enumerate(callbacks):
             if name in VALIDATED:
                 lack = f'\'{name}\' needs validation rows, and with "keep": "last" all outside a'
-                where = "additional_callbacks", index
-                yield where, f"{lack} fold are trained on; {way_out}"
+                yield ("additional_callbacks", index), f"{lack} fold are trained on; {way_out}"
         if experience["select"] and inner is None:
             yield ("select",), f"there are no validation rows to choose on; {INNER}"
         if inner is not None and not experience["select"] and not experience["baselines"]:
-            lack = 'nothing is chosen, since "keep" is "last" and there is no $.select'
-            yield ("inner",), f"{lack}; leave it out"
+            yield (
+                ("inner",),
+                (
+                    'nothing is chosen, since "keep" is "last" and there is no $.select;'
+                    " leave it out"
+                ),
+            )
     elif inner is None:
         lack = "there are no rows on which to choose the best epoch without looking at those"
-        last = 'use "keep": "last" with a number of epochs that is known to work'
-        yield ("keep",), f"{lack} held out; {INNER}, or {last}"
+        yield (
+            ("keep",),
+            (
+                f'{lack} held out; {INNER}, or use "keep": "last" with a number of epochs that'
+                " is known to work"
+            ),
+        )
 
 
 def _in_selection(select: Mapping[str, Sequence[Any]]) -> Iterator[Finding]:
     """Too many combinations, and keys that cannot be chosen."""
     combinations = math.prod(len(values) for values in select.values())
     if combinations > MOST_COMBINATIONS:
-        many = f"{combinations:,} combinations are too many"
-        yield ("select",), f"{many}; list at most {MOST_COMBINATIONS:,}"
+        yield (
+            ("select",),
+            f"{combinations:,} combinations are too many; list at most {MOST_COMBINATIONS:,}",
+        )
     for name in select:
         for key in name.split(","):
             first = key.split(".")[0]
             if first not in SELECTABLE:
                 similar = suggestion(first, SELECTABLE)
-                lack = f"'{first}' cannot be chosen by cross-validation; {similar}"
-                yield ("select", name), lack
+                yield ("select", name), f"'{first}' cannot be chosen by cross-validation; {similar}"
             elif key == "model":
-                example = "for example model.operations.NAME.parameters.KEY"
-                yield ("select", name), f"list values of a key in the model, {example}"
+                yield (
+                    ("select", name),
+                    (
+                        "list values of a key in the model, for example"
+                        " model.operations.NAME.parameters.KEY"
+                    ),
+                )
 
 
-def imputation(dataset: Mapping[str, Any]) -> dict[str, Any]:
+def imputation(dataset: Mapping[str, Any]) -> Document:
     """How gaps in the inputs of a dataset are filled in; empty if rows with gaps are not used."""
     missing = dataset["missing"]
     rule = _type(missing)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 from typing import IO, Any
@@ -39,6 +39,7 @@ from qexp.networks import checkpoint
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import operations_per_sample
 from qexp.networks.task_stack import Line, Outcome, Task, TaskStack, largest_stack, mean_of_networks
+from qexp.spec.reading import Document
 from qexp.store.directory import FOLDS, PREDICTIONS, RunDirectory
 from qexp.store.record import (
     Epochs,
@@ -80,9 +81,8 @@ class TrainedFold:
 
     @property
     def failed(self) -> str | None:
-        return next(
-            (network.outcome.failed for network in self.networks if network.outcome.failed), None
-        )
+        reasons = (network.outcome.failed for network in self.networks)
+        return next(filter(None, reasons), None)
 
 
 def done(fold: RunDirectory) -> bool:
@@ -101,10 +101,9 @@ def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
     incomplete weights.
     """
     if undone := [fold.name for fold in directory.all_folds() if not done(fold)]:
-        count = f"{len(undone)} of {len(directory.all_folds())} folds"
         raise QexpError(
-            f"{directory.name}: {count} are not done: {some(undone, 8)}; continue with"
-            " `resume=True`"
+            f"{directory.name}: {len(undone)} of {len(directory.all_folds())} folds are not"
+            f" done: {some(undone, 8)}; continue with `resume=True`"
         )
     require_done(directory)
     spec = directory.spec()
@@ -189,14 +188,16 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
     record = folder.record()
     assert record.fold is not None, "open_fold writes it"
     best = median_epoch(network.outcome.best_epoch for network in trained.networks)
-    of_fold = replace(record.fold, chosen=trained.chosen, networks=networks)
-    of_fold = replace(of_fold, inner_loss=trained.inner_loss)
-    if len(trained.judged) > 1:
-        judged = tuple(loss if math.isfinite(loss) else None for loss in trained.judged)
-        of_fold = replace(of_fold, judged=judged)
+    judged = tuple(loss if math.isfinite(loss) else None for loss in trained.judged)
     record = replace(
         record,
-        fold=of_fold,
+        fold=replace(
+            record.fold,
+            chosen=trained.chosen,
+            networks=networks,
+            inner_loss=trained.inner_loss,
+            judged=judged if len(judged) > 1 else None,
+        ),
         epochs=replace(record.epochs, done=len(lines), best=best),
         results=results,
         error=trained.failed,
@@ -218,10 +219,10 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
     losses  the names of the losses: of outputs, and of posterior heads of several outputs
     """
     lines = []
-    for epoch in range(max((len(network.curve) for network in networks), default=0)):
-        curves = [network.curve[epoch] for network in networks if len(network.curve) > epoch]
-        line = mean_of_networks(np.stack(curves), epoch + 1, losses)
-        lines.append({**UNVALIDATED, **line, "networks": len(curves)})
+    for epoch, values in enumerate(zip_longest(*(network.curve for network in networks)), start=1):
+        reached = [of_network for of_network in values if of_network is not None]
+        line = mean_of_networks(np.stack(reached), epoch, losses)
+        lines.append({**UNVALIDATED, **line, "networks": len(reached)})
     return lines
 
 
@@ -254,11 +255,14 @@ class Steps:
     """Counts epochs of consecutive stacks as steps of the whole run; subclasses display them."""
 
     def __init__(self) -> None:
-        self.done, self._share, self._epochs = 0.0, 1.0, 1
+        self.done = 0.0
+        self._share = 1.0
+        self._epochs = 1
 
     def enter(self, share: float, epochs: int) -> None:
         """Begin a stack that counts for `share` steps."""
-        self._share, self._epochs = share, epochs
+        self._share = share
+        self._epochs = epochs
 
     def leave(self) -> None:
         self.done += self._share
@@ -278,7 +282,8 @@ class Steps:
 class DisplayedSteps(Steps):
     def __init__(self, display: Display) -> None:
         super().__init__()
-        self._display, self._shown = display, 0
+        self._display = display
+        self._shown = 0
 
     def show(self, steps: float, line: Line, seconds: float) -> None:
         if int(steps) > self._shown:
@@ -294,28 +299,24 @@ class DisplayedSteps(Steps):
 # chosen.
 
 
+@dataclass(frozen=True)
 class Selection:
     """Hyper-parameters and networks of some folds, which are trained side by side."""
 
-    def __init__(
-        self,
-        plan: Folds,
-        folds: Sequence[Fold],
-        folder: Path,
-        progress: Steps,
-        interrupted: Callable[[], bool],
-    ) -> None:
-        self._plan, self._folds, self._folder = plan, folds, folder
-        self._progress, self._interrupted = progress, interrupted
+    plan: Folds
+    folds: Sequence[Fold]
+    folder: Path
+    progress: Steps
+    interrupted: Callable[[], bool]
 
     def train(self) -> dict[str, TrainedFold] | None:
         """Fold → its trained networks and chosen hyper-parameters; None if interrupted."""
-        plan = self._plan
-        trained = {fold.name: TrainedFold(dict(plan.candidates[0].chosen)) for fold in self._folds}
+        plan = self.plan
+        trained = {fold.name: TrainedFold(dict(plan.candidates[0].chosen)) for fold in self.folds}
         chosen = dict.fromkeys(trained, plan.candidates[0])
         if plan.chooses:
             for index, candidate in enumerate(plan.candidates):
-                tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self._folds}
+                tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self.folds}
                 purpose = f"judged-{index:03d}"
                 steps = candidate.spec["epochs"]
                 networks = self._train(tasks, candidate, purpose, steps)
@@ -332,11 +333,11 @@ class Selection:
         if plan.refits:
             longest = max(candidate.spec["epochs"] for candidate in plan.candidates)
             for index, candidate in enumerate(plan.candidates):
-                folds = [fold for fold in self._folds if chosen[fold.name] is candidate]
+                folds = [fold for fold in self.folds if chosen[fold.name] is candidate]
                 if not folds:
                     continue
                 tasks = {fold.name: plan.refitted(fold, candidate) for fold in folds}
-                steps = longest * len(tasks) / len(self._folds)
+                steps = longest * len(tasks) / len(self.folds)
                 networks = self._train(tasks, candidate, f"refitted-{index:03d}", steps)
                 if networks is None:
                     return None
@@ -351,20 +352,19 @@ class Selection:
 
         steps  the share of the batch's epochs that this training counts for
         """
-        plan = self._plan
-        recipe = self._plan.recipe(candidate)
-        trained: dict[int, TrainedNetwork] = {}
+        recipe = self.plan.recipe(candidate)
+        trained = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
-        batch_size = plan.spec["batch_size"]
+        batch_size = self.plan.spec["batch_size"]
         stacks = in_stacks(everyone, lambda task: largest_stack(task.model.network, batch_size))
         for number, members in enumerate(stacks):
-            folder = self._folder / f"{purpose}-{number:03d}"
+            folder = self.folder / f"{purpose}-{number:03d}"
             files.make_folder(folder)
-            stack = TaskStack(members, recipe, plan.device, folder)
+            stack = TaskStack(members, recipe, self.plan.device, folder)
             stack.resume()
-            self._progress.enter(steps * len(members) / len(everyone), recipe.epochs)
-            finished = stack.run(self._progress, self._interrupted)
-            self._progress.leave()
+            self.progress.enter(steps * len(members) / len(everyone), recipe.epochs)
+            finished = stack.run(self.progress, self.interrupted)
+            self.progress.leave()
             if not finished:
                 return None
             pairs = zip(stack.tasks, stack.outcomes, strict=True)
@@ -423,7 +423,7 @@ def batches_of(plan: Folds) -> list[list[Fold]]:
     """
     tasks = tasks_of_first(plan)
     at_once = max(1, largest_stack(tasks[0].model.network, plan.spec["batch_size"]) // len(tasks))
-    batches: list[list[Fold]] = []
+    batches = []
     for _, alike in groupby(plan.folds, key=lambda fold: len(fold.train)):
         folds = list(alike)
         for part in np.array_split(np.arange(len(folds)), math.ceil(len(folds) / at_once)):
@@ -465,6 +465,10 @@ class _Worker:
     """Printed lines that are not messages, such as a traceback."""
 
 
+Messages = queue.SimpleQueue[tuple[_Worker, Document | None]]
+"""Of all workers; None when one has ended."""
+
+
 def train_in_processes(
     directory: RunDirectory,
     batches: Sequence[int],
@@ -480,9 +484,10 @@ def train_in_processes(
     of memory.
     """
     waiting = list(batches)
-    messages = queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
+    messages = Messages()
     workers = [_start_worker(directory, messages) for _ in range(processes)]
-    steps_done, stopping = 0.0, False
+    steps_done = 0.0
+    stopping = False
 
     def stop() -> bool:
         for worker in workers:
@@ -526,9 +531,7 @@ def train_in_processes(
     return not stopping
 
 
-def _start_worker(
-    directory: RunDirectory, messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]
-) -> _Worker:
+def _start_worker(directory: RunDirectory, messages: Messages) -> _Worker:
     lease = files.drafts_of(directory.path)
     drafts = ["--drafts", str(lease)] if lease is not None else []
     # In a new session, Ctrl-C on the terminal reaches only the run's process, which passes it on.
@@ -591,16 +594,10 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
     spec = directory.spec()
     tables = tables_of(directory)
     dataset = TabularData().dataset(spec["dataset"], tables, None)
-    plan = Folds(
-        spec,
-        dataset,
-        tables,
-        Seeds(record.seed),
-        torch.device("cpu"),
-    )
+    plan = Folds(spec, dataset, tables, Seeds(record.seed), torch.device("cpu"))
     batches = batches_of(plan)
     stop = threading.Event()
-    numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    numbers = queue.SimpleQueue[int | None]()
     busy = threading.Event()
 
     def read() -> None:
@@ -637,7 +634,7 @@ class _Speaker(Steps):
     def checkpoint_written(self, epoch: int) -> None:
         self.say({"log": f"checkpoint after epoch {epoch} of a stack"})
 
-    def say(self, message: dict[str, Any]) -> None:
+    def say(self, message: Document) -> None:
         with suppress(BrokenPipeError):  # the run's process has died; the input ends as well
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()
@@ -661,13 +658,7 @@ def train_folds(attempt: Attempt) -> Results | None:
     folds failed.
     """
     directory = attempt.directory
-    plan = Folds(
-        attempt.spec,
-        attempt.dataset,
-        attempt.tables,
-        Seeds(attempt.seed),
-        attempt.device,
-    )
+    plan = Folds(attempt.spec, attempt.dataset, attempt.tables, Seeds(attempt.seed), attempt.device)
     if not _train_folds(attempt, plan):
         return None
     shutil.rmtree(directory.folds / STACKS, ignore_errors=True)
@@ -679,10 +670,7 @@ def train_folds(attempt: Attempt) -> Results | None:
         )
     folds = [directory.fold(fold.name) for fold in plan.folds]
     curves = [fold.metrics() for fold in folds]
-    longest = max(map(len, curves), default=0)
-    lines = []
-    for epoch in range(longest):
-        lines.append(mean_line([curve[epoch] for curve in curves if len(curve) > epoch]))
+    lines = [mean_line(list(filter(None, of_epoch))) for of_epoch in zip_longest(*curves)]
     best = median_epoch(fold.record().epochs.best for fold in folds)
     attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
     formats.write_lines(directory.metrics_file, map(formats.with_marks, lines))

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.arrays import Texts
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds.memory import room_for_data
@@ -46,8 +47,6 @@ MASK = "mask"
 
 VERSION = 1
 """Version of the cached arrays, to be raised when the same files would give other values."""
-
-Texts = NDArray[np.str_]
 
 
 class SpectraDataset:
@@ -93,15 +92,22 @@ class SpectraDataset:
         """The target, if there is one → its values, (row,)."""
         self._units: dict[str, str] = document["units"]
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
-            changed = f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}"
-            raise DatasetError([(("fingerprint",), changed)])
+            raise DatasetError(
+                [
+                    (
+                        ("fingerprint",),
+                        f"{path} has changed: the SHA-256 of its spectra is now {self.fingerprint}",
+                    )
+                ]
+            )
         findings = Findings()
         self.cores = self._cores(source, findings)
         self.depths = self._depths(source, findings)
         names = {*self.shapes(), "depth", *self._rows.columns}
         for name in sorted(self._units.keys() - names):
-            lack = f"no variable or column '{name}'; {suggestion(name, names)}"
-            findings.add(lack, where=("units", name))
+            findings.add(
+                f"no variable or column '{name}'; {suggestion(name, names)}", where=("units", name)
+            )
         findings.refuse()
         self.warnings += self._doubts()
 
@@ -109,8 +115,10 @@ class SpectraDataset:
         """Constant spectra, targets that are codes, and cores for training and validation."""
         constant = self.names[self.without_spread].tolist()
         if constant:
-            share = f"{len(constant):,} of {len(self):,} spectra"
-            yield f"{share} have the same counts in all channels: {some(constant)}: {WAY_OUT}"
+            yield (
+                f"{len(constant):,} of {len(self):,} spectra have the same counts in all"
+                f" channels: {some(constant)}: {WAY_OUT}"
+            )
         for name, values in self.measured.items():
             for code in codes(values):
                 where = some(self.names[values == code].tolist())
@@ -118,9 +126,11 @@ class SpectraDataset:
         trained, chosen = (set(self.cores[self.part == part]) for part in (TRAIN, VALIDATION))
         shared = sorted(map(str, trained & chosen))
         if shared:
-            similar = "neighbouring spectra are similar, so that the validation loss is too low to"
-            both = f"{len(shared)} cores have spectra for training and for validation"
-            yield f"{both}: {some(shared)}; {similar} choose an epoch by"
+            yield (
+                f"{len(shared)} cores have spectra for training and for validation:"
+                f" {some(shared)}; neighbouring spectra are similar, so that the validation"
+                " loss is too low to choose an epoch by"
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -171,8 +181,9 @@ class SpectraDataset:
             folder.require()
             return folder
         if lists:
-            is_no_folder = f"{path} is not a folder; a table lists its spectra itself"
-            raise DatasetError([(("lists",), is_no_folder)])
+            raise DatasetError(
+                [(("lists",), f"{path} is not a folder; a table lists its spectra itself")]
+            )
         if path.suffix.lower() in FORMATS and path.is_file():
             return TableOfSpectra(*shared)
         what = "is not there; it must be a folder with train/ or"
@@ -183,8 +194,7 @@ class SpectraDataset:
         texts = self._rows.columns.get(self._core)
         if texts is None:
             similar = suggestion(self._core, self._rows.columns)
-            lack = f"{source.place} has no column '{self._core}'; {similar}"
-            findings.add(lack, where=("core",))
+            findings.add(f"{source.place} has no column '{self._core}'; {similar}", where=("core",))
             return np.array([], dtype=np.str_)
         for name, text in zip(self.names, texts, strict=True):
             if not text:
@@ -299,9 +309,8 @@ class SpectrumSamples(Data):
         self._dataset, self._unlabelled, self._hidden = dataset, unlabelled, hidden
         self._seeds, self._device = seeds, device
         self.train_size = len(train)
-        masks = self._masks(len(validation), "validation", "masks")
-        self.validation = self._samples(validation, masks)
-        self.test = self._samples(test, self._masks(len(test), "test", "masks"))
+        self.validation = self._samples(validation, "validation")
+        self.test = self._samples(test, "test")
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch of an epoch, counted from 0 → its samples, `prepared` on demand.
@@ -380,8 +389,9 @@ class SpectrumSamples(Data):
     def _masks(self, count: int, *purpose: str | int) -> NDArray[np.float32]:
         return self._seeds.numpy(*purpose).random((count, self._dataset.patches), dtype=np.float32)
 
-    def _samples(self, rows: Rows, masks: NDArray[np.float32]) -> dict[str, Tensor]:
+    def _samples(self, rows: Rows, part: str) -> dict[str, Tensor]:
         """Variable → (sample, ...)."""
+        masks = self._masks(len(rows), part, "masks")
         return {**self._measured(rows), **self._tensors({MASK: masks})}
 
     def _measured(self, rows: Rows | Tensor) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from qexp.base import files, formats
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
     Column,
@@ -32,7 +33,7 @@ from qexp.base.outputs import (
 )
 from qexp.base.seeds import Seeds
 from qexp.base.tables import built
-from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
+from qexp.errors import DamagedError, DatasetError, QexpError
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import (
     ALL,
@@ -53,9 +54,10 @@ from qexp.kinds.held_out import (
     quantiles_among,
     read_test_predictions,
 )
-from qexp.kinds.leaks import overlap_in_words, overlaps_with
+from qexp.kinds.leaks import Overlap, overlap_in_words, overlaps_with
 from qexp.kinds.networks import on_arrays
 from qexp.kinds.objects import dataset_of
+from qexp.kinds.prediction import require_there
 from qexp.kinds.scores import (
     Scores,
     attributes,
@@ -73,10 +75,11 @@ from qexp.kinds.training import NetworkTraining
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.meaning import NETWORK
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
-from qexp.metrics.splits import GroupKFold, KFold, Rows
+from qexp.metrics.splits import GroupKFold, KFold, Rows, Split
 from qexp.networks.estimator import Estimator, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
 from qexp.results.intervals import OVERALL
+from qexp.spec.reading import Document
 from qexp.store.directory import (
     BASELINES,
     ERRORS_BY_ENERGY,
@@ -130,7 +133,7 @@ def transformed(subject: Subject, rows: Rows) -> Iterator[Tensor]:
         yield subject.model.transformed(SPECTRUM, counts)
 
 
-def identifiers(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
+def identifiers(dataset: SpectraDataset) -> dict[str, Texts]:
     """Columns that identify spectra, (row,) each."""
     return {"name": dataset.names, CORE: dataset.cores}
 
@@ -161,11 +164,10 @@ def compared_with_baselines(
     rows = np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
     targets = dataset.measured[name][rows, None]
-    estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
+    estimators = {NETWORK: estimates[:, None]}
     if baselines:
-        inputs = np.concatenate(
-            [spectra.double().cpu().numpy() for spectra in transformed(subject, rows)]
-        )
+        of_blocks = [spectra.cpu() for spectra in transformed(subject, rows)]
+        inputs = torch.cat(of_blocks).double().numpy()
 
     def inner(training: Rows) -> list[tuple[Rows, Rows]]:
         return inner_folds(training, dataset.cores[rows], Seeds(attempt.seed))
@@ -182,18 +184,12 @@ def compared_with_baselines(
     notes = dict.fromkeys(estimators, attempt.caution)
     units = {name: dataset.units.get(name, "")}
     cores = dataset.cores[subject.test]
-    compared = compared_estimators(
-        estimators,
-        targets[split[1]],
-        units,
-        cores,
-        notes,
-    )
+    compared = compared_estimators(estimators, targets[split[1]], units, cores, notes)
     del estimators[NETWORK]
     return list(map(ComparisonRow.from_document, compared)), estimators
 
 
-def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple[Rows, Rows]]:
+def inner_folds(rows: Rows, cores: Texts, seeds: Seeds) -> list[tuple[Rows, Rows]]:
     """Training and validation rows of the inner folds on which baselines choose their parameters:
     of whole cores, or of spectra if they are of one core; none for fewer than two spectra.
 
@@ -202,12 +198,10 @@ def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple
     if len(rows) < 2:
         return []
     count = len(np.unique(cores[rows]))
-    by_core = (
-        GroupKFold("core", min(INNER_FOLDS, count))
-        if count > 1
-        else KFold(min(INNER_FOLDS, len(rows)))
-    )
-    parts = by_core.folds(rows, lambda name: cores, seeds.numpy("inner", "baselines"))
+    split: Split = KFold(min(INNER_FOLDS, len(rows)))
+    if count > 1:
+        split = GroupKFold("core", min(INNER_FOLDS, count))
+    parts = split.folds(rows, lambda name: cores, seeds.numpy("inner", "baselines"))
     return [(part.train, part.test) for part in parts]
 
 
@@ -249,10 +243,10 @@ class Reconstructed:
         """How often each channel was hidden, (channel,)."""
         self.of_cores: dict[str, Sums] = {}
         """Core → metrics of its spectra, in the order in which they come."""
-        self.squares: dict[str, Array] = {}
+        self.squares = defaultdict[str, Any](float)
         """Quantity → sum of squares over the times that each channel was hidden [counts²]."""
         self.of_spectra: list[float] = []  # RMSE of the hidden channels of each
-        self.kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = []
+        self.kept: list[tuple[int, Array, Array, Mask]] = []
         """Position among the test spectra, counts, reconstruction, hidden channels."""
 
     def add(
@@ -263,16 +257,13 @@ class Reconstructed:
             variables[SPECTRUM].double().cpu().numpy() for variables in (samples, estimates)
         )
         hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
-        guess = (
-            subject.model.in_units({SPECTRUM: self._guess.expand(len(truth), -1)}, samples)[
-                SPECTRUM
-            ]
-            .cpu()
-            .numpy()
-        )
+        repeated = {SPECTRUM: self._guess.expand(len(truth), -1)}
+        guess = subject.model.in_units(repeated, samples)[SPECTRUM].cpu().numpy()
         squares = {"rmse": np.square(estimate - truth), "rmse_of_mean": np.square(guess - truth)}
         squares["counting_noise"] = truth  # the variance of a count is the count
-        squares = {name: np.where(hidden, values, 0.0) for name, values in squares.items()}
+        for name, values in squares.items():
+            squares[name] = np.where(hidden, values, 0.0)
+            self.squares[name] += squares[name].sum(axis=0)
         first = len(self.of_spectra)
         numbers = range(first, first + len(truth))
         self.overall = self.overall.with_piece(estimate[hidden], truth[hidden])
@@ -283,18 +274,14 @@ class Reconstructed:
             piece = estimate[rows][hidden[rows]], truth[rows][hidden[rows]]
             self.of_cores[str(core)] = sums.with_piece(*piece)
         self.times_hidden += hidden.sum(axis=0)
-        for name, values in squares.items():
-            self.squares[name] = self.squares.get(name, 0.0) + values.sum(axis=0)
         self.of_spectra += _root(squares["rmse"].sum(axis=1), hidden.sum(axis=1)).tolist()
         of_block = zip(numbers, truth, estimate, hidden, strict=True)
         self.kept += [spectrum for spectrum in of_block if spectrum[0] in self._keeps]
 
     def errors(self) -> list[GroupErrors]:
         """Of all test spectra, then of each core."""
-        groups = [
-            (OVERALL, "", self.overall),
-            *((CORE, name, sums) for name, sums in sorted(self.of_cores.items())),
-        ]
+        groups = [(OVERALL, "", self.overall)]
+        groups += [(CORE, name, sums) for name, sums in sorted(self.of_cores.items())]
         return [
             errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values())
             for kind, name, sums in groups
@@ -330,19 +317,13 @@ def write_reconstructed(
         "reconstruction": "counts, as reconstructed",
         "hidden": "hidden from the network",
     }
-    variables: dict[str, Any] = {
-        name: (("spectrum", "channel"), plane, {"long_name": text})
-        for (name, text), plane in zip(words.items(), planes, strict=True)
-    }
-    variables |= {
-        name: ("spectrum", texts[rows].astype(object))
-        for name, texts in identifiers(dataset).items()
-    }
-    variables["depth"] = (
-        "spectrum",
-        dataset.depths[rows],
-        {"units": dataset.units.get("depth", "")},
-    )
+    variables: dict[str, Any] = {}
+    for (name, text), plane in zip(words.items(), planes, strict=True):
+        variables[name] = ("spectrum", "channel"), plane, {"long_name": text}
+    for name, texts in identifiers(dataset).items():
+        variables[name] = "spectrum", texts[rows].astype(object)
+    about = {"units": dataset.units.get("depth", "")}
+    variables["depth"] = "spectrum", dataset.depths[rows], about
     coordinates: dict[str, Any] = {"spectrum": rows}
     if where is not None:
         coordinates["energy"] = ("channel", where, {"units": "keV"})
@@ -381,52 +362,35 @@ def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -
                 for name, values in tests.items()
             }
             for name, total in sums.items():
-                values = (
-                    input_times_gradient(subject.model, samples, name, SPECTRUM)
-                    .double()
-                    .cpu()
-                    .numpy()
-                )
+                made = input_times_gradient(subject.model, samples, name, SPECTRUM)
+                values = made.double().cpu().numpy()
                 total += values.sum(axis=0), np.abs(values).sum(axis=0)
     _write(attempt, subject, {name: total / len(chosen) for name, total in sums.items()}, chosen)
     return True
 
 
-def _write(
-    attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: NDArray[np.int64]
-) -> None:
+def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], chosen: Rows) -> None:
     """Input times gradient and its absolute value, (channel,), with the mean spectrum."""
     import xarray
 
     dataset = subject.dataset
     variables: dict[str, Any] = {}
     for name, (mean, magnitude) in means.items():
-        unit = dataset.units.get(name, "")
-        for variable, values, words in (
-            (saliency_of(name), mean, "mean of transformed input times gradient"),
-            (
-                saliency_magnitude_of(name),
-                magnitude,
-                "mean of the absolute value of transformed input times gradient",
-            ),
+        for variable, values, of_what in (
+            (saliency_of(name), mean, ""),
+            (saliency_magnitude_of(name), magnitude, "the absolute value of "),
         ):
-            variables[variable] = (
-                "channel",
-                values,
-                {"units": unit, "long_name": f"{name}: {words}"},
-            )
+            words = f"{name}: mean of {of_what}transformed input times gradient"
+            texts = {"units": dataset.units.get(name, ""), "long_name": words}
+            variables[variable] = "channel", values, texts
     counts = dataset.read(subject.test[chosen]).mean(axis=0, dtype=np.float64)
     variables["counts"] = ("channel", counts, {"long_name": "mean counts of these spectra"})
     energy = energies(dataset.energy, dataset.channels)
     coordinates = {} if energy is None else {"energy": ("channel", energy, {"units": "keV"})}
-    about = {
-        **attributes(attempt.directory, attempt.caution),
-        "spectra": len(chosen),
-        "of": len(subject.test),
-    }
-    formats.write_netcdf(
-        attempt.directory.results / SALIENCY, xarray.Dataset(variables, coordinates, about)
-    )
+    sizes = {"spectra": len(chosen), "of": len(subject.test)}
+    about = attributes(attempt.directory, attempt.caution, **sizes)
+    table = xarray.Dataset(variables, coordinates, about)
+    formats.write_netcdf(attempt.directory.results / SALIENCY, table)
 
 
 # Evaluation on spectra: numbers of the test spectra by core, reconstructed channels, and errors by
@@ -468,7 +432,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     scores = Scores(CORE, cores, cores)
     comparison = list[ComparisonRow]()
     columns: dict[str, Column] = {}
-    of_baselines: dict[str, Sequence[Any]] = {}
+    of_baselines = {}
     if reconstructed is not None:
         scores.results[SPECTRUM] = reconstructed.overall.values()
         about = {"units": "counts", "long_name": "RMSE of the channels that were hidden"}
@@ -477,13 +441,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
     for name, estimated in estimates.items():
         truth = dataset.measured[name][test]
-        scores.add(
-            name,
-            subject.metrics[name],
-            estimated.middle,
-            truth,
-            subject.mean,
-        )
+        scores.add(name, subject.metrics[name], estimated.middle, truth, subject.mean)
         with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
         if with_baselines is None:
             return None
@@ -551,7 +509,7 @@ def _write_predictions(
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
     columns = {"depth": (dataset.depths[test], about), **columns}
-    table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in texts.items()}
+    table = {name: values.tolist() for name, values in texts.items()}
     if of_baselines:
         write_table(directory.results / BASELINES, {**table, **of_baselines}, note)
     for name, (values, _) in columns.items():
@@ -583,9 +541,8 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     part = request.chosen_part(usual, PARTS, "")
     if part == ALL:
         rows = dataset.rows
-    elif (
-        dataset.fingerprint == request.spec["dataset"]["fingerprint"]
-    ):  # the run's own, as it divides them
+    elif dataset.fingerprint == request.spec["dataset"]["fingerprint"]:
+        # the run's own, as it divides them
         parts = divided(request.spec, dataset, request.tables, Seeds(request.run_seed))
         rows = dict(zip(PARTS, parts, strict=False))[part]
     else:
@@ -601,20 +558,19 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     )
 
 
-def _document(request: EvaluationRequest) -> dict[str, Any]:
+def _document(request: EvaluationRequest) -> Document:
     if request.document is not None:
         return request.document
     source = request.source or Path()
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
-    own = {
-        key: value
-        for key, value in request.spec["dataset"].items()
-        if key not in ("fingerprint", "found", "lists")
-    }
-    own |= {"missing": "drop"} if own["target"] is not None else {}
-    alone = (source / SPECTRA).is_dir() and not (source / TRAIN).is_dir()
-    return {**own, "path": str(source.absolute()), **({"alone": True} if alone else {})}
+    require_there(source)
+    own = {**request.spec["dataset"], "path": str(source.absolute())}
+    for key in ("fingerprint", "found", "lists"):
+        own.pop(key, None)
+    if own["target"] is not None:
+        own["missing"] = "drop"
+    if (source / SPECTRA).is_dir() and not (source / TRAIN).is_dir():
+        own["alone"] = True
+    return own
 
 
 def _require_variables(request: EvaluationRequest, dataset: SpectraDataset) -> None:
@@ -640,18 +596,9 @@ def _evaluate_other(
     metrics: Mapping[str, Metrics],
 ) -> Results | None:
     model = models[0]
-    seeds = Seeds(attempt.seed)
+    parts = NO_ROWS, NO_ROWS, rows, NO_ROWS
     hidden = hidden_of(model.network)
-    data = SpectrumSamples(
-        dataset,
-        NO_ROWS,
-        NO_ROWS,
-        rows,
-        NO_ROWS,
-        seeds,
-        attempt.device,
-        hidden,
-    )
+    data = SpectrumSamples(dataset, *parts, Seeds(attempt.seed), attempt.device, hidden)
     mean = _training_mean(request, metrics)
     complete = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
     results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, complete, mean))
@@ -661,15 +608,8 @@ def _evaluate_other(
         estimates = {}
         for name in numbers:
             middle = predictions[estimate_of(name)].values
-            quantiles = quantiles_among(predictions, name)
-            estimates[name] = [Estimated(middle, quantiles=quantiles)]
-        keep_intervals_of(
-            attempt.directory,
-            request.directory,
-            estimates,
-            [""],
-            CORE,
-        )
+            estimates[name] = [Estimated(middle, quantiles=quantiles_among(predictions, name))]
+        keep_intervals_of(attempt.directory, request.directory, estimates, [""], CORE)
     return results
 
 
@@ -679,9 +619,8 @@ def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -
         with suppress(DatasetError):
             trained = request.trained
             seeds = Seeds(request.run_seed)
-            rows = labelled(
-                request.spec, divided(request.spec, trained, request.tables, seeds)[0], seeds
-            )
+            train, _, _ = divided(request.spec, trained, request.tables, seeds)
+            rows = labelled(request.spec, train, seeds)
             for values in trained.measured.values():
                 return float(values[rows].mean(dtype=np.float64))
     return math.nan
@@ -703,20 +642,18 @@ def _independence(
         return Independence(None, (f"the training spectra are unknown: {error}",))
     if not trained:
         return Independence(None, ("the run does not say on which spectra it was trained",))
-    overlaps = {}
+    shared = []
+    of_core: dict[str, list[Overlap]] = {}
     for run, spectra in trained.items():
-        if found := overlaps_with(dataset, rows, spectra):
-            overlaps[run] = found
-    shared = [
-        f"used for training by {run}: {overlap_in_words(found)}" for run, found in overlaps.items()
-    ]
-    count, leaked = 0, 0
-    for core in {overlap.core for found in overlaps.values() for overlap in found}:
-        every = [
-            overlap for found in overlaps.values() for overlap in found if overlap.core == core
-        ]
-        count += max(overlap.tested if overlap.others else overlap.leaked for overlap in every)
-        leaked += max(overlap.leaked for overlap in every)
+        found = overlaps_with(dataset, rows, spectra)
+        if found:
+            shared.append(f"used for training by {run}: {overlap_in_words(found)}")
+        for overlap in found:
+            of_core.setdefault(overlap.core, []).append(overlap)
+    count = leaked = 0
+    for found in of_core.values():
+        count += max(overlap.tested if overlap.others else overlap.leaked for overlap in found)
+        leaked += max(overlap.leaked for overlap in found)
     ancestors = [name for name in request.directory.record().parents if name not in trained]
     unknown = [f"the training spectra of {', '.join(ancestors)} are unknown"] if ancestors else []
     nothing = "no spectrum, and no core of the same name, was used for training"

@@ -140,8 +140,13 @@ def divided(
     )
     if named := document["dataset"].get("train_cores"):
         for core in {*named} - {*dataset.cores}:
-            lack = f"no spectrum has the core '{core}' of \"train_cores\""
-            raise SplitError(None, f"{lack}; {suggestion(core, {*dataset.cores})}")
+            raise SplitError(
+                None,
+                (
+                    f"no spectrum has the core '{core}' of \"train_cores\";"
+                    f" {suggestion(core, {*dataset.cores})}"
+                ),
+            )
         train = train[np.isin(dataset.cores[train], named)]
     if (inner := document["inner"]) is not None:
         train, validation = _one_fold(
@@ -170,13 +175,12 @@ def _one_fold(
     random: np.random.Generator,
     what: str,
 ) -> tuple[Rows, Rows]:
-    advice = f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'"
     return one_fold(
         built(tables["splits"], split),
         rows,
         dataset.column,
         random,
-        advice,
+        f"only one can be {what}; use 'parts', 'held_out', 'random_groups' or 'random'",
     )
 
 
@@ -201,18 +205,12 @@ def _masked_encoder(network: Network) -> Encoder | None:
 def _in_parts(
     document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None
 ) -> Iterator[Finding]:
-    for key in ("split", "inner"):
+    for key, as_it_is_divided in (("split", {**document, "inner": None}), ("inner", document)):
         try:
-            divided(
-                {**document, **({"inner": None} if key == "split" else {})},
-                dataset,
-                tables,
-                Seeds(0),
-            )
+            train, validation, test = divided(as_it_is_divided, dataset, tables, Seeds(0))
         except SplitError as error:
             yield split_finding(key, error)
             return
-    train, validation, test = divided(document, dataset, tables, Seeds(0))
     if not len(validation):
         whole_cores = (
             '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}} for whole cores'
@@ -228,8 +226,13 @@ def _in_parts(
     if network is not None:
         yield from in_batches(document, network, {used})
     if used == 1 and document["baselines"]:
-        choice = "baselines choose their parameters on part of the labelled spectra"
-        yield ("labelled",), f"{choice}, but there is only one; use at least 2"
+        yield (
+            ("labelled",),
+            (
+                "baselines choose their parameters on part of the labelled spectra, but there is"
+                " only one; use at least 2"
+            ),
+        )
     if not document["allow_leak"]:
         yield from leaks.overlaps_within(dataset, train, validation, test)
 
@@ -247,15 +250,22 @@ def _in_transforms(
             )
             continue
         if transform.needs_own and (flat := dataset.without_spread):
-            same = f"the counts of {some(dataset.names[flat].tolist())} are all the same"
-            yield ("transforms", name), f"{same}: their standard deviation is 0; leave them out"
+            yield (
+                ("transforms", name),
+                (
+                    f"the counts of {some(dataset.names[flat].tolist())} are all the same: their"
+                    " standard deviation is 0; leave them out"
+                ),
+            )
         elif name == SPECTRUM:
             yield from _try_on_spectra(transform, trained_on, dataset)
         elif name in dataset.measured:
             used = labelled(document, trained_on, Seeds(0))
             if len(used) == 1 and type(transform).fit is not Transform.fit:
-                lone = "it is fitted to the labelled spectra, but there is only one; use at least 2"
-                yield ("transforms", name), lone
+                yield (
+                    ("transforms", name),
+                    "it is fitted to the labelled spectra, but there is only one; use at least 2",
+                )
             else:
                 targets = torch.from_numpy(dataset.measured[name].astype(np.float32))[:, None]
                 yield from try_transform(name, transform, targets[used], targets)
@@ -265,14 +275,21 @@ def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> 
     if SPECTRUM in network.outputs:
         encoder = _masked_encoder(network)
         if encoder is None:
-            lack = "no encoder of the model has the input 'mask' in addition to the spectrum"
-            yield ("inputs",), f"nothing is hidden: {lack}"
-        elif visible_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
-            ratio = (
-                f"a mask_ratio of {encoder.mask_ratio:g} hides none of {dataset.patches} patches"
+            yield (
+                ("inputs",),
+                (
+                    "nothing is hidden: no encoder of the model has the input 'mask' in addition"
+                    " to the spectrum"
+                ),
             )
-            advice = f"nothing is hidden: {ratio}; {1 / dataset.patches:.2g} would hide one"
-            yield ("outputs", document["outputs"].index(SPECTRUM)), advice
+        elif visible_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
+            yield (
+                ("outputs", document["outputs"].index(SPECTRUM)),
+                (
+                    f"nothing is hidden: a mask_ratio of {encoder.mask_ratio:g} hides none of"
+                    f" {dataset.patches} patches; {1 / dataset.patches:.2g} would hide one"
+                ),
+            )
     if MASK in document["inputs"] and not any(
         MASK in branch.sources for branch in network.branches
     ):

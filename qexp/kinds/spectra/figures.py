@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qexp.base.arrays import Mask
 from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
 from qexp.base.quantities import label, typeset, with_unit
 from qexp.base.text import without_end
@@ -134,27 +135,17 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
         true = measured[cores == name]
         found = estimated[cores == name]
         words = f"{_shown(name)}  {root_mean_squared_error(found, true):.3g}"
-        marker, colour = "o", COLOURS[0]
+        marker = "o"
+        colour = COLOURS[0]
         if told_apart:
             marker = MARKERS[index // len(COLOURS)]
             colour = COLOURS[index % len(COLOURS)]
-        style: dict[str, Any] = {
-            "color": colour,
-            "markersize": 4,
-            "alpha": 0.65,
-            "mew": 0,
-            "zorder": 2,
-        }
-        axis.plot(true, found, marker, label=words, **style)
+        axis.plot(true, found, marker, c=colour, ms=4, alpha=0.65, mew=0, zorder=2, label=words)
     axis.set_xlabel(estimates.label("measured"))
     axis.set_ylabel(estimates.label("estimated"))
     write_errors(axis, measured, estimated, estimates.unit)
     if told_apart:
-        heading = (
-            f"core, and its RMSE ({typeset(estimates.unit)})"
-            if estimates.unit
-            else "core, and its RMSE"
-        )
+        heading = with_unit("core, and its RMSE", typeset(estimates.unit))
         place, columns = (
             ((-0.1, -0.17), 2) if narrow() else ((1.0, 1.02), -(-len(names) // LISTED_CORES))
         )
@@ -255,15 +246,13 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
     depths_known = bool(np.isfinite(depths).any())
     names, owners = np.unique(np.asarray(estimates.cores, dtype=str), return_inverse=True)
     # Rows of a core need not be adjacent, but a search for each of many cores would be slow.
-    order = np.argsort(owners, kind="stable")
+    order = np.lexsort((depths, owners))
     rows_of_cores = np.split(order, np.cumsum(np.bincount(owners))[:-1])
     for name, rows in zip(names, rows_of_cores, strict=False):
         places = depths[rows] if depths_known else np.arange(1, len(rows) + 1, dtype=np.float64)
-        rows = rows[np.isfinite(places)]
-        places = places[np.isfinite(places)]
-        if len(rows):
-            deeper = np.argsort(places, kind="stable")
-            yield str(name), [places[deeper], *(values[rows[deeper]] for values in others)]
+        finite = np.isfinite(places)
+        if finite.any():
+            yield str(name), [places[finite], *(values[rows[finite]] for values in others)]
 
 
 def _draw_profile(
@@ -303,11 +292,8 @@ def _draw_baselines(axis: Axes, names: Sequence[str], profile: Sequence[Array]) 
     reached = np.clip(axis.dataLim.intervalx, 2 * left - right, 2 * right - left)
     left, right = min(left, reached[0]), max(right, reached[1])
     axis.set_xlim(left, right)
-    seen = set[str]()
-    for name, values in zip(names, profile[5:], strict=True):
-        if ((values >= left) & (values <= right)).any():
-            seen.add(name)
-    return seen
+    pairs = zip(names, profile[5:], strict=True)
+    return {name for name, values in pairs if ((left <= values) & (values <= right)).any()}
 
 
 def spread_evenly(count: int, most: int) -> NDArray[np.int64]:
@@ -330,24 +316,10 @@ def _shown(core: str) -> str:
 Array = NDArray[np.floating]
 
 MARKED = {
-    "Al": 1.4865,
-    "Si": 1.7398,
-    "P": 2.0105,
-    "S": 2.3095,
-    "Cl": 2.622,
-    "Ar": 2.9575,
-    "K": 3.3138,
-    "Ca": 3.6923,
-    "Ti": 4.5122,
-    "Mn": 5.9003,
-    "Fe": 6.4052,
-    "Zn": 8.6372,
-    "Br": 11.924,
-    "Rb": 13.396,
-    "Sr": 14.165,
-    "Zr": 15.775,
-    "Rh": 20.216,
-}
+    "Al": 1.4865, "Si": 1.7398, "P": 2.0105, "S": 2.3095, "Cl": 2.622, "Ar": 2.9575, "K": 3.3138,
+    "Ca": 3.6923, "Ti": 4.5122, "Mn": 5.9003, "Fe": 6.4052, "Zn": 8.6372, "Br": 11.924,
+    "Rb": 13.396, "Sr": 14.165, "Zr": 15.775, "Rh": 20.216,
+}  # fmt: skip
 """Elements with lines in spectra of sediments, including argon of the air and rhodium of the tube,
 and the energies of their Kα1 lines [keV]: Elam, Ravel and Sieber (2002), Radiat. Phys. Chem. 63,
 121-128.
@@ -373,14 +345,12 @@ MOST_LEVELS = 2
 
 def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
     """Energies of the channels, (channel,) [keV]; None if they are unknown."""
-    return (
-        None
-        if first_and_step is None
-        else first_and_step[0] + first_and_step[1] * np.arange(channels)
-    )
+    if first_and_step is None:
+        return None
+    return first_and_step[0] + first_and_step[1] * np.arange(channels)
 
 
-Reconstruction = tuple[str, Array, Array, NDArray[np.bool_]]
+Reconstruction = tuple[str, Array, Array, Mask]
 """Title, counts, reconstructed counts, and what was hidden, (channel,) each."""
 
 
@@ -459,13 +429,9 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     figure.set_dpi(resolution())
     marked = _lines(where)
     for axis, words, (_, counts) in zip(axes, titles, spectra, strict=True):
-        axis.plot(
-            _positions(where, len(counts)),
-            np.maximum(counts, LEAST_COUNTS),
-            color=COLOURS[6],
-            linewidth=0.7,
-        )
-        _span(axis, _positions(where, len(counts)))
+        x = _positions(where, len(counts))
+        axis.plot(x, np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
+        _span(axis, x)
         axis.set_title(words, fontsize=small(), y=TITLE, pad=sized(28 if marked else 6))
         label_outer(axis, len(spectra), _label(where), "counts", small())
     _share_counts(axes, np.concatenate([counts for _, counts in spectra]))
@@ -541,7 +507,7 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     axis.plot(x, magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
     axis.axhline(0, color="0.2", linewidth=0.5)
     measure = typeset(unit(table, saliency_of(output)))
-    axis.set_ylabel("input × gradient" + (f" ({measure})" if measure else ""))
+    axis.set_ylabel(with_unit("input × gradient", measure))
     axis.set_xlabel(_label(where))
     for panel in (spectrum, axis):
         _span(panel, x)
@@ -549,12 +515,16 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     for energy in _mark_elements(spectrum, _lines(where)):
         axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
     legend_below(figure, axis)
-    caption = f"means over the estimates of {int(table.attrs['spectra']):,} test spectra"
-    add_title(figure, f"{output}: contribution of channels", note, caption)
+    add_title(
+        figure,
+        f"{output}: contribution of channels",
+        note,
+        f"means over the estimates of {int(table.attrs['spectra']):,} test spectra",
+    )
     return figure
 
 
-def _drawable(values: Array) -> NDArray[np.bool_]:
+def _drawable(values: Array) -> Mask:
     """Whether values can be drawn on a logarithmic axis."""
     return np.asarray(np.isfinite(values) & (values > 0))
 
@@ -563,11 +533,8 @@ def _lines(where: Array | None) -> dict[str, float]:
     """Elements and energies of their K alpha lines among those of channels, from low to high [keV];
     none without.
     """
-    return (
-        {}
-        if where is None
-        else {name: line for name, line in MARKED.items() if where[0] <= line <= where[-1]}
-    )
+    low, high = (np.inf, np.inf) if where is None else (where[0], where[-1])
+    return {name: line for name, line in MARKED.items() if low <= line <= high}
 
 
 def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
@@ -585,7 +552,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
     """End of the last symbol in each row [pixel]."""
     marked = []
     at_top = axis.get_xaxis_transform()
-    line: dict[str, Any] = {
+    line: Any = {
         "color": "0.75",
         "linewidth": 0.5,
         "clip_on": False,
@@ -675,7 +642,7 @@ def down_core_of_run(directory: RunDirectory) -> Pictures:
 def _baselines(directory: RunDirectory, output: str) -> Mapping[str, ArrayLike]:
     """Baseline → its estimates of the test spectra; none of older runs, which did not keep them."""
     path = directory.results / BASELINES
-    estimates: dict[str, ArrayLike] = {}
+    estimates = {}
     for column, values in columns(path).items() if path.is_file() else ():
         output_of_column, _, name = column.partition(": ")
         if output_of_column == output:

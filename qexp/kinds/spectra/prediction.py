@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of, joined
+from qexp.base.arrays import Array, Mask
+from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of
 from qexp.errors import QexpError
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -33,6 +33,7 @@ from qexp.kinds.prediction import (
     named_after,
     new_column,
     new_names,
+    of_blocks,
     of_run,
     output_columns,
     read_ahead,
@@ -52,7 +53,8 @@ from qexp.kinds.spectra.sources import (
 )
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.networks.estimator import Ensemble, Posterior
-from qexp.rows.formats import format_of
+from qexp.rows.formats import Matrix, format_of
+from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -65,9 +67,10 @@ def left_empty(spectra: SpectrumSource) -> Iterator[str]:
     for what, own in (("core", spectra.layout.core), ("depth", spectra.layout.depth)):
         similar = columns_like(what, columns)
         if own is not None and own not in columns and similar:
-            lack = f"{spectra.place} has no column '{own}', which holds the {what} in the run's"
-            way_out = f"{what}s are left empty; rename {similar} if it is that {what}"
-            yield f"{lack} dataset: {way_out}"
+            yield (
+                f"{spectra.place} has no column '{own}', which holds the {what} in the run's"
+                f" dataset: {what}s are left empty; rename {similar} if it is that {what}"
+            )
 
 
 def _listing(folder: Path) -> list[Any]:
@@ -95,24 +98,21 @@ class Thinned:
     """At most DRAWN_POINTS spectra, evenly spaced: all at first, then every second, fourth, ..."""
 
     def __init__(self) -> None:
-        self._every, self._seen = 1, 0
+        self._every = 1
+        self._seen = 0
         self.cores: list[str] = []
         self.numbers: list[tuple[float, ...]] = []
         """Depth, then the estimates."""
 
-    def add(
-        self, cores: Sequence[str], depths: NDArray[np.float64], estimates: NDArray[np.floating]
-    ) -> None:
+    def add(self, cores: Sequence[str], depths: Array, estimates: Matrix) -> None:
         for index in range(-self._seen % self._every, len(cores), self._every):
             self.cores.append(cores[index])
             self.numbers.append((float(depths[index]), *map(float, estimates[index])))
         self._seen += len(cores)
         while len(self.cores) > DRAWN_POINTS:
-            self.cores, self.numbers, self._every = (
-                self.cores[::2],
-                self.numbers[::2],
-                2 * self._every,
-            )
+            self.cores = self.cores[::2]
+            self.numbers = self.numbers[::2]
+            self._every = 2 * self._every
 
 
 BATCH = 64
@@ -138,10 +138,10 @@ class SpectrumModel(FileModel):
     """
 
     layout: SpectrumLayout
-    estimate: Callable[[NDArray[np.float32]], dict[str, Estimated]]
+    estimate: Callable[[Matrix], dict[str, Estimated]]
     """(spectrum, channel) → output → estimates, with the ends of intervals if there are any."""
     depth_unit: str = ""
-    posterior: Callable[[NDArray[np.float32]], Posterior] | None = None
+    posterior: Callable[[Matrix], Posterior] | None = None
     """From (spectrum, channel) to their posterior, if the network has a posterior head."""
 
     @property
@@ -207,17 +207,13 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             *(new_column(name, pa.string()) for name in texts),
             new_column(DEPTH, pa.float64(), model.depth_unit),
         ]
-        after: list[pa.Field] = []
+        after = []
         for name, output in model.outputs.items():
             ends = ("", "") if intervals is None else ends_in_words(intervals.words)
             after += output_columns(output, estimate_of(name), Words("", ends=ends))
         after += closing_columns(model, netcdf)
-        there = {
-            name
-            for name, column in ((CORE, model.layout.core), (DEPTH, model.layout.depth))
-            if name == column
-        }
-        others = [name for name in self._further.names if name not in there]
+        own = {CORE: model.layout.core, DEPTH: model.layout.depth}
+        others = [name for name in self._further.names if own.get(name) != name]
         self._names = new_names(others, [*before, *after], netcdf)
         kept = [self._further.field(name).with_name(new) for name, new in self._names.items()]
         return pa.schema([*before, *kept, *after])
@@ -231,8 +227,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
                 by_column |= self.model.outputs[name].cells(estimate_of(name), estimated)
             by_output = {name: estimated.middle for name, estimated in estimates.items()}
             self._missing.add(piece.names, np.isnan(np.stack(list(by_output.values()))).any(axis=0))
-            numbers = np.stack(list(by_column.values()), axis=1)
-            self._profile.add(cores, depths, numbers)
+            self._profile.add(cores, depths, np.stack(list(by_column.values()), axis=1))
             columns = {
                 NAME: piece.names,
                 PART: piece.parts,
@@ -243,9 +238,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             }
             yield EstimatedPiece(len(piece.names), columns, by_output, piece.done)
 
-    def _described(
-        self, size: int
-    ) -> Iterator[tuple[SpectrumPiece, list[str], NDArray[np.float64]]]:
+    def _described(self, size: int) -> Iterator[tuple[SpectrumPiece, list[str], Array]]:
         """Pieces with their cores and depths. Raises DatasetError for invalid spectra."""
         spectra, layout = self._spectra, self.model.layout
         findings = Findings()
@@ -268,16 +261,9 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
                 draws = model.draws.draw(model.posterior(counts), self.count + start)
                 draws[:, _empty(counts)] = np.nan
                 add_draws(piece.names[batch], draws)
-        empty = _empty(piece.counts)
-        estimates = {}
-        for name in blocks[0]:
-            estimated = joined([block[name] for block in blocks], np.concatenate)
-            estimates[name] = estimated.each(
-                lambda values: np.where(empty, np.float32(np.nan), values)
-            )
-        return estimates
+        return of_blocks(blocks, _empty(piece.counts))
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self) -> Document:
         """Draw a figure for each output, with the estimates along each core."""
         model = self.model
         profile = self._profile
@@ -315,7 +301,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         return [*left_empty(self._spectra), *record.get("files", [])]
 
 
-def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _empty(counts: Matrix) -> Mask:
     """Whether the counts of a spectrum are all equal, which hold no information."""
     return np.asarray(np.ptp(counts, axis=1) == 0)
 
@@ -348,12 +334,12 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
     intervals = new_intervals(directory, options.interval, [""])
     probabilities = () if intervals is None else intervals.probabilities
 
-    def estimate(counts: NDArray[np.float32]) -> dict[str, Estimated]:
+    def estimate(counts: Matrix) -> dict[str, Estimated]:
         samples = {SPECTRUM: torch.from_numpy(counts).to(device)}
         made = with_ends(ensemble.estimated(samples, probabilities), intervals)
         return {name: replace(made[name], spread=None) for name in outputs}
 
-    def posterior(counts: NDArray[np.float32]) -> Posterior:
+    def posterior(counts: Matrix) -> Posterior:
         return model.posterior({SPECTRUM: torch.from_numpy(counts).to(device)})
 
     dataset = spec["dataset"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from qexp.base.quantities import in_words
 from qexp.figures.distributions import values_by_group
-from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
+from qexp.kinds.preview import Array, Pictures, Preview, Variable, together, value_in_words
 from qexp.kinds.spectra.dataset import SpectraDataset
 from qexp.kinds.spectra.figures import energies, sample_spectra, spread_evenly
 from qexp.kinds.spectra.spec import SPECTRUM
@@ -97,8 +97,7 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
     def _by_core(self, title: str) -> Pictures:
         """The target by core over all parts; without one the total counts of some spectra."""
         data = self.dataset
-        rows = np.concatenate(list(self.parts.values()))
-        parts = np.repeat(list(self.parts), list(map(len, self.parts.values())))
+        rows, parts = together(self.parts)
         if data.measured:
             ((name, measured),) = data.measured.items()
             unit = data.units[name]
@@ -106,13 +105,11 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         else:
             chosen = spread_evenly(len(rows), SPECTRA)
             rows = rows[chosen]
-            parts = parts[chosen]
+            parts = [parts[index] for index in chosen]
             name = TOTAL
             unit = data.units[SPECTRUM]
             values = data.read(rows).sum(axis=1, dtype=np.float64)
         heading = self.over_all(title, "all parts")
         cores = data.cores[rows].tolist()
-        figure = values_by_group(
-            cores, parts.tolist(), list(self.parts), values, name, unit, heading
-        )
+        figure = values_by_group(cores, parts, list(self.parts), values, name, unit, heading)
         yield f"{name.replace(' ', '_')}_by_core", figure

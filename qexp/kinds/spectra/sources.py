@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Mask
 from qexp.errors import some, suggestion
 from qexp.kinds.files import as_finding
 from qexp.kinds.spectra.files import (
     Findings,
+    SpectrumReader,
     column_of,
     files_in,
     finite_number,
@@ -33,7 +35,6 @@ from qexp.kinds.spectra.files import (
     texts_of,
     trouble_with,
 )
-from qexp.kinds.spectra.scanners import SpectrumReader
 from qexp.rows.array_cache import Array, content_hash
 from qexp.rows.formats import Chunk, Rows, in_equal_chunks, open_table
 from qexp.rows.table import Table, TableError, number
@@ -159,8 +160,11 @@ class SpectrumSource(ABC):
         numbers = [number(text) for text in texts]
         for name, text, depth in zip(names, texts, numbers, strict=True):
             if depth is None:
-                kind = f"{self.place}, column '{self.layout.depth}', has cells that are not numbers"
-                findings.add(kind, f"'{text[:20]}' of {name}", ("depth",))
+                findings.add(
+                    f"{self.place}, column '{self.layout.depth}', has cells that are not numbers",
+                    f"'{text[:20]}' of {name}",
+                    ("depth",),
+                )
         return np.array(numbers, dtype=np.float64)
 
     def _labelled(
@@ -183,14 +187,21 @@ class SpectrumSource(ABC):
         if self.missing == ERROR:
             for row in left_out:
                 lack = f"{origins[row]} lacks the numbers{least} of spectra"
-                kind = f'{lack}, which "missing": "drop" would leave out'
-                findings.add(kind, labels[row], ("target",))
+                findings.add(
+                    f'{lack}, which "missing": "drop" would leave out', labels[row], ("target",)
+                )
         elif not used:
-            lack = f"{self.path}: no spectrum has a number{least} for '{self.target}'"
-            findings.add(lack, where=("target",))
+            findings.add(
+                f"{self.path}: no spectrum has a number{least} for '{self.target}'",
+                where=("target",),
+            )
         names = some([labels[row] for row in left_out])
-        count = f"{len(left_out):,} of {len(targets):,} spectra are left out"
-        return used, [f"{count}, because they have no number{least} for '{self.target}': {names}"]
+        return used, [
+            (
+                f"{len(left_out):,} of {len(targets):,} spectra are left out, because they have no"
+                f" number{least} for '{self.target}': {names}"
+            )
+        ]
 
 
 # Spectra in folders: a file for each, and lists that describe them.
@@ -281,12 +292,14 @@ class FolderOfSpectra(SpectrumSource):
             part = self.path / name
             for folder, (key, what) in needed.items():
                 if not (part / folder).is_dir():
-                    lack = f"{part} has no folder {folder}/, which holds {what}"
-                    findings.add(lack, where=(key,))
+                    findings.add(
+                        f"{part} has no folder {folder}/, which holds {what}", where=(key,)
+                    )
             info = self._info(name)
             if not info.is_file():
-                what = "which lists the spectra and names their cores"
-                findings.add(f"{part} has no {info.name}, {what}")
+                findings.add(
+                    f"{part} has no {info.name}, which lists the spectra and names their cores"
+                )
         listing = self._validation(TRAIN)
         if self.lists.get(VALIDATION) and not listing.is_file():
             findings.add(f"{listing.parent} has no {listing.name}", where=("lists", VALIDATION))
@@ -294,7 +307,9 @@ class FolderOfSpectra(SpectrumSource):
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
         findings = Findings()
-        spectra, targets, origins = list[tuple[Part, str]](), list[float](), list[str]()
+        spectra = list[tuple[Part, str]]()
+        targets = list[float]()
+        origins = list[str]()
         for part in [self._part(name, findings) for name in self.names]:
             spectra += [(part, name) for name in part.cells]
             if self.target is not None:
@@ -329,8 +344,10 @@ class FolderOfSpectra(SpectrumSource):
         core = self.layout.core
         for part in parts:
             if part.lists and core not in part.columns:
-                lack = f"{part.lists[0]} has no column '{core}'; {suggestion(core, part.columns)}"
-                findings.add(lack, where=("core",))
+                findings.add(
+                    f"{part.lists[0]} has no column '{core}'; {suggestion(core, part.columns)}",
+                    where=("core",),
+                )
         findings.refuse()
         return parts
 
@@ -427,8 +444,11 @@ class FolderOfSpectra(SpectrumSource):
         lower = []
         with suppress(OSError):
             lower = sorted(entry.name for entry in self.path.iterdir() if (entry / TRAIN).is_dir())
-        have = f"; below it, these have one: {some(lower)}"
-        return have if lower else ", nor has any folder below it"
+        return (
+            f"; below it, these have one: {some(lower)}"
+            if lower
+            else ", nor has any folder below it"
+        )
 
 
 def picked(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
@@ -462,6 +482,9 @@ CHUNK = 4 * BLOCK
 class TableOfSpectra(SpectrumSource):
     """A table with a spectrum per row, whose target, if any, is a column."""
 
+    _used: Sequence[int] | None = None
+    """Rows with a target; None: all are used."""
+
     def state(self) -> list[Any]:
         layout = self.layout
         keys = [self.target, layout.channels, layout.columns, self.missing]
@@ -472,14 +495,20 @@ class TableOfSpectra(SpectrumSource):
         self._require_channels(findings)
         others = self.others
         if self.target is not None and self.target not in others:
-            lack = f"no column '{self.target}'; {suggestion(self.target, others)}"
-            findings.add(f"{self.path} has {lack}", where=("target",))
+            findings.add(
+                f"{self.path} has no column '{self.target}'; {suggestion(self.target, others)}",
+                where=("target",),
+            )
         findings.refuse()
         with as_finding(TableError):
             read = self._table.read([], others)[1] if others else {}
-            size = 0 if others else sum(len(chunk.features) for chunk in self._chunks())
+            first = next(iter(read.values()), None)
+            size = (
+                sum(len(chunk.features) for chunk in self._chunks())
+                if first is None
+                else len(first)
+            )
         columns = {name: column.tolist() for name, column in read.items()}
-        size = len(next(iter(columns.values()))) if columns else size
         shown = [str(row + 1) for row in range(size)]
         names = columns.pop(self._name) if self._name else shown
         parts = columns.pop(PART, [TRAIN] * size)
@@ -499,23 +528,21 @@ class TableOfSpectra(SpectrumSource):
         ]
         used, remarks = self._labelled(targets, labels, [origin] * size, findings)
         findings.refuse()
+        self._used = used
         names, parts = picked(names, used), picked(parts, used)
         columns = {name: picked(cells, used) for name, cells in columns.items()}
         rows = SpectrumRows(names, parts, columns, picked(targets, used))
         return rows, remarks, size - len(used)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
-        import pyarrow as pa
-
         findings, start = Findings(), 0
-        labels = [self.target] if self.target is not None and self.missing == DROP else []
-        for chunk in self._chunks(pa.schema([(name, pa.string()) for name in labels])):
-            used = np.ones(len(chunk.features), dtype=bool)
-            for name in labels:
-                values = [number(text or "") for text in chunk.kept[name].to_pylist()]
-                used &= np.array(values, dtype=np.float64) >= self.minimum
+        for chunk in self._chunks():
+            numbers = np.arange(start, start + len(chunk.features))
+            used = (
+                np.full(len(numbers), True) if self._used is None else np.isin(numbers, self._used)
+            )
             self._add_troubles(chunk.features, start, used, findings)
-            start += len(used)
+            start += len(numbers)
             yield chunk.features[used]
         findings.refuse()
 
@@ -596,8 +623,10 @@ class TableOfSpectra(SpectrumSource):
         width = self._table.vector(prefix)
         if width is not None:
             if width != channels:
-                what = f"'{prefix}' has {width} counts in a row, not {channels}"
-                findings.add(f"{self.path}: {what}", where=("channels",))
+                findings.add(
+                    f"{self.path}: '{prefix}' has {width} counts in a row, not {channels}",
+                    where=("channels",),
+                )
         elif numbers != list(range(channels)):
             first = next((number for number in range(channels) if number not in numbers), None)
             lacking = "" if first is None else f"; the first that is missing is {prefix}{first}"
@@ -613,11 +642,11 @@ class TableOfSpectra(SpectrumSource):
         with as_finding(TableError):
             yield from Rows(self._table, self._counts, others, pa.float32()).chunks(size)
 
-    def _add_troubles(
-        self, counts: Array, start: int, used: NDArray[np.bool_], findings: Findings
-    ) -> None:
+    def _add_troubles(self, counts: Array, start: int, used: Mask, findings: Findings) -> None:
         """Find rows with invalid counts among those that are `used`, after `start` other rows."""
         invalid = ~(np.isfinite(counts) & (counts >= 0)).all(axis=1)
         for row in np.flatnonzero(invalid & used).tolist():
-            example = f"spectrum {start + row + 1} ({trouble_with(counts[row])})"
-            findings.add(f"{self.path} has spectra with invalid counts", example)
+            findings.add(
+                f"{self.path} has spectra with invalid counts",
+                f"spectrum {start + row + 1} ({trouble_with(counts[row])})",
+            )

@@ -39,18 +39,20 @@ class SpectraSpecs(KindDocuments):
                 for size in (patch_size - distance, patch_size + distance)
             )
             nearest = next(size for size in sizes if channels % size == 0)
-            parts = f"patches of {patch_size} channels do not divide a spectrum of {channels}"
-            yield ("patch_size",), f"{parts}; {nearest} would"
+            yield (
+                ("patch_size",),
+                (
+                    f"patches of {patch_size} channels do not divide a spectrum of {channels};"
+                    f" {nearest} would"
+                ),
+            )
         if (target := dataset["target"]) in RESERVED:
             yield (
                 ("target",),
                 f"'{target}' is the name of another property of a spectrum; choose another name",
             )
         if {"missing", "minimum"} & dataset.keys() and target is None:
-            yield (
-                ("target",),
-                "there is no target; name it, or leave out 'missing' and 'minimum'",
-            )
+            yield (("target",), "there is no target; name it, or leave out 'missing' and 'minimum'")
         energy = dataset["energy"]
         if energy is not None and not energy[1] > 0:
             yield (
@@ -69,8 +71,13 @@ class SpectraSpecs(KindDocuments):
                     f"'{name}' is also an input: the network would see the answer",
                 )
         if SPECTRUM in experience["outputs"] and "mask" not in experience["inputs"]:
-            advice = "add the input 'mask', which hides patches from it"
-            yield ("outputs",), f"a network that sees a whole spectrum can copy it; {advice}"
+            yield (
+                ("outputs",),
+                (
+                    "a network that sees a whole spectrum can copy it; add the input 'mask',"
+                    " which hides patches from it"
+                ),
+            )
         if experience["baselines"] and SPECTRUM in experience["outputs"]:
             yield ("baselines",), "baselines estimate numbers, not spectra; leave them out"
 
