@@ -312,9 +312,8 @@ class HeldOut:
     """
 
     bands: tuple[tuple[tuple[float, float], ...], ...]
-    """Of each axis."""
     ends: tuple[tuple[float, float], ...]
-    """Of each axis."""
+    """Of each axis, as the bands."""
     tested: bool
     """Whether test samples have the values of all other variables."""
 
