@@ -18,17 +18,15 @@ from qexp.base.quantities import brief, typeset, with_unit
 from qexp.base.text import Table
 from qexp.errors import QexpError, suggestion
 from qexp.figures.cells import draw_cells, is_geographic, shape_of
-from qexp.rows.arrays import DAMAGED, open_dataset
+from qexp.rows.arrays import DAMAGED
 from qexp.rows.cell_means import SPARSE_RATIO, position_columns, steps
 from qexp.rows.formats import FORMATS, open_table
-from qexp.rows.geotiff import of_netcdf, raster_dataset
+from qexp.rows.geotiff import RASTERS, of_netcdf, open_map
 from qexp.rows.table import codes, numbers_in
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
-
-RASTERS = (".tif", ".tiff")
 
 FLAGS = ("outside", "estimates_outside")
 """Columns of estimates that are not 0 outside the training data."""
@@ -124,10 +122,8 @@ def read_map(text: str) -> Map:
 def _opened(path: Path) -> xarray.Dataset:
     import xarray
 
-    if path.suffix.lower() in RASTERS:
-        return raster_dataset(path)
-    if path.suffix == ".nc":
-        return open_dataset(path)
+    if path.suffix.lower() in (".nc", *RASTERS):
+        return open_map(path)
     table = open_table(path)
     columns, _ = table.read(numbers_in(table.types(table.names)), [])
     return xarray.Dataset(

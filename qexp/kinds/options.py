@@ -333,7 +333,8 @@ class CombineOptions:
     )
     maps: Mapping[str, str] = argument(
         ...,
-        "Names of maps: an output in a file of `predict`, NetCDF, over the same cells.",
+        "Names of maps over the same cells: an output in a NetCDF file of `predict`, or a band of a"
+        " GeoTIFF in degrees.",
         "NAME=FILE:OUTPUT...",
         example='{"MgO": "mgo.nc:mgo", "FeO": "feo.nc:feo"}',
         shell=list[str],

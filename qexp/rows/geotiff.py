@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import xarray
     from rasterio.windows import Window
 
+RASTERS = (".tif", ".tiff")
+
 
 def open_raster(path: Path) -> rasterio.DatasetReader:
     """Open with rasterio. Raises NotFoundError, and TableError also without real numbers."""
@@ -32,7 +34,7 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             # By its content, GDAL would also open a list of other files.
-            driver = "GTiff" if path.suffix.lower() in (".tif", ".tiff") else None
+            driver = "GTiff" if path.suffix.lower() in RASTERS else None
             dataset = rasterio.open(path, driver=driver)
     except rasterio.errors.RasterioError as error:
         raise TableError(f"{path} cannot be read as a raster: {error}") from None
@@ -48,7 +50,7 @@ def beside(path: Path) -> list[Path]:
     """The files that GDAL reads with a GeoTIFF, if they change where its pixels lie or what they
     hold; those with statistics alone do not, nor those of other files. Raises as `open_raster`.
     """
-    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+    if path.suffix.lower() not in RASTERS or not path.is_file():
         return []
     names = [f"{path.name}.aux.xml", f"{path.name}.msk"]
     names += [f"{path.stem}{ending}" for ending in (".tfw", ".TFW", ".wld")]
@@ -74,7 +76,7 @@ def beside(path: Path) -> list[Path]:
 
 
 def encoded(
-    bands: Mapping[str, Array],
+    bands: Mapping[str, Array | xarray.DataArray],
     corner: tuple[float, float],
     steps: tuple[float, float],
     crs: str | None,
@@ -91,32 +93,36 @@ def encoded(
         from rasterio.io import MemoryFile
         from rasterio.transform import from_origin
 
-    stacked = np.stack([*bands.values()]).astype(np.float32)
+    height, width = next(iter(bands.values())).shape
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff",
-            count=len(stacked),
-            height=stacked.shape[1],
-            width=stacked.shape[2],
+            count=len(bands),
+            height=height,
+            width=width,
             dtype="float32",
             crs=crs,
             transform=from_origin(*corner, *steps),
             nodata=np.nan,
             compress="deflate",
         ) as raster:
-            raster.write(stacked)
+            for number, band in enumerate(bands.values(), start=1):  # which may lie in a file
+                raster.write(np.asarray(band, np.float32), number)
             raster.descriptions = list(bands)
             raster.units = [unit if isinstance(unit, str) else unit[name] for name in bands]
         return bytes(memory.read())
 
 
-def raster_dataset(path: Path) -> xarray.Dataset:
-    """The bands of a raster in degrees, by their descriptions or numbers, (latitude, longitude).
+def open_map(path: Path) -> xarray.Dataset:
+    """A map in NetCDF, or a raster in degrees: its bands by their descriptions or numbers,
+    (latitude, longitude).
 
-    Raises as `open_raster` and `read_bands`, and TableError for another projection.
+    Raises as `open_dataset`, `open_raster` and `read_bands`, and TableError for other projections.
     """
     import xarray
 
+    if path.suffix.lower() not in RASTERS:
+        return open_dataset(path)
     with open_raster(path) as raster:
         transform = raster.transform
         if not is_placed(raster) or transform.b or transform.d:
@@ -153,9 +159,9 @@ def of_netcdf(path: Path, upwards: bool) -> bytes | None:
             if np.abs(line - even).max() >= steps[-1] / 4:
                 return None
         corner = data[x].values[0] - steps[0] / 2, data[y].values[0] + steps[1] / 2
-        bands = {name: data[name].values for name in maps}
+        bands = {name: data[name] for name in maps}
         units = {name: data[name].attrs.get("units", "") for name in maps}
-    return encoded(bands, corner, (steps[0], steps[1]), None, units)
+        return encoded(bands, corner, (steps[0], steps[1]), None, units)
 
 
 def is_placed(dataset: rasterio.DatasetReader) -> bool:

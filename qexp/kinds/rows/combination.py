@@ -26,9 +26,10 @@ from qexp.kinds.prediction import (
     require_there,
 )
 from qexp.kinds.rows.prediction import Estimates, RowModel
-from qexp.rows.arrays import NetcdfTable, open_dataset
+from qexp.rows.arrays import NetcdfTable
 from qexp.rows.cell_means import position_columns
 from qexp.rows.formats import Matrix, Rows
+from qexp.rows.geotiff import open_map
 
 if TYPE_CHECKING:
     import xarray
@@ -160,7 +161,7 @@ class JoinedMaps(NetcdfTable):
 
         parts = []
         for name, path in self.files.items():
-            data = open_dataset(path)
+            data = open_map(path)
             self.about[name] = data.attrs
             output = self._outputs[name]
             if output not in data:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.arrays import Mask
 from qexp.base.outputs import spread_of
 from qexp.base.quantities import label, typeset
 from qexp.base.text import in_one_line, without_middle
