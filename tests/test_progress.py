@@ -4,7 +4,8 @@ import logging
 import re
 
 from qexp.api import progress
-from qexp.api.progress import LOG, TrainingDisplay, notices
+from qexp.api.progress import LOG, PoolDisplay, TrainingDisplay, notices
+from qexp.store.record import State
 
 
 def test_where_no_bar_can_be_drawn_a_line_now_and_then_tells_how_long_it_will_take(
@@ -48,3 +49,13 @@ def test_epochs_are_counted_among_those_planned_if_a_program_says_how_many(capsy
     first, second = capsys.readouterr().err.splitlines()
     assert first == "epoch 1/2  loss 0.5  0.25 s/epoch"
     assert second == "epoch 1  loss 0.5  0.25 s/epoch"
+
+
+def test_runs_that_a_pool_did_not_know_of_are_counted_once_they_start(capsys):
+    display = PoolDisplay()
+    display.start([])
+    for run in ("a", "b"):
+        display.run_started(run)
+        display.run_ended(run, State.DONE, 1.0)
+    display.stop()
+    assert re.findall(r"\((.+)\)", capsys.readouterr().err) == ["1 of 1", "2 of 2"]
