@@ -179,6 +179,7 @@ PRINTING = {
     ),
     "base.workspace": "paths as messages show them",
     "comparison.compare": "comparisons as tables, by their type",
+    "comparison.seeds": "comparisons of groups, by their type",
     "comparison.summary": "a comparison at a glance, as texts",
     "deformation.options": "options of observe and invert",
     "deformation.stored": "a listing of inversions, as a table",

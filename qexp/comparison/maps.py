@@ -63,17 +63,17 @@ class Measured(NamedTuple):
 class Map:
     """A map as the centres of its cells, those without a value, too.
 
-    names    of its positions, that of x first
-    points   x and y, (2, cell)
-    values   (cell,), NaN where there is none
-    outside  where an estimate is outside the training data, (cell,)
+    names      of its positions, that of x first
+    points     x and y, (2, cell)
+    values     (cell,), NaN where there is none
+    untrained  where an estimate is outside the training data, (cell,)
     """
 
     called: str
     names: tuple[str, str]
     points: Array
     values: Array
-    outside: NDArray[np.bool_]
+    untrained: NDArray[np.bool_]
     unit: str
 
     @property
@@ -107,16 +107,16 @@ def read_map(text: str) -> Map:
     except DAMAGED as error:
         raise QexpError(f"{path} cannot be read: {error}") from None
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
-    outside = np.zeros(len(values), dtype=bool)
+    untrained = np.zeros(len(values), dtype=bool)
     for flag in flagged:
-        outside |= flag > 0
+        untrained |= flag > 0
     points = np.stack([x, y]).astype(np.float64)
     if not np.isfinite(values).any() or not np.isfinite(points).all():
         raise QexpError(f"{path}: '{name}' has no values, or cells without a position")
     if is_geographic(places) and np.abs(points[1]).max() > 90:
         raise QexpError(f"{path}: latitudes go up to {np.abs(points[1]).max():g}")
     unit = str(data[name].attrs.get("units", ""))
-    return Map(f"{path.name}:{name}", places, points, values, outside, unit)
+    return Map(f"{path.name}:{name}", places, points, values, untrained, unit)
 
 
 def _opened(path: Path) -> xarray.Dataset:
@@ -238,8 +238,8 @@ class MapComparison:
     def measures(self) -> dict[str, Measured]:
         """Which cells → their number, and measures that weight cells by their area."""
         both = self.cells.where(self.cells.difference.notnull())
-        inside = both.where(both.outside <= 0.5)
-        measures = {"all cells": _measured(both), "inside the training data": _measured(inside)}
+        trained = both.where(both.outside <= 0.5)
+        measures = {"all cells": _measured(both), "inside the training data": _measured(trained)}
         numbers = [measured.cells for measured in measures.values()]
         if numbers[0] == numbers[1]:
             del measures["inside the training data"]
@@ -291,8 +291,8 @@ class MapComparison:
         extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
         _, tall = shape_of(names, extent)
         height = float(np.clip(4.2 * tall + 1.2, 2.4, 6))
-        figure, (above, (third, last)) = subplots(2, 2, 5.2, height)
-        outside = self.cells.outside.values > 0.5
+        figure, (upper, (third, last)) = subplots(2, 2, 5.2, height)
+        untrained = self.cells.outside.values > 0.5
         both = self.cells.where(self.cells.difference.notnull())
         ours, theirs, difference = (both[name].values for name in PLANES)
         values = np.stack([ours, theirs])
@@ -300,17 +300,17 @@ class MapComparison:
         signed = "RdBu_r", limits_of(difference[np.isfinite(difference)], signed=True)
         titles = (*self.called, "difference")
         looks = (shared, shared, signed)
-        for axis, name, title, look in zip([*above, third], PLANES, titles, looks, strict=True):
+        for axis, name, title, look in zip([*upper, third], PLANES, titles, looks, strict=True):
             axis.set_title(title, fontsize=sized(10))
             plane = self.cells[name].values
-            draw_cells(axis, plane, extent, names, *look, typeset(about["units"]), outside)
+            draw_cells(axis, plane, extent, names, *look, typeset(about["units"]), untrained)
         make_equal(last, [ours, theirs])
-        for shown, colour in ((~outside, "C0"), (outside, "0.7")):
+        for shown, colour in ((~untrained, "C0"), (untrained, "0.7")):
             last.plot(theirs[shown], ours[shown], ".", color=colour, markersize=sized(3))
         labels = [with_unit(name, typeset(about["units"])) for name in self.called]
         last.set(xlabel=labels[1], ylabel=labels[0])
         hatched = "hatched, and grey points: mostly outside the range of the training data"
-        add_title(figure, self.table().title, caption=hatched if outside.any() else "")
+        add_title(figure, self.table().title, caption=hatched if untrained.any() else "")
         return figure
 
 
@@ -355,19 +355,19 @@ def compare_maps(texts: Sequence[str]) -> MapComparison:
     units = [each.unit for each in maps]
     if all(units) and units[0] != units[1]:
         remarks.append(f"units differ, and numbers are compared: '{units[0]}' and '{units[1]}'")
-    outside = np.zeros(ours.shape)
+    untrained = np.zeros(ours.shape)
     for each in maps:
         remarks += [
             f"{each.called}: {code:g} is taken as a value, far from all others"
             for code in codes(each.values)
         ]
-        flagged = np.where(np.isfinite(each.values), each.outside, np.nan)
-        outside = np.fmax(outside, cells.means(each, flagged))
+        flagged = np.where(np.isfinite(each.values), each.untrained, np.nan)
+        untrained = np.fmax(untrained, cells.means(each, flagged))
     size = " × ".join(map(brief, cells.step))
     if is_geographic(names):
         size += " degrees, weighted by area"
     about = {"units": units[0] or units[1], "cell": size, "step": cells.step}
-    variables: dict[str, Any] = {"outside": (names[::-1], outside)}
+    variables: dict[str, Any] = {"outside": (names[::-1], untrained)}
     for name, plane, called in zip(
         PLANES, planes, [*(one.called for one in maps), ""], strict=True
     ):

@@ -44,8 +44,8 @@ def epicentres(records: Sequence[Record]) -> Figure:
             centre = np.array([part.value for part in position]) / 1000
             errors = [(part.scaled_error or 0.0) / 1000 for part in position]
             # to first order; a point where there are no errors
-            around = ellipse(errors, record["correlations"].get(east, {}).get(north) or 0.0)
-            axis.plot(*(centre + around).T, line, color=colour)
+            outline = ellipse(errors, record["correlations"].get(east, {}).get(north) or 0.0)
+            axis.plot(*(centre + outline).T, line, color=colour)
             axis.plot(*centre, "o", color=colour)
     axis.set_aspect("equal", "datalim")
     axis.set(xlabel="east (km)", ylabel="north (km)")

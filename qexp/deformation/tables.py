@@ -206,8 +206,8 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
         least, largest = parameter["prior"]["between"]
-        between = " to ".join(_end(end, (least, largest)) for end in (least, largest))
-        prior = f"{parameter['prior']['distribution']}, {between}"
+        possible = " to ".join(_end(end, (least, largest)) for end in (least, largest))
+        prior = f"{parameter['prior']['distribution']}, {possible}"
         share = parameter["prior"]["at_edge"]
         prior += f", {share:.0%} at its edge" if (share or 0) > CROWDED else ""
         median = digits(parameter["median"], width)

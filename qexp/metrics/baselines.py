@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Entry, Table, array, integer, number, properties
+from qexp.base.tables import Entry, Table, array, integer, number
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.conformal import unchanged
 from qexp.metrics.intervals import difference, interval
@@ -92,6 +92,8 @@ class Baseline:
 
 
 def mean() -> Baseline:
+    """The mean of the training targets: the error of an estimator that ignores the inputs."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         return np.full((len(choices), len(others)), target.mean())
 
@@ -116,6 +118,8 @@ def ridge(
         0.001,
     ),
 ) -> Baseline:
+    """Ridge regression: linear in the inputs, with a penalty on the squared coefficients."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.linear_model import Ridge
 
@@ -130,6 +134,10 @@ def ridge(
 
 
 def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
+    """Partial least squares: linear in the few components of the inputs that covary most with the
+    target.
+    """
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.cross_decomposition import PLSRegression
 
@@ -160,6 +168,10 @@ def svr(
     gammas: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
     epsilons: Sequence[float] = (0.1,),
 ) -> Baseline:
+    """Support vector regression with a Gaussian kernel; cost and epsilon apply to standardized
+    values.
+    """
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.svm import SVR
 
@@ -176,7 +188,7 @@ def svr(
 
 
 def nmf_svr(components: Sequence[int] = (4, 8)) -> Baseline:
-    """`svr` on the amounts of non-negative components in the inputs less their training minimum.
+    """Support vector regression on the amounts of a few non-negative components (NMF).
 
     Lee et al. (2022), Sci. Rep. 12, 20860, take spectra as fractions of their counts.
     """
@@ -213,7 +225,10 @@ MOST_ROWS = 5000
 
 
 def gaussian_process(restarts: int = 1) -> Baseline:
-    """Gaussian process regression. ValueError for estimates from more than `MOST_ROWS` rows."""
+    """Gaussian process with a squared-exponential kernel and noise, fitted by maximum likelihood.
+
+    Raises ValueError for estimates from more than `MOST_ROWS` rows.
+    """
 
     def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.exceptions import ConvergenceWarning
@@ -241,6 +256,8 @@ def gaussian_process(restarts: int = 1) -> Baseline:
 
 
 def extra_trees(trees: int = 100) -> Baseline:
+    """Extremely randomized trees: the mean of many."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.ensemble import ExtraTreesRegressor
 
@@ -256,6 +273,8 @@ LEAVES = {"max_leaf_nodes": 8, "min_samples_leaf": 5}
 
 
 def gradient_boosting(trees: Sequence[int] = (10, 30, 100)) -> Baseline:
+    """Gradient boosting: each tree learns what those before it left; values may be missing."""
+
     def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.ensemble import HistGradientBoostingRegressor
         from threadpoolctl import threadpool_limits
@@ -275,81 +294,48 @@ def gradient_boosting(trees: Sequence[int] = (10, 30, 100)) -> Baseline:
 POSITIVE = number(above=0)
 
 BASELINES: dict[str, Entry] = {
-    "mean": Entry(
-        mean,
-        {},
-        "The mean of the training targets: the error of an estimator that ignores the inputs.",
-        {"type": "mean"},
+    "mean": Entry.documented(mean, {"type": "mean"}),
+    "ridge": Entry.documented(
+        ridge,
+        {"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
+        penalties=array(POSITIVE, "penalties to choose from by cross-validation"),
     ),
-    "ridge": Entry(
-        build=ridge,
-        parameters=properties(
-            penalties=array(POSITIVE, "penalties to choose from by cross-validation")
+    "pls": Entry.documented(
+        pls,
+        {"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
+        components=array(
+            integer(least=1), "numbers of components to choose from by cross-validation"
         ),
-        help="Ridge regression: linear in the inputs, with a penalty on the squared coefficients.",
-        example={"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
     ),
-    "pls": Entry(
-        build=pls,
-        parameters=properties(
-            components=array(
-                integer(least=1), "numbers of components to choose from by cross-validation"
-            )
-        ),
-        help=(
-            "Partial least squares: linear in the few components of the inputs that covary most"
-            " with the target."
-        ),
-        example={"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
-    ),
-    "svr": Entry(
-        build=svr,
-        parameters=properties(
-            costs=array(POSITIVE, "costs of errors to choose from by cross-validation"),
-            gammas=array(POSITIVE, "kernels exp(−gamma · squared distance) to choose from"),
-            epsilons=array(POSITIVE, "errors that cost nothing, to choose from"),
-        ),
-        help=(
-            "Support vector regression with a Gaussian kernel; cost and epsilon apply to"
-            " standardized values."
-        ),
-        example={
+    "svr": Entry.documented(
+        svr,
+        {
             "type": "svr",
             "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]},
         },
+        costs=array(POSITIVE, "costs of errors to choose from by cross-validation"),
+        gammas=array(POSITIVE, "kernels exp(−gamma · squared distance) to choose from"),
+        epsilons=array(POSITIVE, "errors that cost nothing, to choose from"),
     ),
-    "nmf_svr": Entry(
-        build=nmf_svr,
-        parameters=properties(
-            components=array(integer(least=1), "numbers of components to choose from")
-        ),
-        help="Support vector regression on the amounts of a few non-negative components (NMF).",
-        example={"type": "nmf_svr", "parameters": {"components": [4]}},
+    "nmf_svr": Entry.documented(
+        nmf_svr,
+        {"type": "nmf_svr", "parameters": {"components": [4]}},
+        components=array(integer(least=1), "numbers of components to choose from"),
     ),
-    "gaussian_process": Entry(
-        build=gaussian_process,
-        parameters=properties(restarts=integer("further random starts of the fit", least=0)),
-        help=(
-            "Gaussian process with a squared-exponential kernel and noise, fitted by maximum"
-            " likelihood."
-        ),
-        example={"type": "gaussian_process", "parameters": {"restarts": 0}},
+    "gaussian_process": Entry.documented(
+        gaussian_process,
+        {"type": "gaussian_process", "parameters": {"restarts": 0}},
+        restarts=integer("further random starts of the fit", least=0),
     ),
-    "extra_trees": Entry(
-        build=extra_trees,
-        parameters=properties(trees=integer("number of trees", least=1)),
-        help="Extremely randomized trees: the mean of many.",
-        example={"type": "extra_trees", "parameters": {"trees": 20}},
+    "extra_trees": Entry.documented(
+        extra_trees,
+        {"type": "extra_trees", "parameters": {"trees": 20}},
+        trees=integer("number of trees", least=1),
     ),
-    "gradient_boosting": Entry(
-        build=gradient_boosting,
-        parameters=properties(
-            trees=array(integer(least=1), "numbers of trees to choose from by cross-validation")
-        ),
-        help=(
-            "Gradient boosting: each tree learns what those before it left; values may be missing."
-        ),
-        example={"type": "gradient_boosting", "parameters": {"trees": [10, 100]}},
+    "gradient_boosting": Entry.documented(
+        gradient_boosting,
+        {"type": "gradient_boosting", "parameters": {"trees": [10, 100]}},
+        trees=array(integer(least=1), "numbers of trees to choose from by cross-validation"),
     ),
 }
 

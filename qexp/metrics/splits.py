@@ -16,7 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
-from qexp.base.tables import Entry, array, integer, number, properties
+from qexp.base.tables import Entry, array, integer, number
 from qexp.errors import QexpError, suggestion
 
 Rows = NDArray[np.int64]
@@ -52,12 +52,14 @@ class Split(Protocol):
 
 
 class LeaveOneOut:
+    """Leave-one-out: every row is held out once, alone."""
+
     def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         return _holding_out(rows, [rows[[index]] for index in range(len(rows))])
 
 
 class KFold:
-    """k-fold cross-validation: the rows in `folds` parts of equal size, each held out once.
+    """k-fold: the rows in parts of equal size, each held out once.
 
     With several repeats, names of folds start with the number of the repeat: `02-007`.
     """
@@ -89,6 +91,8 @@ class KFold:
 
 
 class GroupKFold:
+    """Group k-fold: rows of one group are held out together."""
+
     def __init__(self, by: str, folds: int | None = None) -> None:
         self._by, self._folds = by, folds
 
@@ -124,6 +128,8 @@ class GroupKFold:
 
 
 class HeldOut:
+    """One fold: the rows with certain values in a column."""
+
     def __init__(self, by: str, values: Sequence[str]) -> None:
         self._by, self._values = by, values
 
@@ -146,6 +152,10 @@ class HeldOut:
 
 
 class Parts:
+    """One fold: the rows that the files assign to the test part or, if there are none, to
+    validation.
+    """
+
     def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         parts = column("part")[rows]
         for part in ("test", "validation"):
@@ -167,6 +177,8 @@ class Parts:
 
 
 class Random:
+    """A random fraction of the rows, drawn again in every repeat."""
+
     def __init__(self, share: float = 0.2, repeats: int = 1) -> None:
         self._share, self._repeats = share, repeats
 
@@ -176,6 +188,8 @@ class Random:
 
 
 class RandomGroups:
+    """One fold: a random fraction of the groups, at least one."""
+
     def __init__(self, by: str, share: float = 0.2) -> None:
         self._by, self._share = by, share
 
@@ -196,6 +210,8 @@ class RandomGroups:
 
 
 class TimeBlock:
+    """One fold: the last rows of every group, or of all, in the order of the file."""
+
     def __init__(self, by: str | None = None, share: float = 0.2) -> None:
         self._by, self._share = by, share
 
@@ -256,89 +272,62 @@ SHARE = number(above=0, below=1)
 FOLDS = integer("number of folds", least=2)
 
 SPLITS: dict[str, Entry] = {
-    "leave_one_out": Entry(
-        LeaveOneOut,
-        {},
-        "Leave-one-out: every row is held out once, alone.",
-        {"type": "leave_one_out"},
+    "leave_one_out": Entry.documented(LeaveOneOut, {"type": "leave_one_out"}),
+    "k_fold": Entry.documented(
+        KFold,
+        {"type": "k_fold", "parameters": {"folds": 5}},
+        folds=FOLDS,
+        shuffle={
+            "type": "boolean",
+            "description": "in random order, by the seed; false: in the order of the file",
+        },
+        repeats=REPEATS,
     ),
-    "k_fold": Entry(
-        build=KFold,
-        parameters=properties(
-            folds=FOLDS,
-            shuffle={
-                "type": "boolean",
-                "description": "in random order, by the seed; false: in the order of the file",
-            },
-            repeats=REPEATS,
-        ),
-        help="k-fold: the rows in parts of equal size, each held out once.",
-        example={"type": "k_fold", "parameters": {"folds": 5}},
+    "group_k_fold": Entry.documented(
+        GroupKFold,
+        {"type": "group_k_fold", "parameters": {"by": "mission"}},
+        by=BY,
+        folds={
+            **FOLDS,
+            "type": ["integer", "null"],
+            "description": "number of folds; null: one for each group",
+        },
     ),
-    "group_k_fold": Entry(
-        build=GroupKFold,
-        parameters=properties(
-            by=BY,
-            folds={
-                **FOLDS,
-                "type": ["integer", "null"],
-                "description": "number of folds; null: one for each group",
-            },
-        ),
-        help="Group k-fold: rows of one group are held out together.",
-        example={"type": "group_k_fold", "parameters": {"by": "mission"}},
-    ),
-    "held_out": Entry(
-        build=HeldOut,
-        parameters=properties(
-            by=BY,
-            values=array(
-                {"type": "string"}, "rows with one of these values are held out", uniqueItems=True
-            ),
-        ),
-        help="One fold: the rows with certain values in a column.",
-        example={
+    "held_out": Entry.documented(
+        HeldOut,
+        {
             "type": "held_out",
             "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]},
         },
-    ),
-    "parts": Entry(
-        Parts,
-        {},
-        "One fold: the rows that the files assign to the test part or, if there are none, to"
-        " validation.",
-        {"type": "parts"},
-    ),
-    "random": Entry(
-        build=Random,
-        parameters=properties(
-            share={**SHARE, "description": "fraction of the rows that is held out in each repeat"},
-            repeats=REPEATS,
+        by=BY,
+        values=array(
+            {"type": "string"}, "rows with one of these values are held out", uniqueItems=True
         ),
-        help="A random fraction of the rows, drawn again in every repeat.",
-        example={"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
     ),
-    "random_groups": Entry(
-        build=RandomGroups,
-        parameters=properties(by=BY, share={**SHARE, "description": "fraction of the groups"}),
-        help="One fold: a random fraction of the groups, at least one.",
-        example={"type": "random_groups", "parameters": {"by": "folder", "share": 0.25}},
+    "parts": Entry.documented(Parts, {"type": "parts"}),
+    "random": Entry.documented(
+        Random,
+        {"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
+        share={**SHARE, "description": "fraction of the rows that is held out in each repeat"},
+        repeats=REPEATS,
     ),
-    "time_block": Entry(
-        build=TimeBlock,
-        parameters=properties(
-            by={
-                **BY,
-                "type": ["string", "null"],
-                "description": (
-                    "the last rows of each group in this column are held out; null: of the whole"
-                    " file"
-                ),
-            },
-            share={**SHARE, "description": "fraction of the rows of each group"},
-        ),
-        help="One fold: the last rows of every group, or of all, in the order of the file.",
-        example={"type": "time_block", "parameters": {"by": "folder", "share": 0.25}},
+    "random_groups": Entry.documented(
+        RandomGroups,
+        {"type": "random_groups", "parameters": {"by": "folder", "share": 0.25}},
+        by=BY,
+        share={**SHARE, "description": "fraction of the groups"},
+    ),
+    "time_block": Entry.documented(
+        TimeBlock,
+        {"type": "time_block", "parameters": {"by": "folder", "share": 0.25}},
+        by={
+            **BY,
+            "type": ["string", "null"],
+            "description": (
+                "the last rows of each group in this column are held out; null: of the whole file"
+            ),
+        },
+        share={**SHARE, "description": "fraction of the rows of each group"},
     ),
 }
 

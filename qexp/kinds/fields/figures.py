@@ -97,8 +97,8 @@ def errors_by_thickness(
             largest = float(np.nanmax([*shares, 0.0]))
             if largest >= LARGEST_ERROR:
                 text: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": small()}
-                above = last.get_xaxis_transform()
-                last.text(index, 0.98, f"{largest:.3g} ↑", transform=above, **text)
+                upper = last.get_xaxis_transform()
+                last.text(index, 0.98, f"{largest:.3g} ↑", transform=upper, **text)
         names = ", ".join(f"({vector})" for vector in vectors)
         _describe(last, names, "error / length (%)", classes, cells)
         if len(vectors) > 1:

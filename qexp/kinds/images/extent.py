@@ -239,8 +239,8 @@ class TrainingInputs:
         for statistic, values in statistics(others).items():
             if statistic in self.ranges:
                 low, high = self.ranges[statistic]
-                below = values < low - ROUNDING * abs(low)
-                far[statistic] = below | (values > high + ROUNDING * abs(high))
+                lower = values < low - ROUNDING * abs(low)
+                far[statistic] = lower | (values > high + ROUNDING * abs(high))
         if self.known is None:
             return far
         each, together = self.known.outside(self._in_rows(inputs))
