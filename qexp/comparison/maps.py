@@ -97,7 +97,8 @@ def read_map(text: str) -> Map:
     if places is None:
         raise QexpError(f"{path} has no columns longitude and latitude, nor line and sample")
     flags = [flag for flag in FLAGS if flag in columns]
-    name = _chosen(path, name, [str(each) for each in data if each not in (*places, *flags)])
+    others = {*places, *flags}
+    name = _chosen(path, name, [str(each) for each in data if each not in others])
     if data[name].ndim > 2:
         dims = ", ".join(map(str, data[name].dims))
         raise QexpError(f"{path}: '{name}' lies along {dims}; keep a map of it alone")
@@ -111,15 +112,17 @@ def read_map(text: str) -> Map:
     for flag in flagged:
         untrained |= flag > 0
     points = np.stack([x, y]).astype(np.float64)
+    farthest = np.abs(y).max()
     if not np.isfinite(values).any() or not np.isfinite(points).all():
         raise QexpError(f"{path}: '{name}' has no values, or cells without a position")
-    if is_geographic(places) and np.abs(points[1]).max() > 90:
-        raise QexpError(f"{path}: latitudes go up to {np.abs(points[1]).max():g}")
+    if is_geographic(places) and farthest > 90:
+        raise QexpError(f"{path}: latitudes go up to {farthest:g}")
     unit = str(data[name].attrs.get("units", ""))
     return Map(f"{path.name}:{name}", places, points, values, untrained, unit)
 
 
 def _opened(path: Path) -> xarray.Dataset:
+    """With rows as the only dimension of a table."""
     import xarray
 
     if path.suffix.lower() in (".nc", *RASTERS):
@@ -158,7 +161,9 @@ class Cells:
     def centres(self) -> tuple[Array, Array]:
         """Along x, and along y."""
         columns, rows = map(np.arange, self.size)
-        return self.origin[0] + self.step[0] * columns, self.origin[1] + self.step[1] * rows
+        west, south = self.origin
+        width, height = self.step
+        return west + width * columns, south + height * rows
 
     def places(self, points: Array) -> Array:
         """Where points lie, in cells from the centre of the first, all longitudes in one turn."""
@@ -175,14 +180,16 @@ class Cells:
         """
         columns, rows = np.floor(self.places(averaged.points) + 0.5).astype(np.int64)
         width, height = self.size
-        used = np.isfinite(values) & (columns >= 0) & (columns < width)
-        used &= (rows >= 0) & (rows < height)
+        in_columns = (columns >= 0) & (columns < width)
+        in_rows = (rows >= 0) & (rows < height)
+        used = np.isfinite(values) & in_columns & in_rows
         cells = rows[used] * width + columns[used]
         counts = np.bincount(cells, minlength=width * height)
         sums = np.bincount(cells, weights=values[used], minlength=width * height)
         fitting = np.prod(np.maximum(self.step / averaged.steps, 1))
+        enough = max(fitting / 2, 1)
         means = np.full(len(sums), np.nan)
-        np.divide(sums, counts, out=means, where=counts >= np.maximum(fitting / 2, 1))
+        np.divide(sums, counts, out=means, where=counts >= enough)
         return means.reshape(height, width)
 
 
@@ -201,14 +208,15 @@ def cells_of(maps: Sequence[Map]) -> tuple[Cells, list[str]]:
         raise QexpError(f"the coarser map has {size.prod():,} cells, more than {MOST_CELLS:,}")
     remarks = []
     for axis, which in enumerate(coarse):
-        places = np.unique(cells.places(maps[which].points)[axis])
-        others = np.unique(cells.places(maps[1 - which].points)[axis])
-        different = [len(np.unique(line)) for line in maps[which].points]
-        is_grid = math.prod(different) <= SPARSE_RATIO * maps[which].values.size
+        larger = maps[which]
+        smaller = maps[1 - which]
+        places = np.unique(cells.places(larger.points)[axis])
+        others = np.unique(cells.places(smaller.points)[axis])
+        different = [len(np.unique(line)) for line in larger.points]
+        is_grid = math.prod(different) <= SPARSE_RATIO * larger.values.size
         if is_grid and np.abs(places - np.rint(places)).max() > 0.25:
-            raise QexpError(
-                f"{maps[which].called}: its {maps[which].names[axis]}s are not even; resample it"
-            )
+            uneven = f"{larger.names[axis]}s"
+            raise QexpError(f"{larger.called}: its {uneven} are not even; resample it")
         ratio = own[which, axis] / own[1 - which, axis]
         edges = (others + 0.5) * ratio  # in cells of the finer map, whose centres are at n + 1/2
         shifted = np.abs(edges % 1 - 0.5).max() > 0.1
@@ -321,10 +329,13 @@ def _names(cells: xarray.Dataset) -> tuple[str, str]:
 
 
 def _measured(cells: xarray.Dataset) -> Measured:
+    """Of cells that both maps have."""
     import xarray
 
     y = cells[cells.difference.dims[0]]
-    weights = np.cos(np.radians(y)) if is_geographic(_names(cells)) else xarray.ones_like(y)
+    weights = xarray.ones_like(y)
+    if is_geographic(_names(cells)):
+        weights = np.cos(np.radians(y))
     squared = float((cells.difference**2).weighted(weights).mean())
     weights = weights.broadcast_like(cells.difference)
     mean = cells.weighted(weights).mean()
@@ -332,8 +343,13 @@ def _measured(cells: xarray.Dataset) -> Measured:
     with np.errstate(all="ignore"):  # of a map of one value alone
         correlation = float(xarray.corr(cells.ours, cells.theirs, weights=weights))
         explained = 1 - squared / (float(variance.theirs) or np.nan)
-    count = int(cells.difference.count())
-    return Measured(count, float(mean.difference), squared**0.5, correlation, explained)
+    return Measured(
+        cells=int(cells.difference.count()),
+        bias=float(mean.difference),
+        rmse=math.sqrt(squared),
+        correlation=correlation,
+        r2=explained,
+    )
 
 
 def compare_maps(texts: Sequence[str]) -> MapComparison:
@@ -377,6 +393,7 @@ def compare_maps(texts: Sequence[str]) -> MapComparison:
 
 
 def _where(one: Map) -> str:
-    (left, low), (right, high) = one.points.min(axis=1), one.points.max(axis=1)
+    left, low = one.points.min(axis=1)
+    right, high = one.points.max(axis=1)
     x, y = one.names
     return f"{one.called} {x} {left:g} to {right:g}, {y} {low:g} to {high:g}"

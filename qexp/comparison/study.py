@@ -665,7 +665,8 @@ def _folder(study: StudyOrder, measured: Measured, workspace: Workspace) -> Path
     words = [Path(study.runs.references[0]).stem, *(axis.name for axis in study.axes)]
     words += [] if measured.usual else [measured.key]
     words += [digest(dict(study.fixed))[:6]] if study.fixed else []
-    return workspace.root / "studies" / re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(words))
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(words))
+    return workspace.root / "studies" / name
 
 
 def _require_own(

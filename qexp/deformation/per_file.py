@@ -64,7 +64,8 @@ def requests_of(sources: Sequence[Path], options: ObserveOptions) -> Sequence[Re
 
 def _asked(options: ObserveOptions) -> dict[str, Any]:
     """What the options say of how files are read."""
-    values = {field.name: getattr(options, field.name, None) for field in fields(ReadOptions)}
+    names = [field.name for field in fields(ReadOptions)]
+    values = {name: getattr(options, name, None) for name in names}
     if isinstance(options.columns, Mapping):
         values["columns"] = {word: str(column) for word, column in options.columns.items()}
     return {name: value for name, value in values.items() if value is not None and value != ()}

@@ -139,7 +139,8 @@ def ground_of(options: ObservationOptions, seeds: Seeds) -> Ground:
     east, north = np.meshgrid(cells / size, -cells / size)
     radius = np.hypot(east, north)
     sea = random.uniform(0, 2 * np.pi)
-    shape = np.exp(-radius / 0.2) - 0.35 * (np.cos(sea) * east + np.sin(sea) * north)
+    seaward = np.cos(sea) * east + np.sin(sea) * north
+    shape = np.exp(-radius / 0.2) - 0.35 * seaward
     shape += 0.06 * radius * roughness(random, size, 1.0, 0.04 * size)
     shore = np.quantile(shape, options.water)
     elevation = options.summit * np.clip(shape - shore, 0, None) / (shape.max() - shore)

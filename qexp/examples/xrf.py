@@ -487,8 +487,9 @@ def scan(seeds: Seeds, number: int, options: XrfOptions) -> Scan:
     scanner = scanner_of(seeds, number, options.voltage[number % len(options.voltage)])
     counts = np.empty((options.spectra, CHANNELS), dtype=np.int64)
     for first in range(0, options.spectra, AT_A_TIME):
-        rates = count_rates(drawn.elements[first : first + AT_A_TIME], scanner)
-        for depth, expected in enumerate(rates * scanner.live_time, start=first):
+        elements = drawn.elements[first : first + AT_A_TIME]
+        expectations = count_rates(elements, scanner) * scanner.live_time
+        for depth, expected in enumerate(expectations, start=first):
             counts[depth] = seeds.numpy("xrf", number, "counts", depth).poisson(expected)
     return Scan(f"core_{number:03d}", drawn, scanner, counts, *measure(seeds, number, drawn))
 
@@ -535,7 +536,8 @@ def arrivals(elements: Array, scanner: Scanner) -> Array:
 def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
     """What a voltage does in each element, the energies that come back, the share stopped."""
     tube = xrf.beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
-    filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
+    passed = tube.photons * xrf.transmission(TUBE_PATH, tube.energies)
+    filtered = xrf.Beam(tube.energies, passed)
     tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
     energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
     detected = xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON)

@@ -417,7 +417,8 @@ class Level:
 
     def curvature(self, chi2: float, score: float) -> float:
         """Curvature of minus the log posterior at its mode, with the slope's expected square."""
-        ends = np.clip(score + SCORE_STEP * np.array([-1.0, 1.0]), -SCORE_SPAN, SCORE_SPAN)
+        steps = SCORE_STEP * np.array([-1.0, 1.0])
+        ends = np.clip(score + steps, -SCORE_SPAN, SCORE_SPAN)
         sizes = np.maximum(self.relative(ends), np.finfo(float).tiny)
         low, high = np.log(sizes)
         relative = float(self.relative(np.asarray(score)))

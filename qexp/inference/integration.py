@@ -64,7 +64,8 @@ class Grid:
         chosen = np.searchsorted(share, random.random(count) * share[-1], side="right")
         chosen = np.minimum(chosen, len(share) - 1)
         steps = []
-        for axis, cells in zip(self.axes, np.unravel_index(chosen, self.mass.shape), strict=True):
+        places = np.unravel_index(chosen, self.mass.shape)
+        for axis, cells in zip(self.axes, places, strict=True):
             offset = random.uniform(-0.5, 0.5, count)
             steps.append(axis[cells] + (axis[1] - axis[0]) * offset)
         return np.asarray(self.centre + np.stack(steps, axis=1) @ self.root.T)

@@ -361,12 +361,14 @@ class Problem:
         return search
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """In parts that fit into memory; see `SumsOfSquares`."""
         parts = []
         models = (1 if self.one_sided else 2) * len(self.coordinates.free) + 1
         together = max(MOST_NUMBERS // (models * self.model.points), 1)
         for rows, problems in zip(coordinates.split(together), which.split(together), strict=True):
             parts.append(equations_of(*self.linearised(rows, problems)))
-        return of_possible(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+        cost, gradient, information = map(torch.cat, zip(*parts, strict=True))
+        return of_possible(cost, gradient, information)
 
     def strengthened(self, coordinates: Tensor, amplitudes: list[int]) -> tuple[Tensor, Tensor]:
         """Sources whose amplitudes are multiplied by the best common factor, (source, coordinate),

@@ -92,6 +92,7 @@ MANY_TIMES = 4.0
 
 
 def _in_range(name: str, ends: tuple[float, float], bounds: tuple[float, float] | None) -> Search:
+    """Between bounds, or the usual ends; of a range over several decades in logarithms."""
     low, high = bounds or ends
     logarithmic = low > 0 and high > MANY_TIMES * low
     scale = math.sqrt(low * high) if logarithmic else (high - low) / 4

@@ -377,7 +377,8 @@ def relative_width(widths: Array, exact: Array, random: np.random.Generator) -> 
     """Compare widths of intervals, (observation,), with those of the exact posteriors."""
     ratios = widths / exact
     chosen = random.integers(len(ratios), size=(RESAMPLES, len(ratios)))
-    low, high = np.quantile(np.median(ratios[chosen], axis=1), (0.025, 0.975))
+    medians = np.median(ratios[chosen], axis=1)
+    low, high = np.quantile(medians, (0.025, 0.975))
     return RelativeWidth(len(ratios), float(np.median(ratios)), (float(low), float(high)))
 
 

@@ -223,8 +223,10 @@ def _of_groups(
 def _values(additive: Additive, sums: Sequence[Array], size: Array) -> tuple[float, Array]:
     """The metric of all groups, and of all but each, (group,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        left = additive.value([total.sum() - total for total in sums], size.sum() - size)
-    value = additive.of_sums(int(size.sum()), [total.sum() for total in sums])
+        others = [total.sum() - total for total in sums]
+        left = additive.value(others, size.sum() - size)
+    whole = [total.sum() for total in sums]
+    value = additive.of_sums(int(size.sum()), whole)
     return value, np.asarray(left, dtype=np.float64)
 
 

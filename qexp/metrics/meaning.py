@@ -259,6 +259,7 @@ def aligned(cells: Sequence[str]) -> list[str]:
 
 
 def _with_equal_decimals(cells: Sequence[str]) -> list[str]:
+    """Numbers of similar sizes with as many decimals as the one that has most."""
     single: dict[str, float] = {}
     for cell in cells:
         if isinstance(cell, Numbers) and len(cell.values) == 1:

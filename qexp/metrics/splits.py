@@ -408,8 +408,9 @@ def _distinct(numbers: Array) -> tuple[Numbers, Numbers]:
     single = np.ascontiguousarray(numbers, dtype=np.float32) + np.float32(0)  # -0 is 0
     whole_row = np.dtype((np.void, single.dtype.itemsize * single.shape[1]))
     rows = single.view(whole_row)[:, 0]
-    _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
-    return first.astype(np.int64), inverse.astype(np.int64).reshape(-1)
+    found = np.unique(rows, return_index=True, return_inverse=True)
+    first, sets = (numbers.astype(np.int64) for numbers in found[1:])
+    return first, sets.reshape(-1)
 
 
 def _joined(rows: Array) -> Numbers:

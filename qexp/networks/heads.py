@@ -280,6 +280,7 @@ class MixtureHead(Head):
         self.register_buffer("centres", torch.linspace(-1, 1, components), persistent=False)
 
     def density(self, features: Tensor) -> Mixture:
+        """With weights of (sample, component), and components of (sample, component, output)."""
         numbers = self.linear(features.flatten(1)).unflatten(-1, (self.components, -1))
         components: Gaussian = self.factors(numbers[..., 1:])
         apart = Gaussian(components.mean + self.centres[:, None], components.factor)
@@ -319,8 +320,9 @@ class Flow(Continuous):
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
         mean = self.gaussian.mean
-        points = SobolEngine(mean.shape[-1]).draw(QUASI_RANDOM).to(mean) + 0.5 / QUASI_RANDOM
-        draws = self._of_normal(ndtri(points)[:, None].expand(-1, len(mean), -1))
+        points = SobolEngine(mean.shape[-1]).draw(QUASI_RANDOM).to(mean)
+        normal = ndtri(points + 0.5 / QUASI_RANDOM)
+        draws = self._of_normal(normal[:, None].expand(-1, len(mean), -1))
         return torch.quantile(draws, probabilities.to(draws), dim=0).permute(1, 2, 0)
 
     def _of_normal(self, normal: Tensor) -> Tensor:

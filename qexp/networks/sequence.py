@@ -184,6 +184,7 @@ class _Convolution(_PerNetwork):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        """The result, (network, sample, filter, position), and the columns that it is made of."""
         networks, filters, _, kernel_size = weight.shape
         columns = _columns(x.permute(0, 2, 3, 1).contiguous(), kernel_size, stride)
         _, _, _, results, samples = columns.shape

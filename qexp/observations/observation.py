@@ -118,8 +118,11 @@ class Track:
     def select(self, points: NDArray[np.bool_] | NDArray[np.int64]) -> Track:
         """The track with these points only, in their order."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        known = {name: values for name, values in arrays.items() if values is not None}
-        return replace(self, **{name: values[points] for name, values in known.items()})
+        some = {}
+        for name, values in arrays.items():
+            if values is not None:
+                some[name] = values[points]
+        return replace(self, **some)
 
     def thinned(self, most: int, random: np.random.Generator) -> Track:
         """The track with at most `most` of its points, drawn at random."""

@@ -106,7 +106,8 @@ def _around(rectangles: Rectangles) -> Tensor:
     first = torch.cat([middle, middle, end, -end])
     second = torch.cat([end, -end, middle, middle])
     edge_points = torch.stack([first, second]).to(rectangles.axes.device)
-    reached = (rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]) @ edge_points
+    along = rectangles.axes[..., :2] * rectangles.semi_axes[:, None, :]
+    reached = along @ edge_points
     downward = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64, device=reached.device)
     east, north, depth = rectangles.centre.unbind(-1)
     centre = torch.stack([east, north, torch.maximum(depth, rectangles.least_depth)], -1)

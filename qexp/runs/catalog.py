@@ -155,6 +155,7 @@ def read_rows(path: Path) -> Rows:
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace the table, as TinyDB reads it, behind the checksum of its text."""
     numbered = {str(number): row for number, row in enumerate(rows, start=1)}
     body = orjson.dumps({"runs": numbered})[1:]
     head = b'{"written":{"1":{"form":%d,"crc32":%d}},' % (FORM, zlib.crc32(body))

@@ -163,6 +163,7 @@ MOST_NAMES = 20
 
 
 def target_of(model: Estimator, spec: Mapping[str, Any]) -> Target:
+    """What weights of elsewhere are fitted into."""
     inputs = model.network.input_shapes.items()
     shapes = {name: shape for name, shape in inputs if isinstance(shape, tuple)}
     modules = {name: operation["module"] for name, operation in spec["model"]["operations"].items()}

@@ -366,7 +366,10 @@ def _in_channels(array: Any, images: Sequence[str], given: Container[str]) -> di
     values = array if hasattr(array, "shape") else np.asarray(array)
     for axis, others in ((-3, (slice(None), slice(None))), (-1, ())):
         if values.ndim > 2 and values.shape[axis] == len(images):
-            return {image: values[(..., number, *others)] for number, image in enumerate(images)}
+            channels = {}
+            for number, image in enumerate(images):
+                channels[image] = values[(..., number, *others)]
+            return channels
     return {}
 
 

@@ -561,7 +561,8 @@ class LinearNoise(Noise):
     def draw(self, count: int, layout: Layout, generator: torch.Generator) -> Tensor:
         normal = random_fields.normal_numbers(generator, count, len(self.deviations))
         coefficients = self._scaled(normal.double())
-        fields = (coefficients[:, None] @ self.columns(layout).to(normal.device).mT)[:, 0]
+        columns = self.columns(layout).to(normal.device)
+        fields = (coefficients[:, None] @ columns.mT)[:, 0]
         return fields.float().view(count, *layout.shape)
 
     def covariance(self, layout: Layout) -> Tensor:

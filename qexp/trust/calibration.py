@@ -520,7 +520,8 @@ class BoundReference(Reference):
         samples = {name: images[:count].cpu() for name, images in batch.samples.items()}
         given = {name: batch.values[name][:count] for name in self._given}
         truth = {name: batch.values[name][:count] for name in self._unknown}
-        if count > MOST_FACTORED and len(list(likelihood.alike(samples, given))) > MOST_FACTORED:
+        factored = [*likelihood.alike(samples, given)] if count > MOST_FACTORED else []
+        if len(factored) > MOST_FACTORED:
             return self._bounds_of(likelihood, batch, MOST_FACTORED)
         return bounds_of_samples(likelihood, samples, given, truth)
 

@@ -548,7 +548,8 @@ def _axes_of_frames(frames: xarray.Dataset) -> Iterator[Axis]:
     unit_of_extent = str(frames.attrs["extent_unit"])
     for name, low, high in (("x", left, right), ("y", bottom, top)):
         cells = frames.sizes[name]
-        centres = low + (np.arange(cells) + 0.5) * (high - low) / cells
+        step = (high - low) / cells
+        centres = low + (np.arange(cells) + 0.5) * step
         yield Axis(name, unit_of_extent, centres.tolist(), (low, high))
     when = "time" if "time" in frames.coords else "frame"
     moments = frames[when].values.astype(float).tolist()

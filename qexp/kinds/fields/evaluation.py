@@ -186,7 +186,8 @@ def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterato
     """The frames of a folder with their estimates, in blocks."""
     outputs = model.network.outputs
     known = [THICKNESS] if THICKNESS in frames.variables else []
-    for read in _blocks(frames, list(dict.fromkeys([*model.network.inputs, *outputs, *known]))):
+    names = dict.fromkeys([*model.network.inputs, *outputs, *known])
+    for read in _blocks(frames, list(names)):
         estimates = estimates_of(model, read, device, len(read[outputs[0]]))
         yield estimates, {name: read[name] for name in outputs}, read.get(THICKNESS)
 

@@ -528,11 +528,15 @@ class NetcdfFolder(FieldFolder):
         return str(self.file)
 
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
+        """Of each variable (frame, y, x), or (y, x) where it has no frames."""
         with self._opened() as data:
             grids = [_over_grid(data.variables[name]) for name in names]
             times = [{grid.dims[0]: frames} if grid.ndim == 3 else {} for grid in grids]
-            blocks = [grid.isel(time) for grid, time in zip(grids, times, strict=True)]
-            return [np.asarray(block.values, dtype=np.float32) for block in blocks]
+            blocks = []
+            for grid, time in zip(grids, times, strict=True):
+                block = grid.isel(time)
+                blocks.append(np.asarray(block.values, dtype=np.float32))
+            return blocks
 
     @cached_property
     def _header(self) -> _Header:

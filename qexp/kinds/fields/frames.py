@@ -67,8 +67,9 @@ class Frames:
         """Width of the cells along y and x, if the files have coordinates."""
         if self.x is None or self.y is None or min(len(self.x), len(self.y)) < 2:
             return None
-        y, x = ((values[-1] - values[0]) / (len(values) - 1) for values in (self.y, self.x))
-        return y, x
+        high = (self.y[-1] - self.y[0]) / (len(self.y) - 1)
+        wide = (self.x[-1] - self.x[0]) / (len(self.x) - 1)
+        return high, wide
 
     def doubts(self) -> Iterator[str]:
         """Variables that change with time, and are constant in some frames, or as in others."""

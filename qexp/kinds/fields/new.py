@@ -77,5 +77,8 @@ def experience(document: Document, dataset: GriddedDataset) -> tuple[Document, D
 def _typical(name: str, folders: list[FieldFolder]) -> float:
     """A round number by which a field can be divided, from the last frame of each folder."""
     frames = [(folder, folder.shape([name])[0]) for folder in folders]
-    values = [folder.read([name], count - 1, count)[name].ravel() for folder, count in frames]
+    values = []
+    for folder, count in frames:
+        last = folder.read([name], count - 1, count)
+        values.append(last[name].ravel())
     return Variable(name, "", np.concatenate(values)).typical()

@@ -328,7 +328,8 @@ class FieldEstimation(Estimation[FieldModel]):
         return {"frames": record["frames"], "size": tuple(record["size"])}
 
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
-        frames, (height, width) = record["frames"], record["size"]
+        frames = record["frames"]
+        height, width = record["size"]
         number = "1 frame" if frames == 1 else f"{frames:,} frames"
         phrases = self.model.remarks(record, frames * height * width, "cells: ")
         return [f"{number} of {height} x {width} cells", *phrases]

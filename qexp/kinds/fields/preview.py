@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,8 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
 def _spread_over(patches: Patches) -> list[tuple[Frames, int]]:
     """Frames that have `CELLS` cells together, spread evenly: folder and number of each."""
     every = [(part.frames, int(number)) for part in patches.parts for number in part.chosen]
-    largest = max(frames.size[0] * frames.size[1] for frames, _ in every)
+    sizes = [math.prod(frames.size) for frames, _ in every]
+    largest = max(sizes)
     count = min(len(every), max(1, CELLS // largest))
     places = np.linspace(0, len(every) - 1, count)
     return [every[index] for index in places.round().astype(int)]

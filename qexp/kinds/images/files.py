@@ -147,6 +147,7 @@ class ImageVariable:
         return self.file.labels(self.name)
 
     def read(self, samples: slice | None) -> Values:
+        """Values of some samples, or of all, (sample, ...)."""
         first = not self.order or not self.order[0]  # whether samples are first in the file
         values = self.file.read(self.name, samples if first else None)
         values = values.transpose(self.order) if self.order else values

@@ -276,9 +276,10 @@ class Simulator:
     def _compute(self, start: int, values: Mapping[str, Values]) -> None:
         of_piece = {name: column[start : start + self._size] for name, column in values.items()}
         images, reasons = self._simulated(of_piece, start)
-        failed = [
-            f"simulation {start + row}, {reason}" for row, reason in enumerate(reasons) if reason
-        ]
+        failed = []
+        for row, reason in enumerate(reasons, start=start):
+            if reason:
+                failed.append(f"simulation {row}, {reason}")
         about = {**self._origin, "failed": len(failed), "reason": "".join(failed[:1])}
         with files.writing(path := self._piece(start)), files.replacing(path) as file:
             np.savez(file, *images, about=np.array(json.dumps(about)))
