@@ -166,9 +166,9 @@ names by run ids.
 
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
-TOLERANCE, AGREEING = 0.5, 0.75
-"""Relative difference of numbers, and how many numbers and lines of an output must agree: training
-on another processor gives others, and its errors may be half as large again.
+TOLERANCE, AGREEING, SAME_LINES = 0.5, 0.8, 0.85
+"""Relative difference of numbers, how many of an output must agree, and how many of its lines must
+have the same words: training on another processor gives others, with errors up to twice as large.
 """
 
 CHANGED = 0.1
@@ -190,7 +190,7 @@ def same(kept: str, now: str) -> bool:
                 for a, b in zip(numbers, numbers_now, strict=True)
             ]
     lines = max(sum(map(len, each.values())) for each in (before, after))
-    return common >= AGREEING * lines and sum(near) >= AGREEING * len(near)
+    return common >= SAME_LINES * lines and sum(near) >= AGREEING * len(near)
 
 
 def _taken_apart(text: str) -> dict[str, list[list[float]]]:

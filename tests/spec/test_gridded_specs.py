@@ -6,7 +6,7 @@ import pytest
 
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import experience
-from qexp.runs.order import read_overrides
+from qexp.runs.order import Order, read_overrides
 from qexp.runs.plan import sweep
 from qexp.spec.experiences import caution
 from tests import domes
@@ -304,7 +304,7 @@ def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_cau
     code, _, stderr = validate()
     words = "1 of 2 test folders have the fields of training folders"
     assert (code, f"$.split: {words}: another_name; take them out" in stderr) == (0, True), stderr
-    (plan,) = sweep(["domes"], [0], {}, {}, workspace)
+    (plan,) = sweep(Order(["domes"], [0]), workspace)
     assert plan.caution == words
     (folder / "ex.nc").write_bytes((folder.with_name("d0") / "ex.nc").read_bytes())
     assert words not in validate().stderr
