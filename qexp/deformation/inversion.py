@@ -239,5 +239,6 @@ def _add_probabilities(
         row["log_evidence"] -= (record["log_determinant"] - least) / 2
     logs = [0.0, *(row["log_evidence"] for row in rows)]
     relative = [math.exp(log - max(logs)) for log in logs]
+    of_all = sum(relative)
     for row, share in zip(rows, relative[1:], strict=True):
-        row["probability"] = share / sum(relative)
+        row["probability"] = share / of_all

@@ -130,15 +130,17 @@ def table_of_rivals(rivals: Sequence[Mapping[str, Any]]) -> Table:
         rows.append([rival["source"], *size, *differences])
     if "probability" in rivals[0]:
         columns += ["ln evidence", "probability"]
-        for row, rival in zip(rows, rivals, strict=True):
+        shares = [rival["probability"] for rival in rivals]
+        for row, rival, share in zip(rows, rivals, shares, strict=True):
             evidence = measured(rival["log_evidence"], rival["log_evidence_error"])
-            row += [evidence, _share(rival["probability"])]
-        none = 1 - math.fsum(rival["probability"] for rival in rivals)
+            row += [evidence, _share(share)]
+        none = 1 - math.fsum(shares)
         rows.append(["no source", "0", "", "", "", "0", _share(none)])
     return Table("", columns, rows, frozenset(columns[1:]))
 
 
 def _share(probability: float) -> str:
+    """To the thousandth."""
     return f"{probability:.3f}" if probability >= 0.0005 else "< 0.001"
 
 

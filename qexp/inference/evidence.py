@@ -35,25 +35,28 @@ def by_bridge(of_posterior: Array, of_proposal: Array, effective: float) -> Evid
     Frühwirth-Schnatter (2004), Econom. J. 7, 143-167.
     """
     count = len(of_proposal)
-    share, other = effective / (effective + count), count / (effective + count)
+    share = math.log(effective / (effective + count))
+    other = math.log(count / (effective + count))
     log = float(np.median(of_posterior))
     for _ in range(BRIDGE_ROUNDS):
-        # logarithms of both densities over their mixture
-        posterior = of_proposal - np.logaddexp(np.log(share) + of_proposal, np.log(other) + log)
-        proposal = -np.logaddexp(np.log(share) + of_posterior, np.log(other) + log)
-        former, log = (
-            log,
-            float(
-                logsumexp(posterior)
-                - math.log(count)
-                - logsumexp(proposal)
-                + math.log(len(of_posterior))
-            ),
-        )
+        former = log
+        # logarithms of both densities over their mixture, with the size of the posterior as found
+        # so far
+        mixture_at_proposal = np.logaddexp(share + of_proposal, other + log)
+        mixture_at_posterior = np.logaddexp(share + of_posterior, other + log)
+        posterior = of_proposal - mixture_at_proposal
+        proposal = -mixture_at_posterior
+        log = _log_mean(posterior) - _log_mean(proposal)
         if abs(log - former) < BRIDGE_TOLERANCE:
             break
-    variances = []
+    variance = 0.0
     for logs, draws in ((posterior, count), (proposal, effective)):
-        relative = np.exp(logs - logsumexp(logs)) * len(logs)  # with a mean of 1
-        variances.append(float(relative.var()) / draws)
-    return Evidence(log, math.sqrt(sum(variances)))
+        relative = np.exp(logs - _log_mean(logs))
+        variance += float(relative.var()) / draws
+    return Evidence(log, math.sqrt(variance))
+
+
+def _log_mean(logarithms: Array) -> float:
+    """The logarithm of the mean of what these are logarithms of."""
+    total = logsumexp(logarithms)
+    return float(total) - math.log(len(logarithms))

@@ -141,11 +141,13 @@ def _against_nothing(
     """The evidence of sources over that of none, with the prior of possible ones alone."""
     assert draws.evidence is not None
     coordinates = len(density.prior.free)
-    values = density.prior.values(random.standard_normal((PRIOR_DRAWS, coordinates)))
-    possible = float(density.signals.model.possible(values).double().mean())
-    chi2 = density.signals.data.square().sum(dim=1) + density.signals.rest
-    none = density.log_likelihood(chi2.numpy(), np.zeros((1, coordinates)))
-    of_prior = coordinates / 2 * math.log(2 * math.pi) + math.log(possible)
+    scores = random.standard_normal((PRIOR_DRAWS, coordinates))
+    possible = density.signals.model.possible(density.prior.values(scores))
+    share = (int(possible.sum()) + 1) / (PRIOR_DRAWS + 1)
+    signals = density.signals
+    chi2 = signals.data.square().sum(dim=1) + signals.rest
+    none = density.log_likelihood(chi2.numpy(), scores[:1])
+    of_prior = coordinates / 2 * math.log(2 * math.pi) + math.log(share)
     return replace(draws.evidence, log=draws.evidence.log - of_prior - float(none[0]))
 
 
@@ -230,7 +232,9 @@ def error_of(
     error = float(np.std(apart))
     if not math.isfinite(error):
         return 0.0, math.inf
-    return float(logsumexp(apart)) - math.log(len(apart)), error
+    total = float(logsumexp(apart))
+    shift = total - math.log(len(apart))
+    return shift, error
 
 
 def _shifted(draws: sampling.Draws, shift: float) -> sampling.Draws:

@@ -607,10 +607,12 @@ def evidence_of(density: Density, draws: Draws, random: Generator) -> Evidence:
     spread = np.tile(np.atleast_2d(np.cov(first.T)), (BRIDGE_COMPONENTS, 1, 1))
     even = mixture(np.zeros(BRIDGE_COMPONENTS), centres, spread, OF_PRIOR)
     proposal = even.fitted(first, np.full(len(first), 1 / len(first)))
-    drawn = proposal.draws(len(second), random)
+    third = proposal.draws(len(second), random)
+    of_posterior = density(second) - proposal.log_density(second)
+    of_proposal = density(third) - proposal.log_density(third)
     return by_bridge(
-        density(second) - proposal.log_density(second),
-        density(drawn) - proposal.log_density(drawn),
+        of_posterior,
+        of_proposal,
         min(draws.ess / 2, len(second)),
     )
 
