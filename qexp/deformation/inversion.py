@@ -221,4 +221,24 @@ def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         least = min(row[name] for row in rows)
         for row in rows:
             row[f"delta_{name}"] = row[name] - least
+    if all(record.get("posterior") for record in records):
+        _add_probabilities(rows, records)
     return rows
+
+
+def _add_probabilities(
+    rows: Sequence[dict[str, Any]], records: Sequence[Mapping[str, Any]]
+) -> None:
+    """Of each source by its evidence over that of none, which all are as likely as before the data;
+    what remains is the probability that there is no source.
+    """
+    least = min(record["log_determinant"] for record in records)
+    for row, record in zip(rows, records, strict=True):
+        for name in ("log_evidence", "log_evidence_error"):
+            row[name] = record["posterior"][name]
+        row["log_evidence"] -= (record["log_determinant"] - least) / 2
+    logs = [0.0, *(row["log_evidence"] for row in rows)]
+    relative = [math.exp(log - max(logs)) for log in logs]
+    of_all = sum(relative)
+    for row, share in zip(rows, relative[1:], strict=True):
+        row["probability"] = share / of_all

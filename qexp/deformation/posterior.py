@@ -19,6 +19,7 @@ from qexp.deformation.options import CROWDED, METHODS, USUAL_DRAWS, InvertOption
 from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, Prior, of_training, power, uniform
 from qexp.inference.descriptions import Descriptions
+from qexp.inference.evidence import Evidence
 from qexp.inference.fit import Fit, threshold
 from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, display_name, within_limits
@@ -103,6 +104,7 @@ class SourcePosterior:
     better        column → value in SI units relative to the origin, of a source that fits better
                   than the estimate, by more than its intervals reach; None if there is none
     seconds       that took
+    evidence      over that of no source
     """
 
     parameters: Mapping[str, ParameterPosterior]
@@ -114,6 +116,7 @@ class SourcePosterior:
     better: Mapping[str, float] | None
     seconds: float
     remarks: Sequence[str]
+    evidence: Evidence
 
     def __repr__(self) -> str:
         return (
@@ -151,6 +154,8 @@ class SourcePosterior:
             "pareto_k": self.found.pareto_k,
             "ess": self.found.ess,
             "r_hat": self.found.r_hat,
+            "log_evidence": self.evidence.log,
+            "log_evidence_error": self.evidence.error,
             "noise_factor": self.typical_noise_factor,
             "parameters": {
                 name: posterior.document() for name, posterior in self.parameters.items()
@@ -229,6 +234,7 @@ def source_posterior(
         better,
         seconds,
         remarks,
+        observed.evidence,
     )
 
 

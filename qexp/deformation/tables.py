@@ -117,13 +117,31 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
     if record.get("posterior"):
         yield table_of_posterior(record["posterior"])
     if record.get("comparison"):
-        columns = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"]
-        rows = []
-        for rival in record["comparison"]:
-            size = str(rival["unknowns"]), number(rival["chi2_reduced"])
-            differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
-            rows.append([rival["source"], *size, *differences])
-        yield Table("", columns, rows, frozenset(columns[1:]))
+        yield table_of_rivals(record["comparison"])
+
+
+def table_of_rivals(rivals: Sequence[Mapping[str, Any]]) -> Table:
+    """Sources by their criteria, and by their evidence if their posteriors are known."""
+    columns = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"]
+    rows = []
+    for rival in rivals:
+        size = str(rival["unknowns"]), number(rival["chi2_reduced"])
+        differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
+        rows.append([rival["source"], *size, *differences])
+    if "probability" in rivals[0]:
+        columns += ["ln evidence", "probability"]
+        shares = [rival["probability"] for rival in rivals]
+        for row, rival, share in zip(rows, rivals, shares, strict=True):
+            evidence = measured(rival["log_evidence"], rival["log_evidence_error"])
+            row += [evidence, _share(share)]
+        none = 1 - math.fsum(shares)
+        rows.append(["no source", "0", "", "", "", "0", _share(none)])
+    return Table("", columns, rows, frozenset(columns[1:]))
+
+
+def _share(probability: float) -> str:
+    """To the thousandth."""
+    return f"{probability:.3f}" if probability >= 0.0005 else "< 0.001"
 
 
 def table_of_parameters(parameters: Mapping[str, Estimate]) -> Table:
@@ -158,6 +176,11 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
     searched = f"{record['starts_in_this_minimum']} of {record['starts']} starts ended there, "
     searched *= record["starts"] > 1
     rivals = record.get("comparison", ())
+    if rivals and "probability" in rivals[0]:
+        yield (
+            "ln evidence: over that of no source, with the priors above; before the data all sources"
+            " and none count as equally likely"
+        )
     whole = sum(rival["seconds"] for rival in rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if rivals else ""
     yield (

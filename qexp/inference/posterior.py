@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.random import Generator
+from scipy.special import logsumexp
 
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
@@ -22,9 +23,13 @@ from qexp.inference.density import (
     Signals,
     whole_signals,
 )
+from qexp.inference.evidence import Evidence
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search
+
+PRIOR_DRAWS = 4000
+"""That tell which share of the prior are sources that there can be."""
 
 Sample = Callable[[PosteriorDensity, sampling.Mixture, int, Generator], sampling.Draws]
 """A way to draw: density, proposal, number of draws, and randomness → draws."""
@@ -46,6 +51,7 @@ class ObservedPosterior:
     chi2     (draw,)  by the declared noise, of `draws.all`
     log      (draw,)  logarithm of the posterior density in scores, but for a constant
     degrees  points less nuisances
+    evidence  relative to that of no source
     """
 
     prior: Prior
@@ -53,6 +59,7 @@ class ObservedPosterior:
     chi2: Array
     log: Array
     degrees: int
+    evidence: Evidence
 
 
 def observed_posterior(
@@ -111,7 +118,11 @@ def observed_posterior(
             random,
             on_drawn=on_drawn,
         )
-        return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
+        return replace(
+            draws,
+            scores=coordinates.scores(draws.all).reshape(draws.scores.shape),
+            evidence=sampling.evidence_of(coordinates, draws, np.random.default_rng(seed)),
+        )
 
     draws, density = draws_of(density, proposal, sample, count, random)
     return ObservedPosterior(
@@ -120,7 +131,24 @@ def observed_posterior(
         density.chi2(draws.all),
         density(draws.all),
         degrees,
+        _against_nothing(draws, density, np.random.default_rng(seed)),
     )
+
+
+def _against_nothing(
+    draws: sampling.Draws, density: PosteriorDensity, random: Generator
+) -> Evidence:
+    """The evidence of sources over that of none, with the prior of possible ones alone."""
+    assert draws.evidence is not None
+    coordinates = len(density.prior.free)
+    scores = random.standard_normal((PRIOR_DRAWS, coordinates))
+    possible = density.signals.model.possible(density.prior.values(scores))
+    share = (int(possible.sum()) + 1) / (PRIOR_DRAWS + 1)
+    signals = density.signals
+    chi2 = signals.data.square().sum(dim=1) + signals.rest
+    none = density.log_likelihood(chi2.numpy(), scores[:1])
+    of_prior = coordinates / 2 * math.log(2 * math.pi) + math.log(share)
+    return replace(draws.evidence, log=draws.evidence.log - of_prior - float(none[0]))
 
 
 def around_modes(
@@ -182,8 +210,9 @@ def draws_of(
             return sample(exact, proposal, count, random), exact
         density = replace(exact, signals=signals)
         draws = sample(density, proposal, count, random)
-        if error_of(exact, density, draws.all, random) <= CLOSE_LOG_DENSITY:
-            return draws, density
+        shift, error = error_of(exact, density, draws.all, random)
+        if error <= CLOSE_LOG_DENSITY:
+            return _shifted(draws, shift), density
         chosen = [random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4)]
         more, some, first, second = chosen
         # Some are moved along the differences of others, so that they reach a little farther.
@@ -191,12 +220,28 @@ def draws_of(
     return _corrected(draws, exact, density, random), density
 
 
-def error_of(exact: Density, density: Density, draws: Array, random: Generator) -> float:
-    """The standard deviation of the error of a density, at some of its draws."""
+def error_of(
+    exact: Density, density: Density, draws: Array, random: Generator
+) -> tuple[float, float]:
+    """Logarithm of the mean ratio of two densities at some draws of the second, and the standard
+    deviation of their logarithms' difference.
+    """
     some = random.choice(draws, TESTED_DRAWS)
     with np.errstate(invalid="ignore"):
-        error = float(np.std(exact(some) - density(some)))
-    return error if math.isfinite(error) else math.inf
+        apart = exact(some) - density(some)
+    error = float(np.std(apart))
+    if not math.isfinite(error):
+        return 0.0, math.inf
+    total = float(logsumexp(apart))
+    shift = total - math.log(len(apart))
+    return shift, error
+
+
+def _shifted(draws: sampling.Draws, shift: float) -> sampling.Draws:
+    """With the evidence by the exact density."""
+    assert draws.evidence is not None
+    exact = replace(draws.evidence, log=draws.evidence.log + shift)
+    return replace(draws, evidence=exact)
 
 
 def _corrected(

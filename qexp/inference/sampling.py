@@ -20,6 +20,7 @@ from qexp.base.arrays import Array
 from qexp.base.options import Counted, uncounted
 from qexp.errors import extra
 from qexp.inference.density import SCORE_STEP, Density, PosteriorDensity
+from qexp.inference.evidence import Evidence, by_bridge
 
 T_DEGREES = 5.0
 """Of freedom of Student's t: tails that are heavier than those of most posteriors."""
@@ -543,6 +544,7 @@ class Draws:
     ess       effective number of draws
     r_hat     of chains
     doubts    sentences on why they are not to be trusted; none if they are
+    evidence  of the density, which is integrated over the scores; where it is asked for
     """
 
     scores: Array
@@ -551,6 +553,7 @@ class Draws:
     ess: float
     r_hat: float | None = None
     doubts: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
     @property
     def all(self) -> Array:
@@ -590,6 +593,28 @@ def by_either(
     if doubts_of(weights.pareto_k, weights.ess, len(weights.weights)):
         return by_sampler(density, proposal, count, random, weights, on_drawn)
     return Draws(chosen[None], "importance", weights.pareto_k, weights.ess)
+
+
+BRIDGE_DRAWS, BRIDGE_COMPONENTS = 4000, 8
+"""Draws from which the evidence is found, at most; and components of its proposal."""
+
+
+def evidence_of(density: Density, draws: Draws, random: Generator) -> Evidence:
+    """By a proposal that is fitted to one half of the draws, and a bridge from it to the other."""
+    some = random.permutation(draws.all)[:BRIDGE_DRAWS]
+    first, second = np.array_split(some, 2)
+    centres = random.choice(first, BRIDGE_COMPONENTS)
+    spread = np.tile(np.atleast_2d(np.cov(first.T)), (BRIDGE_COMPONENTS, 1, 1))
+    even = mixture(np.zeros(BRIDGE_COMPONENTS), centres, spread, OF_PRIOR)
+    proposal = even.fitted(first, np.full(len(first), 1 / len(first)))
+    third = proposal.draws(len(second), random)
+    of_posterior = density(second) - proposal.log_density(second)
+    of_proposal = density(third) - proposal.log_density(third)
+    return by_bridge(
+        of_posterior,
+        of_proposal,
+        min(draws.ess / 2, len(second)),
+    )
 
 
 METHODS: dict[str, Callable[..., Draws]] = {"auto": by_either, "sampler": by_sampler}
