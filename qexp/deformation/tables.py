@@ -178,7 +178,7 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
     rivals = record.get("comparison", ())
     if rivals and "probability" in rivals[0]:
         yield (
-            "ln evidence: over that of no source, with the priors above; before the data all sources"
+            "ln evidence: over that of no source, by the prior of each; before the data all sources"
             " and none count as equally likely"
         )
     whole = sum(rival["seconds"] for rival in rivals)
