@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from qexp.base.options import uncounted
 from qexp.base.quantities import QUANTITIES, Quantity, in_degrees
 from qexp.errors import QexpError
 from qexp.inference import profile
@@ -141,7 +142,7 @@ def test_all_likely_sources_that_were_met_lie_in_all_intervals_and_no_angle_turn
     """
     kernel = GENERATORS["yang"].build().sources[0].kernel
     problem, fit = fitted("yang", seen(SPHEROID, kernel, size=10, error=0.002), start=SPHEROID)
-    ends = profile._Ends.found(problem, fit, threshold(fit))
+    ends = profile._Ends.found(problem, fit, uncounted)
     found, likely = ends.profile(fit), ends.met(threshold(fit))[:, fit.coordinates.free].numpy()
     narrow = 1e-3 * (found.high - found.low)
     assert (likely >= found.low - narrow).all()
@@ -154,10 +155,10 @@ def test_all_likely_sources_that_were_met_lie_in_all_intervals_and_no_angle_turn
 @pytest.mark.heavy
 def test_signals_in_a_basis_give_the_intervals_of_all_points(monkeypatch):
     problem, fit = fitted("mctigue", seen(SPHERE, mctigue, size=24))
-    few = profile._Ends.found(problem, fit, threshold(fit))
+    few = profile._Ends.found(problem, fit, uncounted)
     assert few.searches[0].problem.model.points < problem.model.points / 4
     monkeypatch.setattr(profile._Ends, "span", lambda ends, sources: None)
-    whole = profile._Ends.found(problem, fit, threshold(fit))
+    whole = profile._Ends.found(problem, fit, uncounted)
     assert whole.searches[0].problem.model.points == problem.model.points
     few, whole = few.profile(fit), whole.profile(fit)
     width = whole.high - whole.low
