@@ -271,25 +271,27 @@ def layers_above(network: Network) -> dict[str, int]:
 
 def operations_per_sample(network: Network) -> int:
     """Floating-point operations of a forward pass, counted on the meta device."""
+    state, samples = _on_meta(network, network.inputs)
     with evaluating(network), torch.no_grad():
         with ShapeRules() as rules:
-            _on_meta(network, network.inputs)
+            functional_call(network, state, (samples,))
         if rules.complete:
             return int(rules.operations)
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:
-            _on_meta(network, network.inputs)
+            functional_call(network, state, (samples,))
         return int(counter.get_total_flops())
 
 
-def _on_meta(network: Network, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
-    """What a network makes on the meta device of one sample with inputs of these shapes."""
+def _on_meta(
+    network: Network, shapes: Mapping[str, Shape]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The state of a network, and one sample with inputs of these shapes, on the meta device."""
     tensors = [*network.named_parameters(), *network.named_buffers()]
     state = {name: tensor.to("meta") for name, tensor in tensors}
     samples = {name: torch.empty(1, *shape, device="meta") for name, shape in shapes.items()}
-    outputs: dict[str, Tensor] = functional_call(network, state, (samples,))
-    return outputs
+    return state, samples
 
 
 @contextmanager
@@ -307,9 +309,10 @@ def refusal(network: Network, height: int, width: int) -> str | None:
     """Why a network cannot take frames of a size, or None; checked on the meta device."""
     shapes = {name: (shape[0], height, width) for name, shape in network.inputs.items()}
     frames = f"frames of {height} x {width} cells"
+    state, samples = _on_meta(network, shapes)
     try:
         with torch.no_grad(), ShapeRules():
-            outputs = _on_meta(network, shapes)
+            outputs = functional_call(network, state, (samples,))
     except (RuntimeError, ValueError) as error:
         patch = " x ".join(map(str, next(iter(network.inputs.values()))[1:]))
         return (

@@ -71,7 +71,8 @@ def documents(workspace):
     for file in sorted(workspace.specs.rglob("*.json")):
         document = json.loads(file.read_text())
         yield file, document
-        if file.parent.name == "experiences" and type_of(document).trains:
+        whole = "extends" not in document
+        if file.parent.name == "experiences" and whole and type_of(document).trains:
             parts = {
                 kind: json.loads(
                     (workspace.specs / f"{kind}s" / f"{document[kind]}.json").read_text()
