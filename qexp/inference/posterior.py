@@ -88,18 +88,16 @@ def observed_posterior(
     random = np.random.default_rng(seed)
     prior = prior.cut_opposite(fit.values[None])
     degrees = problem.model.points - problem.weighting.nuisances
-    density = PosteriorDensity(
+    exact = PosteriorDensity(
         whole_signals(problem), prior, degrees=degrees if unknown_level else None
     )
     # modes are searched from the fit, and from what fewer points find
     search = problem.to_search(seed)
     starting = prior.scores(starts(search, searches, SEARCHED_STARTS, seed).numpy())
-    minima = modes(
-        PenalisedSquares(whole_signals(search), prior, density.weight(fit.chi2)), starting
-    )
+    minima = modes(PenalisedSquares(whole_signals(search), prior, exact.weight(fit.chi2)), starting)
     followed = minima.coordinates.numpy()[likely(minima, FOLLOWED_STARTS)]
     starting = np.concatenate([prior.scores(fit.values[None]), followed])
-    proposal, weight = around_modes(density, starting, fit.chi2, np.random.default_rng(seed))
+    proposal, weight = around_modes(exact, starting, fit.chi2, np.random.default_rng(seed))
     amplitudes = [problem.coordinates.names[column] for column in problem.coordinates.linear]
 
     def sample(
@@ -118,37 +116,45 @@ def observed_posterior(
             random,
             on_drawn=on_drawn,
         )
-        return replace(
-            draws,
-            scores=coordinates.scores(draws.all).reshape(draws.scores.shape),
-            evidence=sampling.evidence_of(coordinates, draws, np.random.default_rng(seed)),
-        )
+        return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
 
-    draws, density = draws_of(density, proposal, sample, count, random)
+    draws, density = draws_of(exact, proposal, sample, count, random)
+    coordinates = sampling.StandardisedAmplitudes(density, amplitudes, weight)
+    evidence = _over_none(exact, coordinates, draws, np.random.default_rng([seed, 2]))
     return ObservedPosterior(
         prior,
         draws,
         density.chi2(draws.all),
         density(draws.all),
         degrees,
-        _against_nothing(draws, density, np.random.default_rng(seed)),
+        evidence,
     )
 
 
-def _against_nothing(
-    draws: sampling.Draws, density: PosteriorDensity, random: Generator
+def _over_none(
+    exact: PosteriorDensity,
+    coordinates: sampling.StandardisedAmplitudes,
+    draws: sampling.Draws,
+    random: Generator,
 ) -> Evidence:
-    """The evidence of sources over that of none, with the prior of possible ones alone."""
-    assert draws.evidence is not None
-    coordinates = len(density.prior.free)
-    scores = random.standard_normal((PRIOR_DRAWS, coordinates))
-    possible = density.signals.model.possible(density.prior.values(scores))
+    """The evidence of sources over that of none, with the prior of possible ones alone.
+
+    coordinates  those of the density that the draws are of, which may be close to the exact one
+    """
+    standardised = coordinates.coordinates(draws.all)
+    found = sampling.evidence_of(coordinates, replace(draws, scores=standardised[None]), random)
+    some = random.choice(draws.all, TESTED_DRAWS)
+    apart = exact(some) - coordinates.posterior(some)
+    correction = float(logsumexp(apart)) - math.log(TESTED_DRAWS)
+    error = math.hypot(found.error, float(np.std(apart)) / math.sqrt(TESTED_DRAWS))
+    free = len(exact.prior.free)
+    scores = random.standard_normal((PRIOR_DRAWS, free))
+    possible = exact.signals.model.possible(exact.prior.values(scores))
     share = (int(possible.sum()) + 1) / (PRIOR_DRAWS + 1)
-    signals = density.signals
-    chi2 = signals.data.square().sum(dim=1) + signals.rest
-    none = density.log_likelihood(chi2.numpy(), scores[:1])
-    of_prior = coordinates / 2 * math.log(2 * math.pi) + math.log(share)
-    return replace(draws.evidence, log=draws.evidence.log - of_prior - float(none[0]))
+    of_prior = free / 2 * math.log(2 * math.pi) + math.log(share)
+    chi2 = exact.signals.data.square().sum(dim=1) + exact.signals.rest
+    none = float(exact.log_likelihood(chi2.numpy(), scores[:1])[0])
+    return Evidence(found.log + correction - of_prior - none, error)
 
 
 def around_modes(
@@ -202,7 +208,9 @@ def draws_of(
     count: int,
     random: Generator,
 ) -> tuple[sampling.Draws, PosteriorDensity]:
-    """Draws from a posterior, by fewer signals where these are accurate; and the density used."""
+    """Draws from a posterior, by fewer signals where these are accurate; and the density that they
+    are of.
+    """
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
     for _ in range(MOST_BASES):
         signals = exact.signals.reduced(exact.signals.lengthless(exact.values(scores)))
@@ -210,39 +218,21 @@ def draws_of(
             return sample(exact, proposal, count, random), exact
         density = replace(exact, signals=signals)
         draws = sample(density, proposal, count, random)
-        shift, error = error_of(exact, density, draws.all, random)
-        if error <= CLOSE_LOG_DENSITY:
-            return _shifted(draws, shift), density
+        if error_of(exact, density, draws.all, random) <= CLOSE_LOG_DENSITY:
+            return draws, density
         chosen = [random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4)]
         more, some, first, second = chosen
         # Some are moved along the differences of others, so that they reach a little farther.
         scores = np.concatenate([scores, more, some + 0.3 * (first - second)])
-    return _corrected(draws, exact, density, random), density
+    return _corrected(draws, exact, density, random), exact
 
 
-def error_of(
-    exact: Density, density: Density, draws: Array, random: Generator
-) -> tuple[float, float]:
-    """Logarithm of the mean ratio of two densities at some draws of the second, and the standard
-    deviation of their logarithms' difference.
-    """
+def error_of(exact: Density, density: Density, draws: Array, random: Generator) -> float:
+    """The standard deviation of the error of a density, at some of its draws."""
     some = random.choice(draws, TESTED_DRAWS)
     with np.errstate(invalid="ignore"):
-        apart = exact(some) - density(some)
-    error = float(np.std(apart))
-    if not math.isfinite(error):
-        return 0.0, math.inf
-    total = float(logsumexp(apart))
-    shift = total - math.log(len(apart))
-    return shift, error
-
-
-def _shifted(draws: sampling.Draws, shift: float) -> sampling.Draws:
-    """With the evidence, if it was asked for, by the exact density."""
-    if draws.evidence is None:
-        return draws
-    exact = replace(draws.evidence, log=draws.evidence.log + shift)
-    return replace(draws, evidence=exact)
+        error = float(np.std(exact(some) - density(some)))
+    return error if math.isfinite(error) else math.inf
 
 
 def _corrected(

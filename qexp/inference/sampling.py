@@ -356,19 +356,26 @@ class StandardisedAmplitudes:
         """The scores of coordinates, (draw, coordinate) both."""
         return self._with_stretch(coordinates)[0] if self._linear else coordinates
 
+    def coordinates(self, scores: Array) -> Array:
+        """The coordinates of scores, (draw, coordinate) both."""
+        if not self._linear:
+            return scores
+        coordinates = scores.copy()
+        mean, triangle = self._conditional(scores)
+        values = self.posterior.prior.values(scores)[:, self._columns] / self._size
+        amplitudes = (triangle.mT @ (values - mean)[..., None])[..., 0].numpy()
+        coordinates[:, self._linear] = np.where(np.isfinite(amplitudes), amplitudes, 0.0)
+        return coordinates
+
     def transform(self, proposal: Mixture) -> Mixture:
         """A proposal in these coordinates, with the shapes of one in scores."""
         if not self._linear:
             return proposal
-        centres = proposal.centres.copy()
         roots = proposal.roots.copy()
-        mean, triangle = self._conditional(proposal.centres)
-        values = self.posterior.prior.values(proposal.centres)[:, self._columns] / self._size
-        amplitudes = (triangle.mT @ (values - mean)[..., None])[..., 0].numpy()
-        centres[:, self._linear] = np.where(np.isfinite(amplitudes), amplitudes, 0.0)
         scales = roots @ roots.swapaxes(1, 2)
         scales[:, self._linear, :] = scales[:, :, self._linear] = 0.0
         scales[:, self._linear, self._linear] = 1.0
+        centres = self.coordinates(proposal.centres)
         return Mixture(
             proposal.shares, centres, np.asarray(np.linalg.cholesky(scales)), proposal.of_prior
         )
@@ -544,7 +551,6 @@ class Draws:
     ess       effective number of draws
     r_hat     of chains
     doubts    sentences on why they are not to be trusted; none if they are
-    evidence  of the density, which is integrated over the scores; where it is asked for
     """
 
     scores: Array
@@ -553,7 +559,6 @@ class Draws:
     ess: float
     r_hat: float | None = None
     doubts: tuple[str, ...] = ()
-    evidence: Evidence | None = None
 
     @property
     def all(self) -> Array:
@@ -601,11 +606,11 @@ BRIDGE_DRAWS, BRIDGE_COMPONENTS = 4000, 8
 
 def evidence_of(density: Density, draws: Draws, random: Generator) -> Evidence:
     """By a proposal that is fitted to one half of the draws, and a bridge from it to the other."""
-    some = random.permutation(draws.all)[:BRIDGE_DRAWS]
-    first, second = np.array_split(some, 2)
+    spread = math.ceil(len(draws.all) / BRIDGE_DRAWS)
+    first, second = np.array_split(draws.all[::spread], 2)  # of different chains
     centres = random.choice(first, BRIDGE_COMPONENTS)
-    spread = np.tile(np.atleast_2d(np.cov(first.T)), (BRIDGE_COMPONENTS, 1, 1))
-    even = mixture(np.zeros(BRIDGE_COMPONENTS), centres, spread, OF_PRIOR)
+    covariances = np.tile(np.atleast_2d(np.cov(first.T)), (BRIDGE_COMPONENTS, 1, 1))
+    even = mixture(np.zeros(BRIDGE_COMPONENTS), centres, covariances, OF_PRIOR)
     proposal = even.fitted(first, np.full(len(first), 1 / len(first)))
     third = proposal.draws(len(second), random)
     of_posterior = density(second) - proposal.log_density(second)
