@@ -17,7 +17,13 @@ from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.contradictions import factors, of_residuals
-from qexp.deformation.inversion import Estimate, Inversion, TrackResult, compare_candidates
+from qexp.deformation.inversion import (
+    Estimate,
+    Inversion,
+    TrackResult,
+    add_probabilities,
+    compare_candidates,
+)
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
 from qexp.deformation.posterior import noise_remarks, source_posterior
 from qexp.errors import QexpError, some
@@ -53,7 +59,7 @@ from qexp.inference.parameters import (
     sources_named,
 )
 from qexp.inference.profile import Profile, edges, falls_beyond, with_intervals
-from qexp.observations.observation import Observation, Track, joined
+from qexp.observations.observation import Observation, Track
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import Source
 
@@ -86,8 +92,8 @@ class Candidate:
 
 def centre_of(observation: Observation) -> Pair:
     """The mean position of the points that count, which keeps the numbers of positions small."""
-    points = joined(observation.tracks).where_observed()
-    return float(points.x.mean()), float(points.y.mean())
+    places = np.concatenate([track.places[track.observed] for track in observation.tracks])
+    return float(places[:, 0].mean()), float(places[:, 1].mean())
 
 
 def estimate_sources(
@@ -127,7 +133,7 @@ def _estimate(
     began = time.perf_counter()
     units = candidate.units
     tracks = [track.where_observed() for track in observation.tracks]
-    places = joined(tracks).places - units.origin
+    places = np.concatenate([track.places for track in tracks]) - units.origin
     fixed, bounds = _held(candidate, options, others, places)
     searched = searches(candidate.sources, places, units.quantities, bounds)
     problem = prepare_problem(
@@ -533,7 +539,7 @@ def only_prior(
 
 
 ALIKE = 0.99
-"""Absolute correlation of sizes and amplitudes below their errors that are not told apart."""
+"""Absolute correlation from which on sizes and amplitudes below their errors are not told apart."""
 
 
 def inseparable(fit: Fit, problem: Problem) -> list[str]:
@@ -576,7 +582,10 @@ def by_least_squares(
     ]
     if len(inversions) == 1:
         return inversions
-    rivals = compare_candidates([inversion.document() for inversion in inversions])
+    documents = [inversion.document() for inversion in inversions]
+    rivals = compare_candidates(documents)
+    if all("posterior" in document for document in documents):
+        add_probabilities(rivals, documents)
     rivals.sort(key=lambda rival: rival["aicc"])
     by_source = {inversion.source: inversion for inversion in inversions}
     return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]

@@ -221,16 +221,14 @@ def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         least = min(row[name] for row in rows)
         for row in rows:
             row[f"delta_{name}"] = row[name] - least
-    if all(record.get("posterior") for record in records):
-        _add_probabilities(rows, records)
     return rows
 
 
-def _add_probabilities(
-    rows: Sequence[dict[str, Any]], records: Sequence[Mapping[str, Any]]
-) -> None:
-    """Of each source by its evidence over that of none, which all are as likely as before the data;
-    what remains is the probability that there is no source.
+def add_probabilities(rows: Sequence[dict[str, Any]], records: Sequence[Mapping[str, Any]]) -> None:
+    """Add to the rows of `compare_candidates` the evidence of each source over that of none, and
+    its probability where before the data all of them, and none, are as likely.
+
+    records  the documents of inversions, with posteriors
     """
     least = min(record["log_determinant"] for record in records)
     for row, record in zip(rows, records, strict=True):

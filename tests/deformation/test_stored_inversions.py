@@ -141,6 +141,20 @@ def test_what_an_earlier_version_wrote_is_shown_without_what_it_did_not_say(here
     assert "ΔAICc" not in compared
 
 
+@pytest.mark.heavy
+def test_a_posterior_of_an_earlier_version_has_no_evidence_and_is_shown_and_compared(here, qexp):
+    package.invert(here / "first.nc", starts=4, posterior=True, draws=200, to=here / "inversions/c")
+
+    def older(document):
+        assert document["posterior"]["log_evidence"] > 0
+        for key in ("log_evidence", "log_evidence_error"):
+            del document["posterior"][key]
+
+    edited(here / "inversions/c", older)
+    assert "median" in qexp("show", "inversions/c").quiet()
+    assert "ΔAICc" in qexp("compare", "inversions/a", "inversions/c").quiet()
+
+
 def rows_below(text, title):
     """The rows of the table with a column of this title, as dictionaries."""
     lines = text.splitlines()
