@@ -348,14 +348,17 @@ def _compared_maps(named: Sequence[str], options: ComparisonOptions) -> ShownMap
     from qexp.web.html import fields_of
     from qexp.web.maps import ShownMaps
 
+    if options.metrics or options.outputs:
+        raise QexpError("`metrics` and `outputs` are for runs; maps are compared as they are")
+    home = options.home if options.figures else None
     comparison = compare_maps(named)
     files = list[Path]()
-    if options.figures:
-        paths = [split_name(name)[0] for name in named]
-        places = [str(path.absolute()) for path in paths]
-        called = [name.replace(":", "-") for name in comparison.called]
+    if home is not None:
+        folders = [split_name(name)[0].absolute().parent for name in named]
+        called = comparison.called
+        compared = [str(folder / name) for folder, name in zip(folders, called, strict=True)]
         with use_style(None, options.width):
-            files = comparison.write(place_of(called, places, options.home))
+            files = comparison.write(place_of(called, compared, home))
     return ShownMaps(**fields_of(comparison), files=files)
 
 

@@ -49,7 +49,7 @@ from qexp.runs.columns import (
     column_of,
     group_table,
     in_csv,
-    outputs_and_metrics,
+    main_metrics_of,
     units_of,
     unknown_tags,
     usual_columns,
@@ -140,7 +140,7 @@ def print_groups(runs: list[Run], options: ListOptions, form: ListForm) -> None:
     sorted_by = [] if sort is None or sort in fields else rows_of(runs, [sort])
     by_mean = any(isinstance(value, int | float) for (value,) in sorted_by)
     if by_mean and sort not in columns:
-        errors = outputs_and_metrics(api.groups(runs, *fields, warn=warning))
+        errors = main_metrics_of(api.groups(runs, *fields, warn=warning))
         columns = [str(sort), *(columns or map(".".join, errors))]
         columns = list({column.removeprefix("results."): column for column in columns}.values())
     groups = api.groups(runs, *fields, means=columns, warn=warning)
@@ -181,7 +181,7 @@ def _print_groups_as_csv(
 ) -> None:
     states = list(dict.fromkeys(state for group in groups for state in group["states"]))
     keys = ("n", "mean", "std")
-    outputs = [] if shown else outputs_and_metrics(groups)
+    outputs = [] if shown else main_metrics_of(groups)
     numbers = [(*output, key) for output in outputs for key in keys]
     columns = [*fields, "n", *states, *map(".".join, numbers)]
     columns += [f"{column.removeprefix('results.')}.{key}" for column in shown for key in keys]
@@ -545,8 +545,8 @@ def compare(
         )
     comparison: Any = api.compare(*runs, **{**vars(options), "figures": not as_file})
     is_of_runs = isinstance(comparison, Comparison | SeedComparison)
-    if as_file and not is_of_runs:
-        raise QexpError("--csv, --markdown and --latex are for runs; take --json")
+    if (as_file or everything) and not is_of_runs:
+        raise QexpError("--csv, --markdown, --latex and --all are for runs; take --json")
     if as_json:
         print_json(comparison.document())
     elif not is_of_runs:

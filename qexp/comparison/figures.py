@@ -20,19 +20,21 @@ from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_cauti
 
 def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
     """The comparison with its figures drawn and saved in `comparisons/` in the workspace."""
-    names = [
-        re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups
-    ]
+    names = [group.name for group in comparison.groups]
     runs = [str(run.directory.path) for group in comparison.groups for run in group.runs]
     place = place_of(names, runs, workspace)
     return replace(comparison, figures=drawn_anew(draw_groups(comparison, place), place))
 
 
-def place_of(names: Sequence[str], paths: Sequence[str], workspace: Workspace) -> Path:
-    """The folder of a comparison, with a hash of the paths of all that is compared: none
-    overwrites the figures of another.
+def place_of(names: Sequence[str], compared: Sequence[str], workspace: Workspace) -> Path:
+    """The folder of a comparison, with a hash of all that is compared: none overwrites the figures
+    of another.
+
+    names     whose letters, digits, dots, underscores and hyphens alone get into its name
+    compared  paths, with what of a file is compared
     """
-    return workspace.root / "comparisons" / f"{_listed(names)}--{_hash(paths)}"
+    safe = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") for name in names]
+    return workspace.root / "comparisons" / f"{_listed(safe)}--{_hash(compared)}"
 
 
 LONGEST_FOLDER_NAME = 60

@@ -380,7 +380,8 @@ def _telling_changes(
 
 def _possible_names(first: ComparedRun, changes: Sequence[str]) -> list[str]:
     """Experience and changes that tell it from others, and more for groups where that is equal."""
-    words = " ".join(" ".join([first.summary["experience"] or first.name, *changes]).split())
+    named = first.summary["experience"] or first.name
+    words = " ".join(" ".join([named, *changes]).split())
     plain = with_caution(words, first.summary["caution"])
     pattern = first.pattern or first.name
     digest = first.digest[:8]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +20,7 @@ from qexp.base.text import Table
 from qexp.errors import QexpError, suggestion
 from qexp.figures.cells import draw_cells, is_geographic, shape_of
 from qexp.rows.arrays import DAMAGED
-from qexp.rows.cell_means import SPARSE_RATIO, position_columns, steps
+from qexp.rows.cell_means import fill_a_grid, position_columns, steps
 from qexp.rows.formats import FORMATS, open_table
 from qexp.rows.geotiff import RASTERS, of_netcdf, open_map
 from qexp.rows.table import codes, numbers_in
@@ -27,9 +28,6 @@ from qexp.rows.table import codes, numbers_in
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
-
-FLAGS = ("outside", "estimates_outside")
-"""Columns of estimates that are not 0 outside the training data."""
 
 MOST_CELLS = 50_000_000
 
@@ -76,7 +74,7 @@ class Map:
     untrained: NDArray[np.bool_]
     unit: str
 
-    @property
+    @cached_property
     def steps(self) -> Array:
         return steps(self.points)
 
@@ -85,63 +83,73 @@ def read_map(text: str) -> Map:
     """A map in NetCDF, CSV or Parquet with columns of positions, or a GeoTIFF in degrees.
 
     text  `FILE`, or `FILE:NAME` where the file has several values: a column, or a band by its
-          description or number
+          description, or its number where it has none
     Raises QexpError.
     """
-    import xarray
-
     path, name = split_name(text)
-    data = _opened(path)
-    columns = [str(each) for each in data.variables]
-    places = position_columns(columns)
-    if places is None:
-        raise QexpError(f"{path} has no columns longitude and latitude, nor line and sample")
-    flags = [flag for flag in FLAGS if flag in columns]
-    others = {*places, *flags}
-    name = _chosen(path, name, [str(each) for each in data if each not in others])
-    if data[name].ndim > 2:
-        dims = ", ".join(map(str, data[name].dims))
-        raise QexpError(f"{path}: '{name}' lies along {dims}; keep a map of it alone")
-    try:
-        read = xarray.broadcast(*(data[each] for each in (name, *places, *flags)))
-        values, x, y, *flagged = (each.values.ravel() for each in read)
-    except DAMAGED as error:
-        raise QexpError(f"{path} cannot be read: {error}") from None
+    if path.suffix.lower() in (".nc", *RASTERS):
+        columns, unit = _from_grid(path, name)
+    else:
+        table = open_table(path)
+        wanted = _wanted(path, name, table.names, numbers_in(table.types(table.names)))
+        columns = table.read(wanted, [])[0]
+        unit = table.unit(wanted[0])
+    (name, values), (x_name, x), (y_name, y), *flagged = columns.items()
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
     untrained = np.zeros(len(values), dtype=bool)
-    for flag in flagged:
+    for _, flag in flagged:
         untrained |= flag > 0
     points = np.stack([x, y]).astype(np.float64)
     farthest = np.abs(y).max()
     if not np.isfinite(values).any() or not np.isfinite(points).all():
         raise QexpError(f"{path}: '{name}' has no values, or cells without a position")
-    if is_geographic(places) and farthest > 90:
+    names = (x_name, y_name)
+    if is_geographic(names) and farthest > 90:
         raise QexpError(f"{path}: latitudes go up to {farthest:g}")
-    unit = str(data[name].attrs.get("units", ""))
-    return Map(f"{path.name}:{name}", places, points, values, untrained, unit)
+    return Map(f"{path.name}:{name}", names, points, values, untrained, unit)
 
 
-def _opened(path: Path) -> xarray.Dataset:
-    """With rows as the only dimension of a table."""
+def _from_grid(path: Path, name: str) -> tuple[dict[str, Array], str]:
+    """The columns of `_wanted`, and the unit of the first."""
     import xarray
 
-    if path.suffix.lower() in (".nc", *RASTERS):
-        return open_map(path)
-    table = open_table(path)
-    columns, _ = table.read(numbers_in(table.types(table.names)), [])
-    return xarray.Dataset(
-        {name: ("row", values, {"units": table.unit(name)}) for name, values in columns.items()}
-    )
+    with open_map(path) as data:
+        numbers = []
+        for variable, values in data.items():
+            if values.ndim and values.dtype.kind in "iuf":
+                numbers.append(str(variable))
+        wanted = _wanted(path, name, [str(each) for each in data.variables], numbers)
+        first = data[wanted[0]]
+        if first.ndim > 2:
+            dims = ", ".join(map(str, first.dims))
+            raise QexpError(f"{path}: '{wanted[0]}' lies along {dims}; keep a map of it alone")
+        try:
+            read = xarray.broadcast(*(data[each] for each in wanted))
+            columns = [each.values.ravel() for each in read]
+        except DAMAGED as error:
+            raise QexpError(f"{path} cannot be read: {error}") from None
+        return dict(zip(wanted, columns, strict=True)), str(first.attrs.get("units", ""))
 
 
-def _chosen(path: Path, name: str, known: Sequence[str]) -> str:
-    if not name and len(known) == 1:
-        return known[0]
-    if not name:
+def _wanted(path: Path, name: str, columns: Sequence[str], numbers: Sequence[str]) -> list[str]:
+    """The columns of the values, of x and of y, and those that are not 0 for estimates outside the
+    training data.
+    """
+    from qexp.kinds.prediction import ESTIMATES_OUTSIDE, OUTSIDE
+
+    places = position_columns(columns)
+    if places is None:
+        raise QexpError(f"{path} has no columns longitude and latitude, nor line and sample")
+    others = [*places, *(flag for flag in (OUTSIDE, ESTIMATES_OUTSIDE) if flag in columns)]
+    known = [each for each in numbers if each not in others]
+    if not known:
+        raise QexpError(f"{path} has no values over its positions")
+    if not name and len(known) > 1:
         raise QexpError(f"{path} has {len(known)} values; write {path}:{known[0]}, for example")
+    name = name or known[0]
     if name not in known:
         raise QexpError(f"{path} has no '{name}'; {suggestion(name, known)}")
-    return name
+    return [name, *others]
 
 
 @dataclass(frozen=True)
@@ -174,23 +182,25 @@ class Cells:
         offset = np.stack([x, y]) - self.origin[:, None]
         return np.asarray(offset / self.step[:, None])
 
-    def means(self, averaged: Map, values: Array) -> Array:
-        """Of values of a map, (y, x); NaN where it has fewer than half of those that fit into a
-        cell.
+    def means(self, averaged: Map) -> tuple[Array, Array]:
+        """Of a map, (y, x), NaN where it has fewer than half of the values that fit into a cell;
+        and the share of these that are outside the training data.
         """
         columns, rows = np.floor(self.places(averaged.points) + 0.5).astype(np.int64)
         width, height = self.size
         in_columns = (columns >= 0) & (columns < width)
         in_rows = (rows >= 0) & (rows < height)
-        used = np.isfinite(values) & in_columns & in_rows
+        used = np.isfinite(averaged.values) & in_columns & in_rows
         cells = rows[used] * width + columns[used]
         counts = np.bincount(cells, minlength=width * height)
-        sums = np.bincount(cells, weights=values[used], minlength=width * height)
         fitting = np.prod(np.maximum(self.step / averaged.steps, 1))
-        enough = max(fitting / 2, 1)
-        means = np.full(len(sums), np.nan)
-        np.divide(sums, counts, out=means, where=counts >= enough)
-        return means.reshape(height, width)
+        enough = counts >= max(fitting / 2, 1)
+        means = np.full((2, len(counts)), np.nan)
+        for mean, values in zip(means, (averaged.values, averaged.untrained), strict=True):
+            sums = np.bincount(cells, weights=values[used], minlength=len(counts))
+            np.divide(sums, counts, out=mean, where=enough)
+        planes = means.reshape(2, height, width)
+        return planes[0], planes[1]
 
 
 def cells_of(maps: Sequence[Map]) -> tuple[Cells, list[str]]:
@@ -212,8 +222,8 @@ def cells_of(maps: Sequence[Map]) -> tuple[Cells, list[str]]:
         smaller = maps[1 - which]
         places = np.unique(cells.places(larger.points)[axis])
         others = np.unique(cells.places(smaller.points)[axis])
-        different = [len(np.unique(line)) for line in larger.points]
-        is_grid = math.prod(different) <= SPARSE_RATIO * larger.values.size
+        different = [np.unique(line) for line in larger.points]
+        is_grid = fill_a_grid(different, larger.values.size)
         if is_grid and np.abs(places - np.rint(places)).max() > 0.25:
             uneven = f"{larger.names[axis]}s"
             raise QexpError(f"{larger.called}: its {uneven} are not even; resample it")
@@ -228,7 +238,7 @@ def cells_of(maps: Sequence[Map]) -> tuple[Cells, list[str]]:
     return cells, remarks
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class MapComparison:
     """Two maps over the same cells.
 
@@ -258,15 +268,19 @@ class MapComparison:
         measures = {name: measured._asdict() for name, measured in self.measures().items()}
         return {"maps": self.called, **about, "remarks": self.remarks, **measures}
 
+    @property
+    def title(self) -> str:
+        cell = self.cells.difference.attrs["cell"]
+        return f"{' against '.join(self.called)}, means over cells of {cell}"
+
     def table(self) -> Table:
-        about = self.cells.difference.attrs
-        words = f"{' against '.join(self.called)}, means over cells of {about['cell']}"
+        unit = typeset(self.cells.difference.attrs["units"])
         rows = []
         for name, (cells, *numbers) in self.measures().items():
             rows.append([name, f"{cells:,}", *map(brief, numbers)])
         columns = ["", "cells", "bias", "RMSE", "correlation", "R²"]
-        columns[2:4] = [with_unit(column, typeset(about["units"])) for column in columns[2:4]]
-        return Table(words, columns, rows, right=frozenset(columns[1:]))
+        columns[2:4] = [with_unit(column, unit) for column in columns[2:4]]
+        return Table(self.title, columns, rows, right=frozenset(columns[1:]))
 
     def write(self, folder: Path) -> list[Path]:
         """A picture, NetCDF, the measures as JSON and, where rasterio is installed, a GeoTIFF."""
@@ -294,6 +308,7 @@ class MapComparison:
 
         names = _names(self.cells)
         about = self.cells.difference.attrs
+        unit = typeset(about["units"])
         x, y = (self.cells[name].values for name in names)
         half_x, half_y = about["step"] / 2
         extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
@@ -311,14 +326,14 @@ class MapComparison:
         for axis, name, title, look in zip([*upper, third], PLANES, titles, looks, strict=True):
             axis.set_title(title, fontsize=sized(10))
             plane = self.cells[name].values
-            draw_cells(axis, plane, extent, names, *look, typeset(about["units"]), untrained)
+            draw_cells(axis, plane, extent, names, *look, unit, untrained)
         make_equal(last, [ours, theirs])
         for shown, colour in ((~untrained, "C0"), (untrained, "0.7")):
             last.plot(theirs[shown], ours[shown], ".", color=colour, markersize=sized(3))
-        labels = [with_unit(name, typeset(about["units"])) for name in self.called]
+        labels = [with_unit(name, unit) for name in self.called]
         last.set(xlabel=labels[1], ylabel=labels[0])
         hatched = "hatched, and grey points: mostly outside the range of the training data"
-        add_title(figure, self.table().title, caption=hatched if untrained.any() else "")
+        add_title(figure, self.title, caption=hatched if untrained.any() else "")
         return figure
 
 
@@ -363,7 +378,7 @@ def compare_maps(texts: Sequence[str]) -> MapComparison:
     if is_geographic(names) != is_geographic(maps[1].names):
         raise QexpError("one map lies in longitude and latitude, the other in lines and samples")
     cells, remarks = cells_of(maps)
-    ours, theirs = (cells.means(each, each.values) for each in maps)
+    (ours, untrained), (theirs, others) = map(cells.means, maps)
     planes = (ours, theirs, ours - theirs)
     if np.isfinite(planes[2]).sum() < 2:
         where = "; ".join(map(_where, maps))
@@ -371,23 +386,21 @@ def compare_maps(texts: Sequence[str]) -> MapComparison:
     units = [each.unit for each in maps]
     if all(units) and units[0] != units[1]:
         remarks.append(f"units differ, and numbers are compared: '{units[0]}' and '{units[1]}'")
-    untrained = np.zeros(ours.shape)
     for each in maps:
         remarks += [
             f"{each.called}: {code:g} is taken as a value, far from all others"
-            for code in codes(each.values)
+            for code in codes(each.values[np.isfinite(each.values)])
         ]
-        flagged = np.where(np.isfinite(each.values), each.untrained, np.nan)
-        untrained = np.fmax(untrained, cells.means(each, flagged))
     size = " × ".join(map(brief, cells.step))
     if is_geographic(names):
         size += " degrees, weighted by area"
     about = {"units": units[0] or units[1], "cell": size, "step": cells.step}
-    variables: dict[str, Any] = {"outside": (names[::-1], untrained)}
-    for name, plane, called in zip(
-        PLANES, planes, [*(one.called for one in maps), ""], strict=True
-    ):
-        variables[name] = names[::-1], plane, {**about, "map": called}
+    variables: dict[str, Any] = {"outside": (names[::-1], np.fmax(untrained, others))}
+    called = [each.called for each in maps]
+    if called[0] == called[1]:
+        called = [*texts]
+    for name, plane, called_so in zip(PLANES, planes, [*called, ""], strict=True):
+        variables[name] = names[::-1], plane, {**about, "map": called_so}
     coordinates = dict(zip(names, cells.centres(), strict=True))
     return MapComparison(xarray.Dataset(variables, coordinates), remarks)
 

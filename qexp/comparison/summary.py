@@ -134,8 +134,8 @@ def _main_metrics(comparison: AnyComparison) -> list[str]:
 def _of_runs(comparison: compare.Comparison, letters: Letters) -> Iterator[Table | str]:
     mains = set(_main_metrics(comparison))
     yield (
-        f"{len(comparison.names)} runs {compare.on_part(comparison)}, one seed each: with other seeds the order"
-        " may be another"
+        f"{len(comparison.names)} runs {compare.on_part(comparison)}, one seed each: with other seeds"
+        " the order may be another"
     )
     for row in comparison.results:
         if row.metric in mains and len(row.best) == 1 and row.meaning.best in (LOWEST, HIGHEST):

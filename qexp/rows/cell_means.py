@@ -117,10 +117,19 @@ class CellMeans:
         return np.asarray(cells - low)
 
 
+def fill_a_grid(different: Sequence[Array], points: int) -> bool:
+    """Whether so many points lie on a grid, and are not scattered.
+
+    different  the values of x, and of y, each once
+    """
+    x, y = different
+    return len(x) * len(y) <= SPARSE_RATIO * points
+
+
 def steps(points: Array) -> Array:
     """The steps along x and y of the grid of points, (2, point), or of one equally dense."""
     different = [np.unique(line) for line in points]
-    if len(different[0]) * len(different[1]) <= SPARSE_RATIO * points.shape[1]:
+    if fill_a_grid(different, points.shape[1]):
         step = np.array([_step(line) for line in different])
     else:
         width, height = np.ptp(points, axis=1)

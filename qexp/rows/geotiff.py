@@ -105,6 +105,7 @@ def encoded(
             transform=from_origin(*corner, *steps),
             nodata=np.nan,
             compress="deflate",
+            interleave="band",
         ) as raster:
             for number, band in enumerate(bands.values(), start=1):  # which may lie in a file
                 raster.write(np.asarray(band, np.float32), number)

@@ -438,7 +438,7 @@ def usual_columns(runs: Sequence[Summary], left_out: Collection[str] = ()) -> li
         Column("seed", "seed", seed, numeric=True),
         Column("epochs", "epochs.done", progress, numeric=True),
     ]
-    for path in outputs_and_metrics([run["results"] for run in runs]):
+    for path in main_metrics_of([run["results"] for run in runs]):
         text = partial(_error, *path)
         columns.append(Column(error_title(*path, units), ".".join(path), text, numeric=True))
     columns.append(Column("created", "created", lambda run: time(run["created"])))
@@ -488,7 +488,7 @@ def groups(
     returns  for each group `values`, `runs`, `n`, `states` (state → count), `validation` and `test`
              (output → mae, or the main metric of a program → n, mean, std)
     """
-    shown = outputs_and_metrics([run["results"] for run in runs])
+    shown = main_metrics_of([run["results"] for run in runs])
     members: dict[str, list[int]] = {}
     values = [[*map(compared, fields, of_run)] for of_run in values]
     for index, of_run in enumerate(values):
@@ -556,7 +556,7 @@ def group_table(
 
     shown  column → its title
     """
-    outputs = outputs_and_metrics(groups) if shown is None else []
+    outputs = main_metrics_of(groups) if shown is None else []
     titles = [error_title(*path, units) for path in outputs] + [*(shown or {}).values()]
     rows = list[list[str]]()
     for group in groups:
@@ -573,7 +573,7 @@ def _shown_mean(mean: Mapping[str, Any] | None) -> str:
     return NONE if mean is None or mean["mean"] is None else measured(mean["mean"], mean["std"])
 
 
-def outputs_and_metrics(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+def main_metrics_of(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
     """Part, output and the output's main metric, or another one that a program has, of an output
     both parts beside each other.
 

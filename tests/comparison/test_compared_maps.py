@@ -107,6 +107,7 @@ def test_what_makes_differences_larger_is_said(tmp_path: Path, ours):
     shifted = EAST + 0.7
     values = truth(shifted, NORTH)
     values[3, 4] = -9999
+    values[0, 0] = np.nan
     other = grid(tmp_path / "other.nc", values, shifted, NORTH)
     data = xarray.open_dataset(tmp_path / "other.nc").load()
     data.feo.attrs["units"] = "ppm"
@@ -126,6 +127,9 @@ def test_what_are_no_two_maps_is_refused(tmp_path: Path, ours, theirs):
     cube = xarray.open_dataset(theirs.removesuffix(":feo")).expand_dims(time=3)
     cube.to_netcdf(tmp_path / "cube.nc")
     (tmp_path / "none.csv").write_text("site,feo\n1,2\n")
+    alone = xarray.open_dataset(theirs.removesuffix(":feo")).drop_vars("feo")
+    alone.to_netcdf(tmp_path / "alone.nc")
+    alone.assign(site=("lon", ["a"] * 36)).to_netcdf(tmp_path / "texts.nc")
     (tmp_path / "torn.nc").write_bytes((tmp_path / "ours.nc").read_bytes()[:3000])
     for wrong, words in {
         far: "fewer than two cells",
@@ -133,12 +137,35 @@ def test_what_are_no_two_maps_is_refused(tmp_path: Path, ours, theirs):
         f"{tmp_path}/cube.nc:feo": "lies along time, lat, lon",
         f"{tmp_path}/none.csv:feo": "no columns longitude and latitude",
         f"{tmp_path}/torn.nc:feo": "cannot be read",
+        f"{tmp_path}/alone.nc": "no values over its positions",
+        f"{tmp_path}/texts.nc:site": "no values over its positions",
         f"{theirs}2": "did you mean 'feo'",
         f"{tmp_path}/missing.nc": "no such file",
         "mogi_quick_0": "each among themselves",
     }.items():
         with pytest.raises(QexpError, match=words):
             compare_maps([far if wrong == far else ours, theirs if wrong == far else wrong])
+
+
+def test_maps_of_one_name_and_of_any_name_have_a_folder_and_words_of_their_own(
+    workspace: Path, ours
+):
+    values = truth(COARSE_EAST, COARSE_NORTH)
+    places = set()
+    for number, name in enumerate(("../up", "../up", "a/b" * 40)):
+        folder = workspace / f"maps{number}"
+        folder.mkdir()
+        data = xarray.Dataset({name: (("lat", "lon"), values)})
+        data.assign_coords(lat=COARSE_NORTH, lon=COARSE_EAST).to_dataframe().to_parquet(
+            folder / "ours.parquet"
+        )
+        other = f"{folder / 'ours.parquet'}:{name}"
+        for first in (ours, other):
+            shown = qexp.compare(first, other, workspace=workspace)
+            places.add(shown.files[0].parent)
+            assert len({*shown.called}) == 1 + (first != other)
+    assert {place.parent for place in places} == {workspace / "comparisons"}
+    assert len(places) == 6
 
 
 def test_files_hold_what_is_printed(workspace: Path, ours, theirs):
