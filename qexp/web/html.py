@@ -246,6 +246,9 @@ class View:
     more: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
     """Title → parts that a reader unfolds; a terminal does not show them."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cautions", [text for text in self.cautions if text])
+
 
 def html(view: View) -> str:
     """A view for a notebook, with its own style and without scripts. All text in it is escaped.
@@ -303,8 +306,7 @@ class Shown:
         view = self.text_view()
         title = f"{in_one_line(view.title)}  {view.state}".rstrip()
         lines: list[RenderableType] = [Text(title, style="bold")]
-        cautions = filter(None, view.cautions)
-        lines += [Text(cleaned(text), style="yellow") for text in cautions]
+        lines += [Text(cleaned(text), style="yellow") for text in view.cautions]
         lines += [Text(cleaned(view.error), style="red")] if view.error else []
         for part in view.parts:
             if isinstance(part, str):

@@ -41,6 +41,7 @@ def test_inversions_are_listed_opened_and_compared_with_all_texts_of_others_esca
     page.get_by_role("button", name="Compare selected inversions").click()
     page.locator("h1", has_text="2 inversions").wait_for()
     assert page.locator("figure img").count() == 3
+    assert 'inversions" aria-current="page"' in server.get("/inversions/rivals").text
     saved = server.get("/inversions/rivals?file=")
     assert saved.headers["content-disposition"] == 'attachment; filename="rivals.html"'
     assert str(here) not in saved.text
