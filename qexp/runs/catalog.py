@@ -141,7 +141,9 @@ def read_rows(path: Path) -> Rows:
         rows = {row["summary"]["name"]: row for row in tables.get("runs", {}).values()}
     except FileNotFoundError:
         return {}
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+    except orjson.JSONDecodeError as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+    except (AttributeError, KeyError, TypeError):
         raise DamagedError(f"{path} is damaged: it is not a table of runs") from None
     head = HEAD.match(content)
     if head is None or int(head[1]) != FORM:

@@ -65,7 +65,7 @@ def start(
     A wrap in qexp.toml starts the run in a process of its own, which shows its progress itself.
     """
     wrap = wrap_here(workspace, order.options, order.device)
-    checked = _checked(order, workspace, name)
+    checked = _checked(replace(order, launcher=LOCAL, profile=None), workspace, name)
     (planned,) = checked.plans
     require_processes_for(planned.spec)
     for words in checked.workload.stand_ins:
@@ -451,14 +451,14 @@ def _workload_of(
 ) -> Workload:
     """The plans to run now, and the others. Raises QexpError with all names that are taken."""
     workload = Workload([], [], [], {}, same)
-    mistakes = []
+    mistakes = list[QexpError]()
     # All states in one call, so that a scheduler is queried only once.
     states = Watch().states([RunDirectory(workspace.runs / plan.name) for plan in plans])
     for plan, state_now in zip(plans, states.values(), strict=True):
         try:
             state = standing(plan, workspace, state_now)
         except QexpError as mistake:
-            mistakes.append(f"{mistake}")
+            mistakes.append(mistake)
             continue
         if state is None:
             if not order.only_failed:
@@ -473,8 +473,10 @@ def _workload_of(
             workload.again.append(plan)
         else:
             workload.left[plan.name] = state
+    if mistakes and len(plans) == 1:
+        raise mistakes[0]
     if mistakes:
-        raise QexpError("\n".join(mistakes))
+        raise QexpError("\n".join(map(str, mistakes)))
     return workload
 
 

@@ -69,6 +69,10 @@ class Found(NamedTuple):
     the run that it is a part of.
     """
 
+    @property
+    def origin(self) -> Mapping[str, str]:
+        return {"folder": self.id} if self.was is None else self.was
+
 
 def import_runs(path: Path, workspace: Workspace, on_run: Counted) -> list[RunDirectory]:
     """The runs that are new. Raises QexpError before anything is written if one of them cannot be
@@ -103,7 +107,7 @@ def _added(run: Found, path: Path, workspace: Workspace) -> RunDirectory:
     experience = run.parameters.get("--json_data")  # in the words of VDI
     number = hashlib.sha256(run.id.encode()).hexdigest()[:8]
     name = f"{_name(str(experience or run.experiment))}_{number}"
-    weights = Path((run.was or {}).get("folder", "")) / "best.h5"
+    weights = Path(run.origin.get("folder", "")) / "best.h5"
     new = run.state is State.DONE and not os.path.lexists(workspace.runs / name)
     if experience and new and weights.is_file():
         from qexp.runs.import_weights import import_training  # loads torch
@@ -119,7 +123,6 @@ def _added(run: Found, path: Path, workspace: Workspace) -> RunDirectory:
 
 def _fields(run: Found, path: Path) -> dict[str, Any]:
     """What a record says of a run that another tracker knows."""
-    was = {"folder": run.id} if run.was is None else run.was
     seconds = run.seconds or [0.0]
     times = [datetime.fromtimestamp(time, UTC).isoformat() for time in seconds]
     seed: Any = run.parameters.get("--seed", run.parameters.get("seed"))
@@ -132,7 +135,7 @@ def _fields(run: Found, path: Path) -> dict[str, Any]:
         "note": run.note,
         "tags": tuple(dict.fromkeys(map(_name, run.tags))),
         "code": CodeState(commit=run.commit),
-        "imported": Imported(archive=str(path), time=now(), was={"name": run.id, **was}),
+        "imported": Imported(archive=str(path), time=now(), was={"name": run.id, **run.origin}),
     }
 
 

@@ -469,32 +469,37 @@ def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
 def _trouble_with_weights(file: Path) -> str | None:
     """Why weights are unusable; names and shapes must be those of the last checkpoint."""
     import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        weights = load_file(file)
+        with safe_open(file, framework="numpy") as weights:
+            names = list(weights.keys())
+            bad = next((name for name in names if np.isnan(weights.get_tensor(name)).any()), None)
+        shapes = _shapes(file)
     except (SafetensorError, OSError, TypeError) as error:
         return f"it cannot be read: {error}"
-    if not weights:
+    if not names:
         return "it holds no weights"
-    for name, values in weights.items():
-        if np.isnan(values).any():
-            return f"'{name}' contains NaN"
+    if bad is not None:
+        return f"'{bad}' contains NaN"
     try:
-        last = _shapes(load_file(file.with_name("last.safetensors")))
+        last = _shapes(file.with_name("last.safetensors"))
     except (SafetensorError, OSError):
         return None  # nothing to compare with
-    shapes = _shapes(weights)
     for name in sorted(shapes.keys() | last.keys()):
         if shapes.get(name) != last.get(name):
             return f"'{name}' is not as in last.safetensors beside it: another name or shape"
     return None
 
 
-def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _shapes(file: Path) -> dict[str, list[int]]:
     """Weight of a network → its shape."""
-    return {name: one.shape for name, one in weights.items() if name.startswith("network.")}
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as weights:
+        all_names = weights.keys()
+        names = [name for name in all_names if name.startswith("network.")]
+        return {name: weights.get_slice(name).get_shape() for name in names}
 
 
 def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:

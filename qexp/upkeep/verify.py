@@ -173,8 +173,10 @@ def largest_difference(then: Numbers, now: Numbers) -> Largest:
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
 
-OF_SPEC = ("name", "experience", "dataset", "model", "digest", "overrides", "units", "metrics")
-OF_TRAINING = ("seed", "stack", "parents", "lineage", "seen", "caution")
+KEPT = (
+    "name", "experience", "dataset", "model", "digest", "overrides", "units", "metrics",
+    "seed", "stack", "parents", "lineage", "seen", "caution",
+)  # fmt: skip
 """Fields that the repeated run's record takes over from the original."""
 
 OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
@@ -409,7 +411,7 @@ def _copy_inputs(
     trusted = record.imported and replace(record.imported, code_trusted=True)
     again.write(
         Record(
-            **{key: getattr(record, key) for key in (*OF_SPEC, *OF_TRAINING)},
+            **{key: getattr(record, key) for key in KEPT},
             state=State.CREATED,
             created=now(),
             code=code,

@@ -977,6 +977,12 @@ def test_a_run_whose_spec_is_empty_or_gone_is_damaged(here, qexp):
     qexp("show", "sound_0").failed(5)
 
 
+def test_a_run_is_not_trained_in_the_place_of_a_damaged_one(here, qexp):
+    (here / "runs/sound_0/run.json").write_text("{")
+    qexp("run", "sound", "--name", "sound_0").failed(5)
+    assert (here / "runs/sound_0/run.json").read_text() == "{"
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["volcano", "rows", "fields", "spectra"])
 def test_the_examples_of_one_kind_need_no_others(qexp, tmp_path, monkeypatch, kind):
