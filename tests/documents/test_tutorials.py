@@ -229,9 +229,7 @@ def test_a_picture_that_no_words_name_comes_after_its_command(kept):
     ]  # fmt: skip
 
 
-def test_times_hosts_and_the_order_of_lines_may_differ_words_and_sizes_of_most_numbers_may_not(
-    kept,
-):
+def test_times_hosts_and_the_order_of_lines_may_differ_words_and_most_numbers_may_not(kept):
     then = (
         "a: 1.5 km\nb: 200 km\nc: 3 done\nmachine  AMD, 2 cores\nepoch 2/5  loss 3\na_1: done after"
         " 3.1 s (1 of 2)\n"
@@ -239,7 +237,7 @@ def test_times_hosts_and_the_order_of_lines_may_differ_words_and_sizes_of_most_n
     now = "b: 204 km\na: 1.5 km\nc: 3 done\nmachine  Intel\na_1: done after 60.2 s (2 of 2)\n"
     assert kept.same(then, now)
     assert kept.same("2026-01-01 10:20:01 UTC, in 3.2 s", "2025-11-01 08:00:59 UTC, in 12 s")
-    for word, other in (("km", "m"), ("1.5", "4.5"), ("c: 3 done\n", ""), ("b: 204", "b: -204")):
+    for word, other in (("km", "m"), ("1.5", "2.5"), ("c: 3 done\n", ""), ("b: 204", "b: -204")):
         assert not kept.same(then, now.replace(word, other)), word
 
 
