@@ -566,16 +566,33 @@ class StackedEnsemble(nn.Module):
         return estimates
 
 
+SAME_ESTIMATE = 1e-3
+"""Difference of estimates, relative to the largest, that other orders of sums make."""
+
+
 def stacked_estimates(models: Sequence[Estimator]) -> StackedEnsemble | None:
-    """The networks as a stack; None if theirs cannot be."""
-    stacked, device = StackedEnsemble(models), _device_of(models[0])
-    takes = models[0].takes.items()
+    """The networks as a stack; None if theirs cannot be, or gives other estimates than they do, as
+    that of folds which chose other layouts.
+    """
+    device = _device_of(models[0])
+    probe = {}
+    for name, shape in models[0].takes.items():
+        values = torch.linspace(-1, 1, 2 * math.prod(shape), device=device)
+        probe[name] = values.view(2, *shape)
     try:
+        stacked = StackedEnsemble(models)
         with torch.no_grad():
-            stacked({name: torch.zeros(2, *shape, device=device) for name, shape in takes})
+            together = stacked(probe)
+            alone = [model(probe) for model in models]
     # what torch.func raises for an operation or a transform that looks at values
     except (RuntimeError, ValueError):
         return None
+    for name, estimates in together.items():
+        own = torch.stack([each[name] for each in alone])
+        size = float(own.nan_to_num().abs().max())
+        most = SAME_ESTIMATE * size
+        if not torch.allclose(estimates, own, atol=most, equal_nan=True):
+            return None
     return stacked
 
 

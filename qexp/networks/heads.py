@@ -319,6 +319,7 @@ class Flow(Continuous):
         )
 
     def quantiles(self, probabilities: Tensor) -> Tensor:
+        """(sample, output, probability), of quasi-random draws."""
         mean = self.gaussian.mean
         points = SobolEngine(mean.shape[-1]).draw(QUASI_RANDOM).to(mean)
         normal = ndtri(points + 0.5 / QUASI_RANDOM)

@@ -15,7 +15,7 @@ from qexp.networks.shapes import Shape, ShapeError, require_image, written
 
 
 class AsinhActivation(nn.Module):
-    """asinh(x): linear near zero, logarithmic for large values of either sign, of many sizes."""
+    """asinh(x): linear near zero, logarithmic for large values of either sign."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.asinh(x)
@@ -354,7 +354,10 @@ class SameAvgPool2d(SamePool2d):
 
 
 def global_average(shape: Shape, /) -> nn.Module:
-    """Mean of each channel over the whole image."""
+    """Mean of each channel over the whole image.
+
+    Returns (batch, channel).
+    """
     require_image(shape)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 

@@ -188,7 +188,8 @@ class OwnPatches(nn.Module):
         super().__init__()
         self.embeds, self.patches = embeds, patches
         bound = math.sqrt(6 / (inputs + outputs))  # Glorot's bound of each layer
-        matrix = torch.empty((outputs, patches * inputs) if embeds else (patches * outputs, inputs))
+        shape = (outputs, patches * inputs) if embeds else (patches * outputs, inputs)
+        matrix = torch.empty(shape)
         self.weight = nn.Parameter(matrix.uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(patches, 1, outputs))
 

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -167,14 +167,14 @@ def in_blocks(
 
     read  from the number of a block to its samples
     """
-
-    @lru_cache(maxsize=1)
-    def divided(block: int) -> dict[str, tuple[Tensor, ...]]:
-        return {name: values.split(batch_size) for name, values in read(block).items()}
+    divided: dict[int, dict[str, tuple[Tensor, ...]]] = {}
 
     def batch(index: int) -> Samples:
-        block = divided(index // batches)
-        return {name: of_name[index % batches] for name, of_name in block.items()}
+        block, place = divmod(index, batches)
+        if block not in divided:
+            divided.clear()
+            divided[block] = {name: each.split(batch_size) for name, each in read(block).items()}
+        return {name: of_name[place] for name, of_name in divided[block].items()}
 
     return batch
 

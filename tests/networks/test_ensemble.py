@@ -22,8 +22,8 @@ from qexp.networks.transforms import Angle, Log, Standardize
 from tests.networks.parts import initialised, operation
 
 
-def network(seed, width=16):
-    dense = operation("denses", filters=[width, 1])
+def network(seed, width=16, activation="leaky_relu"):
+    dense = operation("denses", filters=[width, 1], activation=activation)
     operations = {
         "norm": operation("batch_norm"),
         "drop": operation("dropout", rate=0.5),
@@ -141,6 +141,13 @@ def test_networks_that_look_at_values_take_turns():
         )
         is None
     )
+
+
+@pytest.mark.parametrize("other", [{"activation": "tanh"}, {"width": 8}])
+def test_networks_of_other_layouts_take_turns(other):
+    alike = [Estimator(network(seed), {}).eval() for seed in range(2)]
+    assert stacked_estimates(alike) is not None
+    assert stacked_estimates([*alike, Estimator(network(2, **other), {}).eval()]) is None
 
 
 def test_whole_batches_are_computed_together_and_the_rest_as_alone():
