@@ -247,4 +247,8 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 def line_bytes(document: Mapping[str, Any]) -> bytes:
     """A JSON line; NaN and infinity become null, listed under `not_finite`."""
-    return f"{json.dumps(with_marks(document), separators=(',', ':'))}\n".encode()
+    try:
+        text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(with_marks(document), separators=(",", ":"))
+    return f"{text}\n".encode()

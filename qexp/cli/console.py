@@ -694,6 +694,7 @@ class Command:
         return f"{text}\n\n{own}".rstrip()
 
     def _value(self, field: Field[Any], about: Option, values: Mapping[str, Any]) -> Any:
+        """What a field is given, or its default, as what reads it makes of the words."""
         value = values[field.name]
         if value is None or value == []:
             return None if about.optional else default_of(field)

@@ -41,7 +41,7 @@ class SeenView:
     height, width  in pixels
     pixel         width and height of a pixel [m]
     directions    (direction, 3)  unit vectors to the satellite that occur in its training data
-    seen          (height, width)  False where training data never have a value; None: nowhere
+    seen          (height, width)  False where training data never have a value; None: all are seen
     name          of the view in its dataset; empty if it has none
     look          side to which the satellite looks
     middle        where pixel (height / 2, width / 2) lies: east, north [m]

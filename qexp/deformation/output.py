@@ -32,7 +32,7 @@ from qexp.figures.canvas import draws_at_once
 from qexp.figures.distributions import Drawn, corner
 from qexp.figures.writing import encode
 from qexp.metrics.meaning import measured, printed
-from qexp.observations.observation import Observation, Track, as_table, encoded, joined
+from qexp.observations.observation import Observation, Track, as_table, encoded
 from qexp.observations.projection import geographic
 from qexp.rows.geotiff import encoded as encoded_raster
 
@@ -190,7 +190,7 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
     names = [track.name for track in observed]
     tracks = {"track": ("point", np.repeat(names, sizes))}
     unit = {"units": " or ".join(dict.fromkeys(track.instrument.unit for track in observed))}
-    measured = joined(observed).displacement
+    measured = np.concatenate([track.displacement for track in observed])
     data = xarray.Dataset({"displacement": ("point", measured, unit)}, tracks)
     displacement = (*both, "point"), posterior.predicted.astype(np.float32), unit
     some = np.arange(posterior.predicted.shape[1])

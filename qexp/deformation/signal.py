@@ -21,7 +21,7 @@ from qexp.observations.noise import (
     estimate_of,
     require_enough,
 )
-from qexp.observations.observation import Track, joined
+from qexp.observations.observation import Track
 from qexp.simulation.generators import GENERATORS
 
 MOST_POINTS = 1000
@@ -89,7 +89,7 @@ def best_point_source(tracks: Sequence[Track]) -> PointSource:
     """
     random = np.random.default_rng(0)
     thin = [_level(track.thinned(MOST_POINTS, random)) for track in tracks]
-    positions = joined(thin).places
+    positions = np.concatenate([track.places for track in thin])
     origin = float(positions[:, 0].mean()), float(positions[:, 1].mean())
     positions = positions - origin
     diagonal = float(np.hypot(*np.ptp(positions, axis=0)))

@@ -205,7 +205,8 @@ def cap(random: np.random.Generator, u: Map, v: Map, massif: float) -> Map:
     radius = np.hypot(u / stretch, v * stretch)
     angle = np.arctan2(v * stretch, u / stretch)
     rim = random.uniform(0.16, 0.26) * massif
-    bed = random.uniform(900, 1900) - random.uniform(0.06, 0.16) * (np.hypot(radius, rim) - rim)
+    summit = random.uniform(900, 1900)
+    bed = summit - random.uniform(0.06, 0.16) * (np.hypot(radius, rim) - rim)
     reach = (radius / rim * np.exp(1 - radius / rim)) ** 2
     for _ in range(random.integers(2, 6)):
         from_middle = np.angle(np.exp(1j * (angle - random.uniform(-np.pi, np.pi))))
@@ -251,7 +252,7 @@ LONGEST_STEP = 0.25
 def check(options: IceOptions, test: int) -> None:
     """Raises QexpError with all problems of the options."""
     glaciers = options.glaciers
-    (low, high) = options.arrhenius
+    low, high = options.arrhenius
     (least, most) = options.sliding
     coupling = options.coupling
     frame = options.size * options.spacing

@@ -133,8 +133,9 @@ def _with_ends(edges: Array, ends: Sequence[float], scale: Callable[[Array], Arr
     inner = np.array([end for end in ends if edges[0] < end < edges[-1]])
     if not len(inner):
         return edges
-    half = (scale(edges[1]) - scale(edges[0])) / 2
-    apart = np.abs(scale(edges)[:, None] - scale(inner)).min(axis=1) > half
+    places = scale(edges)
+    half = (places[1] - places[0]) / 2
+    apart = np.abs(places[:, None] - scale(inner)).min(axis=1) > half
     apart[[0, -1]] = True
     return np.unique(np.concatenate([edges[apart], inner]))
 
@@ -484,9 +485,8 @@ def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
         ticks = [float(tick) for tick in MaxNLocator(bins, min_n_ticks=1).tick_values(low, high)]
         inner = [tick for tick in ticks if low + edge <= tick <= high - edge]
         chosen = chosen or inner
-        if (
-            canvas.narrow()
-        ):  # the outermost two, between whose labels and those of the next panel is room
+        # the outermost two, between whose labels and those of the next panel is room
+        if canvas.narrow():
             inner = []
             for tick in ticks:
                 half = canvas.sized(0.035 * len(f"{tick:.6g}")) - BETWEEN / 3  # of its label

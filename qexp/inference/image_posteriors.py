@@ -387,10 +387,12 @@ def approximated(
             estimates = {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
         periodic = any(marginal.period is not None for marginal in prior.marginals)
-        pairs = _together(likelihood, signals, starts)
+        pairs: Iterator[tuple[PosteriorDensity, Mixture]]
         if periodic or likelihood.level is not None:  # one by one
             each = zip(map(signals.of_observation, range(len(starts))), starts, strict=True)
             pairs = (search_modes(one, prior, scores, likelihood.level) for one, scores in each)
+        else:
+            pairs = _together(likelihood, signals, starts)
         for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
             yield Approximated(observation, likelihood, density, proposal, fewer is not None)
 

@@ -331,6 +331,7 @@ class Coordinates:
                 self._powers[row, column] = amplitude.powers.get(size.name, 0)
         self._powered = self._powers.any(dim=0)
         """(parameter,)"""
+        self._has_powers = bool(self._powered.any())
         self.tilts = free_tilts(self.names, self.low, self.high, fixed)
         """Those that go past their limits; see `within_limits`."""
         free = [tilt.angle for tilt in self.tilts]
@@ -345,6 +346,8 @@ class Coordinates:
         free = torch.where(self.logarithmic, exponential, coordinates * self.scale)
         columns = torch.tensor(self.free)
         values = self._template.expand(len(coordinates), -1).index_copy(1, columns, free)
+        if not self._has_powers:
+            return values
         return values.index_copy(1, columns, free / self._strengths(values))
 
     def respect_bounds(self, coordinates: Tensor) -> Tensor:
@@ -355,8 +358,9 @@ class Coordinates:
 
     def from_values(self, values: Tensor) -> Tensor:
         """Coordinates, (problem, coordinate), of values of all parameters, (problem, parameter)."""
-        values = values.double()
-        free = values[:, self.free] * self._strengths(values)
+        free = values[:, self.free].double()
+        if self._has_powers:
+            free = free * self._strengths(values.double())
         positive = torch.where(self.logarithmic, free * self.scale.sign(), 1.0)
         return torch.where(self.logarithmic, positive.log(), free / self.scale)
 
@@ -365,6 +369,8 @@ class Coordinates:
         values = self.values(coordinates)
         free = values[:, self.free]
         diagonal = torch.where(self.logarithmic, free, self.scale)
+        if not self._has_powers:
+            return torch.diag_embed(diagonal)
         by_sizes = free[:, :, None] * self._powers[:, self.free]
         return torch.diag_embed(diagonal / self._strengths(values)) - by_sizes
 

@@ -199,7 +199,7 @@ class _Ends:
 
     def profile(self, fit: Fit) -> Profile:
         count = len(fit.coordinates.free)
-        (low, high) = np.empty((2, count))
+        low, high = np.empty((2, count))
         (open_low, open_high) = np.zeros((2, count), np.bool_)
         for end in self.ends:
             (low if end.is_low else high)[end.column] = end.value
@@ -376,6 +376,7 @@ class _Together(Problem):
         self._numbers = torch.tensor([self._each.index(end.search) for end in ends])
 
     def values(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """Of all parameters, (problem, parameter), and whether there can be such sources."""
         values = coordinates.new_empty(len(coordinates), len(self.coordinates.parameters))
         allowed = torch.empty(len(coordinates), dtype=torch.bool)
         for number, search in enumerate(self._each):

@@ -225,8 +225,7 @@ class Refinement:
                     on_refined(len(cells))
                     continue
                 for part in np.split(cells, range(CELLS_TOGETHER, len(cells), CELLS_TOGETHER)):
-                    some = {name: column[part] for name, column in estimates.items()}
-                    jobs[pool.submit(self._refined, data[part], shared, mask, some)] = part
+                    jobs[pool.submit(self._refined, data, part, shared, mask, estimates)] = part
             for job in as_completed(jobs):
                 for name, column in job.result().items():
                     refined[name][jobs[job]] = column
@@ -237,11 +236,12 @@ class Refinement:
         return refined
 
     def _refined(
-        self, data: Tensor, shared: Constants, mask: Mask, estimates: Values
+        self, data: Tensor, cells: Numbers, shared: Constants, mask: Mask, estimates: Values
     ) -> dict[str, Array]:
-        """Refined estimates of cells, output → (cell,), by what `alike` says."""
-        problem = self.problem(data, shared, mask)
-        minima = problem.minimum(self.starts(problem, estimates))
+        """Refined estimates of some cells, output → (cell,), by what `alike` says."""
+        problem = self.problem(data[cells], shared, mask)
+        some = {name: column[cells] for name, column in estimates.items()}
+        minima = problem.minimum(self.starts(problem, some))
         parameters = problem.coordinates.values(minima.coordinates).numpy()
         refined = {}
         for name, column in zip(self._columns, parameters.T, strict=True):

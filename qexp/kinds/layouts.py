@@ -203,7 +203,7 @@ def _grid(steps: Sequence[Step]) -> tuple[Array, Array]:
     """Row and column of each step, from 0 on and to both sides of 0.
 
     A step is in the row after the last one that it takes, an input just before the first one that
-    takes it. Steps of a row are side by side, in their order.
+    takes it. Steps of a row are side by side, in the order of what they take, inputs apart.
     """
     rows = np.zeros(len(steps))
     takers: dict[int, list[int]] = {}
@@ -217,7 +217,14 @@ def _grid(steps: Sequence[Step]) -> tuple[Array, Array]:
     columns = np.zeros(len(steps))
     for row in np.unique(rows):
         members = np.flatnonzero(rows == row)
-        columns[members] = np.arange(len(members)) - (len(members) - 1) / 2
+        wanted = list[float]()
+        for number in members.tolist():
+            sources = steps[number].sources
+            inner = [one for one in sources if not steps[one].end] or sources
+            beyond_others = max(wanted, default=-1) + 1
+            wanted.append(columns[inner].mean() if sources else beyond_others)
+        order = members[np.argsort(wanted, kind="stable")]
+        columns[order] = np.arange(len(order)) - (len(order) - 1) / 2
     return rows, columns
 
 

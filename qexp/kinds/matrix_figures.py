@@ -312,6 +312,7 @@ class HeldOut:
     """
 
     bands: tuple[tuple[tuple[float, float], ...], ...]
+    """Of each axis."""
     ends: tuple[tuple[float, float], ...]
     """Of each axis, as the bands."""
     tested: bool

@@ -190,7 +190,8 @@ def svr(
 def nmf_svr(components: Sequence[int] = (4, 8)) -> Baseline:
     """Support vector regression on the amounts of a few non-negative components (NMF).
 
-    Lee et al. (2022), Sci. Rep. 12, 20860, take spectra as fractions of their counts.
+    These are those of the inputs less their training minimum. Lee et al. (2022), Sci. Rep. 12,
+    20860, take spectra as fractions of their counts.
     """
     machines = svr()
 

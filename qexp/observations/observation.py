@@ -158,7 +158,9 @@ def where_known(tracks: Sequence[Track], name: str, otherwise: float | str) -> N
 
 
 def joined(tracks: Sequence[Track]) -> Track:
-    """The points of tracks one after the other; NaN where one of them has no such property."""
+    """The points of tracks one after the other; NaN, or an empty name, where one has no such
+    property. All else is the first one's.
+    """
     arrays = dict[str, Any]()
     for name in ARRAYS:
         arrays[name] = where_known(tracks, name, "" if name == "station" else np.nan)

@@ -62,7 +62,9 @@ class Layout:
     ) -> tuple[Array, Array]:
         """Positions x, y of columns and rows; the centre of the first pixel is at 0.5, 0.5."""
         a, b, c, d, e, f = self.transform
-        return np.asarray(a * column + b * row + c), np.asarray(d * column + e * row + f)
+        x = a * column + b * row + c
+        y = d * column + e * row + f
+        return np.asarray(x), np.asarray(y)
 
     def indices(self, x: Array, y: Array) -> tuple[Array, Array]:
         """The column and row of positions: what `places` makes positions of."""

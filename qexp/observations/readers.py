@@ -197,18 +197,20 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
             else None
         )
     numbers = {}
-    for name in ("WAVELENGTH", "HEADING", raster_files.SIDE):
+    for name in ("WAVELENGTH", raster_files.SIDE):
         if name in attributes:
             numbers[name] = raster_files.attribute(path, attributes, name)
     look: Look | None = None
     if raster_files.SIDE in numbers:
         look = "left" if numbers[raster_files.SIDE] > 0 else "right"
     if options.gives_sight and options.direction is None:
-        heading = numbers.get("HEADING") if options.heading is None else options.heading
+        heading = options.heading
+        if heading is None and "HEADING" in attributes:
+            heading = raster_files.attribute(path, attributes, "HEADING")
         options = replace(options, look=options.look or look, heading=heading)
 
     def sight(field: Raster) -> Direction:
-        return _mintpy_sight(path, field, options.geometry, numbers.get("HEADING"), look)
+        return _mintpy_sight(path, field, options.geometry, attributes, look)
 
     wavelength = numbers.get("WAVELENGTH")
     return read_field(path.stem, field, options, sight, look, wavelength=wavelength, error=error)
@@ -234,7 +236,11 @@ def _product(path: Path) -> str:
 
 
 def _mintpy_sight(
-    path: Path, field: Raster, geometry: Path | None, heading: float | None, look: Look | None
+    path: Path,
+    field: Raster,
+    geometry: Path | None,
+    attributes: dict[str, str],
+    look: Look | None,
 ) -> Direction:
     """By the angles of the file of geometry.
 
@@ -253,10 +259,11 @@ def _mintpy_sight(
         return from_angles(
             field, incidence, replace(azimuth, read=lambda window: 90 - azimuth.read(window))
         )
-    if heading is None:
+    if "HEADING" not in attributes:
         raise QexpError(
             f"{geometry} has no azimuthAngle; give `incidence` and `heading` in degrees"
         )
+    heading = raster_files.attribute(path, attributes, "HEADING")
     return from_angles(field, incidence, heading, look or "right")
 
 

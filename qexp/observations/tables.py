@@ -49,8 +49,8 @@ def points_of(table: TextTable, options: ReadOptions) -> Reading:
     require_one_unit(table, ["los", "error"], options)
     if "error" not in columns and options.error is None and not options.error_follows:
         raise QexpError(
-            f"{table.path} has no column of errors; give the standard deviation of its displacements,"
-            " such as `error=0.005` (in metres, or in the unit of `unit`), or say which column"
+            f"{table.path} has no column of errors; give the standard deviation of its"
+            " displacements, such as `error=0.005` (in metres, or in the unit of `unit`), or say which column"
             " holds it: `columns={'error': 'NAME'}`"
         )
     track, unit = _track(table, RADAR, axes, {"los": "error"}, _direction(table, options), options)

@@ -116,8 +116,9 @@ class Codes:
 
     def add(self, values: Values) -> None:
         usual = usual_codes(values, self._factor)
-        self._usual.update(values[usual].tolist())
-        others = values[~usual]
+        numbers, counts = np.unique(values[usual], return_counts=True)
+        self._usual.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+        others = values[~usual] if usual.any() else values
         if others.size:
             self._low = min(self._low, float(others.min()))
             self._high = max(self._high, float(others.max()))

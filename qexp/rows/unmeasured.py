@@ -79,7 +79,7 @@ def unmeasured(read: Read, count: int, visible: Mask | None = None) -> Found:
             values = values[..., visible]
         return values.reshape(len(rows), -1)
 
-    (low, high, share) = np.zeros((3, count))
+    low, high, share = np.zeros((3, count))
     mark = np.zeros(count, np.int64)
     size = values_of(np.arange(1)).shape[1]
     step = max(1, NUMBERS_TOGETHER // size)

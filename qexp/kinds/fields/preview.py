@@ -121,7 +121,8 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
             fields, ice = self._frame(frames, number)
             seen = {name: np.where(ice, fields[name], np.nan) for name in self.dataset.variables}
             outlines = [(float(columns[index]), float(rows[index]), side, side) for index in cut]
-            drawn.append(FieldSample(self._words(samples, cut[0], *frames.size), seen, outlines))
+            words = self._words(samples, cut[0], *frames.size)
+            drawn.append(FieldSample(words, seen, outlines))
         return drawn
 
     def _frame(self, frames: Frames, number: int) -> tuple[dict[str, Array], Any]:

@@ -345,8 +345,9 @@ class GeneratedData(KindData[GeneratedDataset]):
             if name in axes:
                 changes[f"matrix.axes.{name}"] = [bound + step for bound in axes[name]]
         for index, view in enumerate(document.get("views", [])):
-            for name in filter(view.__contains__, TURNING):
-                changes[f"views.{index}.{name}"] = view[name] + TURNING[name] * in_unit
+            for name, turn in TURNING.items():
+                if name in view:
+                    changes[f"views.{index}.{name}"] = view[name] + turn * in_unit
         return changes
 
     def pinned(

@@ -157,6 +157,7 @@ class RecalibratedPosterior(Posterior):
         self._low, self._median, self._high = scores
 
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        """(draw, sample, output), as wide as the calibration demands."""
         draws = self._posterior.draws(count, random)
         scores = self._recalibration.scores(draws.double().cpu().numpy())
         factors = self._recalibration.factors(self._median, INTERVAL)

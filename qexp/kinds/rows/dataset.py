@@ -95,7 +95,8 @@ class TabularDataset:
             self.gaps[name] = int(absent.sum() - absent[self._records].sum())
         self.rows: Rows = np.arange(len(self), dtype=np.int64)
         """Numbers of all rows, (row,)."""
-        self.left_out = len(absent) - len(self)
+        in_file = next(iter(gaps.values()))
+        self.left_out = len(in_file) - len(self)
         """Number of rows with missing values, which are not used."""
         self.values: dict[str, Array] = {}
         """Variable → (row, column). Inputs may be NaN if gaps are filled in for networks."""

@@ -179,9 +179,8 @@ def _mixed(own: Matrix, random: np.random.Generator) -> tuple[Matrix, str]:
     # the nearest is itself
     second = neighbours[first, random.integers(1, neighbours.shape[1], size=MIXED_ROWS)]
     share = random.random((MIXED_ROWS, 1), dtype=np.float32)
-    return own[first] + share * (
-        own[second] - own[first]
-    ), f"{MIXED_ROWS:,} rows between its own {len(own):,} rows"
+    mixed = own[first] + share * (own[second] - own[first])
+    return mixed, f"{MIXED_ROWS:,} rows between its own {len(own):,} rows"
 
 
 def _estimates(model: RowModel, rows: Matrix) -> Matrix:

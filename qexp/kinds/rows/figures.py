@@ -379,7 +379,7 @@ def _of_outputs(
     several = all(np.isfinite(rows[spread_of(name)].values).all() for name in names_of_outputs)
     held_out = {}
     for name in names_of_outputs:
-        (truth, estimate) = truth_and_estimate(rows, name)
+        truth, estimate = truth_and_estimate(rows, name)
         spread = rows[spread_of(name)].values
         ends = (estimate - spread, estimate + spread) if several else None
         held_out[name] = HeldOut(truth, estimate, names, unit(rows, name), ends, groups)

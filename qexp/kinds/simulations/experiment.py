@@ -379,11 +379,13 @@ def _in_priors(document: Document, dataset: StoredDataset) -> Findings:
 
 def _unlike_priors(document: Document, dataset: StoredDataset) -> Iterator[str]:
     """Warnings about parameters that hardly were drawn from their declared distribution."""
-    from scipy.stats import kstest  # takes a while to load
-
     shares = np.linspace(0, 1, NODES_OF_PRIOR)[1:-1]
     simulations = dataset.simulations
-    for name in filter(simulations.parameters.__contains__, document["distributions"]):
+    for name in document["distributions"]:
+        if name not in simulations.parameters:
+            continue
+        from scipy.stats import kstest  # takes a while to load
+
         values = simulations.parameters[name][simulations.usable]
         nodes = dataset.distributions[name].quantile(shares)
         distance = kstest(values, np.interp, (nodes, shares), method="asymp").statistic

@@ -482,8 +482,8 @@ CHUNK = 4 * BLOCK
 class TableOfSpectra(SpectrumSource):
     """A table with a spectrum per row, whose target, if any, is a column."""
 
-    _used: Sequence[int] | None = None
-    """Rows with a target; None: all are used."""
+    _used: NDArray[np.int64] | None = None
+    """Rows with a target, as `rows` finds them for `counts`; None: all are used."""
 
     def state(self) -> list[Any]:
         layout = self.layout
@@ -528,7 +528,7 @@ class TableOfSpectra(SpectrumSource):
         ]
         used, remarks = self._labelled(targets, labels, [origin] * size, findings)
         findings.refuse()
-        self._used = used
+        self._used = np.array(used, dtype=np.int64)
         names, parts = picked(names, used), picked(parts, used)
         columns = {name: picked(cells, used) for name, cells in columns.items()}
         rows = SpectrumRows(names, parts, columns, picked(targets, used))
