@@ -126,7 +126,7 @@ def in_classes(document: Document, tables: Tables) -> Iterator[Finding]:
                 f"the dataset declares {count} classes of '{name}': {some(classes[name].names)}",
             )
         for key in ("transforms", "limits"):
-            if name in document[key]:
+            if name in document.get(key, {}):
                 yield (key, name), f"'{name}' is a class, which has no {key}; leave it out"
 
 
