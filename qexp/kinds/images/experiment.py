@@ -399,6 +399,10 @@ class GeneratedData(KindData[GeneratedDataset]):
         if network is not None:
             yield from in_batches(document, network, {document["sizes"][0]})
         yield from in_transforms(document, dataset, tables)
+        for index, name in enumerate(document["inputs"]):
+            if name in dataset.absent:
+                lacking = "is a parameter that some classes lack; only outputs can be such"
+                yield ("inputs", index), f"'{name}' {lacking}"
         yield from of_training_mean(
             document, document["outputs"], "samples are drawn again in every epoch", tables
         )
@@ -427,6 +431,7 @@ class GeneratedData(KindData[GeneratedDataset]):
             ),
             test=dataset.sample(parts["test"], test, seeds, ("test",), device),
             train_size=train,
+            absent=dataset.absent,
         )
 
     def parts(

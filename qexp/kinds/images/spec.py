@@ -106,7 +106,7 @@ class GeneratedSpecs(KindDocuments):
         if self.simulates:
             yield from _in_sources(dataset)
             if not varyings and dataset.get("sources") != []:
-                yield ("varyings",), "must have at least 1 key, a variable that varies"
+                yield ("varyings",), "must have at least 1 key, but has none"
         yield from problems_in_views(dataset)
         for name, (value, where) in fixed_values(dataset).items():
             limits = quantity(name, quantities)
