@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -392,10 +392,7 @@ class Trainer:
         """Train on the remaining batches of the epoch; False if interrupted between two."""
         progress = self.progress
         recipe = self.recipe
-        prepare = partial(
-            transformed, self.model, part="training", absent=self.data.absent
-        )
-        batch = self.data.epoch(progress.epoch, recipe.batch_size, prepare)
+        batch = self.data.epoch(progress.epoch, recipe.batch_size, self.prepared)
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
@@ -418,6 +415,10 @@ class Trainer:
             progress.batch += 1
             listener.batch_done(progress.epoch, progress.batch, self.batches)
         return True
+
+    def prepared(self, samples: Samples) -> Samples:
+        """Training samples, transformed; see `transformed`."""
+        return transformed(self.model, samples, "training", self.data.absent)
 
     def _step(self, samples: Samples) -> Tensor:
         """Change the weights by a batch. Returns its losses, (loss,)."""
