@@ -3,76 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.text import in_one_line, without_middle
-from qexp.figures.canvas import (
-    COLOURS,
-    LINE_HEIGHT,
-    WIDTH_OF_CHARACTER,
-    Style,
-    add_title,
-    blank,
-    legend_below,
-    narrow,
-    page_width,
-    plain_numbers,
-    sized,
-    small,
-)
+from qexp.figures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[np.floating]
-Codes = NDArray[np.integer]
+Array = NDArray[Any]
+Styles = dict[int, canvas.Style]
 
-FALSE_ALARMS = 0.01
-"""The false-alarm rate at which detection is told."""
+FALSE_ALARMS, LOGARITHMIC_ZERO = 0.01, 1e-9
+"""The rate of false alarms at which detection is told; where none is on a logarithmic axis."""
 
-BESIDE_OTHERS, DISTINCT_CURVES, DISTINCT_SHARES = 9, 6, 4
-"""Most classes whose matrix has a panel beside it, of which each has a curve that can be told from
-the others, and whose probabilities are compared one by one rather than those of the likeliest."""
+MOST_CURVES, MOST_SHARES, BINS, LEAST_IN_BIN = 6, 4, 10, 10
+"""Classes with coloured curves; classes whose probabilities are shown one by one, rather than those
+of the likeliest; bins of probabilities, which are joined where they have fewer samples."""
 
-BINS, LEAST_IN_BIN = 10, 10
-"""Bins of probabilities, of equal width; one with fewer samples is joined with the next."""
-
-NO_FALSE_ALARMS = 1e-9
-"""Where a rate of zero is on a logarithmic axis: to the left of what is drawn."""
-
-LINES, MARKERS = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))), "osD^v<"
-"""What tells the classes apart without colours."""
+LINES, MARKERS = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))), "osD^"
+"""What tells classes apart without colours."""
 
 LONGEST_NAME, HEIGHT_OF_ROW = 24, 0.15
-"""Characters of a class beside the matrix; height of a row of it [inch]."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The receiver operating characteristic of a class against the rest.
-
-    false_alarms  share of the samples of other classes above each threshold, ascending
-    detected      share of the class above it
-    area          below the curve
-    others        number of samples of other classes
-    """
-
-    name: str
-    false_alarms: Array
-    detected: Array
-    area: float
-    others: int
-
-    def __str__(self) -> str:
-        """`basalt: AUC 0.953, 71 % at 1 %`."""
-        at_rate = self.detected[self.false_alarms <= FALSE_ALARMS].max()
-        rates = f"{100 * at_rate:.0f} % at {100 * FALSE_ALARMS:g} %"
-        return f"{without_middle(self.name, LONGEST_NAME)}: AUC {self.area:.3f}, {rates}"
+"""Characters of a class on a page of two columns; least height of a row of the matrix [inch]."""
 
 
 def class_panels(names: Sequence[str], codes: Array, probabilities: Array, title: str) -> Figure:
@@ -81,197 +38,145 @@ def class_panels(names: Sequence[str], codes: Array, probabilities: Array, title
 
     names          of the classes, in the order of their codes
     codes          (sample,) true classes 0, 1, …; NaN where unknown
-    probabilities  (sample, class)
+    probabilities  (sample, class); those of one sample or more must be known, with its class
     Samples without a true class or without probabilities are left out, which the caption says.
     """
-    names = [in_one_line(name) for name in names]
     known = np.isfinite(codes) & np.isfinite(probabilities).all(axis=1)
     true = codes[known].astype(int)
     stated = probabilities[known].astype(np.float64).clip(0, 1)
-    figure, axes = _panels(len(names))
-    curves = curves_of(names, true, stated)
-    styles = _draw_curves(axes["roc"], axes["low"], curves)
-    _draw_reliability(axes["shares"], axes["histogram"], names, true, stated, styles)
-    legend_below(figure, axes["roc"], shown=1)
-    explained = ["vertical lines: 95 % intervals"]
-    if len(names) > len(curves):
-        absent = [name for name in names if name not in {curve.name for curve in curves}]
-        explained.append(f"no curve, for lack of samples: {', '.join(absent)}")
-    if lack := int((~known).sum()):
-        explained.append(f"left out: {lack:,} without a true class or an estimate")
-    add_title(figure, title, caption="; ".join(explained))
-    _draw_matrix(figure, axes["matrix"], names, confusion(true, stated))
+    short = [without_middle(in_one_line(name), LONGEST_NAME) for name in names]
+    heights = [1.2 + max(HEIGHT_OF_ROW * len(names), 1.4), 3.0]
+    if canvas.narrow():
+        short = [without_middle(name, LONGEST_NAME // 2) for name in short]
+        heights[1:] = 2.8, 2.4
+    figure = canvas.blank(canvas.page_width(), canvas.sized(sum(heights)))
+    figure.set_layout_engine("constrained")
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    upper, *lower = parts
+    shares, curves = lower if lower[1:] else lower[0].subfigures(1, 2, width_ratios=(1, 1.9))
+    _draw_matrix(upper.subplots(), short, true, stated)
+    styles = _draw_curves(curves.subplots(1, 2, sharey=True), short, true, stated)
+    curves.supxlabel("false-alarm rate", fontsize=canvas.sized(10))
+    ratios = {"height_ratios": (2.2, 1)}
+    _draw_shares(shares.subplots(2, sharex=True, gridspec_kw=ratios), true, stated, styles)
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=canvas.small())
+    canvas.legend_below(figure, *figure.axes, shown=1)
+    words = "shade: share of the row; vertical lines: 95 % intervals; last number of a class:"
+    words += " share detected at that rate of false alarms"
+    if len(names) > MOST_CURVES:
+        words += "; grey: classes of larger AUC"
+    if not known.all():
+        words += f"; left out: {(~known).sum():,} without a true class or an estimate"
+    canvas.add_title(figure, title, caption=words)
     return figure
 
 
-def confusion(true: Codes, stated: Array) -> NDArray[np.int64]:
-    """Numbers of samples by true class and likeliest class, (class, class)."""
-    counts = np.zeros((stated.shape[1], stated.shape[1]), dtype=np.int64)
-    np.add.at(counts, (true, stated.argmax(axis=1)), 1)
-    return counts
-
-
-def curves_of(names: Sequence[str], true: Codes, stated: Array) -> list[Curve]:
-    """The curve of each class that some samples belong to and others do not."""
-    from sklearn.metrics import auc, roc_curve
-
-    curves = []
-    for code, name in enumerate(names):
-        belongs = true == code
-        if belongs.any() and not belongs.all():
-            rates = roc_curve(belongs, stated[:, code], drop_intermediate=False)[:2]
-            curves.append(Curve(name, *rates, float(auc(*rates)), int((~belongs).sum())))
-    return curves
-
-
-def reliability(stated: Array, right: NDArray[np.bool_]) -> Array:
-    """Mean probability, share that is right, and its 95 % Clopper–Pearson interval, (4, bin).
+def reliability(stated: Array, right: Array) -> Array:
+    """Mean probability, share that is right, and its 95 % Clopper–Pearson interval, (bin, 4).
 
     stated, right  (sample,)
     """
     from scipy.stats import binomtest
 
-    sizes = [0]
-    for number in np.histogram(stated, BINS, (0, 1))[0]:
-        sizes[-1] += int(number)
-        if sizes[-1] >= LEAST_IN_BIN:
-            sizes.append(0)
-    last = sizes.pop()
-    sizes = sizes or [0]
-    sizes[-1] += last
+    order = np.argsort(stated, kind="stable")
+    cuts = [0]
+    for cut in np.searchsorted(stated[order], np.arange(1, BINS) / BINS):
+        if min(cut - cuts[-1], len(order) - cut) >= LEAST_IN_BIN:
+            cuts.append(int(cut))
     bins = []
-    for members in np.split(np.argsort(stated, kind="stable"), np.cumsum(sizes)[:-1]):
+    for members in np.split(order, cuts[1:]):
         test = binomtest(int(right[members].sum()), len(members))
-        interval = test.proportion_ci(confidence_level=0.95, method="exact")
-        bins.append([stated[members].mean(), test.statistic, interval.low, interval.high])
-    return np.array(bins).T
+        bins.append([stated[members].mean(), test.statistic, *test.proportion_ci(0.95, "exact")])
+    return np.array(bins)
 
 
-def _draw_curves(whole: Axes, low: Axes, curves: Sequence[Curve]) -> dict[str, Style]:
-    """Draw the curves, of many those of least area in colours. Returns class → its style."""
-    order = sorted(range(len(curves)), key=lambda number: curves[number].area)
-    if len(curves) > DISTINCT_CURVES:
-        others = [curves[number] for number in order[DISTINCT_CURVES - 1 :]]
-        areas = f"AUC {others[0].area:.3f} to {others[-1].area:.3f}"
-        order = order[: DISTINCT_CURVES - 1]
-        faint: Style = {"color": "0.75", "linewidth": 0.7, "zorder": 1.5}
-        for number, curve in enumerate(others):
-            label = "" if number else f"{len(others)} others: {areas}"
-            _draw_curve(whole, low, curve, label, faint)
-    styles = {}
-    for number, code in enumerate(sorted(order)):
-        curve = curves[code]
-        styles[curve.name] = {"color": COLOURS[number], "linestyle": LINES[number]}
-        _draw_curve(whole, low, curve, str(curve), {"linewidth": 1.3, **styles[curve.name]})
-    least = 1 / max((curve.others for curve in curves), default=1)
-    for axis in (whole, low):
-        axis.axvline(FALSE_ALARMS, color="0.4", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        axis.set_ylim(-0.03, 1.03)
+def _draw_matrix(axis: Axes, names: Sequence[str], true: Array, stated: Array) -> None:
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(true, stated.argmax(axis=1), labels=range(len(names)))
+    numbers = counts.sum(axis=1, keepdims=True)
+    share = counts / np.maximum(numbers, 1)
+    shades = np.where(numbers > 0, share, np.nan)
+    axis.set_facecolor("0.85")  # of a class without samples
+    axis.imshow(shades, "Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    rows = [f"{name}  ({of_row:,})" for name, of_row in zip(names, numbers.flat, strict=True)]
+    columns = list(names)
+    character = canvas.sized(canvas.WIDTH_OF_CHARACTER)
+    room = (canvas.page_width() - character * max(map(len, rows)) - 1) / len(names)
+    if character * max(map(len, names)) > room:
+        rows = [f"{name}  {place + 1}" for place, name in enumerate(rows)]
+        columns = [str(place + 1) for place in range(len(names))]
+    axis.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in rows])
+    axis.set_xticks(range(len(names)), [name.replace("$", r"\$") for name in columns])
+    axis.set(xlabel="estimated", ylabel="true  (samples)")
+    right = f"{100 * counts.trace() / len(true):.1f} % of {len(true):,} right"
+    axis.set_title(right, fontsize=canvas.small())
+    axis.tick_params(length=0)
+    if character * len(f"{counts.max():,}") > room:
+        return
+    text: canvas.Style = {"ha": "center", "va": "center", "fontsize": canvas.small()}
+    for row, column in np.argwhere(counts):
+        colour = "white" if share[row, column] > 0.5 else "black"
+        axis.text(column, row, f"{counts[row, column]:,}", color=colour, in_layout=False, **text)
+
+
+def _draw_curves(axes: Sequence[Axes], names: Sequence[str], true: Array, stated: Array) -> Styles:
+    """Draw the curves of classes with samples. Returns code → style, of the least areas."""
+    from sklearn.metrics import auc, roc_curve
+
+    whole, low = axes
+    drawn = [code for code in range(len(names)) if 0 < (true == code).sum() < len(true)]
+    curves = {}
+    for code in drawn:
+        curves[code] = roc_curve(true == code, stated[:, code], drop_intermediate=False)[:2]
+    areas = {code: auc(*curve) for code, curve in curves.items()}
+    coloured = sorted(sorted(drawn, key=areas.__getitem__)[:MOST_CURVES])
+    looks = zip(canvas.COLOURS, LINES, strict=False)
+    styles = {
+        code: {"color": colour, "linestyle": line}
+        for code, (colour, line) in zip(coloured, looks, strict=False)
+    }
+    for code, (false_alarms, detected) in curves.items():
+        style: canvas.Style = {"color": "0.75", "linewidth": 0.7, "zorder": 1.5}
+        label = None
+        if code in styles:
+            others = int((true != code).sum())
+            rate = "1 %" if others * FALSE_ALARMS >= 1 else f"0 of {others}"
+            share = 100 * detected[false_alarms <= FALSE_ALARMS].max()
+            label = f"{names[code]}: AUC {areas[code]:.3f}, {share:.0f} % at {rate}"
+            style = styles[code]
+        whole.plot(false_alarms, detected, label=label, **style)
+        # what a threshold can reach, also where no false alarm is left
+        rates = np.maximum(false_alarms, LOGARITHMIC_ZERO)
+        low.plot(rates, detected, drawstyle="steps-post", **style)
     whole.plot([0, 1], [0, 1], color="0.6", linewidth=1, zorder=1)
-    whole.set(xlim=(-0.03, 1.03), ylabel="share detected")
-    low.set(xscale="log", xlim=(min(least, FALSE_ALARMS) / 2, 1))
-    plain_numbers(low.xaxis)
-    rate: Style = {"va": "bottom", "fontsize": small(), "color": "0.4"}
-    low.text(1.1 * FALSE_ALARMS, -0.02, f"{100 * FALSE_ALARMS:g} %", **rate)
+    whole.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="share detected")
+    low.set(xscale="log", xlim=(min(1 / len(true), FALSE_ALARMS / 2), 1))
+    canvas.plain_numbers(low.xaxis)
+    low.set_title("dotted: 1 %", fontsize=canvas.small())
+    for axis in axes:
+        axis.axvline(FALSE_ALARMS, color="0.4", linewidth=0.8, linestyle=":", zorder=1)
     return styles
 
 
-def _draw_curve(whole: Axes, low: Axes, curve: Curve, label: str, style: Style) -> None:
-    whole.plot(curve.false_alarms, curve.detected, label=label, **style)
-    # what a threshold can reach, from where there is no false alarm on
-    from_left = np.maximum(curve.false_alarms, NO_FALSE_ALARMS)
-    low.plot(from_left, curve.detected, drawstyle="steps-post", **style)
-
-
-def _draw_reliability(
-    shares: Axes,
-    histogram: Axes,
-    names: Sequence[str],
-    true: Codes,
-    stated: Array,
-    styles: dict[str, Style],
-) -> None:
+def _draw_shares(axes: Sequence[Axes], true: Array, stated: Array, styles: Styles) -> None:
     """Of each of a few classes in its style; else of the likeliest class of each sample."""
+    shares, histogram = axes
     right = true == stated.argmax(axis=1)
-    drawn = [(stated.max(axis=1), right, {"color": COLOURS[0], "linestyle": "-"})]
+    drawn = [(stated.max(axis=1), right, {"color": canvas.COLOURS[0]})]
     words = "probability of the likeliest class", "share that is right"
-    if len(names) <= DISTINCT_SHARES:
-        words = "stated probability of a class", "share that belongs to it"
-        codes = [code for code, name in enumerate(names) if name in styles]
-        drawn = [(stated[:, code], true == code, styles[names[code]]) for code in codes]
+    if stated.shape[1] <= MOST_SHARES:
+        words = "stated probability of a class", "share in the class"
+        drawn = [(stated[:, code], true == code, style) for code, style in styles.items()]
     shares.plot([0, 1], [0, 1], color="0.6", linewidth=1, zorder=1)
     for marker, (probability, belongs, style) in zip(MARKERS, drawn, strict=False):
-        middle, share, low, high = reliability(probability, belongs)
-        shares.vlines(middle, low, high, color=style["color"], alpha=0.5, linewidth=1.1)
-        shares.plot(middle, share, marker=marker, markersize=sized(4), linewidth=1, **style)
-        histogram.hist(probability, 2 * BINS, (0, 1), histtype="step", log=True, **style)
+        look: Any = style
+        middle, share, low, high = reliability(probability, belongs).T
+        shares.vlines(middle, low, high, color=look["color"], alpha=0.5, linewidth=1.1)
+        shares.plot(middle, share, marker=marker, markersize=canvas.sized(4), linewidth=1, **look)
+        histogram.hist(probability, bins=2 * BINS, range=(0, 1), histtype="step", log=True, **look)
     shares.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel=words[1])
     histogram.set(xlabel=words[0], ylabel="samples", ylim=(0.7, None))
-    plain_numbers(histogram.yaxis)
-
-
-def _draw_matrix(
-    figure: Figure, axis: Axes, names: Sequence[str], counts: NDArray[np.int64]
-) -> None:
-    """Counts in the cells if these have room for them; to be called after all else is drawn."""
-    from matplotlib import colormaps
-
-    numbers = counts.sum(axis=1)
-    share = np.where(numbers > 0, counts.T / np.maximum(numbers, 1), np.nan).T
-    colours = colormaps["Blues"].with_extremes(bad="0.9")
-    image = axis.imshow(share, colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    longest = LONGEST_NAME // (1 + narrow())
-    short = [without_middle(name, longest).replace("$", r"\$") for name in names]
-    rows = [f"{name}  ({number:,})" for name, number in zip(short, numbers, strict=True)]
-    places = range(len(names))
-    axis.set_yticks(places, rows)
-    axis.set(xlabel="estimated", ylabel="true  (samples)")
-    right = f"{100 * counts.trace() / numbers.sum():.1f} % of {numbers.sum():,} right"
-    axis.set_title(right, fontsize=small())
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(True)
-    bar = figure.colorbar(image, ax=axis, pad=0.02, aspect=30)
-    bar.set_label("share of the true class", fontsize=small())
-    bar.ax.tick_params(labelsize=small())
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.execute(figure)
-    box = axis.get_window_extent()
-    wide, high = (length / len(names) / figure.dpi for length in (box.width, box.height))
-    if wide < sized(LINE_HEIGHT):
-        axis.xaxis.set_major_formatter(lambda place, _: f"{place + 1:g}")
-        axis.set_xticks(places)
-        axis.set_yticks(places, [f"{row}  {place + 1}" for place, row in enumerate(rows)])
-    else:
-        upright = sized(WIDTH_OF_CHARACTER) * max(map(len, short)) > wide
-        axis.set_xticks(places, short, rotation=90 * upright)
-    if sized(WIDTH_OF_CHARACTER) * len(f"{counts.max():,}") > wide or sized(HEIGHT_OF_ROW) > high:
-        return
-    text: Style = {"ha": "center", "va": "center", "fontsize": small(), "in_layout": False}
-    for row, column in np.argwhere(counts > 0):
-        colour = "white" if share[row, column] > 0.5 else "black"
-        axis.text(column, row, f"{counts[row, column]:,}", color=colour, **text)
-
-
-def _panels(count: int) -> tuple[Figure, dict[str, Axes]]:
-    """Empty panels for so many classes, by name; each part of the figure has its own margins."""
-    high = max(3.3, HEIGHT_OF_ROW * count + 1.0)
-    beside = not narrow() and count <= BESIDE_OTHERS
-    heights = [high, 2.8, 2.4] if narrow() else [high, 3.0]
-    figure = blank(page_width(), sized(sum(heights)))
-    figure.set_layout_engine("constrained")
-    parts = list(figure.subfigures(len(heights), 1, height_ratios=heights))
-    if beside:
-        parts[:1] = parts[0].subfigures(1, 2, width_ratios=[1.1, 1.0])
-    elif not narrow():
-        parts[1:] = parts[1].subfigures(1, 2, width_ratios=[1.0, 1.9])
-    matrix, shares, curves = parts
-    axes = {"matrix": matrix.subplots()}
-    ratios = {"height_ratios": [2.2, 1.0]}
-    axes["shares"], axes["histogram"] = shares.subplots(2, sharex=True, gridspec_kw=ratios)
-    axes["roc"], axes["low"] = curves.subplots(1, 2, sharey=True)
-    curves.supxlabel("false-alarm rate", fontsize=sized(10))
-    for axis in axes.values():
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=small())
-    return figure, axes
+    canvas.plain_numbers(histogram.yaxis)
