@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array, Texts
-from qexp.base.outputs import Classes, classes_in, output_in
+from qexp.base.outputs import Classes, classes_in, output_in, plain
 from qexp.base.tables import Tables
 from qexp.errors import some, suggestion
 from qexp.kinds.networks import outputs_of_heads
@@ -20,22 +20,6 @@ FEW_SAMPLES = 10
 """Samples of a class below which hardly anything can be said of it."""
 
 
-def codes_of(classes: Classes, texts: Texts) -> Array:
-    """The codes of names, (sample,); NaN where a name is missing or none of the classes.
-
-    A whole number stands for itself, however a file writes it: 2 and 2.0 are one name.
-    """
-    numbers = {name: float(code) for code, name in enumerate(classes.names)}
-    known, position = np.unique(texts.astype(np.str_), return_inverse=True)
-    codes = [numbers.get(_plain(text), np.nan) for text in known.tolist()]
-    return np.array(codes, dtype=np.float64)[position.reshape(-1)]
-
-
-def _plain(text: str) -> str:
-    stripped = text.strip()
-    return stripped.removesuffix(".0") if stripped[:-2].lstrip("-").isdigit() else stripped
-
-
 def unknown_names(
     classes: Classes, texts: Texts, shown: Callable[[NDArray[np.integer]], str]
 ) -> Iterator[Finding]:
@@ -44,10 +28,10 @@ def unknown_names(
     texts  (sample,), as they stand in a file
     shown  numbers of samples → where they are, in words
     """
-    codes = codes_of(classes, texts)
+    codes = classes.codes(texts)
     where = "classes", classes.name
     for name in np.unique(texts[np.isnan(codes)]).tolist():
-        if _plain(name) in MISSING:
+        if plain(name) in MISSING:
             continue
         text = f"'{name}' in {shown(np.flatnonzero(texts == name))} is none of the classes"
         meant = _alike(name, classes.names)
@@ -66,7 +50,7 @@ def _alike(name: str, names: Sequence[str]) -> str | None:
 
 def undeclared(name: str, texts: Texts) -> str:
     """What would declare the names of a column as classes, in words."""
-    names = sorted({text for text in map(_plain, np.unique(texts).tolist()) if text not in MISSING})
+    names = sorted({text for text in map(plain, np.unique(texts).tolist()) if text not in MISSING})
     listed = ", ".join(f'"{each}"' for each in names[:SHOWN]) + (", …" if names[SHOWN:] else "")
     return f'of names, declare them: "classes": {{"{name}": [{listed}]}}'
 

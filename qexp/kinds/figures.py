@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from qexp.base import files, formats
 from qexp.base.outputs import (
     PERIOD,
+    Classes,
     Number,
+    classes_in,
     estimate_of,
     high_of,
     low_of,
@@ -229,23 +231,15 @@ def classes(directory: RunDirectory) -> Pictures:
     predictions = table(directory.results / TEST_PREDICTIONS)
     part = "held-out rows" if directory.held_out else f"{directory.part} part"
     title = with_caution(directory.name, directory.record().caution)
-    for name in outputs(directory, predictions, "confusion"):
-        names, codes, probabilities = classes_in(predictions, name)
+    spec = directory.spec()
+    for name in outputs(directory, predictions, Classes.figure):
+        output = classes_in({name: output_in(spec, name)})[name]
+        codes = output.codes(predictions[name].values)
+        probabilities = output.read(dict(predictions.variables)).middle
         if np.isfinite(codes + probabilities.sum(axis=1)).any():
             words = f"{title}: {in_words(name)}, {part}"
-            figure = class_panels(names, codes, probabilities, words)
+            figure = class_panels(output.names, codes, probabilities, words)
             yield FIGURES_FOLDER / f"{name}_classes", figure
-
-
-def classes_in(table: xarray.Dataset, output: str) -> tuple[list[str], Array, Array]:
-    """Names, codes (sample,) and probabilities (sample, class) of an output whose true names and
-    `<output>_probability_<name>` a table holds; the code of another name is NaN.
-    """
-    start = f"{output}_probability_"
-    columns = [str(name) for name in table.data_vars if str(name).startswith(start)]
-    names = [name.removeprefix(start) for name in columns]
-    codes = [names.index(name) if name in names else np.nan for name in texts(table, output)]
-    return names, np.array(codes), np.stack([table[name].values for name in columns], axis=1)
 
 
 def texts(table: xarray.Dataset, name: str) -> list[str]:

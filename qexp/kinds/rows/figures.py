@@ -36,6 +36,7 @@ from qexp.kinds.figures import (
     FIGURES_FOLDER,
     FigureOfRun,
     Pictures,
+    classes,
     coverage,
     ends_of_intervals,
     fold_curves,
@@ -398,5 +399,6 @@ FIGURES: Mapping[str, FigureOfRun] = {
     "held_out": held_out,
     "residuals": residuals,
     "coverage": coverage,
+    "classes": classes,
     "fold_curves": fold_curves,
 }
