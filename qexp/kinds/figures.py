@@ -235,7 +235,7 @@ def classes(directory: RunDirectory) -> Pictures:
     for name in outputs(directory, predictions, Classes.figure):
         output = classes_in({name: output_in(spec, name)})[name]
         codes = output.codes(predictions[name].values)
-        probabilities = output.read(dict(predictions.variables)).middle
+        probabilities = output.read({str(key): predictions[key] for key in predictions}).middle
         if np.isfinite(codes + probabilities.sum(axis=1)).any():
             words = f"{title}: {in_words(name)}, {part}"
             figure = class_panels(output.names, codes, probabilities, words)
