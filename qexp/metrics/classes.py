@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError
@@ -30,7 +31,10 @@ def _mean(sums: Sequence[Any], count: Any) -> Any:
     return sums[0] / count
 
 
-def checked(estimate: Array, truth: Array) -> tuple[Array, Array]:
+Membership = NDArray[np.bool_]
+
+
+def checked(estimate: Array, truth: Array) -> tuple[Array, Membership]:
     """Probabilities, (sample, class), and whether a class is the true one, (sample, class).
 
     Raises QexpError for other shapes, and for truths that are no codes of the classes.
@@ -51,7 +55,7 @@ def checked(estimate: Array, truth: Array) -> tuple[Array, Array]:
     return estimate, codes == classes
 
 
-def _hits(probabilities: Array, is_true: Array) -> Array:
+def _hits(probabilities: Array, is_true: Membership) -> Array:
     """1 where the likeliest class is the true one, 0 where it is not, NaN if unknown, (sample,)."""
     likeliest = np.argmax(probabilities, axis=1)
     hits = is_true[np.arange(len(is_true)), likeliest]
@@ -59,7 +63,7 @@ def _hits(probabilities: Array, is_true: Array) -> Array:
     return np.where(unknown, np.nan, hits)
 
 
-def _scored(score: Callable[[Array, Array], Array]) -> Additive:
+def _scored(score: Callable[[Array, Membership], Array]) -> Additive:
     """The mean of a score of each sample, (sample,), of probabilities and the true classes."""
     return Additive(lambda estimate, truth, centre: [score(*checked(estimate, truth))], _mean)
 
@@ -68,7 +72,7 @@ accuracy = _scored(_hits)
 """Share of samples whose likeliest class is the true one."""
 
 
-def _surprise(probabilities: Array, is_true: Array) -> Array:
+def _surprise(probabilities: Array, is_true: Membership) -> Array:
     return np.asarray(-np.log(np.maximum(probabilities[is_true], LEAST_PROBABILITY)))
 
 
@@ -153,7 +157,7 @@ single sample are not counted.
 """
 
 
-def _placements(values: Array, member: Array) -> Array:
+def _placements(values: Array, member: Membership) -> Array:
     """Of one class against the rest, (2, sample).
 
     First the share of the others that each member is more likely than, then the share of members
