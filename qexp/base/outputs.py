@@ -314,7 +314,66 @@ class Number(Output):
         return {"units": self.unit, "long_name": words}
 
 
-OUTPUTS: tuple[type[Output], ...] = (Number,)
+@dataclass(frozen=True)
+class Classes(Output):
+    """One of several classes. True values are codes: 0, 1, … in the order of the names; NaN where
+    the class is unknown. What is estimated are probabilities, (sample, class).
+    """
+
+    names: tuple[str, ...] = ()
+
+    main = "accuracy"
+    always = ("accuracy", "balanced_accuracy", "log_score", "brier", "calibration_error", "auc")
+    figure = "confusion"
+
+    def written(self, values: Any) -> Any:
+        """The names of codes, (sample,); empty where the class is unknown."""
+        import numpy as np
+
+        codes = np.asarray(values, dtype=np.float64)
+        names = np.array([*self.names, ""], dtype=object)
+        return names[np.nan_to_num(codes, nan=len(self.names)).astype(np.int64)]
+
+    def likeliest(self, probabilities: Any) -> Any:
+        """The name of the likeliest class of each sample, (sample,); empty without an estimate."""
+        import numpy as np
+
+        known = ~np.isnan(probabilities).any(axis=1)
+        return self.written(np.where(known, np.argmax(probabilities, axis=1), np.nan))
+
+    def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:
+        about = {"classes": ", ".join(self.names)}
+        columns: dict[str, Column] = {}
+        for name, description in self.described(estimate_of(self.name), words).items():
+            columns[name] = None, {"long_name": description.description}
+        for name, values in self.cells(estimate_of(self.name), estimated).items():
+            columns[name] = values, columns[name][1]
+        return {self.name: (self.written(truth), {"long_name": words.truth, **about}), **columns}
+
+    def described(self, name: str, words: Words) -> dict[str, About]:
+        columns = {name: About("string", "", f"{words.estimate}: the likeliest class")}
+        for each in self.names:
+            text = f"{words.estimate}: probability of {each}"
+            columns[probability_of(self.name, each)] = About("float32", "", text)
+        return columns
+
+    def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
+        columns = {name: self.likeliest(estimated.middle)}
+        for code, each in enumerate(self.names):
+            columns[probability_of(self.name, each)] = estimated.middle[:, code]
+        return columns
+
+    def averaged(self, columns: Collection[str]) -> dict[str, float | None]:
+        return {probability_of(self.name, each): None for each in self.names}
+
+    def read(self, columns: Mapping[str, Any]) -> Estimated:
+        import numpy as np
+
+        of_classes = [columns[probability_of(self.name, each)] for each in self.names]
+        return Estimated(np.stack(of_classes, axis=1))
+
+
+OUTPUTS: tuple[type[Output], ...] = (Number, Classes)
 """All that runs may estimate."""
 
 REPORTED = frozenset(chain.from_iterable(output.always for output in OUTPUTS))
@@ -333,12 +392,18 @@ def main_metric(metrics: Iterable[str]) -> str | None:
 
 def output_in(spec: Mapping[str, Any], name: str) -> Output:
     """What an output of an experience is, without what its data tell: here alone it is decided."""
-    return Number(name)
+    classes = spec.get("dataset", {}).get("classes", {}).get(name)
+    return Number(name) if classes is None else Classes(name, names=tuple(classes))
 
 
 def numbers_in(outputs: Mapping[str, Output]) -> dict[str, Number]:
     """The outputs that are numbers."""
     return {name: output for name, output in outputs.items() if isinstance(output, Number)}
+
+
+def classes_in(outputs: Mapping[str, Output]) -> dict[str, Classes]:
+    """The outputs that are classes."""
+    return {name: output for name, output in outputs.items() if isinstance(output, Classes)}
 
 
 def periods_in(outputs: Mapping[str, Output]) -> dict[str, float]:
@@ -405,6 +470,11 @@ def quantile_of(output: str) -> str:
 def column_of_quantile(output: str, probability: float) -> str:
     """The column of a table that holds it."""
     return f"{quantile_of(output)}_{probability:g}"
+
+
+def probability_of(output: str, name: str) -> str:
+    """The column with the probability of a class."""
+    return f"{output}_probability_{name}"
 
 
 def saliency_of(output: str) -> str:

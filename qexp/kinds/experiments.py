@@ -15,10 +15,12 @@ from typing import Any
 import torch
 
 from qexp.base import machine
+from qexp.base.outputs import Classes, output_in
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
 from qexp.kinds import files
+from qexp.kinds.classes import in_classes
 from qexp.kinds.kind import Dataset, KindData
 from qexp.kinds.memory import memory_of_experience, memory_of_model
 from qexp.kinds.networks import (
@@ -180,6 +182,7 @@ def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterato
     yield from findings
     yield from of_several_numbers(document, transforms, kind.several_numbers)
     findings = list(in_heads(document, tables, shapes, transforms))
+    findings += in_classes(document, tables)
     yield from findings
     fitting &= not findings
     if fitting:
@@ -217,6 +220,8 @@ def _in_shapes(
     for index, name in enumerate(document["outputs"]):
         if name in document["transforms"] and name not in transforms:
             continue  # its transform cannot be built, which is reported
+        if isinstance(output_in(document, name), Classes):
+            continue  # its head was checked
         shape = transforms[name].shape(shapes[name]) if name in transforms else shapes[name]
         if network.shapes[name] == shape:
             continue

@@ -399,7 +399,9 @@ def _stacked(folds: list[Any]) -> Array:
 
 
 def _flat(values: Any) -> Array:
-    return torch.as_tensor(values).flatten().cpu().numpy()
+    """(row, 1) as (row,); several numbers of a row stay (row, number)."""
+    numbers = torch.as_tensor(values).cpu()
+    return (numbers if numbers[:1].numel() > 1 else numbers.flatten()).numpy()
 
 
 @dataclass(frozen=True)

@@ -489,9 +489,11 @@ def of_blocks(blocks: Sequence[Mapping[str, Estimated]], empty: Mask) -> dict[st
     """The estimates of several blocks together; NaN where `empty`, (sample,), is true."""
     every = {name: joined([block[name] for block in blocks], np.concatenate) for name in blocks[0]}
     nan = np.float32(np.nan)
-    return {
-        name: made.each(lambda values: np.where(empty, nan, values)) for name, made in every.items()
-    }
+
+    def known(values: Array) -> Array:
+        return np.where(empty if values.ndim == 1 else empty[:, None], nan, values)
+
+    return {name: made.each(known) for name, made in every.items()}
 
 
 def of_run(directory: RunDirectory) -> dict[str, Any]:

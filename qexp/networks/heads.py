@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,10 @@ class Density(ABC):
     def middle(self) -> Tensor:
         """The estimate of each output by itself, (sample, output)."""
 
+    def loss(self, values: Tensor) -> Tensor:
+        """What training minimises, a number: by default the mean of −log p(values)."""
+        return -self.log_prob(values).mean()
+
 
 class Continuous(Density):
     """The density of numbers."""
@@ -55,12 +59,14 @@ class Head(nn.Module, ABC):
     """The last operation of a branch: from features to the density of its outputs.
 
     outputs  how many
-    As an operation among others it makes the outputs' estimates, (batch, output).
+    numbers  of the estimates of all of them together
+    As an operation among others it makes the outputs' estimates, (batch, number).
     """
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, numbers: int | None = None) -> None:
         super().__init__()
         self.outputs = outputs
+        self.numbers = numbers or outputs
 
     @abstractmethod
     def density(self, features: Tensor) -> Density:
@@ -68,7 +74,7 @@ class Head(nn.Module, ABC):
 
     def forward(self, features: Tensor) -> Tensor:
         if features.is_meta:  # only the shape is asked for
-            return features.new_empty(len(features), self.outputs)
+            return features.new_empty(len(features), self.numbers)
         return self.density(features).middle()
 
 
@@ -375,10 +381,93 @@ class FlowHead(GaussianHead):
         return Flow(self.gaussian(features), self.flow(features.flatten(1)))
 
 
+# Probabilities of classes.
+
+
+class Categorical(Density):
+    """The probabilities of the classes of one output, whose values are codes: 0, 1, and so on.
+
+    scores   (..., sample, class)  logarithms of what is in proportion to the probabilities
+    learned  of codes, (sample, 1), to what training minimises; by default as of other densities
+    """
+
+    def __init__(self, scores: Tensor, learned: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.log_probabilities = functional.log_softmax(scores, dim=-1)
+        self.learned = learned
+        self.device = scores.device
+
+    def log_prob(self, values: Tensor) -> Tensor:
+        codes = values.long()
+        shape = *codes.shape[:-1], self.log_probabilities.shape[-1]
+        return self.log_probabilities.expand(shape).gather(-1, codes).squeeze(-1)
+
+    def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:
+        probabilities = self.log_probabilities.exp()
+        codes = torch.multinomial(probabilities, count, replacement=True, generator=random)
+        return codes.T[..., None].to(probabilities)
+
+    def middle(self) -> Tensor:
+        """The probabilities, (sample, class)."""
+        return self.log_probabilities.exp()
+
+    def loss(self, values: Tensor) -> Tensor:
+        return super().loss(values) if self.learned is None else self.learned(values)
+
+
+class ClassHead(Head):
+    """Probabilities of the classes of one output; the dataset declares their names.
+
+    A linear layer makes their logarithms but for a constant, the loss is the cross entropy. Class
+    weights let rare classes count more in training. The probabilities that are learned then are in
+    proportion to weight times probability, so they are divided by the weights wherever the network
+    estimates, and stay those of the training data.
+
+    classes    how many
+    smoothing  share of each true class that training gives to all of them evenly (Szegedy et al.
+               2016, CVPR, section 7); it keeps probabilities away from 0 and 1
+    weights    of each class in the loss; all 1 if left out
+    """
+
+    balance: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        outputs: int,
+        /,
+        classes: int,
+        smoothing: float = 0.0,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        if outputs > 1:
+            raise ValueError(f"makes the classes of one output, not of {outputs}: a head for each")
+        if weights is not None and len(weights) != classes:
+            raise ValueError(f"{len(weights)} weights for {classes} classes; give one for each")
+        super().__init__(outputs, classes)
+        self.smoothing = smoothing
+        self.linear = _Numbers(math.prod(shape), classes)
+        self.register_buffer("balance", torch.tensor(weights or [1.0] * classes), persistent=False)
+
+    def density(self, features: Tensor) -> Categorical:
+        scores = self.linear(features.flatten(1))
+        if not self.training:
+            return Categorical(scores - self.balance.log())
+
+        def learned(codes: Tensor) -> Tensor:
+            return functional.cross_entropy(
+                scores, codes[:, 0].long(), self.balance, label_smoothing=self.smoothing
+            )
+
+        return Categorical(scores, learned)
+
+
 @dataclass(frozen=True)
 class HeadEntry(Entry):
     """An operation whose builder gets the shape of its input and the number of outputs."""
 
+
+CLASSES = "classes"
+"""The head of outputs that are classes, and of no others."""
 
 HEADS: dict[str, Entry] = {
     "gaussian_posterior": HeadEntry.documented(GaussianHead, {"module": "gaussian_posterior"}),
@@ -407,5 +496,17 @@ HEADS: dict[str, Entry] = {
             20,
         ),
         bins=integer("pieces of a spline", 2, 64),
+    ),
+    CLASSES: HeadEntry.documented(
+        ClassHead,
+        {"module": CLASSES, "parameters": {"classes": 3, "smoothing": 0.05}},
+        classes=integer("number of classes", 2, 1000),
+        smoothing=number("share of each true class that all have", least=0, below=1),
+        weights=array(
+            number(above=0),
+            "of each class in the loss; null: 1",
+            type=["array", "null"],
+            left_out="default",
+        ),
     ),
 }

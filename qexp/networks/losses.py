@@ -48,7 +48,7 @@ def power(exponent: float) -> Loss:
 
 def negative_log_likelihood(density: Density, truth: Tensor) -> Tensor:
     """Mean of −log p(truth), where `truth` is (batch, output)."""
-    return -density.log_prob(truth).mean()
+    return density.loss(truth)
 
 
 LOSSES: dict[str, Entry] = {

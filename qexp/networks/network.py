@@ -210,8 +210,9 @@ class Network(nn.Module):
         """The outputs, from `features`."""
         outputs = dict(features)
         for name, targets in self.heads.items():
-            medians = self.operations[name](features[name].float())
-            outputs.update(zip(targets, medians.split(1, dim=1), strict=True))
+            numbers = self.operations[name](features[name].float())
+            parts = numbers.split(numbers.shape[1] // len(targets), dim=1)
+            outputs.update(zip(targets, parts, strict=True))
         return {name: outputs[name] for name in self.outputs}
 
     @property

@@ -67,6 +67,7 @@ def _dataset_schema() -> Document:
     schema = schema_file("dataset")
     documents = all_documents()
     definitions = {name: kind.schemas["dataset"] for name, kind in documents.items()}
+    definitions |= schema["$defs"]
     for kind in documents.values():
         definitions |= kind.schemas.get("$defs", {})
     types = {**schema["properties"]["type"], "enum": list(documents)}
@@ -242,6 +243,7 @@ def _range(schema: Mapping[str, Any]) -> str:
 REFERENCES = {
     "followed": '"from dataset"',
     "variables": "object",
+    "classes": "object of list of name",
     "scales": "object of number or null",
     "name": "string",
 }

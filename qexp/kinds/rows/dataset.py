@@ -21,10 +21,25 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds import files
+from qexp.kinds.classes import (
+    classes_of_documents,
+    codes_of,
+    few_samples,
+    undeclared,
+    unknown_names,
+)
 from qexp.kinds.rows.spec import imputation
 from qexp.metrics.splits import Copies, Fold, Rows, SplitError, copies
 from qexp.rows.formats import open_table
-from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, unlike, write_list
+from qexp.rows.table import (
+    LIKE_A_CODE,
+    SHOWN,
+    TableError,
+    codes,
+    is_number,
+    unlike,
+    write_list,
+)
 from qexp.rows.unmeasured import WAY_OUT, targets_among, unmeasured
 from qexp.spec.reading import Document, Finding, Where, listed
 from qexp.store.record import Feature
@@ -51,6 +66,7 @@ class TabularDataset:
         self.columns = inputs | outputs
         self.imputation = imputation(document)
         self.indicator: str | None = self.imputation.get("parameters", {}).get("indicator")
+        self.classes = classes_of_documents(document, self.outputs)
         self.units = {name: document["units"].get(name, "") for name in self.columns}
         groups = document["groups"].items()
         self.groups: dict[str, tuple[str, str | None]] = {
@@ -79,10 +95,19 @@ class TabularDataset:
 
     def _read(self, document: Document) -> None:
         """Read the rows that are used. Raises DatasetError."""
-        of_variables = chain.from_iterable(self.columns.values())
+        of_numbers = [columns for name, columns in self.columns.items() if name not in self.classes]
+        of_classes = {name: self.columns[name][0] for name in self.classes}
         sources = [column for column, _ in self.groups.values()]
+        wanted = [*document["identifiers"], *sources, *of_classes.values()]
         with files.as_finding():
-            numbers, texts = self._file.read(of_variables, [*document["identifiers"], *sources])
+            try:
+                numbers, texts = self._file.read(chain.from_iterable(of_numbers), wanted)
+            except TableError:
+                files.refuse(self._undeclared_classes())
+                raise
+        for name, column in of_classes.items():
+            files.refuse(unknown_names(self.classes[name], texts[column], self._file.rows_shown))
+            numbers[column] = codes_of(self.classes[name], texts[column])
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
         for name in sources:  # which may be numbers as well
@@ -196,6 +221,15 @@ class TabularDataset:
             name: torch.from_numpy(values[rows]).float().to(device)
             for name, values in self.values.items()
         }
+
+    def _undeclared_classes(self) -> Iterator[Finding]:
+        """Outputs whose columns hold names that are not declared as classes."""
+        for name in self.outputs:
+            column = self.columns[name][0]
+            if column in self._file.names and name not in self.classes:
+                texts = self._file.read([], [column])[1][column]
+                if all(is_number(text) is None for text in np.unique(texts).tolist()):
+                    yield ("outputs", name), f"column '{column}' is {undeclared(name, texts)}"
 
     def _unusable_columns(self, document: Document) -> Iterator[Finding]:
         columns: list[tuple[Where, str]] = []
@@ -337,6 +371,9 @@ class TabularDataset:
                 yield f"all inputs are one number in {rows}: {WAY_OUT}"
 
     def _doubts_in_columns(self, variable: str) -> Iterator[str]:
+        if variable in self.classes:
+            yield from few_samples(self.classes[variable], self.values[variable][:, 0])
+            return
         lack = "there is nothing to learn"
         if variable in self.inputs:
             lack = "it has no information for a network"

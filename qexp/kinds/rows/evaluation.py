@@ -91,8 +91,9 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
 
 
 def _column(values: torch.Tensor) -> Array:
-    """(sample, 1) as (sample,) in double precision."""
-    return np.asarray(values.double().cpu().numpy()[:, 0])
+    """(sample, 1) as (sample,) in double precision; several numbers stay (sample, number)."""
+    numbers = np.asarray(values.double().cpu().numpy())
+    return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
@@ -118,7 +119,9 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
         scores.add(name, metrics[name], tested.middle, truth, training_means)
         columns |= output.columns(truth, tested, _words_of_held_out(name))
     targets = tuple(
-        replace(one, column=output) for output in outputs for one in dataset.ranges([output])
+        replace(one, column=output)
+        for output in numbers_in(outputs)
+        for one in dataset.ranges([output])
     )
     comparison = _compared(attempt, plan, estimates)
     directory.results.mkdir(exist_ok=True)

@@ -246,7 +246,8 @@ class RowEstimation(TableEstimation[RowModel]):
                 columns |= self.model.outputs[name].cells(name, estimated)
             self._outside += int((outside > 0).sum())
             means = {name: estimated.middle for name, estimated in estimates.items()}
-            missing = np.any([np.isnan(values) for values in means.values()], axis=0)
+            lacking = [np.isnan(each).reshape(count, -1).any(axis=1) for each in means.values()]
+            missing = np.any(lacking, axis=0)
             self._missing += int(missing.sum())
             self._imputed += np.isnan(part.features[~missing]).sum(axis=0)
             for codes, values in zip(self._codes, part.features.T, strict=True):

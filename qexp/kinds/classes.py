@@ -1,0 +1,138 @@
+"""Classes in the files of datasets: names as codes, and what may be wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.base.arrays import Array, Texts
+from qexp.base.outputs import Classes, classes_in, output_in
+from qexp.base.tables import Tables
+from qexp.errors import some, suggestion
+from qexp.kinds.networks import outputs_of_heads
+from qexp.networks.heads import CLASSES
+from qexp.rows.table import MISSING, SHOWN
+from qexp.spec.reading import Document, Finding
+
+FEW_SAMPLES = 10
+"""Samples of a class below which hardly anything can be said of it."""
+
+
+def codes_of(classes: Classes, texts: Texts) -> Array:
+    """The codes of names, (sample,); NaN where a name is missing or none of the classes.
+
+    A whole number stands for itself, however a file writes it: 2 and 2.0 are one name.
+    """
+    numbers = {name: float(code) for code, name in enumerate(classes.names)}
+    known, position = np.unique(texts.astype(np.str_), return_inverse=True)
+    codes = [numbers.get(_plain(text), np.nan) for text in known.tolist()]
+    return np.array(codes, dtype=np.float64)[position.reshape(-1)]
+
+
+def _plain(text: str) -> str:
+    stripped = text.strip()
+    return stripped.removesuffix(".0") if stripped[:-2].lstrip("-").isdigit() else stripped
+
+
+def unknown_names(
+    classes: Classes, texts: Texts, shown: Callable[[NDArray[np.integer]], str]
+) -> Iterator[Finding]:
+    """Names that are no classes, and classes of which there is no sample.
+
+    texts  (sample,), as they stand in a file
+    shown  numbers of samples → where they are, in words
+    """
+    codes = codes_of(classes, texts)
+    where = "classes", classes.name
+    for name in np.unique(texts[np.isnan(codes)]).tolist():
+        if _plain(name) in MISSING:
+            continue
+        text = f"'{name}' in {shown(np.flatnonzero(texts == name))} is none of the classes"
+        meant = _alike(name, classes.names)
+        advice = f"did you mean '{meant}'?" if meant else suggestion(name, classes.names)
+        yield where, f"{text}; {advice}"
+    for code, name in enumerate(classes.names):
+        if not (codes == code).any():
+            yield where, f"no sample is '{name}', so that it cannot be learned; leave it out"
+
+
+def _alike(name: str, names: Sequence[str]) -> str | None:
+    """The class with the same name in other upper and lower case, or with other spaces."""
+    spelled = {"".join(each.casefold().split()): each for each in names}
+    return spelled.get("".join(name.casefold().split()))
+
+
+def undeclared(name: str, texts: Texts) -> str:
+    """What would declare the names of a column as classes, in words."""
+    names = sorted({text for text in map(_plain, np.unique(texts).tolist()) if text not in MISSING})
+    listed = ", ".join(f'"{each}"' for each in names[:SHOWN]) + (", …" if names[SHOWN:] else "")
+    return f'of names, declare them: "classes": {{"{name}": [{listed}]}}'
+
+
+def few_samples(classes: Classes, codes: Array) -> Iterator[str]:
+    """What is said of classes with few samples."""
+    counts = {name: int((codes == code).sum()) for code, name in enumerate(classes.names)}
+    rare = [f"'{name}' {count}" for name, count in counts.items() if count < FEW_SAMPLES]
+    if rare:
+        yield (
+            f"'{classes.name}' has few samples of {some(rare, SHOWN)}: hardly anything can be said"
+            " of how well such classes are told"
+        )
+
+
+def lacking(classes: Classes, codes: Array, parts: Mapping[str, NDArray[np.integer]]) -> str:
+    """Which training parts have no sample of a class, in words; empty if none lacks one.
+
+    parts  name → its samples
+    """
+    without = {}
+    for part, rows in parts.items():
+        there = set(np.unique(codes[rows]).tolist())
+        names = [f"'{name}'" for code, name in enumerate(classes.names) if code not in there]
+        if names:
+            without[part] = some(names, SHOWN)
+    if not without:
+        return ""
+    part, names_there = next(iter(without.items()))
+    more = f", and {len(without) - 1} more parts lack some" if len(without) > 1 else ""
+    return f"the training part of {part} has no sample of {names_there}{more}"
+
+
+# Class outputs of experiences: what they need, and what only numbers can have.
+
+
+def in_classes(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Problems of class outputs, and of heads of classes for other outputs."""
+    classes = classes_in({name: output_in(document, name) for name in document["outputs"]})
+    heads = outputs_of_heads(document, tables["modules"])
+    operations = document["model"]["operations"]
+    for index, name in enumerate(document["outputs"]):
+        operation = operations.get(heads.get(name, ""), {})
+        is_head = operation.get("module") == CLASSES
+        if name not in classes:
+            if is_head:
+                words = f"'{name}' is a number, and ends in a head of classes"
+                yield ("outputs", index), f'{words}; declare its "classes" in the dataset'
+            continue
+        count = len(classes[name].names)
+        if not is_head:
+            entry = f'{{"module": "{CLASSES}", "parameters": {{"classes": {count}}}}}'
+            yield ("outputs", index), f"'{name}' is a class; end its branch with {entry}"
+        elif operation["parameters"]["classes"] != count:
+            yield (
+                ("model", "operations", heads[name], "parameters", "classes"),
+                f"the dataset declares {count} classes of '{name}': {some(classes[name].names)}",
+            )
+        for key in ("transforms", "limits"):
+            if name in document.get(key, {}):
+                yield (key, name), f"'{name}' is a class, which has no {key}; leave it out"
+
+
+def classes_of_documents(document: Document, outputs: Collection[str]) -> dict[str, Classes]:
+    """Output → its classes, of those outputs that a dataset declares as such."""
+    declared = document.get("classes", {})
+    return {
+        name: Classes(name, names=tuple(declared[name])) for name in outputs if name in declared
+    }
