@@ -103,7 +103,10 @@ def fit_transforms(
     for name, transform in model.transforms.items():
         if name not in fitted_before and type(transform).fit is not Transform.fit:
             samples = samples or to_fit()
-            transform.fit(samples[name])
+            values = samples[name]
+            if values.dim() == 2 and (lacking := torch.isnan(values).all(dim=1)).any():
+                values = values[~lacking]  # samples without this output
+            transform.fit(values)
             fitted.append(name)
     return fitted
 

@@ -7,7 +7,8 @@ outputs together.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
 
@@ -49,6 +50,37 @@ def power(exponent: float) -> Loss:
 def negative_log_likelihood(density: Density, truth: Tensor) -> Tensor:
     """Mean of −log p(truth), where `truth` is (batch, output)."""
     return density.loss(truth)
+
+
+@dataclass(frozen=True)
+class OfPresent:
+    """A loss over the samples of a batch that have the output; 0 if none has it.
+
+    Of samples that lack it, or one of the outputs of a posterior head, the truth is NaN.
+    """
+
+    loss: Loss
+
+    def __call__(self, estimate: Any, truth: Tensor) -> Tensor:
+        present = ~torch.isnan(truth).flatten(1).any(dim=1)
+        known = torch.where(present.view(-1, *[1] * (truth.dim() - 1)), truth, 0.0)
+        if isinstance(estimate, Density):
+            of_samples = -estimate.log_prob(known)
+        else:
+            of_samples = torch.vmap(self.loss)(estimate, known)
+        # not those of the samples alone, whose number would have to be known on a GPU
+        return torch.where(present, of_samples, 0.0).sum() / present.sum().clamp(min=1)
+
+
+def of_present(
+    losses: Mapping[str, Loss], network: Network, absent: Collection[str]
+) -> dict[str, Loss]:
+    """Losses over the samples that have an output, where some may lack it."""
+    chosen = dict(losses)
+    for name, loss in losses.items():
+        if not set(network.heads.get(name, (name,))).isdisjoint(absent):
+            chosen[name] = OfPresent(loss)
+    return chosen
 
 
 LOSSES: dict[str, Entry] = {

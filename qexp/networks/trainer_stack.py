@@ -137,8 +137,8 @@ class TrainerStack:
             trainer = member.trainer
             if member in self._joining:
                 self._join(member, self._joining.pop(member))
-            prepared = partial(training.transformed, trainer.model, part="training")
-            batches[member] = trainer.data.epoch(epoch, trainer.recipe.batch_size, prepared)
+            size = trainer.recipe.batch_size
+            batches[member] = trainer.data.epoch(epoch, size, trainer.prepared)
 
         members = self._each(members, begin)
         if not members:

@@ -6,9 +6,9 @@ import contextlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from qexp.networks import checkpoint
 from qexp.networks.callbacks import Callback, Epoch
 from qexp.networks.checkpoint import BestWeights, is_kept
 from qexp.networks.estimator import Estimator
-from qexp.networks.losses import Loss, losses_of, total
+from qexp.networks.losses import Loss, losses_of, of_present, total
 from qexp.networks.network import layers_above
 from qexp.networks.optimizers import Schedule, Weights
 from qexp.networks.processes import together
@@ -142,6 +142,8 @@ class Data(ABC):
     """Training samples per epoch."""
     validation: Samples
     test: Samples
+    absent: Collection[str] = ()
+    """Outputs that some samples lack: their true values are NaN."""
 
     @abstractmethod
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
@@ -153,7 +155,7 @@ class Data(ABC):
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
         """The values of an output that metrics are computed from, as booleans; None for all."""
-        return None
+        return ~torch.isnan(samples[output])[:, 0] if output in self.absent else None
 
     def training_mean(self, output: str) -> float:
         """The mean of an output's training targets, in its unit; NaN if there is none."""
@@ -187,6 +189,7 @@ class DrawnData(Data):
     validation: Samples
     test: Samples
     train_size: int
+    absent: Collection[str] = ()
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         samples = prepared(self.train(number))
@@ -249,7 +252,9 @@ class Trainer:
         self.processes.adapt(model.network)
         self.model = model.to(device)
         self.data = data
-        self.recipe = recipe
+        self.recipe = recipe = replace(
+            recipe, losses=of_present(recipe.losses, model.network, data.absent)
+        )
         self.seeds = seeds
         self.device, self.folder = device, folder
         self.progress = Progress()
@@ -387,9 +392,7 @@ class Trainer:
         """Train on the remaining batches of the epoch; False if interrupted between two."""
         progress = self.progress
         recipe = self.recipe
-        batch = self.data.epoch(
-            progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training")
-        )
+        batch = self.data.epoch(progress.epoch, recipe.batch_size, self.prepared)
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
@@ -412,6 +415,10 @@ class Trainer:
             progress.batch += 1
             listener.batch_done(progress.epoch, progress.batch, self.batches)
         return True
+
+    def prepared(self, samples: Samples) -> Samples:
+        """Training samples, transformed; see `transformed`."""
+        return transformed(self.model, samples, "training", self.data.absent)
 
     def _step(self, samples: Samples) -> Tensor:
         """Change the weights by a batch. Returns its losses, (loss,)."""
@@ -478,7 +485,7 @@ class Trainer:
     @cached_property
     def validation(self) -> Samples:
         """The transformed validation samples, the same every epoch."""
-        return transformed(self.model, self.data.validation, "validation")
+        return transformed(self.model, self.data.validation, "validation", self.data.absent)
 
     def _validated(self, features: Samples) -> dict[str, Any]:
         """Losses of transformed values, metrics in the outputs' units; one forward pass."""
@@ -526,9 +533,11 @@ class Trainer:
 
 
 @torch.no_grad()
-def transformed(model: Estimator, samples: Samples, part: str) -> dict[str, Tensor]:
-    """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is
-    not finite then.
+def transformed(
+    model: Estimator, samples: Samples, part: str, absent: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """The transformed inputs and outputs, (sample, ...) each; NaN of samples that lack an output.
+    Raises DivergedError if another one is not finite then.
     """
     samples = model.completed(samples)
     values = {
@@ -537,7 +546,8 @@ def transformed(model: Estimator, samples: Samples, part: str) -> dict[str, Tens
         for name in dict.fromkeys([*model.network.inputs, *model.network.outputs])
     }
     for name in model.network.outputs:
-        if not torch.isfinite(values[name]).all():
+        finite = torch.isfinite(values[name])
+        if not (finite | torch.isnan(samples[name]) if name in absent else finite).all():
             raise DivergedError(
                 f"the transform of '{name}' is NaN or infinite for some {part} values"
             )

@@ -158,6 +158,16 @@ class GeneratedDataset:
         return {name: [WHOLE] for name in self.test}
 
     @property
+    def test_part(self) -> Part:
+        """What the test samples are drawn from."""
+        return self.test
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """Variables that some samples do not have, as their class has no such parameter."""
+        return frozenset()
+
+    @property
     def model(self) -> Model | None:
         """What makes images in place of the simulator, if anything does."""
         return None

@@ -197,8 +197,8 @@ class Source:
 
 
 class DeformationImages:
-    """The deformation by one source, or the sum of several: `displacement`, `displacement_1` of a
-    second view, and on.
+    """The deformation by one source, the sum of several, or none: `displacement`, `displacement_1`
+    of a second view, and on.
 
     views  the views in their order; those beyond them, which only variables such as `azimuth_1`
            mention, are images of the dataset's size
@@ -278,6 +278,8 @@ class DeformationImages:
     ) -> Tensor:
         """(batch, height, width) along the line of sight, or (batch, 3, station, 1)."""
         _, height, width = view.shape(size)
+        if not self.sources:
+            return next(iter(values.values())).new_zeros(batch, *view.shape(size))
         arguments = [(source, source.argument(values, batch)) for source in self.sources]
         if view.points is None:
             east = pixel_axis(width, values["x_res" + suffix])

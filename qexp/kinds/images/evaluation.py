@@ -94,7 +94,7 @@ def write(
         if name not in estimates:
             columns[name] = truth, {"units": meaning.unit, "long_name": meaning.description}
             continue
-        estimated = estimates[name].each(lambda values: values[:, 0])
+        estimated = estimates[name].each(_column)
         if name in quantiles:
             of_name = quantiles[name].cpu().numpy()
             estimated = replace(estimated, quantiles=dict(zip(QUANTILES, of_name.T, strict=True)))
@@ -116,6 +116,11 @@ def write(
     return {name: made.middle.astype(np.float64) for name, made in estimates.items()}
 
 
+def _column(values: Array) -> Array:
+    """(sample, 1) as (sample,); several numbers stay (sample, number)."""
+    return values[:, 0] if values.shape[1] == 1 else values
+
+
 UNLIKELY = 0.01
 """Probability that right intervals hold as few test samples, in any output, below which they are
 called too narrow.
@@ -130,11 +135,12 @@ def _too_narrow(name: str, truth: Array, quantiles: Array, outputs: int) -> str:
 
     promised = QUANTILES[-1] - QUANTILES[0]
     held = int(((quantiles[:, 0] <= truth) & (truth <= quantiles[:, -1])).sum())
-    if binom.cdf(held, len(truth), promised) > UNLIKELY / outputs:
+    count = int((~np.isnan(truth)).sum())
+    if binom.cdf(held, count, promised) > UNLIKELY / outputs:
         return ""
     return (
-        f"the {100 * promised:.0f} % intervals of {name} hold {100 * held / len(truth):.0f} % of"
-        f" {len(truth):,} test samples: posteriors are too narrow; more training data may help, or"
+        f"the {100 * promised:.0f} % intervals of {name} hold {100 * held / count:.0f} % of"
+        f" {count:,} test samples: posteriors are too narrow; more training data may help, or"
         " a recalibration by qexp calibrate"
     )
 
@@ -195,7 +201,9 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
             estimate = estimates[name]
             truth = on_device[name].double().cpu().numpy()
             if truth.shape[1:] == (1,):
-                scores.add(name, metrics_of_output, estimate[:, 0], truth[:, 0])
+                known = ~np.isnan(truth[:, 0])
+                estimated = _column(estimate)[known]
+                scores.add(name, metrics_of_output, estimated, truth[known, 0])
             else:
                 scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
         inputs = {name: samples()[name].numpy() for name in models[0].network.inputs}

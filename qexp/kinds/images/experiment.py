@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +36,14 @@ from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, nearest, suggestion
 from qexp.kinds.files import fingerprint, refuse
-from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
+from qexp.kinds.images.spec import (
+    MERGED,
+    fixed_values,
+    in_members,
+    members_of,
+    noise_in_long_form,
+    sources_of,
+)
 from qexp.kinds.images.views import FILES, ViewFiles, instrument_of, views_of
 from qexp.kinds.kind import KindData
 from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
@@ -54,7 +62,7 @@ from qexp.networks.shapes import from_spec, numbers_in, written
 from qexp.networks.training import Data, DrawnData
 from qexp.physics.geometry import grid
 from qexp.simulation import distributions
-from qexp.simulation.dataset import GeneratedDataset, Intervals, Part, Values
+from qexp.simulation.dataset import GeneratedDataset, Part, Values
 from qexp.simulation.distributions import MOVING, Distribution
 from qexp.simulation.generators import (
     GENERATOR_METHODS,
@@ -63,11 +71,12 @@ from qexp.simulation.generators import (
     Generator,
     Source,
 )
+from qexp.simulation.mixture import Mixture
 from qexp.simulation.noise import Noise
 from qexp.simulation.noise_models import Component, NoiseModel
 from qexp.simulation.views import DISPLACEMENT, View
 from qexp.spec.kinds import filled_in, load_stage
-from qexp.spec.reading import Document, Findings, Where
+from qexp.spec.reading import Document, Finding, Findings, Where
 from qexp.store.directory import RunDirectory
 
 T = TypeVar("T")
@@ -262,11 +271,15 @@ class GeneratedData(KindData[GeneratedDataset]):
     def dataset(
         self, document: Document, tables: Tables, workspace: Workspace | None
     ) -> GeneratedDataset:
+        if "classes" in document:
+            return _mixture(document, tables, workspace, self.dataset)
         return _dataset(document, tables, views_of(document, workspace))
 
     def checked_dataset(
         self, document: Document, tables: Tables, workspace: Workspace | None
     ) -> GeneratedDataset:
+        if "classes" in document:
+            return _mixture(document, tables, workspace, self.checked_dataset)
         dataset = self.untried_dataset(document, tables, workspace)
         dataset.warnings[:0] = try_own_sources(document, dataset, tables, workspace)
         return dataset
@@ -275,6 +288,8 @@ class GeneratedData(KindData[GeneratedDataset]):
         self, document: Document, tables: Tables, workspace: Workspace | None
     ) -> GeneratedDataset:
         """A checked dataset whose simulator, which may take hours, is not called."""
+        if "classes" in document:
+            return _mixture(document, tables, workspace, self.untried_dataset)
         refuse(_in_generators(document, tables))
         views = views_of(document, workspace)
         refuse(_in_variables(document, _generator(document, tables, views), tables))
@@ -300,15 +315,16 @@ class GeneratedData(KindData[GeneratedDataset]):
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
         """Outputs of posterior heads are scaled by their prior where no transform is given."""
-        distributions = document["dataset"]["distributions"]
-        scores = {
-            name: long_form(
-                {"type": "normal_score", "parameters": {"distribution": distributions[name]}},
-                tables["transforms"],
-            )
-            for name in outputs_of_heads(document, tables["modules"])
-            if name in document["dataset"]["varyings"] and output_in(document, name).scored
-        }
+        scores = {}
+        dataset = document["dataset"]
+        for name in outputs_of_heads(document, tables["modules"]):
+            priors = []
+            for one in members_of(dataset).values() or [dataset]:
+                if name in one["varyings"] and one["distributions"][name] not in priors:
+                    priors.append(one["distributions"][name])
+            if len(priors) == 1 and output_in(document, name).scored:
+                score = {"type": "normal_score", "parameters": {"distribution": priors[0]}}
+                scores[name] = long_form(score, tables["transforms"])
         return {**document, "transforms": {**scores, **document["transforms"]}}
 
     def match_filters(
@@ -383,6 +399,10 @@ class GeneratedData(KindData[GeneratedDataset]):
         if network is not None:
             yield from in_batches(document, network, {document["sizes"][0]})
         yield from in_transforms(document, dataset, tables)
+        for index, name in enumerate(document["inputs"]):
+            if name in dataset.absent:
+                lacking = "is a parameter that some classes lack; only outputs can be such"
+                yield ("inputs", index), f"'{name}' {lacking}"
         yield from of_training_mean(
             document, document["outputs"], "samples are drawn again in every epoch", tables
         )
@@ -411,6 +431,7 @@ class GeneratedData(KindData[GeneratedDataset]):
             ),
             test=dataset.sample(parts["test"], test, seeds, ("test",), device),
             train_size=train,
+            absent=dataset.absent,
         )
 
     def parts(
@@ -421,7 +442,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         """
         if spec is not None:
             return dataset.parts(spec["split"], Seeds(seed))
-        return {"train": _not_held_out(dataset), "test": dataset.test}
+        return {"train": _not_held_out(dataset), "test": dataset.test_part}
 
     def sizes(
         self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int
@@ -453,12 +474,73 @@ def _dataset(document: Document, tables: Tables, views: Sequence[View]) -> Gener
     )
 
 
+Make = Callable[[Document, Tables, Workspace | None], GeneratedDataset]
+
+
+def _mixture(
+    document: Document, tables: Tables, workspace: Workspace | None, make: Make
+) -> Mixture:
+    """The dataset of a document with classes, of those that `make` makes of each, which may check
+    them. Raises DatasetError with all their problems.
+    """
+    ((variable, classes),) = document["classes"].items()
+    views = views_of(document, workspace)
+    members = dict[str, GeneratedDataset]()
+    used = set[tuple[str, str]]()
+
+    def of_class(name: str, member: Document) -> Iterable[Finding]:
+        try:
+            refuse(_in_generators(member, tables))
+            one = _of_class(member, classes[name], _generator(member, tables, views))
+            used.update((key, variable) for key in MERGED for variable in one[key])
+            members[name] = make(one, tables, workspace)
+        except DatasetError as error:
+            return error.findings
+        return ()
+
+    findings = list(in_members(document, of_class))
+    for key in MERGED:
+        for name in document[key]:
+            if (key, name) not in used:
+                other = suggestion(name, [one for _, one in used])
+                findings.append(((key, name), f"no class has a variable '{name}'; {other}"))
+    refuse(findings)
+    probabilities = [own["probability"] for own in classes.values()]
+    mixture = Mixture.of_members(variable, members, probabilities)
+    refuse(_in_mixture(mixture, ("classes", variable)))
+    return mixture
+
+
+def _of_class(member: Document, own: Document, generator: Generator) -> Document:
+    """The document of a class without the variables of others, which its images do not have."""
+    mentioned = [*fixed_values(member), *member["varyings"], *member["distributions"]]
+    needed = {*generator.required(mentioned), NOISE}
+    kept = {}
+    for key in MERGED:
+        names = needed | own.get(key, {}).keys()
+        kept[key] = {name: value for name, value in member[key].items() if name in names}
+    return {**member, **kept}
+
+
+def _in_mixture(mixture: Mixture, where: Where) -> Findings:
+    """A class variable with the name of another, and classes with other images than the first."""
+    first = next(iter(mixture.members.values()))
+    shapes = {name: first.shapes()[name] for name in first.images}
+    for name, member in mixture.members.items():
+        if mixture.variable in (names := member.shapes()):
+            yield where, f"the images of '{name}' have a variable of this name; choose another"
+        if {image: names[image] for image in member.images} != shapes:
+            yield (*where, name), f"its images must be those of the first class, {written(shapes)}"
+
+
 def parts_of(dataset: GeneratedDataset, split: list[float], run_seed: int) -> Mapping[str, Part]:
     """Each part as a run divides them, and all parts together."""
     return {"all": dataset.whole, **dataset.parts(split, Seeds(run_seed))}
 
 
-def _not_held_out(dataset: GeneratedDataset) -> Intervals:
+def _not_held_out(dataset: GeneratedDataset) -> Part:
+    if isinstance(dataset, Mixture):
+        return {name: _not_held_out(member) for name, member in dataset.members.items()}
     return {name: distributions.gaps(test) for name, test in dataset.held_out.items()}
 
 
@@ -673,6 +755,10 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Findings
 
 
 def in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Findings:
+    if isinstance(dataset, Mixture):
+        each = [in_transforms(document, member, tables) for member in dataset.members.values()]
+        yield from dict.fromkeys(chain.from_iterable(each))
+        return
     transforms, _ = build_transforms(document, tables)
     yield from beyond_prior(document, tables, dataset.distributions, transforms)
     for name, transform in transforms.items():

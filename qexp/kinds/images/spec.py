@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from qexp.base.quantities import (
 )
 from qexp.base.tables import Table, Tables, long_form
 from qexp.spec.kinds import KindDocuments
-from qexp.spec.reading import Document, Findings, Where, defaults_in
+from qexp.spec.reading import Document, Finding, Findings, Where, defaults_in
 
 
 def variable_of(name: str, view: int) -> str:
@@ -98,10 +98,15 @@ class GeneratedSpecs(KindDocuments):
     )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Findings:
+        if "classes" in dataset:
+            yield from in_classes(dataset, lambda _, one: self.in_dataset(one, quantities))
+            return
         quantities = of_dataset(dataset, quantities)
         varyings = dataset["varyings"]
         if self.simulates:
             yield from _in_sources(dataset)
+            if not varyings and dataset.get("sources") != []:
+                yield ("varyings",), "must have at least 1 key, but has none"
         yield from problems_in_views(dataset)
         for name, (value, where) in fixed_values(dataset).items():
             limits = quantity(name, quantities)
@@ -175,6 +180,20 @@ class GeneratedSpecs(KindDocuments):
             sources = dataset["sources"]
             generators = tables["generators"]
             resolved["sources"] = [{**one, **long_form(one, generators)} for one in sources]
+        for variable, classes in dataset.get("classes", {}).items():
+            own = {}
+            for name, each in classes.items():
+                own[name] = dict(each)
+                if "sources" in each:
+                    generators = tables["generators"]
+                    own[name]["sources"] = [
+                        {**one, **long_form(one, generators)} for one in each["sources"]
+                    ]
+                given = each.get("distributions", {}).items()
+                own[name]["distributions"] = {
+                    name: long_form(value, tables["distributions"]) for name, value in given
+                }
+            resolved["classes"] = {variable: own}
         if "views" in dataset:
             resolved["views"] = []
             for view in dataset["views"]:
@@ -198,9 +217,12 @@ class GeneratedSpecs(KindDocuments):
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
         size = "{} x {} pixels".format(*dataset["size"])
+        members = members_of(dataset) or {"": dataset}
+        generators = [f"{name}: {generator_in_words(one)}" for name, one in members.items()]
+        varying = dict.fromkeys(name for one in members.values() for name in one["varyings"])
         return {
-            "generator": f"{generator_in_words(dataset)}, {size}",
-            "varying": ", ".join(dataset["varyings"]),
+            "generator": f"{'; '.join(generators).removeprefix(': ')}, {size}",
+            "varying": ", ".join(varying),
             "sizes": "{} training, {} validation, {} test".format(*spec["sizes"]),
         }
 
@@ -240,7 +262,66 @@ def sources_of(dataset: Document) -> list[tuple[Document, Where]]:
 def generator_in_words(dataset: Document) -> str:
     """`mogi`, or `mogi chamber and okada dike`."""
     sources = [source for source, _ in sources_of(dataset)]
-    return " and ".join(f"{one['type']} {one.get('name', '')}".strip() for one in sources)
+    words = " and ".join(f"{one['type']} {one.get('name', '')}".strip() for one in sources)
+    return words or "no source"
+
+
+# Classes: a dataset of each, of what all share and what is its own.
+
+MERGED = ("fixed", "varyings", "distributions")
+"""Keys of which a class adds variables to those of all, or has others."""
+
+SOURCES = ("generation_type", "sources")
+
+OfMember = Callable[[str, Document], Iterable[Finding]]
+"""A class and the document of its samples → problems, as of a dataset of its own."""
+
+
+def members_of(dataset: Document) -> dict[str, Document]:
+    """Class → the document of its samples; empty if the dataset has no classes."""
+    members = {}
+    shared = {name: each for name, each in dataset.items() if name not in NOT_OF_MEMBERS}
+    for classes in dataset.get("classes", {}).values():
+        for name, own in classes.items():
+            member = dict(shared)
+            if not own.keys().isdisjoint(SOURCES):
+                member = {key: each for key, each in shared.items() if key not in SOURCES}
+                member |= {key: own[key] for key in SOURCES if key in own}
+            for key in MERGED:
+                member[key] = {**shared[key], **own.get(key, {})}
+            for key, other in (("fixed", "varyings"), ("varyings", "fixed")):
+                for variable in own.get(key, {}).keys() - own.get(other, {}).keys():
+                    member[other].pop(variable, None)
+            members[name] = member
+    return members
+
+
+NOT_OF_MEMBERS = ("classes", "matrix", "columns")
+
+
+def in_members(dataset: Document, find: OfMember) -> Iterator[Finding]:
+    """Problems of each class as a dataset, at their places in the whole document."""
+    ((variable, classes),) = dataset["classes"].items()
+    found = dict[Finding, None]()
+    for name, member in members_of(dataset).items():
+        own = classes[name]
+        for where, message in find(name, member):
+            key = where[0] if where else ""
+            is_own = not where or (key in SOURCES and key in own) or where == ("fixed",)
+            if key in MERGED and len(where) > 1:
+                is_own = where[1] in own.get(key, {})
+            place: Where = ("classes", variable, name, *where) if is_own else where
+            found[place, message] = None
+    yield from found
+
+
+def in_classes(dataset: Document, find: OfMember) -> Findings:
+    """Problems of the probabilities of classes, and of each class as a dataset."""
+    ((variable, classes),) = dataset["classes"].items()
+    total = sum(own["probability"] for own in classes.values())
+    if abs(total - 1) > 1e-6:
+        yield ("classes", variable), f"probabilities must add up to 1, but their sum is {total:g}"
+    yield from in_members(dataset, find)
 
 
 def _in_sources(dataset: Document) -> Findings:
