@@ -44,11 +44,10 @@ def class_panels(names: Sequence[str], codes: Array, probabilities: Array, title
     known = np.isfinite(codes) & np.isfinite(probabilities).all(axis=1)
     true = codes[known].astype(int)
     stated = probabilities[known].astype(np.float64).clip(0, 1)
-    short = [without_middle(in_one_line(name), LONGEST_NAME) for name in names]
-    heights = [1.2 + max(HEIGHT_OF_ROW * len(names), 1.4), 3.0]
-    if canvas.narrow():
-        short = [without_middle(name, LONGEST_NAME // 2) for name in short]
-        heights[1:] = 2.8, 2.4
+    longest = LONGEST_NAME // (1 + canvas.narrow())
+    short = [without_middle(in_one_line(name), longest) for name in names]
+    heights = [1.2 + max(HEIGHT_OF_ROW * len(names), 1.4)]
+    heights += [2.8, 2.4] if canvas.narrow() else [3.0]
     figure = canvas.blank(canvas.page_width(), canvas.sized(sum(heights)))
     figure.set_layout_engine("constrained")
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
@@ -95,21 +94,21 @@ def reliability(stated: Array, right: Array) -> Array:
 def _draw_matrix(axis: Axes, names: Sequence[str], true: Array, stated: Array) -> None:
     from sklearn.metrics import confusion_matrix
 
-    counts = confusion_matrix(true, stated.argmax(axis=1), labels=range(len(names)))
+    places = range(len(names))
+    columns = [name.replace("$", r"\$") for name in names]
+    counts = confusion_matrix(true, stated.argmax(axis=1), labels=places)
     numbers = counts.sum(axis=1, keepdims=True)
-    share = counts / np.maximum(numbers, 1)
-    shades = np.where(numbers > 0, share, np.nan)
+    share = counts / np.where(numbers > 0, numbers, np.nan)
     axis.set_facecolor("0.85")  # of a class without samples
-    axis.imshow(shades, "Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    rows = [f"{name}  ({of_row:,})" for name, of_row in zip(names, numbers.flat, strict=True)]
-    columns = list(names)
+    axis.imshow(share, "Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    rows = [f"{name}  ({of_row:,})" for name, of_row in zip(columns, numbers.flat, strict=True)]
     character = canvas.sized(canvas.WIDTH_OF_CHARACTER)
     room = (canvas.page_width() - character * max(map(len, rows)) - 1) / len(names)
     if character * max(map(len, names)) > room:
-        rows = [f"{name}  {place + 1}" for place, name in enumerate(rows)]
-        columns = [str(place + 1) for place in range(len(names))]
-    axis.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in rows])
-    axis.set_xticks(range(len(names)), [name.replace("$", r"\$") for name in columns])
+        columns = [str(place + 1) for place in places]
+        rows = [f"{row}  {number}" for row, number in zip(rows, columns, strict=True)]
+    axis.set_yticks(places, rows)
+    axis.set_xticks(places, columns)
     axis.set(xlabel="estimated", ylabel="true  (samples)")
     right = f"{100 * counts.trace() / len(true):.1f} % of {len(true):,} right"
     axis.set_title(right, fontsize=canvas.small())
@@ -127,26 +126,24 @@ def _draw_curves(axes: Sequence[Axes], names: Sequence[str], true: Array, stated
     from sklearn.metrics import auc, roc_curve
 
     whole, low = axes
-    drawn = [code for code in range(len(names)) if 0 < (true == code).sum() < len(true)]
     curves = {}
-    for code in drawn:
-        curves[code] = roc_curve(true == code, stated[:, code], drop_intermediate=False)[:2]
-    areas = {code: auc(*curve) for code, curve in curves.items()}
-    coloured = sorted(sorted(drawn, key=areas.__getitem__)[:MOST_CURVES])
-    looks = zip(canvas.COLOURS, LINES, strict=False)
-    styles = {
-        code: {"color": colour, "linestyle": line}
-        for code, (colour, line) in zip(coloured, looks, strict=False)
-    }
-    for code, (false_alarms, detected) in curves.items():
+    for code in range(len(names)):
+        belongs = true == code
+        if 0 < belongs.sum() < len(true):
+            curves[code] = roc_curve(belongs, stated[:, code], drop_intermediate=False)
+    areas = {code: auc(*curve[:2]) for code, curve in curves.items()}
+    coloured = sorted(areas, key=areas.__getitem__)[:MOST_CURVES]
+    styles = Styles()
+    for code, (false_alarms, detected, _) in curves.items():
         style: canvas.Style = {"color": "0.75", "linewidth": 0.7, "zorder": 1.5}
         label = None
-        if code in styles:
+        if code in coloured:
+            style = {"color": canvas.COLOURS[len(styles)], "linestyle": LINES[len(styles)]}
+            styles[code] = style
             others = int((true != code).sum())
             rate = "1 %" if others * FALSE_ALARMS >= 1 else f"0 of {others}"
             share = 100 * detected[false_alarms <= FALSE_ALARMS].max()
             label = f"{names[code]}: AUC {areas[code]:.3f}, {share:.0f} % at {rate}"
-            style = styles[code]
         whole.plot(false_alarms, detected, label=label, **style)
         # what a threshold can reach, also where no false alarm is left
         rates = np.maximum(false_alarms, LOGARITHMIC_ZERO)
@@ -165,18 +162,18 @@ def _draw_shares(axes: Sequence[Axes], true: Array, stated: Array, styles: Style
     """Of each of a few classes in its style; else of the likeliest class of each sample."""
     shares, histogram = axes
     right = true == stated.argmax(axis=1)
-    drawn = [(stated.max(axis=1), right, {"color": canvas.COLOURS[0]})]
+    style: canvas.Style = {"color": canvas.COLOURS[0]}
+    drawn = [(stated.max(axis=1), right, style)]
     words = "probability of the likeliest class", "share that is right"
-    if stated.shape[1] <= MOST_SHARES:
+    if 0 < len(styles) <= MOST_SHARES:
         words = "stated probability of a class", "share in the class"
         drawn = [(stated[:, code], true == code, style) for code, style in styles.items()]
     shares.plot([0, 1], [0, 1], color="0.6", linewidth=1, zorder=1)
     for marker, (probability, belongs, style) in zip(MARKERS, drawn, strict=False):
-        look: Any = style
         middle, share, low, high = reliability(probability, belongs).T
-        shares.vlines(middle, low, high, color=look["color"], alpha=0.5, linewidth=1.1)
-        shares.plot(middle, share, marker=marker, markersize=canvas.sized(4), linewidth=1, **look)
-        histogram.hist(probability, bins=2 * BINS, range=(0, 1), histtype="step", log=True, **look)
+        shares.vlines(middle, low, high, color=style["color"], alpha=0.5, linewidth=1.1)
+        shares.plot(middle, share, marker=marker, markersize=canvas.sized(4), linewidth=1, **style)
+        histogram.hist(probability, bins=2 * BINS, range=(0, 1), histtype="step", log=True, **style)
     shares.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel=words[1])
     histogram.set(xlabel=words[0], ylabel="samples", ylim=(0.7, None))
     canvas.plain_numbers(histogram.yaxis)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from qexp.base import files, formats
 from qexp.base.outputs import (
     PERIOD,
-    Number,
     estimate_of,
     high_of,
     low_of,
@@ -167,12 +166,8 @@ def missing(
     return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
 
 
-def outputs(
-    directory: RunDirectory, table: xarray.Dataset, figure: str = Number.figure
-) -> list[str]:
-    """The outputs of a run, shown in a figure, whose true values and estimates a table holds; the
-    numbers among them if it is left out.
-    """
+def outputs(directory: RunDirectory, table: xarray.Dataset, figure: str = "scatter") -> list[str]:
+    """The outputs of a run, of a figure, whose true values and estimates a table holds."""
     spec = directory.spec()
     names = [name for name in outputs_among(table.data_vars) if name in table]
     return [name for name in names if output_in(spec, name).figure == figure]
@@ -281,7 +276,7 @@ def fold_curves_of(directory: RunDirectory) -> Figure:
 
 
 OF_OUTPUTS: Mapping[str, FigureOfRun] = {"confusion": classes}
-"""`Output.figure` → what draws it for every kind of dataset; a kind itself draws others."""
+"""`Output.figure` → what draws it for every kind of dataset."""
 
 
 def draw(
@@ -347,10 +342,9 @@ def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
     if not type_of(spec).trains:
         return {}
     shown = {output_in(spec, name).figure for name in spec["outputs"]}
-    figures: Mapping[str, FigureOfRun] = {
-        **load_stage(spec["dataset"], "figures"),
-        **{drawn.__name__: drawn for figure, drawn in OF_OUTPUTS.items() if figure in shown},
-    }
+    drawn = [drawing for figure, drawing in OF_OUTPUTS.items() if figure in shown]
+    figures: dict[str, FigureOfRun] = dict(load_stage(spec["dataset"], "figures"))
+    figures |= {drawing.__name__: drawing for drawing in drawn}
     if isinstance(directory, EvaluationDirectory):
         return {
             name: figure for name, figure in figures.items() if not name.startswith(OF_TRAINING)
