@@ -28,6 +28,18 @@ of the likeliest; bins of probabilities, which are joined where they have fewer 
 LINES, MARKERS = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))), "osD^"
 """What tells classes apart without colours."""
 
+OF_OTHERS: canvas.Style = {"color": "0.75", "linewidth": 0.7, "zorder": 1.5}
+DIAGONAL: canvas.Style = {"color": "0.6", "linewidth": 1, "zorder": 1}
+LINE_OF_RATE: canvas.Style = {"color": "0.4", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
+STEPS: canvas.Style = {"bins": 2 * BINS, "range": (0, 1), "histtype": "step", "log": True}
+SHADES: canvas.Style = {"cmap": "Blues", "vmin": 0, "vmax": 1, "aspect": "auto"}
+UNIT_SQUARE: canvas.Style = {"xlim": (-0.03, 1.03), "ylim": (-0.03, 1.03)}
+
+EXPLAINED = (
+    "shade: share of the row; vertical lines: 95 % intervals; last number of a class:"
+    " share detected at that rate of false alarms"
+)
+
 LONGEST_NAME, HEIGHT_OF_ROW = 24, 0.15
 """Characters of a class on a page of two columns; least height of a row of the matrix [inch]."""
 
@@ -44,11 +56,10 @@ def class_panels(names: Sequence[str], codes: Array, probabilities: Array, title
     known = np.isfinite(codes) & np.isfinite(probabilities).all(axis=1)
     true = codes[known].astype(int)
     stated = probabilities[known].astype(np.float64).clip(0, 1)
-    short = [without_middle(in_one_line(name), LONGEST_NAME) for name in names]
-    heights = [1.2 + max(HEIGHT_OF_ROW * len(names), 1.4), 3.0]
-    if canvas.narrow():
-        short = [without_middle(name, LONGEST_NAME // 2) for name in short]
-        heights[1:] = 2.8, 2.4
+    longest = LONGEST_NAME // (1 + canvas.narrow())
+    short = [without_middle(in_one_line(name), longest) for name in names]
+    heights = [1.2 + max(HEIGHT_OF_ROW * len(names), 1.4)]
+    heights += [2.8, 2.4] if canvas.narrow() else [3.0]
     figure = canvas.blank(canvas.page_width(), canvas.sized(sum(heights)))
     figure.set_layout_engine("constrained")
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
@@ -63,8 +74,7 @@ def class_panels(names: Sequence[str], codes: Array, probabilities: Array, title
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=canvas.small())
     canvas.legend_below(figure, *figure.axes, shown=1)
-    words = "shade: share of the row; vertical lines: 95 % intervals; last number of a class:"
-    words += " share detected at that rate of false alarms"
+    words = EXPLAINED
     if len(names) > MOST_CURVES:
         words += "; grey: classes of larger AUC"
     if not known.all():
@@ -82,44 +92,50 @@ def reliability(stated: Array, right: Array) -> Array:
 
     order = np.argsort(stated, kind="stable")
     cuts = [0]
-    for cut in np.searchsorted(stated[order], np.arange(1, BINS) / BINS):
+    edges = np.arange(1, BINS) / BINS
+    for cut in np.searchsorted(stated[order], edges):
         if min(cut - cuts[-1], len(order) - cut) >= LEAST_IN_BIN:
             cuts.append(int(cut))
     bins = []
     for members in np.split(order, cuts[1:]):
         test = binomtest(int(right[members].sum()), len(members))
-        bins.append([stated[members].mean(), test.statistic, *test.proportion_ci(0.95, "exact")])
+        interval = test.proportion_ci(0.95, "exact")
+        bins.append([stated[members].mean(), test.statistic, *interval])
     return np.array(bins)
 
 
 def _draw_matrix(axis: Axes, names: Sequence[str], true: Array, stated: Array) -> None:
     from sklearn.metrics import confusion_matrix
 
-    counts = confusion_matrix(true, stated.argmax(axis=1), labels=range(len(names)))
+    places = range(len(names))
+    columns = [name.replace("$", r"\$") for name in names]
+    counts = confusion_matrix(true, stated.argmax(axis=1), labels=places)
     numbers = counts.sum(axis=1, keepdims=True)
-    share = counts / np.maximum(numbers, 1)
-    shades = np.where(numbers > 0, share, np.nan)
+    share = counts / np.where(numbers > 0, numbers, np.nan)
     axis.set_facecolor("0.85")  # of a class without samples
-    axis.imshow(shades, "Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    rows = [f"{name}  ({of_row:,})" for name, of_row in zip(names, numbers.flat, strict=True)]
-    columns = list(names)
+    axis.imshow(share, interpolation="nearest", **SHADES)
+    pairs = zip(columns, numbers.flat, strict=True)
+    rows = [f"{name}  ({number:,})" for name, number in pairs]
     character = canvas.sized(canvas.WIDTH_OF_CHARACTER)
-    room = (canvas.page_width() - character * max(map(len, rows)) - 1) / len(names)
-    if character * max(map(len, names)) > room:
-        rows = [f"{name}  {place + 1}" for place, name in enumerate(rows)]
-        columns = [str(place + 1) for place in range(len(names))]
-    axis.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in rows])
-    axis.set_xticks(range(len(names)), [name.replace("$", r"\$") for name in columns])
+    longest, widest = (max(map(len, texts)) for texts in (names, rows))
+    room = (canvas.page_width() - character * widest - 1) / len(names)
+    if character * longest > room:
+        columns = [str(place + 1) for place in places]
+        rows = [f"{row}  {number}" for row, number in zip(rows, columns, strict=True)]
+    axis.set_yticks(places, rows)
+    axis.set_xticks(places, columns)
     axis.set(xlabel="estimated", ylabel="true  (samples)")
-    right = f"{100 * counts.trace() / len(true):.1f} % of {len(true):,} right"
-    axis.set_title(right, fontsize=canvas.small())
+    right = 100 * counts.trace() / len(true)
+    words = f"{right:.1f} % of {len(true):,} right"
+    axis.set_title(words, fontsize=canvas.small())
     axis.tick_params(length=0)
     if character * len(f"{counts.max():,}") > room:
         return
     text: canvas.Style = {"ha": "center", "va": "center", "fontsize": canvas.small()}
     for row, column in np.argwhere(counts):
+        words = f"{counts[row, column]:,}"
         colour = "white" if share[row, column] > 0.5 else "black"
-        axis.text(column, row, f"{counts[row, column]:,}", color=colour, in_layout=False, **text)
+        axis.text(column, row, words, color=colour, in_layout=False, **text)
 
 
 def _draw_curves(axes: Sequence[Axes], names: Sequence[str], true: Array, stated: Array) -> Styles:
@@ -127,56 +143,61 @@ def _draw_curves(axes: Sequence[Axes], names: Sequence[str], true: Array, stated
     from sklearn.metrics import auc, roc_curve
 
     whole, low = axes
-    drawn = [code for code in range(len(names)) if 0 < (true == code).sum() < len(true)]
     curves = {}
-    for code in drawn:
-        curves[code] = roc_curve(true == code, stated[:, code], drop_intermediate=False)[:2]
-    areas = {code: auc(*curve) for code, curve in curves.items()}
-    coloured = sorted(sorted(drawn, key=areas.__getitem__)[:MOST_CURVES])
-    looks = zip(canvas.COLOURS, LINES, strict=False)
-    styles = {
-        code: {"color": colour, "linestyle": line}
-        for code, (colour, line) in zip(coloured, looks, strict=False)
-    }
+    areas: dict[int, float] = {}
+    for code in range(len(names)):
+        belongs = true == code
+        if 0 < belongs.sum() < len(true):
+            curve = roc_curve(belongs, stated[:, code], drop_intermediate=False)
+            curves[code] = curve[:2]
+            areas[code] = auc(*curve[:2])
+    coloured = sorted(areas, key=areas.__getitem__)[:MOST_CURVES]
+    styles = Styles()
     for code, (false_alarms, detected) in curves.items():
-        style: canvas.Style = {"color": "0.75", "linewidth": 0.7, "zorder": 1.5}
+        style = OF_OTHERS
         label = None
-        if code in styles:
+        if code in coloured:
+            number = len(styles)
+            style = {"color": canvas.COLOURS[number], "linestyle": LINES[number]}
+            styles[code] = style
             others = int((true != code).sum())
             rate = "1 %" if others * FALSE_ALARMS >= 1 else f"0 of {others}"
-            share = 100 * detected[false_alarms <= FALSE_ALARMS].max()
+            reached = detected[false_alarms <= FALSE_ALARMS]
+            share = 100 * reached.max()
             label = f"{names[code]}: AUC {areas[code]:.3f}, {share:.0f} % at {rate}"
-            style = styles[code]
         whole.plot(false_alarms, detected, label=label, **style)
         # what a threshold can reach, also where no false alarm is left
         rates = np.maximum(false_alarms, LOGARITHMIC_ZERO)
         low.plot(rates, detected, drawstyle="steps-post", **style)
-    whole.plot([0, 1], [0, 1], color="0.6", linewidth=1, zorder=1)
-    whole.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="share detected")
+    whole.plot((0, 1), (0, 1), **DIAGONAL)
+    whole.set(ylabel="share detected", **UNIT_SQUARE)
     low.set(xscale="log", xlim=(min(1 / len(true), FALSE_ALARMS / 2), 1))
     canvas.plain_numbers(low.xaxis)
     low.set_title("dotted: 1 %", fontsize=canvas.small())
     for axis in axes:
-        axis.axvline(FALSE_ALARMS, color="0.4", linewidth=0.8, linestyle=":", zorder=1)
+        axis.axvline(FALSE_ALARMS, **LINE_OF_RATE)
     return styles
 
 
 def _draw_shares(axes: Sequence[Axes], true: Array, stated: Array, styles: Styles) -> None:
     """Of each of a few classes in its style; else of the likeliest class of each sample."""
     shares, histogram = axes
-    right = true == stated.argmax(axis=1)
-    drawn = [(stated.max(axis=1), right, {"color": canvas.COLOURS[0]})]
-    words = "probability of the likeliest class", "share that is right"
-    if stated.shape[1] <= MOST_SHARES:
+    drawn = []
+    if 0 < len(styles) <= MOST_SHARES:
         words = "stated probability of a class", "share in the class"
-        drawn = [(stated[:, code], true == code, style) for code, style in styles.items()]
-    shares.plot([0, 1], [0, 1], color="0.6", linewidth=1, zorder=1)
+        for code, style in styles.items():
+            drawn.append((stated[:, code], true == code, style))
+    else:
+        words = "probability of the likeliest class", "share that is right"
+        right = true == stated.argmax(axis=1)
+        drawn.append((stated.max(axis=1), right, {"color": canvas.COLOURS[0]}))
+    shares.plot((0, 1), (0, 1), **DIAGONAL)
     for marker, (probability, belongs, style) in zip(MARKERS, drawn, strict=False):
-        look: Any = style
         middle, share, low, high = reliability(probability, belongs).T
-        shares.vlines(middle, low, high, color=look["color"], alpha=0.5, linewidth=1.1)
-        shares.plot(middle, share, marker=marker, markersize=canvas.sized(4), linewidth=1, **look)
-        histogram.hist(probability, bins=2 * BINS, range=(0, 1), histtype="step", log=True, **look)
-    shares.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel=words[1])
+        shares.vlines(middle, low, high, color=style["color"], alpha=0.5)
+        size = canvas.sized(4)
+        shares.plot(middle, share, marker=marker, markersize=size, linewidth=1, **style)
+        histogram.hist(probability, **STEPS, **style)
+    shares.set(ylabel=words[1], **UNIT_SQUARE)
     histogram.set(xlabel=words[0], ylabel="samples", ylim=(0.7, None))
     canvas.plain_numbers(histogram.yaxis)
