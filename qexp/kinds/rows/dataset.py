@@ -98,12 +98,12 @@ class TabularDataset:
         of_classes = {name: self.columns[name][0] for name in self.classes}
         sources = [column for column, _ in self.groups.values()]
         wanted = [*document["identifiers"], *sources, *of_classes.values()]
-        with files.as_finding():
-            try:
+        try:
+            with files.as_finding():
                 numbers, texts = self._file.read(chain.from_iterable(of_numbers), wanted)
-            except TableError:
-                files.refuse(self._undeclared_classes())
-                raise
+        except DatasetError:
+            files.refuse(self._undeclared_classes())
+            raise
         for name, column in of_classes.items():
             files.refuse(unknown_names(self.classes[name], texts[column], self._file.rows_shown))
             numbers[column] = self.classes[name].codes(texts[column])
