@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError
@@ -213,3 +213,46 @@ def area_under_curve(estimate: Array, truth: Array) -> float:
     sample, ties counting half. NaN if fewer than two classes occur.
     """
     return area_to_first_order(estimate, truth)
+
+
+LEAST_VARIANCE = 3.0
+"""Expected variance of the number of samples of a class below which no test is made."""
+
+
+def reliability(
+    stated: Array, is_true: NDArray[np.bool_], groups: ArrayLike | None = None
+) -> dict[str, float]:
+    """Tests of whether the probabilities of one class, (sample,), are right; empty where too few
+    samples could tell.
+
+    groups  samples of one value resemble each other, (sample,): variances are at least those of
+            sums over groups, and Student's t has as many degrees of freedom less one
+    returns amount_p    p-value of the difference between their sum and the samples of the class
+            sureness    above 0 where they are too close to 0 and 1, in standard deviations
+            sureness_p  its p-value
+
+    Spiegelhalter (1986), Stat. Med. 5, 421-433, of the Brier score: Σ (y − p)(1 − 2p) has mean 0
+    and variance Σ (1 − 2p)² p (1 − p) if p is right.
+    """
+    from scipy.special import stdtr
+
+    stated = np.clip(stated, LEAST_PROBABILITY, 1 - np.finfo(np.float64).eps)
+    variance = stated * (1 - stated)
+    if variance.sum() < LEAST_VARIANCE:
+        return {}
+    number = np.arange(len(stated))
+    if groups is not None:
+        number = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+    count = int(number.max()) + 1
+    if count < 2:
+        return {}
+    scores = []
+    for weight in (np.ones_like(stated), 1 - 2 * stated):
+        terms = weight * (is_true - stated)
+        over_groups = np.bincount(number, weights=terms)
+        spread = np.square(over_groups).sum() * count / (count - 1)
+        expected = float((weight**2 * variance).sum())
+        widest = expected if groups is None else max(expected, float(spread))
+        scores.append(float(terms.sum()) / widest**0.5)
+    amount_p, sureness_p = (2 * float(stdtr(count - 1, -abs(score))) for score in scores)
+    return {"amount_p": amount_p, "sureness": scores[1], "sureness_p": sureness_p}
