@@ -75,12 +75,14 @@ class Simulations:
     observations  by their names
     usable        numbers of the simulations that did not fail, in increasing order
     groups        (simulation,), a number for each: simulations of one group stay in one part
+    classes       parameters that are codes of classes
     """
 
     parameters: Mapping[str, Values]
     observations: Mapping[str, StoredObservation]
     usable: Rows
     groups: Rows
+    classes: Sequence[str] = ()
 
     def quantiles(self, name: str) -> list[float]:
         """Quantiles of a parameter, evenly spaced from its least to its greatest value; equal
@@ -203,18 +205,37 @@ class StoredDataset(GeneratedDataset):
             test = held_out.all(axis=1)
             free = ~held_out.any(axis=1) & ~np.isin(groups, groups[test])
         else:
-            order = Seeds(0).numpy("test").permutation(np.unique(groups))
+            order = self._mixed(Seeds(0).numpy("test").permutation(np.unique(groups)))
             total = sum(shares)
             test = np.isin(groups, order[: round((1 - total) * len(order))])
             free = ~test
             shares = [share / total for share in shares]
-        order = seeds.numpy("split").permutation(np.unique(groups[free]))
+        order = self._mixed(seeds.numpy("split").permutation(np.unique(groups[free])))
         first, second = (round(share * len(order)) for share in np.cumsum(shares).tolist())
         return {
             "train": usable[free & np.isin(groups, order[:first])],
             "validation": usable[free & np.isin(groups, order[first:second])],
             "test": usable[test],
         }
+
+    def _mixed(self, order: Rows) -> Rows:
+        """Groups in another order: any stretch has the classes in about the shares that all have.
+
+        Several classes of a simulation count as one; a group has those of its first simulation.
+        """
+        simulations = self.simulations
+        if not simulations.classes:
+            return order
+        usable = simulations.usable
+        groups, first = np.unique(simulations.groups[usable], return_index=True)
+        rows = usable[first[np.searchsorted(groups, order)]]
+        codes = np.stack([simulations.parameters[name][rows] for name in simulations.classes])
+        kinds = np.unique(codes, axis=1, return_inverse=True)[1].ravel()
+        places = np.zeros(len(order))
+        for kind in range(kinds.max(initial=-1) + 1):
+            own = kinds == kind
+            places[own] = (np.arange(own.sum()) + 0.5) / own.sum()
+        return order[np.argsort(places, kind="stable")]
 
     def _held_out(self, rows: Rows) -> NDArray[np.bool_]:
         """Whether parameters lie in their held-out intervals, (simulation, variable with such

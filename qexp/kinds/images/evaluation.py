@@ -30,6 +30,7 @@ from qexp.kinds.evaluation import (
     Independence,
     trained_on,
 )
+from qexp.kinds.held_out import with_ends
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
 from qexp.kinds.images.extent import keep_vectors, ranges_of, training_vectors
 from qexp.kinds.images.files import NORTHWARDS, PIXEL, ROWS
@@ -83,7 +84,7 @@ def write(
     for name, made in model.estimated(test).items():
         estimates[name] = made.each(lambda values: values.cpu().numpy())
     quantiles: dict[str, Tensor] = {}
-    if model.network.heads:
+    if model.network.posteriors:
         quantiles = model.posterior(test).quantiles(QUANTILES)
     columns: dict[str, Column] = {}
     for name, values in test.items():
@@ -94,7 +95,7 @@ def write(
         if name not in estimates:
             columns[name] = truth, {"units": meaning.unit, "long_name": meaning.description}
             continue
-        estimated = estimates[name].each(lambda values: values[:, 0])
+        estimated = with_ends({name: estimates[name]}, None)[name]
         if name in quantiles:
             of_name = quantiles[name].cpu().numpy()
             estimated = replace(estimated, quantiles=dict(zip(QUANTILES, of_name.T, strict=True)))
@@ -195,7 +196,8 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
             estimate = estimates[name]
             truth = on_device[name].double().cpu().numpy()
             if truth.shape[1:] == (1,):
-                scores.add(name, metrics_of_output, estimate[:, 0], truth[:, 0])
+                numbers = estimate if estimate.shape[1] > 1 else estimate[:, 0]
+                scores.add(name, metrics_of_output, numbers, truth[:, 0])
             else:
                 scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
         inputs = {name: samples()[name].numpy() for name in models[0].network.inputs}

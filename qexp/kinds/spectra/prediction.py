@@ -351,7 +351,7 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
         estimate=estimate,
         depth_unit=dataset["units"].get(dataset["depth"] or "", dataset["units"].get(DEPTH, "")),
         intervals=intervals,
-        posterior=posterior if model.network.heads else None,
+        posterior=posterior if model.network.posteriors else None,
         draws=draws_of(model.network, record, options.draws),
     )
 
