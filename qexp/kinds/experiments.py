@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -426,7 +426,7 @@ class TrainingObjects:
         """Metric → what its numbers mean: best value, and unit."""
         of_outputs = metrics_of(spec, tables).values()
         return {
-            name: asdict(metric.meaning)
+            name: metric.meaning.document()
             for metrics in of_outputs
             for name, metric in metrics.items()
         }

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from qexp.base.arrays import Array
 from qexp.metrics.conformal import Scale
+from qexp.metrics.meaning import DIGITS_KEPT
 from qexp.metrics.metric import Additive, Metric, Metrics, Sums
 
 LEVEL = 0.95
@@ -160,9 +161,12 @@ def interval(
 def intervals(
     metrics: Metrics, estimate: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
 ) -> dict[str, Interval | None]:
-    """Metric → its interval, for all additive ones."""
-    additive = {name: metric for name, metric in metrics.items() if metric.additive is not None}
-    return {name: interval(metric, estimate, truth, groups) for name, metric in additive.items()}
+    """Metric → its interval, for all that are additive, or nearly so."""
+    ends = {}
+    for name, metric in metrics.items():
+        if (metric.additive or metric.to_first_order) is not None:
+            ends[name] = interval(metric, estimate, truth, groups)
+    return ends
 
 
 def intervals_over_pieces(pieces: Sequence[Sums]) -> dict[str, Interval | None]:
@@ -198,9 +202,10 @@ def difference(
 
 
 def _additive(metric: Metric) -> Additive:
-    if metric.additive is None:
+    additive = metric.additive or metric.to_first_order
+    if additive is None:
         raise ValueError("an interval needs an additive metric")
-    return metric.additive
+    return additive
 
 
 def _of_groups(
@@ -234,8 +239,12 @@ def _interval(metric: Metric, sums: Sequence[Array], size: Array) -> Interval | 
     value, left = _values(_additive(metric), sums, size)
     values = np.append(left, value)
     least, greatest = metric.meaning.limits(values.tolist())
+    if least == 0 and metric.meaning.limits([value])[1] == 1:
+        return _of_share(value, left, size)
     scale = PLAIN
-    if least == 0 and values.all():
+    if metric.corrected:  # a bias that is gone already is not estimated again
+        left = left - left.mean() + value
+    elif least == 0 and values.all():
         scale = LOGARITHMIC
     elif greatest == 1 and (values < 1).all():
         scale = BELOW_ONE
@@ -249,16 +258,46 @@ def _ends(value: float, left: Array, size: Array, scale: Scale) -> Interval | No
     Groups of n rows each count as (Σ n)² / Σ n² of equal size (Kish 1965, Survey Sampling).
     """
     groups = len(left)
-    if groups < 2 or not (np.isfinite(left).all() and math.isfinite(value)):
+    if not _known(value, left):
         return None
     if np.ptp(left) <= 1e-12 * abs(value):
         return value, value
     scaled = scale.forward(left)
     centre = groups * scale.forward(np.array([value]))[0] - (groups - 1) * scaled.mean()
     error = math.sqrt((groups - 1) / groups * np.square(scaled - scaled.mean()).sum())
-    freedom = max(1.0, float(size.sum() ** 2 / np.square(size).sum()) - 1)
-    half_width = quantile((1 + LEVEL) / 2, freedom) * error
+    half_width = quantile((1 + LEVEL) / 2, max(1.0, _effective(size) - 1)) * error
     with np.errstate(over="ignore"):
         ends = scale.inverse(np.array([centre - half_width, centre + half_width]))
         low, high = sorted(map(float, ends))
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _known(value: float, left: Array) -> bool:
+    return len(left) > 1 and bool(np.isfinite(left).all()) and math.isfinite(value)
+
+
+def _effective(size: Array) -> float:
+    """The number of groups of equal size that groups of these sizes are worth."""
+    return float(size.sum() ** 2 / np.square(size).sum())
+
+
+def _of_share(value: float, left: Array, size: Array) -> Interval | None:
+    """The interval of a share of samples, such as an accuracy, between 0 and 1.
+
+    It is that of Clopper and Pearson (1934) for as many independent samples as have the jackknife's
+    standard error (Korn and Graubard 1998, Survey Methodology 24, 193-201), so that 30 right ones
+    of 30 do not promise that all are.
+    """
+    from scipy.special import betaincinv
+
+    if not _known(value, left):
+        return None
+    groups = _effective(size)
+    variance = (len(left) - 1) ** 2 / len(left) * float(left.var(ddof=1))
+    samples = groups if variance < DIGITS_KEPT else value * (1 - value) / variance
+    level = (1 + LEVEL) / 2
+    samples *= (quantile(level, math.inf) / quantile(level, max(1.0, groups - 1))) ** 2
+    hits = value * samples
+    low = betaincinv(hits, samples - hits + 1, 1 - level) if value > 0 else 0.0
+    high = betaincinv(hits + 1, samples - hits, level) if value < 1 else 1.0
+    return float(low), float(high)

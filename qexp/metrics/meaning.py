@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from qexp.base.quantities import SUPERSCRIPTS
 
@@ -17,6 +18,9 @@ LOWEST, HIGHEST, ZERO = "lowest", "highest", "zero"
 
 BEST = (LOWEST, HIGHEST, ZERO)
 """Which values are better; `zero`: those closest to zero, from either side."""
+
+NUMBERS, CLASSES = "numbers", "classes"
+"""What the outputs are that a metric or a baseline is for."""
 
 NETWORK = "network"
 """The estimator that the others are compared with."""
@@ -31,6 +35,16 @@ class Meaning:
     """One of `BEST`; None: unknown."""
     unit: str = ""
     """The unit, such as `{unit}`, `({unit})²` or `%`."""
+    least: float | None = None
+    """The least possible value, where the others do not tell it."""
+
+    def document(self) -> dict[str, Any]:
+        """As in a record."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "least" or value is not None
+        }
 
     def in_unit(self, unit: str) -> str:
         """The metric's unit for an output in `unit`."""
@@ -55,11 +69,13 @@ class Meaning:
         have no limits.
         """
         numbers = list(values)
-        if self.best == LOWEST and self.unit and min(numbers, default=0) >= 0:
-            return 0.0, math.inf
+        low, high = self.least, math.inf
+        if low is None:
+            positive = self.best == LOWEST and self.unit and min(numbers, default=0) >= 0
+            low = 0.0 if positive else -math.inf
         if self.is_share and max(numbers, default=0) <= 1:
-            return -math.inf, 1.0
-        return -math.inf, math.inf
+            high = 1.0
+        return low, high
 
 
 UNKNOWN = Meaning()

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from qexp.base.arrays import Array
 from qexp.base.quantities import nearest
 from qexp.errors import QexpError
-from qexp.metrics.meaning import BEST, Meaning
+from qexp.metrics.meaning import BEST, NUMBERS, Meaning
 
 _UNSAID = "unsaid"
 
@@ -80,6 +80,14 @@ class Metric:
     against  for a metric that depends on the mean of the training targets: that mean, a number or
              one per sample → what computes the metric; `compute` is then that of an unknown mean,
              NaN
+    least    the least possible value, where `best` and `unit` do not tell it
+    outputs  what it is a metric of: `NUMBERS`, or `CLASSES`, whose estimates are probabilities
+             (sample, class) and whose truths are codes
+    corrected
+             whether what few samples add to it is subtracted already
+    to_first_order
+             for intervals of a metric that is not additive: an `Additive` with the same value of
+             all samples at once, and nearly that of all but some
     Raises ValueError if `best` or `unit` is missing or unknown.
     """
 
@@ -89,6 +97,10 @@ class Metric:
     unit: str = _UNSAID
     name: str = ""
     against: Callable[[ArrayLike], Additive] | None = None
+    least: float | None = None
+    outputs: str = NUMBERS
+    corrected: bool = False
+    to_first_order: Additive | None = None
 
     def __post_init__(self) -> None:
         if self.best not in BEST:
@@ -109,7 +121,7 @@ class Metric:
 
     @property
     def meaning(self) -> Meaning:
-        return Meaning(self.best, self.unit)
+        return Meaning(self.best, self.unit, self.least)
 
     @property
     def additive(self) -> Additive | None:

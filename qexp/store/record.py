@@ -679,7 +679,9 @@ def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
             best = record.get("best")
             unit = record.get("unit")
             unit = unit if isinstance(unit, str) else ""
-            meanings.add(Meaning(best if best in BEST else None, unit))
+            least = record.get("least")
+            least = least if isinstance(least, int | float) else None
+            meanings.add(Meaning(best if best in BEST else None, unit, least))
     if meanings:
         return meanings.pop() if len(meanings) == 1 else UNKNOWN
     from qexp.metrics.built_in import METRICS  # loads numpy, which listing many runs does not need
