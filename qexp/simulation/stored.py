@@ -75,14 +75,12 @@ class Simulations:
     observations  by their names
     usable        numbers of the simulations that did not fail, in increasing order
     groups        (simulation,), a number for each: simulations of one group stay in one part
-    classes       parameters that are codes of classes
     """
 
     parameters: Mapping[str, Values]
     observations: Mapping[str, StoredObservation]
     usable: Rows
     groups: Rows
-    classes: Sequence[str] = ()
 
     def quantiles(self, name: str) -> list[float]:
         """Quantiles of a parameter, evenly spaced from its least to its greatest value; equal
@@ -181,11 +179,18 @@ class StoredDataset(GeneratedDataset):
 
     A part is an array of numbers of simulations. Variables that are no parameter of these, such as
     `noise`, are drawn.
+
+    classes  parameters that are codes of classes, which have no distribution
     """
 
     simulates: ClassVar[bool] = False
 
     generator: StoredImages
+    classes: Sequence[str] = ()
+
+    @property
+    def variables(self) -> list[str]:
+        return [*super().variables, *self.classes]
 
     @property
     def simulations(self) -> Simulations:
@@ -223,13 +228,12 @@ class StoredDataset(GeneratedDataset):
 
         Several classes of a simulation count as one; a group has those of its first simulation.
         """
-        simulations = self.simulations
-        if not simulations.classes:
+        if not self.classes:
             return order
-        usable = simulations.usable
-        groups, first = np.unique(simulations.groups[usable], return_index=True)
+        usable = self.simulations.usable
+        groups, first = np.unique(self.simulations.groups[usable], return_index=True)
         rows = usable[first[np.searchsorted(groups, order)]]
-        codes = np.stack([simulations.parameters[name][rows] for name in simulations.classes])
+        codes = np.stack([self.simulations.parameters[name][rows] for name in self.classes])
         kinds = np.unique(codes, axis=1, return_inverse=True)[1].ravel()
         places = np.zeros(len(order))
         for kind in range(kinds.max(initial=-1) + 1):
@@ -259,7 +263,9 @@ class StoredDataset(GeneratedDataset):
 
     @property
     def compared(self) -> list[str]:
-        return list(self.simulations.parameters)
+        """Parameters, or where all are classes, which many share, the number of a simulation."""
+        parameters = list(self.simulations.parameters)
+        return [SIMULATION] if {*parameters} == {*self.classes} else parameters
 
     @property
     def seen_in_words(self) -> tuple[str, str]:

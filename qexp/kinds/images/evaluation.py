@@ -42,6 +42,7 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
 from qexp.networks.training import Samples, Trainer
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.stored import SIMULATION
 from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.record import Feature
 
@@ -218,12 +219,14 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
                 f" {run.run_seed}"
             )
             return Independence.of_validation(run.spec, own_ones)
-        return _independence(run, samples())
+        return _independence(run, samples(), document.get("fingerprint"))
 
     return EvaluationData(document, part, TEST, count, independence, evaluate)
 
 
-def _independence(request: EvaluationRequest, samples: Samples) -> Independence:
+def _independence(
+    request: EvaluationRequest, samples: Samples, fingerprint: str | None
+) -> Independence:
     """Whether no sample is like those that the run draws for training or validation."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
     if missing := [name for name in trained.compared if name not in samples]:
@@ -231,6 +234,9 @@ def _independence(request: EvaluationRequest, samples: Samples) -> Independence:
             None,
             (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",),
         )
+    others = fingerprint != request.spec["dataset"].get("fingerprint")
+    if trained.compared == [SIMULATION] and others:
+        return Independence(None, ("classes alone do not tell which samples were trained on",))
     compared = {name: samples[name][:, 0].double().numpy() for name in trained.compared}
     seen = trained.seen(compared, trained.parts(request.spec["split"], Seeds(request.run_seed)))
     of_one, of_several = trained.seen_in_words

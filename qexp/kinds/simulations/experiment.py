@@ -266,19 +266,18 @@ def _stored(
     _, height, width = next(iter(shapes.values()))
     entries = origin["distributions"]
     distributions = tables["distributions"]
+    classes = classes_of_documents(document, document["varyings"])
+    varyings = {name: ends for name, ends in document["varyings"].items() if name not in classes}
     return StoredDataset(
         StoredImages(simulations, views, pixels, model),
         (height, width),
         fixed,
-        document["varyings"],
-        {
-            name: built(distributions, entries[name])
-            for name in document["varyings"]
-            if name in entries
-        },
+        varyings,
+        {name: built(distributions, entries[name]) for name in varyings},
         noise_of(document, list(shapes), tables),
         quantities,
         origin={key: origin[key] for key in RECORDED if key in origin},
+        classes=list(classes),
     )
 
 
@@ -370,7 +369,7 @@ def _in_priors(document: Document, dataset: StoredDataset) -> Findings:
     """Parameters beyond the limits of their quantity, or outside of their declared distribution."""
     usable = dataset.simulations.usable
     for name, all_values in dataset.simulations.parameters.items():
-        if name in dataset.simulations.classes:
+        if name in dataset.classes:
             continue
         values = all_values[usable]
         limits = quantity(name, dataset.quantities)

@@ -337,8 +337,7 @@ class SimulationFiles:
         if len(usable) < FEW_SIMULATIONS:
             few = f"{len(usable)} simulations are few: a posterior or an emulator takes hundreds"
             self.warnings.append(few)
-        groups = self._groups(parameters, usable)
-        return Simulations(parameters, observations, usable, groups, tuple(self.classes))
+        return Simulations(parameters, observations, usable, self._groups(parameters, usable))
 
     def _say_what_failed(
         self, failed: Mapping[str, NDArray[np.bool_]], any_failed: NDArray[np.bool_]
