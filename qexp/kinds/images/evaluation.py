@@ -30,7 +30,7 @@ from qexp.kinds.evaluation import (
     Independence,
     trained_on,
 )
-from qexp.kinds.held_out import with_ends
+from qexp.kinds.held_out import flat
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
 from qexp.kinds.images.extent import keep_vectors, ranges_of, training_vectors
 from qexp.kinds.images.files import NORTHWARDS, PIXEL, ROWS
@@ -96,7 +96,7 @@ def write(
         if name not in estimates:
             columns[name] = truth, {"units": meaning.unit, "long_name": meaning.description}
             continue
-        estimated = with_ends({name: estimates[name]}, None)[name]
+        estimated = estimates[name].each(flat)
         if name in quantiles:
             of_name = quantiles[name].cpu().numpy()
             estimated = replace(estimated, quantiles=dict(zip(QUANTILES, of_name.T, strict=True)))
@@ -197,8 +197,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
             estimate = estimates[name]
             truth = on_device[name].double().cpu().numpy()
             if truth.shape[1:] == (1,):
-                numbers = estimate if estimate.shape[1] > 1 else estimate[:, 0]
-                scores.add(name, metrics_of_output, numbers, truth[:, 0])
+                scores.add(name, metrics_of_output, flat(estimate), flat(truth))
             else:
                 scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
         inputs = {name: samples()[name].numpy() for name in models[0].network.inputs}

@@ -26,6 +26,7 @@ from qexp.base.quantities import (
 )
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds.classes import (
+    are_names,
     classes_of_documents,
     codes_of,
     few_samples,
@@ -58,7 +59,7 @@ from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.formats import open_table
 from qexp.rows.geotiff import beside
-from qexp.rows.table import HUGE_NUMBER, MISSING, SHOWN, Table, codes, is_number, write_list
+from qexp.rows.table import HUGE_NUMBER, SHOWN, Table, codes, write_list
 from qexp.rows.unmeasured import found_in, in_words
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import View
@@ -508,8 +509,7 @@ class SimulationFiles:
         for name in self._numbers:
             column = self._names[name]
             texts = self._texts(column) if self._table is not None else self._there[column].texts()
-            known = [text for text in np.unique(texts).tolist() if text not in MISSING]
-            if known and not any(map(is_number, known)):
+            if are_names(texts):
                 words = f"'{column}' of {self.table or self.path} is {undeclared(name, texts)}"
                 yield ("varyings", name), words
 
