@@ -13,7 +13,7 @@ from qexp.base.tables import Tables
 from qexp.errors import some, suggestion
 from qexp.kinds.networks import outputs_of_heads
 from qexp.networks.heads import CLASSES
-from qexp.rows.table import MISSING, SHOWN
+from qexp.rows.table import MISSING, SHOWN, is_number
 from qexp.spec.reading import Document, Finding
 
 FEW_SAMPLES = 10
@@ -46,6 +46,12 @@ def _alike(name: str, names: Sequence[str]) -> str | None:
     """The class with the same name in other upper and lower case, or with other spaces."""
     spelled = {"".join(each.casefold().split()): each for each in names}
     return spelled.get("".join(name.casefold().split()))
+
+
+def are_names(texts: Texts) -> bool:
+    """Whether none of the texts is a number, those apart that are missing."""
+    known = [text for text in np.unique(texts).tolist() if text not in MISSING]
+    return bool(known) and not any(map(is_number, known))
 
 
 def undeclared(name: str, texts: Texts) -> str:

@@ -43,7 +43,12 @@ from qexp.kinds.evaluation import (
     Independence,
     trained_on,
 )
-from qexp.kinds.held_out import keep_intervals, keep_intervals_of, networks_of_folds
+from qexp.kinds.held_out import (
+    flat,
+    keep_intervals,
+    keep_intervals_of,
+    networks_of_folds,
+)
 from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.prediction import TrainingExtent, of_run, require_there
@@ -92,8 +97,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
 
 def _column(values: torch.Tensor) -> Array:
     """(sample, 1) as (sample,) in double precision; several numbers stay (sample, number)."""
-    numbers = np.asarray(values.double().cpu().numpy())
-    return numbers[:, 0] if numbers.shape[1] == 1 else numbers
+    return flat(values.double())
 
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:

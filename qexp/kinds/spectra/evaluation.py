@@ -28,6 +28,7 @@ from qexp.base.outputs import (
     Words,
     estimate_of,
     joined,
+    numbers_in,
     saliency_magnitude_of,
     saliency_of,
 )
@@ -49,6 +50,7 @@ from qexp.kinds.evaluation import (
 )
 from qexp.kinds.held_out import (
     ExchangeableUnits,
+    flat,
     keep_intervals,
     keep_intervals_of,
     quantiles_among,
@@ -407,7 +409,7 @@ def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     rows = (data.train_rows, data.test_rows)
     metrics = trainer.recipe.metrics
     results = evaluate(attempt, Subject(attempt.dataset, trainer.model, data, *rows, metrics, mean))
-    if results is not None and set(trainer.model.network.outputs) - {SPECTRUM}:
+    if results is not None and numbers_in(attempt.outputs).keys() - {SPECTRUM}:
         keep_intervals(attempt.directory)
     return results
 
@@ -439,29 +441,31 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         columns["hidden_rmse"] = reconstructed.of_spectra, about
         scores.errors += reconstructed.errors()
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
+    numbers = [name for name in numbers_in(attempt.outputs) if name in estimates]
     for name, estimated in estimates.items():
         truth = dataset.measured[name][test]
         scores.add(name, subject.metrics[name], estimated.middle, truth, subject.mean)
-        with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
-        if with_baselines is None:
-            return None
-        rows, of_each = with_baselines
-        comparison += rows
-        # Kept for figures: estimates of others beside those of the network.
-        for called, values in of_each.items():
-            of_baselines[f"{name}: {called}"] = cells(values[:, 0])
+        if name in numbers:
+            with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
+            if with_baselines is None:
+                return None
+            rows, of_each = with_baselines
+            comparison += rows
+            # Kept for figures: estimates of others beside those of the network.
+            for called, values in of_each.items():
+                of_baselines[f"{name}: {called}"] = cells(values[:, 0])
         words = Words(
             truth=f"{name}: measured",
             estimate=f"{name}: estimated",
             quantiles=f"{name}: quantiles of the posterior",
         )
         columns |= attempt.outputs[name].columns(truth, estimated, words)
-    if not write_saliency(attempt, subject, list(estimates)):
+    if not write_saliency(attempt, subject, numbers):
         return None
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
     _write_predictions(directory, subject, columns, of_baselines, attempt.caution)
     ranges = []
-    for name in estimates if len(subject.train) else ():
+    for name in numbers if len(subject.train) else ():
         values = dataset.measured[name][subject.train]
         least = float(values.min())
         greatest = float(values.max())
@@ -486,7 +490,7 @@ def _estimated(
             samples = dict(zip(tests, values, strict=True))
             estimates = model.estimated(samples, HELD_OUT_QUANTILES)
             for name, blocks in numbers.items():
-                blocks.append(estimates[name].each(lambda made: made[:, 0].double().cpu().numpy()))
+                blocks.append(estimates[name].each(lambda made: flat(made.double())))
             if reconstructed is not None:
                 middles = {name: made.middle for name, made in estimates.items()}
                 reconstructed.add(middles, samples, subject)
@@ -514,7 +518,8 @@ def _write_predictions(
         write_table(directory.results / BASELINES, {**table, **of_baselines}, note)
     for name, (values, _) in columns.items():
         if not isinstance(values, Mapping):
-            table[name] = cells(values)
+            is_text = np.asarray(values).dtype == object
+            table[name] = values.tolist() if is_text else cells(values)
     write_table(directory.results / PREDICTIONS, table, note)
     write_test_predictions(directory, "spectrum", test, texts, columns, note)
 
@@ -602,7 +607,7 @@ def _evaluate_other(
     mean = _training_mean(request, metrics)
     complete = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
     results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, complete, mean))
-    numbers = [name for name in request.outputs if name != SPECTRUM]
+    numbers = [name for name in numbers_in(attempt.outputs) if name != SPECTRUM]
     if results is not None and numbers:
         predictions = read_test_predictions(attempt.directory)
         estimates = {}
