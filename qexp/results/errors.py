@@ -319,15 +319,15 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     for name, note in dict.fromkeys((row["estimator"], row["note"]) for row in rows):
         estimators_by_note.setdefault(note, []).append(name)
     texts = [f"{', '.join(names)}: {note}" for note, names in estimators_by_note.items() if note]
-    known = [(row["estimator"], *_number(row, _shown(row)[0])) for row in rows]
-    called = " or ".join(dict.fromkeys(metric_in_words(_shown(row)[0]) for row in rows))
-    if any(ends for _, _, ends in known):
+    firsts = [_first(row) for row in rows]
+    called = " or ".join(dict.fromkeys(map(metric_in_words, firsts)))
+    if any(_number(row, first)[1] for row, first in zip(rows, firsts, strict=True)):
         counts = sorted({row["groups"] for row in rows if row["groups"]})
         units = "held-out rows"
         if counts:
             units = f"{' or '.join(map(str, counts))} groups of held-out rows"
         texts.append(f"in brackets: 95 % intervals over {units}, by the jackknife")
-        unclear = dict.fromkeys(row["estimator"] for row in rows if _unclear(row, _shown(row)[0]))
+        unclear = dict.fromkeys(row["estimator"] for row in rows if _unclear(row, _first(row)))
         if unclear:
             texts.append(
                 f"{', '.join(unclear)}: too few {'groups' if counts else 'rows'} for an interval of"
@@ -338,41 +338,55 @@ def remarks(rows: Sequence[Row]) -> list[str]:
             f"against the {NETWORK}: difference of the {called} over the same rows, positive if the"
             f" {NETWORK} is better; not significant if the interval in brackets includes 0"
         )
-    for name in dict.fromkeys(name for name, value, _ in known if value is None):
+    for name in dict.fromkeys(row["estimator"] for row in rows if not _known(row)):
         texts.append(f"{name}: not evaluated, because some of its estimates are not finite")
     return texts
 
 
-def _shown(row: Row) -> Sequence[str]:
-    """The metrics of a row's output, the one that estimators are compared by first."""
-    return list(row.get("metrics") or ("rmse", Number.main, "r2", "bias"))
+OF_NUMBERS = ("rmse", Number.main, "r2", "bias")
+"""Metrics of an output of numbers in the table of its estimators."""
+
+
+def _first(row: Row) -> str:
+    """The metric by which estimators of a row's output are compared."""
+    return next(iter(row.get("metrics") or OF_NUMBERS))
 
 
 def _number(row: Row, name: str) -> tuple[float | None, Sequence[float] | None]:
     """A value of a row and its interval."""
-    if name in (row.get("metrics") or {}):
+    if name in (row.get("metrics") or ()):
         return row["metrics"][name], row["intervals"][name]
     return row[name], row[f"{name}_interval"]
 
 
+def _known(row: Row) -> bool:
+    return _number(row, _first(row))[0] is not None
+
+
 def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
-    first, *others = _shown(rows[0])
-    ordered = [row for row in rows if _number(row, first)[0] is not None]
-    ordered.sort(key=lambda row: _number(row, first)[0] or 0.0)
-    strong = frozenset({(0, 1)} if ordered else ())
-    ordered += [row for row in rows if _number(row, first)[0] is None]
+    first, *others = rows[0].get("metrics") or OF_NUMBERS
+    known = [row for row in rows if _known(row)]
+    known.sort(key=lambda row: _number(row, first)[0] or 0.0)
+    ordered = [*known, *(row for row in rows if not _known(row))]
+    unit = rows[0]["unit"]
     titles = []
     for name in (first, *others):
-        unit = meaning_of(name, ()).in_unit(rows[0]["unit"])
-        titles.append(with_unit(metric_in_words(name), unit))
-    against = with_unit(f"against the {NETWORK}", rows[0]["unit"])
-    columns = ["estimator", titles[0], against, *titles[1:]]
+        own = meaning_of(name, ()).in_unit(unit)
+        titles.append(with_unit(metric_in_words(name), own))
+    columns = [
+        "estimator",
+        titles[0],
+        with_unit(f"against the {NETWORK}", unit),
+        *titles[1:],
+    ]
     texts = []
     for row in ordered:
         called = f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"])
+        error = _with_interval(row, first)
+        difference = _with_interval(row, "difference")
         numbers = [_texts(row, name)[0] for name in others]
-        compared = [_with_interval(row, name) for name in (first, "difference")]
-        texts.append([called, *compared, *numbers])
+        texts.append([called, error, difference, *numbers])
+    strong = frozenset({(0, 1)} if known else ())
     count = rows[0]["groups"]
     title = f"{output}, {rows[0]['n']} held-out rows"
     title += f" in {_groups(count)}" if count else ""
@@ -390,7 +404,7 @@ def _texts(row: Row, name: str) -> tuple[str, str]:
     if value is None:
         return NONE, NONE
     # wide by floating-point errors
-    size = _number(row, _shown(row)[0])[0] or 0.0
+    size = _number(row, _first(row))[0] or 0.0
     nothing = ends is not None and ends[1] - ends[0] <= 1e-9 * size
     return with_interval(value, None if nothing else ends, meaning_of(name, ()))
 
