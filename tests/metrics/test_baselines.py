@@ -303,8 +303,8 @@ def test_every_held_out_row_has_probabilities_of_all_classes_that_no_held_out_ro
     if name != "majority":
         assert log_score(result[15:], codes[15:]) < 0.5
     else:
-        shares = (np.bincount(codes[folds[1][0]].astype(int), minlength=4) + 1 / 180) / 46
-        assert result[15, :3] == pytest.approx(shares[:3], abs=2e-4)
+        shares = (np.bincount(codes[folds[1][0]].astype(int)) + 1 / 4) / 46
+        assert result[15, :3] == pytest.approx(shares)
 
 
 @pytest.mark.heavy
@@ -348,7 +348,7 @@ def test_gaps_in_the_inputs_of_a_classifier_are_completed_or_taken():
     assert np.isfinite(
         probabilities("random_forest", inputs, codes, folds, completed=completed)
     ).all()
-    with pytest.raises(ValueError, match="row 7 has an input"):
+    with pytest.raises(ValueError, match=r"row \d+ has an input"):
         probabilities("random_forest", inputs, codes, folds)
     assert np.isfinite(probabilities("majority", inputs, codes, folds)).all()
 
