@@ -23,9 +23,11 @@ from qexp.base import files, formats
 from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
+    Classes,
     Column,
     Estimated,
     Words,
+    classes_in,
     estimate_of,
     joined,
     numbers_in,
@@ -33,9 +35,9 @@ from qexp.base.outputs import (
     saliency_of,
 )
 from qexp.base.seeds import Seeds
-from qexp.base.tables import built
 from qexp.errors import DamagedError, DatasetError, QexpError
 from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.classes import baselines_of, compared_with_baselines as compared_classes
 from qexp.kinds.evaluation import (
     ALL,
     PARTS,
@@ -74,8 +76,8 @@ from qexp.kinds.spectra.figures import energies, spread_evenly
 from qexp.kinds.spectra.sources import SPECTRA
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.kinds.training import NetworkTraining
-from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
-from qexp.metrics.meaning import NETWORK
+from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated
+from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
 from qexp.metrics.splits import GroupKFold, KFold, Rows, Split
 from qexp.networks.estimator import Estimator, input_times_gradient
@@ -161,12 +163,10 @@ def compared_with_baselines(
     The baselines of the experience have all their parameters filled in.
     """
     baselines = attempt.spec["baselines"]
-    table = attempt.tables["baselines"]
     dataset = subject.dataset
     rows = np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
     targets = dataset.measured[name][rows, None]
-    estimators = {NETWORK: estimates[:, None]}
     if baselines:
         of_blocks = [spectra.cpu() for spectra in transformed(subject, rows)]
         inputs = torch.cat(of_blocks).double().numpy()
@@ -174,10 +174,28 @@ def compared_with_baselines(
     def inner(training: Rows) -> list[tuple[Rows, Rows]]:
         return inner_folds(training, dataset.cores[rows], Seeds(attempt.seed))
 
-    for called, description in zip(names(baselines, table), baselines, strict=True):
+    output = attempt.outputs[name]
+    if isinstance(output, Classes):
+        probabilities = np.full((len(rows), len(output.names)), np.nan)
+        probabilities[split[1]] = estimates
+        of_classes = baselines_of(attempt.spec, attempt.tables, CLASSES)
+        caution = attempt.caution
+        return compared_classes(
+            of_classes,
+            output,
+            probabilities,
+            targets[:, 0],
+            inputs if baselines else np.zeros((len(rows), 0)),
+            [split],
+            inner,
+            attempt.seed,
+            dataset.cores[rows],
+            (caution, caution),
+        ), {}
+    estimators = {NETWORK: estimates[:, None]}
+    for called, baseline in baselines_of(attempt.spec, attempt.tables, NUMBERS).items():
         if attempt.interrupted():
             return None
-        baseline = built(table, description)
         transforms = [_as_pair(subject, name)]
         estimated = cross_validated(
             baseline, inputs, targets, [split], inner, attempt.seed, transforms
@@ -445,7 +463,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     for name, estimated in estimates.items():
         truth = dataset.measured[name][test]
         scores.add(name, subject.metrics[name], estimated.middle, truth, subject.mean)
-        if name in numbers:
+        if name in numbers or name in classes_in(attempt.outputs):
             with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
             if with_baselines is None:
                 return None
