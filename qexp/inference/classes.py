@@ -144,7 +144,10 @@ class _ByPrior:
         whole, which = self.likelihood.signals, torch.from_numpy(rows)
         signals = Signals(whole.model, whole.whiten, whole.data[which], whole.rest[which])
         pairs = proposals(self.likelihood, signals, self._starts[rows])
-        return [(row, _Refined(*pair, self.log_share)) for row, pair in zip(rows.tolist(), pairs)]
+        return [
+            (row, _Refined(*pair, self.log_share))
+            for row, pair in zip(rows.tolist(), pairs, strict=True)
+        ]
 
 
 class _Refined:
