@@ -334,6 +334,18 @@ class Classes(Output):
         names = np.array([*self.names, ""], dtype=object)
         return names[np.nan_to_num(codes, nan=len(self.names)).astype(np.int64)]
 
+    def codes(self, texts: Any) -> NDArray[np.float64]:
+        """The codes of names, (sample,); NaN where a name is missing or none of the classes.
+
+        A whole number stands for itself, however a file writes it: 2 and 2.0 are one name.
+        """
+        import numpy as np
+
+        numbers = {name: float(code) for code, name in enumerate(self.names)}
+        known, position = np.unique(np.asarray(texts, dtype=np.str_), return_inverse=True)
+        codes = [numbers.get(plain(text), np.nan) for text in known.tolist()]
+        return np.array(codes, dtype=np.float64)[position.reshape(-1)]
+
     def likeliest(self, probabilities: Any) -> Any:
         """The name of the likeliest class of each sample, (sample,); empty without an estimate."""
         import numpy as np
@@ -371,6 +383,12 @@ class Classes(Output):
 
         of_classes = [columns[probability_of(self.name, each)] for each in self.names]
         return Estimated(np.stack(of_classes, axis=1))
+
+
+def plain(name: str) -> str:
+    """A name without outer spaces, a whole number without `.0`."""
+    stripped = name.strip()
+    return stripped.removesuffix(".0") if stripped[:-2].lstrip("-").isdigit() else stripped
 
 
 OUTPUTS: tuple[type[Output], ...] = (Number, Classes)

@@ -186,4 +186,3 @@ class _Refined:
         of_prior = scores.shape[1] / 2 * math.log(2 * math.pi) + self._log_share
         log = log_mean(logs) + log_mean(apart) - self._none - of_prior
         return log, math.sqrt(of_weights + float(apart.var()) / COMPARED)
-

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.arrays import Array, Texts
-from qexp.base.outputs import Classes, classes_in, output_in
-from qexp.base.tables import Tables
+from qexp.base.outputs import Classes, classes_in, output_in, plain
+from qexp.base.tables import Tables, built
 from qexp.errors import some, suggestion
 from qexp.kinds.networks import outputs_of_heads
-from qexp.networks.heads import CLASSES
-from qexp.rows.table import MISSING, SHOWN
+from qexp.metrics.baselines import (
+    Baseline,
+    InnerSplits,
+    Split,
+    compared_classifiers,
+    cross_validated_classes,
+    names,
+    trouble,
+)
+from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
+from qexp.metrics.metric import Metric
+from qexp.metrics.splits import Rows
+from qexp.networks.heads import CLASSES as HEAD
+from qexp.rows.table import MISSING, SHOWN, is_number
 from qexp.spec.reading import Document, Finding
+from qexp.store.record import ComparisonRow
 
 FEW_SAMPLES = 10
 """Samples of a class below which hardly anything can be said of it."""
-
-
-def codes_of(classes: Classes, texts: Texts) -> Array:
-    """The codes of names, (sample,); NaN where a name is missing or none of the classes.
-
-    A whole number stands for itself, however a file writes it: 2 and 2.0 are one name.
-    """
-    numbers = {name: float(code) for code, name in enumerate(classes.names)}
-    known, position = np.unique(texts.astype(np.str_), return_inverse=True)
-    codes = [numbers.get(_plain(text), np.nan) for text in known.tolist()]
-    return np.array(codes, dtype=np.float64)[position.reshape(-1)]
-
-
-def _plain(text: str) -> str:
-    stripped = text.strip()
-    return stripped.removesuffix(".0") if stripped[:-2].lstrip("-").isdigit() else stripped
 
 
 def unknown_names(
@@ -44,10 +42,10 @@ def unknown_names(
     texts  (sample,), as they stand in a file
     shown  numbers of samples → where they are, in words
     """
-    codes = codes_of(classes, texts)
+    codes = classes.codes(texts)
     where = "classes", classes.name
     for name in np.unique(texts[np.isnan(codes)]).tolist():
-        if _plain(name) in MISSING:
+        if plain(name) in MISSING:
             continue
         text = f"'{name}' in {shown(np.flatnonzero(texts == name))} is none of the classes"
         meant = _alike(name, classes.names)
@@ -64,9 +62,15 @@ def _alike(name: str, names: Sequence[str]) -> str | None:
     return spelled.get("".join(name.casefold().split()))
 
 
+def are_names(texts: Texts) -> bool:
+    """Whether none of the texts is a number, those apart that are missing."""
+    known = [text for text in np.unique(texts).tolist() if text not in MISSING]
+    return bool(known) and not any(map(is_number, known))
+
+
 def undeclared(name: str, texts: Texts) -> str:
     """What would declare the names of a column as classes, in words."""
-    names = sorted({text for text in map(_plain, np.unique(texts).tolist()) if text not in MISSING})
+    names = sorted({text for text in map(plain, np.unique(texts).tolist()) if text not in MISSING})
     listed = ", ".join(f'"{each}"' for each in names[:SHOWN]) + (", …" if names[SHOWN:] else "")
     return f'of names, declare them: "classes": {{"{name}": [{listed}]}}'
 
@@ -110,7 +114,7 @@ def in_classes(document: Document, tables: Tables) -> Iterator[Finding]:
     operations = document["model"]["operations"]
     for index, name in enumerate(document["outputs"]):
         operation = operations.get(heads.get(name, ""), {})
-        is_head = operation.get("module") == CLASSES
+        is_head = operation.get("module") == HEAD
         if name not in classes:
             if is_head:
                 words = f"'{name}' is a number, and ends in a head of classes"
@@ -118,7 +122,7 @@ def in_classes(document: Document, tables: Tables) -> Iterator[Finding]:
             continue
         count = len(classes[name].names)
         if not is_head:
-            entry = f'{{"module": "{CLASSES}", "parameters": {{"classes": {count}}}}}'
+            entry = f'{{"module": "{HEAD}", "parameters": {{"classes": {count}}}}}'
             yield ("outputs", index), f"'{name}' is a class; end its branch with {entry}"
         elif operation["parameters"]["classes"] != count:
             yield (
@@ -136,3 +140,65 @@ def classes_of_documents(document: Document, outputs: Collection[str]) -> dict[s
     return {
         name: Classes(name, names=tuple(declared[name])) for name in outputs if name in declared
     }
+
+
+def baselines_of(spec: Document, tables: Tables, outputs: str) -> dict[str, Baseline]:
+    """Name → baseline, of those of an experience that are for `NUMBERS` or `CLASSES`."""
+    table = tables["baselines"]
+    named = zip(names(spec["baselines"], table), spec["baselines"], strict=True)
+    every = {name: built(table, description) for name, description in named}
+    return {name: baseline for name, baseline in every.items() if outputs in baseline.outputs}
+
+
+def compared_with_baselines(
+    baselines: Mapping[str, Baseline],
+    classes: Classes,
+    probabilities: Array,
+    codes: Array,
+    inputs: Array,
+    folds: Sequence[Split],
+    inner: InnerSplits,
+    seed: int,
+    groups: Texts | None,
+    cautions: tuple[str, str],
+    completed: Callable[[Rows], ArrayLike] | None = None,
+) -> list[ComparisonRow]:
+    """The network and baselines of classes on the same held-out rows.
+
+    probabilities  the network's, (row, class); NaN for rows that no fold holds out
+    codes, inputs  of all rows, (row,) and (row, column)
+    cautions       of the network, and of all
+    completed      see `cross_validated`
+    """
+    estimators = {NETWORK: probabilities}
+    for name, baseline in baselines.items():
+        estimators[name] = cross_validated_classes(
+            baseline, inputs, codes, len(classes.names), folds, inner, seed, completed
+        )
+    notes = {**dict.fromkeys(estimators, cautions[1]), NETWORK: cautions[0]}
+    compared = compared_classifiers(estimators, codes, classes.name, groups, notes)
+    return list(map(ComparisonRow.from_document, compared))
+
+
+def in_metrics_and_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Metrics of numbers for classes, and the other way round; baselines of neither output."""
+    classes = classes_in({name: output_in(document, name) for name in document["outputs"]})
+    for name, wanted in document["metrics"].items():
+        fitting = CLASSES if name in classes else NUMBERS
+        fit = [key for key, entry in tables["metrics"].items() if _outputs_of(entry) == fitting]
+        for metric in wanted:
+            if metric not in fit:
+                yield (
+                    ("metrics", name),
+                    f"'{metric}' is no metric of {fitting}; use {some(fit, 16)}",
+                )
+    kinds = {CLASSES if name in classes else NUMBERS for name in document["outputs"]}
+    for index, baseline in enumerate(document.get("baselines", ())):
+        found = [trouble(baseline["type"], kind, tables["baselines"]) for kind in sorted(kinds)]
+        if found and all(found):
+            yield ("baselines", index), str(found[0])
+
+
+def _outputs_of(entry: Any) -> str:
+    metric = entry.build()
+    return metric.outputs if isinstance(metric, Metric) else NUMBERS

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from qexp.base import files, formats
 from qexp.base.outputs import (
     PERIOD,
+    Classes,
     Number,
+    classes_in,
     estimate_of,
     high_of,
     low_of,
@@ -24,6 +26,7 @@ from qexp.base.outputs import (
 from qexp.base.quantities import in_words, label, nearest, typeset
 from qexp.errors import QexpError, hint
 from qexp.figures.canvas import COLOURS, add_title, row_panels, sized, use_style, wrap
+from qexp.figures.classes import class_panels
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.figures.distributions import MOST_GROUPS
 from qexp.figures.writing import FORMATS, require_formats, save
@@ -36,8 +39,8 @@ from qexp.results.intervals import (
     percent,
 )
 from qexp.spec.experiences import type_of
-from qexp.spec.kinds import load_stage
-from qexp.store.directory import RunDirectory
+from qexp.spec.kinds import TEST_PREDICTIONS, load_stage
+from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.evaluations import EvaluationDirectory
 from qexp.store.record import State
 
@@ -108,6 +111,8 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
 # The files of a run from which its figures are drawn.
 
 
+Array = NDArray[np.floating]
+
 Pictures = Iterator[tuple[Path, "Figure"]]
 """The path of each picture in the run's directory, without ending, and its figure; empty if the run
 has no such figure. A figure may be redrawn for the next picture: save each before taking the next.
@@ -164,11 +169,15 @@ def missing(
     return MissingNumbersError(f"{what}; older versions of qexp did not write that: {remedy}")
 
 
-def outputs(directory: RunDirectory, table: xarray.Dataset) -> list[str]:
-    """The numbers among the outputs of a run whose true values and estimates a table holds."""
+def outputs(
+    directory: RunDirectory, table: xarray.Dataset, figure: str = Number.figure
+) -> list[str]:
+    """The outputs of a run, shown in a figure, whose true values and estimates a table holds; the
+    numbers among them if it is left out.
+    """
     spec = directory.spec()
     names = [name for name in outputs_among(table.data_vars) if name in table]
-    return [name for name in names if output_in(spec, name).figure == Number.figure]
+    return [name for name in names if output_in(spec, name).figure == figure]
 
 
 def unit(table: xarray.Dataset, name: str) -> str:
@@ -217,6 +226,22 @@ def coverage(directory: RunDirectory) -> Pictures:
         yield FIGURES_FOLDER / ("coverage" if len(names) == 1 else f"coverage_{output}"), figure
 
 
+def classes(directory: RunDirectory) -> Pictures:
+    """Confusion matrix, reliability and detection of each output that is a class."""
+    predictions = table(directory.results / TEST_PREDICTIONS)
+    part = "held-out rows" if directory.held_out else f"{directory.part} part"
+    title = with_caution(directory.name, directory.record().caution)
+    spec = directory.spec()
+    for name in outputs(directory, predictions, Classes.figure):
+        output = classes_in({name: output_in(spec, name)})[name]
+        codes = output.codes(predictions[name].values)
+        probabilities = output.read({str(key): predictions[key] for key in predictions}).middle
+        if np.isfinite(codes + probabilities.sum(axis=1)).any():
+            words = f"{title}: {in_words(name)}, {part}"
+            figure = class_panels(output.names, codes, probabilities, words)
+            yield FIGURES_FOLDER / f"{name}_classes", figure
+
+
 def texts(table: xarray.Dataset, name: str) -> list[str]:
     return [str(value) for value in table[name].values]
 
@@ -247,6 +272,10 @@ def fold_curves_of(directory: RunDirectory) -> Figure:
         for fold, lines in zip(folds, curves, strict=True)
     ]
     return curves_of_folds(curves, chosen, directory.record().caution)
+
+
+OF_OUTPUTS: Mapping[str, FigureOfRun] = {"confusion": classes}
+"""`Output.figure` → what draws it for every kind of dataset; a kind itself draws others."""
 
 
 def draw(
@@ -311,7 +340,11 @@ def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
     spec = directory.spec()
     if not type_of(spec).trains:
         return {}
-    figures: Mapping[str, FigureOfRun] = load_stage(spec["dataset"], "figures")
+    shown = {output_in(spec, name).figure for name in spec["outputs"]}
+    figures: Mapping[str, FigureOfRun] = {
+        **load_stage(spec["dataset"], "figures"),
+        **{drawn.__name__: drawn for figure, drawn in OF_OUTPUTS.items() if figure in shown},
+    }
     if isinstance(directory, EvaluationDirectory):
         return {
             name: figure for name, figure in figures.items() if not name.startswith(OF_TRAINING)

@@ -395,10 +395,10 @@ class Rule:
 
 def _stacked(folds: list[Any]) -> Array:
     """Arrays or tensors of rows as one, (fold, row)."""
-    return np.stack([_flat(values) for values in folds])
+    return np.stack([flat(values) for values in folds])
 
 
-def _flat(values: Any) -> Array:
+def flat(values: Any) -> Array:
     """(row, 1) as (row,); several numbers of a row stay (row, number)."""
     numbers = torch.as_tensor(values).cpu()
     return (numbers if numbers[:1].numel() > 1 else numbers.flatten()).numpy()
@@ -456,14 +456,14 @@ def with_ends(
     estimates: Mapping[str, Estimated], intervals: NewIntervals | None
 ) -> dict[str, Estimated]:
     """Estimates, (row, 1) with those of folds, as arrays, (row,), with their intervals."""
-    flat = {}
+    arrays = {}
     for name, made in estimates.items():
-        flat[name] = replace(made, quantiles={}, folds=()).each(_flat)
+        arrays[name] = replace(made, quantiles={}, folds=()).each(flat)
         if intervals is not None and name in intervals.rules:
             low, high = intervals.rules[name].ends(made.folds)
             ends = low.astype(np.float32), high.astype(np.float32)
-            flat[name] = replace(flat[name], ends=ends)
-    return flat
+            arrays[name] = replace(arrays[name], ends=ends)
+    return arrays
 
 
 def require_coverage(interval: float | None) -> None:

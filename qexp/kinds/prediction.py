@@ -802,13 +802,15 @@ def require_draws(count: int, words: str) -> None:
 def units_of_heads(network: Network, record: Record) -> dict[str, str]:
     """Output of a posterior head → unit, in the order of draws."""
     return {
-        name: record.units.get(name, "") for outputs in network.heads.values() for name in outputs
+        name: record.units.get(name, "")
+        for outputs in network.posteriors.values()
+        for name in outputs
     }
 
 
 def require_heads(network: Network, record: Record, option: str) -> None:
     """Raises QexpError for a network without a posterior head, which `option` needs."""
-    if not network.heads:
+    if not network.posteriors:
         raise QexpError(
             f"{option} needs posteriors, but the network of {record.name} ends in no posterior"
             " head, such as 'gaussian_posterior'; leave it out, or, for images of a simulated"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError
@@ -30,7 +31,10 @@ def _mean(sums: Sequence[Any], count: Any) -> Any:
     return sums[0] / count
 
 
-def checked(estimate: Array, truth: Array) -> tuple[Array, Array]:
+Membership = NDArray[np.bool_]
+
+
+def checked(estimate: Array, truth: Array) -> tuple[Array, Membership]:
     """Probabilities, (sample, class), and whether a class is the true one, (sample, class).
 
     Raises QexpError for other shapes, and for truths that are no codes of the classes.
@@ -51,14 +55,15 @@ def checked(estimate: Array, truth: Array) -> tuple[Array, Array]:
     return estimate, codes == classes
 
 
-def _hits(probabilities: Array, is_true: Array) -> Array:
+def _hits(probabilities: Array, is_true: Membership) -> Array:
     """1 where the likeliest class is the true one, 0 where it is not, NaN if unknown, (sample,)."""
-    likeliest = np.argmax(probabilities, axis=1)[:, None]
-    hits = np.take_along_axis(is_true, likeliest, axis=1)[:, 0]
-    return np.where(np.isnan(probabilities).any(axis=1), np.nan, hits)
+    likeliest = np.argmax(probabilities, axis=1)
+    hits = is_true[np.arange(len(is_true)), likeliest]
+    unknown = np.isnan(probabilities).any(axis=1)
+    return np.where(unknown, np.nan, hits)
 
 
-def _scored(score: Callable[[Array, Array], Array]) -> Additive:
+def _scored(score: Callable[[Array, Membership], Array]) -> Additive:
     """The mean of a score of each sample, (sample,), of probabilities and the true classes."""
     return Additive(lambda estimate, truth, centre: [score(*checked(estimate, truth))], _mean)
 
@@ -67,7 +72,7 @@ accuracy = _scored(_hits)
 """Share of samples whose likeliest class is the true one."""
 
 
-def _surprise(probabilities: Array, is_true: Array) -> Array:
+def _surprise(probabilities: Array, is_true: Membership) -> Array:
     return np.asarray(-np.log(np.maximum(probabilities[is_true], LEAST_PROBABILITY)))
 
 
@@ -105,30 +110,39 @@ balanced_accuracy = Additive(_by_class, _over_classes)
 
 
 def _by_confidence(estimate: Array, truth: Array, centre: float) -> Sequence[Array]:
+    """Of each bin: confidence less hits, hits, and number of samples."""
     probabilities, is_true = checked(estimate, truth)
     hits = _hits(probabilities, is_true)
     confidence = probabilities.max(axis=1)
     place = np.clip(confidence * BINS, 0, BINS - 1)
-    inside = np.floor(place)[:, None] == np.arange(BINS)
-    terms = [inside * values[:, None] for values in (confidence - hits, hits, np.ones_like(hits))]
-    return list(np.concatenate(terms, axis=1).T)
+    inside = np.floor(place) == np.arange(BINS)[:, None]
+    excess = inside * (confidence - hits)
+    return [*excess, *(inside * hits), *inside]
 
 
 def _miscalibration(sums: Sequence[Any], count: Any) -> Any:
-    from scipy.special import ndtr
-
+    """The mean over bins of gaps, less what they would gain by another error of sampling."""
     excess, hits, members = np.split(np.stack(sums), 3)
-    several = members > 1
     share = hits / members
     gap = np.abs(excess / members)
-    error = np.sqrt(np.maximum(share * (1 - share) / (members - 1), 0))
-    ratio = gap / np.maximum(error, LEAST_PROBABILITY)
+    variance = share * (1 - share) / (members - 1)
+    expected = _folded(gap, np.sqrt(np.maximum(variance, 0)))
+    weight = np.where(members > 1, members, 0)
+    gaps = np.where(members > 1, 2 * gap - expected, 0)
+    mean = (weight * gaps).sum(axis=0) / weight.sum(axis=0)
+    return np.maximum(mean, 0)
+
+
+def _folded(mean: Array, deviation: Array) -> Array:
+    """The mean absolute value of normal numbers.
+
+    Leone, Nelson and Nottingham (1961), Technometrics 3, 543-550.
+    """
+    from scipy.special import ndtr
+
+    ratio = mean / np.maximum(deviation, LEAST_PROBABILITY)
     density = np.sqrt(2 / np.pi) * np.exp(-np.square(ratio) / 2)
-    expected = error * density + gap * (2 * ndtr(ratio) - 1)
-    unbiased = np.where(several, members * (2 * gap - expected), 0).sum(axis=0)
-    counted = np.where(several, members, 0).sum(axis=0)
-    known = np.isfinite(np.sum(excess, axis=0)) & (counted > 0)
-    return np.where(known, np.maximum(unbiased, 0) / counted, np.nan)
+    return np.asarray(deviation * density + mean * (2 * ndtr(ratio) - 1))
 
 
 calibration_error = Additive(_by_confidence, _miscalibration)
@@ -143,33 +157,39 @@ single sample are not counted.
 """
 
 
-def _placements(estimate: Array, truth: Array) -> tuple[Array, Array, Array]:
-    """Of one class against the rest, class by class: the share of the others that each member is
-    more likely than, the share of members that each other is less likely than, ties counting half,
-    (class, sample) each and 0 elsewhere; and who is a member.
+def _placements(values: Array, member: Membership) -> Array:
+    """Of one class against the rest, (2, sample).
+
+    First the share of the others that each member is more likely than, then the share of members
+    that each other is less likely than; ties count half, and the rest is 0.
     """
-    probabilities, is_true = checked(estimate, truth)
-    of_members, of_others = np.zeros((2, *is_true.T.shape))
-    for number, (values, member) in enumerate(zip(probabilities.T, is_true.T, strict=True)):
-        inner = np.sort(values[member])
-        outer = np.sort(values[~member])
-        of_members[number, member] = _share_below(outer, values[member])
-        of_others[number, ~member] = 1 - _share_below(inner, values[~member])
-    unknown = np.isnan(probabilities).any(axis=1)
-    of_members[:, unknown] = of_others[:, unknown] = np.nan
-    return of_members, of_others, is_true.T
+    placed = np.zeros((2, len(values)))
+    inner, outer = values[member], values[~member]
+    placed[0, member] = _share_below(outer, inner)
+    placed[1, ~member] = 1 - _share_below(inner, outer)
+    placed[:, np.isnan(values)] = np.nan
+    return placed
 
 
-def _share_below(ascending: Array, values: Array) -> Array:
+def _share_below(numbers: Array, values: Array) -> Array:
     """The share of numbers below each of some values, equal ones counting half."""
-    sides = np.searchsorted(ascending, values) + np.searchsorted(ascending, values, "right")
-    return sides / 2 / len(ascending)
+    ascending = np.sort(numbers)
+    below = np.searchsorted(ascending, values)
+    not_above = np.searchsorted(ascending, values, "right")
+    return (below + not_above) / 2 / len(numbers)
 
 
 def _areas(estimate: Array, truth: Array, centre: float) -> Sequence[Array]:
-    of_members, of_others, member = _placements(estimate, truth)
-    area = of_members.sum(axis=1, keepdims=True) / member.sum(axis=1, keepdims=True)
-    return [*of_members, *np.where(member, 0, of_others - area), *member.astype(np.float64)]
+    """Of each class: placements of members, those of others less the area, and members."""
+    probabilities, is_true = checked(estimate, truth)
+    of_members = np.zeros(is_true.T.shape)
+    of_others = np.zeros(is_true.T.shape)
+    for number, member in enumerate(is_true.T):
+        placed = _placements(probabilities[:, number], member)
+        area = placed[0].sum() / member.sum()
+        of_members[number] = placed[0]
+        of_others[number] = np.where(member, 0, placed[1] - area)
+    return [*of_members, *of_others, *is_true.T]
 
 
 def _mean_area(sums: Sequence[Any], count: Any) -> Any:
@@ -193,3 +213,46 @@ def area_under_curve(estimate: Array, truth: Array) -> float:
     sample, ties counting half. NaN if fewer than two classes occur.
     """
     return area_to_first_order(estimate, truth)
+
+
+LEAST_VARIANCE = 3.0
+"""Expected variance of the number of samples of a class below which no test is made."""
+
+
+def reliability(
+    stated: Array, is_true: NDArray[np.bool_], groups: ArrayLike | None = None
+) -> dict[str, float]:
+    """Tests of whether the probabilities of one class, (sample,), are right; empty where too few
+    samples could tell.
+
+    groups  samples of one value resemble each other, (sample,): variances are at least those of
+            sums over groups, and Student's t has as many degrees of freedom less one
+    returns amount_p    p-value of the difference between their sum and the samples of the class
+            sureness    above 0 where they are too close to 0 and 1, in standard deviations
+            sureness_p  its p-value
+
+    Spiegelhalter (1986), Stat. Med. 5, 421-433, of the Brier score: Σ (y − p)(1 − 2p) has mean 0
+    and variance Σ (1 − 2p)² p (1 − p) if p is right.
+    """
+    from scipy.special import stdtr
+
+    stated = np.clip(stated, LEAST_PROBABILITY, 1 - np.finfo(np.float64).eps)
+    variance = stated * (1 - stated)
+    if variance.sum() < LEAST_VARIANCE:
+        return {}
+    number = np.arange(len(stated))
+    if groups is not None:
+        number = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+    count = int(number.max()) + 1
+    if count < 2:
+        return {}
+    scores = []
+    for weight in (np.ones_like(stated), 1 - 2 * stated):
+        terms = weight * (is_true - stated)
+        over_groups = np.bincount(number, weights=terms)
+        spread = np.square(over_groups).sum() * count / (count - 1)
+        expected = float((weight**2 * variance).sum())
+        widest = expected if groups is None else max(expected, float(spread))
+        scores.append(float(terms.sum()) / widest**0.5)
+    amount_p, sureness_p = (2 * float(stdtr(count - 1, -abs(score))) for score in scores)
+    return {"amount_p": amount_p, "sureness": scores[1], "sureness_p": sureness_p}

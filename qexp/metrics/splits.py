@@ -64,7 +64,13 @@ class KFold:
     With several repeats, names of folds start with the number of the repeat: `02-007`.
     """
 
-    def __init__(self, folds: int = 5, shuffle: bool = True, repeats: int = 1) -> None:
+    def __init__(
+        self,
+        folds: int = 5,
+        shuffle: bool = True,
+        repeats: int = 1,
+        stratify: str | None = None,
+    ) -> None:
         if repeats > 1 and not shuffle:
             raise SplitError(
                 "repeats", "without 'shuffle' all repeats are the same; leave out one of them"
@@ -72,6 +78,7 @@ class KFold:
         self._folds = folds
         self._shuffle = shuffle
         self._repeats = repeats
+        self._stratify = stratify
 
     def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         if self._folds > len(rows):
@@ -81,7 +88,14 @@ class KFold:
         folds = []
         for repeat in range(1, self._repeats + 1):
             order = random.permutation(len(rows)) if self._shuffle else np.arange(len(rows))
-            parts = _holding_out(rows, [rows[part] for part in np.array_split(order, self._folds)])
+            dealt = np.array_split(order, self._folds)
+            if self._stratify is not None:
+                labels = column(self._stratify)[rows]
+                values, counts = np.unique(labels, return_counts=True)
+                _require(self._stratify, values, counts, self._folds, "rows")
+                order = order[np.argsort(labels[order], kind="stable")]
+                dealt = [order[part :: self._folds] for part in range(self._folds)]
+            parts = _holding_out(rows, [rows[part] for part in dealt])
             folds += (
                 parts
                 if self._repeats == 1
@@ -93,8 +107,12 @@ class KFold:
 class GroupKFold:
     """Group k-fold: rows of one group are held out together."""
 
-    def __init__(self, by: str, folds: int | None = None) -> None:
-        self._by, self._folds = by, folds
+    def __init__(self, by: str, folds: int | None = None, stratify: str | None = None) -> None:
+        if folds is None and stratify is not None:
+            raise SplitError(
+                "stratify", "folds of a single group have its values; set 'folds', or leave it out"
+            )
+        self._by, self._folds, self._stratify = by, folds, stratify
 
     def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
         values = column(self._by)[rows]
@@ -115,15 +133,25 @@ class GroupKFold:
                 f"{self._folds} folds of {len(groups)} groups; use at most {len(groups)}, or leave"
                 " it out",
             )
+        kinds, kind = np.unique(
+            np.full(len(rows), "") if self._stratify is None else column(self._stratify)[rows],
+            return_inverse=True,
+        )
+        table = np.zeros((len(groups), len(kinds)), dtype=np.int64)
+        np.add.at(table, (number, kind), 1)
+        totals = table.sum(axis=0, dtype=np.float64)
+        if self._stratify is not None:
+            holders = np.count_nonzero(table, axis=0)
+            _require(self._stratify, kinds, holders, self._folds, f"'{self._by}'")
         # Parts of about the same size: the largest group first, each to the part with the fewest
-        # rows so far.
+        # rows of its kinds so far, as shares of all rows of a kind.
         # so that the seed decides between groups of equal size
         shuffled = random.permutation(len(groups))
         owner = np.empty(len(groups), dtype=np.int64)
-        sizes = np.zeros(self._folds, dtype=np.int64)
+        sizes = np.zeros((self._folds, len(kinds)), dtype=np.int64)
         for index in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
-            owner[index] = np.argmin(sizes)
-            sizes[owner[index]] += counts[index]
+            owner[index] = np.argmin(sizes @ (table[index] / totals**2))
+            sizes[owner[index]] += table[index]
         return _holding_out(rows, [rows[owner[number] == part] for part in range(self._folds)])
 
 
@@ -179,12 +207,24 @@ class Parts:
 class Random:
     """A random fraction of the rows, drawn again in every repeat."""
 
-    def __init__(self, share: float = 0.2, repeats: int = 1) -> None:
-        self._share, self._repeats = share, repeats
+    def __init__(self, share: float = 0.2, repeats: int = 1, stratify: str | None = None) -> None:
+        self._share, self._repeats, self._stratify = share, repeats, stratify
 
     def folds(self, rows: Rows, column: Column, random: Generator) -> list[Fold]:
-        count = _share_of(len(rows), self._share)
-        return _holding_out(rows, [random.permutation(rows)[:count] for _ in range(self._repeats)])
+        strata = {"": rows}
+        if self._stratify is not None:
+            labels = column(self._stratify)[rows]
+            strata = {}
+            for label in np.unique(labels):
+                strata[f" with the {self._stratify} '{label}'"] = rows[labels == label]
+        parts = []
+        for _ in range(self._repeats):
+            drawn = []
+            for where, members in strata.items():
+                count = _share_of(len(members), self._share, where)
+                drawn.append(random.permutation(members)[:count])
+            parts.append(np.concatenate(drawn))
+        return _holding_out(rows, parts)
 
 
 class RandomGroups:
@@ -224,6 +264,19 @@ class TimeBlock:
             where = "" if self._by is None else f" with the {self._by} '{group}'"
             blocks.append(of_group[-_share_of(len(of_group), self._share, where) :])
         return _holding_out(rows, [np.concatenate(blocks)], ["held_out"])
+
+
+def _require(
+    stratify: str, values: NDArray[np.str_], counts: NDArray[np.int64], folds: int, noun: str
+) -> None:
+    """Raises SplitError if a value occurs fewer times than there are folds."""
+    rarest = np.argmin(counts)
+    if counts[rarest] < folds:
+        raise SplitError(
+            "stratify",
+            f"{counts[rarest]} {noun} with the {stratify} '{values[rarest]}' cannot be shared by"
+            f" {folds} folds; use fewer folds, or leave out 'stratify'",
+        )
 
 
 def _share_of(rows: int, share: float, where: str = "") -> int:
@@ -270,6 +323,11 @@ BY = {
 REPEATS = integer("number of repetitions, each with new random folds", least=1, most=99)
 SHARE = number(above=0, below=1)
 FOLDS = integer("number of folds", least=2)
+STRATIFY = {
+    "type": ["string", "null"],
+    "description": "a column with few values, such as classes, whose shares each fold keeps",
+    "x-left-out": "default",
+}
 
 SPLITS: dict[str, Entry] = {
     "leave_one_out": Entry.documented(LeaveOneOut, {"type": "leave_one_out"}),
@@ -282,6 +340,7 @@ SPLITS: dict[str, Entry] = {
             "description": "in random order, by the seed; false: in the order of the file",
         },
         repeats=REPEATS,
+        stratify=STRATIFY,
     ),
     "group_k_fold": Entry.documented(
         GroupKFold,
@@ -292,6 +351,7 @@ SPLITS: dict[str, Entry] = {
             "type": ["integer", "null"],
             "description": "number of folds; null: one for each group",
         },
+        stratify=STRATIFY,
     ),
     "held_out": Entry.documented(
         HeldOut,
@@ -310,6 +370,7 @@ SPLITS: dict[str, Entry] = {
         {"type": "random", "parameters": {"share": 0.2, "repeats": 10}},
         share={**SHARE, "description": "fraction of the rows that is held out in each repeat"},
         repeats=REPEATS,
+        stratify=STRATIFY,
     ),
     "random_groups": Entry.documented(
         RandomGroups,

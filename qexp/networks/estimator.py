@@ -375,7 +375,7 @@ class Estimator(nn.Module):
 
         Raises QexpError if the network has no posterior head.
         """
-        if not self.network.heads:
+        if not self.network.posteriors:
             raise QexpError(
                 f"the network estimates {', '.join(self.network.outputs)} without a posterior; end"
                 " its branch with a posterior head, such as 'gaussian_posterior', and train it"
@@ -384,7 +384,7 @@ class Estimator(nn.Module):
         features = self.features(self.inputs(samples))
         densities = {
             outputs: self.network.density(name, features[name])
-            for name, outputs in self.network.heads.items()
+            for name, outputs in self.network.posteriors.items()
         }
         outputs = self.network.outputs
         return Posterior(
@@ -534,7 +534,7 @@ class Ensemble:
         self, samples: Mapping[str, Tensor], probabilities: Sequence[float]
     ) -> dict[str, Estimated]:
         """Output → the estimates of each network before limits, (network, sample, ...)."""
-        if self._stacked is not None and not (probabilities and self.network.heads):
+        if self._stacked is not None and not (probabilities and self.network.posteriors):
             return {name: Estimated(values) for name, values in self._stacked(samples).items()}
         each = []
         for model in self.models:
@@ -604,7 +604,7 @@ def _with_quantiles(
 ) -> dict[str, Estimated]:
     """Output → a network's estimates; of posterior heads with quantiles, before limits."""
     made = {name: Estimated(values) for name, values in estimates.items()}
-    if probabilities and model.network.heads:
+    if probabilities and model.network.posteriors:
         for name, values in model.posterior(samples).quantiles(probabilities).items():
             columns = values.to(estimates[name]).split(1, dim=1)
             by_probability = dict(zip(probabilities, columns, strict=True))

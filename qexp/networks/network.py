@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from qexp.base.seeds import Seeds
-from qexp.networks.heads import Density, Head
+from qexp.networks.heads import ClassHead, Density, Head
 from qexp.networks.shapes import Shape, ShapeError, ShapeRules, written
 
 
@@ -214,6 +214,16 @@ class Network(nn.Module):
             parts = numbers.split(numbers.shape[1] // len(targets), dim=1)
             outputs.update(zip(targets, parts, strict=True))
         return {name: outputs[name] for name in self.outputs}
+
+    @property
+    def posteriors(self) -> dict[str, tuple[str, ...]]:
+        """Each head of numbers, whose density is their posterior, and its outputs."""
+        heads = self.heads.items()
+        return {
+            name: outputs
+            for name, outputs in heads
+            if not isinstance(self.operations[name], ClassHead)
+        }
 
     @property
     def learned(self) -> dict[str, tuple[str, ...]]:

@@ -21,6 +21,7 @@ CAPABILITIES = {
     "limit": "qexp.results.limit:LimitBeside",
     "held_out_intervals": "qexp.results.intervals:IntervalsOfRows",
     "calibration": "qexp.results.calibration_report:Calibrations",
+    "classes": "qexp.results.classes:ClassesTold",
 }
 """Name → its `Results`, as "module:class", loaded when they are shown; in the order in which they
 are.

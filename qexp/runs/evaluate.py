@@ -28,6 +28,7 @@ from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import EvaluateOptions
 from qexp.kinds.tables import tables_of
 from qexp.results.capabilities import Section, results_of
+from qexp.results.classes import keep_classes
 from qexp.spec.kinds import caution_of_data, documents_of, load_stage
 from qexp.spec.reading import digest
 from qexp.store import evaluations
@@ -216,6 +217,7 @@ def _evaluate(
     with threads(threads_to_predict(request.spec, request.tables, request.device)):
         results = data.evaluate(attempt, models, metrics_of(request.spec, request.tables))
     assert results is not None, "only a run ends early without an exception"
+    keep_classes(directory, attempt.spec)
     names = ("results", "intervals", "comparison", "errors", "groups")
     warnings = (*record.warnings, *results.remarks)
     return replace(record, warnings=warnings, **{name: getattr(results, name) for name in names})

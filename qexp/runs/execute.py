@@ -30,6 +30,7 @@ from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import figures
 from qexp.kinds.attempt import Attempt, Display, OwnRecord, Results, Work
+from qexp.results.classes import keep_classes
 from qexp.runs.notice import notify_of_attempt
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import load_stage
@@ -287,6 +288,7 @@ def keep(results: Results, own: OwnRecord, *, drawn: bool = False) -> None:
     del numbers["remarks"]
     own.keep(**numbers)
     directory = own.directory
+    keep_classes(directory, directory.spec())
     if drawn or not figures.figures_of(directory):
         return
     if canvas.draws_at_once():

@@ -179,11 +179,18 @@ class StoredDataset(GeneratedDataset):
 
     A part is an array of numbers of simulations. Variables that are no parameter of these, such as
     `noise`, are drawn.
+
+    classes  parameters that are codes of classes, which have no distribution
     """
 
     simulates: ClassVar[bool] = False
 
     generator: StoredImages
+    classes: Sequence[str] = ()
+
+    @property
+    def variables(self) -> list[str]:
+        return [*super().variables, *self.classes]
 
     @property
     def simulations(self) -> Simulations:
@@ -203,18 +210,36 @@ class StoredDataset(GeneratedDataset):
             test = held_out.all(axis=1)
             free = ~held_out.any(axis=1) & ~np.isin(groups, groups[test])
         else:
-            order = Seeds(0).numpy("test").permutation(np.unique(groups))
+            order = self._mixed(Seeds(0).numpy("test").permutation(np.unique(groups)))
             total = sum(shares)
             test = np.isin(groups, order[: round((1 - total) * len(order))])
             free = ~test
             shares = [share / total for share in shares]
-        order = seeds.numpy("split").permutation(np.unique(groups[free]))
+        order = self._mixed(seeds.numpy("split").permutation(np.unique(groups[free])))
         first, second = (round(share * len(order)) for share in np.cumsum(shares).tolist())
         return {
             "train": usable[free & np.isin(groups, order[:first])],
             "validation": usable[free & np.isin(groups, order[first:second])],
             "test": usable[test],
         }
+
+    def _mixed(self, order: Rows) -> Rows:
+        """Groups in another order: any stretch has the classes in about the shares that all have.
+
+        Several classes of a simulation count as one; a group has those of its first simulation.
+        """
+        if not self.classes:
+            return order
+        usable = self.simulations.usable
+        groups, first = np.unique(self.simulations.groups[usable], return_index=True)
+        rows = usable[first[np.searchsorted(groups, order)]]
+        codes = np.stack([self.simulations.parameters[name][rows] for name in self.classes])
+        kinds = np.unique(codes, axis=1, return_inverse=True)[1].ravel()
+        places = np.zeros(len(order))
+        for kind in range(kinds.max(initial=-1) + 1):
+            own = kinds == kind
+            places[own] = (np.arange(own.sum()) + 0.5) / own.sum()
+        return order[np.argsort(places, kind="stable")]
 
     def _held_out(self, rows: Rows) -> NDArray[np.bool_]:
         """Whether parameters lie in their held-out intervals, (simulation, variable with such
@@ -238,7 +263,9 @@ class StoredDataset(GeneratedDataset):
 
     @property
     def compared(self) -> list[str]:
-        return list(self.simulations.parameters)
+        """Parameters, or where all are classes, which many share, the number of a simulation."""
+        parameters = list(self.simulations.parameters)
+        return [SIMULATION] if {*parameters} == {*self.classes} else parameters
 
     @property
     def seen_in_words(self) -> tuple[str, str]:

@@ -137,7 +137,7 @@ class HeadPosteriors:
         self.model = model
         self.held_out = held_out
         self.device = device
-        self.names = [name for outputs in model.network.heads.values() for name in outputs]
+        self.names = [name for outputs in model.network.posteriors.values() for name in outputs]
         if not self.names:
             raise QexpError(
                 f"the network estimates {', '.join(model.network.outputs)} without a posterior;"

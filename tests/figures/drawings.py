@@ -7,6 +7,7 @@ from qexp.base.outputs import outputs_among
 from qexp.base.quantities import QUANTITIES
 from qexp.deformation.maps import Maps, draw_tracks, inversion_maps, residual_maps
 from qexp.deformation.semivariograms import draw_semivariograms
+from qexp.figures.classes import class_panels
 from qexp.figures.curves import OF_WHAT, fold_curves, learning_bands, learning_curves
 from qexp.figures.distributions import Drawn, Histogram, corner, histograms, values_by_group
 from qexp.figures.fields import Extent, Moment, draw_moments
@@ -62,6 +63,16 @@ def rows(number=55, seed=0):
         measured, estimated, [f"Apollo{11 + row % 7}-{row}" for row in range(number)], "wt%",
         (0.9 * estimated, 1.1 * estimated), [f"Apollo {11 + row % 7}" for row in range(number)],
     )  # fmt: skip
+
+
+def of_classes(names, number=300, seed=0):
+    """Posterior probabilities of classes that are normal about their own centres."""
+    random = drawn_at_random(seed)
+    centres = random.normal(size=(len(names), 4))
+    codes = np.repeat(np.arange(len(names)), number)
+    samples = centres[codes] + random.normal(size=(len(codes), 4))
+    density = np.exp(-0.5 * ((samples[:, None] - centres) ** 2).sum(axis=2))
+    return names, codes.astype(float), density / density.sum(axis=1, keepdims=True)
 
 
 COVERED = [
@@ -557,6 +568,9 @@ DRAWINGS = {
     ),
     "residuals": lambda: residuals_by_group({"tio2": rows(), "feo": rows(seed=1)}, NOTE),
     "coverage": lambda: coverage_by_group(COVERED, "wt%", "tio2", NOTE),
+    "classes": lambda: class_panels(
+        *of_classes(["basalt", "granite", "schist"]), "stones_0: rock, held-out rows"
+    ),
     "row_samples": columns,
     "values_by_group": grouped,
     "map_of_rows": lambda: draw_map(
@@ -655,6 +669,9 @@ def stations_alone():
 
 
 DIFFICULT = {
+    "many classes with long names": lambda: class_panels(
+        *of_classes([f"hornblende gabbro {n} with olivine" for n in range(30)], 20), "rocks"
+    ),
     "outputs with long names": of_spheroid,
     "long names after one epoch": lambda: learning_curves(
         {"one_0": list(lines(1, 0, list(SPHEROID)))}, SPHEROID

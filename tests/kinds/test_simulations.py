@@ -685,7 +685,7 @@ def workspace(trained, tmp_path, monkeypatch):
 
 def test_a_run_is_trained_tested_calibrated_and_asked(workspace, qexp):
     run = package.open_run("inverse_1")
-    assert run.results["test"]["depth"]["r2"] > 0.9
+    assert run.results["test"]["depth"]["r2"] > 0.8
     spec = json.loads((run.path / "spec.json").read_text())["dataset"]
     assert spec["distributions"]["depth"]["type"] == "quantiles", (
         "the prior is that of the simulations"

@@ -9,6 +9,7 @@ MISSIONS = np.array(
     ["Apollo 12"] * 8 + ["Apollo 17"] * 21 + ["Luna 16"] + ["Luna 20"] * 3 + ["Chang'E 5"] * 2
 )
 EVERY = np.arange(len(MISSIONS))
+ROCKS = np.array(["basalt", "granite", "basalt", "schist", "basalt"] * 7)
 PARTS = np.array(["validation", "train", "test", "train", "train"] * 7)
 ONCE = [
     ("leave_one_out", {}),
@@ -16,6 +17,8 @@ ONCE = [
     ("k_fold", {"folds": 4, "shuffle": False}),
     ("group_k_fold", {"by": "mission"}),
     ("group_k_fold", {"by": "mission", "folds": 3}),
+    ("k_fold", {"folds": 3, "stratify": "rock"}),
+    ("k_fold", {"folds": 3, "shuffle": False, "stratify": "rock"}),
 ]
 """Splits that hold out every row once."""
 ALL = [
@@ -23,14 +26,18 @@ ALL = [
     ("k_fold", {"folds": 3, "repeats": 4}),
     ("held_out", {"by": "mission", "values": ["Apollo 17", "Luna 16"]}),
     ("random", {"share": 0.3, "repeats": 5}),
+    ("random", {"share": 0.3, "repeats": 2, "stratify": "rock"}),
     ("parts", {}),
 ]
 
 
 def column(name):
-    return {"mission": MISSIONS, "Site": np.array([f"site {row}" for row in EVERY]), "part": PARTS}[
-        name
-    ]
+    return {
+        "mission": MISSIONS,
+        "rock": ROCKS,
+        "Site": np.array([f"site {row}" for row in EVERY]),
+        "part": PARTS,
+    }[name]
 
 
 def folds(kind, parameters, rows=EVERY, seed=0):
@@ -170,6 +177,28 @@ def test_the_parts_of_the_files_hold_out_the_test_and_of_what_is_left_the_valida
         ("random", {"share": 0.99}, EVERY, "share", "all of them"),
         ("k_fold", {"shuffle": False, "repeats": 2}, EVERY, "repeats", "all repeats are the same"),
         ("leave_one_out", {}, EVERY[:1], None, "at least two"),
+        (
+            "k_fold",
+            {"folds": 8, "stratify": "rock"},
+            EVERY,
+            "stratify",
+            "7 rows with the rock 'granite' cannot be shared by 8 folds",
+        ),
+        (
+            "group_k_fold",
+            {"by": "mission", "folds": 3, "stratify": "mission"},
+            EVERY,
+            "stratify",
+            "1 'mission' with the mission 'Apollo 12' cannot be shared by 3 folds",
+        ),
+        ("group_k_fold", {"by": "mission", "stratify": "rock"}, EVERY, "stratify", "set 'folds'"),
+        (
+            "random",
+            {"share": 0.2, "stratify": "rock"},
+            EVERY[:8],
+            "share",
+            "0.2 of 2 rows with the rock 'granite' is none",
+        ),
     ],
 )
 def test_what_cannot_be_divided_is_refused_with_what_would_work(
@@ -179,3 +208,57 @@ def test_what_cannot_be_divided_is_refused_with_what_would_work(
         folds(kind, parameters, rows)
     assert words in str(refused.value)
     assert refused.value.parameter == parameter
+
+
+# Parts that keep the shares of classes
+
+
+def counts_by_fold(divided, labels):
+    return np.array(
+        [[np.sum(labels[fold.test] == value) for value in np.unique(labels)] for fold in divided]
+    )
+
+
+def test_stratified_folds_hold_each_class_out_to_within_one_row_and_are_equally_large():
+    for shuffle in (True, False):
+        counts = counts_by_fold(
+            folds("k_fold", {"folds": 4, "shuffle": shuffle, "stratify": "rock"}), ROCKS
+        )
+        assert (np.ptp(counts, axis=0) <= 1).all()
+        assert np.ptp(counts.sum(axis=1)) <= 1
+    counts = counts_by_fold(
+        folds("random", {"share": 0.3, "repeats": 3, "stratify": "rock"}), ROCKS
+    )
+    assert counts.tolist() == [[6, 2, 2]] * 3
+
+
+@pytest.mark.heavy
+def test_stratified_groups_keep_shares_about_as_well_as_scikit_learns_and_better_than_by_size():
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    found = []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        groups = np.sort(random.integers(0, 40, 800))
+        shares = random.beta(0.4, 0.8, 40)[groups]
+        columns = {"group": groups.astype(str), "rock": (random.random(800) < shares).astype(str)}
+
+        def imbalance(tests, rocks=columns["rock"]):
+            counts = np.array(
+                [[np.sum(rocks[test] == value) for value in np.unique(rocks)] for test in tests]
+            )
+            return (np.ptp(counts, axis=0) / counts.sum(axis=0)).max()
+
+        def ours(columns=columns, random=random, **more):
+            split = SPLITS["group_k_fold"].build(by="group", folds=4, **more)
+            divided = split.folds(np.arange(800), columns.get, random)
+            for fold in divided:
+                assert not {*columns["group"][fold.train]} & {*columns["group"][fold.test]}
+            return imbalance([fold.test for fold in divided])
+
+        theirs = StratifiedGroupKFold(4, shuffle=True, random_state=seed)
+        parts = [test for _, test in theirs.split(groups, columns["rock"], groups)]
+        found.append([ours(stratify="rock"), imbalance(parts), ours()])
+    stratified, reference, by_size = np.mean(found, axis=0)
+    assert stratified < 1.2 * reference
+    assert stratified < 0.7 * by_size

@@ -30,6 +30,7 @@ from qexp.kinds.evaluation import (
     Independence,
     trained_on,
 )
+from qexp.kinds.held_out import flat
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of, sizes_of
 from qexp.kinds.images.extent import keep_vectors, ranges_of, training_vectors
 from qexp.kinds.images.files import NORTHWARDS, PIXEL, ROWS
@@ -41,6 +42,7 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
 from qexp.networks.training import Samples, Trainer
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.stored import SIMULATION
 from qexp.spec.kinds import TEST_IMAGES
 from qexp.store.record import Feature
 
@@ -83,7 +85,7 @@ def write(
     for name, made in model.estimated(test).items():
         estimates[name] = made.each(lambda values: values.cpu().numpy())
     quantiles: dict[str, Tensor] = {}
-    if model.network.heads:
+    if model.network.posteriors:
         quantiles = model.posterior(test).quantiles(QUANTILES)
     columns: dict[str, Column] = {}
     for name, values in test.items():
@@ -94,7 +96,7 @@ def write(
         if name not in estimates:
             columns[name] = truth, {"units": meaning.unit, "long_name": meaning.description}
             continue
-        estimated = estimates[name].each(_column)
+        estimated = estimates[name].each(flat)
         if name in quantiles:
             of_name = quantiles[name].cpu().numpy()
             estimated = replace(estimated, quantiles=dict(zip(QUANTILES, of_name.T, strict=True)))
@@ -114,11 +116,6 @@ def write(
     if images:
         _write_images(attempt, images, test, dataset)
     return {name: made.middle.astype(np.float64) for name, made in estimates.items()}
-
-
-def _column(values: Array) -> Array:
-    """(sample, 1) as (sample,); several numbers stay (sample, number)."""
-    return values[:, 0] if values.shape[1] == 1 else values
 
 
 UNLIKELY = 0.01
@@ -202,7 +199,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
             truth = on_device[name].double().cpu().numpy()
             if truth.shape[1:] == (1,):
                 known = ~np.isnan(truth[:, 0])
-                estimated = _column(estimate)[known]
+                estimated = flat(estimate)[known]
                 scores.add(name, metrics_of_output, estimated, truth[known, 0])
             else:
                 scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
@@ -224,12 +221,14 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
                 f" {run.run_seed}"
             )
             return Independence.of_validation(run.spec, own_ones)
-        return _independence(run, samples())
+        return _independence(run, samples(), document.get("fingerprint"))
 
     return EvaluationData(document, part, TEST, count, independence, evaluate)
 
 
-def _independence(request: EvaluationRequest, samples: Samples) -> Independence:
+def _independence(
+    request: EvaluationRequest, samples: Samples, fingerprint: str | None
+) -> Independence:
     """Whether no sample is like those that the run draws for training or validation."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
     if missing := [name for name in trained.compared if name not in samples]:
@@ -237,6 +236,9 @@ def _independence(request: EvaluationRequest, samples: Samples) -> Independence:
             None,
             (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",),
         )
+    others = fingerprint != request.spec["dataset"].get("fingerprint")
+    if trained.compared == [SIMULATION] and others:
+        return Independence(None, ("classes alone do not tell which samples were trained on",))
     compared = {name: samples[name][:, 0].double().numpy() for name in trained.compared}
     seen = trained.seen(compared, trained.parts(request.spec["split"], Seeds(request.run_seed)))
     of_one, of_several = trained.seen_in_words

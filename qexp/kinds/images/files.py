@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Texts
 from qexp.base.formats import BROKEN_NUMPY
 from qexp.base.quantities import base_name, conversion
 from qexp.errors import NotFoundError, QexpError, some
@@ -105,6 +106,10 @@ class ImageFile(ABC):
         """Names of the axes of a variable, y and x where these are known; empty if it has none."""
         return []
 
+    def texts(self, name: str) -> Texts:
+        """All values of a variable, texts or numbers, as texts, in the shape of its array."""
+        return _as_texts(self.read(name, None))
+
     @abstractmethod
     def read(self, name: str, samples: slice | None) -> Values:
         """Some samples of a variable along its first axis; all for None. Missing values are NaN."""
@@ -146,6 +151,10 @@ class ImageVariable:
         """Names of the values of a vector; empty if the file has none."""
         return self.file.labels(self.name)
 
+    def texts(self) -> Texts:
+        """All values as texts, as they lie in the file."""
+        return self.file.texts(self.name)
+
     def read(self, samples: slice | None) -> Values:
         """Values of some samples, or of all, (sample, ...)."""
         first = not self.order or not self.order[0]  # whether samples are first in the file
@@ -177,12 +186,14 @@ class NpyImages(ImageFile):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        array = self._mapped()
-        require_numbers(array.dtype, str(path))
-        self.shapes = {UNNAMED: array.shape}
+        self.shapes = {UNNAMED: self._mapped().shape}
+
+    def texts(self, name: str) -> Texts:
+        return _as_texts(self._mapped())
 
     def read(self, name: str, samples: slice | None) -> Values:
         array = self._mapped()
+        require_numbers(array.dtype, str(self.path))
         return np.array(array if samples is None else array[samples])
 
     def _mapped(self) -> Values:
@@ -233,8 +244,14 @@ class NpzImages(ImageFile):
     def labels(self, name: str) -> list[str]:
         if names_in(name) not in self.shapes or self._headers[names_in(name)][-1].kind not in "US":
             return []
-        with np.load(self.path) as there:
-            return [str(label) for label in there[names_in(name)].ravel()]
+        return self.texts(names_in(name)).ravel().tolist()
+
+    def texts(self, name: str) -> Texts:
+        try:
+            with np.load(self.path) as there:
+                return _as_texts(there[name])
+        except DAMAGED_ARCHIVE as error:
+            raise QexpError(f"{self.label(name)} cannot be read as texts: {error}") from None
 
     def read(self, name: str, samples: slice | None) -> Values:
         shape, (begin, by_column, kind) = self.shapes[name], self._headers[name]
@@ -416,6 +433,9 @@ class NetcdfImages(ImageFile):
             return []
         return [_as_text(value) for value in self._values(name, coordinate)]
 
+    def texts(self, name: str) -> Texts:
+        return _as_texts(self._values(name, self._variable(name)))
+
     def read(self, name: str, samples: slice | None) -> Values:
         variable = self._variable(name)
         require_numbers(variable.dtype, self.label(name))
@@ -524,6 +544,11 @@ def _as_text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return f"{value:.12g}" if isinstance(value, np.floating) else str(value)
+
+
+def _as_texts(values: Values) -> Texts:
+    texts = [_as_text(value) for value in values.ravel()]
+    return np.array(texts, dtype=np.str_).reshape(values.shape)
 
 
 # Opening of images by the suffix of a file, or of a folder with a file per variable.

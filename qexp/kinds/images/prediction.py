@@ -71,6 +71,7 @@ from qexp.kinds.prediction import (
     named_after,
     new_column,
     new_names,
+    of_blocks,
     of_run,
     output_columns,
     read_ahead,
@@ -404,11 +405,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             )
         if DOUBTED in columns:
             self._doubted += int(np.nansum(columns[DOUBTED]))
-        for name, made in estimates.items():
-            estimates[name] = made.each(
-                lambda of_all: np.where(piece.empty, np.float32(np.nan), of_all)
-            )
-        return estimates, columns
+        return of_blocks([estimates], piece.empty), columns
 
     def _counted(self, piece: ImagePiece) -> NDArray[np.int16]:
         """Count a piece. Returns each sample's number of statistics outside the training data."""
@@ -765,7 +762,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         quantities = with_periods(source.quantities, model.periods)
         likelihood = ImagePosteriors(source, list(network.inputs), quantities)
         posteriors = Refined(likelihood, frozenset(outputs), coverage)
-    elif network.heads:
+    elif network.posteriors:
         if options.recalibrated is not None:
             ensemble = recalibrated(ensemble, directory, source, options.recalibrated)
         posteriors = OfHeads(

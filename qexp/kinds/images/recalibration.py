@@ -224,7 +224,7 @@ def recalibrated(
             f" one with {how}"
         )
     numbers = table(path)
-    names = [name for outputs in ensemble.network.heads.values() for name in outputs]
+    names = [name for outputs in ensemble.network.posteriors.values() for name in outputs]
     truth = np.stack([numbers[name].values for name in names], axis=1)
     places = [QUANTILES.index(end) for end in np.round(ENDS, 6)]
     ends = np.stack([numbers[f"{name}_quantile"].values[:, places] for name in names], axis=1)

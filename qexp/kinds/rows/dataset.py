@@ -23,7 +23,6 @@ from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds import files
 from qexp.kinds.classes import (
     classes_of_documents,
-    codes_of,
     few_samples,
     undeclared,
     unknown_names,
@@ -99,15 +98,15 @@ class TabularDataset:
         of_classes = {name: self.columns[name][0] for name in self.classes}
         sources = [column for column, _ in self.groups.values()]
         wanted = [*document["identifiers"], *sources, *of_classes.values()]
-        with files.as_finding():
-            try:
+        try:
+            with files.as_finding():
                 numbers, texts = self._file.read(chain.from_iterable(of_numbers), wanted)
-            except TableError:
-                files.refuse(self._undeclared_classes())
-                raise
+        except DatasetError:
+            files.refuse(self._undeclared_classes())
+            raise
         for name, column in of_classes.items():
             files.refuse(unknown_names(self.classes[name], texts[column], self._file.rows_shown))
-            numbers[column] = codes_of(self.classes[name], texts[column])
+            numbers[column] = self.classes[name].codes(texts[column])
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
         for name in sources:  # which may be numbers as well
@@ -228,7 +227,7 @@ class TabularDataset:
             column = self.columns[name][0]
             if column in self._file.names and name not in self.classes:
                 texts = self._file.read([], [column])[1][column]
-                if all(is_number(text) is None for text in np.unique(texts).tolist()):
+                if not any(map(is_number, np.unique(texts).tolist())):
                     yield ("outputs", name), f"column '{column}' is {undeclared(name, texts)}"
 
     def _unusable_columns(self, document: Document) -> Iterator[Finding]:

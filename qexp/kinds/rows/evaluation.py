@@ -25,6 +25,7 @@ from qexp.base.outputs import (
     Number,
     Output,
     Words,
+    classes_in,
     estimate_of,
     numbers_in,
     periods_in,
@@ -34,6 +35,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DatasetError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.classes import baselines_of, compared_with_baselines
 from qexp.kinds.evaluation import (
     ALL,
     TEST,
@@ -43,7 +45,12 @@ from qexp.kinds.evaluation import (
     Independence,
     trained_on,
 )
-from qexp.kinds.held_out import keep_intervals, keep_intervals_of, networks_of_folds
+from qexp.kinds.held_out import (
+    flat,
+    keep_intervals,
+    keep_intervals_of,
+    networks_of_folds,
+)
 from qexp.kinds.networks import column_of, imputation_of, on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.prediction import TrainingExtent, of_run, require_there
@@ -51,8 +58,8 @@ from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
 from qexp.kinds.scores import Scores, write_errors, write_table, write_test_predictions
-from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
-from qexp.metrics.meaning import NETWORK
+from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated
+from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
 from qexp.metrics.metric import (
     Metrics,
     evaluate as evaluate_metrics,
@@ -92,8 +99,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
 
 def _column(values: torch.Tensor) -> Array:
     """(sample, 1) as (sample,) in double precision; several numbers stay (sample, number)."""
-    numbers = np.asarray(values.double().cpu().numpy())
-    return numbers[:, 0] if numbers.shape[1] == 1 else numbers
+    return flat(values.double())
 
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
@@ -215,28 +221,41 @@ def _compared(
     attempt: Attempt, plan: Folds, estimates: Mapping[str, Estimated]
 ) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
-    if not (outputs := numbers_in(plan.outputs)):
-        return ()
+    outputs = numbers_in(plan.outputs)
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
+    folds = [(fold.train, fold.test) for fold in plan.folds]
+    inner = plan.inner_rows
+    seed = attempt.seed
+    of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
+    rows = []
+    for name, output in classes_in(plan.outputs).items():
+        rows += compared_with_baselines(
+            baselines_of(plan.spec, plan.tables, CLASSES),
+            output,
+            estimates[name].middle,
+            plan.dataset.values[name][:, 0],
+            inputs,
+            folds,
+            inner,
+            seed,
+            plan.alike,
+            (attempt.caution, of_data),
+            _completed(plan),
+        )
+    if not outputs:
+        return tuple(rows)
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     estimators = {NETWORK: np.stack([estimates[name].middle for name in outputs], axis=1)}
     transforms = [_as_pair(plan, output) for output in outputs.values()]
-    folds = [(fold.train, fold.test) for fold in plan.folds]
-    baselines = plan.spec["baselines"]
-    table = plan.tables["baselines"]
-    for name, description in zip(names(baselines, table), baselines, strict=True):
-        baseline = built(table, description)
-        inner = plan.inner_rows
-        seed = attempt.seed
+    for name, baseline in baselines_of(plan.spec, plan.tables, NUMBERS).items():
         estimators[name] = cross_validated(
             baseline, inputs, truth, folds, inner, seed, transforms, _completed(plan)
         )
     units = {output: plan.dataset.units[output] for output in outputs}
-    of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
     periods = periods_in(outputs)
     compared = compared_estimators(estimators, truth, units, plan.alike, notes, periods)
-    return tuple(map(ComparisonRow.from_document, compared))
+    return *map(ComparisonRow.from_document, compared), *rows
 
 
 def _completed(plan: Folds) -> Callable[[Rows], Array] | None:

@@ -471,7 +471,7 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         estimate=estimate,
         intervals=intervals,
-        posterior=posterior if ensemble.network.heads else None,
+        posterior=posterior if ensemble.network.posteriors else None,
         draws=draws,
     )
 

@@ -65,6 +65,11 @@ class TabularSpecs(KindDocuments):
                             " well: the network would see the answer"
                         ),
                     )
+        for name in dataset.get("classes", {}):
+            if name not in outputs:
+                yield ("classes", name), f"'{name}' is no output; {suggestion(name, outputs)}"
+            elif len(listed(outputs[name])) > 1:
+                yield ("outputs", name), f"'{name}' is a class, which has one column"
         names = [*inputs, *outputs]
         rule = imputation(dataset)
         indicator = rule["parameters"]["indicator"] if rule else None

@@ -15,6 +15,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, suggestion
+from qexp.kinds.classes import classes_of_documents, lacking
 from qexp.kinds.files import data_folder, data_folders, refuse
 from qexp.kinds.images.experiment import (
     GeneratedData,
@@ -121,7 +122,7 @@ class SimulatedData(GeneratedData):
         simulations = files.read(views)
         distributions = dict(document["distributions"])
         for name in files.parameters:
-            if name not in distributions:
+            if name not in distributions and name not in files.classes:
                 quantiles = {"values": simulations.quantiles(name)}
                 distributions[name] = {"type": "quantiles", "parameters": quantiles}
         origin = {"fingerprint": fingerprint, **files.origin, "distributions": distributions}
@@ -192,6 +193,12 @@ class SimulatedData(GeneratedData):
             if not size:
                 lack = f"no simulation is left for the {part} part ({counts})"
                 yield ("split",), f"{lack}; {WAYS_OUT[part]}"
+        train = {"this split": dataset.parts(document["split"], Seeds(0))["train"]}
+        classes = classes_of_documents(document["dataset"], document["outputs"])
+        for name, of_output in classes.items():
+            lack = lacking(of_output, dataset.simulations.parameters[name], train)
+            if lack:
+                yield ("split",), f"{lack}; {WAYS_OUT['training']}"
         if network is not None:
             yield from in_batches(document, network, {sizes[0]})
         yield from in_transforms(document, dataset, tables)
@@ -259,15 +266,18 @@ def _stored(
     _, height, width = next(iter(shapes.values()))
     entries = origin["distributions"]
     distributions = tables["distributions"]
+    classes = classes_of_documents(document, document["varyings"])
+    varyings = {name: ends for name, ends in document["varyings"].items() if name not in classes}
     return StoredDataset(
         StoredImages(simulations, views, pixels, model),
         (height, width),
         fixed,
-        document["varyings"],
-        {name: built(distributions, entries[name]) for name in document["varyings"]},
+        varyings,
+        {name: built(distributions, entries[name]) for name in varyings},
         noise_of(document, list(shapes), tables),
         quantities,
         origin={key: origin[key] for key in RECORDED if key in origin},
+        classes=list(classes),
     )
 
 
@@ -359,6 +369,8 @@ def _in_priors(document: Document, dataset: StoredDataset) -> Findings:
     """Parameters beyond the limits of their quantity, or outside of their declared distribution."""
     usable = dataset.simulations.usable
     for name, all_values in dataset.simulations.parameters.items():
+        if name in dataset.classes:
+            continue
         values = all_values[usable]
         limits = quantity(name, dataset.quantities)
         for end in (values.min(), values.max()):

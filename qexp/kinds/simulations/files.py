@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Texts
 from qexp.base.quantities import (
     DIMENSIONLESS,
     NOISE,
@@ -25,6 +25,13 @@ from qexp.base.quantities import (
     quantity,
 )
 from qexp.errors import DatasetError, QexpError, some, suggestion
+from qexp.kinds.classes import (
+    are_names,
+    classes_of_documents,
+    few_samples,
+    undeclared,
+    unknown_names,
+)
 from qexp.kinds.files import as_finding, find_data_file, refuse
 from qexp.kinds.images.arrays import (
     BLOCK,
@@ -51,7 +58,7 @@ from qexp.rows import array_cache
 from qexp.rows.array_cache import CachedArray
 from qexp.rows.formats import open_table
 from qexp.rows.geotiff import beside
-from qexp.rows.table import HUGE_NUMBER, Table, codes
+from qexp.rows.table import HUGE_NUMBER, SHOWN, Table, codes, write_list
 from qexp.rows.unmeasured import found_in, in_words
 from qexp.simulation.stored import MOST_SIMULATIONS, Rows, Simulations, StoredObservation
 from qexp.simulation.views import View
@@ -192,6 +199,8 @@ class SimulationFiles:
         self._assumed: dict[str, str] = {}
         """Variable → its unit, which the files do not give."""
         self.parameters = [name for name in document["varyings"] if name != NOISE]
+        self.classes = classes_of_documents(document, self.parameters)
+        self._numbers = [name for name in self.parameters if name not in self.classes]
         columns: Document = document.get("columns", {})
         variables = [*document["observations"], *self.parameters]
         self._names = {name: columns.get(name, name) for name in variables}
@@ -250,7 +259,7 @@ class SimulationFiles:
     def _own_units(self, quantities: Quantities) -> dict[str, str]:
         """Variable that is no known quantity → its unit by the files."""
         units = {array.names[0]: array.variable.unit for array in self.arrays}
-        units |= {name: self._unit_of_parameter(name) for name in self.parameters}
+        units |= {name: self._unit_of_parameter(name) for name in self._numbers}
         own = [name for name in units if quantity(name, quantities) is DIMENSIONLESS]
         return {name: units[name] for name in own if units[name]}
 
@@ -368,7 +377,7 @@ class SimulationFiles:
         usable: NDArray[np.bool_],
     ) -> None:
         """Warnings about simulations that were never made, and values that nothing depends on."""
-        table = np.stack(list(parameters.values()), axis=1)
+        table = self._compared(parameters)
         rows = np.flatnonzero(usable)
         for name, observed in observations.items():
             mask = views[name].visible
@@ -470,9 +479,20 @@ class SimulationFiles:
 
     def _parameters(self) -> Parameters:
         """Parameter → (simulation,), in its unit. Raises DatasetError."""
-        read = self._in_table() if self._table is not None else self._in_arrays()
+        try:
+            read, names = self._in_table() if self._table is not None else self._in_arrays()
+        except QexpError:
+            refuse(self._undeclared_classes())
+            raise
         values = {}
+        for name, texts in names.items():
+            classes = self.classes[name]
+            self._require_count(name, texts)
+            refuse(unknown_names(classes, texts, self._shown))
+            values[name] = classes.codes(texts)
+            self.warnings += few_samples(classes, values[name])
         for name, there in read.items():
+            self._require_count(name, there)
             unit = self._unit_of_parameter(name)
             label = f"{self.table or self.path}: '{self._names[name]}'"
             factor = self._factor(name, unit, label, ("varyings", name))
@@ -481,31 +501,53 @@ class SimulationFiles:
                 self._check(name, values[name], factor)
             except QexpError as error:
                 raise DatasetError([(("varyings", name), str(error))]) from None
-        return values
+        return {name: values[name] for name in self.parameters}
 
-    def _in_table(self) -> Parameters:
+    def _undeclared_classes(self) -> Findings:
+        """Parameters that are names, but not declared as classes."""
+        for name in self._numbers:
+            column = self._names[name]
+            texts = self._texts(column) if self._table is not None else self._there[column].texts()
+            if are_names(texts):
+                words = f"'{column}' of {self.table or self.path} is {undeclared(name, texts)}"
+                yield ("varyings", name), words
+
+    def _shown(self, simulations: NDArray[np.integer]) -> str:
+        """Numbers of simulations in words."""
+        if self._table is not None:
+            return self._table.rows_shown(simulations)
+        return write_list("simulation", simulations[:SHOWN].tolist(), len(simulations))
+
+    def _in_table(self) -> tuple[Parameters, dict[str, Texts]]:
+        """Numbers, and names of classes, (simulation,)."""
         assert self._table is not None
         names = self._table.names if self._document["files"] is None else ()
         index = [name for name in INDEX if name in names]
         with as_finding():
-            columns, labels = self._table.read([self._names[n] for n in self.parameters], index)
+            wanted = [self._names[name] for name in self._numbers]
+            of_classes = [self._names[name] for name in self.classes]
+            columns, texts = self._table.read(wanted, [*index, *of_classes])
         for name in index:
-            rows = [str(label) for label in labels[name]]
+            rows = [str(label) for label in texts[name]]
             numbers = [str(number) for number in range(len(rows))]
             if rows != numbers and sorted(rows) == sorted(numbers):
                 why = "its rows are in another order than their index; sort_index() restores it"
                 way_out = f"{self.table}: {why}; without meaning: reset_index(drop=True)"
                 raise DatasetError([(("parameters",), way_out)])
-        return {name: columns[self._names[name]] for name in self.parameters}
+        values = {name: columns[self._names[name]] for name in self._numbers}
+        return values, {name: texts[self._names[name]] for name in self.classes}
 
-    def _in_arrays(self) -> Parameters:
-        """Parameter → its values in the files, where simulations are first, or last if declared."""
-        read = {}
+    def _in_arrays(self) -> tuple[Parameters, dict[str, Texts]]:
+        """Numbers, and names of classes, in arrays whose simulations are first, or last if
+        declared.
+        """
+        read = dict[str, NDArray[Any]]()
         count = self.arrays[0].count
         reversed_axes = any(array.variable.order[0] for array in self.arrays)
         for name in self.parameters:
             variable = self._there[self._names[name]]
-            values = variable.read(None).astype(np.float64)
+            is_class = name in self.classes
+            values = variable.texts() if is_class else variable.read(None).astype(np.float64)
             alone = values.size == count and not self._if_reversed(count)
             if values.shape[-1:] == (count,) and (reversed_axes or alone):
                 values = values.T
@@ -517,10 +559,11 @@ class SimulationFiles:
                 way_out = self._if_reversed(variable.shape[-1]) or way_out
                 raise DatasetError([(("varyings", name), f"{many}; {way_out}")])
             read[name] = table[:, self._column_of.get(name, 0)]
-        return read
+        classes = {name: read.pop(name) for name in self.classes}
+        return read, classes
 
-    def _check(self, name: str, values: Array, factor: float) -> None:
-        """Raise QexpError for values of which nothing can be learned."""
+    def _require_count(self, name: str, values: NDArray[Any]) -> None:
+        """Raises DatasetError for other values than one of each simulation."""
         count = self.arrays[0].count
         place = self.table or self.path
         if len(values) != count:
@@ -529,7 +572,11 @@ class SimulationFiles:
             if self._table is None:
                 last = self._there[self._names[name]].shape[-1]
             way_out = "; ".join(filter(None, ["", self._if_reversed(last)]))
-            raise QexpError(f"{there}, but there are {count:,} simulations{way_out}")
+            lack = f"{there}, but there are {count:,} simulations{way_out}"
+            raise DatasetError([(("varyings", name), lack)])
+
+    def _check(self, name: str, values: Array, factor: float) -> None:
+        """Raise QexpError for values of which nothing can be learned."""
         usable = values[np.isfinite(values)]
         if not len(usable):
             return
@@ -569,10 +616,16 @@ class SimulationFiles:
             where = ("file_units", name) if given else where
             raise DatasetError([(where, str(error))]) from None
 
+    def _compared(self, parameters: Parameters) -> Array:
+        """(simulation, parameter), by which simulations are told apart; classes alone cannot."""
+        columns = list(parameters.values()) if self._numbers else []
+        return np.array(columns).reshape(len(columns), self.arrays[0].count).T
+
     def _groups(self, parameters: Parameters, usable: Rows) -> Rows:
         """A number for each simulation, equal for those of one group or with equal parameters."""
-        table = np.stack(list(parameters.values()), axis=1)
+        table = self._compared(parameters)
         same = np.unique(table, axis=0, return_inverse=True)[1].ravel()
+        same = same if self._numbers else np.arange(len(table))
         repeated = len(usable) - len(np.unique(same[usable]))
         if repeated:
             words = f"{repeated:,} of {len(usable):,} simulations repeat the parameters of others"

@@ -51,6 +51,15 @@ class SimulatedSpecs(GeneratedSpecs):
         if dataset["files"] is not None and dataset["parameters"] is None:
             lack = "names a column of the table of parameters, which is missing; add 'parameters'"
             yield ("files",), lack
+        for name in dataset.get("classes", {}):
+            if name not in parameters:
+                yield ("classes", name), f"no parameter '{name}' varies; add it: \"{name}\": []"
+            elif varyings[name]:
+                whole = f"'{name}' is a class, of which no interval can be held out; write []"
+                yield ("varyings", name), whole
+            for key in ("distributions", "units", "file_units"):
+                if name in dataset[key]:
+                    yield (key, name), f"'{name}' is a class, which has none; leave it out"
         for name in dataset.get("axes", {}).keys() - {*observations}:
             yield ("axes", name), f"no observation '{name}'; {suggestion(name, observations)}"
         for name in observations:

@@ -19,6 +19,7 @@ from torch import Tensor
 from qexp.base.arrays import Texts
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
+from qexp.kinds.classes import classes_of_documents, few_samples
 from qexp.kinds.memory import room_for_data
 from qexp.kinds.spectra.files import Findings, columns_like, hash_of, unit_in
 from qexp.kinds.spectra.sources import (
@@ -62,6 +63,7 @@ class SpectraDataset:
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
         self.target: str | None = document["target"]
+        self.classes = classes_of_documents(document, [self.target] if self.target else [])
         self.channels = int(document["channels"])
         self.patch_size = int(document["patch_size"])
         self.patches = self.channels // self.patch_size
@@ -119,7 +121,9 @@ class SpectraDataset:
                 f"{len(constant):,} of {len(self):,} spectra have the same counts in all"
                 f" channels: {some(constant)}: {WAY_OUT}"
             )
-        for name, values in self.measured.items():
+        for name, classes in self.classes.items():
+            yield from few_samples(classes, self.measured[name])
+        for name, values in self.measured.items() if not self.classes else ():
             for code in codes(values):
                 where = some(self.names[values == code].tolist())
                 yield f"'{name}' of spectrum {where} is {code:g}, {LIKE_A_CODE}"
@@ -174,10 +178,11 @@ class SpectraDataset:
         path = self.path
         rules = document.get("missing", ERROR), document.get("minimum", -math.inf)
         shared = (path, layout_of(document), self.target, *rules)
+        classes = self.classes.get(self.target or "")
         if path.is_dir():
             tested = [TEST] if (path / TEST).is_dir() else []
             names = [UNDIVIDED] if document.get("alone", False) else [TRAIN, *tested]
-            folder = FolderOfSpectra(*shared, names, lists)
+            folder = FolderOfSpectra(*shared, names, lists, classes=classes)
             folder.require()
             return folder
         if lists:
@@ -185,7 +190,7 @@ class SpectraDataset:
                 [(("lists",), f"{path} is not a folder; a table lists its spectra itself")]
             )
         if path.suffix.lower() in FORMATS and path.is_file():
-            return TableOfSpectra(*shared)
+            return TableOfSpectra(*shared, classes=classes)
         what = "is not there; it must be a folder with train/ or"
         what = "is neither a folder nor" if path.exists() else what
         raise DatasetError([(("path",), f"{path} {what} a table, {', '.join(FORMATS)}")])

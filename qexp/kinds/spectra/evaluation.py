@@ -23,18 +23,21 @@ from qexp.base import files, formats
 from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
+    Classes,
     Column,
     Estimated,
     Words,
+    classes_in,
     estimate_of,
     joined,
+    numbers_in,
     saliency_magnitude_of,
     saliency_of,
 )
 from qexp.base.seeds import Seeds
-from qexp.base.tables import built
 from qexp.errors import DamagedError, DatasetError, QexpError
 from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.classes import baselines_of, compared_with_baselines as compared_classes
 from qexp.kinds.evaluation import (
     ALL,
     PARTS,
@@ -49,6 +52,7 @@ from qexp.kinds.evaluation import (
 )
 from qexp.kinds.held_out import (
     ExchangeableUnits,
+    flat,
     keep_intervals,
     keep_intervals_of,
     quantiles_among,
@@ -72,8 +76,8 @@ from qexp.kinds.spectra.figures import energies, spread_evenly
 from qexp.kinds.spectra.sources import SPECTRA
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.kinds.training import NetworkTraining
-from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
-from qexp.metrics.meaning import NETWORK
+from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated
+from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
 from qexp.metrics.splits import GroupKFold, KFold, Rows, Split
 from qexp.networks.estimator import Estimator, input_times_gradient
@@ -159,12 +163,10 @@ def compared_with_baselines(
     The baselines of the experience have all their parameters filled in.
     """
     baselines = attempt.spec["baselines"]
-    table = attempt.tables["baselines"]
     dataset = subject.dataset
     rows = np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
     targets = dataset.measured[name][rows, None]
-    estimators = {NETWORK: estimates[:, None]}
     if baselines:
         of_blocks = [spectra.cpu() for spectra in transformed(subject, rows)]
         inputs = torch.cat(of_blocks).double().numpy()
@@ -172,10 +174,28 @@ def compared_with_baselines(
     def inner(training: Rows) -> list[tuple[Rows, Rows]]:
         return inner_folds(training, dataset.cores[rows], Seeds(attempt.seed))
 
-    for called, description in zip(names(baselines, table), baselines, strict=True):
+    output = attempt.outputs[name]
+    if isinstance(output, Classes):
+        probabilities = np.full((len(rows), len(output.names)), np.nan)
+        probabilities[split[1]] = estimates
+        of_classes = baselines_of(attempt.spec, attempt.tables, CLASSES)
+        caution = attempt.caution
+        return compared_classes(
+            of_classes,
+            output,
+            probabilities,
+            targets[:, 0],
+            inputs if baselines else np.zeros((len(rows), 0)),
+            [split],
+            inner,
+            attempt.seed,
+            dataset.cores[rows],
+            (caution, caution),
+        ), {}
+    estimators = {NETWORK: estimates[:, None]}
+    for called, baseline in baselines_of(attempt.spec, attempt.tables, NUMBERS).items():
         if attempt.interrupted():
             return None
-        baseline = built(table, description)
         transforms = [_as_pair(subject, name)]
         estimated = cross_validated(
             baseline, inputs, targets, [split], inner, attempt.seed, transforms
@@ -407,7 +427,7 @@ def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     rows = (data.train_rows, data.test_rows)
     metrics = trainer.recipe.metrics
     results = evaluate(attempt, Subject(attempt.dataset, trainer.model, data, *rows, metrics, mean))
-    if results is not None and set(trainer.model.network.outputs) - {SPECTRUM}:
+    if results is not None and numbers_in(attempt.outputs).keys() - {SPECTRUM}:
         keep_intervals(attempt.directory)
     return results
 
@@ -439,29 +459,31 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         columns["hidden_rmse"] = reconstructed.of_spectra, about
         scores.errors += reconstructed.errors()
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
+    numbers = [name for name in numbers_in(attempt.outputs) if name in estimates]
     for name, estimated in estimates.items():
         truth = dataset.measured[name][test]
         scores.add(name, subject.metrics[name], estimated.middle, truth, subject.mean)
-        with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
-        if with_baselines is None:
-            return None
-        rows, of_each = with_baselines
-        comparison += rows
-        # Kept for figures: estimates of others beside those of the network.
-        for called, values in of_each.items():
-            of_baselines[f"{name}: {called}"] = cells(values[:, 0])
+        if name in numbers or name in classes_in(attempt.outputs):
+            with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
+            if with_baselines is None:
+                return None
+            rows, of_each = with_baselines
+            comparison += rows
+            # Kept for figures: estimates of others beside those of the network.
+            for called, values in of_each.items():
+                of_baselines[f"{name}: {called}"] = cells(values[:, 0])
         words = Words(
             truth=f"{name}: measured",
             estimate=f"{name}: estimated",
             quantiles=f"{name}: quantiles of the posterior",
         )
         columns |= attempt.outputs[name].columns(truth, estimated, words)
-    if not write_saliency(attempt, subject, list(estimates)):
+    if not write_saliency(attempt, subject, numbers):
         return None
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
     _write_predictions(directory, subject, columns, of_baselines, attempt.caution)
     ranges = []
-    for name in estimates if len(subject.train) else ():
+    for name in numbers if len(subject.train) else ():
         values = dataset.measured[name][subject.train]
         least = float(values.min())
         greatest = float(values.max())
@@ -486,7 +508,7 @@ def _estimated(
             samples = dict(zip(tests, values, strict=True))
             estimates = model.estimated(samples, HELD_OUT_QUANTILES)
             for name, blocks in numbers.items():
-                blocks.append(estimates[name].each(lambda made: made[:, 0].double().cpu().numpy()))
+                blocks.append(estimates[name].each(lambda made: flat(made.double())))
             if reconstructed is not None:
                 middles = {name: made.middle for name, made in estimates.items()}
                 reconstructed.add(middles, samples, subject)
@@ -514,7 +536,8 @@ def _write_predictions(
         write_table(directory.results / BASELINES, {**table, **of_baselines}, note)
     for name, (values, _) in columns.items():
         if not isinstance(values, Mapping):
-            table[name] = cells(values)
+            is_text = np.asarray(values).dtype == object
+            table[name] = values.tolist() if is_text else cells(values)
     write_table(directory.results / PREDICTIONS, table, note)
     write_test_predictions(directory, "spectrum", test, texts, columns, note)
 
@@ -602,7 +625,7 @@ def _evaluate_other(
     mean = _training_mean(request, metrics)
     complete = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
     results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, complete, mean))
-    numbers = [name for name in request.outputs if name != SPECTRUM]
+    numbers = [name for name in numbers_in(attempt.outputs) if name != SPECTRUM]
     if results is not None and numbers:
         predictions = read_test_predictions(attempt.directory)
         estimates = {}

@@ -16,6 +16,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import some, suggestion
 from qexp.kinds import files, leaks
+from qexp.kinds.classes import lacking
 from qexp.kinds.kind import KindData, one_fold, split_finding
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.memory import Samples
@@ -222,7 +223,13 @@ def _in_parts(
     count = document["labelled"]
     if count != "all" and count > len(train):
         yield ("labelled",), f'{count} of {len(train)} training spectra; at most all of them: "all"'
-    used = len(labelled(document, train, Seeds(0)))
+    chosen = labelled(document, train, Seeds(0))
+    used = len(chosen)
+    for name in dataset.classes.keys() & document["outputs"]:
+        if lack := lacking(dataset.classes[name], dataset.measured[name], {"this split": chosen}):
+            yield ("split" if used == len(train) else "labelled",), lack
+        if document["baselines"]:
+            yield ("baselines",), "baselines estimate numbers, not classes; leave them out"
     if network is not None:
         yield from in_batches(document, network, {used})
     if used == 1 and document["baselines"]:

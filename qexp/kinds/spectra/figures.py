@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.arrays import Mask
-from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
+from qexp.base.outputs import Number, estimate_of, output_in, saliency_magnitude_of, saliency_of
 from qexp.base.quantities import label, typeset, with_unit
 from qexp.base.text import without_end
 from qexp.figures.canvas import (
@@ -675,8 +675,9 @@ def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
 
 def saliency_of_run(directory: RunDirectory) -> Pictures:
     """How much each channel contributes to the estimates, if there are numbers."""
-    for name in directory.spec()["outputs"]:
-        if name != SPECTRUM:
+    spec = directory.spec()
+    for name in spec["outputs"]:
+        if name != SPECTRUM and output_in(spec, name).figure == Number.figure:
             variables = table(directory.results / SALIENCY, [saliency_of(name)])
             yield FIGURES_FOLDER / "saliency", saliency(variables, name, directory.record().caution)
 

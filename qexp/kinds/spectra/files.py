@@ -190,10 +190,9 @@ def files_in(folder: Path) -> list[str]:
     return sorted(name for name in files if not name.startswith("."))
 
 
-def read_targets(folder: Path, names: Iterable[str], findings: Findings) -> Iterator[float]:
-    """Targets of spectra; NaN where there is none."""
+def read_targets(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    """Targets of spectra as texts; empty where there is none."""
     there = set(files_in(folder))
-    kind = f"{folder} has files that are not one finite number"
     for name in names:
         text = ""
         if name in there:
@@ -202,7 +201,7 @@ def read_targets(folder: Path, names: Iterable[str], findings: Findings) -> Iter
                 text = content.decode(errors="replace").strip()
             except OSError as error:
                 text = error.strerror or str(error)
-        yield finite_number(text, kind, name, findings)
+        yield text
 
 
 def finite_number(text: str, kind: str, name: str, findings: Findings) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from qexp.base.arrays import Array, Mask
-from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of
+from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of, numbers_in
 from qexp.errors import QexpError
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -226,8 +226,10 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
             for name, estimated in estimates.items():
                 by_column |= self.model.outputs[name].cells(estimate_of(name), estimated)
             by_output = {name: estimated.middle for name, estimated in estimates.items()}
-            self._missing.add(piece.names, np.isnan(np.stack(list(by_output.values()))).any(axis=0))
-            self._profile.add(cores, depths, np.stack(list(by_column.values()), axis=1))
+            together = np.column_stack(list(by_output.values()))
+            self._missing.add(piece.names, np.isnan(together).any(axis=1))
+            if numbers_in(self.model.outputs):
+                self._profile.add(cores, depths, np.stack(list(by_column.values()), axis=1))
             columns = {
                 NAME: piece.names,
                 PART: piece.parts,
@@ -264,13 +266,13 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         return of_blocks(blocks, _empty(piece.counts))
 
     def finish(self) -> Document:
-        """Draw a figure for each output, with the estimates along each core."""
+        """Draw a figure for each output that is a number, with the estimates along each core."""
         model = self.model
         profile = self._profile
-        depths, *columns = np.array(profile.numbers).T
+        depths, *columns = np.array(profile.numbers).T if profile.numbers else [np.zeros(0)]
         each = len(columns) // len(model.outputs)
         pictures = []
-        for index, (name, unit) in enumerate(model.units.items()):
+        for index, (name, unit) in enumerate(model.units.items() if columns else ()):
             values, *ends = columns[index * each : (index + 1) * each]
             path = self.target.with_suffix(".png")
             if len(model.outputs) > 1:
@@ -351,7 +353,7 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
         estimate=estimate,
         depth_unit=dataset["units"].get(dataset["depth"] or "", dataset["units"].get(DEPTH, "")),
         intervals=intervals,
-        posterior=posterior if model.network.heads else None,
+        posterior=posterior if model.network.posteriors else None,
         draws=draws_of(model.network, record, options.draws),
     )
 

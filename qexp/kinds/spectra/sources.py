@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Mask
+from qexp.base.outputs import Classes
 from qexp.errors import some, suggestion
+from qexp.kinds.classes import are_names, undeclared, unknown_names
 from qexp.kinds.files import as_finding
 from qexp.kinds.spectra.files import (
     Findings,
@@ -110,6 +112,7 @@ class SpectrumSource(ABC):
     target   name of the number that training estimates; None: none
     missing  what training does with spectra without it, `ERROR` or `DROP`
     minimum  less of it counts as missing
+    classes  whose names it has; None for a number
     """
 
     path: Path
@@ -117,10 +120,15 @@ class SpectrumSource(ABC):
     target: str | None = None
     missing: str = ERROR
     minimum: float = -math.inf
+    classes: Classes | None = field(default=None, kw_only=True)
 
     @cached_property
     def reader(self) -> SpectrumReader:
         return SpectrumReader(self.layout.channels, self.layout.energy)
+
+    @property
+    def _names(self) -> Sequence[str]:
+        return () if self.classes is None else self.classes.names
 
     @property
     def place(self) -> str:
@@ -167,6 +175,28 @@ class SpectrumSource(ABC):
                 )
         return np.array(numbers, dtype=np.float64)
 
+    def _targets(
+        self, texts: Sequence[str], labels: Sequence[str], kinds: Sequence[str], findings: Findings
+    ) -> list[float]:
+        """Numbers, or codes of classes, NaN where there is none; others are findings of these
+        kinds.
+        """
+        names = np.array(texts, np.str_)
+        if self.classes is not None:
+
+            def shown(rows: NDArray[np.integer]) -> str:
+                return some([labels[row] for row in rows])
+
+            for where, words in unknown_names(self.classes, names, shown):
+                findings.add(words, where=where)
+            return list(self.classes.codes(names))
+        if are_names(names):
+            words = undeclared(str(self.target), names)
+            findings.add(f"{self.path}: '{self.target}' is {words}", where=("target",))
+            return [math.inf] * len(texts)
+        every = zip(texts, kinds, labels, strict=True)
+        return [finite_number(text, kind, label, findings) for text, kind, label in every]
+
     def _labelled(
         self,
         targets: Sequence[float],
@@ -184,22 +214,23 @@ class SpectrumSource(ABC):
         if not left_out:
             return used, []
         least = "" if self.minimum == -math.inf else f" of at least {self.minimum:g}"
+        one, several = ("number", "numbers") if self.classes is None else ("class", "classes")
         if self.missing == ERROR:
             for row in left_out:
-                lack = f"{origins[row]} lacks the numbers{least} of spectra"
+                lack = f"{origins[row]} lacks the {several}{least} of spectra"
                 findings.add(
                     f'{lack}, which "missing": "drop" would leave out', labels[row], ("target",)
                 )
         elif not used:
             findings.add(
-                f"{self.path}: no spectrum has a number{least} for '{self.target}'",
+                f"{self.path}: no spectrum has a {one}{least} for '{self.target}'",
                 where=("target",),
             )
         names = some([labels[row] for row in left_out])
         return used, [
             (
                 f"{len(left_out):,} of {len(targets):,} spectra are left out, because they have no"
-                f" number{least} for '{self.target}': {names}"
+                f" {one}{least} for '{self.target}': {names}"
             )
         ]
 
@@ -268,7 +299,7 @@ class FolderOfSpectra(SpectrumSource):
         """Path, size and time of change of every file: what changes when any of them changes."""
         digest = hashlib.sha256()
         for name in self.names:
-            targets = [] if self.target is None else [self._targets(name)]
+            targets = [] if self.target is None else [self._folder_of_targets(name)]
             for folder in (self._folder(name), *targets):
                 lines = [str(folder.relative_to(self.path)), *states_of(folder)]
                 digest.update(os.fsencode("\n".join(lines)))
@@ -276,7 +307,7 @@ class FolderOfSpectra(SpectrumSource):
                 if listing.is_file():
                     digest.update(state_of(listing.name, listing.stat()).encode())
         alone = ["alone"] if UNDIVIDED in self.names else []
-        keys = [self.target, self.layout.channels, self.lists, self.missing, *alone]
+        keys = [self.target, self.layout.channels, self.lists, self.missing, *alone, *self._names]
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def require(self) -> None:
@@ -308,17 +339,19 @@ class FolderOfSpectra(SpectrumSource):
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
         findings = Findings()
         spectra = list[tuple[Part, str]]()
-        targets = list[float]()
+        texts = list[str]()
         origins = list[str]()
         for part in [self._part(name, findings) for name in self.names]:
             spectra += [(part, name) for name in part.cells]
             if self.target is not None:
-                folder = self._targets(part.name)
-                targets += read_targets(folder, part.cells, findings)
+                folder = self._folder_of_targets(part.name)
+                texts += read_targets(folder, part.cells)
                 origins += [str(folder)] * len(part.cells)
         count, remarks = len(spectra), list[str]()
         if self.target is not None:
             labels = [name for _, name in spectra]
+            kinds = [f"{origin} has files that are not one finite number" for origin in origins]
+            targets = self._targets(texts, labels, kinds, findings)
             used, remarks = self._labelled(targets, labels, origins, findings)
             spectra, targets = picked(spectra, used), picked(targets, used)
         findings.refuse()
@@ -431,7 +464,7 @@ class FolderOfSpectra(SpectrumSource):
     def _validation(self, part: str) -> Path:
         return self.path / part / (self.lists.get(VALIDATION) or VALIDATION_INFO)
 
-    def _targets(self, part: str) -> Path:
+    def _folder_of_targets(self, part: str) -> Path:
         """The folder of a part's targets: target/TOC% if it is there, else target/."""
         folder = self.path / part / TARGETS
         own = folder / (self.target or "")
@@ -487,7 +520,7 @@ class TableOfSpectra(SpectrumSource):
 
     def state(self) -> list[Any]:
         layout = self.layout
-        keys = [self.target, layout.channels, layout.columns, self.missing]
+        keys = [self.target, layout.channels, layout.columns, self.missing, *self._names]
         return [content_hash(self.path), *keys]
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
@@ -522,10 +555,7 @@ class TableOfSpectra(SpectrumSource):
         origin = f"{self.path}, column '{self.target}',"
         kind = f"{origin} has cells that are not finite numbers"
         labels = [f"spectrum {label}" for label in shown]
-        targets = [
-            finite_number(text, kind, label, findings)
-            for label, text in zip(labels, columns.pop(self.target), strict=True)
-        ]
+        targets = self._targets(columns.pop(self.target), labels, [kind] * size, findings)
         used, remarks = self._labelled(targets, labels, [origin] * size, findings)
         findings.refuse()
         self._used = np.array(used, dtype=np.int64)

@@ -53,6 +53,12 @@ class SpectraSpecs(KindDocuments):
             )
         if {"missing", "minimum"} & dataset.keys() and target is None:
             yield (("target",), "there is no target; name it, or leave out 'missing' and 'minimum'")
+        for name in dataset.get("classes", {}):
+            if name != target:
+                yield ("classes", name), f"the target is '{target}'; only its classes can be given"
+            for key in ("mix", "minimum"):
+                if dataset.get(key):
+                    yield (key,), f"'{name}' is a class, which has no sums or order; leave it out"
         energy = dataset["energy"]
         if energy is not None and not energy[1] > 0:
             yield (
