@@ -91,16 +91,16 @@ def lacking(classes: Classes, codes: Array, parts: Mapping[str, NDArray[np.integ
 
     parts  name → its samples
     """
-    without = {}
+    short = {}
     for part, rows in parts.items():
         there = set(np.unique(codes[rows]).tolist())
         names = [f"'{name}'" for code, name in enumerate(classes.names) if code not in there]
         if names:
-            without[part] = some(names, SHOWN)
-    if not without:
+            short[part] = some(names, SHOWN)
+    if not short:
         return ""
-    part, names_there = next(iter(without.items()))
-    more = f", and {len(without) - 1} more parts lack some" if len(without) > 1 else ""
+    part, names_there = next(iter(short.items()))
+    more = f", and {len(short) - 1} more parts lack some" if len(short) > 1 else ""
     return f"the training part of {part} has no sample of {names_there}{more}"
 
 
