@@ -15,16 +15,20 @@ from qexp.base.arrays import Array
 from qexp.base.options import Counted, uncounted
 from qexp.errors import QexpError
 from qexp.inference.density import PosteriorDensity, Signals
+from qexp.inference.evidence import log_mean
 from qexp.inference.image_posteriors import STARTS, Likelihood, Likelihoods, proposals
 from qexp.inference.refinement import Samples
-from qexp.inference.sampling import Mixture as Proposal, adapt, effective
+from qexp.inference.sampling import Mixture as Proposal, adapt, effective, resample
 from qexp.simulation.mixture import Mixture
 
 LOG2_OF_DRAWS = 14
 """Of the draws from the prior of each class."""
 
-SPANNING, TESTED, NEGLIGIBLE, TOLERANCE = 2**10, 2**7, 1e-4, 0.03
-"""Draws whose signals span those of all, and are tested; see `Signals.reduced`."""
+SPANNING, NEGLIGIBLE = 2**10, 1e-4
+"""Draws whose signals span those of all; and what is left out, see `Signals.reduced`."""
+
+COMPARED = 64
+"""Draws by which the evidence from such signals is corrected to that from all numbers."""
 
 ENOUGH_DRAWS, AROUND_MODES = 200.0, 1500
 """Effective number of draws from which on no others are drawn around the modes; and those."""
@@ -120,8 +124,8 @@ class _ByPrior:
         sobol = qmc.Sobol(len(prior.free), rng=random).random_base2(LOG2_OF_DRAWS)
         scores = ndtri(sobol.clip(1e-9, 1 - 1e-9))
         moved = signals.lengthless(prior.values(scores[:SPANNING]))
-        tested = prior.values(scores[SPANNING:][:TESTED])
-        few = signals.reduced(moved, tested, TOLERANCE, NEGLIGIBLE)
+        few = signals.reduced(moved, negligible=NEGLIGIBLE)
+        self._exact = signals
         self.likelihood = replace(likelihood, signals=few or signals)
         of_draws = self.likelihood.signals(prior.values(scores))
         possible = of_draws[:, 0].isfinite()
@@ -144,10 +148,11 @@ class _ByPrior:
         whole, which = self.likelihood.signals, torch.from_numpy(rows)
         signals = Signals(whole.model, whole.whiten, whole.data[which], whole.rest[which])
         pairs = proposals(self.likelihood, signals, self._starts[rows])
-        return [
-            (row, _Refined(*pair, self.log_share))
-            for row, pair in zip(rows.tolist(), pairs, strict=True)
-        ]
+        found = []
+        for row, (density, proposal) in zip(rows.tolist(), pairs, strict=True):
+            exact = replace(density, signals=self._exact.of_observation(row))
+            found.append((row, _Refined(density, exact, proposal, self.log_share)))
+        return found
 
 
 class _Refined:
@@ -156,8 +161,15 @@ class _Refined:
     bound  what the logarithm of the evidence is below, about: that of the largest likelihood
     """
 
-    def __init__(self, density: PosteriorDensity, proposal: Proposal, log_share: float) -> None:
-        self.density, self.proposal, self._log_share = density, proposal, log_share
+    def __init__(
+        self,
+        density: PosteriorDensity,
+        exact: PosteriorDensity,
+        proposal: Proposal,
+        log_share: float,
+    ) -> None:
+        self.density, self.exact, self.proposal = density, exact, proposal
+        self._log_share = log_share
         signals = density.signals
         self._none = -float(signals.data.square().sum() + signals.rest) / 2
         self.bound = -float(np.nanmin(density.chi2(proposal.centres))) / 2 - self._none
@@ -167,7 +179,10 @@ class _Refined:
         close = adapt(self.density, self.proposal, random)
         scores = close.draws(AROUND_MODES, random)
         logs = self.density(scores) - close.log_density(scores)
-        free = scores.shape[1]
-        of_prior = free / 2 * math.log(2 * math.pi) + self._log_share
-        error = math.sqrt(max(1 / effective(np.exp(logs - logs.max())) - 1 / AROUND_MODES, 0.0))
-        return float(logsumexp(logs)) - math.log(AROUND_MODES) - self._none - of_prior, error
+        weights = np.exp(logs - logs.max())
+        chosen = scores[resample(weights, COMPARED, random)]
+        apart = self.exact(chosen) - self.density(chosen)
+        of_weights = max(1 / effective(weights) - 1 / AROUND_MODES, 0.0)
+        of_prior = scores.shape[1] / 2 * math.log(2 * math.pi) + self._log_share
+        log = log_mean(logs) + log_mean(apart) - self._none - of_prior
+        return log, math.sqrt(of_weights + float(apart.var()) / COMPARED)
