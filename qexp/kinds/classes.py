@@ -23,23 +23,31 @@ FEW_SAMPLES = 10
 def unknown_names(
     classes: Classes, texts: Texts, shown: Callable[[NDArray[np.integer]], str]
 ) -> Iterator[Finding]:
-    """Names that are no classes, and classes of which there is no sample.
+    """Names that are no classes.
 
     texts  (sample,), as they stand in a file
     shown  numbers of samples → where they are, in words
     """
     codes = classes.codes(texts)
     where = "classes", classes.name
-    for name in np.unique(texts[np.isnan(codes)]).tolist():
-        if plain(name) in MISSING:
-            continue
+    unknown = np.unique(texts[np.isnan(codes)]).tolist()
+    names = [name for name in unknown if plain(name) not in MISSING]
+    for name in names[:SHOWN]:
         text = f"'{name}' in {shown(np.flatnonzero(texts == name))} is none of the classes"
         meant = _alike(name, classes.names)
         advice = f"did you mean '{meant}'?" if meant else suggestion(name, classes.names)
         yield where, f"{text}; {advice}"
+    if names[SHOWN:]:
+        yield where, f"{len(names) - SHOWN:,} more names are none of the classes either"
+
+
+def without_samples(classes: Classes, texts: Texts) -> Iterator[Finding]:
+    """Classes that no sample has, as those of data for training need."""
+    codes = classes.codes(texts)
     for code, name in enumerate(classes.names):
         if not (codes == code).any():
-            yield where, f"no sample is '{name}', so that it cannot be learned; leave it out"
+            lack = f"no sample is '{name}', so that it cannot be learned; leave it out"
+            yield ("classes", classes.name), lack
 
 
 def _alike(name: str, names: Sequence[str]) -> str | None:
