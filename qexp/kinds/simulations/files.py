@@ -552,7 +552,8 @@ class SimulationFiles:
         for name in self.parameters:
             variable = self._there[self._names[name]]
             is_class = name in self.classes
-            values = variable.texts() if is_class else variable.read(None).astype(np.float64)
+            with as_finding():
+                values = variable.texts() if is_class else variable.read(None).astype(np.float64)
             alone = values.size == count and not self._if_reversed(count)
             if values.shape[-1:] == (count,) and (reversed_axes or alone):
                 values = values.T
@@ -578,7 +579,7 @@ class SimulationFiles:
             way_out = "; ".join(filter(None, ["", self._if_reversed(last)]))
             raise QexpError(f"{there}, but there are {count:,} simulations{way_out}")
         usable = values[np.isfinite(values)]
-        if not len(usable):
+        if not len(usable) or name in self.classes:
             return
         spread = np.ptp(usable)
         largest = float(np.abs(usable).max())
