@@ -17,12 +17,22 @@ from qexp.base.tables import Entry, Table, array, integer, number
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.conformal import unchanged
 from qexp.metrics.intervals import difference, interval
-from qexp.metrics.meaning import NETWORK
+from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
 from qexp.metrics.metric import Metrics, evaluate, with_period
 from qexp.metrics.splits import Rows
 
 SHOWN = ("rmse", "mae", "r2", "bias")
-"""Metrics of an estimator on held-out rows, as they are listed."""
+"""Metrics of an estimator of numbers on held-out rows, as they are listed."""
+
+SHOWN_OF_CLASSES = (
+    "log_score",
+    "accuracy",
+    "balanced_accuracy",
+    "brier",
+    "calibration_error",
+    "auc",
+)
+"""Those of an estimator of classes; estimators are compared by the first of each."""
 
 # Names of an experience's baselines in its tables.
 
@@ -73,6 +83,15 @@ def _in_words(value: Any) -> str:
 Choice = Mapping[str, float]
 """Hyper-parameter → its value."""
 Choices = Sequence[Choice]
+Codes = NDArray[np.int64]
+
+
+def no_numbers(*_: Any) -> Array:
+    raise ValueError("this baseline estimates classes, not numbers")
+
+
+def no_classes(*_: Any) -> Array:
+    raise ValueError("this baseline estimates numbers, not classes")
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,7 @@ class Baseline:
 
     choices: Choices
     """At least one, simpler ones first: of two with equal errors the first is selected."""
-    estimate: Callable[[Array, Array, Array, Choices, int], Array]
+    estimate: Callable[[Array, Array, Array, Choices, int], Array] = no_numbers
     """inputs (row, column), target (row,), other inputs (other row, column), choices, seed →
     (choice, other row). All choices at once, since some estimators compute them together.
     """
@@ -89,6 +108,22 @@ class Baseline:
     """Whether it learns the transformed target, if the experience transforms it."""
     takes_gaps: bool = False
     """Whether inputs may be NaN."""
+    probabilities: Callable[[Array, Codes, Array, Choices, int], Array] = no_classes
+    """inputs, codes 0, 1, … of at least two classes, (row,), other inputs, choices, seed →
+    (choice, other row, class).
+    """
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What it estimates: `NUMBERS`, `CLASSES`, or both."""
+        numbers = () if self.estimate is no_numbers else (NUMBERS,)
+        return numbers if self.probabilities is no_classes else (*numbers, CLASSES)
+
+
+def trouble(kind: str, outputs: str, table: Table) -> str | None:
+    """What is wrong with a baseline for outputs that are `NUMBERS` or `CLASSES`, if anything is."""
+    fit = [name for name, entry in table.items() if outputs in entry.build().outputs]
+    return None if kind in fit else f"'{kind}' is no baseline of {outputs}; use {', '.join(fit)}"
 
 
 def mean() -> Baseline:
@@ -99,6 +134,35 @@ def mean() -> Baseline:
 
     # The mean of logarithms is not the mean of the values, and a worse constant.
     return Baseline([{}], estimate, transformed=False)
+
+
+def majority() -> Baseline:
+    """The shares of classes in the training rows: what is known without the inputs."""
+
+    def shares(inputs: Array, codes: Codes, others: Array, choices: Choices, seed: int) -> Array:
+        counts = np.bincount(codes)
+        return np.broadcast_to(counts / len(codes), (len(choices), len(others), len(counts)))
+
+    return Baseline([{}], takes_gaps=True, probabilities=shares)
+
+
+def logistic_regression(
+    penalties: Sequence[float] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01),
+) -> Baseline:
+    """Logistic regression: logarithms of probabilities are linear in the inputs."""
+
+    def fitted(inputs: Array, codes: Codes, others: Array, choices: Choices, seed: int) -> Array:
+        from sklearn.linear_model import LogisticRegression
+
+        # Each penalty starts from the coefficients of the one before.
+        model = LogisticRegression(warm_start=True, max_iter=1000)
+        probabilities = []
+        for choice in choices:
+            model.set_params(C=1 / choice["penalty"])
+            probabilities.append(model.fit(inputs, codes).predict_proba(others))
+        return np.stack(probabilities)
+
+    return Baseline([{"penalty": penalty} for penalty in penalties], probabilities=fitted)
 
 
 def ridge(
@@ -269,6 +333,18 @@ def extra_trees(trees: int = 100) -> Baseline:
     return Baseline([{}], estimate)
 
 
+def random_forest(trees: int = 100) -> Baseline:
+    """Random forest of classes: the mean of many trees, each of rows drawn anew."""
+
+    def shares(inputs: Array, codes: Codes, others: Array, choices: Choices, seed: int) -> Array:
+        from sklearn.ensemble import RandomForestClassifier
+
+        forest = RandomForestClassifier(trees, random_state=seed)
+        return np.asarray(forest.fit(inputs, codes).predict_proba(others))[None]
+
+    return Baseline([{}], probabilities=shares)
+
+
 LEAVES = {"max_leaf_nodes": 8, "min_samples_leaf": 5}
 """Those of the trees that are added; scikit-learn's own need thousands of rows."""
 
@@ -276,20 +352,33 @@ LEAVES = {"max_leaf_nodes": 8, "min_samples_leaf": 5}
 def gradient_boosting(trees: Sequence[int] = (10, 30, 100)) -> Baseline:
     """Gradient boosting: each tree learns what those before it left; values may be missing."""
 
-    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
-        from sklearn.ensemble import HistGradientBoostingRegressor
+    def staged(model: Any, stages: str, known: Array, target: Any, others: Array) -> list[Any]:
+        """The estimates after each number of trees."""
         from threadpoolctl import threadpool_limits
 
         # The first trees do not depend on the later ones: one fit gives the estimates for all
         # numbers.
-        boosting = HistGradientBoostingRegressor(
-            max_iter=max(trees), early_stopping=False, random_state=seed, **LEAVES
-        )
         with threadpool_limits(1, "openmp"):  # several are slower for tables, and round differently
-            stages = [*boosting.fit(inputs, target).staged_predict(others)]
+            fitted = model.fit(known, target)
+            return [*getattr(fitted, stages)(others)]
+
+    def estimate(inputs: Array, target: Array, others: Array, choices: Choices, seed: int) -> Array:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        model = HistGradientBoostingRegressor(random_state=seed, **settings)
+        stages = staged(model, "staged_predict", inputs, target, others)
         return np.stack([stages[int(choice["trees"]) - 1] for choice in choices])
 
-    return Baseline([{"trees": number} for number in trees], estimate, takes_gaps=True)
+    def shares(inputs: Array, codes: Codes, others: Array, choices: Choices, seed: int) -> Array:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        model = HistGradientBoostingClassifier(random_state=seed, **settings)
+        stages = staged(model, "staged_predict_proba", inputs, codes, others)
+        return np.stack([stages[int(choice["trees"]) - 1] for choice in choices])
+
+    settings: Any = {"max_iter": max(trees), "early_stopping": False, **LEAVES}
+    choices = [{"trees": number} for number in trees]
+    return Baseline(choices, estimate, takes_gaps=True, probabilities=shares)
 
 
 POSITIVE = number(above=0)
@@ -333,10 +422,23 @@ BASELINES: dict[str, Entry] = {
         {"type": "extra_trees", "parameters": {"trees": 20}},
         trees=integer("number of trees", least=1),
     ),
+    "random_forest": Entry.documented(
+        random_forest,
+        {"type": "random_forest", "parameters": {"trees": 20}},
+        trees=integer("number of trees", least=1),
+    ),
     "gradient_boosting": Entry.documented(
         gradient_boosting,
         {"type": "gradient_boosting", "parameters": {"trees": [10, 100]}},
         trees=array(integer(least=1), "numbers of trees to choose from by cross-validation"),
+    ),
+    "majority": Entry.documented(majority, {"type": "majority"}),
+    "logistic_regression": Entry.documented(
+        logistic_regression,
+        {"type": "logistic_regression", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
+        penalties=array(
+            POSITIVE, "penalties on squared coefficients to choose from by cross-validation"
+        ),
     ),
 }
 
@@ -379,57 +481,116 @@ def cross_validated(
     folds.
     Raises ValueError for values that are not finite, and for inner folds outside the training rows.
     """
-    features = np.asarray(inputs, dtype=np.float64)
     true = np.asarray(targets, dtype=np.float64)
-    outputs = []
-    filled = None if baseline.takes_gaps else completed
+    columns = []
     for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True):
-        outputs.append(_Output(baseline, features, target, transform, seed, filled))
-    total = np.zeros_like(true)
-    times = np.zeros(len(true), dtype=np.int64)
+        output = _Output(baseline, inputs, target, seed, completed, transform)
+        columns.append(_means_over_folds(output, folds, inner))
+    return np.concatenate(columns, axis=1)
+
+
+def cross_validated_classes(
+    baseline: Baseline,
+    inputs: ArrayLike,
+    codes: ArrayLike,
+    classes: int,
+    folds: Sequence[Split],
+    inner: InnerSplits,
+    seed: int,
+    completed: Callable[[Rows], ArrayLike] | None = None,
+) -> Array:
+    """A baseline's probabilities of classes for all held-out rows, (row, class); see
+    `cross_validated`.
+
+    codes    (row,) the true class, 0, 1, … below the number of classes
+    classes  their number, also of those that no row or no training row of a fold has
+
+    The hyper-parameters are those with the lowest log score. Each fold's probabilities are mixed
+    with equal ones, as if a single further training row were shared by all classes (Perks 1947, J.
+    Inst. Actuar. 73, 285-334), so that none is impossible: the likeliest class stays the same.
+    """
+    target = np.asarray(codes, dtype=np.float64)
+    output = _Classes(baseline, inputs, target, seed, completed, classes=classes)
+    return _means_over_folds(output, folds, inner)
+
+
+def _means_over_folds(output: _Output, folds: Sequence[Split], inner: InnerSplits) -> Array:
+    """Means over the folds that hold out a row, (row, column); NaN where none does."""
+    rows = len(output.target)
+    times = np.zeros((rows, 1), dtype=np.int64)
+    total: Any = 0.0
     for train, test in folds:
-        choices = [output.choose(train, inner) for output in outputs]
-        pairs = zip(outputs, choices, strict=True)
-        columns = [output.estimate(train, test, [choice])[0] for output, choice in pairs]
-        total[test] += np.stack(columns, axis=1)
+        choice = output.choose(train, inner)
+        estimates = output.estimate(train, test, [choice])[0]
+        added = np.zeros((rows, estimates.shape[1]))
+        added[test] = estimates
+        total = total + added
         times[test] += 1
-    values = np.full_like(true, np.nan)
-    values[times > 0] = total[times > 0] / times[times > 0, None]
-    return values
+    return np.where(times > 0, total / np.maximum(times, 1), np.nan)
 
 
 @dataclass(frozen=True)
 class _Output:
-    """A baseline, and the output of the table that it estimates."""
+    """A baseline, and the output of the table that it estimates: a number."""
 
     baseline: Baseline
-    inputs: Array
+    inputs: ArrayLike
     target: Array
-    transform: BaselineTransform | None
     seed: int
     completed: Callable[[Rows], ArrayLike] | None
+    transform: BaselineTransform | None = None
 
     def choose(self, train: Rows, inner: InnerSplits) -> Choice:
-        """The hyper-parameters with the lowest error on the inner folds of the training rows."""
+        """The hyper-parameters that cost least on the inner folds of the training rows."""
         choices = self.baseline.choices
         if len(choices) == 1:
             return choices[0]
-        squared = np.zeros(len(choices))
+        total = np.zeros(len(choices))
         for part, rest in _inner(train, inner):
-            squared += np.square(self.estimate(part, rest, choices) - self.target[rest]).sum(axis=1)
+            estimates = self.estimate(part, rest, choices)
+            total += self.costs(estimates, self.target[rest]).sum(axis=1)
         # A transform's inverse can overflow for a very bad choice.
-        return choices[int(np.argmin(np.where(np.isfinite(squared), squared, np.inf)))]
+        return choices[int(np.argmin(np.where(np.isfinite(total), total, np.inf)))]
+
+    def costs(self, estimates: Array, truth: Array) -> Array:
+        """How wrong estimates of rows are, (choice, row)."""
+        return np.asarray(np.square(estimates[..., 0] - truth))
 
     def estimate(self, train: Rows, test: Rows, choices: Choices) -> Array:
-        """Estimates of test rows, (choice, test row), in the target's unit, fitted to training."""
+        """Estimates of test rows, (choice, test row, column), in the target's unit, fitted to
+        training.
+        """
         forward, inverse = (
             self.transform
             if self.transform and self.baseline.transformed
             else (unchanged, unchanged)
         )
         target = np.asarray(forward(self.target[train]))
-        inputs = self.inputs if self.completed is None else np.asarray(self.completed(train))
-        checked = np.where(np.isnan(inputs), 0, inputs) if self.baseline.takes_gaps else inputs
+        features, others, seed = self.standardized(train, test, target)
+        center = target.mean()
+        spread = target.std()
+        if np.ptp(target) == 0:  # the computed deviation of equal values may differ from 0
+            scaled = np.zeros((len(choices), len(test)))
+            center = target[0]
+        else:
+            scaled = self.baseline.estimate(
+                features, (target - center) / spread, others, choices, seed
+            )
+        with np.errstate(over="ignore"):
+            return np.asarray(inverse(center + spread * scaled))[..., None]
+
+    def standardized(self, train: Rows, test: Rows, target: Array) -> tuple[Array, Array, int]:
+        """The inputs of training and test rows, and the seed.
+
+        Raises ValueError for values that are not finite; `target` is that of the training rows.
+        """
+        from sklearn.preprocessing import StandardScaler
+
+        gaps = self.baseline.takes_gaps
+        inputs = np.asarray(self.inputs, dtype=np.float64)
+        if self.completed is not None and not gaps:
+            inputs = np.asarray(self.completed(train))
+        checked = np.where(np.isnan(inputs), 0, inputs) if gaps else inputs
         finite = np.isfinite(
             np.concatenate([checked[train].sum(axis=1) + target, checked[test].sum(axis=1)])
         )
@@ -439,22 +600,31 @@ class _Output:
                 f"row {row} has an input or target that is not a finite number, or whose transform"
                 " is not"
             )
-        center = target.mean()
-        spread = target.std()
-        if np.ptp(target) == 0:  # the computed deviation of equal values may differ from 0
-            scaled = np.zeros((len(choices), len(test)))
-            center = target[0]
-        else:
-            from sklearn.preprocessing import StandardScaler
+        scaler = StandardScaler().fit(inputs[train])
+        features, others = (scaler.transform(inputs[rows]) for rows in (train, test))
+        return features, others, Seeds(self.seed).number("baseline") % 2**32
 
-            scaler = StandardScaler().fit(inputs[train])
-            features, others = (scaler.transform(inputs[rows]) for rows in (train, test))
-            seed = Seeds(self.seed).number("baseline") % 2**32
-            scaled = self.baseline.estimate(
-                features, (target - center) / spread, others, choices, seed
-            )
-        with np.errstate(over="ignore"):
-            return np.asarray(inverse(center + spread * scaled))
+
+@dataclass(frozen=True)
+class _Classes(_Output):
+    """A class, by the probabilities of all."""
+
+    classes: int = 2
+
+    def costs(self, estimates: Array, truth: Array) -> Array:
+        true = truth.astype(np.int64)
+        return np.asarray(-np.log(estimates[:, np.arange(len(true)), true]))
+
+    def estimate(self, train: Rows, test: Rows, choices: Choices) -> Array:
+        target = self.target[train]
+        features, others, seed = self.standardized(train, test, target)
+        present, codes = np.unique(target, return_inverse=True)
+        found = np.ones((len(choices), len(test), 1))
+        if len(present) > 1:
+            found = self.baseline.probabilities(features, codes, others, choices, seed)
+        every = np.zeros((len(choices), len(test), self.classes))
+        every[..., present.astype(np.int64)] = found
+        return np.asarray((len(train) * every + 1 / self.classes) / (len(train) + 1))
 
 
 def _inner(train: Rows, inner: InnerSplits) -> Sequence[Split]:
@@ -500,47 +670,86 @@ def compared_estimators(
     network itself.
     """
     true = np.asarray(truth, dtype=np.float64)
-    estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
-    held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
+    estimated, held_out = _held_out(estimators)
     group = None if groups is None else np.asarray(groups)[held_out]
     rows = list[dict[str, Any]]()
-    notes = notes or {}
-    periods = periods or {}
     for column, (output, unit) in enumerate(units.items()):
         metrics = with_period(
-            {metric: METRICS[metric].build() for metric in SHOWN}, periods.get(output)
+            {metric: METRICS[metric].build() for metric in SHOWN}, (periods or {}).get(output)
         )
+        of_output = {name: values[:, column] for name, values in estimated.items()}
         measured = true[held_out, column]
-        network = estimated[NETWORK][held_out, column]
-        for name, values in estimated.items():
-            estimate = values[held_out, column]
-            row: dict[str, Any] = {
-                "output": output,
-                "unit": unit,
-                "estimator": name,
-                "note": notes.get(name, ""),
-            }
-            row |= {"n": len(measured), "groups": None if group is None else len(np.unique(group))}
-            row |= _numbers(metrics, estimate, measured, group)
-            row |= {"difference": None, "difference_interval": None}
-            if name != NETWORK and _usable(estimate, measured) and _usable(network, measured):
-                apart, ends = difference(metrics["rmse"], estimate, network, measured, group)
-                row |= {"difference": apart, "difference_interval": ends and list(ends)}
-            rows.append(row)
+        for row, values, ends in _compared(metrics, of_output, measured, group, notes or {}):
+            intervals = {f"{metric}_interval": pair for metric, pair in ends.items()}
+            rows.append({"output": output, "unit": unit, **row, **values, **intervals})
     return rows
 
 
-def _numbers(
-    metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[Any] | None
-) -> dict[str, Any]:
-    if not _usable(estimate, truth):
-        return {key: None for metric in SHOWN for key in (metric, f"{metric}_interval")}
-    numbers: dict[str, Any] = {}
-    for metric, value in evaluate(metrics, estimate, truth).items():
-        ends = interval(metrics[metric], estimate, truth, groups)
-        numbers[metric] = value if np.isfinite(value) else None
-        numbers[f"{metric}_interval"] = list(ends) if ends else None
-    return numbers
+def compared_classifiers(
+    estimators: Mapping[str, ArrayLike],
+    truth: ArrayLike,
+    output: str,
+    groups: ArrayLike | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """A row per estimator of an output of classes, as `compared_estimators` gives of numbers.
+
+    estimators  name → probabilities, (row, class)
+    truth       codes, (row,)
+
+    The numbers are in `metrics` and `intervals`, by the names of `SHOWN_OF_CLASSES`; `difference`
+    is that of log scores, positive if the network is better. The keys of numbers are None.
+    """
+    metrics = {metric: METRICS[metric].build() for metric in SHOWN_OF_CLASSES}
+    estimated, held_out = _held_out(estimators)
+    codes = np.asarray(truth, dtype=np.float64)[held_out]
+    group = None if groups is None else np.asarray(groups)[held_out]
+    of_numbers = dict.fromkeys([*SHOWN, *(f"{metric}_interval" for metric in SHOWN)])
+    rows = []
+    for row, values, ends in _compared(metrics, estimated, codes, group, notes or {}):
+        head = {"output": output, "unit": "", **row, **of_numbers}
+        rows.append(head | {"metrics": values, "intervals": ends})
+    return rows
+
+
+def _held_out(estimators: Mapping[str, ArrayLike]) -> tuple[dict[str, Array], NDArray[np.bool_]]:
+    """The estimates of rows that some fold held out, and which rows these are."""
+    estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
+    held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
+    return {name: values[held_out] for name, values in estimated.items()}, held_out
+
+
+def _compared(
+    metrics: Metrics,
+    estimated: Mapping[str, Array],
+    truth: Array,
+    group: NDArray[Any] | None,
+    notes: Mapping[str, str],
+) -> Iterator[tuple[dict[str, Any], dict[str, float | None], dict[str, list[float] | None]]]:
+    """Of each estimator what its row says, its metrics, and their intervals, None if unknown.
+
+    Differences to the network are of the first metric.
+    """
+    main = next(iter(metrics.values()))
+    counts = {"n": len(truth), "groups": None if group is None else len(np.unique(group))}
+    for name, estimate in estimated.items():
+        apart = ends = None
+        numbers = dict[str, float | None].fromkeys(metrics)
+        intervals = dict[str, list[float] | None].fromkeys(metrics)
+        if _usable(estimate, truth):
+            for metric, value in evaluate(metrics, estimate, truth).items():
+                pair = interval(metrics[metric], estimate, truth, group)
+                numbers[metric] = value if np.isfinite(value) else None
+                intervals[metric] = list(pair) if pair else None
+            network = estimated[NETWORK]
+            if name != NETWORK and _usable(network, truth):
+                apart, ends = difference(main, estimate, network, truth, group)
+        compared = {"difference": apart, "difference_interval": ends and list(ends)}
+        yield (
+            {"estimator": name, "note": notes.get(name, ""), **counts, **compared},
+            numbers,
+            intervals,
+        )
 
 
 def _usable(estimate: Array, truth: Array) -> bool:

@@ -11,15 +11,7 @@ from numpy.typing import ArrayLike
 from qexp.base.arrays import Array
 from qexp.base.outputs import output_in
 from qexp.base.tables import Entry
-from qexp.metrics.classes import (
-    accuracy,
-    area_to_first_order,
-    area_under_curve,
-    balanced_accuracy,
-    brier,
-    calibration_error,
-    log_score,
-)
+from qexp.metrics import classes
 from qexp.metrics.meaning import CLASSES
 from qexp.metrics.metric import Additive, Metric
 
@@ -145,34 +137,37 @@ METRICS: dict[str, Entry] = {
     "accuracy": _entry(
         "accuracy",
         "Share of samples whose likeliest class is the true one.",
-        _of_classes(accuracy, best="highest"),
+        _of_classes(classes.accuracy, best="highest"),
     ),
     "balanced_accuracy": _entry(
         "balanced_accuracy",
         "Mean over the true classes of the share of their samples that are recognised.",
-        _of_classes(balanced_accuracy, best="highest"),
+        _of_classes(classes.balanced_accuracy, best="highest"),
     ),
     "log_score": _entry(
         "log_score",
         "Mean negative natural logarithm of the probability of the true class.",
-        _of_classes(log_score, best="lowest"),
+        _of_classes(classes.log_score, best="lowest"),
     ),
     "brier": _entry(
         "brier",
         "Brier score: mean of the sum over classes of squared errors of probabilities, 0 to 2.",
-        _of_classes(brier, name="Brier score", best="lowest"),
+        _of_classes(classes.brier, name="Brier score", best="lowest"),
     ),
     "calibration_error": _entry(
         "calibration_error",
         "Expected calibration error: mean difference between the confidence in the likeliest class"
         " and how often it is true, less what chance adds.",
-        _of_classes(calibration_error, best="lowest", corrected=True),
+        _of_classes(classes.calibration_error, best="lowest", corrected=True),
     ),
     "auc": _entry(
         "auc",
         "Area under the ROC curve of each class against the rest, averaged: 0.5 is chance.",
         _of_classes(
-            area_under_curve, to_first_order=area_to_first_order, name="AUC", best="highest"
+            classes.area_under_curve,
+            to_first_order=classes.area_to_first_order,
+            name="AUC",
+            best="highest",
         ),
     ),
 }

@@ -152,7 +152,9 @@ def interval(
     scale, metrics such as R² by what is missing to 1, so that no end lies below zero or above one.
     For normal errors, 3 to 55 equal groups or rows, such an interval contains the true RMSE, MAE or
     R² in 91 to 96 of 100 cases; for errors with heavy tails (Student's t with three degrees of
-    freedom) the true RMSE in 77 to 85 only, since a sample may lack the outliers.
+    freedom) the true RMSE in 77 to 85 only, since a sample may lack the outliers. Of classes, 40 to
+    1,000 rows, it contains the true accuracy, score or area in 91 to 98 of 100 cases; of 30 rows of
+    which one or two belong to a rare class, a balanced accuracy in 57 and a log score in 84.
     """
     size, totals = _of_groups([_additive(metric).centred(estimate, truth)], groups)
     return _interval(metric, totals[0], size)

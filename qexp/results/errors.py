@@ -13,6 +13,7 @@ from qexp.base.outputs import REPORTED, Number
 from qexp.base.quantities import QUANTITIES, number_with_unit, quantity, with_unit
 from qexp.base.text import Table
 from qexp.errors import some
+from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import (
     NETWORK,
     NONE,
@@ -307,7 +308,7 @@ def estimators(record: Record) -> Parts:
 
 
 def estimator_tables(rows: Sequence[Row]) -> list[Table]:
-    """A table per output, sorted by RMSE; the smallest is highlighted."""
+    """A table per output, sorted by RMSE or log score; the smallest is highlighted."""
     outputs = groupby(rows, lambda row: str(row["output"]))
     return [_estimators_of_output(output, list(members)) for output, members in outputs]
 
@@ -318,47 +319,74 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     for name, note in dict.fromkeys((row["estimator"], row["note"]) for row in rows):
         estimators_by_note.setdefault(note, []).append(name)
     texts = [f"{', '.join(names)}: {note}" for note, names in estimators_by_note.items() if note]
-    if any(row["rmse_interval"] for row in rows):
+    firsts = [_first(row) for row in rows]
+    called = " or ".join(dict.fromkeys(map(metric_in_words, firsts)))
+    if any(_number(row, first)[1] for row, first in zip(rows, firsts, strict=True)):
         counts = sorted({row["groups"] for row in rows if row["groups"]})
         units = "held-out rows"
         if counts:
             units = f"{' or '.join(map(str, counts))} groups of held-out rows"
         texts.append(f"in brackets: 95 % intervals over {units}, by the jackknife")
-        unclear = dict.fromkeys(row["estimator"] for row in rows if _unclear(row, "rmse"))
+        unclear = dict.fromkeys(row["estimator"] for row in rows if _unclear(row, _first(row)))
         if unclear:
             texts.append(
                 f"{', '.join(unclear)}: too few {'groups' if counts else 'rows'} for an interval of"
-                " the RMSE"
+                f" the {called}"
             )
     if any(row["difference"] is not None for row in rows):
         texts.append(
-            f"against the {NETWORK}: difference of the RMSE over the same rows, positive if the"
+            f"against the {NETWORK}: difference of the {called} over the same rows, positive if the"
             f" {NETWORK} is better; not significant if the interval in brackets includes 0"
         )
-    for name in dict.fromkeys(row["estimator"] for row in rows if row["rmse"] is None):
+    for name in dict.fromkeys(row["estimator"] for row in rows if not _known(row)):
         texts.append(f"{name}: not evaluated, because some of its estimates are not finite")
     return texts
 
 
+OF_NUMBERS = ("rmse", Number.main, "r2", "bias")
+"""Metrics of an output of numbers in the table of its estimators."""
+
+
+def _first(row: Row) -> str:
+    """The metric by which estimators of a row's output are compared."""
+    return next(iter(row.get("metrics") or OF_NUMBERS))
+
+
+def _number(row: Row, name: str) -> tuple[float | None, Sequence[float] | None]:
+    """A value of a row and its interval."""
+    if name in (row.get("metrics") or ()):
+        return row["metrics"][name], row["intervals"][name]
+    return row[name], row[f"{name}_interval"]
+
+
+def _known(row: Row) -> bool:
+    return _number(row, _first(row))[0] is not None
+
+
 def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
-    unit = f" ({rows[0]['unit']})" if rows[0]["unit"] else ""
-    ordered = sorted(rows, key=lambda row: float("inf") if row["rmse"] is None else row["rmse"])
+    first, *others = rows[0].get("metrics") or OF_NUMBERS
+    known = [row for row in rows if _known(row)]
+    known.sort(key=lambda row: _number(row, first)[0] or 0.0)
+    ordered = [*known, *(row for row in rows if not _known(row))]
+    unit = rows[0]["unit"]
+    titles = []
+    for name in (first, *others):
+        own = meaning_of(name, ()).in_unit(unit)
+        titles.append(with_unit(metric_in_words(name), own))
     columns = [
         "estimator",
-        f"RMSE{unit}",
-        f"against the {NETWORK}{unit}",
-        f"MAE{unit}",
-        "R²",
-        f"bias{unit}",
+        titles[0],
+        with_unit(f"against the {NETWORK}", unit),
+        *titles[1:],
     ]
     texts = []
     for row in ordered:
         called = f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"])
-        numbers = [_texts(row, metric)[0] for metric in (Number.main, "r2", "bias")]
-        rmse = _with_interval(row, "rmse")
+        error = _with_interval(row, first)
         difference = _with_interval(row, "difference")
-        texts.append([called, rmse, difference, *numbers])
-    strong = frozenset({(0, 1)} if ordered[0]["rmse"] is not None else ())
+        numbers = [_texts(row, name)[0] for name in others]
+        texts.append([called, error, difference, *numbers])
+    strong = frozenset({(0, 1)} if known else ())
     count = rows[0]["groups"]
     title = f"{output}, {rows[0]['n']} held-out rows"
     title += f" in {_groups(count)}" if count else ""
@@ -372,14 +400,14 @@ def _with_interval(row: Row, name: str) -> str:
 
 
 def _texts(row: Row, name: str) -> tuple[str, str]:
-    value = row[name]
-    ends = row[f"{name}_interval"]
+    value, ends = _number(row, name)
     if value is None:
         return NONE, NONE
     # wide by floating-point errors
-    nothing = ends is not None and ends[1] - ends[0] <= 1e-9 * row["rmse"]
+    size = _number(row, _first(row))[0] or 0.0
+    nothing = ends is not None and ends[1] - ends[0] <= 1e-9 * size
     return with_interval(value, None if nothing else ends, meaning_of(name, ()))
 
 
 def _unclear(row: Row, name: str) -> bool:
-    return tells_nothing(row[f"{name}_interval"], meaning_of(name, ()))
+    return tells_nothing(_number(row, name)[1], meaning_of(name, ()))

@@ -438,9 +438,15 @@ class ComparisonRow(Part):
     """RMSE minus that of the network; null for the network."""
     difference_interval: Interval | None
     """95 % interval of that difference; not significant if it includes 0."""
+    metrics: Mapping[str, float | None] | None = None
+    """Of an output of classes: metric → value; the difference is that of log scores."""
+    intervals: Mapping[str, Interval | None] | None = None
+    """Of an output of classes: metric → 95 % interval."""
+
+    LEFT_OUT = "metrics", "intervals"
 
     def __post_init__(self) -> None:
-        if self.rmse is None and any(
+        if (self.rmse, self.metrics) == (None, None) and any(
             error is not None for error in (self.mae, self.r2, self.bias, self.difference)
         ):
             raise MisfitError("is null, although other errors are known", "rmse")

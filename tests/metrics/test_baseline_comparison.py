@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qexp.base.text import markdown
-from qexp.metrics.baselines import compared_estimators
+from qexp.metrics.baselines import compared_classifiers, compared_estimators
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.intervals import difference, interval
 from qexp.metrics.meaning import Meaning
@@ -15,7 +15,7 @@ from qexp.results.errors import (
     results_with_intervals,
     shown,
 )
-from qexp.store.record import Record, State
+from qexp.store.record import ComparisonRow, Record, State
 
 RMSE = METRICS["rmse"].build()
 ROWS = 30
@@ -156,3 +156,53 @@ def test_relative_errors_are_shown_of_outputs_with_a_zero_of_their_own_alone():
     assert [
         shown(name, "mre", 11.29, Meaning(unit="%")) for name in ("x", "strike", "depth", "own")
     ] == ["-", "-", "11.29", "11.29"]
+
+
+def classifiers(rows=80, **arguments):
+    random = np.random.default_rng(2)
+    codes = random.integers(0, 3, rows)
+    sharp = random.dirichlet([1, 1, 1], rows) + 3 * np.eye(3)[codes]
+    estimators = {
+        "network": sharp / 4,
+        "forest": (sharp / 4 + 1 / 3) / 2,
+        "majority": np.full((rows, 3), 1 / 3),
+    }
+    return compared_classifiers(estimators, codes, "rock", **arguments), estimators, codes
+
+
+def test_classifiers_are_compared_by_their_log_scores_and_rows_survive_records():
+    rows, estimators, codes = classifiers(notes={"network": NOTE}, groups=np.arange(80) // 4)
+    network, forest, majority = rows
+    score = METRICS["log_score"].build()
+    assert majority["metrics"]["log_score"] == pytest.approx(np.log(3))
+    assert network["metrics"]["accuracy"] == np.mean(estimators["network"].argmax(axis=1) == codes)
+    apart, ends = difference(
+        score, estimators["forest"], estimators["network"], codes, np.arange(80) // 4
+    )
+    assert (forest["difference"], forest["difference_interval"]) == (apart, list(ends))
+    assert (network["difference"], network["rmse"], network["groups"]) == (None, None, 20)
+    for row in json.loads(json.dumps(rows)):
+        assert ComparisonRow.from_document(row).document() == row
+    numbers = table()[0]
+    assert "metrics" not in ComparisonRow.from_document(numbers).document()
+
+
+def test_tables_of_classifiers_have_the_best_log_score_first():
+    rows, _, _ = classifiers(notes={"network": NOTE})
+    (printed,) = estimator_tables(rows)
+    assert printed.title == "rock, 80 held-out rows"
+    assert printed.columns == [
+        "estimator", "log score", "against the network", "accuracy", "balanced accuracy",
+        "Brier score", "calibration error", "AUC",
+    ]  # fmt: skip
+    assert [row[0] for row in printed.rows] == [f"network ({NOTE})", "forest", "majority"]
+    assert "[" in printed.rows[1][1]
+    assert "[" in printed.rows[1][2]
+    assert "difference of the log score" in " ".join(remarks(rows))
+    both = [*table(), *rows]
+    assert [each.title[:4] for each in estimator_tables(both)] == ["tio2", "rock"]
+    assert "difference of the RMSE or log score" in " ".join(remarks(both))
+    undefined = np.full((80, 3), np.nan)
+    undefined[0] = 1 / 3
+    rows = compared_classifiers({"network": undefined}, np.zeros(80), "rock")
+    assert rows[0]["n"] == 1

@@ -13,9 +13,12 @@ from qexp.metrics.baselines import (
     pls,
     repeated,
     ridge,
+    trouble,
 )
 
-EVERY = pytest.mark.parametrize("name", BASELINES)
+OF_NUMBERS = [name for name, entry in BASELINES.items() if "numbers" in entry.build().outputs]
+OF_CLASSES = [name for name, entry in BASELINES.items() if "classes" in entry.build().outputs]
+EVERY = pytest.mark.parametrize("name", OF_NUMBERS)
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +113,7 @@ def test_the_same_seed_gives_the_same_bits_in_the_unit_of_the_target_and_whateve
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", [name for name in BASELINES if name != "mean"])
+@pytest.mark.parametrize("name", [name for name in OF_NUMBERS if name != "mean"])
 def test_what_can_be_learnt_from_the_inputs_is(name):
     inputs, targets = linear(60)
     folds = in_parts(60, 6)
@@ -207,7 +210,7 @@ def test_inner_splits_that_leave_the_training_rows_and_training_rows_without_a_v
 
 def test_a_constant_target_is_estimated_by_that_constant():
     inputs, _ = linear(12)
-    for name in BASELINES:
+    for name in OF_NUMBERS:
         assert (estimates(name, inputs, np.full((12, 1), 0.1), in_parts(12, 3), 3, 0) == 0.1).all()
 
 
@@ -255,6 +258,115 @@ def test_the_choices_of_a_baseline_can_be_set():
     assert built(BASELINES, {"type": "pls", "parameters": {"components": [2]}}).choices == [
         {"components": 2}
     ]
+
+
+# Baselines of classes
+
+
+def probabilities(name, inputs, codes, folds, classes=3, parts=3, **more):
+    def inner(rows):
+        dealt = np.array_split(np.random.default_rng(1).permutation(rows), parts)
+        return [(np.setdiff1d(rows, part), np.sort(part)) for part in dealt]
+
+    baseline = built(BASELINES, {"type": name} if isinstance(name, str) else name)
+    return baselines.cross_validated_classes(
+        baseline, inputs, codes, classes, folds, inner, 0, **more
+    )
+
+
+def clouds(rows=60, classes=3, seed=0):
+    random = np.random.default_rng(seed)
+    codes = np.arange(rows) % classes
+    middles = random.normal(0, 3, (classes, 4))
+    return middles[codes] + random.normal(size=(rows, 4)), codes.astype(np.float64)
+
+
+def log_score(estimate, codes):
+    return -np.log(estimate[np.arange(len(codes)), codes.astype(int)]).mean()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_every_held_out_row_has_probabilities_of_all_classes_that_no_held_out_row_reaches(name):
+    inputs, codes = clouds()
+    folds = in_parts(60, 4)
+    result = probabilities(name, inputs, codes, folds[1:], classes=4)
+    assert result.shape == (60, 4)
+    assert np.isnan(result[:15]).all()
+    assert (result[15:] > 0).all()
+    assert result[15:].sum(axis=1) == pytest.approx(1)
+    assert result[15:, 3] == pytest.approx(1 / 4 / 46)  # a class that no row has
+    poisoned, wrong = inputs.copy(), codes.copy()
+    poisoned[15], wrong[15:30] = 1e6, 2
+    of_fold = probabilities(name, poisoned, wrong, folds[1:2], classes=4)
+    assert np.array_equal(of_fold[16:30], result[16:30])
+    if name != "majority":
+        assert log_score(result[15:], codes[15:]) < 0.5
+    else:
+        shares = (np.bincount(codes[folds[1][0]].astype(int)) + 1 / 4) / 46
+        assert result[15, :3] == pytest.approx(shares)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_a_fold_may_lack_a_class_or_all_but_one(name):
+    inputs, codes = clouds(30)
+    without = [(np.flatnonzero(codes != 1), np.flatnonzero(codes == 1))]
+    result = probabilities(name, inputs, codes, without)[codes == 1]
+    assert result[:, 1] == pytest.approx(1 / 3 / 21)
+    alone = [(np.flatnonzero(codes == 2), np.flatnonzero(codes != 2))]
+    result = probabilities(name, inputs, codes, alone)[codes != 2]
+    assert result[:, 2] == pytest.approx((10 + 1 / 3) / 11)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("data", ["iris", "wine", "digits"])
+def test_logistic_regression_is_scikit_learns_on_its_own_data(data):
+    import sklearn.datasets
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    inputs, codes = getattr(sklearn.datasets, f"load_{data}")(return_X_y=True)
+    folds = list(StratifiedKFold(5, shuffle=True, random_state=3).split(inputs, codes))
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    theirs = cross_val_predict(pipeline, inputs, codes, cv=folds)
+    alone = {"type": "logistic_regression", "parameters": {"penalties": [1.0]}}
+    ours = probabilities(alone, inputs, codes, folds, classes=codes.max() + 1).argmax(axis=1)
+    assert (ours == theirs).mean() > 0.995
+
+
+def test_gaps_in_the_inputs_of_a_classifier_are_completed_or_taken():
+    inputs, codes = clouds(45)
+    inputs[::7, 1] = np.nan
+
+    def completed(rows):
+        return np.where(np.isnan(inputs), np.nanmean(inputs[rows], axis=0), inputs)
+
+    folds = in_parts(45, 3)
+    assert np.isfinite(
+        probabilities("random_forest", inputs, codes, folds, completed=completed)
+    ).all()
+    with pytest.raises(ValueError, match=r"row \d+ has an input"):
+        probabilities("random_forest", inputs, codes, folds)
+    assert np.isfinite(probabilities("majority", inputs, codes, folds)).all()
+
+
+def test_what_a_baseline_cannot_estimate_is_said_with_those_that_can():
+    assert set(OF_CLASSES) == {
+        *("majority", "logistic_regression", "random_forest", "gradient_boosting"),
+    }
+    words = f"'ridge' is no baseline of classes; use {', '.join(OF_CLASSES)}"
+    assert trouble("ridge", "classes", BASELINES) == words
+    assert "use mean, ridge" in trouble("majority", "numbers", BASELINES)
+    assert trouble("gradient_boosting", "classes", BASELINES) is None
+    assert trouble("gradient_boosting", "numbers", BASELINES) is None
+    inputs, codes = clouds(9)
+    with pytest.raises(ValueError, match="estimates numbers, not classes"):
+        probabilities("mean", inputs, codes, in_parts(9, 3))
+    with pytest.raises(ValueError, match="estimates classes, not numbers"):
+        estimates("majority", inputs, codes[:, None], in_parts(9, 3), 3, 0)
 
 
 # Names of baselines: short where they are clear, and never two alike for two that differ

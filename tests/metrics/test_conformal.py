@@ -7,7 +7,7 @@ from scipy.stats import norm
 from qexp.kinds.networks import scale_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.metrics import conformal
-from qexp.metrics.conformal import Scale
+from qexp.metrics.conformal import Scale, class_sets, class_threshold
 
 
 def rows(count):
@@ -214,3 +214,68 @@ def test_errors_of_logarithms_are_factors_and_limits_hold():
 def test_what_does_not_go_one_way_and_back_is_no_scale():
     for transform in ("per_sample", {"type": "angle", "parameters": {"period": 360}}):
         assert scale_by(transform).scores(TRUTH + 1, TRUTH + 1, TRUTH) == pytest.approx(1)
+
+
+# Sets of classes
+
+
+def classified(rows, seed, groups=None, sharpness=2.0):
+    """Overconfident probabilities of four classes, codes, and evidence that groups share."""
+    random = np.random.default_rng(seed)
+    evidence = random.normal(0, 1.5, (rows, 4))
+    if groups is not None:
+        evidence += random.normal(0, 1.5, (groups.max() + 1, 4))[groups]
+    right = np.exp(evidence) / np.exp(evidence).sum(axis=1, keepdims=True)
+    codes = (right.cumsum(axis=1) < random.random((rows, 1))).sum(axis=1).clip(max=3)
+    if groups is not None:  # of half of a group's rows another class is true
+        codes = np.where(random.random(groups.max() + 1)[groups] < 0.3, (codes + 1) % 4, codes)
+    stated = np.exp(sharpness * evidence)
+    return stated / stated.sum(axis=1, keepdims=True), codes.astype(float)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize("known", [19, 100])
+def test_sets_of_classes_hold_as_often_as_promised_however_wrong_the_probabilities(known, coverage):
+    held = []
+    for seed in range(600):
+        probabilities, codes = classified(known + 20, seed)
+        threshold = class_threshold(probabilities[:known], codes[:known], None, coverage)
+        sets = class_sets(probabilities[known:], threshold)
+        held.append(sets[np.arange(20), codes[known:].astype(int)].mean())
+        assert sets.any(axis=1).all()
+    error = np.std(held) / np.sqrt(len(held))
+    assert np.mean(held) > coverage - 3 * error
+    if coverage > 0.5:  # below, the likeliest class alone is true more often
+        assert np.mean(held) < coverage + 1 / (known + 1) + 3 * error
+
+
+@pytest.mark.heavy
+def test_sets_of_classes_hold_for_new_groups():
+    groups = np.repeat(np.arange(40), 10)
+    held, by_rows = [], []
+    for seed in range(600):
+        probabilities, codes = classified(400, seed, groups)
+        old, new = groups < 20, groups == 39
+        for shares, units in ((held, groups[old]), (by_rows, None)):
+            threshold = class_threshold(probabilities[old], codes[old], units, 0.9)
+            sets = class_sets(probabilities[new], threshold)
+            shares.append(sets[np.arange(10), codes[new].astype(int)].mean())
+    assert np.mean(held) > 0.9 - 3 * np.std(held) / np.sqrt(600)
+    assert np.mean(held) > np.mean(by_rows)
+
+
+def test_too_few_rows_promise_all_classes_and_rows_without_a_truth_do_not_count():
+    probabilities, codes = classified(12, 0)
+    assert class_sets(probabilities, class_threshold(probabilities, codes, None, 0.95)).all()
+    assert class_threshold(probabilities[:0], codes[:0], None, 0.5) == -np.inf
+    some = np.append(codes, np.nan)
+    more = np.vstack([probabilities, [[0.25] * 4]])
+    assert class_threshold(more, some, None, 0.8) == class_threshold(
+        probabilities, codes, None, 0.8
+    )
+    assert class_threshold(probabilities, codes, np.zeros(12), 0.4) > -np.inf
+    assert class_threshold(probabilities, codes, np.zeros(12), 0.6) == -np.inf
+    assert class_sets(np.full((2, 3), 1 / 3), 0.9).all()  # equally likely ones belong together
+    sets = class_sets(np.array([[0.6, 0.3, 0.1]] * 2), np.array([[0.3], [0.9]]))
+    assert sets.tolist() == [[True, True, False], [True, False, False]]

@@ -36,7 +36,6 @@ from qexp.kinds.figures import (
     FIGURES_FOLDER,
     FigureOfRun,
     Pictures,
-    classes,
     coverage,
     ends_of_intervals,
     fold_curves,
@@ -399,6 +398,5 @@ FIGURES: Mapping[str, FigureOfRun] = {
     "held_out": held_out,
     "residuals": residuals,
     "coverage": coverage,
-    "classes": classes,
     "fold_curves": fold_curves,
 }
