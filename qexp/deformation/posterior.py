@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,12 @@ import torch
 from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
+from qexp.deformation.checks import (
+    Sensitivity,
+    predictive_p_values,
+    sensitivity,
+    unexplained,
+)
 from qexp.deformation.options import CROWDED, METHODS, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, Prior, of_training, power, uniform
@@ -105,6 +111,8 @@ class SourcePosterior:
                   than the estimate, by more than its intervals reach; None if there is none
     seconds       that took
     evidence      over that of no source
+    sensitivities  name → how much the posterior rests on the priors, and on the data
+    p_values      track → test → posterior predictive p-value, see `predictive_p_values`
     """
 
     parameters: Mapping[str, ParameterPosterior]
@@ -117,6 +125,8 @@ class SourcePosterior:
     seconds: float
     remarks: Sequence[str]
     evidence: Evidence
+    sensitivities: Mapping[str, Sensitivity]
+    p_values: Mapping[str, Mapping[str, float]]
 
     def __repr__(self) -> str:
         return (
@@ -161,6 +171,8 @@ class SourcePosterior:
                 name: posterior.document() for name, posterior in self.parameters.items()
             },
             "correlations": {name: dict(zip(names, row, strict=True)) for name, row in rows},
+            "sensitivity": {name: asdict(one) for name, one in self.sensitivities.items()},
+            "p_values": {track: dict(tests) for track, tests in self.p_values.items()},
             "remarks": list(self.remarks),
             "seconds": self.seconds,
         }
@@ -218,10 +230,12 @@ def source_posterior(
             f" {chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give"
             " more `starts`"
         ]
+    predicted, p_values = _predicted(problem, observed, levels, options.seed, tracks)
     remarks = [
         *wrong,
         *observed.draws.doubts,
         *_cut_by_priors(parameters, searches),
+        *unexplained(p_values),
         *noise_remarks(tracks),
     ]
     return SourcePosterior(
@@ -229,12 +243,14 @@ def source_posterior(
         draws.reshape(*chains, -1),
         observed.log.reshape(chains),
         levels,
-        _predicted(problem, observed, levels, options.seed),
+        predicted,
         observed.draws,
         better,
         seconds,
         remarks,
         observed.evidence,
+        _sensitivities(observed, draws),
+        p_values,
     )
 
 
@@ -360,9 +376,31 @@ def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> P
     )
 
 
+def _sensitivities(observed: ObservedPosterior, draws: Array) -> dict[str, Sensitivity]:
+    """Of the parameters, (draw, parameter), to powers of the densities of scores.
+
+    In these all priors are normal. A uniform density to a power would be the same: as a score it
+    counts more or less towards its bounds. Around a circle nothing is changed.
+    """
+    scores = observed.draws.all
+    log_likelihood = observed.log + 0.5 * np.square(scores).sum(axis=1)
+    marginals = observed.prior.marginals
+    bounded = [number for number, one in enumerate(marginals) if one.period is None]
+    log_prior = -0.5 * np.square(scores[:, bounded]).sum(axis=1)
+    return {
+        display_name(marginal.name): sensitivity(values, log_prior, log_likelihood)
+        for marginal, values in zip(marginals, draws.T, strict=True)
+    }
+
+
 def _predicted(
-    problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int
-) -> Array:
+    problem: Problem,
+    observed: ObservedPosterior,
+    levels: Array | None,
+    seed: int,
+    tracks: Sequence[Track],
+) -> tuple[Array, dict[str, dict[str, float]]]:
+    """Data that some draws would give, (chain, some, point), and the p-values of the tracks."""
     scores = observed.draws.scores
     chains, draws = scores.shape[:2]
     count = max(1, min(draws, PREDICTED // chains))
@@ -371,5 +409,8 @@ def _predicted(
     levels = np.ones((chains, draws)) if levels is None else levels
     factors = torch.from_numpy(levels[:, some].ravel()).double()
     random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
-    drawn = problem.weighting.simulated(problem.model(values), problem.data, factors, random)
-    return drawn.numpy().reshape(chains, len(some), -1)
+    models = problem.model(values)
+    drawn = problem.weighting.simulated(models, problem.data, factors, random)
+    residuals = problem.weighting(problem.data - models)
+    p_values = predictive_p_values(problem.weighting, residuals, factors.numpy(), tracks)
+    return drawn.numpy().reshape(chains, len(some), -1), p_values
