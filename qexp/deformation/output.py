@@ -24,7 +24,7 @@ from qexp.deformation.epicentres import ellipse
 from qexp.deformation.inversion import Estimate, Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
-from qexp.deformation.posterior import SourcePosterior
+from qexp.deformation.posterior import COVERAGE, SourcePosterior
 from qexp.deformation.stored import FORMAT, RESULT
 from qexp.deformation.tables import chi2_words, table_of_parameters
 from qexp.errors import QexpError, extra
@@ -424,7 +424,9 @@ def maps_of(inversion: Inversion) -> Figure:
     tracks = inversion.tracks.values()
     less = ["offset"] * any(track.offset_error is not None for track in tracks)
     less += ["ramp"] * any(track.ramp is not None for track in tracks)
-    sources = [shapes["centre"][0] / 1e3 for _, _, shapes in _sources(inversion)]
+    sources = list[Array]()
+    for *_, shapes in _sources(inversion):
+        sources += [shapes[name] / 1e3 for name in ("centre", ELLIPSE) if name in shapes]
     words = " and ".join(less)
     maps = _maps(inversion)
     return inversion_maps(maps, sources, _title(inversion), words, inversion.observation)
@@ -470,6 +472,7 @@ def kml(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
         for name, unit, value, *_, interval in table_of_parameters(parameters).rows:
             words = f"{name} {number_with_unit(value, unit)}"
             lines.append(f"{words} (95 %: {interval})" if interval else words)
+        lines += [f"line: {ELLIPSE}"] * (ELLIPSE in of_source)
         ElementTree.SubElement(place, "description").text = "\n".join(lines)
         shapes = ElementTree.SubElement(place, "MultiGeometry")
         for points in of_source.values():
@@ -501,7 +504,8 @@ def geojson(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
             for what, number in numbers.items():
                 known[f"{name}{what} ({estimate.unit})"] = number
         for shape, points in shapes.items():
-            features.append(_feature(_degrees(points, placed), {"shape": shape, **known}))
+            about = {"shape": shape, **({"coverage": COVERAGE} if shape == ELLIPSE else {})}
+            features.append(_feature(_degrees(points, placed), about | known))
     return formats.json_bytes({"type": "FeatureCollection", "features": features})
 
 
@@ -548,12 +552,15 @@ SIDES = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
 """Parameters of a rectangle, in the units in which its outline is drawn."""
 
 
+ELLIPSE = "90 % ellipse of the centre"
+
+
 def _shapes(
     inversion: Inversion, parameters: Mapping[str, Estimate], prefix: str
 ) -> dict[str, Array]:
-    """A source as seen from above, (point, 2) each, east and north [m]: its centre; where there are
-    errors to first order, the ellipse in which it lies with a probability of 95 %; and the outline
-    of a rectangle.
+    """A source as seen from above, (point, 2) each, east and north [m]: its centre; the ellipse in
+    which it lies with a probability of 90 %, by the covariance of the draws of a posterior, or else
+    by errors to first order, if there are any; and the outline of a rectangle.
 
     parameters  of the source
     prefix      with which their names in the inversion begin
@@ -563,11 +570,16 @@ def _shapes(
     centre = np.array([[estimate.value for estimate in position]])
     shapes = {"centre": centre}
     errors = [estimate.scaled_error or 0.0 for estimate in position if estimate.has_error]
-    if {*names} <= {*inversion.estimated} and len(errors) == 2:
+    posterior = inversion.posterior
+    if posterior is not None and {*names} <= posterior.parameters.keys():
+        draws = np.stack([posterior.draws_of(name).ravel() for name in names])
+        together = float(np.cov(draws)[0, 1] / draws.std(axis=1, ddof=1).prod())
+        shapes[ELLIPSE] = draws.mean(axis=1) + ellipse(draws.std(axis=1), together)
+    elif {*names} <= {*inversion.estimated} and len(errors) == 2:
         east, north = map(inversion.estimated.index, names)
         correlation = float(inversion.correlations[east, north])
         if all(errors) and abs(correlation) < 1:  # neither along a line nor unknown
-            shapes["95 % ellipse of the centre"] = centre + ellipse(errors, correlation)
+            shapes[ELLIPSE] = centre + ellipse(errors, correlation)
     if SIDES.keys() <= parameters.keys():
         known = [(parameters[name], unit) for name, unit in SIDES.items()]
         length, width, strike, dip = (
@@ -590,4 +602,5 @@ def _title(inversion: Inversion) -> str:
             value = printed(measured(estimate.value, error))
             depths.append(f"{in_symbols(name)} {number_with_unit(value, estimate.unit)}")
     words = [inversion.source, *depths, chi2_words(inversion.chi2_reduced)]
+    words += ["ellipse 90 %"] * any(ELLIPSE in shapes for *_, shapes in _sources(inversion))
     return " · ".join(word.replace(" ", "\u00a0") for word in words)

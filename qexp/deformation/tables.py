@@ -103,7 +103,8 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
     yield table_of_parameters({name: Estimate.read(part) for name, part in parameters})
     columns = ["track", "points", "RMS (m)", "error (m)", "offset (m)"]
     rows = []
-    tested = (record.get("posterior") or {}).get("p_values")
+    posterior = record.get("posterior") or {}
+    tested = posterior.get("p_values")
     several = any(track.get("factor") for track in record["tracks"].values())
     for name, track in record["tracks"].items():
         error = track["offset_error"]
@@ -115,12 +116,16 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
         row += [factor] * several
         rows.append([*row, f"{tested[name]['p_value']:.2g}"] if tested else row)
     columns += ["factor"] * several  # of the source's displacement, 1 for right data
-    columns += ["predictive p"] if tested else []
+    columns += ["predictive p"] * bool(tested)
     yield Table("", columns, rows, frozenset(columns[1:]))
-    if record.get("posterior"):
-        yield table_of_posterior(record["posterior"])
-        if known := record["posterior"].get("sensitivity"):
-            yield table_of_sensitivity(known)
+    if posterior:
+        yield table_of_posterior(posterior)
+    if known := posterior.get("sensitivity"):
+        columns = ["sensitivity", "to priors", "to data", "diagnosis"]
+        rows = []
+        for name, one in known.items():
+            rows.append([name, f"{one['prior']:.2f}", f"{one['data']:.2f}", one["diagnosis"]])
+        yield Table("", columns, rows, frozenset(columns[1:3]))
     if record.get("comparison"):
         yield table_of_rivals(record["comparison"])
 
@@ -241,16 +246,6 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
         median = digits(parameter["median"], width)
         rows.append([name, str(parameter["unit"]), median, ends, prior])
     return Table("", columns, rows, frozenset(columns[2:3]))
-
-
-def table_of_sensitivity(known: Mapping[str, Any]) -> Table:
-    """How much a posterior rests on the priors and on the data, by its `document`."""
-    columns = ["sensitivity", "to priors", "to data", "diagnosis"]
-    rows = []
-    for name, one in known.items():
-        numbers = [f"{one[part]:.2f}" for part in ("prior", "data")]
-        rows.append([name, *numbers, one["diagnosis"]])
-    return Table("", columns, rows, frozenset(columns[1:3]))
 
 
 def sampling_words(posterior: Mapping[str, Any]) -> str:
