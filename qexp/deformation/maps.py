@@ -81,7 +81,7 @@ def _inches(axis: Axes) -> float:
     return axis.get_window_extent().width / axis.figure.dpi
 
 
-def _name_stations(axis: Axes, layer: Layer, marks: Array | tuple[()] = ()) -> None:
+def _name_stations(axis: Axes, layer: Layer, marks: Sequence[Array] = ()) -> None:
     """Write the names beside the dots, where there is room between dots, arrows, marks and other
     names.
 
@@ -710,7 +710,7 @@ def inversion_maps(
             mark = "+" if len(places) == 1 else "-"
             axis.plot(*places.T, mark, color=colour, zorder=4, lw=sized(width), **form)
         if layer.has_arrows and index % len(SHOWN) == 0:
-            _name_stations(axis, layer, np.concatenate([np.empty((0, 2)), *sources]))
+            _name_stations(axis, layer, [places[0] for places in sources])
     residuals = axes[2::3]
     others = [axis for axis in axes if axis not in residuals]
     _colour_bar(figure, others, shown[0].scale, words, lines)

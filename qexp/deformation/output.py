@@ -504,8 +504,8 @@ def geojson(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
             for what, number in numbers.items():
                 known[f"{name}{what} ({estimate.unit})"] = number
         for shape, points in shapes.items():
-            about = {"shape": shape, **({"coverage": COVERAGE} if shape == ELLIPSE else {})}
-            features.append(_feature(_degrees(points, placed), about | known))
+            known["coverage"] = COVERAGE if shape == ELLIPSE else None
+            features.append(_feature(_degrees(points, placed), {"shape": shape, **known}))
     return formats.json_bytes({"type": "FeatureCollection", "features": features})
 
 
@@ -550,8 +550,6 @@ CORNERS = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1], [1, 1]])
 """Of a square around 0, east and north."""
 SIDES = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
 """Parameters of a rectangle, in the units in which its outline is drawn."""
-
-
 ELLIPSE = "90 % ellipse of the centre"
 
 
@@ -570,11 +568,12 @@ def _shapes(
     centre = np.array([[estimate.value for estimate in position]])
     shapes = {"centre": centre}
     errors = [estimate.scaled_error or 0.0 for estimate in position if estimate.has_error]
-    posterior = inversion.posterior
-    if posterior is not None and {*names} <= posterior.parameters.keys():
-        draws = np.stack([posterior.draws_of(name).ravel() for name in names])
-        together = float(np.cov(draws)[0, 1] / draws.std(axis=1, ddof=1).prod())
-        shapes[ELLIPSE] = draws.mean(axis=1) + ellipse(draws.std(axis=1), together)
+    drawn = inversion.posterior
+    if drawn is not None and {*names} <= drawn.parameters.keys():
+        both = [drawn.parameters[name] for name in names]
+        place = tuple(map([*drawn.parameters].index, names))
+        offsets = ellipse([one.deviation for one in both], float(drawn.correlations[place]))
+        shapes[ELLIPSE] = offsets + [one.mean for one in both]
     elif {*names} <= {*inversion.estimated} and len(errors) == 2:
         east, north = map(inversion.estimated.index, names)
         correlation = float(inversion.correlations[east, north])

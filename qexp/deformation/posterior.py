@@ -226,7 +226,8 @@ def source_posterior(
             f" {chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give"
             " more `starts`"
         ]
-    predicted, p_values = _predicted(problem, observed, levels, options.seed, tracks)
+    predicted, whitened = _predicted(problem, observed, levels, options.seed)
+    p_values = predictive_p_values(problem.weighting, whitened, tracks, options.declared_noise)
     remarks = [
         *wrong,
         *observed.draws.doubts,
@@ -285,23 +286,18 @@ def _not_elliptic(draws: Mapping[str, Array]) -> Iterator[str]:
             )
 
 
-POWERS = 0.99, 1.01
-"""To which prior and likelihood are raised."""
-
-SENSITIVE, APART = 0.05, 2.0
-"""Sensitivity from which on prior or data matter, as in the R package priorsense; distance of the
-two, in standard deviations of their difference, from which on they disagree.
+POWERS, SENSITIVE, APART = (0.99, 1.01), 0.05, 2.0
+"""Of prior and likelihood; sensitivity from which on these matter, as in the R package priorsense;
+and their distance, in standard deviations of their difference, from which on they disagree.
 """
 
 
 def sensitivity(draws: Array, log_prior: Array, log_likelihood: Array) -> dict[str, Any]:
-    """How much the posterior of a parameter changes if `prior`, or `data`, count a little more or
-    less, and a `diagnosis`; all (draw,), logarithms but for constants.
+    """How much a parameter depends on `prior` and `data`, and a `diagnosis`; all (draw,).
 
-    The change is the cumulative Jensen-Shannon distance per doubling of the power to which all
-    priors, or the likelihood, are raised: 0.08 for a normal posterior that rests on one alone.
-    In normal approximations, by ranks, each of both moves the mean by their distance times √(share
-    of its precision × that of the other).
+    By the cumulative Jensen-Shannon distance per doubling of the power of all priors, or of the
+    likelihood: 0.08 for a normal posterior that rests on one alone. By normal approximations each
+    moves the mean by their distance times √(share of its precision × that of the other).
     Kallioinen, Paananen, Bürkner and Vehtari (2024), Stat. Comput. 34, 57.
     """
     with extra("posterior"):
@@ -311,12 +307,13 @@ def sensitivity(draws: Array, log_prior: Array, log_likelihood: Array) -> dict[s
     found = [0.0, 0.0]
     pulls, shares = [], []
     for part, log in enumerate((log_prior, log_likelihood)):
-        if np.ptp(log) > 0:
-            weights = [np.exp(array_stats.power_scale_lw(log, alpha=power)) for power in POWERS]
-            of_chain = [(each / each.sum())[None] for each in weights]
-            found[part] = float(array_stats.power_scale_sense(draws[None], *of_chain, *POWERS))
-        pulls.append(float(np.mean(normal * (log - log.mean()))))
-        shares.append(max(float(np.mean(normal**2 * (log.mean() - log))), SENSITIVE))
+        apart = log - log.mean()
+        # so close to 1 that no weight is large
+        weights = [np.exp((power - 1) * apart)[None] for power in POWERS]
+        if np.ptp(draws) > 0:
+            found[part] = float(array_stats.power_scale_sense(draws[None], *weights, *POWERS))
+        pulls.append(float(np.mean(normal * apart)))
+        shares.append(max(float(-np.mean(normal**2 * apart)), SENSITIVE))
     diagnosis = "–"
     if found[0] >= SENSITIVE > found[1]:
         diagnosis = "the prior matters more than the data"
@@ -327,11 +324,7 @@ def sensitivity(draws: Array, log_prior: Array, log_likelihood: Array) -> dict[s
 
 
 def _sensitivities(observed: ObservedPosterior, draws: Array) -> dict[str, dict[str, Any]]:
-    """Of the parameters, (draw, parameter), with priors as the normal densities of scores.
-
-    A uniform density to a power would be the same one; that of its score gives its edges more or
-    less. All around a circle nothing is changed.
-    """
+    """Of all parameters, by powers of densities of scores, as those of a uniform one are itself."""
     scores = observed.draws.all
     log_likelihood = observed.log + 0.5 * np.square(scores).sum(axis=1)
     marginals = observed.prior.marginals
@@ -454,14 +447,9 @@ def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> P
 
 
 def _predicted(
-    problem: Problem,
-    observed: ObservedPosterior,
-    levels: Array | None,
-    seed: int,
-    tracks: Sequence[Track],
-) -> tuple[Array, dict[str, dict[str, float]]]:
-    """Data that some draws would give, (chain, some, point), and the p-values of the tracks."""
-    known = levels is None
+    problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int
+) -> tuple[Array, Array]:
+    """Data that some draws would give, (chain, some, point), and their whitened residuals."""
     scores = observed.draws.scores
     chains, draws = scores.shape[:2]
     count = max(1, min(draws, PREDICTED // chains))
@@ -473,5 +461,4 @@ def _predicted(
     models = problem.model(values)
     drawn = problem.weighting.simulated(models, problem.data, factors, random)
     whitened = problem.weighting(problem.data - models) / factors[:, None]
-    p_values = predictive_p_values(problem.weighting, whitened.numpy(), tracks, known)
-    return drawn.numpy().reshape(chains, len(some), -1), p_values
+    return drawn.numpy().reshape(chains, len(some), -1), whitened.numpy()

@@ -73,7 +73,13 @@ def test_sensitivities_of_a_normal_posterior_are_those_in_closed_form(prior, dat
 
 def test_a_prior_that_is_the_same_everywhere_has_no_influence():
     draws, (_, log), _ = normal_case((0, 1e4), (0, 1))
-    assert sensitivity(draws, np.zeros(len(draws)), log)["prior"] == 0
+    assert sensitivity(draws, np.zeros(len(draws)), log)["prior"] < 1e-4
+
+
+def test_draws_that_are_all_equal_say_nothing():
+    _, logs, _ = normal_case((0, 1), (0, 1))
+    found = sensitivity(np.ones(len(logs[0])), *logs)
+    assert (found["prior"], found["data"], found["diagnosis"]) == (0.0, 0.0, "–")
 
 
 def p_values_of(tracks, levels=1.0, known=False, draws=50):
