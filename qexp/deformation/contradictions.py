@@ -149,9 +149,13 @@ def predictive_p_values(
     """Track → test → the probability that data by draws of a posterior leave larger residuals.
 
     whitened     (draw, point)  weighted data less model, over the factor of all errors
-    known_level  whether that is 1; if not, `total` compares a track with the others
+    known_level  whether that factor is 1
+
+    The tests are those of `Misfit`, which need no simulated data, as they are exact given a draw.
+    Where one factor of all errors is drawn, χ² always fits: `total` then compares that of the track
+    with that of all others, by the F distribution, and says nothing of a single track.
     As draws follow the data, p-values of right models are nearer to 1/2 than uniform ones.
-    Gelman, Meng and Stern (1996), Stat. Sinica 6, 733-807; tests are exact given a draw.
+    Gelman, Meng and Stern (1996), Stat. Sinica 6, 733-807, with realised discrepancies.
     """
     found = {}
     squares = np.square(whitened)

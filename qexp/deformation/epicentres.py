@@ -55,7 +55,7 @@ def epicentres(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def ellipse(errors: Sequence[float], correlation: float) -> Array:
+def ellipse(errors: Sequence[float] | Array, correlation: float) -> Array:
     """Offsets east and north in which two normal errors lie with a probability of 90 %, (angle,
     2).
 

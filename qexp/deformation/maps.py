@@ -706,9 +706,9 @@ def inversion_maps(
         heading += f",\nless {less}" if less and index == 0 else ""
         _label(axis, heading, *place_of(axis, len(axes)), layer.track.name)
         for places, (colour, width) in product(sources, CROSS):
-            form: dict[str, Any] = {"ms": sized(7 + width), "mew": sized(width)}
-            mark = "+" if len(places) == 1 else "-"
-            axis.plot(*places.T, mark, color=colour, zorder=4, lw=sized(width), **form)
+            line = axis.plot(*places.T, color=colour, zorder=4, linewidth=sized(width))[0]
+            if len(places) == 1:
+                line.set(marker="+", markersize=sized(7 + width), markeredgewidth=sized(width))
         if layer.has_arrows and index % len(SHOWN) == 0:
             _name_stations(axis, layer, [places[0] for places in sources])
     residuals = axes[2::3]

@@ -424,12 +424,19 @@ def maps_of(inversion: Inversion) -> Figure:
     tracks = inversion.tracks.values()
     less = ["offset"] * any(track.offset_error is not None for track in tracks)
     less += ["ramp"] * any(track.ramp is not None for track in tracks)
-    sources = list[Array]()
-    for *_, shapes in _sources(inversion):
-        sources += [shapes[name] / 1e3 for name in ("centre", ELLIPSE) if name in shapes]
     words = " and ".join(less)
     maps = _maps(inversion)
-    return inversion_maps(maps, sources, _title(inversion), words, inversion.observation)
+    title = _title(inversion)
+    sources = list[Array]()
+    ellipses = list[Array]()
+    for *_, shapes in _sources(inversion):
+        sources.append(shapes["centre"] / 1e3)
+        if ELLIPSE in shapes:
+            ellipses.append(shapes[ELLIPSE] / 1e3)
+    if ellipses:
+        title += " · ellipse\u00a090\u00a0%"
+    sources += ellipses
+    return inversion_maps(maps, sources, title, words, inversion.observation)
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
@@ -472,7 +479,8 @@ def kml(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
         for name, unit, value, *_, interval in table_of_parameters(parameters).rows:
             words = f"{name} {number_with_unit(value, unit)}"
             lines.append(f"{words} (95 %: {interval})" if interval else words)
-        lines += [f"line: {ELLIPSE}"] * (ELLIPSE in of_source)
+        if ELLIPSE in of_source:
+            lines.append(f"line: {ELLIPSE}")
         ElementTree.SubElement(place, "description").text = "\n".join(lines)
         shapes = ElementTree.SubElement(place, "MultiGeometry")
         for points in of_source.values():
@@ -570,10 +578,10 @@ def _shapes(
     errors = [estimate.scaled_error or 0.0 for estimate in position if estimate.has_error]
     drawn = inversion.posterior
     if drawn is not None and {*names} <= drawn.parameters.keys():
-        both = [drawn.parameters[name] for name in names]
-        place = tuple(map([*drawn.parameters].index, names))
-        offsets = ellipse([one.deviation for one in both], float(drawn.correlations[place]))
-        shapes[ELLIPSE] = offsets + [one.mean for one in both]
+        places = np.stack([drawn.draws_of(name).ravel() for name in names])
+        spread = places.std(axis=1)
+        together = np.cov(places, bias=True)[0, 1] / (spread.prod() or 1.0)
+        shapes[ELLIPSE] = places.mean(axis=1) + ellipse(spread, float(together))
     elif {*names} <= {*inversion.estimated} and len(errors) == 2:
         east, north = map(inversion.estimated.index, names)
         correlation = float(inversion.correlations[east, north])
@@ -601,5 +609,4 @@ def _title(inversion: Inversion) -> str:
             value = printed(measured(estimate.value, error))
             depths.append(f"{in_symbols(name)} {number_with_unit(value, estimate.unit)}")
     words = [inversion.source, *depths, chi2_words(inversion.chi2_reduced)]
-    words += ["ellipse 90 %"] * any(ELLIPSE in shapes for *_, shapes in _sources(inversion))
     return " · ".join(word.replace(" ", "\u00a0") for word in words)

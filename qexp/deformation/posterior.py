@@ -269,17 +269,20 @@ FAR_FROM_NORMAL = 0.15
 
 
 def _not_elliptic(draws: Mapping[str, Array]) -> Iterator[str]:
-    """A sentence for each position that is far from normal along an axis, or in distance."""
+    """A sentence for each position that is far from normal, along any of four directions."""
     for east in draws:
         north = f"{east.removesuffix('east')}north"
         if north not in draws or north == east:
             continue
-        places = np.stack([draws[east], draws[north]], axis=1)
-        sizes, axes = np.linalg.eigh(np.cov(places.T))
-        apart = (places - places.mean(axis=0)) @ axes / np.sqrt(np.maximum(sizes, 1e-300))
-        within = np.exp(-0.5 * np.square(apart).sum(axis=1))
-        shares = np.sort(np.column_stack([ndtr(apart), within]), axis=0)
-        if (np.abs(shares.T - np.linspace(0, 1, len(shares))) > FAR_FROM_NORMAL).any():
+        x = draws[east]
+        y = draws[north]
+        farthest = 0.0
+        for along in (x, y, x + y, x - y):
+            spread = along.std() + 1e-9
+            shares = ndtr((np.sort(along) - along.mean()) / spread)
+            apart = np.abs(shares - np.linspace(0, 1, len(along)))
+            farthest = max(farthest, float(apart.max()))
+        if farthest > FAR_FROM_NORMAL:
             yield (
                 f"the posterior of {east} and {north} is far from normal, so that its ellipse is a"
                 " rough outline: see the figure of the posterior"
@@ -293,11 +296,16 @@ and their distance, in standard deviations of their difference, from which on th
 
 
 def sensitivity(draws: Array, log_prior: Array, log_likelihood: Array) -> dict[str, Any]:
-    """How much a parameter depends on `prior` and `data`, and a `diagnosis`; all (draw,).
+    """How much the posterior of a parameter depends on `prior` and `data`, and a `diagnosis`.
 
-    By the cumulative Jensen-Shannon distance per doubling of the power of all priors, or of the
-    likelihood: 0.08 for a normal posterior that rests on one alone. By normal approximations each
-    moves the mean by their distance times √(share of its precision × that of the other).
+    draws           (draw,)
+    log_prior       (draw,)  of all parameters together, but for a constant
+    log_likelihood  (draw,)  likewise
+
+    Of both it is the cumulative Jensen-Shannon distance per doubling of the power that they are
+    raised to: 0.08 for a normal posterior that rests on one alone. Where both matter, each moves
+    the mean by their distance times √(share of its precision × that of the other), in normal
+    approximations.
     Kallioinen, Paananen, Bürkner and Vehtari (2024), Stat. Comput. 34, 57.
     """
     with extra("posterior"):
@@ -305,7 +313,8 @@ def sensitivity(draws: Array, log_prior: Array, log_likelihood: Array) -> dict[s
 
     normal = ndtri((draws.argsort().argsort() + 0.5) / len(draws))
     found = [0.0, 0.0]
-    pulls, shares = [], []
+    pulls = []
+    shares = []
     for part, log in enumerate((log_prior, log_likelihood)):
         apart = log - log.mean()
         # so close to 1 that no weight is large
@@ -324,16 +333,18 @@ def sensitivity(draws: Array, log_prior: Array, log_likelihood: Array) -> dict[s
 
 
 def _sensitivities(observed: ObservedPosterior, draws: Array) -> dict[str, dict[str, Any]]:
-    """Of all parameters, by powers of densities of scores, as those of a uniform one are itself."""
-    scores = observed.draws.all
-    log_likelihood = observed.log + 0.5 * np.square(scores).sum(axis=1)
-    marginals = observed.prior.marginals
-    limited = [number for number, one in enumerate(marginals) if one.period is None]
-    log_prior = -0.5 * np.square(scores[:, limited]).sum(axis=1)
-    return {
-        display_name(marginal.name): sensitivity(values, log_prior, log_likelihood)
-        for marginal, values in zip(marginals, draws.T, strict=True)
-    }
+    """Of all parameters, by name; draws are in their units, (draw, parameter).
+
+    Priors are raised to powers as the normal densities of scores. A uniform density to any power
+    would be the same one; as that of a score it gives its edges more weight or less.
+    """
+    log_prior = -0.5 * np.square(observed.draws.all).sum(axis=1)
+    log_likelihood = observed.log - log_prior
+    found = {}
+    for marginal, values in zip(observed.prior.marginals, draws.T, strict=True):
+        name = display_name(marginal.name)
+        found[name] = sensitivity(values, log_prior, log_likelihood)
+    return found
 
 
 def _prior(
@@ -449,7 +460,12 @@ def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> P
 def _predicted(
     problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int
 ) -> tuple[Array, Array]:
-    """Data that some draws would give, (chain, some, point), and their whitened residuals."""
+    """What evenly spaced draws of each chain say of the points of the observation.
+
+    levels  (chain, draw)  factors of the errors; None: these are as declared
+    Returns data that they would give, (chain, some, point) [m], and the residuals that they leave
+    of those that were seen, (draw, point), in units of the noise.
+    """
     scores = observed.draws.scores
     chains, draws = scores.shape[:2]
     count = max(1, min(draws, PREDICTED // chains))

@@ -120,12 +120,8 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
     yield Table("", columns, rows, frozenset(columns[1:]))
     if posterior:
         yield table_of_posterior(posterior)
-    if known := posterior.get("sensitivity"):
-        columns = ["sensitivity", "to priors", "to data", "diagnosis"]
-        rows = []
-        for name, one in known.items():
-            rows.append([name, f"{one['prior']:.2f}", f"{one['data']:.2f}", one["diagnosis"]])
-        yield Table("", columns, rows, frozenset(columns[1:3]))
+    if posterior.get("sensitivity"):
+        yield table_of_sensitivity(posterior["sensitivity"])
     if record.get("comparison"):
         yield table_of_rivals(record["comparison"])
 
@@ -246,6 +242,21 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
         median = digits(parameter["median"], width)
         rows.append([name, str(parameter["unit"]), median, ends, prior])
     return Table("", columns, rows, frozenset(columns[2:3]))
+
+
+def table_of_sensitivity(sensitivity: Mapping[str, Any]) -> Table:
+    """How much the posterior of each parameter depends on the priors and on the data.
+
+    From 0.05 on they matter, and 0.08 is that of a parameter that depends on one alone, see
+    `deformation.posterior.sensitivity`. The numbers are those of the document of a posterior.
+    """
+    columns = ["sensitivity", "to priors", "to data", "diagnosis"]
+    rows = []
+    for name, one in sensitivity.items():
+        prior = f"{one['prior']:.2f}"
+        data = f"{one['data']:.2f}"
+        rows.append([name, prior, data, one["diagnosis"]])
+    return Table("", columns, rows, frozenset(columns[1:3]))
 
 
 def sampling_words(posterior: Mapping[str, Any]) -> str:
