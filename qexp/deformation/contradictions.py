@@ -16,7 +16,6 @@ from scipy.special import fdtrc
 from torch import Tensor
 
 from qexp.base.arrays import Array, Pair
-from qexp.deformation.inversion import P_VALUES
 from qexp.errors import QexpError
 from qexp.inference.fit import Fit, best
 from qexp.inference.least_squares import Problem, starts
@@ -168,7 +167,9 @@ def predictive_p_values(
             own = squares[:, where].sum(axis=1)
             ratio = own / degrees * of_others / (squares.sum(axis=1) - own)
             tests = replace(tests, total=fdtrc(degrees, of_others, ratio))
-        found[track.name] = {name: float(getattr(tests, name).mean()) for name in P_VALUES}
+        found[track.name] = {
+            name: float(getattr(tests, name).mean()) for name in ("p_value", *LIKE)
+        }
     return found
 
 
