@@ -103,6 +103,8 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
     yield table_of_parameters({name: Estimate.read(part) for name, part in parameters})
     columns = ["track", "points", "RMS (m)", "error (m)", "offset (m)"]
     rows = []
+    posterior = record.get("posterior") or {}
+    tested = posterior.get("p_values")
     several = any(track.get("factor") for track in record["tracks"].values())
     for name, track in record["tracks"].items():
         error = track["offset_error"]
@@ -111,11 +113,15 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
         unit = INSTRUMENTS[track.get("kind", RADAR)].unit
         errors = _in_metres(track["rms"], unit), _in_metres(track["error"], unit)
         row = [name, f"{track['n']:,}", *errors, offset]
-        rows.append([*row, factor] if several else row)
+        row += [factor] * several
+        rows.append([*row, f"{tested[name]['p_value']:.2g}"] if tested else row)
     columns += ["factor"] * several  # of the source's displacement, 1 for right data
+    columns += ["predictive p"] * bool(tested)
     yield Table("", columns, rows, frozenset(columns[1:]))
-    if record.get("posterior"):
-        yield table_of_posterior(record["posterior"])
+    if posterior:
+        yield table_of_posterior(posterior)
+    if posterior.get("sensitivity"):
+        yield table_of_sensitivity(posterior["sensitivity"])
     if record.get("comparison"):
         yield table_of_rivals(record["comparison"])
 
@@ -236,6 +242,21 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
         median = digits(parameter["median"], width)
         rows.append([name, str(parameter["unit"]), median, ends, prior])
     return Table("", columns, rows, frozenset(columns[2:3]))
+
+
+def table_of_sensitivity(sensitivity: Mapping[str, Any]) -> Table:
+    """How much the posterior of each parameter depends on the priors and on the data.
+
+    From 0.05 on they matter, and 0.08 is that of a parameter that depends on one alone, see
+    `deformation.posterior.sensitivity`. The numbers are those of the document of a posterior.
+    """
+    columns = ["sensitivity", "to priors", "to data", "diagnosis"]
+    rows = []
+    for name, one in sensitivity.items():
+        prior = f"{one['prior']:.2f}"
+        data = f"{one['data']:.2f}"
+        rows.append([name, prior, data, one["diagnosis"]])
+    return Table("", columns, rows, frozenset(columns[1:3]))
 
 
 def sampling_words(posterior: Mapping[str, Any]) -> str:
