@@ -22,13 +22,16 @@ from qexp.deformation.inversion import (
     Inversion,
     TrackResult,
     add_probabilities,
+    averages,
     compare_candidates,
+    priors,
 )
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
 from qexp.deformation.posterior import noise_remarks, source_posterior
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
 from qexp.inference.displacements import angle_beside, deformation_of
+from qexp.inference.evidence import Evidence
 from qexp.inference.fit import (
     AGREED,
     POOR_CHI2,
@@ -166,13 +169,11 @@ def _estimate(
     posterior = None
     of_posterior = [*noise_remarks(tracks)] if options.least_squares else []
     if options.posterior:
-        nothing_known = [*only_prior(problem, fit, searched, candidate.distributions)]
-        of_posterior += nothing_known
-        if not nothing_known:
-            posterior = source_posterior(
-                problem, fit, searched, equal, units, candidate.distributions, options, tracks
-            )
-            of_posterior = [*posterior.remarks]
+        posterior = source_posterior(
+            problem, fit, searched, equal, units, candidate.distributions, options, tracks
+        )
+        of_prior = only_prior(problem, fit, searched, candidate.distributions, posterior.evidence)
+        of_posterior = [*posterior.remarks, *of_prior]
     said = [*remarks, *_remarks(fit, problem, searched, options.least_squares)]
     return Inversion(
         source=candidate.text,
@@ -516,9 +517,13 @@ def _remarks(
 
 
 def only_prior(
-    problem: Problem, fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution]
+    problem: Problem,
+    fit: Fit,
+    wanted: Sequence[Search],
+    distributions: Mapping[str, Distribution],
+    evidence: Evidence,
 ) -> Iterator[str]:
-    """Why there is no posterior, if the data show no source and it would be a prior that nobody
+    """What a posterior is worth if the data show no source, and it follows a prior that nobody
     gave.
     """
     open_names = [
@@ -532,9 +537,10 @@ def only_prior(
     ]
     if open_names and not shows_source(problem, fit):
         yield (
-            "there is no posterior: the data hardly show a source, so that it would follow the"
-            " values between which sources are searched, which nobody gave; give `bounds` of"
-            f" {some(open_names, 8)} to have that of your prior"
+            f"the data hardly show a source (ln evidence {evidence.log:.2f} over none), so that the"
+            " posterior and this evidence follow the values between which sources are searched,"
+            f" which nobody gave; give `bounds` of {some(open_names, 8)} to have those of your"
+            " prior"
         )
 
 
@@ -584,8 +590,13 @@ def by_least_squares(
         return inversions
     documents = [inversion.document() for inversion in inversions]
     rivals = compare_candidates(documents)
-    if all("posterior" in document for document in documents):
+    of_all = dict[str, Any]()
+    if options.posterior:
         add_probabilities(rivals, documents)
+        logs = [rival["log_evidence"] for rival in rivals]
+        pairs = [(inversion.source, inversion.posterior) for inversion in inversions]
+        posteriors = {source: posterior for source, posterior in pairs if posterior is not None}
+        of_all = {"priors": priors(posteriors), "averaged": averages(posteriors, logs)}
     rivals.sort(key=lambda rival: rival["aicc"])
     by_source = {inversion.source: inversion for inversion in inversions}
-    return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]
+    return [replace(by_source[rival["source"]], rivals=rivals, of_all=of_all) for rival in rivals]

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from qexp.base.arrays import Array
 from qexp.inference.criteria import aicc, bic
 from qexp.observations.observation import Observation
@@ -156,6 +158,8 @@ class Inversion:
     """Of the covariance, to which approximations add their errors."""
     rivals: Sequence[Mapping[str, Any]] = field(default=())
     """Several sources that were compared, by their information criteria; empty for one."""
+    of_all: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """What the posteriors of all of these say: `priors` and `averaged`, see these functions."""
 
     def __repr__(self) -> str:
         return f"<inversion by {self.source}: reduced χ² {self.chi2_reduced:.3g}>"
@@ -202,6 +206,7 @@ class Inversion:
             document["posterior"] = self.posterior.document()
         if self.rivals:
             document["comparison"] = [dict(part) for part in self.rivals]
+            document |= self.of_all
         return document
 
 
@@ -240,3 +245,54 @@ def add_probabilities(rows: Sequence[dict[str, Any]], records: Sequence[Mapping[
     of_all = sum(relative)
     for row, share in zip(rows, relative[1:], strict=True):
         row["probability"] = share / of_all
+
+
+def priors(posteriors: Mapping[str, SourcePosterior]) -> list[dict[str, Any]]:
+    """The priors of the free parameters, on which evidence depends, and which sources have them.
+
+    posteriors  source → its posterior
+    """
+    sources: dict[tuple[Any, ...], list[str]] = {}
+    for source, posterior in posteriors.items():
+        for name, of_one in posterior.parameters.items():
+            prior = name, of_one.unit, of_one.prior, of_one.least, of_one.largest
+            sources.setdefault(prior, []).append(source)
+    keys = "parameter", "unit", "distribution", "least", "largest", "sources"
+    rows = [[*prior, ", ".join(names)] for prior, names in sources.items()]
+    return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+def averages(
+    posteriors: Mapping[str, SourcePosterior], logs: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Each parameter that several sources have in one unit, by their draws in proportion to their
+    probabilities: its posterior if one of these sources is the right one, whichever that is.
+
+    posteriors  source → its posterior
+    logs        logarithms of the evidence of each source
+    Angles that go all around are left out: they have no median. Hoeting, Madigan, Raftery and
+    Volinsky (1999), Stat. Sci. 14, 382-417, eq. 1.
+    """
+    sources: dict[tuple[str, str], dict[str, float]] = {}
+    for (source, posterior), log in zip(posteriors.items(), logs, strict=True):
+        for name, parameter in posterior.parameters.items():
+            if parameter.at_edge is not None:
+                sources.setdefault((name, parameter.unit), {})[source] = log
+    rows = []
+    for (name, unit), those in sources.items():
+        if len(those) > 1:
+            draws = [posteriors[source].draws_of(name).ravel() for source in those]
+            sizes = [len(of_one) for of_one in draws]
+            each = np.exp(np.array(list(those.values())) - max(those.values())) / sizes
+            quantiles = _quantiles(np.concatenate(draws), np.repeat(each, sizes))
+            row = {"parameter": name, "unit": unit, **quantiles}
+            rows.append({**row, "sources": ", ".join(those)})
+    return rows
+
+
+def _quantiles(draws: Array, weights: Array) -> dict[str, float]:
+    """The median and the ends of the central 90 % interval of weighted draws."""
+    order = draws.argsort()
+    below = weights[order].cumsum() - weights[order] / 2
+    ends = np.interp([0.5, 0.05, 0.95], below / weights.sum(), draws[order])
+    return dict(zip(("median", "low90", "high90"), ends.tolist(), strict=True))

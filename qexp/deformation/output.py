@@ -236,7 +236,6 @@ PARAMETERS = "parameters.csv"
 TABLE = "result.nc"
 PLACES, SHAPES = "result.kml", "result.geojson"
 MAPS = "maps"
-COMPARISON = "comparison.csv"
 RESIDUALS = "residuals"
 
 COLUMNS = (
@@ -303,8 +302,10 @@ def write(
         for inversion in inversions:
             for name, content in _contents(inversion, options, about).items():
                 contents[f"{inversion.source}/{name}"] = content
-        rows = [list(rival.values()) for rival in best.rivals]
-        contents[COMPARISON] = formats.csv_text(best.rivals[0], rows).encode()
+        for name, table in {"comparison": best.rivals, **best.of_all}.items():
+            if table:
+                rows = [list(row.values()) for row in table]
+                contents[f"{name}.csv"] = formats.csv_text(table[0], rows).encode()
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]

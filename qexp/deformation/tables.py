@@ -118,6 +118,7 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
         yield table_of_posterior(record["posterior"])
     if record.get("comparison"):
         yield table_of_rivals(record["comparison"])
+    yield from _tables_of_all(record)
 
 
 def table_of_rivals(rivals: Sequence[Mapping[str, Any]]) -> Table:
@@ -137,6 +138,29 @@ def table_of_rivals(rivals: Sequence[Mapping[str, Any]]) -> Table:
         none = 1 - math.fsum(shares)
         rows.append(["no source", "0", "", "", "", "0", _share(none)])
     return Table("", columns, rows, frozenset(columns[1:]))
+
+
+def _tables_of_all(record: Mapping[str, Any]) -> Iterator[Table]:
+    """The priors of all sources, and what several have in common, if their evidence is known."""
+    rows = []
+    for row in record.get("priors", ()):
+        words = _prior_words(row["distribution"], row["least"], row["largest"])
+        rows.append([row["parameter"], row["unit"], words, row["sources"]])
+    if rows:
+        yield Table("", ["prior", "unit", "distribution", "sources"], rows)
+    rows = []
+    for row in record.get("averaged", ()):
+        low, high = row["low90"], row["high90"]
+        width = (high - low) / 3
+        median, *ends = (digits(value, width) for value in (row["median"], low, high))
+        rows.append([row["parameter"], row["unit"], median, " to ".join(ends), row["sources"]])
+    if rows:
+        columns = ["averaged", "unit", "median", "90 % interval", "sources"]
+        yield Table("", columns, rows, frozenset(columns[2:3]))
+
+
+def _prior_words(distribution: str, *ends: float | None) -> str:
+    return f"{distribution}, {' to '.join(_end(end, ends) for end in ends)}"
 
 
 def _share(probability: float) -> str:
@@ -181,6 +205,8 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
             "ln evidence: over that of no source, by the prior of each; before the data all sources"
             " and none count as equally likely"
         )
+    if record.get("averaged"):
+        yield "averaged: over the posteriors of the sources named, by their probabilities"
     whole = sum(rival["seconds"] for rival in rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if rivals else ""
     yield (
@@ -228,9 +254,7 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
         low, high = parameter["interval95"]
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
-        least, largest = parameter["prior"]["between"]
-        possible = " to ".join(_end(end, (least, largest)) for end in (least, largest))
-        prior = f"{parameter['prior']['distribution']}, {possible}"
+        prior = _prior_words(parameter["prior"]["distribution"], *parameter["prior"]["between"])
         share = parameter["prior"]["at_edge"]
         prior += f", {share:.0%} at its edge" if (share or 0) > CROWDED else ""
         median = digits(parameter["median"], width)
