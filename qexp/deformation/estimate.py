@@ -31,7 +31,6 @@ from qexp.deformation.posterior import noise_remarks, source_posterior
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
 from qexp.inference.displacements import angle_beside, deformation_of
-from qexp.inference.evidence import Evidence
 from qexp.inference.fit import (
     AGREED,
     POOR_CHI2,
@@ -172,8 +171,10 @@ def _estimate(
         posterior = source_posterior(
             problem, fit, searched, equal, units, candidate.distributions, options, tracks
         )
-        of_prior = only_prior(problem, fit, searched, candidate.distributions, posterior.evidence)
-        of_posterior = [*posterior.remarks, *of_prior]
+        of_posterior = [*posterior.remarks]
+        if not shows_source(problem, fit):
+            log = posterior.evidence.log
+            of_posterior += only_prior(fit, searched, candidate.distributions, log)
     said = [*remarks, *_remarks(fit, problem, searched, options.least_squares)]
     return Inversion(
         source=candidate.text,
@@ -517,14 +518,10 @@ def _remarks(
 
 
 def only_prior(
-    problem: Problem,
-    fit: Fit,
-    wanted: Sequence[Search],
-    distributions: Mapping[str, Distribution],
-    evidence: Evidence,
+    fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution], log: float
 ) -> Iterator[str]:
-    """What a posterior is worth if the data show no source, and it follows a prior that nobody
-    gave.
+    """That a posterior, and the logarithm of its evidence, follow a prior that nobody gave, where
+    the data show no source.
     """
     open_names = [
         display_name(search.parameter.name)
@@ -535,9 +532,9 @@ def only_prior(
         and search.parameter.name in fit.coordinates.names
         and search.parameter.name not in distributions
     ]
-    if open_names and not shows_source(problem, fit):
+    if open_names:
         yield (
-            f"the data hardly show a source (ln evidence {evidence.log:.2f} over none), so that the"
+            f"the data hardly show a source (ln evidence {log:.2f} over none), so that the"
             " posterior and this evidence follow the values between which sources are searched,"
             f" which nobody gave; give `bounds` of {some(open_names, 8)} to have those of your"
             " prior"
@@ -593,9 +590,8 @@ def by_least_squares(
     of_all = dict[str, Any]()
     if options.posterior:
         add_probabilities(rivals, documents)
-        logs = [rival["log_evidence"] for rival in rivals]
-        pairs = [(inversion.source, inversion.posterior) for inversion in inversions]
-        posteriors = {source: posterior for source, posterior in pairs if posterior is not None}
+        logs = {rival["source"]: rival["log_evidence"] for rival in rivals}
+        posteriors = {one.source: one.posterior for one in inversions if one.posterior}
         of_all = {"priors": priors(posteriors), "averaged": averages(posteriors, logs)}
     rivals.sort(key=lambda rival: rival["aicc"])
     by_source = {inversion.source: inversion for inversion in inversions}

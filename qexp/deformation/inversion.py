@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -263,36 +264,30 @@ def priors(posteriors: Mapping[str, SourcePosterior]) -> list[dict[str, Any]]:
 
 
 def averages(
-    posteriors: Mapping[str, SourcePosterior], logs: Sequence[float]
+    posteriors: Mapping[str, SourcePosterior], logs: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """Each parameter that several sources have in one unit, by their draws in proportion to their
+    """Each parameter that several sources have, by their draws in proportion to their
     probabilities: its posterior if one of these sources is the right one, whichever that is.
 
-    posteriors  source → its posterior
-    logs        logarithms of the evidence of each source
+    posteriors, logs  source → its posterior, and → the logarithm of its evidence
     Angles that go all around are left out: they have no median. Hoeting, Madigan, Raftery and
     Volinsky (1999), Stat. Sci. 14, 382-417, eq. 1.
     """
-    sources: dict[tuple[str, str], dict[str, float]] = {}
-    for (source, posterior), log in zip(posteriors.items(), logs, strict=True):
-        for name, parameter in posterior.parameters.items():
-            if parameter.at_edge is not None:
-                sources.setdefault((name, parameter.unit), {})[source] = log
     rows = []
-    for (name, unit), those in sources.items():
-        if len(those) > 1:
-            draws = [posteriors[source].draws_of(name).ravel() for source in those]
-            sizes = [len(of_one) for of_one in draws]
-            each = np.exp(np.array(list(those.values())) - max(those.values())) / sizes
-            quantiles = _quantiles(np.concatenate(draws), np.repeat(each, sizes))
-            row = {"parameter": name, "unit": unit, **quantiles}
-            rows.append({**row, "sources": ", ".join(those)})
+    for name in dict.fromkeys(chain.from_iterable(one.parameters for one in posteriors.values())):
+        those = {source: one for source, one in posteriors.items() if name in one.parameters}
+        some = [one.parameters[name] for one in those.values()]
+        if len(those) == 1 or any(parameter.at_edge is None for parameter in some):
+            continue
+        draws = [one.draws_of(name).ravel() for one in those.values()]
+        sizes = [len(of_one) for of_one in draws]
+        log_shares = np.array([logs[source] for source in those])
+        weights = np.repeat(np.exp(log_shares - log_shares.max()) / sizes, sizes)
+        together = np.concatenate(draws)
+        order = together.argsort()
+        below = weights[order].cumsum() - weights[order] / 2
+        quantiles = np.interp([0.5, 0.05, 0.95], below / weights.sum(), together[order]).tolist()
+        row = [name, some[0].unit, *quantiles, ", ".join(those)]
+        keys = "parameter", "unit", "median", "low90", "high90", "sources"
+        rows.append(dict(zip(keys, row, strict=True)))
     return rows
-
-
-def _quantiles(draws: Array, weights: Array) -> dict[str, float]:
-    """The median and the ends of the central 90 % interval of weighted draws."""
-    order = draws.argsort()
-    below = weights[order].cumsum() - weights[order] / 2
-    ends = np.interp([0.5, 0.05, 0.95], below / weights.sum(), draws[order])
-    return dict(zip(("median", "low90", "high90"), ends.tolist(), strict=True))

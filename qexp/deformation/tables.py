@@ -141,7 +141,7 @@ def table_of_rivals(rivals: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _tables_of_all(record: Mapping[str, Any]) -> Iterator[Table]:
-    """The priors of all sources, and what several have in common, if their evidence is known."""
+    """The priors of all sources, and the parameters that several have, if evidence is known."""
     rows = []
     for row in record.get("priors", ()):
         words = _prior_words(row["distribution"], row["least"], row["largest"])
@@ -150,13 +150,13 @@ def _tables_of_all(record: Mapping[str, Any]) -> Iterator[Table]:
         yield Table("", ["prior", "unit", "distribution", "sources"], rows)
     rows = []
     for row in record.get("averaged", ()):
-        low, high = row["low90"], row["high90"]
-        width = (high - low) / 3
-        median, *ends = (digits(value, width) for value in (row["median"], low, high))
+        width = (row["high90"] - row["low90"]) / 3
+        median, *ends = (digits(row[key], width) for key in ("median", "low90", "high90"))
         rows.append([row["parameter"], row["unit"], median, " to ".join(ends), row["sources"]])
     if rows:
-        columns = ["averaged", "unit", "median", "90 % interval", "sources"]
-        yield Table("", columns, rows, frozenset(columns[2:3]))
+        title = "Averaged over sources by their probabilities, if one of them is the right one"
+        columns = ["parameter", "unit", "median", "90 % interval", "sources"]
+        yield Table(title, columns, rows, frozenset(columns[2:3]))
 
 
 def _prior_words(distribution: str, *ends: float | None) -> str:
@@ -205,8 +205,6 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
             "ln evidence: over that of no source, by the prior of each; before the data all sources"
             " and none count as equally likely"
         )
-    if record.get("averaged"):
-        yield "averaged: over the posteriors of the sources named, by their probabilities"
     whole = sum(rival["seconds"] for rival in rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if rivals else ""
     yield (

@@ -145,7 +145,8 @@ def test_pure_noise_has_a_posterior_as_wide_as_its_prior_and_the_evidence_of_the
     exact = log_mean_likelihood(tracks, np.linspace(500, 20_000, 1951), 2e7)
     assert found.evidence.log == pytest.approx(exact, abs=3 * found.evidence.error + 0.02)
     assert found.parameters["depth"].high > 17
-    assert abs(found.parameters["delta_volume"].median) < 1
+    volume = found.parameters["delta_volume"]
+    assert abs(volume.median) < 2 * volume.deviation
 
 
 @pytest.mark.heavy
@@ -175,7 +176,7 @@ def test_an_average_over_sources_is_the_mixture_in_proportion_to_evidence_whatev
     random = np.random.default_rng(0)
     few, many = random.normal(0, 1, 4000), random.normal(10, 1, 40_000)
     posteriors = {"one": of_draws(depth=few, radius=few), "other": of_draws(depth=many)}
-    (depth,) = averages(posteriors, [math.log(0.3) - 900, math.log(0.7) - 900])
+    (depth,) = averages(posteriors, {"one": math.log(0.3) - 900, "other": math.log(0.7) - 900})
     assert depth["sources"] == "one, other"
     assert depth["low90"] == pytest.approx(norm.ppf(0.05 / 0.3), abs=0.1)
     assert depth["median"] == pytest.approx(10 + norm.ppf(0.2 / 0.7), abs=0.05)
