@@ -24,7 +24,6 @@ from qexp.deformation.inversion import (
     add_probabilities,
     averages,
     compare_candidates,
-    priors,
 )
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
 from qexp.deformation.posterior import noise_remarks, source_posterior
@@ -587,12 +586,13 @@ def by_least_squares(
         return inversions
     documents = [inversion.document() for inversion in inversions]
     rivals = compare_candidates(documents)
-    of_all = dict[str, Any]()
+    averaged = list[dict[str, Any]]()
     if options.posterior:
         add_probabilities(rivals, documents)
         logs = {rival["source"]: rival["log_evidence"] for rival in rivals}
         posteriors = {one.source: one.posterior for one in inversions if one.posterior}
-        of_all = {"priors": priors(posteriors), "averaged": averages(posteriors, logs)}
+        averaged = averages(posteriors, logs)
     rivals.sort(key=lambda rival: rival["aicc"])
     by_source = {inversion.source: inversion for inversion in inversions}
-    return [replace(by_source[rival["source"]], rivals=rivals, of_all=of_all) for rival in rivals]
+    sorted_ones = [by_source[rival["source"]] for rival in rivals]
+    return [replace(one, rivals=rivals, averaged=averaged) for one in sorted_ones]

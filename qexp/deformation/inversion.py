@@ -159,8 +159,8 @@ class Inversion:
     """Of the covariance, to which approximations add their errors."""
     rivals: Sequence[Mapping[str, Any]] = field(default=())
     """Several sources that were compared, by their information criteria; empty for one."""
-    of_all: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """What the posteriors of all of these say: `priors` and `averaged`, see these functions."""
+    averaged: Sequence[Mapping[str, Any]] = field(default=())
+    """What the posteriors of several of these say together, see `averages`."""
 
     def __repr__(self) -> str:
         return f"<inversion by {self.source}: reduced χ² {self.chi2_reduced:.3g}>"
@@ -207,7 +207,7 @@ class Inversion:
             document["posterior"] = self.posterior.document()
         if self.rivals:
             document["comparison"] = [dict(part) for part in self.rivals]
-            document |= self.of_all
+            document["averaged"] = [dict(part) for part in self.averaged]
         return document
 
 
@@ -232,7 +232,7 @@ def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, A
 
 def add_probabilities(rows: Sequence[dict[str, Any]], records: Sequence[Mapping[str, Any]]) -> None:
     """Add to the rows of `compare_candidates` the evidence of each source over that of none, and
-    its probability where before the data all of them, and none, are as likely.
+    its probability where before the data all of them, and none, are as likely; and the priors.
 
     records  the documents of inversions, with posteriors
     """
@@ -241,26 +241,13 @@ def add_probabilities(rows: Sequence[dict[str, Any]], records: Sequence[Mapping[
         for name in ("log_evidence", "log_evidence_error"):
             row[name] = record["posterior"][name]
         row["log_evidence"] -= (record["log_determinant"] - least) / 2
+        free = record["posterior"]["parameters"].items()
+        row["priors"] = {name: {**one["prior"], "unit": one["unit"]} for name, one in free}
     logs = [0.0, *(row["log_evidence"] for row in rows)]
     relative = [math.exp(log - max(logs)) for log in logs]
     of_all = sum(relative)
     for row, share in zip(rows, relative[1:], strict=True):
         row["probability"] = share / of_all
-
-
-def priors(posteriors: Mapping[str, SourcePosterior]) -> list[dict[str, Any]]:
-    """The priors of the free parameters, on which evidence depends, and which sources have them.
-
-    posteriors  source → its posterior
-    """
-    sources: dict[tuple[Any, ...], list[str]] = {}
-    for source, posterior in posteriors.items():
-        for name, of_one in posterior.parameters.items():
-            prior = name, of_one.unit, of_one.prior, of_one.least, of_one.largest
-            sources.setdefault(prior, []).append(source)
-    keys = "parameter", "unit", "distribution", "least", "largest", "sources"
-    rows = [[*prior, ", ".join(names)] for prior, names in sources.items()]
-    return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 def averages(

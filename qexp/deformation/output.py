@@ -302,10 +302,11 @@ def write(
         for inversion in inversions:
             for name, content in _contents(inversion, options, about).items():
                 contents[f"{inversion.source}/{name}"] = content
-        for name, table in {"comparison": best.rivals, **best.of_all}.items():
-            if table:
-                rows = [list(row.values()) for row in table]
-                contents[f"{name}.csv"] = formats.csv_text(table[0], rows).encode()
+        for name, table in (("comparison", best.rivals), ("averaged", best.averaged)):
+            rows = [{key: row[key] for key in row if key != "priors"} for row in table]
+            if rows:
+                text = formats.csv_text(rows[0], [row.values() for row in rows])
+                contents[f"{name}.csv"] = text.encode()
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]

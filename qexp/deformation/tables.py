@@ -142,10 +142,12 @@ def table_of_rivals(rivals: Sequence[Mapping[str, Any]]) -> Table:
 
 def _tables_of_all(record: Mapping[str, Any]) -> Iterator[Table]:
     """The priors of all sources, and the parameters that several have, if evidence is known."""
-    rows = []
-    for row in record.get("priors", ()):
-        words = _prior_words(row["distribution"], row["least"], row["largest"])
-        rows.append([row["parameter"], row["unit"], words, row["sources"]])
+    sources: dict[tuple[str, ...], list[str]] = {}
+    for rival in record.get("comparison", ()):
+        for name, prior in rival.get("priors", {}).items():
+            key = name, prior["unit"], _prior_words(prior)
+            sources.setdefault(key, []).append(rival["source"])
+    rows = [[*prior, ", ".join(names)] for prior, names in sources.items()]
     if rows:
         yield Table("", ["prior", "unit", "distribution", "sources"], rows)
     rows = []
@@ -154,13 +156,13 @@ def _tables_of_all(record: Mapping[str, Any]) -> Iterator[Table]:
         median, *ends = (digits(row[key], width) for key in ("median", "low90", "high90"))
         rows.append([row["parameter"], row["unit"], median, " to ".join(ends), row["sources"]])
     if rows:
-        title = "Averaged over sources by their probabilities, if one of them is the right one"
-        columns = ["parameter", "unit", "median", "90 % interval", "sources"]
-        yield Table(title, columns, rows, frozenset(columns[2:3]))
+        columns = ["averaged by probability", "unit", "median", "90 % interval", "sources"]
+        yield Table("", columns, rows, frozenset(columns[2:3]))
 
 
-def _prior_words(distribution: str, *ends: float | None) -> str:
-    return f"{distribution}, {' to '.join(_end(end, ends) for end in ends)}"
+def _prior_words(prior: Mapping[str, Any]) -> str:
+    ends = [_end(end, prior["between"]) for end in prior["between"]]
+    return f"{prior['distribution']}, {' to '.join(ends)}"
 
 
 def _share(probability: float) -> str:
@@ -252,7 +254,7 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
         low, high = parameter["interval95"]
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
-        prior = _prior_words(parameter["prior"]["distribution"], *parameter["prior"]["between"])
+        prior = _prior_words(parameter["prior"])
         share = parameter["prior"]["at_edge"]
         prior += f", {share:.0%} at its edge" if (share or 0) > CROWDED else ""
         median = digits(parameter["median"], width)

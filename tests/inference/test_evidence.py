@@ -153,11 +153,16 @@ def test_pure_noise_has_a_posterior_as_wide_as_its_prior_and_the_evidence_of_the
 def test_where_the_data_show_no_source_none_has_most_of_the_probability(tmp_path):
     observation, _ = noise(tmp_path, 5)
     asked = {"source": ["mogi", "mctigue"], "posterior": True, "starts": 4, "draws": 400}
-    found = qexp.invert(observation, **asked, to=tmp_path / "kept").document()
+    best = qexp.invert(observation, **asked, to=tmp_path / "kept")
+    found = best.document()
     assert sum(row["probability"] for row in found["comparison"]) < 0.1
     assert any("follow the values between which sources" in text for text in found["remarks"])
-    both = [row["parameter"] for row in found["priors"] if row["sources"].count(",") == 1]
-    assert both == ["east", "north", "depth"] == [row["parameter"] for row in found["averaged"]]
+    (priors,) = (row["priors"] for row in found["comparison"] if row["source"] == "mctigue")
+    assert priors["radius"]["distribution"] == "∝ value³"
+    free = [*priors]
+    assert free == ["east", "north", "depth", "radius", "pressure_over_mu"]
+    assert [row["parameter"] for row in found["averaged"]] == free[:3]
+    assert "∝ value³" in str(best)
     with (tmp_path / "kept" / "averaged.csv").open(encoding="utf-8") as file:
         depth = list(csv.DictReader(file))[2]
     assert float(depth["low90"]) == pytest.approx(found["averaged"][2]["low90"])
