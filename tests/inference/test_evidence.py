@@ -134,7 +134,7 @@ def log_mean_likelihood(tracks, depths, largest):
     return logsumexp(logs) - math.log(len(logs))
 
 
-@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_pure_noise_has_a_posterior_as_wide_as_its_prior_and_the_evidence_of_the_integral(
     tmp_path, seed
 ):
