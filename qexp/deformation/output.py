@@ -236,7 +236,6 @@ PARAMETERS = "parameters.csv"
 TABLE = "result.nc"
 PLACES, SHAPES = "result.kml", "result.geojson"
 MAPS = "maps"
-COMPARISON = "comparison.csv"
 RESIDUALS = "residuals"
 
 COLUMNS = (
@@ -303,8 +302,11 @@ def write(
         for inversion in inversions:
             for name, content in _contents(inversion, options, about).items():
                 contents[f"{inversion.source}/{name}"] = content
-        rows = [list(rival.values()) for rival in best.rivals]
-        contents[COMPARISON] = formats.csv_text(best.rivals[0], rows).encode()
+        for name, table in (("comparison", best.rivals), ("averaged", best.averaged)):
+            rows = [{key: row[key] for key in row if key != "priors"} for row in table]
+            if rows:
+                text = formats.csv_text(rows[0], [row.values() for row in rows])
+                contents[f"{name}.csv"] = text.encode()
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
