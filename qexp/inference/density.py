@@ -272,7 +272,11 @@ class Signals:
         return table if self._are_those(table, tested, tolerance) else None
 
     def reduced(
-        self, moved: Tensor, tested: Tensor | None = None, tolerance: float = 0.0
+        self,
+        moved: Tensor,
+        tested: Tensor | None = None,
+        tolerance: float = 0.0,
+        negligible: float = NEGLIGIBLE_SINGULAR_VALUE,
     ) -> Signals | None:
         """Signals in a basis of those of some sources, by empirical interpolation; None where that
         has no advantage or is not accurate.
@@ -280,6 +284,7 @@ class Signals:
         moved      (source, point)      of sources that span the basis, see `lengthless`
         tested     (source, parameter)  others, on which it is tested; None: it is not
         tolerance  largest error, relative to the signal
+        negligible share of the largest singular value from which on a direction is left out
 
         The basis are the left singular vectors of displacements; as many points determine the
         coefficients, chosen by a QR decomposition with pivots (Drmač and Gugercin 2016, SIAM J.
@@ -289,7 +294,7 @@ class Signals:
         if not len(moved):
             return None
         _, sizes, right = torch.linalg.svd(moved, full_matrices=False)
-        basis = right[sizes > NEGLIGIBLE_SINGULAR_VALUE * sizes[0]]
+        basis = right[sizes > negligible * sizes[0]]
         if len(basis) > self.model.points / 4:  # from which on a reduction is not worth its errors
             return None
         _, pivots = qr(basis.numpy(), mode="r", pivoting=True)

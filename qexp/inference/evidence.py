@@ -46,17 +46,17 @@ def by_bridge(of_posterior: Array, of_proposal: Array, effective: float) -> Evid
         mixture_at_posterior = np.logaddexp(share + of_posterior, other + log)
         posterior = of_proposal - mixture_at_proposal
         proposal = -mixture_at_posterior
-        log = _log_mean(posterior) - _log_mean(proposal)
+        log = log_mean(posterior) - log_mean(proposal)
         if abs(log - former) < BRIDGE_TOLERANCE:
             break
     variance = 0.0
     for logs, draws in ((posterior, count), (proposal, effective)):
-        relative = np.exp(logs - _log_mean(logs))
+        relative = np.exp(logs - log_mean(logs))
         variance += float(relative.var()) / draws
     return Evidence(log, math.sqrt(variance))
 
 
-def _log_mean(logarithms: Array) -> float:
+def log_mean(logarithms: Array) -> float:
     """The logarithm of the mean of what these are logarithms of."""
     total = logsumexp(logarithms)
     return float(total) - math.log(len(logarithms))

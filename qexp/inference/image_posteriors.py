@@ -386,15 +386,23 @@ def approximated(
         if start is not None:
             estimates = {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
-        periodic = any(marginal.period is not None for marginal in prior.marginals)
-        pairs: Iterator[tuple[PosteriorDensity, Mixture]]
-        if periodic or likelihood.level is not None:  # one by one
-            each = zip(map(signals.of_observation, range(len(starts))), starts, strict=True)
-            pairs = (search_modes(one, prior, scores, likelihood.level) for one, scores in each)
-        else:
-            pairs = _together(likelihood, signals, starts)
+        pairs = proposals(likelihood, signals, starts)
         for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
             yield Approximated(observation, likelihood, density, proposal, fewer is not None)
+
+
+def proposals(
+    likelihood: Likelihood, signals: Signals, starts: Array
+) -> Iterator[tuple[PosteriorDensity, Mixture]]:
+    """The posterior of each observation of signals, and a proposal around the modes that its starts
+    lead to, (observation, start, free parameter).
+    """
+    prior = likelihood.prior
+    if likelihood.level is None and not any(each.period is not None for each in prior.marginals):
+        yield from _together(likelihood, signals, starts)
+        return
+    for observation, scores in enumerate(starts):  # one by one
+        yield search_modes(signals.of_observation(observation), prior, scores, likelihood.level)
 
 
 def _starts(

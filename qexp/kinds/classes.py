@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array, Texts
 from qexp.base.outputs import Classes, classes_in, output_in, plain
-from qexp.base.tables import Tables
+from qexp.base.tables import Tables, built
 from qexp.errors import some, suggestion
 from qexp.kinds.networks import outputs_of_heads
-from qexp.networks.heads import CLASSES
+from qexp.metrics.baselines import (
+    Baseline,
+    names,
+    trouble,
+)
+from qexp.metrics.meaning import CLASSES, NUMBERS
+from qexp.metrics.metric import Metric
+from qexp.networks.heads import CLASSES as HEAD
 from qexp.rows.table import MISSING, SHOWN, is_number
 from qexp.spec.reading import Document, Finding
 
@@ -85,16 +93,16 @@ def lacking(classes: Classes, codes: Array, parts: Mapping[str, NDArray[np.integ
 
     parts  name → its samples
     """
-    without = {}
+    short = {}
     for part, rows in parts.items():
         there = set(np.unique(codes[rows]).tolist())
         names = [f"'{name}'" for code, name in enumerate(classes.names) if code not in there]
         if names:
-            without[part] = some(names, SHOWN)
-    if not without:
+            short[part] = some(names, SHOWN)
+    if not short:
         return ""
-    part, names_there = next(iter(without.items()))
-    more = f", and {len(without) - 1} more parts lack some" if len(without) > 1 else ""
+    part, names_there = next(iter(short.items()))
+    more = f", and {len(short) - 1} more parts lack some" if len(short) > 1 else ""
     return f"the training part of {part} has no sample of {names_there}{more}"
 
 
@@ -108,7 +116,7 @@ def in_classes(document: Document, tables: Tables) -> Iterator[Finding]:
     operations = document["model"]["operations"]
     for index, name in enumerate(document["outputs"]):
         operation = operations.get(heads.get(name, ""), {})
-        is_head = operation.get("module") == CLASSES
+        is_head = operation.get("module") == HEAD
         if name not in classes:
             if is_head:
                 words = f"'{name}' is a number, and ends in a head of classes"
@@ -116,7 +124,7 @@ def in_classes(document: Document, tables: Tables) -> Iterator[Finding]:
             continue
         count = len(classes[name].names)
         if not is_head:
-            entry = f'{{"module": "{CLASSES}", "parameters": {{"classes": {count}}}}}'
+            entry = f'{{"module": "{HEAD}", "parameters": {{"classes": {count}}}}}'
             yield ("outputs", index), f"'{name}' is a class; end its branch with {entry}"
         elif operation["parameters"]["classes"] != count:
             yield (
@@ -134,3 +142,35 @@ def classes_of_documents(document: Document, outputs: Collection[str]) -> dict[s
     return {
         name: Classes(name, names=tuple(declared[name])) for name in outputs if name in declared
     }
+
+
+def baselines_of(spec: Document, tables: Tables, outputs: str) -> dict[str, Baseline]:
+    """Name → baseline, of those of an experience that are for `NUMBERS` or `CLASSES`."""
+    table = tables["baselines"]
+    named = zip(names(spec["baselines"], table), spec["baselines"], strict=True)
+    every = {name: built(table, description) for name, description in named}
+    return {name: baseline for name, baseline in every.items() if outputs in baseline.outputs}
+
+
+def in_metrics_and_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
+    """Metrics of numbers for classes, and the other way round; baselines of neither output."""
+    classes = classes_in({name: output_in(document, name) for name in document["outputs"]})
+    for name, wanted in document["metrics"].items():
+        fitting = CLASSES if name in classes else NUMBERS
+        fit = [key for key, entry in tables["metrics"].items() if _outputs_of(entry) == fitting]
+        for metric in wanted:
+            if metric not in fit:
+                yield (
+                    ("metrics", name),
+                    f"'{metric}' is no metric of {fitting}; use {some(fit, 16)}",
+                )
+    kinds = {CLASSES if name in classes else NUMBERS for name in document["outputs"]}
+    for index, baseline in enumerate(document.get("baselines", ())):
+        found = [trouble(baseline["type"], kind, tables["baselines"]) for kind in sorted(kinds)]
+        if found and all(found):
+            yield ("baselines", index), str(found[0])
+
+
+def _outputs_of(entry: Any) -> str:
+    metric = entry.build()
+    return metric.outputs if isinstance(metric, Metric) else NUMBERS

@@ -20,7 +20,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
 from qexp.kinds import files
-from qexp.kinds.classes import in_classes
+from qexp.kinds.classes import in_classes, in_metrics_and_baselines
 from qexp.kinds.kind import Dataset, KindData
 from qexp.kinds.memory import memory_of_experience, memory_of_model
 from qexp.kinds.networks import (
@@ -182,7 +182,7 @@ def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterato
     yield from findings
     yield from of_several_numbers(document, transforms, kind.several_numbers)
     findings = list(in_heads(document, tables, shapes, transforms))
-    findings += in_classes(document, tables)
+    findings += [*in_classes(document, tables), *in_metrics_and_baselines(document, tables)]
     yield from findings
     fitting &= not findings
     if fitting:

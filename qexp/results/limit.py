@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,23 @@ class LeastErrors(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassLimit(Part):
+    """Exact probabilities of classes, and a network's, of the same samples, the first of its test
+    part: metric → value.
+    """
+
+    exact: Mapping[str, float]
+    network: Mapping[str, float]
+    samples: int
+    excess: float
+    """Log score of the network less that of the exact probabilities."""
+    excess_error: float
+    """Its standard error, over samples."""
+    probability_error: float
+    """Mean standard error of the exact probability of the true class."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limit(Part):
     """The limit of a dataset: the errors of the exact posteriors of its samples, with its whole
     distributions as prior.
@@ -68,6 +85,8 @@ class Limit(Part):
     """Number of samples whose draws are not to be trusted."""
     variables: Mapping[str, LeastErrors]
     """Variable → its errors."""
+    classes: Mapping[str, ClassLimit] = field(default_factory=dict)
+    """Output that is a class → the limit of its probabilities."""
 
     @property
     def meaning(self) -> str:
@@ -84,7 +103,25 @@ class Limit(Part):
             )
         return least + (f"; known of each sample: {', '.join(self.given)}" if self.given else "")
 
+    def of_classes(self) -> Parts:
+        """Scores of exact probabilities of classes beside the network's."""
+        for name, limit in self.classes.items():
+            rows = []
+            for metric, exact in limit.exact.items():
+                network = limit.network.get(metric)
+                rows.append([metric, NONE if network is None else number(network), number(exact)])
+            yield Table(name, ["metric", "network", "exact"], rows, frozenset(("network", "exact")))
+            yield (
+                f"{name}: probabilities by the evidence of each class in the first"
+                f" {limit.samples:,} test samples, with a standard error of"
+                f" {limit.probability_error:.2g}; the network's log score is larger by"
+                f" {measured(limit.excess, limit.excess_error)}"
+            )
+
     def parts(self) -> Parts:
+        yield from self.of_classes()
+        if not self.variables:
+            return
         rows = []
         for name, errors in self.variables.items():
             mae = measured(errors.mae, errors.mae_error)
@@ -146,6 +183,9 @@ class LimitBeside(Results):
 
     def tables_of_page(self) -> Parts:
         if self.limit is None:
+            return
+        yield from self.limit.of_classes()
+        if not self.limit.variables:
             return
         rows = []
         for output, metrics in self.record.results.get("test", {}).items():

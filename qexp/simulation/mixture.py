@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class Mixture(GeneratedDataset):
         for name, value in first.fixed.items():
             if all(member.fixed.get(name) == value for member in members.values()):
                 fixed[name] = value
-        shared = first.generator, first.size, fixed, {}, {}, first.noise, first.quantities
+        shared: Any = first.generator, first.size, fixed, {}, {}, first.noise, first.quantities
         mixed = cls(*shared, variable=variable, members=members, probabilities=probabilities)
         for name, member in members.items():
             mixed.warnings += [f"{variable} '{name}': {warning}" for warning in member.warnings]
@@ -51,8 +52,8 @@ class Mixture(GeneratedDataset):
 
     @property
     def absent(self) -> frozenset[str]:
-        own = [set(member.variables) for member in self.members.values()]
-        return frozenset(set.union(*own) - set.intersection(*own))
+        own = [frozenset[str](member.variables) for member in self.members.values()]
+        return frozenset[str]().union(*own) - own[0].intersection(*own[1:])
 
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Part]:
         divided = {name: member.parts(shares, seeds) for name, member in self.members.items()}

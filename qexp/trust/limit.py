@@ -15,12 +15,14 @@ from torch import Tensor
 from qexp.base import files, formats
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
+from qexp.base.outputs import output_in
 from qexp.base.quantities import nearest, periods_of, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures import canvas
 from qexp.inference import integration
+from qexp.inference.classes import class_probabilities
 from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
 from qexp.inference.integration import Unknown, circular_moments
 from qexp.kinds import figures
@@ -28,11 +30,14 @@ from qexp.kinds.evaluation import ALL, TEST
 from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.images.experiment import generated_of, parts_of, sizes_of
 from qexp.kinds.images.figures import TEST_ESTIMATES
-from qexp.kinds.networks import periods_of_outputs
+from qexp.kinds.networks import metrics_of, periods_of_outputs
 from qexp.kinds.options import USUAL_SAMPLES, LimitOptions
 from qexp.kinds.tables import tables_of, tables_with
-from qexp.results.limit import LIMIT, LeastErrors, Limit
+from qexp.metrics.metric import evaluate
+from qexp.results.limit import LIMIT, ClassLimit, LeastErrors, Limit
 from qexp.simulation.dataset import GeneratedDataset, Part
+from qexp.simulation.mixture import Mixture
+from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
 
 DRAWN_FROM = (TEST, ALL)
@@ -51,6 +56,11 @@ def of_dataset(workspace: Workspace, options: LimitOptions) -> Limit:
     tables = tables_with(workspace.extensions)
     name, document, _ = open_dataset(str(options.dataset), SpecCache(tables, workspace))
     dataset = generated_of(document, tables, workspace)
+    if isinstance(dataset, Mixture):
+        raise QexpError(
+            f"{name} has classes, whose limit is computed beside a network's probabilities: name a"
+            " run that estimates them"
+        )
     # of simulations that exist, runs choose their test part
     every = part == ALL or not dataset.simulates
     chosen = dataset.whole if every else dataset.test
@@ -79,10 +89,13 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     images = [name for name in dataset.images if name in spec["inputs"]]
     samples = sizes_of(spec, dataset, tables, record.seed)[TEST]
     test = parts_of(dataset, spec["split"], record.seed)[TEST]
-    likelihoods = exact_likelihoods(dataset, images, spec["inputs"])
-    limit = _limit(
-        likelihoods, test, record.dataset, periods, samples, record.seed, options.on_sample
-    )
+    if isinstance(dataset, Mixture):
+        limit = _of_classes(directory, dataset, images, test, samples, options)
+    else:
+        likelihoods = exact_likelihoods(dataset, images, spec["inputs"])
+        limit = _limit(
+            likelihoods, test, record.dataset, periods, samples, record.seed, options.on_sample
+        )
     files.make_folder(directory.results)
     formats.write_json(directory.results / LIMIT, limit.document())
     if canvas.draws_at_once():
@@ -91,6 +104,56 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
         except QexpError as lack:
             options.warn(str(lack))
     return limit
+
+
+MOST_CLASSIFIED = 200
+"""Test samples of which classes have exact probabilities: each takes about a second."""
+
+
+def _of_classes(
+    directory: RunDirectory,
+    dataset: Mixture,
+    images: Sequence[str],
+    test: Part,
+    count: int,
+    options: LimitOptions,
+) -> Limit:
+    """Exact probabilities beside those that a run estimated of the same test samples."""
+    spec, record = directory.training_spec(), directory.record()
+    name = dataset.variable
+    if name not in spec["outputs"]:
+        raise QexpError(
+            f"{directory.name} does not estimate '{name}'; the limit of a dataset with classes is"
+            " that of their probabilities"
+        )
+    drawn = dataset.sample(test, count, Seeds(record.seed), ("test",), torch.device("cpu"))
+    some = {each: values[:MOST_CLASSIFIED] for each, values in drawn.items()}
+    known = [each for each in spec["inputs"] if each not in images]
+    found = class_probabilities(dataset, some, images, known, on_sample=options.on_sample)
+    predictions = formats.read_netcdf(directory.results / TEST_PREDICTIONS)
+    columns = {str(each): values.values for each, values in predictions.items()}
+    estimated = output_in(spec, name).read(columns).middle[: len(found.probabilities)]
+    truth = some[name][:, 0].double().numpy()
+    metrics = metrics_of(spec, tables_of(directory))[name]
+    rows = np.arange(len(truth)), truth.astype(int)
+    excess = np.log(found.probabilities[rows]) - np.log(estimated[rows])
+    limit = ClassLimit(
+        exact=evaluate(metrics, found.probabilities, truth),
+        network=evaluate(metrics, estimated, truth),
+        samples=len(truth),
+        excess=float(excess.mean()),
+        excess_error=float(excess.std(ddof=1) / np.sqrt(len(truth))),
+        probability_error=float(found.errors[rows].mean()),
+    )
+    return Limit(
+        dataset=record.dataset,
+        seed=record.seed,
+        samples=count,
+        whole=not any(any(one.held_out.values()) for one in dataset.members.values()),
+        images=tuple(images),
+        variables={},
+        classes={name: limit},
+    )
 
 
 def _limit(

@@ -45,6 +45,7 @@ EXPERIENCE = {
     "learning_rate": 0.01,
     "transforms": {"oxides": "standardize"},
     "losses": "negative_log_likelihood",
+    "baselines": ["majority", {"type": "logistic_regression", "parameters": {"penalties": [1.0]}}],
 }
 ROWS = 270
 
@@ -173,3 +174,38 @@ def test_heads_that_do_not_fit_the_classes_are_said(here, where, value, complain
     inner[last] = value
     write_specs(here, models=model)
     assert complaint in call("validate", "specs/experiences/rocks.json").failed()
+
+
+def test_baselines_of_classes_stand_beside_the_network(here):
+    rows = {row["estimator"]: row for row in qexp.open_run("rocks_1").record["comparison"]}
+    assert [*rows] == ["network", "majority", "logistic_regression"]
+    accuracy = qexp.open_run("rocks_1").results["test"]["rock"]["accuracy"]
+    assert rows["network"]["metrics"]["accuracy"] == pytest.approx(accuracy)
+    assert rows["majority"]["metrics"]["accuracy"] < 0.5
+    assert abs(rows["logistic_regression"]["metrics"]["accuracy"] - accuracy) < 0.1
+    assert rows["majority"]["difference"] > 0
+    assert "logistic_regression" in call("show", "rocks_1").done()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("metrics", {"rock": "rmse"}, "'rmse' is no metric of classes; use accuracy"),
+        ("baselines", ["ridge"], "'ridge' is no baseline of classes; use random_forest"),
+        ("transforms", {"rock": "standardize"}, "'rock' is a class, which has no transforms"),
+        ("limits", {"rock": [0, 1]}, "'rock' is a class, which has no limits"),
+        ("losses", "mse", "negative_log_likelihood"),
+    ],
+)
+def test_what_only_numbers_can_have_is_refused_for_classes(here, key, value, complaint):
+    write_specs(here, experiences={**EXPERIENCE, key: value})
+    assert complaint in call("validate", "specs/experiences/rocks.json").failed()
+
+
+def test_classes_are_told_one_by_one_with_whether_their_probabilities_are_right(here):
+    kept = json.loads((here / "runs/rocks_1/results/classes.json").read_text())
+    told = kept["outputs"]["rock"]
+    assert told["samples"] == sum(one["samples"] for one in told["classes"].values()) == ROWS
+    shown = call("show", "rocks_1").done()
+    assert "classes of rock" in shown
+    assert "granite" in shown

@@ -34,7 +34,7 @@ from qexp.base.quantities import (
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, QexpError, nearest, suggestion
+from qexp.errors import DatasetError, QexpError, nearest, some, suggestion
 from qexp.kinds.files import fingerprint, refuse
 from qexp.kinds.images.spec import (
     MERGED,
@@ -528,11 +528,12 @@ def _in_mixture(mixture: Mixture, where: Where) -> Findings:
     """A class variable with the name of another, and classes with other images than the first."""
     first = next(iter(mixture.members.values()))
     shapes = {name: first.shapes()[name] for name in first.images}
+    sized = [f"'{name}' {written(shape)}" for name, shape in shapes.items()]
     for name, member in mixture.members.items():
         if mixture.variable in (names := member.shapes()):
             yield where, f"the images of '{name}' have a variable of this name; choose another"
         if {image: names[image] for image in member.images} != shapes:
-            yield (*where, name), f"its images must be those of the first class, {written(shapes)}"
+            yield (*where, name), f"its images must be those of the first class, {some(sized)}"
 
 
 def parts_of(dataset: GeneratedDataset, split: list[float], run_seed: int) -> Mapping[str, Part]:

@@ -25,6 +25,7 @@ from qexp.base.outputs import (
     Number,
     Output,
     Words,
+    classes_in,
     estimate_of,
     numbers_in,
     periods_in,
@@ -34,6 +35,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DatasetError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.classes import baselines_of
 from qexp.kinds.evaluation import (
     ALL,
     TEST,
@@ -56,8 +58,14 @@ from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
 from qexp.kinds.scores import Scores, write_errors, write_table, write_test_predictions
-from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
-from qexp.metrics.meaning import NETWORK
+from qexp.metrics.baselines import (
+    BaselineTransform,
+    compared_classifiers,
+    compared_estimators,
+    cross_validated,
+    cross_validated_classes,
+)
+from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
 from qexp.metrics.metric import (
     Metrics,
     evaluate as evaluate_metrics,
@@ -219,28 +227,34 @@ def _compared(
     attempt: Attempt, plan: Folds, estimates: Mapping[str, Estimated]
 ) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
-    if not (outputs := numbers_in(plan.outputs)):
-        return ()
+    outputs = numbers_in(plan.outputs)
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
+    folds = [(fold.train, fold.test) for fold in plan.folds], plan.inner_rows, attempt.seed
+    of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
+    rows = []
+    for name, output in classes_in(plan.outputs).items():
+        of_classes = {NETWORK: estimates[name].middle}
+        codes = plan.dataset.values[name][:, 0]
+        for called, baseline in baselines_of(plan.spec, plan.tables, CLASSES).items():
+            of_classes[called] = cross_validated_classes(
+                baseline, inputs, codes, len(output.names), *folds, _completed(plan)
+            )
+        notes = {**dict.fromkeys(of_classes, of_data), NETWORK: attempt.caution}
+        rows += compared_classifiers(of_classes, codes, name, plan.alike, notes)
+    if not outputs:
+        return tuple(map(ComparisonRow.from_document, rows))
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     estimators = {NETWORK: np.stack([estimates[name].middle for name in outputs], axis=1)}
     transforms = [_as_pair(plan, output) for output in outputs.values()]
-    folds = [(fold.train, fold.test) for fold in plan.folds]
-    baselines = plan.spec["baselines"]
-    table = plan.tables["baselines"]
-    for name, description in zip(names(baselines, table), baselines, strict=True):
-        baseline = built(table, description)
-        inner = plan.inner_rows
-        seed = attempt.seed
+    for name, baseline in baselines_of(plan.spec, plan.tables, NUMBERS).items():
         estimators[name] = cross_validated(
-            baseline, inputs, truth, folds, inner, seed, transforms, _completed(plan)
+            baseline, inputs, truth, *folds, transforms, _completed(plan)
         )
     units = {output: plan.dataset.units[output] for output in outputs}
-    of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
     periods = periods_in(outputs)
     compared = compared_estimators(estimators, truth, units, plan.alike, notes, periods)
-    return tuple(map(ComparisonRow.from_document, compared))
+    return tuple(map(ComparisonRow.from_document, [*compared, *rows]))
 
 
 def _completed(plan: Folds) -> Callable[[Rows], Array] | None:

@@ -121,13 +121,21 @@ class Folds:
         if self.spec["inner"] is not None:
             split: Split = built(self.tables["splits"], self.spec["inner"])
         elif groups is None:
-            split = KFold(min(5, len(rows)))
+            split = KFold(min(5, len(rows)), stratify=self._class_in_all(rows, 5))
         else:  # whole groups, since rows of a group resemble each other
             split = GroupKFold(
                 self.spec["split"]["parameters"]["by"], min(5, len(np.unique(groups[rows])))
             )
         parts = split.folds(rows, self.dataset.column, self._seeds.numpy("inner", "baselines"))
         return [(part.train, part.test) for part in parts]
+
+    def _class_in_all(self, rows: Rows, folds: int) -> str | None:
+        """The column of the first class output, if each fold can have some rows of each class."""
+        for name in self.dataset.classes:
+            counts = np.unique(self.dataset.values[name][rows], return_counts=True)[1]
+            if counts.min() >= folds:
+                return self.dataset.columns[name][0]
+        return None
 
     def _task(
         self,

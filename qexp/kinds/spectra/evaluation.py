@@ -33,9 +33,9 @@ from qexp.base.outputs import (
     saliency_of,
 )
 from qexp.base.seeds import Seeds
-from qexp.base.tables import built
 from qexp.errors import DamagedError, DatasetError, QexpError
 from qexp.kinds.attempt import Attempt, Results
+from qexp.kinds.classes import baselines_of
 from qexp.kinds.evaluation import (
     ALL,
     PARTS,
@@ -80,9 +80,8 @@ from qexp.metrics.baselines import (
     compared_estimators,
     cross_validated,
     cross_validated_classes,
-    names,
 )
-from qexp.metrics.meaning import NETWORK
+from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
 from qexp.metrics.splits import GroupKFold, KFold, Rows, Split
 from qexp.networks.estimator import Estimator, input_times_gradient
@@ -168,7 +167,6 @@ def compared_with_baselines(
     The baselines of the experience have all their parameters filled in.
     """
     baselines = attempt.spec["baselines"]
-    table = attempt.tables["baselines"]
     dataset = subject.dataset
     rows = np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
@@ -182,10 +180,10 @@ def compared_with_baselines(
     def inner(training: Rows) -> list[tuple[Rows, Rows]]:
         return inner_folds(training, dataset.cores[rows], Seeds(attempt.seed))
 
-    for called, description in zip(names(baselines, table), baselines, strict=True):
+    kind = NUMBERS if classes is None else CLASSES
+    for called, baseline in baselines_of(attempt.spec, attempt.tables, kind).items():
         if attempt.interrupted():
             return None
-        baseline = built(table, description)
         folds = [split], inner, attempt.seed
         if classes is None:
             transforms = [_as_pair(subject, name)]
