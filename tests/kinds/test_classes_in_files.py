@@ -290,6 +290,7 @@ def test_a_class_and_a_number_of_images_are_learned_together_and_told_of_new_one
     assert [*drawn.data_vars] == ["bright"], "only numbers have posteriors"
 
 
+@pytest.mark.heavy
 def test_calibration_leaves_classes_out_and_own_test_samples_are_independent(here):
     with pytest.warns(UserWarning, match="'shape' is left out"):
         calibration = package.calibrate("images_1", draws=100)
