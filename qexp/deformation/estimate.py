@@ -22,6 +22,7 @@ from qexp.deformation.inversion import (
     Inversion,
     TrackResult,
     add_probabilities,
+    averages,
     compare_candidates,
 )
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
@@ -166,13 +167,13 @@ def _estimate(
     posterior = None
     of_posterior = [*noise_remarks(tracks)] if options.least_squares else []
     if options.posterior:
-        nothing_known = [*only_prior(problem, fit, searched, candidate.distributions)]
-        of_posterior += nothing_known
-        if not nothing_known:
-            posterior = source_posterior(
-                problem, fit, searched, equal, units, candidate.distributions, options, tracks
-            )
-            of_posterior = [*posterior.remarks]
+        posterior = source_posterior(
+            problem, fit, searched, equal, units, candidate.distributions, options, tracks
+        )
+        of_posterior = [*posterior.remarks]
+        if not shows_source(problem, fit):
+            log = posterior.evidence.log
+            of_posterior += only_prior(fit, searched, candidate.distributions, log)
     said = [*remarks, *_remarks(fit, problem, searched, options.least_squares)]
     return Inversion(
         source=candidate.text,
@@ -516,10 +517,10 @@ def _remarks(
 
 
 def only_prior(
-    problem: Problem, fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution]
+    fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution], log: float
 ) -> Iterator[str]:
-    """Why there is no posterior, if the data show no source and it would be a prior that nobody
-    gave.
+    """That a posterior, and the logarithm of its evidence, follow a prior that nobody gave, where
+    the data show no source.
     """
     open_names = [
         display_name(search.parameter.name)
@@ -530,11 +531,12 @@ def only_prior(
         and search.parameter.name in fit.coordinates.names
         and search.parameter.name not in distributions
     ]
-    if open_names and not shows_source(problem, fit):
+    if open_names:
         yield (
-            "there is no posterior: the data hardly show a source, so that it would follow the"
-            " values between which sources are searched, which nobody gave; give `bounds` of"
-            f" {some(open_names, 8)} to have that of your prior"
+            f"the data hardly show a source (ln evidence {log:.2f} over none), so that the"
+            " posterior and this evidence follow the values between which sources are searched,"
+            f" which nobody gave; give `bounds` of {some(open_names, 8)} to have those of your"
+            " prior"
         )
 
 
@@ -584,8 +586,13 @@ def by_least_squares(
         return inversions
     documents = [inversion.document() for inversion in inversions]
     rivals = compare_candidates(documents)
-    if all("posterior" in document for document in documents):
+    averaged = list[dict[str, Any]]()
+    if options.posterior:
         add_probabilities(rivals, documents)
+        logs = {rival["source"]: rival["log_evidence"] for rival in rivals}
+        posteriors = {one.source: one.posterior for one in inversions if one.posterior}
+        averaged = averages(posteriors, logs)
     rivals.sort(key=lambda rival: rival["aicc"])
     by_source = {inversion.source: inversion for inversion in inversions}
-    return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]
+    sorted_ones = [by_source[rival["source"]] for rival in rivals]
+    return [replace(one, rivals=rivals, averaged=averaged) for one in sorted_ones]

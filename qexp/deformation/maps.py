@@ -81,7 +81,7 @@ def _inches(axis: Axes) -> float:
     return axis.get_window_extent().width / axis.figure.dpi
 
 
-def _name_stations(axis: Axes, layer: Layer, marks: Sequence[Pair] = ()) -> None:
+def _name_stations(axis: Axes, layer: Layer, marks: Sequence[Array] = ()) -> None:
     """Write the names beside the dots, where there is room between dots, arrows, marks and other
     names.
 
@@ -679,7 +679,7 @@ NOWHERE = Observation(())
 
 def inversion_maps(
     maps: Sequence[Maps],
-    sources: Sequence[Pair],
+    sources: Sequence[Array],
     title: str,
     less: str,
     observation: Observation = NOWHERE,
@@ -687,7 +687,7 @@ def inversion_maps(
     """A row per track with the observed displacement and the model on one scale, and the residual
     on its own.
 
-    sources      positions east, north [km], which are marked
+    sources      (point, 2) each, east and north [km]: a position, or an outline
     less         what is subtracted from the observed displacement, such as "offset and ramp", or
                  nothing
     observation  whose elevations shade the maps, and whose system tells where they lie
@@ -705,12 +705,12 @@ def inversion_maps(
         heading = SHOWN[index] if index < len(SHOWN) else ""
         heading += f",\nless {less}" if less and index == 0 else ""
         _label(axis, heading, *place_of(axis, len(axes)), layer.track.name)
-        for (east, north), (colour, width) in product(sources, CROSS):
-            axis.plot(
-                east, north, "+", color=colour, zorder=4, ms=sized(7 + width), mew=sized(width)
-            )
+        for places, (colour, width) in product(sources, CROSS):
+            line = axis.plot(*places.T, color=colour, zorder=4, linewidth=sized(width))[0]
+            if len(places) == 1:
+                line.set(marker="+", markersize=sized(7 + width), markeredgewidth=sized(width))
         if layer.has_arrows and index % len(SHOWN) == 0:
-            _name_stations(axis, layer, sources)
+            _name_stations(axis, layer, [places[0] for places in sources])
     residuals = axes[2::3]
     others = [axis for axis in axes if axis not in residuals]
     _colour_bar(figure, others, shown[0].scale, words, lines)

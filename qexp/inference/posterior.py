@@ -28,7 +28,7 @@ from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search
 
-PRIOR_DRAWS = 4000
+PRIOR_DRAWS = 40_000
 """That tell which share of the prior are sources that there can be."""
 
 Sample = Callable[[PosteriorDensity, sampling.Mixture, int, Generator], sampling.Draws]
@@ -151,6 +151,7 @@ def _over_none(
     scores = random.standard_normal((PRIOR_DRAWS, free))
     possible = exact.signals.model.possible(exact.prior.values(scores))
     share = (int(possible.sum()) + 1) / (PRIOR_DRAWS + 1)
+    error = math.hypot(error, math.sqrt((1 - share) / share / PRIOR_DRAWS))
     of_prior = free / 2 * math.log(2 * math.pi) + math.log(share)
     chi2 = exact.signals.data.square().sum(dim=1) + exact.signals.rest
     none = float(exact.log_likelihood(chi2.numpy(), scores[:1])[0])
