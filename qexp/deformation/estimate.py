@@ -17,6 +17,7 @@ from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.contradictions import factors, of_residuals
+from qexp.deformation.detectable import detectable, require_mappable
 from qexp.deformation.inversion import (
     Estimate,
     Inversion,
@@ -28,6 +29,7 @@ from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, Inv
 from qexp.deformation.posterior import noise_remarks, source_posterior
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
+from qexp.inference.detection import detection
 from qexp.inference.displacements import angle_beside, deformation_of
 from qexp.inference.fit import (
     AGREED,
@@ -145,6 +147,8 @@ def _estimate(
         ramps=options.ramps,
         origin=units.origin,
     )
+    if options.detectable:
+        require_mappable(problem)
     options.on_stage(candidate.text, SEARCHING, 0.0)
     fit = _fit(problem, tracks, searched, candidate, options, fixed)
     profile = None
@@ -159,9 +163,12 @@ def _estimate(
         options.on_stage(candidate.text, TESTING, 0.0)
         of_source += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
-    misfit = None
+    misfit = found = mapped = None
     doubts = list[str]()
     if options.least_squares:
+        found = detection(problem, searched, options.seed)
+        if options.detectable:
+            mapped = detectable(problem, found, searched, units, options)
         misfit, doubts = of_residuals(problem, fit, tracks, searched, options.seed)
     posterior = None
     of_posterior = [*noise_remarks(tracks)] if options.least_squares else []
@@ -185,6 +192,7 @@ def _estimate(
         unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing,
         converged=fit.converged, seconds=seconds, network=network, misfit=misfit,
+        detection=found and found.document(options.false_alarms), detectable=mapped,
         posterior=posterior, log_determinant=problem.weighting.log_determinant,
         remarks=[*said, *of_source, *doubts, *of_posterior],
     )  # fmt: skip

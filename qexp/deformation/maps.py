@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.arrays import Array, Pair
+from qexp.base.quantities import in_words
 from qexp.figures.canvas import (
     BOTTOM,
     add_title,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
+
+    from qexp.deformation.detectable import Detectable
 
 MOST_NAMED = 30
 """Stations of a map that are named; the names of more would hide the arrows."""
@@ -229,10 +232,18 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
 
 
 def _grid(
-    layers: Sequence[Layer], columns: int, observation: Observation, *, fold: bool, lines: int = 1
+    layers: Sequence[Layer],
+    columns: int,
+    observation: Observation,
+    *,
+    fold: bool,
+    lines: int = 1,
+    panels: int = 0,
 ) -> tuple[Figure, list[Axes]]:
     """Maps of one frame with the shades of the ground, the first with a scale bar, and room below
     for colour bars whose labels have some lines.
+
+    panels  number of maps, that of the layers if left out
     """
     frame = west, east, south, north = frame_of(layers)
     wide = east - west
@@ -240,7 +251,7 @@ def _grid(
     longer = IN_COLUMN if narrow() else PANEL
     width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
-        len(layers),
+        panels or len(layers),
         columns,
         width,
         height,
@@ -735,4 +746,44 @@ def residual_maps(
         _label(axis, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
     _colour_bar(figure, axes, layers[0].scale, _towards(layers, "residual "))
     add_title(figure, title)
+    return figure
+
+
+def detectable_maps(least: Detectable, observation: Observation) -> Figure:
+    """A map per depth of the least amplitude that is seen where the source is searched, with the
+    outlines of tracks, and the stations.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+    from scipy.spatial import ConvexHull
+
+    seen = [track.where_observed() for track in observation.tracks]
+    layers = layers_of([(track, track.displacement) for track in seen])
+    figure, axes = _grid(layers, 3, observation, fold=True, panels=len(least.depths))
+    finite = least.least[np.isfinite(least.least)]
+    low, high = np.percentile(finite, (0, 98)) if len(finite) else (1.0, 1.0)
+    colours = ScalarMappable(LogNorm(low, max(high, 1.01 * low)), "viridis_r")
+    scale = Scale(least.unit, 1.0, colours, 0.0, extend(finite, low, high))
+    middles = least.east / 1e3, least.north / 1e3
+    for axis, depth, values in zip(axes, least.depths, least.least, strict=True):
+        axis.pcolormesh(*middles, values, rasterized=True, **_coloured(scale))
+        if min(values.shape) > 1 and np.isfinite(values).any():
+            lines = axis.contour(*middles, values, 5, colors="white", linewidths=sized(0.8))
+            axis.clabel(lines, fmt="%.2g", fontsize=small())
+        for track in seen:
+            places = track.places / 1e3
+            if track.instrument.imaging and track.size > 2:
+                ring = ConvexHull(places, qhull_options="QJ").vertices  # also of points on a line
+                axis.plot(*places[[*ring, ring[0]]].T, "--", color="black", linewidth=sized(0.8))
+            elif not track.instrument.imaging:
+                axis.plot(*places.T, "^", color="black", markersize=sized(3))
+        _label(axis, f"{depth:.3g} km deep", *place_of(axis, len(axes)))
+    words = f"least {in_words(least.amplitude)} that is seen ({least.unit})"
+    _colour_bar(figure, axes, scale, words)
+    add_title(
+        figure,
+        f"seen with {least.probability:.0%} probability at {100 * least.false_alarms:g} % false"
+        f" alarms where the source is searched; {least.known / least.searched:.2f} times as much"
+        " where place and depth are known",
+    )
     return figure

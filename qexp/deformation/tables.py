@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qexp.base.quantities import in_words, quantity_in_words
 from qexp.base.text import Table
 from qexp.deformation.options import CROWDED
 from qexp.errors import some
@@ -181,12 +182,41 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
             "ln evidence: over that of no source, by the prior of each; before the data all sources"
             " and none count as equally likely"
         )
+    if found := record.get("detection"):
+        yield detection_words(found)
+    if least := record.get("detectable"):
+        yield from detectable_words(least)
     whole = sum(rival["seconds"] for rival in rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if rivals else ""
     yield (
         f"{record['source']}: {chi2_words(record['chi2_reduced'])}, {searched}"
         f"{record['iterations']} iterations, {_in_seconds(record['seconds'])}{of_all}"
     )
+
+
+def detection_words(found: Mapping[str, Any]) -> str:
+    """Whether a source is seen, and how often noise alone shows one as strong."""
+    least = found["p_value"] <= found["least_p_value"]
+    often = f"{'less than ' * least}{100 * found['p_value']:.2g} %"
+    seen = "a source is seen" if found["seen"] else "no source is seen"
+    return (
+        f"{seen} at {100 * found['false_alarms']:g} % false alarms: noise alone shows one as strong"
+        f" with a probability of {often}"
+    )
+
+
+def detectable_words(least: Mapping[str, Any]) -> Iterator[str]:
+    """The least amplitude that would be seen, at each depth below the place of the map."""
+    name, share = in_words(least["amplitude"]), least["known_over_searched"]
+    east, north = least["place"]
+    for depth, value in zip(least["depths"], least["least_below_place"], strict=True):
+        yield (
+            f"{depth:g} km below {east:,.0f} east, {north:,.0f} north a {name} of"
+            f" {quantity_in_words(value, least['unit'])} would be seen with a probability of"
+            f" {least['probability']:.0%} at {100 * least['false_alarms']:g} % false alarms where"
+            f" the source is searched, and {quantity_in_words(share * value, least['unit'])} where"
+            " place and depth are known"
+        )
 
 
 def chi2_words(value: float) -> str:
