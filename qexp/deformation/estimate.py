@@ -166,9 +166,9 @@ def _estimate(
     misfit = found = mapped = None
     doubts = list[str]()
     if options.least_squares:
-        found = detection(problem, searched, options.seed)
+        found = detection(problem, searched, tracks, options.seed)
         if options.detectable:
-            mapped = detectable(problem, found, searched, units, options)
+            mapped = detectable(problem, found, searched, units, options.false_alarms)
         misfit, doubts = of_residuals(problem, fit, tracks, searched, options.seed)
     posterior = None
     of_posterior = [*noise_remarks(tracks)] if options.least_squares else []

@@ -12,7 +12,8 @@ from qexp.inference.criteria import aicc, bic
 from qexp.observations.observation import Observation
 
 if TYPE_CHECKING:  # they load torch and scipy, and whoever lists inversions needs neither
-    from qexp.deformation.detectable import Detectable
+    import xarray
+
     from qexp.deformation.posterior import SourcePosterior
     from qexp.metrics.calibration import Misfit
 
@@ -155,7 +156,7 @@ class Inversion:
     network: Mapping[str, Any] | None = None
     misfit: Misfit | None = None
     detection: Mapping[str, Any] | None = None
-    detectable: Detectable | None = None
+    detectable: xarray.Dataset | None = None
     remarks: Sequence[str] = ()
     posterior: SourcePosterior | None = None
     log_determinant: float = 0.0
@@ -206,7 +207,9 @@ class Inversion:
             "crs": self.observation.crs,
         }
         if self.detectable is not None:
-            document["detectable"] = self.detectable.document()
+            least = self.detectable
+            numbers = {name: least[name].values.tolist() for name in ("depth", "least_at_place")}
+            document["detectable"] = {**least.attrs, **numbers}
         if self.posterior is not None:
             document["posterior"] = self.posterior.document()
         if self.rivals:

@@ -30,11 +30,10 @@ from qexp.observations.reading import angles_of
 
 if TYPE_CHECKING:
     import pyproj
+    import xarray
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
-
-    from qexp.deformation.detectable import Detectable
 
 MOST_NAMED = 30
 """Stations of a map that are named; the names of more would hide the arrows."""
@@ -278,13 +277,18 @@ def _grid(
 
 
 def _colour_bar(
-    figure: Figure, axes: Sequence[Axes], scale: Scale, words: str, lines: int = 1
+    figure: Figure,
+    axes: Sequence[Axes],
+    scale: Scale,
+    words: str,
+    lines: int = 1,
+    ticks: Array | None = None,
 ) -> None:
     """A colour bar below all panels that have its colours.
 
     lines  of the longest label beside it
     """
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     height = figure.get_figheight()
     boxes = [axis.get_position() for axis in axes]
@@ -304,6 +308,9 @@ def _colour_bar(
         extend=scale.pointed,
         ticks=MaxNLocator(5 if room > 0.3 else 3, steps=[1, 2, 5, 10]),
     )
+    if ticks is not None:  # of a logarithmic scale
+        bar.ax.xaxis.set_minor_locator(NullLocator())
+        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.set_label(words, fontsize=small(), labelpad=2)
     bar.ax.tick_params(labelsize=small(), pad=2)
 
@@ -749,9 +756,13 @@ def residual_maps(
     return figure
 
 
-def detectable_maps(least: Detectable, observation: Observation) -> Figure:
-    """A map per depth of the least amplitude that is seen where the source is searched, with the
-    outlines of tracks, and the stations.
+ROUND_AMOUNTS = np.outer(10.0 ** np.arange(-9, 10), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)).ravel()
+"""Of the contours of amplitudes, and the numbers beside their colours."""
+
+
+def detectable_maps(least: xarray.Dataset, observation: Observation) -> Figure:
+    """A map per depth of the least amplitude that is seen, with the outlines of tracks and the
+    stations; see `detectable.detectable`.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
@@ -759,31 +770,32 @@ def detectable_maps(least: Detectable, observation: Observation) -> Figure:
 
     seen = [track.where_observed() for track in observation.tracks]
     layers = layers_of([(track, track.displacement) for track in seen])
-    figure, axes = _grid(layers, 3, observation, fold=True, panels=len(least.depths))
-    finite = least.least[np.isfinite(least.least)]
-    low, high = np.percentile(finite, (0, 98)) if len(finite) else (1.0, 1.0)
+    figure, axes = _grid(layers, 3, observation, fold=True, panels=least.sizes["depth"])
+    finite = least["least"].values[np.isfinite(least["least"].values)]
+    low, high = np.percentile(finite, (0, 98)) if len(finite) else (1.0, 2.0)
     colours = ScalarMappable(LogNorm(low, max(high, 1.01 * low)), "viridis_r")
     scale = Scale(least.unit, 1.0, colours, 0.0, extend(finite, low, high))
-    middles = least.east / 1e3, least.north / 1e3
-    for axis, depth, values in zip(axes, least.depths, least.least, strict=True):
-        axis.pcolormesh(*middles, values, rasterized=True, **_coloured(scale))
-        if min(values.shape) > 1 and np.isfinite(values).any():
-            lines = axis.contour(*middles, values, 5, colors="white", linewidths=sized(0.8))
-            axis.clabel(lines, fmt="%.2g", fontsize=small())
+    levels = ROUND_AMOUNTS[(low < ROUND_AMOUNTS) & (high > ROUND_AMOUNTS)]
+    middles = least["east"].values / 1e3, least["north"].values / 1e3
+    for axis, of_depth in zip(axes, least["least"], strict=True):
+        axis.pcolormesh(*middles, of_depth.values, rasterized=True, **_coloured(scale))
+        if min(of_depth.shape) > 1 and len(levels):
+            lines = axis.contour(*middles, of_depth.values, levels, colors="white", linewidths=0.7)
+            axis.clabel(lines, fmt="%g", fontsize=small())
         for track in seen:
             places = track.places / 1e3
-            if track.instrument.imaging and track.size > 2:
+            if not track.instrument.imaging:
+                axis.plot(*places.T, "^", color="black", markersize=sized(3))
+            elif track.size > 2:
                 ring = ConvexHull(places, qhull_options="QJ").vertices  # also of points on a line
                 axis.plot(*places[[*ring, ring[0]]].T, "--", color="black", linewidth=sized(0.8))
-            elif not track.instrument.imaging:
-                axis.plot(*places.T, "^", color="black", markersize=sized(3))
-        _label(axis, f"{depth:.3g} km deep", *place_of(axis, len(axes)))
+        _label(axis, f"{float(of_depth.depth):.3g} km deep", *place_of(axis, len(axes)))
     words = f"least {in_words(least.amplitude)} that is seen ({least.unit})"
-    _colour_bar(figure, axes, scale, words)
+    _colour_bar(figure, axes, scale, words, ticks=levels)
+    chances = f"with {least.probability:.0%} probability at {100 * least.false_alarms:g} % false"
     add_title(
         figure,
-        f"seen with {least.probability:.0%} probability at {100 * least.false_alarms:g} % false"
-        f" alarms where the source is searched; {least.known / least.searched:.2f} times as much"
-        " where place and depth are known",
+        f"seen {chances} alarms where the source is searched;"
+        f" {least.known_over_searched:.2g} times as much if place and depth were known",
     )
     return figure

@@ -400,7 +400,7 @@ class InvertOptions(Computing, Displaying):
         "Sources": "source fixed bounds offsets ramps starts seed",
         "A network": "run refine centre device trust_code",
         "The posterior": "posterior draws method declared_noise",
-        "Detection": "false_alarms detectable depths",
+        "Detection": "false_alarms detectable",
         "Output": "to spacing degrees formats width overwrite as_json",
     }
 
@@ -480,14 +480,9 @@ class InvertOptions(Computing, Displaying):
     )
     detectable: bool = option(
         False,
-        "Also map the least amplitude of the source, such as its volume change, that would be seen"
-        " with a probability of 90 %, from geometry and noise alone; over depth below `centre`.",
-    )
-    depths: Sequence[float] | None = option(
-        None,
-        "Depths of the maps of `detectable`, in km; three over the range of the search if left out.",
-        "KM,...",
-        read=read_numbers,
+        "Also map the least amplitude, such as a volume change, that would be seen with a"
+        " probability of 90 %, by geometry and noise alone: at three depths or a fixed one, and over"
+        " depth below `centre`.",
     )
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
@@ -571,16 +566,10 @@ class InvertOptions(Computing, Displaying):
             )
         if not 0.001 <= self.false_alarms <= 0.5:
             raise QexpError(f"`false_alarms={self.false_alarms:g}`: choose from 0.001 to 0.5")
-        if self.depths is not None and (not self.detectable or "depth" in self.fixed):
-            raise QexpError(
-                "`depths` are those of the maps of `detectable`; add it, and do not fix the depth"
-            )
-        if any(not 0 < depth < math.inf for depth in self.depths or ()):
-            raise QexpError(f"`depths={shortened(str(self.depths))}`: positive numbers of km")
         if self.detectable and not self.least_squares:
             raise QexpError("`detectable` is for least squares; add `refine=True`")
-        placed = self.emulators or self.detectable
-        if self.run is None and (self.refine or (self.centre is not None and not placed)):
+        placed = self.centre is None or self.emulators or self.detectable
+        if self.run is None and (self.refine or not placed):
             raise QexpError(
                 "`refine` and `centre` are for a network's estimate; name its run with `run`"
             )

@@ -343,7 +343,8 @@ def _contents(
     if draws_at_once():
         contents |= _pictures(MAPS, maps_of(inversion), options.formats)
     if (least := inversion.detectable) is not None:
-        contents[f"{DETECTABLE}.nc"] = least.netcdf(inversion.observation.crs, history)
+        about = {"history": history, "crs": inversion.observation.crs or ""}
+        contents[f"{DETECTABLE}.nc"] = encoded(least.assign_attrs(about))
         if draws_at_once():
             figure = detectable_maps(least, inversion.observation)
             contents |= _pictures(DETECTABLE, figure, options.formats)

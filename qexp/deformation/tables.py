@@ -182,10 +182,10 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
             "ln evidence: over that of no source, by the prior of each; before the data all sources"
             " and none count as equally likely"
         )
-    if found := record.get("detection"):
-        yield detection_words(found)
-    if least := record.get("detectable"):
-        yield from detectable_words(least)
+    if record.get("detection"):
+        yield detection_words(record["detection"])
+    if record.get("detectable"):
+        yield detectable_words(record["detectable"])
     whole = sum(rival["seconds"] for rival in rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if rivals else ""
     yield (
@@ -196,27 +196,26 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
 
 def detection_words(found: Mapping[str, Any]) -> str:
     """Whether a source is seen, and how often noise alone shows one as strong."""
-    least = found["p_value"] <= found["least_p_value"]
-    often = f"{'less than ' * least}{100 * found['p_value']:.2g} %"
-    seen = "a source is seen" if found["seen"] else "no source is seen"
+    least = "less than " * (found["p_value"] <= found["least_p_value"])
     return (
-        f"{seen} at {100 * found['false_alarms']:g} % false alarms: noise alone shows one as strong"
-        f" with a probability of {often}"
+        f"{'a' if found['seen'] else 'no'} source is seen at {100 * found['false_alarms']:g} % false"
+        f" alarms: noise alone shows one as strong with a probability of {least}"
+        f"{100 * found['p_value']:.2g} %"
     )
 
 
-def detectable_words(least: Mapping[str, Any]) -> Iterator[str]:
-    """The least amplitude that would be seen, at each depth below the place of the map."""
-    name, share = in_words(least["amplitude"]), least["known_over_searched"]
+def detectable_words(least: Mapping[str, Any]) -> str:
+    """The least amplitude that would be seen, at each depth below the place."""
+    share, unit = least["known_over_searched"], least["unit"]
     east, north = least["place"]
-    for depth, value in zip(least["depths"], least["least_below_place"], strict=True):
-        yield (
-            f"{depth:g} km below {east:,.0f} east, {north:,.0f} north a {name} of"
-            f" {quantity_in_words(value, least['unit'])} would be seen with a probability of"
-            f" {least['probability']:.0%} at {100 * least['false_alarms']:g} % false alarms where"
-            f" the source is searched, and {quantity_in_words(share * value, least['unit'])} where"
-            " place and depth are known"
-        )
+    both = zip(least["depth"], least["least_at_place"], strict=True)
+    words = [f"{quantity_in_words(value, unit)} at {depth:g} km" for depth, value in both]
+    return (
+        f"below {east:,.0f} east, {north:,.0f} north a {in_words(least['amplitude'])} of"
+        f" {', of '.join(words)} would be seen with a probability of {least['probability']:.0%}"
+        f" at {100 * least['false_alarms']:g} % false alarms, of {share:.2g} times as much if place"
+        " and depth were known"
+    )
 
 
 def chi2_words(value: float) -> str:
