@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 POWER = 0.9
 """Probability with which a source of the least amplitude is seen."""
 PLACE, DOWN = ("depth", "y", "x"), (1.0, 0.0, 0.0)
-CELLS, LEVELS, SHOWN, TOGETHER = 64, 41, slice(10, 31, 10), 512
+CELLS, LEVELS, SHOWN, TOGETHER = 64, 41, slice(10, 31, 10), 64
 """Cells along the longer side of a map; depths below a place, and those of the maps, as numbers of
 these; signals in memory together.
 """
@@ -75,12 +75,13 @@ def detectable(
         """(...,) of depth, north and east, (..., 3) [m]."""
         values = template.repeat(places[..., 0].size, 1)
         values[:, [names.index(name) for name in PLACE]] = torch.from_numpy(places).reshape(-1, 3)
+        possible = problem.model.possible(values)
         norms = []
-        for rows in values.split(TOGETHER):
+        for rows in values[possible].split(TOGETHER):
             norms.append(problem.weighting(displacements_of(problem, rows)[:, 0]).norm(dim=1))
-        found = scale / torch.cat(norms)
-        found[~problem.model.possible(values)] = torch.nan
-        return found.numpy().reshape(places.shape[:-1])
+        found = np.full(len(values), np.nan)
+        found[possible.numpy()] = scale / torch.cat(norms).numpy()
+        return found.reshape(places.shape[:-1])
 
     search = wanted[names.index("depth")]
     levels = np.geomspace(search.low, search.high, LEVELS)

@@ -182,7 +182,7 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
             "ln evidence: over that of no source, by the prior of each; before the data all sources"
             " and none count as equally likely"
         )
-    if record.get("detection"):
+    if record.get("detection") and record["detection"]["seen"]:  # else it is a remark
         yield detection_words(record["detection"])
     if record.get("detectable"):
         yield detectable_words(record["detectable"])

@@ -1,4 +1,4 @@
-"""Whether a source is seen beside noise, and the least one that would be, at a rate of false alarms.
+"""Whether a source is seen beside noise, at a rate of false alarms.
 
 A signal of known form in Gaussian noise is told from noise alone best by the projection of the
 whitened data on it (Neyman and Pearson 1933, Phil. Trans. R. Soc. A 231, 289-337; Kay 1998,
@@ -58,7 +58,7 @@ class Detection:
         return float((1 + (self.of_noise >= self.gain).sum()) / (1 + len(self.of_noise)))
 
     def document(self, false_alarms: float) -> dict[str, Any]:
-        """The p-value, the least that it can be, and whether it is that of a source that is seen."""
+        """The p-value, the least that it can be, and whether it is that of a source."""
         p_value = self.p_value
         about = {"p_value": p_value, "least_p_value": 1 / (1 + len(self.of_noise))}
         return {**about, "false_alarms": false_alarms, "seen": p_value <= false_alarms}
