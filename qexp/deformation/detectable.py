@@ -83,15 +83,7 @@ def detectable(
         found[possible.numpy()] = scale / torch.cat(norms).numpy()
         return found.reshape(places.shape[:-1])
 
-    search = wanted[names.index("depth")]
-    levels = np.geomspace(search.low, search.high, LEVELS)
-    depths = np.array([float(f"{level:.1g}") for level in levels[SHOWN]])
-    if "depth" in coordinates.fixed:
-        depths = np.array([coordinates.fixed["depth"]])
-    points = problem.model.positions.numpy()
-    lowest, extent = points.min(axis=0), np.ptp(points, axis=0)
-    cell = extent.max() / CELLS or 1e3
-    x, y = (low + np.arange(cell / 2, side, cell) for low, side in zip(lowest, extent, strict=True))
+    depths, levels, y, x = _axes(problem, wanted[names.index("depth")])
     maps = np.stack(np.meshgrid(depths, y, x, indexing="ij"), axis=-1)
     unit = units.unit_of(amplitude.name)
     about = {"units": unit, "long_name": f"least {in_words(amplitude.name)} that is seen"}
@@ -113,3 +105,23 @@ def detectable(
             "place": list(units.origin),
         },
     )
+
+
+def _axes(problem: Problem, search: Search) -> tuple[Array, Array, Array, Array]:
+    """Depths of maps, more of them for a place, and middles of cells north and east of the origin,
+    all [m].
+
+    search  of the depth
+    """
+    levels = np.geomspace(search.low, search.high, LEVELS)
+    depths = np.array([float(f"{level:.1g}") for level in levels[SHOWN]])
+    if "depth" in problem.coordinates.fixed:
+        depths = np.array([problem.coordinates.fixed["depth"]])
+    points = problem.model.positions.numpy()
+    lowest, extent = points.min(axis=0), np.ptp(points, axis=0)
+    cell = extent.max() / CELLS or 1e3
+    x, y = (
+        low + np.arange(cell / 2, max(side, cell), cell)
+        for low, side in zip(lowest, extent, strict=True)
+    )
+    return depths, levels, y, x

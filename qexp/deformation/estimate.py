@@ -511,10 +511,10 @@ def _remarks(
         points = problem.model.points - problem.weighting.nuisances
         none = problem.chi2_without_source / points
         yield (
-            f"by BIC the estimate does not explain the observation: the reduced χ² is"
-            f" {fit.chi2_reduced:.4g} with the source and {none:.4g} without; either it is wrong"
-            " here, or there is no source; of a network, `refine=True` searches for the source that"
-            " fits best, and tells which"
+            "by BIC the network's estimate does not explain the observation: the reduced χ² is"
+            f" {fit.chi2_reduced:.4g} with the source and {none:.4g} without; either the network is"
+            " wrong here, or there is no source; `refine=True` searches for the source that fits"
+            " best, and tells which"
         )
     if not fit.converged:
         yield (
