@@ -792,7 +792,9 @@ def detectable_maps(least: xarray.Dataset, observation: Observation) -> Figure:
         _label(axis, f"{float(of_depth.depth):.3g} km deep", *place_of(axis, len(axes)))
     words = f"least {in_words(least.amplitude)} that is seen ({least.unit})"
     _colour_bar(figure, axes, scale, words, ticks=levels)
-    chances = f"with {least.probability:.0%} probability at {100 * least.false_alarms:g} % false"
+    chances = (
+        f"with {100 * least.probability:g} % probability at {100 * least.false_alarms:g} % false"
+    )
     add_title(
         figure,
         f"seen {chances} alarms where the source is searched;"

@@ -212,7 +212,7 @@ def detectable_words(least: Mapping[str, Any]) -> str:
     words = [f"{quantity_in_words(value, unit)} at {depth:g} km" for depth, value in both]
     return (
         f"below {east:,.0f} east, {north:,.0f} north a {in_words(least['amplitude'])} of"
-        f" {', of '.join(words)} would be seen with a probability of {least['probability']:.0%}"
+        f" {', of '.join(words)} would be seen with a probability of {100 * least['probability']:g} %"
         f" at {100 * least['false_alarms']:g} % false alarms, of {share:.2g} times as much if place"
         " and depth were known"
     )

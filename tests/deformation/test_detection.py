@@ -117,7 +117,7 @@ def test_invert_says_whether_a_source_is_seen_and_maps_the_least_one(tmp_path, m
     asked = ("invert", file, "--starts", "4", "--detectable", "--fix", "depth=2")
     made = call(*asked, "--to", tmp_path / "made", "--format", "svg")
     assert "a source is seen at 1 % false alarms" in made.stderr
-    assert "would be seen with a probability of 90%" in made.stderr
+    assert "would be seen with a probability of 90 %" in made.stderr
     document = json.loads((tmp_path / "made" / "result.json").read_text())
     assert document["detection"]["seen"]
     assert document["detectable"]["depth"] == [2.0]
