@@ -400,6 +400,7 @@ class InvertOptions(Computing, Displaying):
         "Sources": "source fixed bounds offsets ramps starts seed",
         "A network": "run refine centre device trust_code",
         "The posterior": "posterior draws method declared_noise",
+        "Detection": "false_alarms detectable",
         "Output": "to spacing degrees formats width overwrite as_json",
     }
 
@@ -417,7 +418,8 @@ class InvertOptions(Computing, Displaying):
     centre: tuple[float, float] | None = option(
         None,
         "East and north of the centre of the images of `run`, in metres, the largest displacement"
-        " if left out; or of an emulator's, which move with its source if left out.",
+        " if left out; or of an emulator's, which move with its source if left out; or the place of"
+        " `detectable`, the middle of the points if left out.",
         "EAST,NORTH",
         read=read_position,
     )
@@ -470,6 +472,17 @@ class InvertOptions(Computing, Displaying):
     )
     declared_noise: bool = option(
         False, "In the posterior, errors count as declared, rather than up to an unknown factor."
+    )
+    false_alarms: float = option(
+        0.01,
+        "A source is seen if noise alone shows one as strong with at most this probability.",
+        "P",
+    )
+    detectable: bool = option(
+        False,
+        "Also map the least amplitude, such as a volume change, that would be seen with a"
+        " probability of 90 %, by geometry and noise alone: at three depths or a fixed one, and over"
+        " depth below `centre`.",
     )
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
@@ -551,7 +564,12 @@ class InvertOptions(Computing, Displaying):
             raise QexpError(
                 "`draws`, `method` and `declared_noise` are for a posterior; add `posterior=True`"
             )
-        if self.run is None and (self.refine or (self.centre is not None and not self.emulators)):
+        if not 0.001 <= self.false_alarms <= 0.5:
+            raise QexpError(f"`false_alarms={self.false_alarms:g}`: choose from 0.001 to 0.5")
+        if self.detectable and not self.least_squares:
+            raise QexpError("`detectable` is for least squares; add `refine=True`")
+        placed = self.centre is None or self.emulators or self.detectable
+        if self.run is None and (self.refine or not placed):
             raise QexpError(
                 "`refine` and `centre` are for a network's estimate; name its run with `run`"
             )
