@@ -310,7 +310,7 @@ def _colour_bar(
     )
     if ticks is not None:  # of a logarithmic scale
         bar.ax.xaxis.set_minor_locator(NullLocator())
-        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        bar.set_ticks(ticks.tolist(), labels=[f"{tick:g}" for tick in ticks])
     bar.set_label(words, fontsize=small(), labelpad=2)
     bar.ax.tick_params(labelsize=small(), pad=2)
 
