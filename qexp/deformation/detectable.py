@@ -65,6 +65,7 @@ def detectable(
 
     coordinates = problem.coordinates
     names = [parameter.name for parameter in coordinates.parameters]
+    columns = [names.index(name) for name in PLACE]
     amplitude = coordinates.parameters[coordinates.free[coordinates.linear[0]]]
     thresholds = detection.threshold(false_alarms), special.ndtri(1 - false_alarms / 2)
     searched, known = (float(one + special.ndtri(POWER)) for one in thresholds)
@@ -73,15 +74,18 @@ def detectable(
 
     def least(places: Array) -> Array:
         """(...,) of depth, north and east, (..., 3) [m]."""
-        values = template.repeat(places[..., 0].size, 1)
-        values[:, [names.index(name) for name in PLACE]] = torch.from_numpy(places).reshape(-1, 3)
+        rows = torch.from_numpy(places).reshape(-1, len(PLACE))
+        values = template.repeat(len(rows), 1)
+        values[:, columns] = rows
         possible = problem.model.possible(values)
         norms = []
-        for rows in values[possible].split(TOGETHER):
-            norms.append(problem.weighting(displacements_of(problem, rows)[:, 0]).norm(dim=1))
-        found = np.full(len(values), np.nan)
-        found[possible.numpy()] = scale / torch.cat(norms).numpy()
-        return found.reshape(places.shape[:-1])
+        for some_values in values[possible].split(TOGETHER):
+            signals = displacements_of(problem, some_values)
+            weighted = problem.weighting(signals[:, 0])
+            norms.append(weighted.norm(dim=1))
+        found = torch.full((len(values),), torch.nan, dtype=torch.float64)
+        found[possible] = scale / torch.cat(norms)
+        return found.numpy().reshape(places.shape[:-1])
 
     depths, levels, y, x = _axes(problem, wanted[names.index("depth")])
     maps = np.stack(np.meshgrid(depths, y, x, indexing="ij"), axis=-1)
@@ -118,10 +122,11 @@ def _axes(problem: Problem, search: Search) -> tuple[Array, Array, Array, Array]
     if "depth" in problem.coordinates.fixed:
         depths = np.array([problem.coordinates.fixed["depth"]])
     points = problem.model.positions.numpy()
-    lowest, extent = points.min(axis=0), np.ptp(points, axis=0)
+    extent = np.ptp(points, axis=0)
     cell = extent.max() / CELLS or 1e3
-    x, y = (
-        low + np.arange(cell / 2, max(side, cell), cell)
-        for low, side in zip(lowest, extent, strict=True)
-    )
+    sides = []
+    for low, side in zip(points.min(axis=0), extent, strict=True):
+        middles = np.arange(cell / 2, max(side, cell), cell)
+        sides.append(low + middles)
+    x, y = sides
     return depths, levels, y, x

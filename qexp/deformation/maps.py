@@ -310,7 +310,7 @@ def _colour_bar(
     )
     if ticks is not None:  # of a logarithmic scale
         bar.ax.xaxis.set_minor_locator(NullLocator())
-        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        bar.set_ticks(ticks.tolist(), labels=[f"{tick:g}" for tick in ticks])
     bar.set_label(words, fontsize=small(), labelpad=2)
     bar.ax.tick_params(labelsize=small(), pad=2)
 
@@ -766,38 +766,49 @@ def detectable_maps(least: xarray.Dataset, observation: Observation) -> Figure:
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
-    from scipy.spatial import ConvexHull
 
     seen = [track.where_observed() for track in observation.tracks]
     layers = layers_of([(track, track.displacement) for track in seen])
-    figure, axes = _grid(layers, 3, observation, fold=True, panels=least.sizes["depth"])
-    finite = least["least"].values[np.isfinite(least["least"].values)]
+    values = least["least"].values
+    figure, axes = _grid(layers, 3, observation, fold=True, panels=len(values))
+    finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, (0, 98)) if len(finite) else (1.0, 2.0)
-    colours = ScalarMappable(LogNorm(low, max(high, 1.01 * low)), "viridis_r")
-    scale = Scale(least.unit, 1.0, colours, 0.0, extend(finite, low, high))
-    levels = ROUND_AMOUNTS[(low < ROUND_AMOUNTS) & (high > ROUND_AMOUNTS)]
-    middles = least["east"].values / 1e3, least["north"].values / 1e3
-    for axis, of_depth in zip(axes, least["least"], strict=True):
-        axis.pcolormesh(*middles, of_depth.values, rasterized=True, **_coloured(scale))
+    norm = LogNorm(low, max(high, 1.01 * low))
+    colours = ScalarMappable(norm, "viridis_r")
+    pointed = extend(finite, low, high)
+    scale = Scale(least.unit, 1.0, colours, 0.0, pointed)
+    amounts = ROUND_AMOUNTS
+    levels = amounts[(amounts > low) & (amounts < high)]
+    east = least["east"].values / 1e3
+    north = least["north"].values / 1e3
+    for axis, depth, of_depth in zip(axes, least["depth"].values, values, strict=True):
+        axis.pcolormesh(east, north, of_depth, rasterized=True, **_coloured(scale))
         if min(of_depth.shape) > 1 and len(levels):
-            lines = axis.contour(*middles, of_depth.values, levels, colors="white", linewidths=0.7)
+            lines = axis.contour(east, north, of_depth, levels, colors="white", linewidths=0.7)
             axis.clabel(lines, fmt="%g", fontsize=small())
         for track in seen:
-            places = track.places / 1e3
-            if not track.instrument.imaging:
-                axis.plot(*places.T, "^", color="black", markersize=sized(3))
-            elif track.size > 2:
-                ring = ConvexHull(places, qhull_options="QJ").vertices  # also of points on a line
-                axis.plot(*places[[*ring, ring[0]]].T, "--", color="black", linewidth=sized(0.8))
-        _label(axis, f"{float(of_depth.depth):.3g} km deep", *place_of(axis, len(axes)))
+            _draw_outline(axis, track)
+        _label(axis, f"{depth:.3g} km deep", *place_of(axis, len(axes)))
     words = f"least {in_words(least.amplitude)} that is seen ({least.unit})"
     _colour_bar(figure, axes, scale, words, ticks=levels)
-    chances = (
-        f"with {100 * least.probability:g} % probability at {100 * least.false_alarms:g} % false"
-    )
-    add_title(
-        figure,
-        f"seen {chances} alarms where the source is searched;"
-        f" {least.known_over_searched:.2g} times as much if place and depth were known",
-    )
+    probability = 100 * least.probability
+    rate = 100 * least.false_alarms
+    chances = f"with {probability:g} % probability at {rate:g} % false alarms"
+    share = f"{least.known_over_searched:.2g} times as much if place and depth were known"
+    add_title(figure, f"seen {chances} where the source is searched; {share}")
     return figure
+
+
+def _draw_outline(axis: Axes, track: Track) -> None:
+    """A line around the points of an image; stations."""
+    from scipy.spatial import ConvexHull
+
+    places = track.places / 1e3
+    if not track.instrument.imaging:
+        x, y = places.T
+        axis.plot(x, y, "^", color="black", markersize=sized(3))
+    elif track.size > 2:
+        hull = ConvexHull(places, qhull_options="QJ")  # also of points on a line
+        ring = places[hull.vertices]
+        x, y = np.concatenate([ring, ring[:1]]).T
+        axis.plot(x, y, "--", color="black", linewidth=sized(0.8))

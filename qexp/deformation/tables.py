@@ -238,14 +238,17 @@ def detection_words(found: Mapping[str, Any]) -> str:
 
 def detectable_words(least: Mapping[str, Any]) -> str:
     """The least amplitude that would be seen, at each depth below the place."""
-    share, unit = least["known_over_searched"], least["unit"]
     east, north = least["place"]
-    both = zip(least["depth"], least["least_at_place"], strict=True)
-    words = [f"{quantity_in_words(value, unit)} at {depth:g} km" for depth, value in both]
+    words = []
+    for depth, value in zip(least["depth"], least["least_at_place"], strict=True):
+        amount = quantity_in_words(value, least["unit"])
+        words.append(f"{amount} at {depth:g} km")
+    probability = 100 * least["probability"]
+    rate = 100 * least["false_alarms"]
     return (
         f"below {east:,.0f} east, {north:,.0f} north a {in_words(least['amplitude'])} of"
-        f" {', of '.join(words)} would be seen with a probability of {100 * least['probability']:g} %"
-        f" at {100 * least['false_alarms']:g} % false alarms, of {share:.2g} times as much if place"
+        f" {', of '.join(words)} would be seen with a probability of {probability:g} %"
+        f" at {rate:g} % false alarms, of {least['known_over_searched']:.2g} times as much if place"
         " and depth were known"
     )
 

@@ -9,7 +9,7 @@ source is searched, the best of many counts, and simulated noise tells how good 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
@@ -107,9 +107,12 @@ def largest_explained(problem: Problem, sources: Tensor, rows: Tensor) -> tuple[
     most = rows.new_zeros(len(rows))
     best = sources[:1]
     for values in sources.split(TOGETHER):
-        directions, _ = torch.linalg.qr(problem.weighting(displacements_of(problem, values)).mT)
-        amounts = rows.float() @ directions.mT.flatten(0, 1).mT.float()
-        explained = amounts.square_().unflatten(1, (len(values), -1)).sum(dim=-1)
+        signals = problem.weighting(displacements_of(problem, values))
+        directions, _ = torch.linalg.qr(signals.mT)
+        columns = directions.mT.flatten(0, 1).mT
+        amounts = rows.float() @ columns.float()
+        squares = amounts.square_().unflatten(1, (len(values), -1))
+        explained = squares.sum(dim=-1)
         largest, which = explained.max(dim=1)
         if largest[0] > most[0]:
             best = values[which[:1]]
@@ -138,32 +141,42 @@ def displacements_of(problem: Problem, values: Tensor) -> Tensor:
 
 def _gain_of_estimated(problem: Problem, best: Tensor, tracks: Sequence[Track]) -> float:
     """The gain of a source, (1, parameter), where noise is unknown."""
+    weighting = problem.weighting
     signals = displacements_of(problem, best)[0]
-    weighted = problem.weighting(signals)
+    weighted = weighting(signals)
     amounts = torch.linalg.lstsq(weighted.mT, problem.weighted.mT).solution
-    rows = torch.cat([problem.data, problem.data - amounts.mT @ signals])
-    logs = np.zeros(2)
-    blocks = zip(problem.weighting.blocks, problem.weighting.slices, tracks, strict=True)
-    for block, where, track in blocks:
-        logs += _log_likelihoods(block, track, rows[:, where])
-    return float(2 * (logs[1] - logs[0]))
+    left = problem.data - amounts.mT @ signals
+    rows = torch.cat([problem.data, left])
+    without, with_source = np.zeros(2)
+    for block, where, track in zip(weighting.blocks, weighting.slices, tracks, strict=True):
+        logs = []
+        for possible in _possible_noises(block, track):
+            chi2 = possible(rows[:, where]).square().sum(dim=1).numpy()
+            volume = possible.log_determinant
+            logs.append(-0.5 * (track.size * np.log(chi2) + volume))
+        total = logsumexp(logs, axis=0)
+        without += total[0]
+        with_source += total[1]
+    return float(2 * (with_source - without))
 
 
-def _log_likelihoods(block: Block, track: Track, rows: Tensor) -> Array:
-    """Of residuals, (row, point), over all noises of a track if that was estimated, (row,)."""
-    weightings = [Weighting([block])]
-    if track.has_estimated_noise and track.noise is not None:
-        quiet = replace(track, error=np.zeros(track.size))
-        for kind, reach, nugget in product(TYPES, RANGES, NUGGETS):
-            if nugget == NUGGETS[0]:
-                noise = replace(track.noise, type=kind, range=reach * track.noise.range)
-                correlated = track_block(replace(quiet, noise=noise), False, False).covariance
+def _possible_noises(block: Block, track: Track) -> Iterator[Weighting]:
+    """The weighting by the noise of a track, and by all others that it may be if it was
+    estimated.
+    """
+    yield Weighting([block])
+    if not track.has_estimated_noise or track.noise is None:
+        return
+    quiet = replace(track, error=np.zeros(track.size))
+    for kind, reach in product(TYPES, RANGES):
+        noise = replace(track.noise, type=kind, range=reach * track.noise.range)
+        smooth = track_block(replace(quiet, noise=noise), offset=False, ramp=False)
+        correlated = smooth.covariance
+        if correlated is None:
+            return
+        for nugget in NUGGETS:
             error = math.sqrt(nugget) * block.error
+            covariance = correlated + np.diag(error**2)
+            other = replace(block, error=error, covariance=covariance)
             with suppress(QexpError):  # smooth noise with a small nugget
-                covariance = correlated + np.diag(error**2)
-                weightings.append(Weighting([replace(block, error=error, covariance=covariance)]))
-    logs = []
-    for weighting in weightings:
-        chi2 = weighting(rows).square().sum(dim=1).numpy()
-        logs.append(-track.size / 2 * np.log(chi2) - weighting.log_determinant / 2)
-    return np.asarray(logsumexp(logs, axis=0))
+                yield Weighting([other])

@@ -556,7 +556,8 @@ def possible_draws(problem: Problem, searches: Sequence[Search], count: int, see
         sequence.reset()  # a Sobol sequence is even over its first 2^power points
         candidates = low + sequence.draw(1 << power, dtype=torch.float64) * (high - low)
         possible = candidates[problem.model.possible(coordinates.values(candidates))]
-    return possible[:count]
+    some: Tensor = possible[:count]
+    return some
 
 
 def _with_best_amplitudes(problem: Problem, drawn: Tensor) -> Tensor:
