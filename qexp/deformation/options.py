@@ -34,6 +34,8 @@ OFFSETS = (PER_TRACK, NONE)
 
 METHODS = ("auto", "sampler")
 
+NOISE_MODELS = SAMPLED, FIXED = ("sampled", "fixed")
+
 FIGURE_ENDINGS = (".png", ".pdf", ".svg")
 
 STAGES = SEARCHING, BETWEEN, TESTING = (
@@ -399,7 +401,7 @@ class InvertOptions(Computing, Displaying):
     panels: ClassVar = {
         "Sources": "source fixed bounds offsets ramps starts seed",
         "A network": "run refine centre device trust_code",
-        "The posterior": "posterior draws method declared_noise",
+        "The posterior": "posterior draws method declared_noise noise_model",
         "Output": "to spacing degrees formats width overwrite as_json",
     }
 
@@ -471,6 +473,12 @@ class InvertOptions(Computing, Displaying):
     declared_noise: bool = option(
         False, "In the posterior, errors count as declared, rather than up to an unknown factor."
     )
+    noise_model: str | None = option(
+        None,
+        "In the posterior, the noise of each track (sill, range, nugget) is sampled with the source,"
+        " or fixed but for a factor; if left out sampled where it was estimated from the data.",
+        "|".join(NOISE_MODELS),
+    )
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
     to: str | Path | None = option(
@@ -530,6 +538,15 @@ class InvertOptions(Computing, Displaying):
             raise QexpError(f"`draws={self.draws}`: choose from 100 to {MOST_DRAWS:,}")
         if self.method is not None and self.method not in METHODS:
             raise QexpError(f"`method={self.method}`: choose from {', '.join(METHODS)}")
+        if self.noise_model not in (None, *NOISE_MODELS):
+            raise QexpError(
+                f"`noise_model={self.noise_model}`: choose from {' and '.join(NOISE_MODELS)}"
+            )
+        if self.noise_model == SAMPLED and self.declared_noise:
+            raise QexpError(
+                "`noise_model=sampled` and `declared_noise` exclude each other: errors are unknown,"
+                " or count as declared"
+            )
         if self.spacing is not None and not self.spacing > 0:
             raise QexpError(f"`spacing={self.spacing:g}`: must be a positive number of metres")
         require_seed(self.seed)
@@ -546,10 +563,14 @@ class InvertOptions(Computing, Displaying):
             if name in self.bounds:
                 raise QexpError(f"`fixed[{name}]`: it has bounds, too; fix it or bound it")
         if not self.posterior and (
-            self.draws is not None or self.method is not None or self.declared_noise
+            self.draws is not None
+            or self.method is not None
+            or self.declared_noise
+            or self.noise_model is not None
         ):
             raise QexpError(
-                "`draws`, `method` and `declared_noise` are for a posterior; add `posterior=True`"
+                "`draws`, `method`, `declared_noise` and `noise_model` are for a posterior; add"
+                " `posterior=True`"
             )
         if self.run is None and (self.refine or (self.centre is not None and not self.emulators)):
             raise QexpError(

@@ -15,9 +15,17 @@ import torch
 from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.deformation.options import CROWDED, METHODS, USUAL_DRAWS, InvertOptions
+from qexp.deformation.options import CROWDED, METHODS, SAMPLED, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError, suggestion
-from qexp.inference.density import Marginal, Prior, of_training, power, uniform
+from qexp.inference.density import (
+    Marginal,
+    PosteriorDensity,
+    Prior,
+    of_training,
+    power,
+    uniform,
+    whole_signals,
+)
 from qexp.inference.descriptions import Descriptions
 from qexp.inference.evidence import Evidence
 from qexp.inference.fit import Fit, threshold
@@ -25,6 +33,7 @@ from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, display_name, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
 from qexp.inference.sampling import Draws
+from qexp.inference.unknown_noise import UnknownNoise, likeliest, unknown_noise
 from qexp.observations.observation import Track
 from qexp.simulation.distributions import Distribution
 
@@ -184,9 +193,9 @@ def source_posterior(
     """
     began = time.perf_counter()
     prior = _prior(problem, searches, units, distributions)
+    noises = _unknown_noises(problem, fit, tracks, options)
     observed = observed_posterior(
-        problem,
-        fit,
+        *(likeliest(noises, problem, fit) if noises else (problem, fit)),
         searches,
         prior,
         method=options.method or METHODS[0],
@@ -194,6 +203,7 @@ def source_posterior(
         unknown_level=not options.declared_noise,
         seed=options.seed,
         on_drawn=options.on_drawn,
+        noises=noises,
     )
     draws = _in_units(observed, problem, fit, equal, units)
     seconds = time.perf_counter() - began
@@ -203,6 +213,8 @@ def source_posterior(
         parameters[display_name(marginal.name)] = _summary(marginal, *both, units)
     chains = observed.draws.scores.shape[:2]
     chi2 = observed.chi2
+    if noises:
+        chi2 = PosteriorDensity(whole_signals(problem), observed.prior).chi2(observed.draws.all)
     random = np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
     levels = None
@@ -236,6 +248,29 @@ def source_posterior(
         remarks,
         observed.evidence,
     )
+
+
+MOST_SAMPLED = 1000
+"""Points of the largest track up to which an estimated noise is sampled unless asked."""
+
+
+def _unknown_noises(
+    problem: Problem, fit: Fit, tracks: Sequence[Track], options: InvertOptions
+) -> list[UnknownNoise]:
+    """The noise of each track if it is sampled; of those that were declared, if nobody asked, but
+    the factor.
+    """
+    asked = options.noise_model == SAMPLED
+    usual = options.noise_model is None and not options.declared_noise
+    estimated = any(track.has_estimated_noise for track in tracks)
+    if not asked and not (
+        usual and estimated and max(track.size for track in tracks) <= MOST_SAMPLED
+    ):
+        return []
+    return [
+        unknown_noise(problem, fit, number, track, asked or track.has_estimated_noise)
+        for number, track in enumerate(tracks)
+    ]
 
 
 def _cut_by_priors(
