@@ -33,7 +33,13 @@ from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, display_name, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
 from qexp.inference.sampling import Draws
-from qexp.inference.unknown_noise import UnknownNoise, likeliest, unknown_noise
+from qexp.inference.unknown_noise import (
+    DrawnNoise,
+    UnknownNoise,
+    likeliest,
+    noise_draws,
+    unknown_noise,
+)
 from qexp.observations.observation import Track
 from qexp.simulation.distributions import Distribution
 
@@ -46,12 +52,11 @@ EDGE = 2.5
 """Absolute score beyond which a draw lies at the prior's edge, as one in eighty of an even one."""
 
 
-def noise_remarks(tracks: Sequence[Track]) -> Iterator[str]:
+def noise_remarks(tracks: Sequence[Track], sampled: bool = False) -> Iterator[str]:
     if any(track.has_estimated_noise for track in tracks):
-        yield (
-            "the noise was estimated from the same data, but its type, range and nugget count as"
-            " known: intervals are somewhat too narrow"
-        )
+        known = "its type, range and nugget count as known: intervals are somewhat too narrow"
+        beside = "the posterior has its noise sampled, but by least squares " * sampled
+        yield f"the noise was estimated from the same data, {beside or 'but '}{known}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,10 @@ class SourcePosterior:
     parameters    name → its posterior
     draws         (chain, draw, parameter) in the parameters' units
     log_density   (chain, draw)  in the scores of the prior, but for a constant
-    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if by nothing
+    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if by nothing,
+                  or if the noise of each track is sampled
+    noise         such as "ascending.sill" → its posterior; empty if noise is not sampled
+    noise_draws   (chain, draw, of `noise`)
     predicted     (chain, some, point)  data that such sources and the noise would give at the
                   points of the observation [m], for draws that are evenly spaced in each chain: the
                   posterior predictive distribution
@@ -126,6 +134,8 @@ class SourcePosterior:
     seconds: float
     remarks: Sequence[str]
     evidence: Evidence
+    noise: Mapping[str, ParameterPosterior]
+    noise_draws: Array
 
     def __repr__(self) -> str:
         return (
@@ -169,6 +179,7 @@ class SourcePosterior:
             "parameters": {
                 name: posterior.document() for name, posterior in self.parameters.items()
             },
+            "noise": {name: posterior.document() for name, posterior in self.noise.items()},
             "correlations": {name: dict(zip(names, row, strict=True)) for name, row in rows},
             "remarks": list(self.remarks),
             "seconds": self.seconds,
@@ -218,7 +229,7 @@ def source_posterior(
     random = np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
     levels = None
-    if not options.declared_noise:
+    if not (options.declared_noise or noises):
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
     better, wrong = None, []
     if options.least_squares and fit.chi2 - chi2.min() > threshold(fit) ** 2:
@@ -234,19 +245,23 @@ def source_posterior(
         *wrong,
         *observed.draws.doubts,
         *_cut_by_priors(parameters, searches),
-        *noise_remarks(tracks),
+        *noise_remarks(tracks, bool(noises)),
     ]
+    drawn = noise_draws(noises, observed.density, observed.draws.all, random)
+    of_noise, noise = _of_noise(drawn)
     return SourcePosterior(
         parameters,
         draws.reshape(*chains, -1),
         observed.log.reshape(chains),
         levels,
-        _predicted(problem, observed, levels, options.seed),
+        _predicted(problem, observed, levels, drawn, options.seed),
         observed.draws,
         better,
         seconds,
         remarks,
         observed.evidence,
+        noise,
+        of_noise.reshape(*chains, -1),
     )
 
 
@@ -271,6 +286,19 @@ def _unknown_noises(
         unknown_noise(problem, fit, number, track, asked or track.has_estimated_noise)
         for number, track in enumerate(tracks)
     ]
+
+
+def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPosterior]]:
+    """Draws of all parameters of noises, (draw, parameter), and their posteriors."""
+    columns = []
+    posteriors = {}
+    for noise in drawn:
+        for name, values, unit, words, ends in noise.parameters():
+            columns.append(values)
+            summary = _interval(values, unit, words, *ends)
+            posteriors[f"{noise.of_track.track.name}.{name}"] = summary
+    count = len(drawn[0].node) if drawn else 0
+    return np.array(columns).T.reshape(count, -1), posteriors
 
 
 def _cut_by_priors(
@@ -373,30 +401,33 @@ def _in_units(
 
 
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
+    least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
+    edges = np.abs(marginal.between_bounds(scores)) > EDGE
+    at_edge = None if marginal.period is not None else float(edges.mean())
+    unit = units.unit_of(marginal.name)
+    return _interval(draws, unit, marginal.words, least, largest, at_edge)
+
+
+def _interval(
+    draws: Array, unit: str, words: str, least: float, largest: float, at_edge: float | None = None
+) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
     low, median, high, least95, most95 = np.quantile(
         draws, [tail, 0.5, 1 - tail, 0.025, 0.975]
     ).tolist()
-    least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
-    edges = np.abs(marginal.between_bounds(scores)) > EDGE
-    at_edge = None if marginal.period is not None else float(edges.mean())
+    moments = float(draws.mean()), float(draws.std(ddof=1))
+    ends = (least95, most95)
     return ParameterPosterior(
-        units.unit_of(marginal.name),
-        median,
-        float(draws.mean()),
-        float(draws.std(ddof=1)),
-        low,
-        high,
-        (least95, most95),
-        marginal.words,
-        least,
-        largest,
-        at_edge,
+        unit, median, *moments, low, high, ends, words, least, largest, at_edge
     )
 
 
 def _predicted(
-    problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int
+    problem: Problem,
+    observed: ObservedPosterior,
+    levels: Array | None,
+    noises: Sequence[DrawnNoise],
+    seed: int,
 ) -> Array:
     scores = observed.draws.scores
     chains, draws = scores.shape[:2]
@@ -406,5 +437,15 @@ def _predicted(
     levels = np.ones((chains, draws)) if levels is None else levels
     factors = torch.from_numpy(levels[:, some].ravel()).double()
     random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
-    drawn = problem.weighting.simulated(problem.model(values), problem.data, factors, random)
+    models = problem.model(values)
+    if noises:
+        rows = np.arange(chains * draws).reshape(chains, draws)[:, some].ravel()
+        parts = zip(noises, problem.weighting.slices, strict=True)
+        several = [
+            noise.simulated(rows, models[:, where], problem.data[:, where], random)
+            for noise, where in parts
+        ]
+        drawn = torch.cat(several, dim=1)
+    else:
+        drawn = problem.weighting.simulated(models, problem.data, factors, random)
     return drawn.numpy().reshape(chains, len(some), -1)

@@ -24,10 +24,11 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 from numpy.random import Generator
-from scipy.special import logsumexp
+from numpy.typing import NDArray
+from scipy.special import gammainccinv, logsumexp
 from torch import Tensor
 
-from qexp.base.arrays import Array
+from qexp.base.arrays import Array, Pair
 from qexp.errors import QexpError
 from qexp.inference.density import PosteriorDensity, Signals
 from qexp.inference.fit import Fit
@@ -35,9 +36,9 @@ from qexp.inference.least_squares import Problem
 from qexp.inference.weighting import Block, Weighting, correlated_part
 from qexp.observations.observation import Track
 
-PRIOR_DEGREES = 1.0
+PRIOR_DEGREES = 2.0
 """Of freedom of the prior of squared errors over those declared or estimated, a scaled inverse χ²
-distribution: as if one point had told them.
+distribution: as if two points had told them.
 """
 WIDTHS = np.log([3.0, 10.0])
 """Standard deviations of the log-normal priors of the range, and of the nugget over the sill, around
@@ -99,17 +100,75 @@ class UnknownNoise:
         """Of each node, (..., node), given χ² by it, likewise."""
         return self.log_weights + _over_factor(chi2, self.degrees)
 
-    def draws(self, chi2: Array, random: Generator) -> tuple[Array, Array, Array]:
-        """Node, scores, (draw, 2), and factor of squared errors, (draw,), given χ² by each node,
-        (draw, node).
-        """
+    def draws(self, chi2: Array, random: Generator) -> DrawnNoise:
+        """Noises of draws given χ² by each node, (draw, node)."""
         logs = self.log_likelihoods(chi2)
         share = np.cumsum(np.exp(logs - logs.max(axis=1, keepdims=True)), axis=1)
         chosen = (share < random.random((len(chi2), 1)) * share[:, -1:]).sum(axis=1)
         moved = random.uniform(-0.5, 0.5, (len(chi2), 2)) @ self.cell.T
         sums = PRIOR_DEGREES + chi2[np.arange(len(chi2)), chosen]
         factor = sums / random.chisquare(PRIOR_DEGREES + self.degrees, len(chi2))
-        return chosen, self.scores[chosen] + moved, factor
+        return DrawnNoise(self, chosen, self.scores[chosen] + moved, factor)
+
+
+@dataclass(frozen=True)
+class DrawnNoise:
+    """Noises of one track.
+
+    node    (draw,)
+    scores  (draw, 2)  in the cells of the nodes
+    factor  (draw,)    of squared errors
+    """
+
+    of_track: UnknownNoise
+    node: NDArray[np.int64]
+    scores: Array
+    factor: Array
+
+    def parameters(self) -> Iterator[tuple[str, Array, str, str, Pair]]:
+        """Name, values, (draw,), unit, prior in words, and 95 % of it."""
+        # quantiles of χ² are those of a gamma distribution
+        ends = PRIOR_DEGREES / 2 / gammainccinv(PRIOR_DEGREES / 2, [0.025, 0.975])
+        noise = self.of_track.track.noise
+        if not self.of_track.unknown_shape or noise is None:
+            low, high = np.sqrt(ends).tolist()
+            yield "factor", np.sqrt(self.factor), "1", "95 % of inverse χ", (low, high)
+            return
+        track = self.of_track.track
+        count = np.ones(len(track.x)) if track.count is None else track.count
+        nugget = 1e6 * float(np.mean(count * track.error**2))
+        low, high = (1e6 * noise.sill * ends).tolist()
+        yield "sill", 1e6 * noise.sill * self.factor, "mm²", "95 % of inverse χ²", (low, high)
+        spread = np.exp(WIDTHS * self.scores)
+        first, second = (np.exp(1.96 * width * np.array([-1, 1])) for width in WIDTHS)
+        for name, typical, unit, values, about in (
+            ("range", noise.range / 1e3, "km", spread[:, 0], first),
+            ("nugget", nugget, "mm²", spread[:, 1] * self.factor, second),
+        ):
+            low, high = (typical * about).tolist()
+            yield name, typical * values, unit, "95 % of log-normal", (low, high)
+
+    def simulated(
+        self, draws: NDArray[np.int64], models: Tensor, data: Tensor, random: torch.Generator
+    ) -> Tensor:
+        """As `Weighting.simulated`, of the points of the track and some draws, (some,)."""
+        simulated = models.clone()
+        levels = torch.from_numpy(np.sqrt(self.factor[draws]))
+        for node in np.unique(self.node[draws]):
+            rows = torch.from_numpy(np.flatnonzero(self.node[draws] == node))
+            weighting = self.of_track.weighting(*self.of_track.scores[node].tolist())
+            simulated[rows] = weighting.simulated(models[rows], data, levels[rows], random)
+        return simulated
+
+
+def noise_draws(
+    noises: Sequence[UnknownNoise], density: PosteriorDensity, scores: Array, random: Generator
+) -> list[DrawnNoise]:
+    """The noise of each track, drawn given each of the sources, by the density they are of."""
+    if not isinstance(density, NoisyDensity):
+        return []
+    pairs = zip(noises, density.chi2_of_nodes(scores), strict=True)
+    return [noise.draws(chi2, random) for noise, chi2 in pairs]
 
 
 def _over_factor(chi2: Array, degrees: int) -> Array:
