@@ -399,7 +399,7 @@ class InvertOptions(Computing, Displaying):
     """Options of `qexp invert`. Raises QexpError for wrong and contradicting values."""
 
     panels: ClassVar = {
-        "Sources": "source fixed bounds offsets ramps starts seed",
+        "Sources": "source fixed bounds offsets ramps robust starts seed",
         "A network": "run refine centre device trust_code",
         "The posterior": "posterior draws method declared_noise noise_model",
         "Output": "to spacing degrees formats width overwrite as_json",
@@ -438,6 +438,11 @@ class InvertOptions(Computing, Displaying):
         "per-track|none",
     )
     ramps: bool = option(False, "Estimate a plane for each radar track, too.")
+    robust: bool = option(
+        False,
+        "Errors of single points have Student's t distribution: outliers, such as wrongly unwrapped"
+        " points, count for less.",
+    )
     fixed: Mapping[str, float] = option(
         {},
         "Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000"
@@ -581,9 +586,9 @@ class InvertOptions(Computing, Displaying):
                 "`source` and `degrees` do not go with `run`: a network knows its sources and their"
                 " units"
             )
-        if not self.least_squares and (self.fixed or self.bounds):
+        if not self.least_squares and (self.fixed or self.bounds or self.robust):
             raise QexpError(
-                "`fixed` and `bounds` are for least squares, and not for a network's estimate; add"
+                "`fixed`, `bounds` and `robust` are for least squares, and not for a network's estimate; add"
                 " `refine=True`"
             )
         if self.to is None and (self.spacing is not None or self.overwrite):

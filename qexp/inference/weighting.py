@@ -54,8 +54,8 @@ class Block:
         nuisances = self.nuisances[points]
         return replace(self, error=self.error[points], covariance=covariance, nuisances=nuisances)
 
-    def with_error(self, deviation: float) -> Block:
-        """The block with further independent noise of this standard deviation [m]."""
+    def with_error(self, deviation: float | Array) -> Block:
+        """The block with further independent noise of this standard deviation, of all or each [m]."""
         total = self.covariance
         if total is not None:
             total = total + np.diag(np.full(len(total), deviation**2))
