@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from qexp.inference.density import PosteriorDensity, Signals
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Problem
 from qexp.inference.weighting import Block, Weighting, correlated_part
+from qexp.observations.noise import TYPES
 from qexp.observations.observation import Track
 
 PRIOR_DEGREES = 2.0
@@ -41,74 +42,81 @@ PRIOR_DEGREES = 2.0
 distribution: as if two points had told them.
 """
 WIDTHS = np.log([3.0, 10.0])
-"""Standard deviations of the log-normal priors of the range, and of the nugget over the sill, around
-what was declared or estimated.
+"""Standard deviations of the log-normal priors of the range, and of the nugget over the sill,
+around what was declared or estimated.
 """
-
 STEP, DEPTH = 1.3, 6.0
 """Of the lattice, in standard deviations; and logarithm of the density, below that of the mode, up
 to which nodes count.
 """
 CURVED_OVER = 0.3
 """Scores over which the curvature at the mode is taken."""
-TABULATED = 3
-"""Covariances of means for each unit of the range's score, a factor of 1.4 apart; between them they
-are interpolated linearly, which leaves them positive definite, and changes their slope at the
-origin by 1.7 % at most.
+TABULATED = 2
+"""Covariances for each unit of the range's score, a factor of 1.7 apart; between them they are
+interpolated, which leaves them positive definite and changes slopes at the origin by 4 % at most:
+those of means take nearly all of the time.
 """
 MOST_KEPT = 30_000_000
 """Numbers of covariances that are kept, and of their factors, of each track."""
+
+Node = tuple[str, float, float]
+"""Type of a noise, and the scores of its range and of its nugget over its sill in their priors."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Noises over which a likelihood is summed.
+
+    nodes        of the lattices of all types; one, of scores 0, where the shape is known
+    cells        (node, 2, 2)  sides of the cell around each
+    log_areas    (node,)  logarithm of the cell's area over the number of types
+    log_weights  (node,)  logarithm of the prior density and of the determinants
+    heights      (node,)  the same with the likelihood of the residuals for which they were laid out
+    """
+
+    nodes: Sequence[Node]
+    cells: Array
+    log_areas: Array
+    log_weights: Array
+    heights: Array
 
 
 @dataclass(frozen=True)
 class UnknownNoise:
     """The noise of a track as a mixture over nodes, up to a factor of all errors.
 
-    block    by the noise that was declared or estimated
-    weighting  by a node's scores
-    scores   (node, 2)  of range and nugget over sill in their priors; 0 of a known shape
-    cell     (2, 2)     sides of the cell around each node; 0 of a known shape
-    log_weights  (node,)  logarithm of the prior's share, and of the determinants
-    heights  (node,)    logarithm of the density at the best source
-    without  log-likelihood without any source
+    weighting  by a node
+    degrees    points less nuisances
+    around     the residuals of the best source
+    without    log-likelihood without any source
     """
 
     track: Track
-    block: Block
-    weighting: Callable[[float, float], Weighting]
-    scores: Array
-    cell: Array
-    log_weights: Array
-    heights: Array
+    weighting: Callable[[Node], Weighting]
+    degrees: int
+    around: Nodes
     without: float
-
-    @property
-    def degrees(self) -> int:
-        """Points less nuisances."""
-        return len(self.block.error) - self.block.nuisances.shape[1]
 
     @property
     def weightings(self) -> Iterator[Weighting]:
         """By each node."""
-        return (self.weighting(*scores) for scores in self.scores.tolist())
-
-    @property
-    def unknown_shape(self) -> bool:
-        return bool(self.cell.any())
+        return map(self.weighting, self.around.nodes)
 
     def log_likelihoods(self, chi2: Array) -> Array:
-        """Of each node, (..., node), given χ² by it, likewise."""
-        return self.log_weights + _over_factor(chi2, self.degrees)
+        """By each node, (..., node), given χ² by it, likewise."""
+        weights = self.around.log_weights + self.around.log_areas
+        return weights + _over_factor(chi2, self.degrees)
 
     def draws(self, chi2: Array, random: Generator) -> DrawnNoise:
         """Noises of draws given χ² by each node, (draw, node)."""
         logs = self.log_likelihoods(chi2)
         share = np.cumsum(np.exp(logs - logs.max(axis=1, keepdims=True)), axis=1)
-        chosen = (share < random.random((len(chi2), 1)) * share[:, -1:]).sum(axis=1)
-        moved = random.uniform(-0.5, 0.5, (len(chi2), 2)) @ self.cell.T
-        sums = PRIOR_DEGREES + chi2[np.arange(len(chi2)), chosen]
+        node = (share < random.random((len(chi2), 1)) * share[:, -1:]).sum(axis=1)
+        middles = np.array([scores for _, *scores in self.around.nodes])
+        moved = self.around.cells[node] @ random.uniform(-0.5, 0.5, (len(chi2), 2, 1))
+        sums = PRIOR_DEGREES + chi2[np.arange(len(chi2)), node]
         factor = sums / random.chisquare(PRIOR_DEGREES + self.degrees, len(chi2))
-        return DrawnNoise(self, chosen, self.scores[chosen] + moved, factor)
+        return DrawnNoise(self, node, middles[node] + moved[..., 0], factor)
 
 
 @dataclass(frozen=True)
@@ -129,23 +137,22 @@ class DrawnNoise:
         """Name, values, (draw,), unit, prior in words, and 95 % of it."""
         # quantiles of χ² are those of a gamma distribution
         ends = PRIOR_DEGREES / 2 / gammainccinv(PRIOR_DEGREES / 2, [0.025, 0.975])
-        noise = self.of_track.track.noise
-        if not self.of_track.unknown_shape or noise is None:
+        track = self.of_track.track
+        noise = track.noise
+        if noise is None or not self.of_track.around.cells.any():
             low, high = np.sqrt(ends).tolist()
             yield "factor", np.sqrt(self.factor), "1", "95 % of inverse χ", (low, high)
             return
-        track = self.of_track.track
         count = np.ones(len(track.x)) if track.count is None else track.count
         nugget = 1e6 * float(np.mean(count * track.error**2))
         low, high = (1e6 * noise.sill * ends).tolist()
         yield "sill", 1e6 * noise.sill * self.factor, "mm²", "95 % of inverse χ²", (low, high)
-        spread = np.exp(WIDTHS * self.scores)
-        first, second = (np.exp(1.96 * width * np.array([-1, 1])) for width in WIDTHS)
-        for name, typical, unit, values, about in (
-            ("range", noise.range / 1e3, "km", spread[:, 0], first),
-            ("nugget", nugget, "mm²", spread[:, 1] * self.factor, second),
-        ):
-            low, high = (typical * about).tolist()
+        spread = np.exp(WIDTHS * self.scores).T * np.stack([np.ones(len(self.factor)), self.factor])
+        for name, typical, unit, values, width in zip(
+            ("range", "nugget"), (noise.range / 1e3, nugget), ("km", "mm²"), spread, WIDTHS,
+            strict=True,
+        ):  # fmt: skip
+            low, high = (typical * np.exp(1.96 * width * np.array([-1, 1]))).tolist()
             yield name, typical * values, unit, "95 % of log-normal", (low, high)
 
     def simulated(
@@ -156,7 +163,7 @@ class DrawnNoise:
         levels = torch.from_numpy(np.sqrt(self.factor[draws]))
         for node in np.unique(self.node[draws]):
             rows = torch.from_numpy(np.flatnonzero(self.node[draws] == node))
-            weighting = self.of_track.weighting(*self.of_track.scores[node].tolist())
+            weighting = self.of_track.weighting(self.of_track.around.nodes[node])
             simulated[rows] = weighting.simulated(models[rows], data, levels[rows], random)
         return simulated
 
@@ -178,109 +185,129 @@ def _over_factor(chi2: Array, degrees: int) -> Array:
     return -0.5 * (PRIOR_DEGREES + degrees) * np.log(PRIOR_DEGREES + np.asarray(chi2))
 
 
-def unknown_noise(problem: Problem, fit: Fit, number: int, track: Track, shape: bool) -> UnknownNoise:
+def unknown_noise(
+    problem: Problem, fit: Fit, number: int, track: Track, shape: bool
+) -> UnknownNoise:
     """The noise of a track, laid out around that of the residuals at a fit.
 
-    shape  whether range and nugget are unknown, where the noise is correlated
+    shape  whether range and nugget are unknown where the noise is correlated, and its type where it
+           was estimated
     """
     block = problem.weighting.blocks[number]
     where = problem.weighting.slices[number]
     model, slopes = problem.derivatives(fit.place)
-    data = problem.data[0, where]
-    left = torch.cat([(data - model[0, where])[None], slopes[0, :, where]])
-    weighting_of = _weightings(block, track)
+    data = problem.data[:, where]
+    left = torch.cat([data - model[:, where], slopes[0, :, where]])
+    weighting = _weightings(block, track)
+    degrees = len(block.error) - block.nuisances.shape[1]
 
-    def log_likelihood(scores: Array, residual: Tensor) -> tuple[float, float]:
-        """Logarithm of weight, and of the density of residuals, (1 + slope, point)."""
+    def heights(residual: Tensor, node: Node) -> tuple[float, float]:
+        """Logarithm of weight, and of the density of a residual, whose slopes by the parameters of
+        the source follow, (1 + parameter, point), integrated over these.
+        """
         try:
-            weighting = weighting_of(*scores.tolist())
-        except QexpError:
+            by_node = weighting(node)
+        except QexpError:  # not positive definite
             return -math.inf, -math.inf
-        weight = -0.5 * float(scores @ scores) - math.log(2 * math.pi)
-        weight -= 0.5 * weighting.log_volume
-        whitened = weighting(residual)
+        scores = np.array(node[1:])
+        weight = -0.5 * (float(scores @ scores) + by_node.log_volume) - math.log(2 * math.pi)
+        whitened = by_node(residual)
         basis, triangle = torch.linalg.qr(whitened[1:].mT)
         sizes = triangle.diagonal().abs()
         chi2 = float((whitened[0] - basis @ (basis.mT @ whitened[0])).square().sum())
-        degrees = len(block.error) - block.nuisances.shape[1] - len(sizes)
-        of_slopes = float(sizes.clamp(min=1e-9 * sizes.max()).log().sum()) if len(sizes) else 0.0
-        return weight, weight + float(_over_factor(np.asarray(chi2), degrees)) - of_slopes
-
-    if not (shape and block.covariance is not None):
-        nothing = np.zeros((1, 2))
-        weight, height = log_likelihood(nothing[0], left)
-        _, without = log_likelihood(nothing[0], data[None])
-        empty = np.zeros((2, 2))
-        return UnknownNoise(
-            track, block, weighting_of, nothing, empty, np.array([weight]), np.array([height]), without
+        of_slopes = (
+            float(sizes.clamp(min=1e-9 * float(sizes.max())).log().sum()) if len(sizes) else 0
         )
-    scores, cell, logs = _lattice(lambda scores: log_likelihood(scores, left))
-    area = math.log(abs(np.linalg.det(cell)))
-    _, other, of_none = _lattice(lambda scores: log_likelihood(scores, data[None]))
-    without = float(logsumexp(of_none[:, 1])) + math.log(abs(np.linalg.det(other)))
-    return UnknownNoise(
-        track, block, weighting_of, scores, cell, logs[:, 0] + area, logs[:, 1], without
-    )
+        return weight, weight + float(
+            _over_factor(np.asarray(chi2), degrees - len(sizes))
+        ) - of_slopes
+
+    kinds: Sequence[str] = ()
+    if shape and block.covariance is not None and track.noise is not None:
+        kinds = TYPES if track.noise.estimated else (track.noise.type,)
+    around = _nodes(partial(heights, left), kinds)
+    none = _nodes(partial(heights, data), kinds)
+    without = float(logsumexp(none.heights + none.log_areas))
+    return UnknownNoise(track, weighting, degrees, around, without)
 
 
-def _weightings(block: Block, track: Track) -> Callable[[float, float], Weighting]:
-    """The weighting by scores of range and nugget over sill."""
+def _weightings(block: Block, track: Track) -> Callable[[Node], Weighting]:
     most = 2 + MOST_KEPT // len(block.error) ** 2
 
     @lru_cache(most)
-    def tabulated(number: int) -> Array:
+    def tabulated(kind: str, number: int) -> Array:
         assert track.noise is not None
-        factor = math.exp(number * WIDTHS[0] / TABULATED)
-        return correlated_part(track, replace(track.noise, range=factor * track.noise.range))
+        reach = track.noise.range * math.exp(number * WIDTHS[0] / TABULATED)
+        return correlated_part(track, replace(track.noise, type=kind, range=reach))
 
     @lru_cache(most)
-    def weighting(of_range: float, of_nugget: float) -> Weighting:
-        if block.covariance is None or not (of_range or of_nugget):
+    def weighting(node: Node) -> Weighting:
+        kind, of_range, of_nugget = node
+        if block.covariance is None or track.noise is None or not kind:
             return Weighting([block])
         number = math.floor(TABULATED * of_range)
         share = TABULATED * of_range - number
         error = block.error * math.exp(0.5 * WIDTHS[1] * of_nugget)
-        covariance = block.covariance - tabulated(0) + (1 - share) * tabulated(number)
-        covariance += share * tabulated(number + 1)
+        covariance = block.covariance - tabulated(track.noise.type, 0)
+        covariance += (1 - share) * tabulated(kind, number) + share * tabulated(kind, number + 1)
         covariance[np.diag_indices_from(covariance)] += error**2 - block.error**2
         return Weighting([replace(block, error=error, covariance=covariance)])
 
     return weighting
 
 
-def _lattice(
-    heights: Callable[[Array], tuple[float, float]]
-) -> tuple[Array, Array, Array]:
-    """Nodes, (node, 2), the sides of their cells, (2, 2), and what is known of them, (node, 2)."""
-    from scipy.optimize import minimize
+def _nodes(heights: Callable[[Node], tuple[float, float]], kinds: Sequence[str]) -> Nodes:
+    """Lattices of some types of noise; without any, the noise as it was given."""
+    if not kinds:
+        known = np.array([heights(("", 0.0, 0.0))])
+        return Nodes([("", 0.0, 0.0)], np.zeros((1, 2, 2)), np.zeros(1), *known.T)
+    nodes = list[Node]()
+    cells, areas, known = list[Array](), list[float](), list[tuple[float, float]]()
+    highest = -math.inf
+    for kind in kinds:
+        mode, cell, top = _mode(partial(_height_at, heights, kind))
+        highest = max(highest, top)
+        log_area = math.log(abs(np.linalg.det(cell))) - math.log(len(kinds))
+        seen = set[tuple[int, int]]()
+        edge = [(0, 0)] if top > highest - DEPTH else []
+        while edge:
+            place = edge.pop()
+            if place in seen:
+                continue
+            seen.add(place)
+            node = (kind, *(mode + cell @ place).tolist())
+            found = heights(node)
+            if found[1] > highest - DEPTH:
+                nodes.append(node)
+                known.append(found)
+                cells.append(cell)
+                areas.append(log_area)
+                column, row = place
+                edge += [(column - 1, row), (column + 1, row), (column, row - 1), (column, row + 1)]
+    return Nodes(nodes, np.array(cells), np.array(areas), *np.array(known).T)
+
+
+def _height_at(heights: Callable[[Node], tuple[float, float]], kind: str, scores: Array) -> float:
+    return heights((kind, *scores.tolist()))[1]
+
+
+def _mode(height: Callable[[Array], float]) -> tuple[Array, Array, float]:
+    """The mode of a density of two scores, the cell of a lattice around it, and its height."""
+    from scipy.optimize import minimize  # which inversions without posterior need not wait for
 
     simplex = 0.6 * np.array([[-1.0, -1.0], [1.0, -1.0], [0.0, 1.0]])
     limits = {"initial_simplex": simplex, "xatol": 0.1, "fatol": 0.1, "maxfev": 60}
-    found = minimize(lambda scores: -heights(scores)[1], np.zeros(2), method="Nelder-Mead", options=limits)
-    mode = found.x
+    found = minimize(
+        lambda scores: -height(scores), np.zeros(2), method="Nelder-Mead", options=limits
+    )
     steps = CURVED_OVER * np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]])
-    right, left, up, down, both, neither = (heights(mode + step)[1] + found.fun for step in steps)
+    right, left, up, down, both, neither = (height(found.x + step) + found.fun for step in steps)
     cross = (both + neither - right - left - up - down) / 2
     curvature = -np.array([[right + left, cross], [cross, up + down]]) / CURVED_OVER**2
     sizes, vectors = np.linalg.eigh(np.nan_to_num(curvature, posinf=1.0, neginf=1.0))
-    # that of the prior at least, with which the likelihood is not log-concave everywhere
+    # that of the prior at least, where the likelihood is not log-concave
     covariance = (vectors / np.maximum(sizes, 1.0)) @ vectors.T
-    cell = STEP * np.linalg.cholesky(covariance)
-    known = dict[tuple[int, int], tuple[float, float]]()
-    edge = [(0, 0)]
-    highest = -math.inf
-    while edge:
-        node = edge.pop()
-        if node in known:
-            continue
-        known[node] = heights(mode + cell @ node)
-        highest = max(highest, known[node][1])
-        if known[node][1] > highest - DEPTH:
-            column, row = node
-            edge += [(column - 1, row), (column + 1, row), (column, row - 1), (column, row + 1)]
-    kept = [node for node, (_, height) in known.items() if height > highest - DEPTH]
-    scores = mode + np.array(kept, dtype=np.float64) @ cell.T
-    return scores, cell, np.array([known[node] for node in kept])
+    return found.x, STEP * np.linalg.cholesky(covariance), -found.fun
 
 
 def likeliest(noises: Sequence[UnknownNoise], problem: Problem, fit: Fit) -> tuple[Problem, Fit]:
@@ -288,7 +315,7 @@ def likeliest(noises: Sequence[UnknownNoise], problem: Problem, fit: Fit) -> tup
     blocks = []
     residual = problem.data - problem.model(torch.from_numpy(fit.values)[None])
     for noise, where in zip(noises, problem.weighting.slices, strict=True):
-        weighting = noise.weighting(*noise.scores[noise.heights.argmax()].tolist())
+        weighting = noise.weighting(noise.around.nodes[noise.around.heights.argmax()])
         [block] = weighting.blocks
         chi2 = float(weighting(residual[:, where]).square().sum())
         factor = (PRIOR_DEGREES + chi2) / (PRIOR_DEGREES + noise.degrees)
@@ -326,19 +353,27 @@ class NoisyDensity(PosteriorDensity):
         if self.signals.vectors is None:
             rows = self.weighting.coloured(residuals)
             return [
-                np.stack([weighted(rows[:, where]).square().sum(dim=1).numpy() for weighted in noise.weightings], axis=1)
+                np.stack(
+                    [
+                        weighted(rows[:, where]).square().sum(dim=1).numpy()
+                        for weighted in noise.weightings
+                    ],
+                    axis=1,
+                )
                 for noise, where in zip(self.noises, self.weighting.slices, strict=True)
             ]
         residuals = torch.cat([residuals, -torch.ones_like(residuals[:, :1])], dim=1)
         sums = []
         for triangles in self._triangles:
-            parts = [residuals @ triangle.mT for triangle in triangles]
-            sums.append(torch.stack([part.square().sum(dim=1) for part in parts], dim=1).numpy())
+            parts = (residuals @ triangles.flatten(0, 1).mT).unflatten(1, triangles.shape[:2])
+            sums.append(parts.square().sum(dim=2).numpy())
         return sums
 
     @cached_property
-    def _triangles(self) -> list[list[Tensor]]:
-        """Of each track and node what makes residuals of the signals, and 1, whitened ones."""
+    def _triangles(self) -> list[Tensor]:
+        """Of each track what makes residuals of the signals, and 1, whitened by each node: (node,
+        number, 1 + number of signals).
+        """
         vectors = self.signals.vectors
         assert vectors is not None
         rest = self.whole.data - self.signals.data @ vectors.mT
@@ -346,5 +381,5 @@ class NoisyDensity(PosteriorDensity):
         made = []
         for noise, where in zip(self.noises, self.weighting.slices, strict=True):
             whitened = [weighting(rows[:, where]).mT for weighting in noise.weightings]
-            made.append([torch.linalg.qr(columns)[1] for columns in whitened])
+            made.append(torch.stack([torch.linalg.qr(columns)[1] for columns in whitened]))
         return made

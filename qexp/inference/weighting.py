@@ -55,7 +55,7 @@ class Block:
         return replace(self, error=self.error[points], covariance=covariance, nuisances=nuisances)
 
     def with_error(self, deviation: float | Array) -> Block:
-        """The block with further independent noise of this standard deviation, of all or each [m]."""
+        """The block with further independent noise of this standard deviation, or these [m]."""
         total = self.covariance
         if total is not None:
             total = total + np.diag(np.full(len(total), deviation**2))
