@@ -161,7 +161,7 @@ class DrawnNoise:
         """As `Weighting.simulated`, of the points of the track and some draws, (some,)."""
         simulated = models.clone()
         levels = torch.from_numpy(np.sqrt(self.factor[draws]))
-        for node in np.unique(self.node[draws]):
+        for node in sorted({*self.node[draws].tolist()}):
             rows = torch.from_numpy(np.flatnonzero(self.node[draws] == node))
             weighting = self.of_track.weighting(self.of_track.around.nodes[node])
             simulated[rows] = weighting.simulated(models[rows], data, levels[rows], random)
@@ -259,8 +259,8 @@ def _weightings(block: Block, track: Track) -> Callable[[Node], Weighting]:
 def _nodes(heights: Callable[[Node], tuple[float, float]], kinds: Sequence[str]) -> Nodes:
     """Lattices of some types of noise; without any, the noise as it was given."""
     if not kinds:
-        known = np.array([heights(("", 0.0, 0.0))])
-        return Nodes([("", 0.0, 0.0)], np.zeros((1, 2, 2)), np.zeros(1), *known.T)
+        given = np.array([heights(("", 0.0, 0.0))])
+        return Nodes([("", 0.0, 0.0)], np.zeros((1, 2, 2)), np.zeros(1), *given.T)
     nodes = list[Node]()
     cells, areas, known = list[Array](), list[float](), list[tuple[float, float]]()
     highest = -math.inf
@@ -338,9 +338,9 @@ class NoisyDensity(PosteriorDensity):
     noises: Sequence[UnknownNoise] = field(kw_only=True)
 
     def __call__(self, scores: Array) -> Array:
-        logs = 0.0
+        logs = np.zeros(len(scores))
         for noise, chi2 in zip(self.noises, self.chi2_of_nodes(scores), strict=True):
-            logs = logs + logsumexp(noise.log_likelihoods(chi2), axis=1)
+            logs += logsumexp(noise.log_likelihoods(chi2), axis=1)
         return self.with_prior(logs, scores)
 
     @property
