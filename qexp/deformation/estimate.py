@@ -51,6 +51,7 @@ from qexp.inference.fit import (
     unneeded_sources,
 )
 from qexp.inference.least_squares import STARTS, Problem, covariances, starts
+from qexp.inference.outliers import without_outliers
 from qexp.inference.parameters import (
     Search,
     Units,
@@ -157,10 +158,14 @@ def _estimate(
     options.on_stage(candidate.text, SEARCHING, 0.0)
     fit = _fit(problem, tracks, searched, candidate, options, fixed)
     profile = None
+    of_outliers = list[str]()
+    if options.robust:
+        problem, fit, weights = without_outliers(problem, fit, searched, options.seed)
+        of_outliers = [*_outliers(tracks, weights)]
     problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
-    of_source = [*of_errors, *equal.words()]
+    of_source = [*of_outliers, *of_errors, *equal.words()]
     if options.least_squares:
         options.on_stage(candidate.text, BETWEEN, 0.0)
         on_end = options.counted(candidate.text, BETWEEN)
@@ -290,6 +295,17 @@ def _fit(
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
+def _outliers(tracks: Sequence[Track], weights: Sequence[Array]) -> Iterator[str]:
+    for track, of_points in zip(tracks, weights, strict=True):
+        if count := int((of_points < OUTLYING).sum()):
+            yield (
+                f"{count:,} of the {track.size:,} points of '{track.name}' are outliers, whose"
+                " squared errors count as three times as large, or more"
+            )
+
+
+OUTLYING = 1 / 3
+"""Weight below which a point is called an outlier: more than 3.3 deviations from all others."""
 MUCH_WIDER = 1.4
 """Times by which errors of a source that is an approximation widen intervals, from which on a
 sentence says so: they then tell as much of these as of the noise.

@@ -179,6 +179,10 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
         },
         axes,
     )  # fmt: skip
+    for column, (name, parameter) in enumerate(posterior.noise.items()):
+        words = {"units": parameter.unit, "long_name": f"{name} of the noise"}
+        values = both, posterior.noise_draws[..., column], words
+        draws_group[name.replace("/", "_")] = values
     if posterior.noise_factor is not None:
         words = {"units": "1", "long_name": "factor of the declared errors"}
         draws_group["noise_factor"] = (both, posterior.noise_factor, words)

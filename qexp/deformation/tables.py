@@ -288,7 +288,7 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
     """The parameters of a posterior, by its `document`."""
     columns = ["posterior", "unit", "median", "95 % interval", "prior"]
     rows = []
-    for name, parameter in posterior["parameters"].items():
+    for name, parameter in (posterior["parameters"] | posterior.get("noise", {})).items():
         low, high = parameter["interval95"]
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
