@@ -275,7 +275,7 @@ def source_posterior(
         _sensitivities(observed, draws),
         p_values,
         noise,
-        of_noise.reshape(*chains, -1),
+        of_noise.reshape(*chains, len(noise)),
     )
 
 
