@@ -15,6 +15,8 @@ from qexp.inference.criteria import aicc, bic
 from qexp.observations.observation import Observation
 
 if TYPE_CHECKING:  # they load torch and scipy, and whoever lists inversions needs neither
+    import xarray
+
     from qexp.deformation.posterior import SourcePosterior
     from qexp.metrics.calibration import Misfit
 
@@ -133,6 +135,9 @@ class Inversion:
     starts, agreeing  number of starts, and of those that ended in this minimum
     seconds        that estimating took, once everything was loaded
     network        what the network said, or None
+    detection      whether noise alone would show a source as strong, see `Detection.document`;
+                   None for a network's estimate alone
+    detectable     the least source that would be seen, if it was asked for
     misfit         tests of residuals against declared noise; None for a network's estimate alone
     remarks        sentences that a reader of the result should know
     """
@@ -153,6 +158,8 @@ class Inversion:
     seconds: float
     network: Mapping[str, Any] | None = None
     misfit: Misfit | None = None
+    detection: Mapping[str, Any] | None = None
+    detectable: xarray.Dataset | None = None
     remarks: Sequence[str] = ()
     posterior: SourcePosterior | None = None
     log_determinant: float = 0.0
@@ -191,6 +198,7 @@ class Inversion:
             "chi2_reduced": self.chi2_reduced,
             "log_determinant": self.log_determinant,
             "misfit": misfit,
+            "detection": self.detection,
             "correlations": {
                 name: dict(zip(self.estimated, row, strict=True)) for name, row in rows
             },
@@ -203,6 +211,10 @@ class Inversion:
             "remarks": list(self.remarks),
             "crs": self.observation.crs,
         }
+        if self.detectable is not None:
+            least = self.detectable
+            numbers = {name: least[name].values.tolist() for name in ("depth", "least_at_place")}
+            document["detectable"] = {**least.attrs, **numbers}
         if self.posterior is not None:
             document["posterior"] = self.posterior.document()
         if self.rivals:

@@ -22,7 +22,7 @@ from qexp.base.quantities import conversion, in_symbols, in_words, number_with_u
 from qexp.base.text import Table, latex
 from qexp.deformation.epicentres import ellipse
 from qexp.deformation.inversion import Estimate, Inversion, TrackResult
-from qexp.deformation.maps import Maps, inversion_maps, residual_maps
+from qexp.deformation.maps import Maps, detectable_maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import COVERAGE, SourcePosterior
 from qexp.deformation.stored import FORMAT, RESULT
@@ -179,6 +179,10 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
         },
         axes,
     )  # fmt: skip
+    for column, (name, parameter) in enumerate(posterior.noise.items()):
+        words = {"units": parameter.unit, "long_name": f"{name} of the noise"}
+        values = both, posterior.noise_draws[..., column], words
+        draws_group[name.replace("/", "_")] = values
     if posterior.noise_factor is not None:
         words = {"units": "1", "long_name": "factor of the declared errors"}
         draws_group["noise_factor"] = (both, posterior.noise_factor, words)
@@ -235,7 +239,7 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
 PARAMETERS = "parameters.csv"
 TABLE = "result.nc"
 PLACES, SHAPES = "result.kml", "result.geojson"
-MAPS = "maps"
+MAPS, DETECTABLE = "maps", "detectable"
 RESIDUALS = "residuals"
 
 COLUMNS = (
@@ -344,6 +348,12 @@ def _contents(
         contents[SHAPES] = geojson(inversion, placed)
     if draws_at_once():
         contents |= _pictures(MAPS, maps_of(inversion), options.formats)
+    if (least := inversion.detectable) is not None:
+        about = {"history": history, "crs": inversion.observation.crs or ""}
+        contents[f"{DETECTABLE}.nc"] = encoded(least.assign_attrs(about))
+        if draws_at_once():
+            figure = detectable_maps(least, inversion.observation)
+            contents |= _pictures(DETECTABLE, figure, options.formats)
     if posterior is not None:
         contents[DRAWS] = _posterior_netcdf(inversion, posterior, history)
         contents[POSTERIOR_TABLE] = _latex(posterior, inversion.source).encode()

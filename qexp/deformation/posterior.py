@@ -17,9 +17,17 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.deformation.contradictions import predictive_p_values, unexplained
-from qexp.deformation.options import CROWDED, METHODS, USUAL_DRAWS, InvertOptions
+from qexp.deformation.options import CROWDED, METHODS, SAMPLED, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError, extra, suggestion
-from qexp.inference.density import Marginal, Prior, of_training, power, uniform
+from qexp.inference.density import (
+    Marginal,
+    PosteriorDensity,
+    Prior,
+    of_training,
+    power,
+    uniform,
+    whole_signals,
+)
 from qexp.inference.descriptions import Descriptions
 from qexp.inference.evidence import Evidence
 from qexp.inference.fit import Fit, threshold
@@ -27,6 +35,13 @@ from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, display_name, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
 from qexp.inference.sampling import Draws
+from qexp.inference.unknown_noise import (
+    DrawnNoise,
+    UnknownNoise,
+    likeliest,
+    noise_draws,
+    unknown_noise,
+)
 from qexp.observations.observation import Track
 from qexp.simulation.distributions import Distribution
 
@@ -39,12 +54,11 @@ EDGE = 2.5
 """Absolute score beyond which a draw lies at the prior's edge, as one in eighty of an even one."""
 
 
-def noise_remarks(tracks: Sequence[Track]) -> Iterator[str]:
+def noise_remarks(tracks: Sequence[Track], sampled: bool = False) -> Iterator[str]:
     if any(track.has_estimated_noise for track in tracks):
-        yield (
-            "the noise was estimated from the same data, but its type, range and nugget count as"
-            " known: intervals are somewhat too narrow"
-        )
+        known = "its type, range and nugget count as known: intervals are somewhat too narrow"
+        beside = "the posterior has its noise sampled, but by least squares " * sampled
+        yield f"the noise was estimated from the same data, {beside or 'but '}{known}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,10 @@ class SourcePosterior:
     parameters    name → its posterior
     draws         (chain, draw, parameter) in the parameters' units
     log_density   (chain, draw)  in the scores of the prior, but for a constant
-    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if by nothing
+    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if by nothing,
+                  or if the noise of each track is sampled
+    noise         such as "ascending.sill" → its posterior; empty if noise is not sampled
+    noise_draws   (chain, draw, of `noise`)
     predicted     (chain, some, point)  data that such sources and the noise would give at the
                   points of the observation [m], for draws that are evenly spaced in each chain: the
                   posterior predictive distribution
@@ -123,6 +140,8 @@ class SourcePosterior:
     evidence: Evidence
     sensitivities: Mapping[str, Mapping[str, Any]]
     p_values: Mapping[str, Mapping[str, float]]
+    noise: Mapping[str, ParameterPosterior]
+    noise_draws: Array
 
     def __repr__(self) -> str:
         return (
@@ -166,6 +185,7 @@ class SourcePosterior:
             "parameters": {
                 name: posterior.document() for name, posterior in self.parameters.items()
             },
+            "noise": {name: posterior.document() for name, posterior in self.noise.items()},
             "correlations": {name: dict(zip(names, row, strict=True)) for name, row in rows},
             "sensitivity": self.sensitivities,
             "p_values": self.p_values,
@@ -192,9 +212,9 @@ def source_posterior(
     """
     began = time.perf_counter()
     prior = _prior(problem, searches, units, distributions)
+    noises = _unknown_noises(problem, fit, tracks, options)
     observed = observed_posterior(
-        problem,
-        fit,
+        *(likeliest(noises, problem, fit) if noises else (problem, fit)),
         searches,
         prior,
         method=options.method or METHODS[0],
@@ -202,6 +222,7 @@ def source_posterior(
         unknown_level=not options.declared_noise,
         seed=options.seed,
         on_drawn=options.on_drawn,
+        noises=noises,
     )
     draws = _in_units(observed, problem, fit, equal, units)
     seconds = time.perf_counter() - began
@@ -211,10 +232,12 @@ def source_posterior(
         parameters[display_name(marginal.name)] = _summary(marginal, *both, units)
     chains = observed.draws.scores.shape[:2]
     chi2 = observed.chi2
+    if noises:
+        chi2 = PosteriorDensity(whole_signals(problem), observed.prior).chi2(observed.draws.all)
     random = np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
     levels = None
-    if not options.declared_noise:
+    if not (options.declared_noise or noises):
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
     better, wrong = None, []
     if options.least_squares and fit.chi2 - chi2.min() > threshold(fit) ** 2:
@@ -226,7 +249,9 @@ def source_posterior(
             f" {chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give"
             " more `starts`"
         ]
-    predicted, whitened = _predicted(problem, observed, levels, options.seed)
+    drawn = noise_draws(noises, observed.density, observed.draws.all, random)
+    of_noise, noise = _of_noise(drawn)
+    predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)
     p_values = predictive_p_values(problem.weighting, whitened, tracks, options.declared_noise)
     remarks = [
         *wrong,
@@ -234,7 +259,7 @@ def source_posterior(
         *_cut_by_priors(parameters, searches),
         *unexplained(p_values, tracks),
         *_not_elliptic(dict(zip(parameters, draws.T, strict=True))),
-        *noise_remarks(tracks),
+        *noise_remarks(tracks, bool(noises)),
     ]
     return SourcePosterior(
         parameters,
@@ -249,7 +274,45 @@ def source_posterior(
         observed.evidence,
         _sensitivities(observed, draws),
         p_values,
+        noise,
+        of_noise.reshape(*chains, -1),
     )
+
+
+MOST_SAMPLED = 1000
+"""Points of the largest track up to which an estimated noise is sampled unless asked."""
+
+
+def _unknown_noises(
+    problem: Problem, fit: Fit, tracks: Sequence[Track], options: InvertOptions
+) -> list[UnknownNoise]:
+    """The noise of each track if it is sampled; of those that were declared, if nobody asked, but
+    the factor.
+    """
+    asked = options.noise_model == SAMPLED
+    usual = options.noise_model is None and not options.declared_noise
+    estimated = any(track.has_estimated_noise for track in tracks)
+    if not asked and not (
+        usual and estimated and max(track.size for track in tracks) <= MOST_SAMPLED
+    ):
+        return []
+    return [
+        unknown_noise(problem, fit, number, track, asked or track.has_estimated_noise)
+        for number, track in enumerate(tracks)
+    ]
+
+
+def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPosterior]]:
+    """Draws of all parameters of noises, (draw, parameter), and their posteriors."""
+    columns = []
+    posteriors = {}
+    for noise in drawn:
+        for name, values, unit, words, ends in noise.parameters():
+            columns.append(values)
+            summary = _interval(values, unit, words, *ends)
+            posteriors[f"{noise.of_track.track.name}.{name}"] = summary
+    count = len(drawn[0].node) if drawn else 0
+    return np.array(columns).T.reshape(count, -1), posteriors
 
 
 def _cut_by_priors(
@@ -435,30 +498,33 @@ def _in_units(
 
 
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
+    least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
+    edges = np.abs(marginal.between_bounds(scores)) > EDGE
+    at_edge = None if marginal.period is not None else float(edges.mean())
+    unit = units.unit_of(marginal.name)
+    return _interval(draws, unit, marginal.words, least, largest, at_edge)
+
+
+def _interval(
+    draws: Array, unit: str, words: str, least: float, largest: float, at_edge: float | None = None
+) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
     low, median, high, least95, most95 = np.quantile(
         draws, [tail, 0.5, 1 - tail, 0.025, 0.975]
     ).tolist()
-    least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
-    edges = np.abs(marginal.between_bounds(scores)) > EDGE
-    at_edge = None if marginal.period is not None else float(edges.mean())
+    moments = float(draws.mean()), float(draws.std(ddof=1))
+    ends = (least95, most95)
     return ParameterPosterior(
-        units.unit_of(marginal.name),
-        median,
-        float(draws.mean()),
-        float(draws.std(ddof=1)),
-        low,
-        high,
-        (least95, most95),
-        marginal.words,
-        least,
-        largest,
-        at_edge,
+        unit, median, *moments, low, high, ends, words, least, largest, at_edge
     )
 
 
 def _predicted(
-    problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int
+    problem: Problem,
+    observed: ObservedPosterior,
+    levels: Array | None,
+    noises: Sequence[DrawnNoise],
+    seed: int,
 ) -> tuple[Array, Array]:
     """What evenly spaced draws of each chain say of the points of the observation.
 
@@ -475,6 +541,16 @@ def _predicted(
     factors = torch.from_numpy(levels[:, some].ravel()).double()
     random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
     models = problem.model(values)
-    drawn = problem.weighting.simulated(models, problem.data, factors, random)
-    whitened = problem.weighting(problem.data - models) / factors[:, None]
+    left = problem.data - models
+    if noises:
+        rows = np.arange(chains * draws).reshape(chains, draws)[:, some].ravel()
+        several, residuals = [], []
+        for noise, where in zip(noises, problem.weighting.slices, strict=True):
+            data = problem.data[:, where]
+            several.append(noise.simulated(rows, models[:, where], data, random))
+            residuals.append(noise.whitened(rows, left[:, where]))
+        drawn, whitened = torch.cat(several, dim=1), torch.cat(residuals, dim=1)
+    else:
+        drawn = problem.weighting.simulated(models, problem.data, factors, random)
+        whitened = problem.weighting(left) / factors[:, None]
     return drawn.numpy().reshape(chains, len(some), -1), whitened.numpy()

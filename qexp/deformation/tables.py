@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qexp.base.quantities import in_words, quantity_in_words
 from qexp.base.text import Table
 from qexp.deformation.options import CROWDED
 from qexp.errors import some
@@ -213,11 +214,42 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
             "ln evidence: over that of no source, by the prior of each; before the data all sources"
             " and none count as equally likely"
         )
+    if record.get("detection") and record["detection"]["seen"]:  # else it is a remark
+        yield detection_words(record["detection"])
+    if record.get("detectable"):
+        yield detectable_words(record["detectable"])
     whole = sum(rival["seconds"] for rival in rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if rivals else ""
     yield (
         f"{record['source']}: {chi2_words(record['chi2_reduced'])}, {searched}"
         f"{record['iterations']} iterations, {_in_seconds(record['seconds'])}{of_all}"
+    )
+
+
+def detection_words(found: Mapping[str, Any]) -> str:
+    """Whether a source is seen, and how often noise alone shows one as strong."""
+    least = "less than " * (found["p_value"] <= found["least_p_value"])
+    return (
+        f"{'a' if found['seen'] else 'no'} source is seen at {100 * found['false_alarms']:g} % false"
+        f" alarms: noise alone shows one as strong with a probability of {least}"
+        f"{100 * found['p_value']:.2g} %"
+    )
+
+
+def detectable_words(least: Mapping[str, Any]) -> str:
+    """The least amplitude that would be seen, at each depth below the place."""
+    east, north = least["place"]
+    words = []
+    for depth, value in zip(least["depth"], least["least_at_place"], strict=True):
+        amount = quantity_in_words(value, least["unit"])
+        words.append(f"{amount} at {depth:g} km")
+    probability = 100 * least["probability"]
+    rate = 100 * least["false_alarms"]
+    return (
+        f"below {east:,.0f} east, {north:,.0f} north a {in_words(least['amplitude'])} of"
+        f" {', of '.join(words)} would be seen with a probability of {probability:g} %"
+        f" at {rate:g} % false alarms, of {least['known_over_searched']:.2g} times as much if place"
+        " and depth were known"
     )
 
 
@@ -256,7 +288,7 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
     """The parameters of a posterior, by its `document`."""
     columns = ["posterior", "unit", "median", "95 % interval", "prior"]
     rows = []
-    for name, parameter in posterior["parameters"].items():
+    for name, parameter in (posterior["parameters"] | posterior.get("noise", {})).items():
         low, high = parameter["interval95"]
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"

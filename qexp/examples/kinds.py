@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "volcano": ("experiences/mogi_quick",),
+    "mechanism": ("experiences/mechanism", "experiences/mechanism_small"),
     "rows": (
         "experiences/lunar_tio2",
         "experiences/lunar_tio2_by_mission",

@@ -33,8 +33,10 @@ COMPARED = 64
 ENOUGH_DRAWS, AROUND_MODES = 200.0, 1500
 """Effective number of draws from which on no others are drawn around the modes; and those."""
 
-UNLIKELY = 12.0
-"""Below the largest logarithm, from which on the probability of a class is taken as none."""
+UNLIKELY = 15.0
+"""Below the largest logarithm, from which on the probability of a class is taken as none by its
+evidence by Laplace's method, or by draws from the prior.
+"""
 
 AT_A_TIME = 2**24
 """Numbers of a matrix of observations and draws."""
@@ -91,15 +93,15 @@ def class_probabilities(
             logs[group, column], errors[group, column] = evidence.logs, evidence.errors
             if around_modes:
                 for row, refined in evidence.refined():
-                    uncertain[group[row]].append((refined.bound, column, refined))
+                    uncertain[group[row]].append((refined.about, column, refined))
     shares = np.log(dataset.probabilities)
     random = np.random.default_rng([seed, len(shares)])
     for row, classes in enumerate(uncertain):
         on_sample(row, count)
         columns = [column for _, column, _ in classes]
         best = max(np.delete(logs[row] + shares, columns), default=-math.inf)
-        for bound, column, refined in sorted(classes, key=lambda each: -each[0]):
-            if bound + shares[column] > best - UNLIKELY:
+        for about, column, refined in sorted(classes, key=lambda each: -each[0]):
+            if about + shares[column] > best - UNLIKELY:
                 logs[row, column], errors[row, column] = refined.evidence(random)
                 best = max(best, logs[row, column] + shares[column])
     posterior = softmax(logs + shares, axis=1)
@@ -158,7 +160,7 @@ class _ByPrior:
 class _Refined:
     """The evidence of an observation by draws around its modes.
 
-    bound  what the logarithm of the evidence is below, about: that of the largest likelihood
+    about  the logarithm of the evidence by Laplace's method, but for the class's impossible sources
     """
 
     def __init__(
@@ -172,17 +174,24 @@ class _Refined:
         self._log_share = log_share
         signals = density.signals
         self._none = -float(signals.data.square().sum() + signals.rest) / 2
-        self.bound = -float(np.nanmin(density.chi2(proposal.centres))) / 2 - self._none
+        self._of_prior = proposal.centres.shape[1] / 2 * math.log(2 * math.pi)
+        volumes = np.log(np.diagonal(proposal.roots, axis1=1, axis2=2)).sum(axis=1)
+        self.about = float(logsumexp(density(proposal.centres) + volumes)) - self._none
 
     def evidence(self, random: np.random.Generator) -> tuple[float, float]:
         """The logarithm of the evidence over that of no source, and its error."""
-        close = adapt(self.density, self.proposal, random)
-        scores = close.draws(AROUND_MODES, random)
-        logs = self.density(scores) - close.log_density(scores)
+        found = self._by(self.proposal, random)
+        if found[1] > ENOUGH_DRAWS**-0.5:
+            found = self._by(adapt(self.density, self.proposal, random), random)
+        return found
+
+    def _by(self, proposal: Proposal, random: np.random.Generator) -> tuple[float, float]:
+        scores = proposal.draws(AROUND_MODES, random)
+        logs = self.density(scores) - proposal.log_density(scores)
         weights = np.exp(logs - logs.max())
         chosen = scores[resample(weights, COMPARED, random)]
         apart = self.exact(chosen) - self.density(chosen)
         of_weights = max(1 / effective(weights) - 1 / AROUND_MODES, 0.0)
-        of_prior = scores.shape[1] / 2 * math.log(2 * math.pi) + self._log_share
-        log = log_mean(logs) + log_mean(apart) - self._none - of_prior
+        over_none = log_mean(logs) + log_mean(apart) - self._none
+        log = over_none - self._of_prior - self._log_share
         return log, math.sqrt(of_weights + float(apart.var()) / COMPARED)

@@ -276,7 +276,7 @@ def test_noise_without_a_source_is_said_to_show_none():
     ]
     said = [one.document()["remarks"] for one in made]
     assert [
-        any("by BIC the observation shows no source" in text for text in texts) for texts in said
+        any("no source is seen at 1 % false alarms" in text for text in texts) for texts in said
     ] == [True, False]
     # The posterior follows the prior of the search, which nobody gave.
     assert [any("`bounds` of east" in text for text in texts) for texts in said] == [True, False]

@@ -9,7 +9,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -759,8 +758,13 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Findings
 
 def in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables) -> Findings:
     if isinstance(dataset, Mixture):
-        each = [in_transforms(document, member, tables) for member in dataset.members.values()]
-        yield from dict.fromkeys(chain.from_iterable(each))
+        found = dict[Finding, None]()
+        for member in dataset.members.values():
+            names = document["transforms"].keys() & member.shapes().keys()
+            transforms = {name: document["transforms"][name] for name in names}
+            own = {**document, "transforms": transforms}
+            found |= dict.fromkeys(in_transforms(own, member, tables))
+        yield from found
         return
     transforms, _ = build_transforms(document, tables)
     yield from beyond_prior(document, tables, dataset.distributions, transforms)

@@ -387,7 +387,9 @@ def of_estimates(
     figure, axes = panels(
         len(names), 3.9, 4.0 + more, top=0.8 + more, square=True, row_gap=0.95 + more
     )
+    every = predictions
     for axis, name in zip(axes, names, strict=True):
+        predictions = every.isel(sample=every[name].notnull().values)  # those that have the output
         (truth, estimate), in_unit = truth_and_estimate(predictions, name), unit(predictions, name)
         heading = []
         drawn = [truth, estimate]
