@@ -31,8 +31,6 @@ from qexp.kinds.networks import (
 from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.sources import PARTS, VALIDATION
 from qexp.kinds.spectra.spec import SPECTRUM
-from qexp.metrics.baselines import trouble
-from qexp.metrics.meaning import CLASSES, NUMBERS
 from qexp.metrics.splits import Rows, SplitError
 from qexp.networks.masked_autoencoder import Encoder, hidden_channels, visible_count
 from qexp.networks.network import Network
@@ -233,10 +231,6 @@ def _in_parts(
             yield (key,), f"{lack}; leave it out, or train on other cores"
     if network is not None:
         yield from in_batches(document, network, {used})
-    what = CLASSES if dataset.classes else NUMBERS
-    for position, baseline in enumerate(document["baselines"]):
-        if words := trouble(baseline["type"], what, tables["baselines"]):
-            yield ("baselines", position), words
     if used == 1 and document["baselines"]:
         yield (
             ("labelled",),
