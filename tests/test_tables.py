@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 from qexp.base.tables import Entry, built
 from qexp.errors import nearest, suggestion
 from qexp.kinds.tables import BUILT_IN
-from qexp.networks.heads import HeadEntry
+from qexp.networks.heads import CLASSES, HeadEntry
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
 
 TABLES = pytest.mark.parametrize("table", [table for table in BUILT_IN if table != "quantities"])
@@ -17,7 +17,8 @@ def context(table, entry):
     """What a builder gets besides the parameters of the spec."""
     if table == "modules":
         shapes = EXAMPLE_SHAPES.get(entry.example["module"], [EXAMPLE_SHAPE])
-        outputs = [2] if isinstance(entry, HeadEntry) else []
+        outputs = [1 if entry.example["module"] == CLASSES else 2]
+        outputs = outputs if isinstance(entry, HeadEntry) else []
         return (shapes if isinstance(entry, JoiningEntry) else shapes[0], *outputs)
     if table == "optimizers":
         return ([torch.nn.Parameter(torch.zeros(3))], 0.1)

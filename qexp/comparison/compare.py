@@ -27,6 +27,7 @@ from qexp.comparison.seeds import (
     PairRow,
     SeedComparison,
     compare_across_seeds,
+    costs,
     differing_parts,
     outputs_and_metrics,
 )
@@ -88,7 +89,7 @@ class MetricRow:
 class Comparison:
     names: list[str]
     specs: dict[str, list[str]]
-    """model and dataset → name in each run."""
+    """model and dataset → name in each run; what networks cost, if they differ."""
     differences: dict[str, list[str]]
     """Path in the spec → value in each run."""
     results: list[MetricRow]
@@ -182,6 +183,7 @@ def compare(
         specs={
             "model": [record.model for record in records],
             "dataset": [record.dataset for record in records],
+            **costs([directory.record() for directory in directories]),
         },
         differences=differences(specs),
         results=[*_rows(records, shown, choice, part), *_rows_of_capabilities(evaluated, units)],

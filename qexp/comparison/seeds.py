@@ -13,12 +13,12 @@ from typing import Any
 from qexp.comparison.groups import PARTS, Numbers, SeedGroup
 from qexp.errors import QexpError, some
 from qexp.metrics.intervals import LEVEL, Estimate, difference_of_means, estimate, simultaneous
-from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
+from qexp.metrics.meaning import HIGHEST, NONE, UNKNOWN, ZERO, Meaning
 from qexp.results.capabilities import compared_columns, unit_of
 from qexp.spec.experiences import differences, type_name, type_of
 from qexp.spec.reading import Document
 from qexp.store.evaluations import find_evaluation
-from qexp.store.record import meaning_of
+from qexp.store.record import Record, meaning_of
 
 # Numbers of groups of runs that differ by seed only: their mean over the seeds, and how far the
 # seeds differ.
@@ -188,7 +188,7 @@ class Pair:
 class SeedComparison:
     groups: list[SeedGroup]
     specs: dict[str, list[str]]
-    """model and dataset → name in each group."""
+    """model and dataset → name in each group; what networks cost, if they differ."""
     differences: dict[str, list[str]]
     """Path in the spec → value in each group."""
     results: list[GroupRow]
@@ -332,6 +332,21 @@ def _specs(groups: Sequence[SeedGroup]) -> list[Document]:
     return [group.runs[0].directory.spec() for group in groups]
 
 
+def costs(records: Sequence[Record]) -> dict[str, list[str]]:
+    """What networks cost, if they differ in their weights: name of a cost → that of each run."""
+    if len({record.weights for record in records}) < 2:
+        return {}
+    numbers: dict[str, list[Any]] = {
+        "weights": [record.weights for record in records],
+        "operations a sample": [record.operations for record in records],
+        "seconds of training": [round(record.seconds, 1) for record in records],
+    }
+    cells = {}
+    for name, of_runs in numbers.items():
+        cells[name] = [NONE if one is None else f"{one:,}" for one in of_runs]
+    return cells
+
+
 def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[Document]) -> SeedComparison:
     firsts = [group.runs[0].summary for group in groups]
     return SeedComparison(
@@ -339,6 +354,7 @@ def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[Document]) -> SeedC
         specs={
             "model": [first["model"] for first in firsts],
             "dataset": [first["dataset"] for first in firsts],
+            **costs([group.runs[0].directory.record() for group in groups]),
         },
         differences=differences(specs),
         results=list(rows_of_results(groups)),

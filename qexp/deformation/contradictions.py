@@ -7,11 +7,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 import torch
+from scipy.special import fdtrc
 from torch import Tensor
 
 from qexp.base.arrays import Array, Pair
@@ -20,13 +21,15 @@ from qexp.inference.fit import Fit, best
 from qexp.inference.least_squares import Problem, starts
 from qexp.inference.parameters import Search
 from qexp.inference.weighting import Weighting
-from qexp.metrics.calibration import Misfit, blocks_of_tracks, log_chdtrc, misfit
+from qexp.metrics.calibration import Misfit, blocks_of, blocks_of_tracks, log_chdtrc, misfit
 from qexp.observations.observation import COMPONENTS, Track
 
 SIGNIFICANT = 1e-3
 """p-value below which residuals are said not to be the declared noise."""
 DOUBTED = 0.05
 """p-value below which it is tried whether a mistake explains them."""
+UNLIKELY = 0.01
+"""Posterior predictive p-value from which on a track is explained."""
 UNCERTAIN = 3.0
 """Reduced χ² up to which residuals may well be noise of the estimated type: the sill of a
 semivariogram is uncertain by half of it and more, and its range too.
@@ -120,12 +123,7 @@ def _larger_than_noise(
                 f" them{check}"
             ),
         )
-    each = (
-        "they are larger everywhere",
-        "they vary over long distances, as those of another source would",
-        "they are large in one place, as after an unwrapping error",
-    )
-    like = each[int(tests.logs[:, 0].argmin())]
+    like = [*LIKE.values()][int(tests.logs[:, 0].argmin())]
     amount = _amount(tests.p_value[0])
     return (
         f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g})",
@@ -134,6 +132,58 @@ def _larger_than_noise(
             f" stronger than declared{check}"
         ),
     )
+
+
+LIKE = {
+    "total": "they are larger everywhere",
+    "smooth": "they vary over long distances, as those of another source would",
+    "local": "they are large in one place, as after an unwrapping error",
+}
+"""Tests of residuals, and what these are if its p-value is small."""
+
+
+def predictive_p_values(
+    weighting: Weighting, whitened: Array, tracks: Sequence[Track], known_level: bool
+) -> dict[str, dict[str, float]]:
+    """Track → test → the probability that data by draws of a posterior leave larger residuals.
+
+    whitened     (draw, point)  weighted data less model, over the factor of all errors
+    known_level  whether that factor is 1
+
+    The tests are those of `Misfit`, which need no simulated data, as they are exact given a draw.
+    Where one factor of all errors is drawn, χ² always fits: `total` then compares that of the track
+    with that of all others, by the F distribution, and says nothing of a single track.
+    As draws follow the data, p-values of right models are nearer to 1/2 than uniform ones.
+    Gelman, Meng and Stern (1996), Stat. Sinica 6, 733-807, with realised discrepancies.
+    """
+    found = {}
+    squares = np.square(whitened)
+    for track, block, where in zip(tracks, weighting.blocks, weighting.slices, strict=True):
+        nuisances = block.nuisances.shape[1]
+        tests = misfit(whitened[:, where], blocks_of(track.x, track.y), nuisances)
+        degrees = track.size - nuisances
+        of_others = whitened.shape[1] - weighting.nuisances - degrees
+        if not known_level and degrees > 0 and of_others > 0:
+            own = squares[:, where].sum(axis=1)
+            ratio = own / degrees * of_others / (squares.sum(axis=1) - own)
+            tests = replace(tests, total=fdtrc(degrees, of_others, ratio))
+        found[track.name] = {
+            name: float(getattr(tests, name).mean()) for name in ("p_value", *LIKE)
+        }
+    return found
+
+
+def unexplained(found: Mapping[str, Mapping[str, float]], tracks: Sequence[Track]) -> Iterator[str]:
+    """A sentence for each track with a small predictive p-value."""
+    for track in tracks:
+        tests = found[track.name]
+        if tests["p_value"] < UNLIKELY:
+            like = LIKE[min(LIKE, key=lambda test: tests[test])]
+            yield (
+                f"the residuals of '{track.name}' are not what its noise and draws of the posterior"
+                f" give ({_amount(tests['p_value'])}): {like}"
+                f"{', or its noise is estimated too small' * track.has_estimated_noise}"
+            )
 
 
 def _amount(p_value: float) -> str:

@@ -19,12 +19,12 @@ LINES = "-", "--", "-.", ":"
 """One after the other: of equal ellipses all are seen."""
 
 ANGLES = np.linspace(0, 2 * np.pi, 73)
-RADIUS = math.sqrt(-2 * math.log(0.05))
-"""Of the circle in which two independent normal errors of 1 lie with a probability of 95 %."""
+RADIUS = math.sqrt(-2 * math.log(0.1))
+"""Of the circle in which two independent normal errors of 1 lie with a probability of 90 %."""
 
 
 def epicentres(records: Sequence[Record]) -> Figure:
-    """A map of the epicentres of inversions in one reference system, with their 95 % ellipses.
+    """A map of the epicentres of inversions in one reference system, with their 90 % ellipses.
 
     records  those in another system than the first one are left out, as names in the legend show
     """
@@ -55,8 +55,8 @@ def epicentres(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def ellipse(errors: Sequence[float], correlation: float) -> Array:
-    """Offsets east and north in which two normal errors lie with a probability of 95 %, (angle,
+def ellipse(errors: Sequence[float] | Array, correlation: float) -> Array:
+    """Offsets east and north in which two normal errors lie with a probability of 90 %, (angle,
     2).
 
     errors  standard errors east and north

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,17 +17,21 @@ from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, base_name, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.contradictions import factors, of_residuals
+from qexp.deformation.detectable import detectable, require_mappable
 from qexp.deformation.inversion import (
     Estimate,
     Inversion,
     TrackResult,
     add_probabilities,
+    averages,
     compare_candidates,
 )
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
 from qexp.deformation.posterior import noise_remarks, source_posterior
+from qexp.deformation.tables import detection_words
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
+from qexp.inference.detection import detection
 from qexp.inference.displacements import angle_beside, deformation_of
 from qexp.inference.fit import (
     AGREED,
@@ -47,6 +51,7 @@ from qexp.inference.fit import (
     unneeded_sources,
 )
 from qexp.inference.least_squares import STARTS, Problem, covariances, starts
+from qexp.inference.outliers import without_outliers
 from qexp.inference.parameters import (
     Search,
     Units,
@@ -62,6 +67,9 @@ from qexp.inference.profile import Profile, edges, falls_beyond, with_intervals
 from qexp.observations.observation import Observation, Track
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import Source
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -145,13 +153,19 @@ def _estimate(
         ramps=options.ramps,
         origin=units.origin,
     )
+    if options.detectable:
+        require_mappable(problem)
     options.on_stage(candidate.text, SEARCHING, 0.0)
     fit = _fit(problem, tracks, searched, candidate, options, fixed)
     profile = None
+    of_outliers = list[str]()
+    if options.robust:
+        problem, fit, weights = without_outliers(problem, fit, searched, options.seed)
+        of_outliers = [*_outliers(tracks, weights)]
     problem, fit, of_errors = _with_errors(problem, fit, searched, candidate, tracks, options.seed)
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
-    of_source = [*of_errors, *equal.words()]
+    of_source = [*of_outliers, *of_errors, *equal.words()]
     if options.least_squares:
         options.on_stage(candidate.text, BETWEEN, 0.0)
         on_end = options.counted(candidate.text, BETWEEN)
@@ -159,6 +173,7 @@ def _estimate(
         options.on_stage(candidate.text, TESTING, 0.0)
         of_source += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
+    found, mapped = _seen(problem, searched, tracks, units, options)
     misfit = None
     doubts = list[str]()
     if options.least_squares:
@@ -166,14 +181,14 @@ def _estimate(
     posterior = None
     of_posterior = [*noise_remarks(tracks)] if options.least_squares else []
     if options.posterior:
-        nothing_known = [*only_prior(problem, fit, searched, candidate.distributions)]
-        of_posterior += nothing_known
-        if not nothing_known:
-            posterior = source_posterior(
-                problem, fit, searched, equal, units, candidate.distributions, options, tracks
-            )
-            of_posterior = [*posterior.remarks]
-    said = [*remarks, *_remarks(fit, problem, searched, options.least_squares)]
+        posterior = source_posterior(
+            problem, fit, searched, equal, units, candidate.distributions, options, tracks
+        )
+        of_posterior = [*posterior.remarks]
+        if not shows_source(problem, fit):
+            log = posterior.evidence.log
+            of_posterior += only_prior(fit, searched, candidate.distributions, log)
+    said = [*remarks, *_remarks(fit, problem, searched, found)]
     return Inversion(
         source=candidate.text,
         observation=observation,
@@ -185,9 +200,30 @@ def _estimate(
         unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing,
         converged=fit.converged, seconds=seconds, network=network, misfit=misfit,
+        detection=found, detectable=mapped,
         posterior=posterior, log_determinant=problem.weighting.log_determinant,
         remarks=[*said, *of_source, *doubts, *of_posterior],
     )  # fmt: skip
+
+
+def _seen(
+    problem: Problem,
+    wanted: Sequence[Search],
+    tracks: Sequence[Track],
+    units: Units,
+    options: InvertOptions,
+) -> tuple[dict[str, Any] | None, xarray.Dataset | None]:
+    """Whether a source is seen, and the least one that would be if that is asked; None for a
+    network's estimate alone.
+    """
+    free = problem.coordinates.free
+    if not options.least_squares or not all(wanted[index].can_be_drawn for index in free):
+        return None, None
+    beside_noise = detection(problem, wanted, tracks, options.seed)
+    found = beside_noise.document(options.false_alarms)
+    if not options.detectable:
+        return found, None
+    return found, detectable(problem, beside_noise, wanted, units, options.false_alarms)
 
 
 def _held(
@@ -259,6 +295,17 @@ def _fit(
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
+def _outliers(tracks: Sequence[Track], weights: Sequence[Array]) -> Iterator[str]:
+    for track, of_points in zip(tracks, weights, strict=True):
+        if count := int((of_points < OUTLYING).sum()):
+            yield (
+                f"{count:,} of the {track.size:,} points of '{track.name}' are outliers, whose"
+                " squared errors count as three times as large, or more"
+            )
+
+
+OUTLYING = 1 / 3
+"""Weight below which a point is called an outlier: more than 3.3 deviations from all others."""
 MUCH_WIDER = 1.4
 """Times by which errors of a source that is an approximation widen intervals, from which on a
 sentence says so: they then tell as much of these as of the noise.
@@ -469,22 +516,22 @@ RAMP = ("ramp_east", "ramp_north")
 
 
 def _remarks(
-    fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares: bool
+    fit: Fit, problem: Problem, wanted: Sequence[Search], found: Mapping[str, Any] | None
 ) -> Iterator[str]:
-    if not shows_source(problem, fit):
+    if found is not None and not found["seen"]:
+        yield (
+            f"{detection_words(found)}; its parameters are not meaningful. Its position is that of"
+            " the largest noise: an interval of an amplitude that leaves out zero is no sign of a"
+            " source, and intervals of the position are too narrow"
+        )
+    if found is None and not shows_source(problem, fit):
         points = problem.model.points - problem.weighting.nuisances
         none = problem.chi2_without_source / points
-        both = f"the reduced χ² is {fit.chi2_reduced:.4g} with the source and {none:.4g} without"
         yield (
-            f"by BIC the observation shows no source: {both}; its parameters are not meaningful."
-            " Its position is that of the largest noise: an interval of an amplitude that leaves"
-            " out zero is no sign of a source, and intervals of the position are too narrow"
-            if least_squares
-            else (
-                f"by BIC the network's estimate does not explain the observation: {both}; either"
-                " the network is wrong here, or there is no source; `refine=True` searches for the"
-                " source that fits best, and tells which"
-            )
+            "by BIC the network's estimate does not explain the observation: the reduced χ² is"
+            f" {fit.chi2_reduced:.4g} with the source and {none:.4g} without; either the network is"
+            " wrong here, or there is no source; `refine=True` searches for the source that fits"
+            " best, and tells which"
         )
     if not fit.converged:
         yield (
@@ -516,10 +563,10 @@ def _remarks(
 
 
 def only_prior(
-    problem: Problem, fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution]
+    fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution], log: float
 ) -> Iterator[str]:
-    """Why there is no posterior, if the data show no source and it would be a prior that nobody
-    gave.
+    """That a posterior, and the logarithm of its evidence, follow a prior that nobody gave, where
+    the data show no source.
     """
     open_names = [
         display_name(search.parameter.name)
@@ -530,11 +577,12 @@ def only_prior(
         and search.parameter.name in fit.coordinates.names
         and search.parameter.name not in distributions
     ]
-    if open_names and not shows_source(problem, fit):
+    if open_names:
         yield (
-            "there is no posterior: the data hardly show a source, so that it would follow the"
-            " values between which sources are searched, which nobody gave; give `bounds` of"
-            f" {some(open_names, 8)} to have that of your prior"
+            f"the data hardly show a source (ln evidence {log:.2f} over none), so that the"
+            " posterior and this evidence follow the values between which sources are searched,"
+            f" which nobody gave; give `bounds` of {some(open_names, 8)} to have those of your"
+            " prior"
         )
 
 
@@ -584,8 +632,13 @@ def by_least_squares(
         return inversions
     documents = [inversion.document() for inversion in inversions]
     rivals = compare_candidates(documents)
-    if all("posterior" in document for document in documents):
+    averaged = list[dict[str, Any]]()
+    if options.posterior:
         add_probabilities(rivals, documents)
+        logs = {rival["source"]: rival["log_evidence"] for rival in rivals}
+        posteriors = {one.source: one.posterior for one in inversions if one.posterior}
+        averaged = averages(posteriors, logs)
     rivals.sort(key=lambda rival: rival["aicc"])
     by_source = {inversion.source: inversion for inversion in inversions}
-    return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]
+    sorted_ones = [by_source[rival["source"]] for rival in rivals]
+    return [replace(one, rivals=rivals, averaged=averaged) for one in sorted_ones]

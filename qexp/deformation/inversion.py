@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from qexp.base.arrays import Array
 from qexp.inference.criteria import aicc, bic
 from qexp.observations.observation import Observation
 
 if TYPE_CHECKING:  # they load torch and scipy, and whoever lists inversions needs neither
+    import xarray
+
     from qexp.deformation.posterior import SourcePosterior
     from qexp.metrics.calibration import Misfit
 
@@ -130,6 +135,9 @@ class Inversion:
     starts, agreeing  number of starts, and of those that ended in this minimum
     seconds        that estimating took, once everything was loaded
     network        what the network said, or None
+    detection      whether noise alone would show a source as strong, see `Detection.document`;
+                   None for a network's estimate alone
+    detectable     the least source that would be seen, if it was asked for
     misfit         tests of residuals against declared noise; None for a network's estimate alone
     remarks        sentences that a reader of the result should know
     """
@@ -150,12 +158,16 @@ class Inversion:
     seconds: float
     network: Mapping[str, Any] | None = None
     misfit: Misfit | None = None
+    detection: Mapping[str, Any] | None = None
+    detectable: xarray.Dataset | None = None
     remarks: Sequence[str] = ()
     posterior: SourcePosterior | None = None
     log_determinant: float = 0.0
     """Of the covariance, to which approximations add their errors."""
     rivals: Sequence[Mapping[str, Any]] = field(default=())
     """Several sources that were compared, by their information criteria; empty for one."""
+    averaged: Sequence[Mapping[str, Any]] = field(default=())
+    """What the posteriors of several of these say together, see `averages`."""
 
     def __repr__(self) -> str:
         return f"<inversion by {self.source}: reduced χ² {self.chi2_reduced:.3g}>"
@@ -186,6 +198,7 @@ class Inversion:
             "chi2_reduced": self.chi2_reduced,
             "log_determinant": self.log_determinant,
             "misfit": misfit,
+            "detection": self.detection,
             "correlations": {
                 name: dict(zip(self.estimated, row, strict=True)) for name, row in rows
             },
@@ -198,10 +211,15 @@ class Inversion:
             "remarks": list(self.remarks),
             "crs": self.observation.crs,
         }
+        if self.detectable is not None:
+            least = self.detectable
+            numbers = {name: least[name].values.tolist() for name in ("depth", "least_at_place")}
+            document["detectable"] = {**least.attrs, **numbers}
         if self.posterior is not None:
             document["posterior"] = self.posterior.document()
         if self.rivals:
             document["comparison"] = [dict(part) for part in self.rivals]
+            document["averaged"] = [dict(part) for part in self.averaged]
         return document
 
 
@@ -226,7 +244,7 @@ def compare_candidates(records: Sequence[Mapping[str, Any]]) -> list[dict[str, A
 
 def add_probabilities(rows: Sequence[dict[str, Any]], records: Sequence[Mapping[str, Any]]) -> None:
     """Add to the rows of `compare_candidates` the evidence of each source over that of none, and
-    its probability where before the data all of them, and none, are as likely.
+    its probability where before the data all of them, and none, are as likely; and the priors.
 
     records  the documents of inversions, with posteriors
     """
@@ -235,8 +253,40 @@ def add_probabilities(rows: Sequence[dict[str, Any]], records: Sequence[Mapping[
         for name in ("log_evidence", "log_evidence_error"):
             row[name] = record["posterior"][name]
         row["log_evidence"] -= (record["log_determinant"] - least) / 2
+        free = record["posterior"]["parameters"].items()
+        row["priors"] = {name: {**one["prior"], "unit": one["unit"]} for name, one in free}
     logs = [0.0, *(row["log_evidence"] for row in rows)]
     relative = [math.exp(log - max(logs)) for log in logs]
     of_all = sum(relative)
     for row, share in zip(rows, relative[1:], strict=True):
         row["probability"] = share / of_all
+
+
+def averages(
+    posteriors: Mapping[str, SourcePosterior], logs: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Each parameter that several sources have, by their draws in proportion to their
+    probabilities: its posterior if one of these sources is the right one, whichever that is.
+
+    posteriors, logs  source → its posterior, and → the logarithm of its evidence
+    Angles that go all around are left out: they have no median. Hoeting, Madigan, Raftery and
+    Volinsky (1999), Stat. Sci. 14, 382-417, eq. 1.
+    """
+    rows = []
+    for name in dict.fromkeys(chain.from_iterable(one.parameters for one in posteriors.values())):
+        those = {source: one for source, one in posteriors.items() if name in one.parameters}
+        some = [one.parameters[name] for one in those.values()]
+        if len(those) == 1 or any(parameter.at_edge is None for parameter in some):
+            continue
+        draws = [one.draws_of(name).ravel() for one in those.values()]
+        sizes = [len(of_one) for of_one in draws]
+        log_shares = np.array([logs[source] for source in those])
+        weights = np.repeat(np.exp(log_shares - log_shares.max()) / sizes, sizes)
+        together = np.concatenate(draws)
+        order = together.argsort()
+        below = weights[order].cumsum() - weights[order] / 2
+        quantiles = np.interp([0.5, 0.05, 0.95], below / weights.sum(), together[order]).tolist()
+        row = [name, some[0].unit, *quantiles, ", ".join(those)]
+        keys = "parameter", "unit", "median", "low90", "high90", "sources"
+        rows.append(dict(zip(keys, row, strict=True)))
+    return rows

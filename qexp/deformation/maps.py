@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.arrays import Array, Pair
+from qexp.base.quantities import in_words
 from qexp.figures.canvas import (
     BOTTOM,
     add_title,
@@ -29,6 +30,7 @@ from qexp.observations.reading import angles_of
 
 if TYPE_CHECKING:
     import pyproj
+    import xarray
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
@@ -81,7 +83,7 @@ def _inches(axis: Axes) -> float:
     return axis.get_window_extent().width / axis.figure.dpi
 
 
-def _name_stations(axis: Axes, layer: Layer, marks: Sequence[Pair] = ()) -> None:
+def _name_stations(axis: Axes, layer: Layer, marks: Sequence[Array] = ()) -> None:
     """Write the names beside the dots, where there is room between dots, arrows, marks and other
     names.
 
@@ -229,10 +231,18 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
 
 
 def _grid(
-    layers: Sequence[Layer], columns: int, observation: Observation, *, fold: bool, lines: int = 1
+    layers: Sequence[Layer],
+    columns: int,
+    observation: Observation,
+    *,
+    fold: bool,
+    lines: int = 1,
+    panels: int = 0,
 ) -> tuple[Figure, list[Axes]]:
     """Maps of one frame with the shades of the ground, the first with a scale bar, and room below
     for colour bars whose labels have some lines.
+
+    panels  number of maps, that of the layers if left out
     """
     frame = west, east, south, north = frame_of(layers)
     wide = east - west
@@ -240,7 +250,7 @@ def _grid(
     longer = IN_COLUMN if narrow() else PANEL
     width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
-        len(layers),
+        panels or len(layers),
         columns,
         width,
         height,
@@ -267,13 +277,18 @@ def _grid(
 
 
 def _colour_bar(
-    figure: Figure, axes: Sequence[Axes], scale: Scale, words: str, lines: int = 1
+    figure: Figure,
+    axes: Sequence[Axes],
+    scale: Scale,
+    words: str,
+    lines: int = 1,
+    ticks: Array | None = None,
 ) -> None:
     """A colour bar below all panels that have its colours.
 
     lines  of the longest label beside it
     """
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     height = figure.get_figheight()
     boxes = [axis.get_position() for axis in axes]
@@ -293,6 +308,9 @@ def _colour_bar(
         extend=scale.pointed,
         ticks=MaxNLocator(5 if room > 0.3 else 3, steps=[1, 2, 5, 10]),
     )
+    if ticks is not None:  # of a logarithmic scale
+        bar.ax.xaxis.set_minor_locator(NullLocator())
+        bar.set_ticks(ticks.tolist(), labels=[f"{tick:g}" for tick in ticks])
     bar.set_label(words, fontsize=small(), labelpad=2)
     bar.ax.tick_params(labelsize=small(), pad=2)
 
@@ -679,7 +697,7 @@ NOWHERE = Observation(())
 
 def inversion_maps(
     maps: Sequence[Maps],
-    sources: Sequence[Pair],
+    sources: Sequence[Array],
     title: str,
     less: str,
     observation: Observation = NOWHERE,
@@ -687,7 +705,7 @@ def inversion_maps(
     """A row per track with the observed displacement and the model on one scale, and the residual
     on its own.
 
-    sources      positions east, north [km], which are marked
+    sources      (point, 2) each, east and north [km]: a position, or an outline
     less         what is subtracted from the observed displacement, such as "offset and ramp", or
                  nothing
     observation  whose elevations shade the maps, and whose system tells where they lie
@@ -705,12 +723,12 @@ def inversion_maps(
         heading = SHOWN[index] if index < len(SHOWN) else ""
         heading += f",\nless {less}" if less and index == 0 else ""
         _label(axis, heading, *place_of(axis, len(axes)), layer.track.name)
-        for (east, north), (colour, width) in product(sources, CROSS):
-            axis.plot(
-                east, north, "+", color=colour, zorder=4, ms=sized(7 + width), mew=sized(width)
-            )
+        for places, (colour, width) in product(sources, CROSS):
+            line = axis.plot(*places.T, color=colour, zorder=4, linewidth=sized(width))[0]
+            if len(places) == 1:
+                line.set(marker="+", markersize=sized(7 + width), markeredgewidth=sized(width))
         if layer.has_arrows and index % len(SHOWN) == 0:
-            _name_stations(axis, layer, sources)
+            _name_stations(axis, layer, [places[0] for places in sources])
     residuals = axes[2::3]
     others = [axis for axis in axes if axis not in residuals]
     _colour_bar(figure, others, shown[0].scale, words, lines)
@@ -736,3 +754,61 @@ def residual_maps(
     _colour_bar(figure, axes, layers[0].scale, _towards(layers, "residual "))
     add_title(figure, title)
     return figure
+
+
+ROUND_AMOUNTS = np.outer(10.0 ** np.arange(-9, 10), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)).ravel()
+"""Of the contours of amplitudes, and the numbers beside their colours."""
+
+
+def detectable_maps(least: xarray.Dataset, observation: Observation) -> Figure:
+    """A map per depth of the least amplitude that is seen, with the outlines of tracks and the
+    stations; see `detectable.detectable`.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+
+    seen = [track.where_observed() for track in observation.tracks]
+    layers = layers_of([(track, track.displacement) for track in seen])
+    values = least["least"].values
+    figure, axes = _grid(layers, 3, observation, fold=True, panels=len(values))
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, (0, 98)) if len(finite) else (1.0, 2.0)
+    norm = LogNorm(low, max(high, 1.01 * low))
+    colours = ScalarMappable(norm, "viridis_r")
+    pointed = extend(finite, low, high)
+    scale = Scale(least.unit, 1.0, colours, 0.0, pointed)
+    amounts = ROUND_AMOUNTS
+    levels = amounts[(amounts > low) & (amounts < high)]
+    east = least["east"].values / 1e3
+    north = least["north"].values / 1e3
+    for axis, depth, of_depth in zip(axes, least["depth"].values, values, strict=True):
+        axis.pcolormesh(east, north, of_depth, rasterized=True, **_coloured(scale))
+        if min(of_depth.shape) > 1 and len(levels):
+            lines = axis.contour(east, north, of_depth, levels, colors="white", linewidths=0.7)
+            axis.clabel(lines, fmt="%g", fontsize=small())
+        for track in seen:
+            _draw_outline(axis, track)
+        _label(axis, f"{depth:.3g} km deep", *place_of(axis, len(axes)))
+    words = f"least {in_words(least.amplitude)} that is seen ({least.unit})"
+    _colour_bar(figure, axes, scale, words, ticks=levels)
+    probability = 100 * least.probability
+    rate = 100 * least.false_alarms
+    chances = f"with {probability:g} % probability at {rate:g} % false alarms"
+    share = f"{least.known_over_searched:.2g} times as much if place and depth were known"
+    add_title(figure, f"seen {chances} where the source is searched; {share}")
+    return figure
+
+
+def _draw_outline(axis: Axes, track: Track) -> None:
+    """A line around the points of an image; stations."""
+    from scipy.spatial import ConvexHull
+
+    places = track.places / 1e3
+    if not track.instrument.imaging:
+        x, y = places.T
+        axis.plot(x, y, "^", color="black", markersize=sized(3))
+    elif track.size > 2:
+        hull = ConvexHull(places, qhull_options="QJ")  # also of points on a line
+        ring = places[hull.vertices]
+        x, y = np.concatenate([ring, ring[:1]]).T
+        axis.plot(x, y, "--", color="black", linewidth=sized(0.8))

@@ -34,6 +34,8 @@ OFFSETS = (PER_TRACK, NONE)
 
 METHODS = ("auto", "sampler")
 
+NOISE_MODELS = SAMPLED, FIXED = ("sampled", "fixed")
+
 FIGURE_ENDINGS = (".png", ".pdf", ".svg")
 
 STAGES = SEARCHING, BETWEEN, TESTING = (
@@ -397,9 +399,10 @@ class InvertOptions(Computing, Displaying):
     """Options of `qexp invert`. Raises QexpError for wrong and contradicting values."""
 
     panels: ClassVar = {
-        "Sources": "source fixed bounds offsets ramps starts seed",
+        "Sources": "source fixed bounds offsets ramps robust starts seed",
         "A network": "run refine centre device trust_code",
-        "The posterior": "posterior draws method declared_noise",
+        "The posterior": "posterior draws method declared_noise noise_model",
+        "Detection": "false_alarms detectable",
         "Output": "to spacing degrees formats width overwrite as_json",
     }
 
@@ -417,7 +420,8 @@ class InvertOptions(Computing, Displaying):
     centre: tuple[float, float] | None = option(
         None,
         "East and north of the centre of the images of `run`, in metres, the largest displacement"
-        " if left out; or of an emulator's, which move with its source if left out.",
+        " if left out; or of an emulator's, which move with its source if left out; or the place of"
+        " `detectable`, the middle of the points if left out.",
         "EAST,NORTH",
         read=read_position,
     )
@@ -436,6 +440,11 @@ class InvertOptions(Computing, Displaying):
         "per-track|none",
     )
     ramps: bool = option(False, "Estimate a plane for each radar track, too.")
+    robust: bool = option(
+        False,
+        "Errors of single points have Student's t distribution: outliers, such as wrongly unwrapped"
+        " points, count for less.",
+    )
     fixed: Mapping[str, float] = option(
         {},
         "Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000"
@@ -470,6 +479,23 @@ class InvertOptions(Computing, Displaying):
     )
     declared_noise: bool = option(
         False, "In the posterior, errors count as declared, rather than up to an unknown factor."
+    )
+    false_alarms: float = option(
+        0.01,
+        "A source is seen if noise alone shows one as strong with at most this probability.",
+        "P",
+    )
+    detectable: bool = option(
+        False,
+        "Also map the least amplitude, such as a volume change, that would be seen with a"
+        " probability of 90 %, by geometry and noise alone: at three depths or a fixed one, and over"
+        " depth below `centre`.",
+    )
+    noise_model: str | None = option(
+        None,
+        "In the posterior, the noise of each track (sill, range, nugget) is sampled with the source,"
+        " or fixed but for a factor; if left out sampled where it was estimated from the data.",
+        "|".join(NOISE_MODELS),
     )
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
@@ -530,6 +556,15 @@ class InvertOptions(Computing, Displaying):
             raise QexpError(f"`draws={self.draws}`: choose from 100 to {MOST_DRAWS:,}")
         if self.method is not None and self.method not in METHODS:
             raise QexpError(f"`method={self.method}`: choose from {', '.join(METHODS)}")
+        if self.noise_model not in (None, *NOISE_MODELS):
+            raise QexpError(
+                f"`noise_model={self.noise_model}`: choose from {' and '.join(NOISE_MODELS)}"
+            )
+        if self.noise_model == SAMPLED and self.declared_noise:
+            raise QexpError(
+                "`noise_model=sampled` and `declared_noise` exclude each other: errors are unknown,"
+                " or count as declared"
+            )
         if self.spacing is not None and not self.spacing > 0:
             raise QexpError(f"`spacing={self.spacing:g}`: must be a positive number of metres")
         require_seed(self.seed)
@@ -546,12 +581,21 @@ class InvertOptions(Computing, Displaying):
             if name in self.bounds:
                 raise QexpError(f"`fixed[{name}]`: it has bounds, too; fix it or bound it")
         if not self.posterior and (
-            self.draws is not None or self.method is not None or self.declared_noise
+            self.draws is not None
+            or self.method is not None
+            or self.declared_noise
+            or self.noise_model is not None
         ):
             raise QexpError(
-                "`draws`, `method` and `declared_noise` are for a posterior; add `posterior=True`"
+                "`draws`, `method`, `declared_noise` and `noise_model` are for a posterior; add"
+                " `posterior=True`"
             )
-        if self.run is None and (self.refine or (self.centre is not None and not self.emulators)):
+        if not 0.001 <= self.false_alarms <= 0.5:
+            raise QexpError(f"`false_alarms={self.false_alarms:g}`: choose from 0.001 to 0.5")
+        if self.detectable and not self.least_squares:
+            raise QexpError("`detectable` is for least squares; add `refine=True`")
+        placed = self.centre is None or self.emulators or self.detectable
+        if self.run is None and (self.refine or not placed):
             raise QexpError(
                 "`refine` and `centre` are for a network's estimate; name its run with `run`"
             )
@@ -560,9 +604,9 @@ class InvertOptions(Computing, Displaying):
                 "`source` and `degrees` do not go with `run`: a network knows its sources and their"
                 " units"
             )
-        if not self.least_squares and (self.fixed or self.bounds):
+        if not self.least_squares and (self.fixed or self.bounds or self.robust):
             raise QexpError(
-                "`fixed` and `bounds` are for least squares, and not for a network's estimate; add"
+                "`fixed`, `bounds` and `robust` are for least squares, and not for a network's estimate; add"
                 " `refine=True`"
             )
         if self.to is None and (self.spacing is not None or self.overwrite):

@@ -22,9 +22,9 @@ from qexp.base.quantities import conversion, in_symbols, in_words, number_with_u
 from qexp.base.text import Table, latex
 from qexp.deformation.epicentres import ellipse
 from qexp.deformation.inversion import Estimate, Inversion, TrackResult
-from qexp.deformation.maps import Maps, inversion_maps, residual_maps
+from qexp.deformation.maps import Maps, detectable_maps, inversion_maps, residual_maps
 from qexp.deformation.options import InvertOptions
-from qexp.deformation.posterior import SourcePosterior
+from qexp.deformation.posterior import COVERAGE, SourcePosterior
 from qexp.deformation.stored import FORMAT, RESULT
 from qexp.deformation.tables import chi2_words, table_of_parameters
 from qexp.errors import QexpError, extra
@@ -179,6 +179,10 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
         },
         axes,
     )  # fmt: skip
+    for column, (name, parameter) in enumerate(posterior.noise.items()):
+        words = {"units": parameter.unit, "long_name": f"{name} of the noise"}
+        values = both, posterior.noise_draws[..., column], words
+        draws_group[name.replace("/", "_")] = values
     if posterior.noise_factor is not None:
         words = {"units": "1", "long_name": "factor of the declared errors"}
         draws_group["noise_factor"] = (both, posterior.noise_factor, words)
@@ -235,8 +239,7 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
 PARAMETERS = "parameters.csv"
 TABLE = "result.nc"
 PLACES, SHAPES = "result.kml", "result.geojson"
-MAPS = "maps"
-COMPARISON = "comparison.csv"
+MAPS, DETECTABLE = "maps", "detectable"
 RESIDUALS = "residuals"
 
 COLUMNS = (
@@ -303,8 +306,11 @@ def write(
         for inversion in inversions:
             for name, content in _contents(inversion, options, about).items():
                 contents[f"{inversion.source}/{name}"] = content
-        rows = [list(rival.values()) for rival in best.rivals]
-        contents[COMPARISON] = formats.csv_text(best.rivals[0], rows).encode()
+        for name, table in (("comparison", best.rivals), ("averaged", best.averaged)):
+            rows = [{key: row[key] for key in row if key != "priors"} for row in table]
+            if rows:
+                text = formats.csv_text(rows[0], [row.values() for row in rows])
+                contents[f"{name}.csv"] = text.encode()
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
@@ -342,6 +348,12 @@ def _contents(
         contents[SHAPES] = geojson(inversion, placed)
     if draws_at_once():
         contents |= _pictures(MAPS, maps_of(inversion), options.formats)
+    if (least := inversion.detectable) is not None:
+        about = {"history": history, "crs": inversion.observation.crs or ""}
+        contents[f"{DETECTABLE}.nc"] = encoded(least.assign_attrs(about))
+        if draws_at_once():
+            figure = detectable_maps(least, inversion.observation)
+            contents |= _pictures(DETECTABLE, figure, options.formats)
     if posterior is not None:
         contents[DRAWS] = _posterior_netcdf(inversion, posterior, history)
         contents[POSTERIOR_TABLE] = _latex(posterior, inversion.source).encode()
@@ -424,10 +436,19 @@ def maps_of(inversion: Inversion) -> Figure:
     tracks = inversion.tracks.values()
     less = ["offset"] * any(track.offset_error is not None for track in tracks)
     less += ["ramp"] * any(track.ramp is not None for track in tracks)
-    sources = [shapes["centre"][0] / 1e3 for _, _, shapes in _sources(inversion)]
     words = " and ".join(less)
     maps = _maps(inversion)
-    return inversion_maps(maps, sources, _title(inversion), words, inversion.observation)
+    title = _title(inversion)
+    sources = list[Array]()
+    ellipses = list[Array]()
+    for *_, shapes in _sources(inversion):
+        sources.append(shapes["centre"] / 1e3)
+        if ELLIPSE in shapes:
+            ellipses.append(shapes[ELLIPSE] / 1e3)
+    if ellipses:
+        title += " · ellipse\u00a090\u00a0%"
+    sources += ellipses
+    return inversion_maps(maps, sources, title, words, inversion.observation)
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
@@ -470,6 +491,8 @@ def kml(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
         for name, unit, value, *_, interval in table_of_parameters(parameters).rows:
             words = f"{name} {number_with_unit(value, unit)}"
             lines.append(f"{words} (95 %: {interval})" if interval else words)
+        if ELLIPSE in of_source:
+            lines.append(f"line: {ELLIPSE}")
         ElementTree.SubElement(place, "description").text = "\n".join(lines)
         shapes = ElementTree.SubElement(place, "MultiGeometry")
         for points in of_source.values():
@@ -501,6 +524,7 @@ def geojson(inversion: Inversion, placed: pyproj.Transformer) -> bytes:
             for what, number in numbers.items():
                 known[f"{name}{what} ({estimate.unit})"] = number
         for shape, points in shapes.items():
+            known["coverage"] = COVERAGE if shape == ELLIPSE else None
             features.append(_feature(_degrees(points, placed), {"shape": shape, **known}))
     return formats.json_bytes({"type": "FeatureCollection", "features": features})
 
@@ -546,14 +570,15 @@ CORNERS = np.array([[1.0, 1], [-1, 1], [-1, -1], [1, -1], [1, 1]])
 """Of a square around 0, east and north."""
 SIDES = {"length": "m", "width": "m", "strike": "rad", "dip": "rad"}
 """Parameters of a rectangle, in the units in which its outline is drawn."""
+ELLIPSE = "90 % ellipse of the centre"
 
 
 def _shapes(
     inversion: Inversion, parameters: Mapping[str, Estimate], prefix: str
 ) -> dict[str, Array]:
-    """A source as seen from above, (point, 2) each, east and north [m]: its centre; where there are
-    errors to first order, the ellipse in which it lies with a probability of 95 %; and the outline
-    of a rectangle.
+    """A source as seen from above, (point, 2) each, east and north [m]: its centre; the ellipse in
+    which it lies with a probability of 90 %, by the covariance of the draws of a posterior, or else
+    by errors to first order, if there are any; and the outline of a rectangle.
 
     parameters  of the source
     prefix      with which their names in the inversion begin
@@ -563,11 +588,17 @@ def _shapes(
     centre = np.array([[estimate.value for estimate in position]])
     shapes = {"centre": centre}
     errors = [estimate.scaled_error or 0.0 for estimate in position if estimate.has_error]
-    if {*names} <= {*inversion.estimated} and len(errors) == 2:
+    drawn = inversion.posterior
+    if drawn is not None and {*names} <= drawn.parameters.keys():
+        places = np.stack([drawn.draws_of(name).ravel() for name in names])
+        spread = places.std(axis=1)
+        together = np.cov(places, bias=True)[0, 1] / (spread.prod() or 1.0)
+        shapes[ELLIPSE] = places.mean(axis=1) + ellipse(spread, float(together))
+    elif {*names} <= {*inversion.estimated} and len(errors) == 2:
         east, north = map(inversion.estimated.index, names)
         correlation = float(inversion.correlations[east, north])
         if all(errors) and abs(correlation) < 1:  # neither along a line nor unknown
-            shapes["95 % ellipse of the centre"] = centre + ellipse(errors, correlation)
+            shapes[ELLIPSE] = centre + ellipse(errors, correlation)
     if SIDES.keys() <= parameters.keys():
         known = [(parameters[name], unit) for name, unit in SIDES.items()]
         length, width, strike, dip = (

@@ -11,13 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import ndtr, ndtri
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.deformation.options import CROWDED, METHODS, USUAL_DRAWS, InvertOptions
-from qexp.errors import QexpError, suggestion
-from qexp.inference.density import Marginal, Prior, of_training, power, uniform
+from qexp.deformation.contradictions import predictive_p_values, unexplained
+from qexp.deformation.options import CROWDED, METHODS, SAMPLED, USUAL_DRAWS, InvertOptions
+from qexp.errors import QexpError, extra, suggestion
+from qexp.inference.density import (
+    Marginal,
+    PosteriorDensity,
+    Prior,
+    of_training,
+    power,
+    uniform,
+    whole_signals,
+)
 from qexp.inference.descriptions import Descriptions
 from qexp.inference.evidence import Evidence
 from qexp.inference.fit import Fit, threshold
@@ -25,6 +35,13 @@ from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, display_name, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
 from qexp.inference.sampling import Draws
+from qexp.inference.unknown_noise import (
+    DrawnNoise,
+    UnknownNoise,
+    likeliest,
+    noise_draws,
+    unknown_noise,
+)
 from qexp.observations.observation import Track
 from qexp.simulation.distributions import Distribution
 
@@ -37,12 +54,11 @@ EDGE = 2.5
 """Absolute score beyond which a draw lies at the prior's edge, as one in eighty of an even one."""
 
 
-def noise_remarks(tracks: Sequence[Track]) -> Iterator[str]:
+def noise_remarks(tracks: Sequence[Track], sampled: bool = False) -> Iterator[str]:
     if any(track.has_estimated_noise for track in tracks):
-        yield (
-            "the noise was estimated from the same data, but its type, range and nugget count as"
-            " known: intervals are somewhat too narrow"
-        )
+        known = "its type, range and nugget count as known: intervals are somewhat too narrow"
+        beside = "the posterior has its noise sampled, but by least squares " * sampled
+        yield f"the noise was estimated from the same data, {beside or 'but '}{known}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,10 @@ class SourcePosterior:
     parameters    name → its posterior
     draws         (chain, draw, parameter) in the parameters' units
     log_density   (chain, draw)  in the scores of the prior, but for a constant
-    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if by nothing
+    noise_factor  (chain, draw)  what the declared errors are multiplied with; None if by nothing,
+                  or if the noise of each track is sampled
+    noise         such as "ascending.sill" → its posterior; empty if noise is not sampled
+    noise_draws   (chain, draw, of `noise`)
     predicted     (chain, some, point)  data that such sources and the noise would give at the
                   points of the observation [m], for draws that are evenly spaced in each chain: the
                   posterior predictive distribution
@@ -105,6 +124,8 @@ class SourcePosterior:
                   than the estimate, by more than its intervals reach; None if there is none
     seconds       that took
     evidence      over that of no source
+    sensitivities  name → see `sensitivity`
+    p_values      track → see `predictive_p_values`
     """
 
     parameters: Mapping[str, ParameterPosterior]
@@ -117,6 +138,10 @@ class SourcePosterior:
     seconds: float
     remarks: Sequence[str]
     evidence: Evidence
+    sensitivities: Mapping[str, Mapping[str, Any]]
+    p_values: Mapping[str, Mapping[str, float]]
+    noise: Mapping[str, ParameterPosterior]
+    noise_draws: Array
 
     def __repr__(self) -> str:
         return (
@@ -160,7 +185,10 @@ class SourcePosterior:
             "parameters": {
                 name: posterior.document() for name, posterior in self.parameters.items()
             },
+            "noise": {name: posterior.document() for name, posterior in self.noise.items()},
             "correlations": {name: dict(zip(names, row, strict=True)) for name, row in rows},
+            "sensitivity": self.sensitivities,
+            "p_values": self.p_values,
             "remarks": list(self.remarks),
             "seconds": self.seconds,
         }
@@ -184,9 +212,9 @@ def source_posterior(
     """
     began = time.perf_counter()
     prior = _prior(problem, searches, units, distributions)
+    noises = _unknown_noises(problem, fit, tracks, options)
     observed = observed_posterior(
-        problem,
-        fit,
+        *(likeliest(noises, problem, fit) if noises else (problem, fit)),
         searches,
         prior,
         method=options.method or METHODS[0],
@@ -194,6 +222,7 @@ def source_posterior(
         unknown_level=not options.declared_noise,
         seed=options.seed,
         on_drawn=options.on_drawn,
+        noises=noises,
     )
     draws = _in_units(observed, problem, fit, equal, units)
     seconds = time.perf_counter() - began
@@ -203,10 +232,12 @@ def source_posterior(
         parameters[display_name(marginal.name)] = _summary(marginal, *both, units)
     chains = observed.draws.scores.shape[:2]
     chi2 = observed.chi2
+    if noises:
+        chi2 = PosteriorDensity(whole_signals(problem), observed.prior).chi2(observed.draws.all)
     random = np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
     levels = None
-    if not options.declared_noise:
+    if not (options.declared_noise or noises):
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
     better, wrong = None, []
     if options.least_squares and fit.chi2 - chi2.min() > threshold(fit) ** 2:
@@ -218,24 +249,70 @@ def source_posterior(
             f" {chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give"
             " more `starts`"
         ]
+    drawn = noise_draws(noises, observed.density, observed.draws.all, random)
+    of_noise, noise = _of_noise(drawn)
+    predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)
+    p_values = predictive_p_values(problem.weighting, whitened, tracks, options.declared_noise)
     remarks = [
         *wrong,
         *observed.draws.doubts,
         *_cut_by_priors(parameters, searches),
-        *noise_remarks(tracks),
+        *unexplained(p_values, tracks),
+        *_not_elliptic(dict(zip(parameters, draws.T, strict=True))),
+        *noise_remarks(tracks, bool(noises)),
     ]
     return SourcePosterior(
         parameters,
         draws.reshape(*chains, -1),
         observed.log.reshape(chains),
         levels,
-        _predicted(problem, observed, levels, options.seed),
+        predicted,
         observed.draws,
         better,
         seconds,
         remarks,
         observed.evidence,
+        _sensitivities(observed, draws),
+        p_values,
+        noise,
+        of_noise.reshape(*chains, len(noise)),
     )
+
+
+MOST_SAMPLED = 1000
+"""Points of the largest track up to which an estimated noise is sampled unless asked."""
+
+
+def _unknown_noises(
+    problem: Problem, fit: Fit, tracks: Sequence[Track], options: InvertOptions
+) -> list[UnknownNoise]:
+    """The noise of each track if it is sampled; of those that were declared, if nobody asked, but
+    the factor.
+    """
+    asked = options.noise_model == SAMPLED
+    usual = options.noise_model is None and not options.declared_noise
+    estimated = any(track.has_estimated_noise for track in tracks)
+    if not asked and not (
+        usual and estimated and max(track.size for track in tracks) <= MOST_SAMPLED
+    ):
+        return []
+    return [
+        unknown_noise(problem, fit, number, track, asked or track.has_estimated_noise)
+        for number, track in enumerate(tracks)
+    ]
+
+
+def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPosterior]]:
+    """Draws of all parameters of noises, (draw, parameter), and their posteriors."""
+    columns = []
+    posteriors = {}
+    for noise in drawn:
+        for name, values, unit, words, ends in noise.parameters():
+            columns.append(values)
+            summary = _interval(values, unit, words, *ends)
+            posteriors[f"{noise.of_track.track.name}.{name}"] = summary
+    count = len(drawn[0].node) if drawn else 0
+    return np.array(columns).T.reshape(count, -1), posteriors
 
 
 def _cut_by_priors(
@@ -248,6 +325,89 @@ def _cut_by_priors(
                 f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior:"
                 " the result depends on the prior's bounds; give others with `bounds`"
             )
+
+
+FAR_FROM_NORMAL = 0.15
+"""Difference of distribution functions from which on an ellipse is no picture of draws."""
+
+
+def _not_elliptic(draws: Mapping[str, Array]) -> Iterator[str]:
+    """A sentence for each position that is far from normal, along any of four directions."""
+    for east in draws:
+        north = f"{east.removesuffix('east')}north"
+        if north not in draws or north == east:
+            continue
+        x = draws[east]
+        y = draws[north]
+        farthest = 0.0
+        for along in (x, y, x + y, x - y):
+            spread = along.std() + 1e-9
+            shares = ndtr((np.sort(along) - along.mean()) / spread)
+            apart = np.abs(shares - np.linspace(0, 1, len(along)))
+            farthest = max(farthest, float(apart.max()))
+        if farthest > FAR_FROM_NORMAL:
+            yield (
+                f"the posterior of {east} and {north} is far from normal, so that its ellipse is a"
+                " rough outline: see the figure of the posterior"
+            )
+
+
+POWERS, SENSITIVE, APART = (0.99, 1.01), 0.05, 2.0
+"""Of prior and likelihood; sensitivity from which on these matter, as in the R package priorsense;
+and their distance, in standard deviations of their difference, from which on they disagree.
+"""
+
+
+def sensitivity(draws: Array, log_prior: Array, log_likelihood: Array) -> dict[str, Any]:
+    """How much the posterior of a parameter depends on `prior` and `data`, and a `diagnosis`.
+
+    draws           (draw,)
+    log_prior       (draw,)  of all parameters together, but for a constant
+    log_likelihood  (draw,)  likewise
+
+    Of both it is the cumulative Jensen-Shannon distance per doubling of the power that they are
+    raised to: 0.08 for a normal posterior that rests on one alone. Where both matter, each moves
+    the mean by their distance times √(share of its precision × that of the other), in normal
+    approximations.
+    Kallioinen, Paananen, Bürkner and Vehtari (2024), Stat. Comput. 34, 57.
+    """
+    with extra("posterior"):
+        from arviz_stats.base import array_stats
+
+    normal = ndtri((draws.argsort().argsort() + 0.5) / len(draws))
+    found = [0.0, 0.0]
+    pulls = []
+    shares = []
+    for part, log in enumerate((log_prior, log_likelihood)):
+        apart = log - log.mean()
+        # so close to 1 that no weight is large
+        weights = [np.exp((power - 1) * apart)[None] for power in POWERS]
+        if np.ptp(draws) > 0:
+            found[part] = float(array_stats.power_scale_sense(draws[None], *weights, *POWERS))
+        pulls.append(float(np.mean(normal * apart)))
+        shares.append(max(float(-np.mean(normal**2 * apart)), SENSITIVE))
+    diagnosis = "–"
+    if found[0] >= SENSITIVE > found[1]:
+        diagnosis = "the prior matters more than the data"
+    elif found[0] >= SENSITIVE:
+        disagree = -math.prod(pulls) > APART**2 * math.prod(shares)
+        diagnosis = "prior and data disagree" if disagree else "prior and data both matter"
+    return {"prior": found[0], "data": found[1], "diagnosis": diagnosis}
+
+
+def _sensitivities(observed: ObservedPosterior, draws: Array) -> dict[str, dict[str, Any]]:
+    """Of all parameters, by name; draws are in their units, (draw, parameter).
+
+    Priors are raised to powers as the normal densities of scores. A uniform density to any power
+    would be the same one; as that of a score it gives its edges more weight or less.
+    """
+    log_prior = -0.5 * np.square(observed.draws.all).sum(axis=1)
+    log_likelihood = observed.log - log_prior
+    found = {}
+    for marginal, values in zip(observed.prior.marginals, draws.T, strict=True):
+        name = display_name(marginal.name)
+        found[name] = sensitivity(values, log_prior, log_likelihood)
+    return found
 
 
 def _prior(
@@ -338,31 +498,40 @@ def _in_units(
 
 
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
+    least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
+    edges = np.abs(marginal.between_bounds(scores)) > EDGE
+    at_edge = None if marginal.period is not None else float(edges.mean())
+    unit = units.unit_of(marginal.name)
+    return _interval(draws, unit, marginal.words, least, largest, at_edge)
+
+
+def _interval(
+    draws: Array, unit: str, words: str, least: float, largest: float, at_edge: float | None = None
+) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
     low, median, high, least95, most95 = np.quantile(
         draws, [tail, 0.5, 1 - tail, 0.025, 0.975]
     ).tolist()
-    least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
-    edges = np.abs(marginal.between_bounds(scores)) > EDGE
-    at_edge = None if marginal.period is not None else float(edges.mean())
+    moments = float(draws.mean()), float(draws.std(ddof=1))
+    ends = (least95, most95)
     return ParameterPosterior(
-        units.unit_of(marginal.name),
-        median,
-        float(draws.mean()),
-        float(draws.std(ddof=1)),
-        low,
-        high,
-        (least95, most95),
-        marginal.words,
-        least,
-        largest,
-        at_edge,
+        unit, median, *moments, low, high, ends, words, least, largest, at_edge
     )
 
 
 def _predicted(
-    problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int
-) -> Array:
+    problem: Problem,
+    observed: ObservedPosterior,
+    levels: Array | None,
+    noises: Sequence[DrawnNoise],
+    seed: int,
+) -> tuple[Array, Array]:
+    """What evenly spaced draws of each chain say of the points of the observation.
+
+    levels  (chain, draw)  factors of the errors; None: these are as declared
+    Returns data that they would give, (chain, some, point) [m], and the residuals that they leave
+    of those that were seen, (draw, point), in units of the noise.
+    """
     scores = observed.draws.scores
     chains, draws = scores.shape[:2]
     count = max(1, min(draws, PREDICTED // chains))
@@ -371,5 +540,17 @@ def _predicted(
     levels = np.ones((chains, draws)) if levels is None else levels
     factors = torch.from_numpy(levels[:, some].ravel()).double()
     random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
-    drawn = problem.weighting.simulated(problem.model(values), problem.data, factors, random)
-    return drawn.numpy().reshape(chains, len(some), -1)
+    models = problem.model(values)
+    left = problem.data - models
+    if noises:
+        rows = np.arange(chains * draws).reshape(chains, draws)[:, some].ravel()
+        several, residuals = [], []
+        for noise, where in zip(noises, problem.weighting.slices, strict=True):
+            data = problem.data[:, where]
+            several.append(noise.simulated(rows, models[:, where], data, random))
+            residuals.append(noise.whitened(rows, left[:, where]))
+        drawn, whitened = torch.cat(several, dim=1), torch.cat(residuals, dim=1)
+    else:
+        drawn = problem.weighting.simulated(models, problem.data, factors, random)
+        whitened = problem.weighting(left) / factors[:, None]
+    return drawn.numpy().reshape(chains, len(some), -1), whitened.numpy()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qexp.base.quantities import in_words, quantity_in_words
 from qexp.base.text import Table
 from qexp.deformation.options import CROWDED
 from qexp.errors import some
@@ -103,6 +104,8 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
     yield table_of_parameters({name: Estimate.read(part) for name, part in parameters})
     columns = ["track", "points", "RMS (m)", "error (m)", "offset (m)"]
     rows = []
+    posterior = record.get("posterior") or {}
+    tested = posterior.get("p_values")
     several = any(track.get("factor") for track in record["tracks"].values())
     for name, track in record["tracks"].items():
         error = track["offset_error"]
@@ -111,13 +114,18 @@ def tables(record: Mapping[str, Any]) -> Iterator[Table]:
         unit = INSTRUMENTS[track.get("kind", RADAR)].unit
         errors = _in_metres(track["rms"], unit), _in_metres(track["error"], unit)
         row = [name, f"{track['n']:,}", *errors, offset]
-        rows.append([*row, factor] if several else row)
+        row += [factor] * several
+        rows.append([*row, f"{tested[name]['p_value']:.2g}"] if tested else row)
     columns += ["factor"] * several  # of the source's displacement, 1 for right data
+    columns += ["predictive p"] * bool(tested)
     yield Table("", columns, rows, frozenset(columns[1:]))
-    if record.get("posterior"):
-        yield table_of_posterior(record["posterior"])
+    if posterior:
+        yield table_of_posterior(posterior)
+    if posterior.get("sensitivity"):
+        yield table_of_sensitivity(posterior["sensitivity"])
     if record.get("comparison"):
         yield table_of_rivals(record["comparison"])
+    yield from _tables_of_all(record)
 
 
 def table_of_rivals(rivals: Sequence[Mapping[str, Any]]) -> Table:
@@ -137,6 +145,31 @@ def table_of_rivals(rivals: Sequence[Mapping[str, Any]]) -> Table:
         none = 1 - math.fsum(shares)
         rows.append(["no source", "0", "", "", "", "0", _share(none)])
     return Table("", columns, rows, frozenset(columns[1:]))
+
+
+def _tables_of_all(record: Mapping[str, Any]) -> Iterator[Table]:
+    """The priors of all sources, and the parameters that several have, if evidence is known."""
+    sources: dict[tuple[str, ...], list[str]] = {}
+    for rival in record.get("comparison", ()):
+        for name, prior in rival.get("priors", {}).items():
+            key = name, prior["unit"], _prior_words(prior)
+            sources.setdefault(key, []).append(rival["source"])
+    rows = [[*prior, ", ".join(names)] for prior, names in sources.items()]
+    if rows:
+        yield Table("", ["prior", "unit", "distribution", "sources"], rows)
+    rows = []
+    for row in record.get("averaged", ()):
+        width = (row["high90"] - row["low90"]) / 3
+        median, *ends = (digits(row[key], width) for key in ("median", "low90", "high90"))
+        rows.append([row["parameter"], row["unit"], median, " to ".join(ends), row["sources"]])
+    if rows:
+        columns = ["averaged by probability", "unit", "median", "90 % interval", "sources"]
+        yield Table("", columns, rows, frozenset(columns[2:3]))
+
+
+def _prior_words(prior: Mapping[str, Any]) -> str:
+    ends = [_end(end, prior["between"]) for end in prior["between"]]
+    return f"{prior['distribution']}, {' to '.join(ends)}"
 
 
 def _share(probability: float) -> str:
@@ -181,11 +214,42 @@ def sentences(record: Mapping[str, Any]) -> Iterator[str]:
             "ln evidence: over that of no source, by the prior of each; before the data all sources"
             " and none count as equally likely"
         )
+    if record.get("detection") and record["detection"]["seen"]:  # else it is a remark
+        yield detection_words(record["detection"])
+    if record.get("detectable"):
+        yield detectable_words(record["detectable"])
     whole = sum(rival["seconds"] for rival in rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if rivals else ""
     yield (
         f"{record['source']}: {chi2_words(record['chi2_reduced'])}, {searched}"
         f"{record['iterations']} iterations, {_in_seconds(record['seconds'])}{of_all}"
+    )
+
+
+def detection_words(found: Mapping[str, Any]) -> str:
+    """Whether a source is seen, and how often noise alone shows one as strong."""
+    least = "less than " * (found["p_value"] <= found["least_p_value"])
+    return (
+        f"{'a' if found['seen'] else 'no'} source is seen at {100 * found['false_alarms']:g} % false"
+        f" alarms: noise alone shows one as strong with a probability of {least}"
+        f"{100 * found['p_value']:.2g} %"
+    )
+
+
+def detectable_words(least: Mapping[str, Any]) -> str:
+    """The least amplitude that would be seen, at each depth below the place."""
+    east, north = least["place"]
+    words = []
+    for depth, value in zip(least["depth"], least["least_at_place"], strict=True):
+        amount = quantity_in_words(value, least["unit"])
+        words.append(f"{amount} at {depth:g} km")
+    probability = 100 * least["probability"]
+    rate = 100 * least["false_alarms"]
+    return (
+        f"below {east:,.0f} east, {north:,.0f} north a {in_words(least['amplitude'])} of"
+        f" {', of '.join(words)} would be seen with a probability of {probability:g} %"
+        f" at {rate:g} % false alarms, of {least['known_over_searched']:.2g} times as much if place"
+        " and depth were known"
     )
 
 
@@ -224,18 +288,31 @@ def table_of_posterior(posterior: Mapping[str, Any]) -> Table:
     """The parameters of a posterior, by its `document`."""
     columns = ["posterior", "unit", "median", "95 % interval", "prior"]
     rows = []
-    for name, parameter in posterior["parameters"].items():
+    for name, parameter in (posterior["parameters"] | posterior.get("noise", {})).items():
         low, high = parameter["interval95"]
         width = (high - low) / 4
         ends = f"{digits(low, width)} to {digits(high, width)}"
-        least, largest = parameter["prior"]["between"]
-        possible = " to ".join(_end(end, (least, largest)) for end in (least, largest))
-        prior = f"{parameter['prior']['distribution']}, {possible}"
+        prior = _prior_words(parameter["prior"])
         share = parameter["prior"]["at_edge"]
         prior += f", {share:.0%} at its edge" if (share or 0) > CROWDED else ""
         median = digits(parameter["median"], width)
         rows.append([name, str(parameter["unit"]), median, ends, prior])
     return Table("", columns, rows, frozenset(columns[2:3]))
+
+
+def table_of_sensitivity(sensitivity: Mapping[str, Any]) -> Table:
+    """How much the posterior of each parameter depends on the priors and on the data.
+
+    From 0.05 on they matter, and 0.08 is that of a parameter that depends on one alone, see
+    `deformation.posterior.sensitivity`. The numbers are those of the document of a posterior.
+    """
+    columns = ["sensitivity", "to priors", "to data", "diagnosis"]
+    rows = []
+    for name, one in sensitivity.items():
+        prior = f"{one['prior']:.2f}"
+        data = f"{one['data']:.2f}"
+        rows.append([name, prior, data, one["diagnosis"]])
+    return Table("", columns, rows, frozenset(columns[1:3]))
 
 
 def sampling_words(posterior: Mapping[str, Any]) -> str:

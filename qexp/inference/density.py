@@ -235,7 +235,10 @@ class Signals:
     whiten  (..., point) → (..., number)
     data    (observation, number)
     rest    (observation,)  χ² of what no signal can explain; None: nothing is left out
+    vectors  (number of the whole signals, number)  that numbers are amounts of; None: all are there
     """
+
+    vectors: Tensor | None = None
 
     def __init__(
         self,
@@ -307,6 +310,7 @@ class Signals:
         few = Signals(
             self.model.select(points), lambda displacements: displacements @ turn, data, rest
         )
+        few.vectors = vectors
         accurate = tested is None or self._are_those(
             lambda values: few(values) @ vectors.mT, tested, tolerance
         )
@@ -452,7 +456,17 @@ class PosteriorDensity:
     degrees: int | None = None
 
     def __call__(self, scores: Array) -> Array:
-        log = self.log_likelihood(self.chi2(scores), scores) - 0.5 * np.square(scores).sum(axis=1)
+        return self.with_prior(self.log_likelihood(self.chi2(scores), scores), scores)
+
+    @property
+    def without_source(self) -> float:
+        """Log-likelihood of no source, with the constant of those of sources."""
+        chi2 = self.signals.data.square().sum(dim=1) + self.signals.rest
+        return float(self.log_likelihood(chi2.numpy(), np.zeros((1, 1)))[0])
+
+    def with_prior(self, log: Array, scores: Array) -> Array:
+        """With the logarithm of the prior; −inf for impossible sources."""
+        log = log - 0.5 * np.square(scores).sum(axis=1)
         return np.where(np.isnan(log) | (np.abs(scores) > SCORE_SPAN).any(axis=1), -np.inf, log)
 
     def weight(self, chi2: float) -> float:

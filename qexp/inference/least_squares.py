@@ -516,10 +516,18 @@ MOST_DRAWN = 1 << 16
 def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) -> Tensor:
     """Values of all parameters in SI units, (start, parameter).
 
-    Parameters that are neither fixed nor amplitudes are drawn by a scrambled Sobol sequence,
-    between the limits of their search; those that are no possible source are left out. Amplitudes
-    are then the best ones by linear least squares. Raises QexpError if the limits leave no possible
-    source, or a parameter has none.
+    Parameters that are neither fixed nor amplitudes are those of `possible_draws`. Amplitudes are
+    then the best ones by linear least squares. Raises QexpError as it does.
+    """
+    drawn = possible_draws(problem, searches, count, seed)
+    return problem.coordinates.values(_with_best_amplitudes(problem, drawn))
+
+
+def possible_draws(problem: Problem, searches: Sequence[Search], count: int, seed: int) -> Tensor:
+    """Possible sources between the limits of a search, (draw, coordinate), by a scrambled Sobol
+    sequence.
+
+    Raises QexpError if the limits leave no possible source, or a parameter has none.
     """
     coordinates = problem.coordinates
     free = [searches[index] for index in coordinates.free]
@@ -548,7 +556,8 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
         sequence.reset()  # a Sobol sequence is even over its first 2^power points
         candidates = low + sequence.draw(1 << power, dtype=torch.float64) * (high - low)
         possible = candidates[problem.model.possible(coordinates.values(candidates))]
-    return coordinates.values(_with_best_amplitudes(problem, possible[:count]))
+    some: Tensor = possible[:count]
+    return some
 
 
 def _with_best_amplitudes(problem: Problem, drawn: Tensor) -> Tensor:

@@ -27,8 +27,9 @@ from qexp.inference.evidence import Evidence
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search
+from qexp.inference.unknown_noise import NoisyDensity, UnknownNoise
 
-PRIOR_DRAWS = 4000
+PRIOR_DRAWS = 40_000
 """That tell which share of the prior are sources that there can be."""
 
 Sample = Callable[[PosteriorDensity, sampling.Mixture, int, Generator], sampling.Draws]
@@ -51,6 +52,7 @@ class ObservedPosterior:
     chi2     (draw,)  by the declared noise, of `draws.all`
     log      (draw,)  logarithm of the posterior density in scores, but for a constant
     degrees  points less nuisances
+    density  that the draws are of
     evidence  relative to that of no source
     """
 
@@ -59,6 +61,7 @@ class ObservedPosterior:
     chi2: Array
     log: Array
     degrees: int
+    density: PosteriorDensity
     evidence: Evidence
 
 
@@ -73,6 +76,7 @@ def observed_posterior(
     unknown_level: bool,
     seed: int,
     on_drawn: Counted,
+    noises: Sequence[UnknownNoise] = (),
 ) -> ObservedPosterior:
     """Draws from the posterior of the free parameters of a problem.
 
@@ -84,13 +88,17 @@ def observed_posterior(
     method         a name from `sampling.METHODS`
     on_drawn       takes the number of draws that are tried, and of all at most
     unknown_level  whether the size of the noise is unknown, by a factor that all errors share
+    noises         of each track, if they are unknown; the problem is then that of the likeliest
     """
     random = np.random.default_rng(seed)
     prior = prior.cut_opposite(fit.values[None])
     degrees = problem.model.points - problem.weighting.nuisances
-    exact = PosteriorDensity(
-        whole_signals(problem), prior, degrees=degrees if unknown_level else None
-    )
+    whole = whole_signals(problem)
+    exact = PosteriorDensity(whole, prior, degrees=degrees if unknown_level else None)
+    if noises:
+        exact = NoisyDensity(
+            whole, prior, degrees=degrees, whole=whole, weighting=problem.weighting, noises=noises
+        )
     # modes are searched from the fit, and from what fewer points find
     search = problem.to_search(seed)
     starting = prior.scores(starts(search, searches, SEARCHED_STARTS, seed).numpy())
@@ -127,6 +135,7 @@ def observed_posterior(
         density.chi2(draws.all),
         density(draws.all),
         degrees,
+        density,
         evidence,
     )
 
@@ -151,10 +160,9 @@ def _over_none(
     scores = random.standard_normal((PRIOR_DRAWS, free))
     possible = exact.signals.model.possible(exact.prior.values(scores))
     share = (int(possible.sum()) + 1) / (PRIOR_DRAWS + 1)
+    error = math.hypot(error, math.sqrt((1 - share) / share / PRIOR_DRAWS))
     of_prior = free / 2 * math.log(2 * math.pi) + math.log(share)
-    chi2 = exact.signals.data.square().sum(dim=1) + exact.signals.rest
-    none = float(exact.log_likelihood(chi2.numpy(), scores[:1])[0])
-    return Evidence(found.log + correction - of_prior - none, error)
+    return Evidence(found.log + correction - of_prior - exact.without_source, error)
 
 
 def around_modes(

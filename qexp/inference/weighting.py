@@ -16,7 +16,7 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.observations.noise import MOST_CORRELATED, covariance_matrix
-from qexp.observations.observation import Track
+from qexp.observations.observation import CorrelatedNoise, Track
 
 LEAST_INDEPENDENT = 10 * np.finfo(np.float64).eps
 """Share, per point of a track, of a point's variance that those before it must leave; rounding
@@ -54,8 +54,8 @@ class Block:
         nuisances = self.nuisances[points]
         return replace(self, error=self.error[points], covariance=covariance, nuisances=nuisances)
 
-    def with_error(self, deviation: float) -> Block:
-        """The block with further independent noise of this standard deviation [m]."""
+    def with_error(self, deviation: float | Array) -> Block:
+        """The block with further independent noise of this standard deviation, or these [m]."""
         total = self.covariance
         if total is not None:
             total = total + np.diag(np.full(len(total), deviation**2))
@@ -104,6 +104,14 @@ class Weighting:
         )
         return sum(2 * float(diagonal.log().sum()) for diagonal in diagonals)
 
+    @property
+    def log_volume(self) -> float:
+        """Logarithm of the determinants of the covariance and of AᵀC⁻¹A, by which likelihoods that
+        are integrated over nuisances differ.
+        """
+        triangles = (triangle.diagonal() for *_, triangle in self._parts)
+        return self.log_determinant + sum(2 * float(t.abs().log().sum()) for t in triangles)
+
     def with_errors(self, errors: Tensor) -> Weighting:
         """The weighting with further errors, whose samples are (sample, point) [m]; see
         `Block.with_errors`.
@@ -141,6 +149,14 @@ class Weighting:
         _, factor, basis, _ = self._parts[number]
         whitened = _whitened(values, factor)
         return whitened - (whitened @ basis) @ basis.mT if basis.shape[1] else whitened
+
+    def coloured(self, weighted: Tensor) -> Tensor:
+        """L times weighted values, (row, point): residuals again, but for nuisances [m]."""
+        parts = []
+        for where, factor, *_ in self._parts:
+            rows = weighted[:, where]
+            parts.append(rows * factor if factor.dim() == 1 else rows @ factor.mT)
+        return torch.cat(parts, dim=-1)
 
     def adjoint(self, weighted: Tensor) -> Tensor:
         """L⁻ᵀ times weighted values, (row, point): of the weighted Jacobian, how estimates depend
@@ -224,11 +240,17 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
     if track.noise is None or track.noise.sill == 0:
         return Block(track.name, track.error, None, nuisances, words)
     _require_few(track.name, len(track.x))
-    covariance = covariance_matrix(track, track.noise)
-    if not track.instrument.imaging:
-        covariance *= track.direction @ track.direction.T
+    covariance = correlated_part(track, track.noise)
     covariance[np.diag_indices_from(covariance)] += track.error**2
     return Block(track.name, track.error, covariance, nuisances, words)
+
+
+def correlated_part(track: Track, noise: CorrelatedNoise) -> Array:
+    """The covariance of a noise between points, or components of stations, (point, point) [m²]."""
+    covariance = covariance_matrix(track, noise)
+    if not track.instrument.imaging:
+        covariance *= track.direction @ track.direction.T
+    return covariance
 
 
 def _require_few(track: str, points: int) -> None:

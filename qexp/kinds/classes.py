@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from qexp.base.arrays import Array, Texts
 from qexp.base.outputs import Classes, classes_in, output_in, plain
@@ -15,20 +15,14 @@ from qexp.errors import some, suggestion
 from qexp.kinds.networks import outputs_of_heads
 from qexp.metrics.baselines import (
     Baseline,
-    InnerSplits,
-    Split,
-    compared_classifiers,
-    cross_validated_classes,
     names,
     trouble,
 )
-from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
+from qexp.metrics.meaning import CLASSES, NUMBERS
 from qexp.metrics.metric import Metric
-from qexp.metrics.splits import Rows
 from qexp.networks.heads import CLASSES as HEAD
 from qexp.rows.table import MISSING, SHOWN, is_number
 from qexp.spec.reading import Document, Finding
-from qexp.store.record import ComparisonRow
 
 FEW_SAMPLES = 10
 """Samples of a class below which hardly anything can be said of it."""
@@ -37,23 +31,31 @@ FEW_SAMPLES = 10
 def unknown_names(
     classes: Classes, texts: Texts, shown: Callable[[NDArray[np.integer]], str]
 ) -> Iterator[Finding]:
-    """Names that are no classes, and classes of which there is no sample.
+    """Names that are no classes.
 
     texts  (sample,), as they stand in a file
     shown  numbers of samples → where they are, in words
     """
     codes = classes.codes(texts)
     where = "classes", classes.name
-    for name in np.unique(texts[np.isnan(codes)]).tolist():
-        if plain(name) in MISSING:
-            continue
+    unknown = np.unique(texts[np.isnan(codes)]).tolist()
+    names = [name for name in unknown if plain(name) not in MISSING]
+    for name in names[:SHOWN]:
         text = f"'{name}' in {shown(np.flatnonzero(texts == name))} is none of the classes"
         meant = _alike(name, classes.names)
         advice = f"did you mean '{meant}'?" if meant else suggestion(name, classes.names)
         yield where, f"{text}; {advice}"
+    if names[SHOWN:]:
+        yield where, f"{len(names) - SHOWN:,} more names are none of the classes either"
+
+
+def without_samples(classes: Classes, texts: Texts) -> Iterator[Finding]:
+    """Classes that no sample has, as those of data for training need."""
+    codes = classes.codes(texts)
     for code, name in enumerate(classes.names):
         if not (codes == code).any():
-            yield where, f"no sample is '{name}', so that it cannot be learned; leave it out"
+            lack = f"no sample is '{name}', so that it cannot be learned; leave it out"
+            yield ("classes", classes.name), lack
 
 
 def _alike(name: str, names: Sequence[str]) -> str | None:
@@ -91,16 +93,16 @@ def lacking(classes: Classes, codes: Array, parts: Mapping[str, NDArray[np.integ
 
     parts  name → its samples
     """
-    without = {}
+    short = {}
     for part, rows in parts.items():
         there = set(np.unique(codes[rows]).tolist())
         names = [f"'{name}'" for code, name in enumerate(classes.names) if code not in there]
         if names:
-            without[part] = some(names, SHOWN)
-    if not without:
+            short[part] = some(names, SHOWN)
+    if not short:
         return ""
-    part, names_there = next(iter(without.items()))
-    more = f", and {len(without) - 1} more parts lack some" if len(without) > 1 else ""
+    part, names_there = next(iter(short.items()))
+    more = f", and {len(short) - 1} more parts lack some" if len(short) > 1 else ""
     return f"the training part of {part} has no sample of {names_there}{more}"
 
 
@@ -148,36 +150,6 @@ def baselines_of(spec: Document, tables: Tables, outputs: str) -> dict[str, Base
     named = zip(names(spec["baselines"], table), spec["baselines"], strict=True)
     every = {name: built(table, description) for name, description in named}
     return {name: baseline for name, baseline in every.items() if outputs in baseline.outputs}
-
-
-def compared_with_baselines(
-    baselines: Mapping[str, Baseline],
-    classes: Classes,
-    probabilities: Array,
-    codes: Array,
-    inputs: Array,
-    folds: Sequence[Split],
-    inner: InnerSplits,
-    seed: int,
-    groups: Texts | None,
-    cautions: tuple[str, str],
-    completed: Callable[[Rows], ArrayLike] | None = None,
-) -> list[ComparisonRow]:
-    """The network and baselines of classes on the same held-out rows.
-
-    probabilities  the network's, (row, class); NaN for rows that no fold holds out
-    codes, inputs  of all rows, (row,) and (row, column)
-    cautions       of the network, and of all
-    completed      see `cross_validated`
-    """
-    estimators = {NETWORK: probabilities}
-    for name, baseline in baselines.items():
-        estimators[name] = cross_validated_classes(
-            baseline, inputs, codes, len(classes.names), folds, inner, seed, completed
-        )
-    notes = {**dict.fromkeys(estimators, cautions[1]), NETWORK: cautions[0]}
-    compared = compared_classifiers(estimators, codes, classes.name, groups, notes)
-    return list(map(ComparisonRow.from_document, compared))
 
 
 def in_metrics_and_baselines(document: Document, tables: Tables) -> Iterator[Finding]:

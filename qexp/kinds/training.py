@@ -21,6 +21,7 @@ from qexp.kinds.objects import data_kind, fit_transforms, initial_model, recipe_
 from qexp.metrics.metric import with_training_mean
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
+from qexp.networks.network import operations_per_sample
 from qexp.networks.trainer_stack import Member, TrainerStack
 from qexp.networks.training import Data, EventWriter, Progress, Trainer, TrainingListener
 from qexp.spec.reading import canonical
@@ -156,7 +157,7 @@ def _prepare(attempt: Attempt) -> Trainer:
     trainer.resume()
     weights = sum(weight.numel() for weight in model.parameters())
     log.info("%s weights", f"{weights:,}")
-    attempt.own.keep(weights=weights)
+    attempt.own.keep(weights=weights, operations=operations_per_sample(model.network))
     return trainer
 
 

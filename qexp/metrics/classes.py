@@ -115,9 +115,9 @@ def _by_confidence(estimate: Array, truth: Array, centre: float) -> Sequence[Arr
     hits = _hits(probabilities, is_true)
     confidence = probabilities.max(axis=1)
     place = np.clip(confidence * BINS, 0, BINS - 1)
-    inside = np.floor(place) == np.arange(BINS)[:, None]
-    excess = inside * (confidence - hits)
-    return [*excess, *(inside * hits), *inside]
+    in_bin = np.floor(place) == np.arange(BINS)[:, None]
+    excess = in_bin * (confidence - hits)
+    return [*excess, *(in_bin * hits), *in_bin]
 
 
 def _miscalibration(sums: Sequence[Any], count: Any) -> Any:

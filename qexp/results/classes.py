@@ -134,8 +134,8 @@ def keep_classes(directory: RunDirectory, spec: Mapping[str, Any]) -> None:
     if not outputs or not file.is_file():
         return
     predictions = formats.read_netcdf(file)
-    by = spec["split"]["parameters"].get("by") if isinstance(spec["split"], dict) else None
-    groups = predictions[by].values if by in predictions else None
+    grouping = spec["split"]["parameters"].get("by") if isinstance(spec["split"], dict) else None
+    groups = predictions[grouping].values if grouping in predictions else None
     kept = {name: told(output, predictions, groups) for name, output in outputs.items()}
     formats.write_json(directory.results / CLASSES, KeptClasses(outputs=kept).document())
 

@@ -593,6 +593,8 @@ class Record(Outcome):
     """Number of weights of the network; null for networks of several folds, and in older
     records.
     """
+    operations: int | None = None
+    """Floating-point operations of an estimate; null likewise."""
     hashes: Mapping[str, str] | None = None
     """Path → SHA-256 of the best weights, of all folds, when it was done; missing in older
     records.

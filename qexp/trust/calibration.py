@@ -16,7 +16,8 @@ from scipy.stats import norm
 from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.machine import threads
-from qexp.base.outputs import QUANTILES
+from qexp.base.options import as_warning
+from qexp.base.outputs import QUANTILES, classes_in, output_in
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
@@ -641,6 +642,9 @@ def calibrate(
             f"{directory.name} has intervals from held-out errors, not posteriors; how many"
             f" held-out true values these cover: qexp show {directory.name}"
         )
+    for name in classes_in({name: output_in(spec, name) for name in spec["outputs"]}):
+        shown = f"whether its probabilities of classes are right: qexp show {directory.name}"
+        as_warning(f"'{name}' is left out, as only numbers have posteriors; {shown}")
     dataset = generated_of(spec["dataset"], tables, workspace)
     model = _model(directory, dataset, options)
     known = spec["inputs"]

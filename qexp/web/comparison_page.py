@@ -524,14 +524,10 @@ def _in_words(value: str) -> str:
 
 
 def _inside_of_models(comparison: SeedComparison) -> list[list[str]]:
-    """The layers of the models and the number of their weights, if they differ between groups."""
+    """The layers of the models, if they differ between groups."""
     firsts = [group.runs[0].directory for group in comparison.groups]
     layers = [layers_in_words(directory.spec().get("model")) for directory in firsts]
-    if len(set(layers)) < 2:
-        return []
-    weights = [directory.record().weights for directory in firsts]
-    counts = ["unknown" if count is None else f"{count:,}" for count in weights]
-    return [["layers", *layers], ["weights", *counts]]
+    return [["layers", *layers]] if len(set(layers)) > 1 else []
 
 
 def layers_in_words(model: Any) -> str:

@@ -7,10 +7,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pyproj
 import pytest
+from matplotlib.path import Path
 
 import qexp
 from qexp.deformation.inversion import Estimate
-from qexp.deformation.output import geojson, kml
+from qexp.deformation.output import geojson, kml, maps_of
 from qexp.observations.projection import geographic
 from tests.deformation.observed import CRS, observed
 
@@ -123,7 +124,7 @@ def test_the_ellipse_has_the_errors_and_the_correlation_of_a_position(inversion)
     depth = inversion.parameters["depth"]
     assert centre["properties"]["depth (km)"] == depth.value
     assert centre["properties"]["depth low95 (km)"] == depth.interval95[0]
-    assert ellipse["properties"]["shape"] == "95 % ellipse of the centre"
+    assert ellipse["properties"]["shape"] == "90 % ellipse of the centre"
     position = [inversion.parameters[name] for name in ("east", "north")]
     first, second = (list(inversion.estimated).index(name) for name in ("east", "north"))
     errors = [estimate.scaled_error for estimate in position]
@@ -132,7 +133,7 @@ def test_the_ellipse_has_the_errors_and_the_correlation_of_a_position(inversion)
     ring = ring_in_metres(ellipse)
     offset = ring - [estimate.value for estimate in position]
     distances = np.einsum("pi,ij,pj->p", offset, np.linalg.inv(covariance), offset)
-    np.testing.assert_allclose(distances, 5.991, rtol=0.02)  # 95 % of chi squared, of two
+    np.testing.assert_allclose(distances, 4.605, rtol=0.02)  # 90 % of chi squared, of two
     assert (ring[0] == ring[-1]).all()
     assert signed_area(ring) > 0  # counter-clockwise, as RFC 7946 wants it
 
@@ -174,3 +175,21 @@ def test_scattered_points_and_cells_have_data_model_and_residual(tmp_path):
     longitude, latitude = points[3]["geometry"]["coordinates"]
     place = PLACED.transform(tracks[1].x[3], tracks[1].y[3])
     assert (longitude, latitude) == pytest.approx(place, abs=1e-7)
+
+
+@pytest.mark.heavy
+def test_of_a_posterior_the_ellipse_holds_90_percent_of_the_draws_and_says_so():
+    drawn = qexp.invert(observed(), source="mogi", starts=2, posterior=True, draws=4000)
+    _, ellipse = features(geojson(drawn, PLACED))
+    assert ellipse["properties"]["shape"] == "90 % ellipse of the centre"
+    assert ellipse["properties"]["coverage"] == 0.9
+    places = np.stack([drawn.posterior.draws_of(name).ravel() for name in ("east", "north")], 1)
+    inside = Path(ring_in_metres(ellipse)).contains_points(places)
+    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+    assert "line: 90 % ellipse of the centre" in kml(drawn, PLACED).decode()
+    figure = maps_of(drawn)
+    outlines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 73]
+    assert np.max(outlines[0].get_xydata(), axis=0) == pytest.approx(
+        np.max(ring_in_metres(ellipse), axis=0) / 1000, abs=1e-4
+    )
+    assert "ellipse 90 %" in figure.texts[0].get_text().replace("\u00a0", " ")

@@ -220,7 +220,7 @@ def test_what_opens_has_a_volume_beside_that_of_a_chamber(here):
 
 
 @pytest.mark.heavy
-def test_an_epicentre_lies_in_an_ellipse_that_holds_95_percent_of_what_its_errors_allow(here):
+def test_an_epicentre_lies_in_an_ellipse_that_holds_90_percent_of_what_its_errors_allow(here):
     record = read_record(here / "inversions/a", "a")
     record["correlations"]["east"]["north"] = 0.6
     errors = [record["parameters"][name]["scaled_error"] for name in ("east", "north")]
@@ -229,7 +229,7 @@ def test_an_epicentre_lies_in_an_ellipse_that_holds_95_percent_of_what_its_error
     centre = [record["parameters"][name]["value"] / 1000 for name in ("east", "north")]
     covariance = np.outer(errors, errors) * [[1, 0.6], [0.6, 1]] / 1e6
     random = np.random.default_rng(0).multivariate_normal(centre, covariance, 20_000)
-    assert MplPath(outline).contains_points(random).mean() == pytest.approx(0.95, abs=0.006)
+    assert MplPath(outline).contains_points(random).mean() == pytest.approx(0.9, abs=0.008)
 
 
 @pytest.mark.heavy

@@ -627,7 +627,7 @@ DRAWINGS = {
     "matrices_of_one_axis": lambda: side_by_side(tables(1), "mogi_test"),
     "tracks": lambda: draw_tracks(observation(), "unrest.nc"),
     "inversion": lambda: inversion_maps(
-        explained(), [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km", "offset"
+        explained(), [np.array([(430.6, 4519.0)])], "mogi · depth 3.01 ± 0.05 km", "offset"
     ),
     "residual_maps": lambda: residual_maps(
         [("mogi", explained()), ("sill", explained(0.8))], "Residuals"
@@ -664,7 +664,7 @@ def of_spheroid():
 def stations_alone():
     *_, of_stations = explained()
     return inversion_maps(
-        [of_stations], [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km · " * 4, ""
+        [of_stations], [np.array([(430.6, 4519.0)])], "mogi · depth 3.01 ± 0.05 km · " * 4, ""
     )
 
 

@@ -311,11 +311,13 @@ class GeneratedData(KindData[GeneratedDataset]):
         scores = {}
         dataset = document["dataset"]
         for name in outputs_of_heads(document, tables["modules"]):
+            if not output_in(document, name).scored:
+                continue
             priors = []
             for one in members_of(dataset).values() or [dataset]:
                 if name in one["varyings"] and one["distributions"][name] not in priors:
                     priors.append(one["distributions"][name])
-            if len(priors) == 1 and output_in(document, name).scored:
+            if len(priors) == 1:
                 score = {"type": "normal_score", "parameters": {"distribution": priors[0]}}
                 scores[name] = long_form(score, tables["transforms"])
         return {**document, "transforms": {**scores, **document["transforms"]}}

@@ -186,7 +186,10 @@ class NpyImages(ImageFile):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.shapes = {UNNAMED: self._mapped().shape}
+        array = self._mapped()
+        if array.ndim > 1:  # names of classes lie along one axis
+            require_numbers(array.dtype, str(path))
+        self.shapes = {UNNAMED: array.shape}
 
     def texts(self, name: str) -> Texts:
         return _as_texts(self._mapped())
@@ -251,7 +254,8 @@ class NpzImages(ImageFile):
             with np.load(self.path) as there:
                 return _as_texts(there[name])
         except DAMAGED_ARCHIVE as error:
-            raise QexpError(f"{self.label(name)} cannot be read as texts: {error}") from None
+            advice = "; save it with .astype(str)" if self._headers[name][-1].hasobject else ""
+            raise QexpError(f"{self.label(name)} cannot be read: {error}{advice}") from None
 
     def read(self, name: str, samples: slice | None) -> Values:
         shape, (begin, by_column, kind) = self.shapes[name], self._headers[name]

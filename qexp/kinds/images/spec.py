@@ -98,7 +98,7 @@ class GeneratedSpecs(KindDocuments):
     )
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Findings:
-        if "classes" in dataset:
+        if described_classes(dataset):
             yield from in_classes(dataset, lambda _, one: self.in_dataset(one, quantities))
             return
         quantities = of_dataset(dataset, quantities)
@@ -180,7 +180,7 @@ class GeneratedSpecs(KindDocuments):
             sources = dataset["sources"]
             generators = tables["generators"]
             resolved["sources"] = [{**one, **long_form(one, generators)} for one in sources]
-        for variable, classes in dataset.get("classes", {}).items():
+        for variable, classes in described_classes(dataset).items():
             own = {}
             for name, each in classes.items():
                 own[name] = dict(each)
@@ -277,11 +277,17 @@ OfMember = Callable[[str, Document], Iterable[Finding]]
 """A class and the document of its samples → problems, as of a dataset of its own."""
 
 
+def described_classes(dataset: Document) -> dict[str, Document]:
+    """Variable → class → what makes its samples; empty where classes are names in files."""
+    declared = dataset.get("classes", {}).items()
+    return {variable: classes for variable, classes in declared if isinstance(classes, dict)}
+
+
 def members_of(dataset: Document) -> dict[str, Document]:
     """Class → the document of its samples; empty if the dataset has no classes."""
     members = {}
     shared = {name: each for name, each in dataset.items() if name not in NOT_OF_MEMBERS}
-    for classes in dataset.get("classes", {}).values():
+    for classes in described_classes(dataset).values():
         for name, own in classes.items():
             member = dict(shared)
             if not own.keys().isdisjoint(SOURCES):

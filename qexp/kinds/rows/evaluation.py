@@ -35,7 +35,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DatasetError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.classes import baselines_of, compared_with_baselines
+from qexp.kinds.classes import baselines_of
 from qexp.kinds.evaluation import (
     ALL,
     TEST,
@@ -58,7 +58,13 @@ from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by, imputation, measured
 from qexp.kinds.scores import Scores, write_errors, write_table, write_test_predictions
-from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated
+from qexp.metrics.baselines import (
+    BaselineTransform,
+    compared_classifiers,
+    compared_estimators,
+    cross_validated,
+    cross_validated_classes,
+)
 from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
 from qexp.metrics.metric import (
     Metrics,
@@ -223,39 +229,32 @@ def _compared(
     """The network compared with the experience's baselines, on the same folds."""
     outputs = numbers_in(plan.outputs)
     inputs = np.concatenate([plan.dataset.values[name] for name in measured(plan.spec)], axis=1)
-    folds = [(fold.train, fold.test) for fold in plan.folds]
-    inner = plan.inner_rows
-    seed = attempt.seed
+    folds = [(fold.train, fold.test) for fold in plan.folds], plan.inner_rows, attempt.seed
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     rows = []
     for name, output in classes_in(plan.outputs).items():
-        rows += compared_with_baselines(
-            baselines_of(plan.spec, plan.tables, CLASSES),
-            output,
-            estimates[name].middle,
-            plan.dataset.values[name][:, 0],
-            inputs,
-            folds,
-            inner,
-            seed,
-            plan.alike,
-            (attempt.caution, of_data),
-            _completed(plan),
-        )
+        of_classes = {NETWORK: estimates[name].middle}
+        codes = plan.dataset.values[name][:, 0]
+        for called, baseline in baselines_of(plan.spec, plan.tables, CLASSES).items():
+            of_classes[called] = cross_validated_classes(
+                baseline, inputs, codes, len(output.names), *folds, _completed(plan)
+            )
+        notes = {**dict.fromkeys(of_classes, of_data), NETWORK: attempt.caution}
+        rows += compared_classifiers(of_classes, codes, name, plan.alike, notes)
     if not outputs:
-        return tuple(rows)
+        return tuple(map(ComparisonRow.from_document, rows))
     truth = np.stack([plan.dataset.values[output][:, 0] for output in outputs], axis=1)
     estimators = {NETWORK: np.stack([estimates[name].middle for name in outputs], axis=1)}
     transforms = [_as_pair(plan, output) for output in outputs.values()]
     for name, baseline in baselines_of(plan.spec, plan.tables, NUMBERS).items():
         estimators[name] = cross_validated(
-            baseline, inputs, truth, folds, inner, seed, transforms, _completed(plan)
+            baseline, inputs, truth, *folds, transforms, _completed(plan)
         )
     units = {output: plan.dataset.units[output] for output in outputs}
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}
     periods = periods_in(outputs)
     compared = compared_estimators(estimators, truth, units, plan.alike, notes, periods)
-    return *map(ComparisonRow.from_document, compared), *rows
+    return tuple(map(ComparisonRow.from_document, [*compared, *rows]))
 
 
 def _completed(plan: Folds) -> Callable[[Rows], Array] | None:

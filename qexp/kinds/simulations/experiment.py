@@ -198,7 +198,7 @@ class SimulatedData(GeneratedData):
         for name, of_output in classes.items():
             lack = lacking(of_output, dataset.simulations.parameters[name], train)
             if lack:
-                yield ("split",), f"{lack}; {WAYS_OUT['training']}"
+                yield ("split",), f"{lack}; leave it out, or give the part a larger share"
         if network is not None:
             yield from in_batches(document, network, {sizes[0]})
         yield from in_transforms(document, dataset, tables)

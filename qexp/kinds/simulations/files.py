@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array, Texts
+from qexp.base.outputs import Classes
 from qexp.base.quantities import (
     DIMENSIONLESS,
     NOISE,
@@ -480,28 +481,36 @@ class SimulationFiles:
     def _parameters(self) -> Parameters:
         """Parameter → (simulation,), in its unit. Raises DatasetError."""
         try:
-            read, names = self._in_table() if self._table is not None else self._in_arrays()
+            read = self._in_table() if self._table is not None else self._in_arrays()
         except QexpError:
             refuse(self._undeclared_classes())
             raise
         values = {}
-        for name, texts in names.items():
-            classes = self.classes[name]
-            self._require_count(name, texts)
-            refuse(unknown_names(classes, texts, self._shown))
-            values[name] = classes.codes(texts)
-            self.warnings += few_samples(classes, values[name])
         for name, there in read.items():
-            self._require_count(name, there)
-            unit = self._unit_of_parameter(name)
-            label = f"{self.table or self.path}: '{self._names[name]}'"
-            factor = self._factor(name, unit, label, ("varyings", name))
+            factor = 1.0
+            if name in self.classes:
+                there = self._codes(self.classes[name], there)
+            else:
+                unit = self._unit_of_parameter(name)
+                label = f"{self.table or self.path}: '{self._names[name]}'"
+                factor = self._factor(name, unit, label, ("varyings", name))
             values[name] = there * factor
             try:
                 self._check(name, values[name], factor)
             except QexpError as error:
                 raise DatasetError([(("varyings", name), str(error))]) from None
-        return {name: values[name] for name in self.parameters}
+        return values
+
+    def _codes(self, classes: Classes, texts: Texts) -> Array:
+        """Raises DatasetError for names that are none of the classes."""
+
+        def shown(simulations: NDArray[np.integer]) -> str:
+            return write_list("simulation", simulations[:SHOWN].tolist(), len(simulations))
+
+        refuse(unknown_names(classes, texts, shown))
+        codes_of_names = classes.codes(texts)
+        self.warnings += few_samples(classes, codes_of_names)
+        return codes_of_names
 
     def _undeclared_classes(self) -> Findings:
         """Parameters that are names, but not declared as classes."""
@@ -512,14 +521,8 @@ class SimulationFiles:
                 words = f"'{column}' of {self.table or self.path} is {undeclared(name, texts)}"
                 yield ("varyings", name), words
 
-    def _shown(self, simulations: NDArray[np.integer]) -> str:
-        """Numbers of simulations in words."""
-        if self._table is not None:
-            return self._table.rows_shown(simulations)
-        return write_list("simulation", simulations[:SHOWN].tolist(), len(simulations))
-
-    def _in_table(self) -> tuple[Parameters, dict[str, Texts]]:
-        """Numbers, and names of classes, (simulation,)."""
+    def _in_table(self) -> dict[str, NDArray[Any]]:
+        """Parameter → its values, or the names of its classes."""
         assert self._table is not None
         names = self._table.names if self._document["files"] is None else ()
         index = [name for name in INDEX if name in names]
@@ -534,20 +537,23 @@ class SimulationFiles:
                 why = "its rows are in another order than their index; sort_index() restores it"
                 way_out = f"{self.table}: {why}; without meaning: reset_index(drop=True)"
                 raise DatasetError([(("parameters",), way_out)])
-        values = {name: columns[self._names[name]] for name in self._numbers}
-        return values, {name: texts[self._names[name]] for name in self.classes}
+        return {
+            name: (texts if name in self.classes else columns)[self._names[name]]
+            for name in self.parameters
+        }
 
-    def _in_arrays(self) -> tuple[Parameters, dict[str, Texts]]:
-        """Numbers, and names of classes, in arrays whose simulations are first, or last if
-        declared.
+    def _in_arrays(self) -> dict[str, NDArray[Any]]:
+        """Parameter → its values in the files, where simulations are first, or last if declared;
+        or the names of its classes.
         """
-        read = dict[str, NDArray[Any]]()
+        read = {}
         count = self.arrays[0].count
         reversed_axes = any(array.variable.order[0] for array in self.arrays)
         for name in self.parameters:
             variable = self._there[self._names[name]]
             is_class = name in self.classes
-            values = variable.texts() if is_class else variable.read(None).astype(np.float64)
+            with as_finding():
+                values = variable.texts() if is_class else variable.read(None).astype(np.float64)
             alone = values.size == count and not self._if_reversed(count)
             if values.shape[-1:] == (count,) and (reversed_axes or alone):
                 values = values.T
@@ -559,11 +565,10 @@ class SimulationFiles:
                 way_out = self._if_reversed(variable.shape[-1]) or way_out
                 raise DatasetError([(("varyings", name), f"{many}; {way_out}")])
             read[name] = table[:, self._column_of.get(name, 0)]
-        classes = {name: read.pop(name) for name in self.classes}
-        return read, classes
+        return read
 
-    def _require_count(self, name: str, values: NDArray[Any]) -> None:
-        """Raises DatasetError for other values than one of each simulation."""
+    def _check(self, name: str, values: Array, factor: float) -> None:
+        """Raise QexpError for values of which nothing can be learned."""
         count = self.arrays[0].count
         place = self.table or self.path
         if len(values) != count:
@@ -572,13 +577,9 @@ class SimulationFiles:
             if self._table is None:
                 last = self._there[self._names[name]].shape[-1]
             way_out = "; ".join(filter(None, ["", self._if_reversed(last)]))
-            lack = f"{there}, but there are {count:,} simulations{way_out}"
-            raise DatasetError([(("varyings", name), lack)])
-
-    def _check(self, name: str, values: Array, factor: float) -> None:
-        """Raise QexpError for values of which nothing can be learned."""
+            raise QexpError(f"{there}, but there are {count:,} simulations{way_out}")
         usable = values[np.isfinite(values)]
-        if not len(usable):
+        if not len(usable) or name in self.classes:
             return
         spread = np.ptp(usable)
         largest = float(np.abs(usable).max())

@@ -260,7 +260,8 @@ class _Facts:
 def _read(source: SpectrumSource) -> tuple[CachedArray, _Facts]:
     """The array of all spectra and the facts about them, read anew only if files changed."""
     least = [] if source.minimum == -math.inf else [source.minimum]
-    key = ["facts of spectra", VERSION, *source.state(), *least]
+    names = () if source.classes is None else source.classes.names
+    key = ["facts of spectra", VERSION, *source.state(), *least, *names]
     channels = source.layout.channels
     energy = source.layout.energy
     document = array_cache.note(key)

@@ -23,11 +23,9 @@ from qexp.base import files, formats
 from qexp.base.arrays import Array, Mask, Texts
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
-    Classes,
     Column,
     Estimated,
     Words,
-    classes_in,
     estimate_of,
     joined,
     numbers_in,
@@ -37,7 +35,7 @@ from qexp.base.outputs import (
 from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, DatasetError, QexpError
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.classes import baselines_of, compared_with_baselines as compared_classes
+from qexp.kinds.classes import baselines_of
 from qexp.kinds.evaluation import (
     ALL,
     PARTS,
@@ -76,7 +74,13 @@ from qexp.kinds.spectra.figures import energies, spread_evenly
 from qexp.kinds.spectra.sources import SPECTRA
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.kinds.training import NetworkTraining
-from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated
+from qexp.metrics.baselines import (
+    BaselineTransform,
+    compared_classifiers,
+    compared_estimators,
+    cross_validated,
+    cross_validated_classes,
+)
 from qexp.metrics.meaning import CLASSES, NETWORK, NUMBERS
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
 from qexp.metrics.splits import GroupKFold, KFold, Rows, Split
@@ -158,7 +162,7 @@ def compared_with_baselines(
     attempt: Attempt, subject: Subject, name: str, estimates: Array
 ) -> tuple[list[ComparisonRow], dict[str, Array]] | None:
     """The network compared with baselines trained on the same, equally transformed spectra, and
-    what each estimates, (row, 1); None if interrupted.
+    what each estimates, (row, 1), or the probabilities of classes; None if interrupted.
 
     The baselines of the experience have all their parameters filled in.
     """
@@ -167,6 +171,8 @@ def compared_with_baselines(
     rows = np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
     targets = dataset.measured[name][rows, None]
+    classes = dataset.classes.get(name)
+    estimators = {NETWORK: estimates[:, None] if classes is None else estimates}
     if baselines:
         of_blocks = [spectra.cpu() for spectra in transformed(subject, rows)]
         inputs = torch.cat(of_blocks).double().numpy()
@@ -174,37 +180,26 @@ def compared_with_baselines(
     def inner(training: Rows) -> list[tuple[Rows, Rows]]:
         return inner_folds(training, dataset.cores[rows], Seeds(attempt.seed))
 
-    output = attempt.outputs[name]
-    if isinstance(output, Classes):
-        probabilities = np.full((len(rows), len(output.names)), np.nan)
-        probabilities[split[1]] = estimates
-        of_classes = baselines_of(attempt.spec, attempt.tables, CLASSES)
-        caution = attempt.caution
-        return compared_classes(
-            of_classes,
-            output,
-            probabilities,
-            targets[:, 0],
-            inputs if baselines else np.zeros((len(rows), 0)),
-            [split],
-            inner,
-            attempt.seed,
-            dataset.cores[rows],
-            (caution, caution),
-        ), {}
-    estimators = {NETWORK: estimates[:, None]}
-    for called, baseline in baselines_of(attempt.spec, attempt.tables, NUMBERS).items():
+    kind = NUMBERS if classes is None else CLASSES
+    for called, baseline in baselines_of(attempt.spec, attempt.tables, kind).items():
         if attempt.interrupted():
             return None
-        transforms = [_as_pair(subject, name)]
-        estimated = cross_validated(
-            baseline, inputs, targets, [split], inner, attempt.seed, transforms
-        )
+        folds = [split], inner, attempt.seed
+        if classes is None:
+            transforms = [_as_pair(subject, name)]
+            estimated = cross_validated(baseline, inputs, targets, *folds, transforms)
+        else:
+            count = len(classes.names)
+            estimated = cross_validated_classes(baseline, inputs, targets[:, 0], count, *folds)
         estimators[called] = estimated[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
     units = {name: dataset.units.get(name, "")}
     cores = dataset.cores[subject.test]
-    compared = compared_estimators(estimators, targets[split[1]], units, cores, notes)
+    truth = targets[split[1]]
+    if classes is None:
+        compared = compared_estimators(estimators, truth, units, cores, notes)
+    else:
+        compared = compared_classifiers(estimators, truth[:, 0], name, cores, notes)
     del estimators[NETWORK]
     return list(map(ComparisonRow.from_document, compared)), estimators
 
@@ -463,15 +458,14 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     for name, estimated in estimates.items():
         truth = dataset.measured[name][test]
         scores.add(name, subject.metrics[name], estimated.middle, truth, subject.mean)
-        if name in numbers or name in classes_in(attempt.outputs):
-            with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
-            if with_baselines is None:
-                return None
-            rows, of_each = with_baselines
-            comparison += rows
-            # Kept for figures: estimates of others beside those of the network.
-            for called, values in of_each.items():
-                of_baselines[f"{name}: {called}"] = cells(values[:, 0])
+        with_baselines = compared_with_baselines(attempt, subject, name, estimated.middle)
+        if with_baselines is None:
+            return None
+        rows, of_each = with_baselines
+        comparison += rows
+        # Kept for figures of numbers: estimates of others beside those of the network.
+        for called, values in of_each.items() if name in numbers else ():
+            of_baselines[f"{name}: {called}"] = cells(values[:, 0])
         words = Words(
             truth=f"{name}: measured",
             estimate=f"{name}: estimated",

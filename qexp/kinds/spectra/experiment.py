@@ -227,9 +227,8 @@ def _in_parts(
     used = len(chosen)
     for name in dataset.classes.keys() & document["outputs"]:
         if lack := lacking(dataset.classes[name], dataset.measured[name], {"this split": chosen}):
-            yield ("split" if used == len(train) else "labelled",), lack
-        if document["baselines"]:
-            yield ("baselines",), "baselines estimate numbers, not classes; leave them out"
+            key = "split" if used == len(train) else "labelled"
+            yield (key,), f"{lack}; leave it out, or train on other cores"
     if network is not None:
         yield from in_batches(document, network, {used})
     if used == 1 and document["baselines"]:

@@ -127,10 +127,6 @@ class SpectrumSource(ABC):
         return SpectrumReader(self.layout.channels, self.layout.energy)
 
     @property
-    def _names(self) -> Sequence[str]:
-        return () if self.classes is None else self.classes.names
-
-    @property
     def place(self) -> str:
         """Where columns are, for messages."""
         return str(self.path)
@@ -183,12 +179,11 @@ class SpectrumSource(ABC):
         """
         names = np.array(texts, np.str_)
         if self.classes is not None:
-
-            def shown(rows: NDArray[np.integer]) -> str:
-                return some([labels[row] for row in rows])
-
-            for where, words in unknown_names(self.classes, names, shown):
+            labelled = np.array(labels, dtype=object)
+            found = unknown_names(self.classes, names, lambda rows: some(labelled[rows].tolist()))
+            for where, words in found:
                 findings.add(words, where=where)
+            findings.refuse()  # they are not missing
             return list(self.classes.codes(names))
         if are_names(names):
             words = undeclared(str(self.target), names)
@@ -307,7 +302,7 @@ class FolderOfSpectra(SpectrumSource):
                 if listing.is_file():
                     digest.update(state_of(listing.name, listing.stat()).encode())
         alone = ["alone"] if UNDIVIDED in self.names else []
-        keys = [self.target, self.layout.channels, self.lists, self.missing, *alone, *self._names]
+        keys = [self.target, self.layout.channels, self.lists, self.missing, *alone]
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def require(self) -> None:
@@ -520,7 +515,7 @@ class TableOfSpectra(SpectrumSource):
 
     def state(self) -> list[Any]:
         layout = self.layout
-        keys = [self.target, layout.channels, layout.columns, self.missing, *self._names]
+        keys = [self.target, layout.channels, layout.columns, self.missing]
         return [content_hash(self.path), *keys]
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
