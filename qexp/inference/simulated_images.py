@@ -17,6 +17,7 @@ from qexp.errors import QexpError
 from qexp.inference.weighting import Block, Weighting
 from qexp.observations.noise import MOST_CORRELATED
 from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.simulation.mixture import Mixture
 from qexp.simulation.noise import MOST_TO_FACTOR, Blocks, Grid, Noise, WhiteNoise
 from qexp.simulation.views import SIZED
 
@@ -31,6 +32,11 @@ def troubles(
         yield (
             "its images are simulations in files; an 'emulator' of the dataset would make those of"
             " other values"
+        )
+    if isinstance(dataset, Mixture):
+        yield (
+            f"its images are of several classes of '{dataset.variable}', of each of which the"
+            " unknowns are others; `qexp limit` of a run has the exact probabilities of classes"
         )
     if not dataset.test:
         yield (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.seeds import Seeds
+from qexp.errors import QexpError, some
 from qexp.simulation.dataset import GeneratedDataset, Part, Values
 
 
@@ -104,6 +105,13 @@ class Mixture(GeneratedDataset):
                 if variable in drawn:
                     drawn[variable][rows] = values
         return drawn
+
+    def medians(self, names: Iterable[str]) -> dict[str, float]:
+        """Of nothing: raises QexpError if the medians of variables are asked for."""
+        if wanted := list(names):
+            several = f"samples are of several classes of '{self.variable}'"
+            raise QexpError(f"{several}, so that {some(wanted)} have no medians; use one class")
+        return {}
 
     def _by_member(
         self, values: Mapping[str, Values]

@@ -83,6 +83,11 @@ class Simulator:
                 raise QexpError(f"`{option}={value}`: from 1 to {MOST_SIMULATIONS:,}")
         self._path, self._document, self._options = path, document, options
         self._workspace = cache.workspace
+        if "classes" in document:
+            raise QexpError(
+                "simulations of several classes are not kept in files: make a dataset of each, and"
+                " name it here"
+            )
         self._dataset = DATA.untried_dataset(document, cache.tables, cache.workspace)
         name = require_name(f"{path.stem}_simulated" if options.name is None else options.name)
         self._file = cache.workspace.root / "data" / f"{name}.nc"
