@@ -47,7 +47,7 @@ DOCUMENT = {
 }  # fmt: skip
 
 
-def of_grid(images: np.ndarray, middle: float, cells: int = 900) -> np.ndarray:
+def of_grid(images: np.ndarray, middle: float, cells: int = 1800) -> np.ndarray:
     """The log of the evidence of a point source over that of none, by a sum over cells of equal
     probability; Mogi (1958) as in textbooks, with Poisson's ratio 0.25.
     """
