@@ -311,8 +311,7 @@ def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPo
             columns.append(values)
             summary = _interval(values, unit, words, *ends)
             posteriors[f"{noise.of_track.track.name}.{name}"] = summary
-    count = len(drawn[0].node) if drawn else 0
-    return np.array(columns).T.reshape(count, -1), posteriors
+    return np.array(columns).T, posteriors
 
 
 def _cut_by_priors(
@@ -340,10 +339,10 @@ def _not_elliptic(draws: Mapping[str, Array]) -> Iterator[str]:
         x = draws[east]
         y = draws[north]
         farthest = 0.0
-        for along in (x, y, x + y, x - y):
-            spread = along.std() + 1e-9
-            shares = ndtr((np.sort(along) - along.mean()) / spread)
-            apart = np.abs(shares - np.linspace(0, 1, len(along)))
+        for line in (x, y, x + y, x - y):
+            spread = line.std() + 1e-9
+            shares = ndtr((np.sort(line) - line.mean()) / spread)
+            apart = np.abs(shares - np.linspace(0, 1, len(line)))
             farthest = max(farthest, float(apart.max()))
         if farthest > FAR_FROM_NORMAL:
             yield (
