@@ -27,7 +27,7 @@ from qexp.deformation.inversion import (
     compare_candidates,
 )
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
-from qexp.deformation.posterior import noise_remarks, source_posterior
+from qexp.deformation.posterior import SourcePosterior, noise_remarks, source_posterior
 from qexp.deformation.tables import detection_words
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of

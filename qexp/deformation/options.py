@@ -480,6 +480,12 @@ class InvertOptions(Computing, Displaying):
     declared_noise: bool = option(
         False, "In the posterior, errors count as declared, rather than up to an unknown factor."
     )
+    noise_model: str | None = option(
+        None,
+        "In the posterior, the noise of each track (sill, range, nugget) is sampled with the source,"
+        " or fixed but for a factor; if left out sampled where it was estimated from the data.",
+        "|".join(NOISE_MODELS),
+    )
     false_alarms: float = option(
         0.01,
         "A source is seen if noise alone shows one as strong with at most this probability.",
@@ -490,12 +496,6 @@ class InvertOptions(Computing, Displaying):
         "Also map the least amplitude, such as a volume change, that would be seen with a"
         " probability of 90 %, by geometry and noise alone: at three depths or a fixed one, and over"
         " depth below `centre`.",
-    )
-    noise_model: str | None = option(
-        None,
-        "In the posterior, the noise of each track (sill, range, nugget) is sampled with the source,"
-        " or fixed but for a factor; if left out sampled where it was estimated from the data.",
-        "|".join(NOISE_MODELS),
     )
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
