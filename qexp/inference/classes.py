@@ -93,15 +93,15 @@ def class_probabilities(
             logs[group, column], errors[group, column] = evidence.logs, evidence.errors
             if around_modes:
                 for row, refined in evidence.refined():
-                    uncertain[group[row]].append((refined.about, column, refined))
+                    uncertain[group[row]].append((refined.estimate, column, refined))
     shares = np.log(dataset.probabilities)
     random = np.random.default_rng([seed, len(shares)])
     for row, classes in enumerate(uncertain):
         on_sample(row, count)
         columns = [column for _, column, _ in classes]
         best = max(np.delete(logs[row] + shares, columns), default=-math.inf)
-        for about, column, refined in sorted(classes, key=lambda each: -each[0]):
-            if about + shares[column] > best - UNLIKELY:
+        for estimate, column, refined in sorted(classes, key=lambda each: -each[0]):
+            if estimate + shares[column] > best - UNLIKELY:
                 logs[row, column], errors[row, column] = refined.evidence(random)
                 best = max(best, logs[row, column] + shares[column])
     posterior = softmax(logs + shares, axis=1)
@@ -160,7 +160,7 @@ class _ByPrior:
 class _Refined:
     """The evidence of an observation by draws around its modes.
 
-    about  the logarithm of the evidence by Laplace's method, but for the class's impossible sources
+    estimate  the logarithm of the evidence by Laplace's method, but for what is impossible
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class _Refined:
         self._none = -float(signals.data.square().sum() + signals.rest) / 2
         self._of_prior = proposal.centres.shape[1] / 2 * math.log(2 * math.pi)
         volumes = np.log(np.diagonal(proposal.roots, axis1=1, axis2=2)).sum(axis=1)
-        self.about = float(logsumexp(density(proposal.centres) + volumes)) - self._none
+        self.estimate = float(logsumexp(density(proposal.centres) + volumes)) - self._none
 
     def evidence(self, random: np.random.Generator) -> tuple[float, float]:
         """The logarithm of the evidence over that of no source, and its error."""

@@ -72,7 +72,7 @@ def test_classes_and_their_own_parameters_are_learned_scored_predicted_and_limit
     images = test["kind"].size
     np.save("images.npy", np.zeros((images, SIZE, SIZE), np.float32))
     call("predict", "sound_0", "images.npy", "--output", "estimates.csv").done()
-    with open("estimates.csv", encoding="utf-8") as file:
+    with (tmp_path / "estimates.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == images
     assert sum(float(rows[0][f"kind_probability_{name}"]) for name in names) == pytest.approx(1.0)

@@ -25,16 +25,10 @@ from qexp.base.quantities import (
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, QexpError, some, suggestion
+from qexp.errors import DatasetError, QexpError, suggestion
 from qexp.kinds.files import fingerprint, refuse
-from qexp.kinds.images.spec import (
-    MERGED,
-    fixed_values,
-    in_members,
-    members_of,
-    noise_in_long_form,
-    sources_of,
-)
+from qexp.kinds.images.mixture import mixture_of
+from qexp.kinds.images.spec import fixed_values, members_of, noise_in_long_form, sources_of
 from qexp.kinds.images.trial import try_own_sources
 from qexp.kinds.images.views import FILES, ViewFiles, instrument_of, views_of
 from qexp.kinds.kind import KindData
@@ -469,58 +463,14 @@ Make = Callable[[Document, Tables, Workspace | None], GeneratedDataset]
 def _mixture(
     document: Document, tables: Tables, workspace: Workspace | None, make: Make
 ) -> Mixture:
-    """The dataset of a document with classes, of those that `make` makes of each, which may check
-    them. Raises DatasetError with all their problems.
-    """
-    ((variable, classes),) = document["classes"].items()
+    """The dataset of a document with classes, of those that `make` makes of each."""
     views = views_of(document, workspace)
-    members = dict[str, GeneratedDataset]()
-    used = set[tuple[str, str]]()
 
-    def of_class(name: str, member: Document) -> Iterable[Finding]:
-        try:
-            refuse(_in_generators(member, tables))
-            one = _of_class(member, classes[name], _generator(member, tables, views))
-            used.update((key, variable) for key in MERGED for variable in one[key])
-            members[name] = make(one, tables, workspace)
-        except DatasetError as error:
-            return error.findings
-        return ()
+    def generator(member: Document) -> Generator:
+        refuse(_in_generators(member, tables))
+        return _generator(member, tables, views)
 
-    findings = list(in_members(document, of_class))
-    for key in MERGED:
-        for name in document[key]:
-            if (key, name) not in used:
-                other = suggestion(name, [one for _, one in used])
-                findings.append(((key, name), f"no class has a variable '{name}'; {other}"))
-    refuse(findings)
-    probabilities = [own["probability"] for own in classes.values()]
-    mixture = Mixture.of_members(variable, members, probabilities)
-    refuse(_in_mixture(mixture, ("classes", variable)))
-    return mixture
-
-
-def _of_class(member: Document, own: Document, generator: Generator) -> Document:
-    """The document of a class without the variables of others, which its images do not have."""
-    mentioned = [*fixed_values(member), *member["varyings"], *member["distributions"]]
-    needed = {*generator.required(mentioned), NOISE}
-    kept = {}
-    for key in MERGED:
-        names = needed | own.get(key, {}).keys()
-        kept[key] = {name: value for name, value in member[key].items() if name in names}
-    return {**member, **kept}
-
-
-def _in_mixture(mixture: Mixture, where: Where) -> Findings:
-    """A class variable with the name of another, and classes with other images than the first."""
-    first = next(iter(mixture.members.values()))
-    shapes = {name: first.shapes()[name] for name in first.images}
-    sized = [f"'{name}' {written(shape)}" for name, shape in shapes.items()]
-    for name, member in mixture.members.items():
-        if mixture.variable in (names := member.shapes()):
-            yield where, f"the images of '{name}' have a variable of this name; choose another"
-        if {image: names[image] for image in member.images} != shapes:
-            yield (*where, name), f"its images must be those of the first class, {some(sized)}"
+    return mixture_of(document, generator, lambda member: make(member, tables, workspace))
 
 
 def parts_of(dataset: GeneratedDataset, split: list[float], run_seed: int) -> Mapping[str, Part]:
