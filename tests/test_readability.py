@@ -20,7 +20,7 @@ PREPOSITIONS = frozenset(
 
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
-MOST_PREPOSITIONS, MOST_NESTED, MOST_NODES = 60, 20, 10.0
+MOST_PREPOSITIONS, MOST_NESTED, MOST_NODES = 60, 20, 10.1
 """Names that are prepositions, most of them keys of files and options; comprehensions that hold
 another one; and nodes of the syntax per line of functions.
 """

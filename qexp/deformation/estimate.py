@@ -27,7 +27,7 @@ from qexp.deformation.inversion import (
     compare_candidates,
 )
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, TESTING, InvertOptions
-from qexp.deformation.posterior import noise_remarks, source_posterior
+from qexp.deformation.posterior import SourcePosterior, noise_remarks, source_posterior
 from qexp.deformation.tables import detection_words
 from qexp.errors import QexpError, some
 from qexp.inference.descriptions import ROTATIONS, Descriptions, descriptions_of
@@ -178,16 +178,7 @@ def _estimate(
     doubts = list[str]()
     if options.least_squares:
         misfit, doubts = of_residuals(problem, fit, tracks, searched, options.seed)
-    posterior = None
-    of_posterior = [*noise_remarks(tracks)] if options.least_squares else []
-    if options.posterior:
-        posterior = source_posterior(
-            problem, fit, searched, equal, units, candidate.distributions, options, tracks
-        )
-        of_posterior = [*posterior.remarks]
-        if not shows_source(problem, fit):
-            log = posterior.evidence.log
-            of_posterior += only_prior(fit, searched, candidate.distributions, log)
+    posterior, of_posterior = _posterior(problem, fit, searched, equal, candidate, options, tracks)
     said = [*remarks, *_remarks(fit, problem, searched, found)]
     return Inversion(
         source=candidate.text,
@@ -204,6 +195,28 @@ def _estimate(
         posterior=posterior, log_determinant=problem.weighting.log_determinant,
         remarks=[*said, *of_source, *doubts, *of_posterior],
     )  # fmt: skip
+
+
+def _posterior(
+    problem: Problem,
+    fit: Fit,
+    searched: Sequence[Search],
+    equal: Descriptions,
+    candidate: Candidate,
+    options: InvertOptions,
+    tracks: Sequence[Track],
+) -> tuple[SourcePosterior | None, list[str]]:
+    """The posterior, if it is asked for, and what is said of it, or of the noise without one."""
+    if not options.posterior:
+        return None, [*noise_remarks(tracks)] if options.least_squares else []
+    distributions = candidate.distributions
+    posterior = source_posterior(
+        problem, fit, searched, equal, candidate.units, distributions, options, tracks
+    )
+    remarks = [*posterior.remarks]
+    if not shows_source(problem, fit):
+        remarks += only_prior(fit, searched, distributions, posterior.evidence.log)
+    return posterior, remarks
 
 
 def _seen(

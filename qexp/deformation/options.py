@@ -480,6 +480,12 @@ class InvertOptions(Computing, Displaying):
     declared_noise: bool = option(
         False, "In the posterior, errors count as declared, rather than up to an unknown factor."
     )
+    noise_model: str | None = option(
+        None,
+        "In the posterior, the noise of each track (sill, range, nugget) is sampled with the source,"
+        " or fixed but for a factor; if left out sampled where it was estimated from the data.",
+        "|".join(NOISE_MODELS),
+    )
     false_alarms: float = option(
         0.01,
         "A source is seen if noise alone shows one as strong with at most this probability.",
@@ -490,12 +496,6 @@ class InvertOptions(Computing, Displaying):
         "Also map the least amplitude, such as a volume change, that would be seen with a"
         " probability of 90 %, by geometry and noise alone: at three depths or a fixed one, and over"
         " depth below `centre`.",
-    )
-    noise_model: str | None = option(
-        None,
-        "In the posterior, the noise of each track (sill, range, nugget) is sampled with the source,"
-        " or fixed but for a factor; if left out sampled where it was estimated from the data.",
-        "|".join(NOISE_MODELS),
     )
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
@@ -552,19 +552,7 @@ class InvertOptions(Computing, Displaying):
             raise QexpError(f"`offsets={self.offsets}`: choose from {' and '.join(OFFSETS)}")
         if self.starts is not None and self.starts < 1:
             raise QexpError(f"`starts={self.starts}`: at least one")
-        if self.draws is not None and not 100 <= self.draws <= MOST_DRAWS:
-            raise QexpError(f"`draws={self.draws}`: choose from 100 to {MOST_DRAWS:,}")
-        if self.method is not None and self.method not in METHODS:
-            raise QexpError(f"`method={self.method}`: choose from {', '.join(METHODS)}")
-        if self.noise_model not in (None, *NOISE_MODELS):
-            raise QexpError(
-                f"`noise_model={self.noise_model}`: choose from {' and '.join(NOISE_MODELS)}"
-            )
-        if self.noise_model == SAMPLED and self.declared_noise:
-            raise QexpError(
-                "`noise_model=sampled` and `declared_noise` exclude each other: errors are unknown,"
-                " or count as declared"
-            )
+        self._require_posterior_options()
         if self.spacing is not None and not self.spacing > 0:
             raise QexpError(f"`spacing={self.spacing:g}`: must be a positive number of metres")
         require_seed(self.seed)
@@ -580,16 +568,6 @@ class InvertOptions(Computing, Displaying):
         for name in self.fixed:
             if name in self.bounds:
                 raise QexpError(f"`fixed[{name}]`: it has bounds, too; fix it or bound it")
-        if not self.posterior and (
-            self.draws is not None
-            or self.method is not None
-            or self.declared_noise
-            or self.noise_model is not None
-        ):
-            raise QexpError(
-                "`draws`, `method`, `declared_noise` and `noise_model` are for a posterior; add"
-                " `posterior=True`"
-            )
         if not 0.001 <= self.false_alarms <= 0.5:
             raise QexpError(f"`false_alarms={self.false_alarms:g}`: choose from 0.001 to 0.5")
         if self.detectable and not self.least_squares:
@@ -606,11 +584,32 @@ class InvertOptions(Computing, Displaying):
             )
         if not self.least_squares and (self.fixed or self.bounds or self.robust):
             raise QexpError(
-                "`fixed`, `bounds` and `robust` are for least squares, and not for a network's estimate; add"
-                " `refine=True`"
+                "`fixed`, `bounds` and `robust` are for least squares, and not for a network's"
+                " estimate; add `refine=True`"
             )
         if self.to is None and (self.spacing is not None or self.overwrite):
             raise QexpError(
                 "`spacing` and `overwrite` are for the files of `to`; name their folder, or leave"
                 " them out"
+            )
+
+    def _require_posterior_options(self) -> None:
+        given = self.draws, self.method, self.noise_model, self.declared_noise or None
+        if not self.posterior and given != (None,) * 4:
+            raise QexpError(
+                "`draws`, `method`, `declared_noise` and `noise_model` are for a posterior; add"
+                " `posterior=True`"
+            )
+        if self.draws is not None and not 100 <= self.draws <= MOST_DRAWS:
+            raise QexpError(f"`draws={self.draws}`: choose from 100 to {MOST_DRAWS:,}")
+        if self.method is not None and self.method not in METHODS:
+            raise QexpError(f"`method={self.method}`: choose from {', '.join(METHODS)}")
+        if self.noise_model not in (None, *NOISE_MODELS):
+            raise QexpError(
+                f"`noise_model={self.noise_model}`: choose from {' and '.join(NOISE_MODELS)}"
+            )
+        if self.noise_model == SAMPLED and self.declared_noise:
+            raise QexpError(
+                "`noise_model=sampled` and `declared_noise` exclude each other: errors are unknown,"
+                " or count as declared"
             )

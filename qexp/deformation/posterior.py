@@ -239,16 +239,9 @@ def source_posterior(
     levels = None
     if not (options.declared_noise or noises):
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
-    better, wrong = None, []
-    if options.least_squares and fit.chi2 - chi2.min() > threshold(fit) ** 2:
-        values = observed.prior.values(observed.draws.all[[chi2.argmin()]])[0].tolist()
-        names = [search.parameter.name for search in searches]
-        better = dict(zip(names, values, strict=True))
-        wrong = [
-            "the posterior has sources that fit better than the estimate: the reduced χ² is"
-            f" {chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give"
-            " more `starts`"
-        ]
+    better, wrong = None, list[str]()
+    if options.least_squares:
+        better, wrong = _better(observed, chi2, fit, searches)
     drawn = noise_draws(noises, observed.density, observed.draws.all, random)
     of_noise, noise = _of_noise(drawn)
     predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)
@@ -277,6 +270,24 @@ def source_posterior(
         noise,
         of_noise.reshape(*chains, len(noise)),
     )
+
+
+def _better(
+    observed: ObservedPosterior, chi2: Array, fit: Fit, searches: Sequence[Search]
+) -> tuple[dict[str, float] | None, list[str]]:
+    """A drawn source that fits better than the estimate, by more than its intervals reach, and
+    what is said of it.
+    """
+    if fit.chi2 - chi2.min() <= threshold(fit) ** 2:
+        return None, []
+    values = observed.prior.values(observed.draws.all[[chi2.argmin()]])[0].tolist()
+    names = [search.parameter.name for search in searches]
+    words = (
+        "the posterior has sources that fit better than the estimate: the reduced χ² is"
+        f" {chi2.min() / fit.degrees:.4g} with them and {fit.chi2_reduced:.4g} with it; give"
+        " more `starts`"
+    )
+    return dict(zip(names, values, strict=True)), [words]
 
 
 MOST_SAMPLED = 1000
@@ -311,8 +322,7 @@ def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPo
             columns.append(values)
             summary = _interval(values, unit, words, *ends)
             posteriors[f"{noise.of_track.track.name}.{name}"] = summary
-    count = len(drawn[0].node) if drawn else 0
-    return np.array(columns).T.reshape(count, -1), posteriors
+    return np.array(columns).T, posteriors
 
 
 def _cut_by_priors(
@@ -340,10 +350,10 @@ def _not_elliptic(draws: Mapping[str, Array]) -> Iterator[str]:
         x = draws[east]
         y = draws[north]
         farthest = 0.0
-        for along in (x, y, x + y, x - y):
-            spread = along.std() + 1e-9
-            shares = ndtr((np.sort(along) - along.mean()) / spread)
-            apart = np.abs(shares - np.linspace(0, 1, len(along)))
+        for line in (x, y, x + y, x - y):
+            spread = line.std() + 1e-9
+            shares = ndtr((np.sort(line) - line.mean()) / spread)
+            apart = np.abs(shares - np.linspace(0, 1, len(line)))
             farthest = max(farthest, float(apart.max()))
         if farthest > FAR_FROM_NORMAL:
             yield (

@@ -87,24 +87,24 @@ class UnknownNoise:
 
     weighting  by a node
     degrees    points less nuisances
-    around     the residuals of the best source
-    without    log-likelihood without any source
+    laid       around the residuals of the best source
+    silent     log-likelihood without any source
     """
 
     track: Track
     weighting: Callable[[Node], Weighting]
     degrees: int
-    around: Nodes
-    without: float
+    laid: Nodes
+    silent: float
 
     @property
     def weightings(self) -> Iterator[Weighting]:
         """By each node."""
-        return map(self.weighting, self.around.nodes)
+        return map(self.weighting, self.laid.nodes)
 
     def log_likelihoods(self, chi2: Array) -> Array:
         """By each node, (..., node), given χ² by it, likewise."""
-        weights = self.around.log_weights + self.around.log_areas
+        weights = self.laid.log_weights + self.laid.log_areas
         return weights + _over_factor(chi2, self.degrees)
 
     def draws(self, chi2: Array, random: Generator) -> DrawnNoise:
@@ -112,8 +112,8 @@ class UnknownNoise:
         logs = self.log_likelihoods(chi2)
         share = np.cumsum(np.exp(logs - logs.max(axis=1, keepdims=True)), axis=1)
         node = (share < random.random((len(chi2), 1)) * share[:, -1:]).sum(axis=1)
-        middles = np.array([scores for _, *scores in self.around.nodes])
-        moved = self.around.cells[node] @ random.uniform(-0.5, 0.5, (len(chi2), 2, 1))
+        middles = np.array([scores for _, *scores in self.laid.nodes])
+        moved = self.laid.cells[node] @ random.uniform(-0.5, 0.5, (len(chi2), 2, 1))
         sums = PRIOR_DEGREES + chi2[np.arange(len(chi2)), node]
         factor = sums / random.chisquare(PRIOR_DEGREES + self.degrees, len(chi2))
         return DrawnNoise(self, node, middles[node] + moved[..., 0], factor)
@@ -139,7 +139,7 @@ class DrawnNoise:
         ends = PRIOR_DEGREES / 2 / gammainccinv(PRIOR_DEGREES / 2, [0.025, 0.975])
         track = self.of_track.track
         noise = track.noise
-        if noise is None or not self.of_track.around.cells.any():
+        if noise is None or not self.of_track.laid.cells.any():
             low, high = np.sqrt(ends).tolist()
             yield "factor", np.sqrt(self.factor), "1", "95 % of inverse χ", (low, high)
             return
@@ -177,7 +177,7 @@ class DrawnNoise:
         levels = torch.from_numpy(np.sqrt(self.factor[draws]))
         for node in sorted({*self.node[draws].tolist()}):
             rows = torch.from_numpy(np.flatnonzero(self.node[draws] == node))
-            yield rows, self.of_track.weighting(self.of_track.around.nodes[node]), levels[rows]
+            yield rows, self.of_track.weighting(self.of_track.laid.nodes[node]), levels[rows]
 
 
 def noise_draws(
@@ -237,10 +237,10 @@ def unknown_noise(
     kinds: Sequence[str] = ()
     if shape and block.covariance is not None and track.noise is not None:
         kinds = TYPES if track.noise.estimated else (track.noise.type,)
-    around = _nodes(partial(heights, left), kinds)
+    laid = _nodes(partial(heights, left), kinds)
     none = _nodes(partial(heights, data), kinds)
-    without = float(logsumexp(none.heights + none.log_areas))
-    return UnknownNoise(track, weighting, degrees, around, without)
+    silent = float(logsumexp(none.heights + none.log_areas))
+    return UnknownNoise(track, weighting, degrees, laid, silent)
 
 
 def _weightings(block: Block, track: Track) -> Callable[[Node], Weighting]:
@@ -327,7 +327,7 @@ def likeliest(noises: Sequence[UnknownNoise], problem: Problem, fit: Fit) -> tup
     blocks = []
     residual = problem.data - problem.model(torch.from_numpy(fit.values)[None])
     for noise, where in zip(noises, problem.weighting.slices, strict=True):
-        weighting = noise.weighting(noise.around.nodes[int(noise.around.heights.argmax())])
+        weighting = noise.weighting(noise.laid.nodes[int(noise.laid.heights.argmax())])
         [block] = weighting.blocks
         chi2 = float(weighting(residual[:, where]).square().sum())
         factor = (PRIOR_DEGREES + chi2) / (PRIOR_DEGREES + noise.degrees)
@@ -357,7 +357,7 @@ class NoisyDensity(PosteriorDensity):
 
     @property
     def without_source(self) -> float:
-        return sum(noise.without for noise in self.noises)
+        return sum(noise.silent for noise in self.noises)
 
     def chi2_of_nodes(self, scores: Array) -> list[Array]:
         """χ² of each track by each of its nodes, (draw, node)."""

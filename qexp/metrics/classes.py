@@ -174,9 +174,9 @@ def _placements(values: Array, member: Membership) -> Array:
 def _share_below(numbers: Array, values: Array) -> Array:
     """The share of numbers below each of some values, equal ones counting half."""
     ascending = np.sort(numbers)
-    below = np.searchsorted(ascending, values)
+    lower = np.searchsorted(ascending, values)
     not_above = np.searchsorted(ascending, values, "right")
-    return (below + not_above) / 2 / len(numbers)
+    return (lower + not_above) / 2 / len(numbers)
 
 
 def _areas(estimate: Array, truth: Array, centre: float) -> Sequence[Array]:

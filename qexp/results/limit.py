@@ -46,8 +46,11 @@ class ClassLimit(Part):
     """
 
     exact: Mapping[str, float]
+    """Of the exact probabilities."""
     network: Mapping[str, float]
+    """Of the network's."""
     samples: int
+    """Number of samples."""
     excess: float
     """Log score of the network less that of the exact probabilities."""
     excess_error: float

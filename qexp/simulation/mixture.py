@@ -98,9 +98,9 @@ class Mixture(GeneratedDataset):
         drawn[self.variable] = codes.astype(np.float64)
         for code, (name, member) in enumerate(self.members.items()):
             rows = codes == code
-            before = member.redrawn
+            former = member.redrawn
             own = member.values(part[name], int(rows.sum()), seeds, (*purpose, name))
-            self.redrawn += member.redrawn - before
+            self.redrawn += member.redrawn - former
             for variable, values in {**member.fixed, **own}.items():
                 if variable in drawn:
                     drawn[variable][rows] = values

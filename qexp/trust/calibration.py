@@ -642,9 +642,7 @@ def calibrate(
             f"{directory.name} has intervals from held-out errors, not posteriors; how many"
             f" held-out true values these cover: qexp show {directory.name}"
         )
-    for name in classes_in({name: output_in(spec, name) for name in spec["outputs"]}):
-        shown = f"whether its probabilities of classes are right: qexp show {directory.name}"
-        as_warning(f"'{name}' is left out, as only numbers have posteriors; {shown}")
+    _leave_out_classes(directory, spec)
     dataset = generated_of(spec["dataset"], tables, workspace)
     model = _model(directory, dataset, options)
     known = spec["inputs"]
@@ -695,6 +693,12 @@ def calibrate(
         folder = directory.results if len(directory.members) > 1 else None
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn, to=folder)
     return calibration
+
+
+def _leave_out_classes(directory: RunDirectory, spec: Mapping[str, Any]) -> None:
+    for name in classes_in({name: output_in(spec, name) for name in spec["outputs"]}):
+        shown = f"whether its probabilities of classes are right: qexp show {directory.name}"
+        as_warning(f"'{name}' is left out, as only numbers have posteriors; {shown}")
 
 
 def _model(

@@ -33,10 +33,11 @@ from qexp.base.workspace import VARIABLE
 from qexp.errors import DamagedError, NotFoundError, QexpError, RunFailedError
 from qexp.jobs import launchers
 from qexp.kinds.experiments import TYPES, SpecCache
-from qexp.kinds.images.experiment import DATA, Trial
+from qexp.kinds.images.experiment import DATA
 from qexp.kinds.images.files import DAMAGED_ARCHIVE, NpzImages
 from qexp.kinds.images.preview import dimensions
 from qexp.kinds.images.spec import sources_of, variable_of
+from qexp.kinds.images.trial import Trial
 from qexp.kinds.options import SimulateOptions, SubmitSimulationsOptions
 from qexp.rows.table import HUGE_NUMBER
 from qexp.simulation.dataset import Values
