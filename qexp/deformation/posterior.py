@@ -261,7 +261,7 @@ def source_posterior(
         remarks,
         observed.evidence,
         noise,
-        of_noise.reshape(*chains, -1),
+        np.moveaxis(of_noise.reshape(-1, *chains), 0, -1) if noise else np.zeros((*chains, 0)),
     )
 
 
@@ -289,7 +289,7 @@ def _unknown_noises(
 
 
 def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPosterior]]:
-    """Draws of all parameters of noises, (draw, parameter), and their posteriors."""
+    """Draws of all parameters of noises, (parameter, draw), and their posteriors."""
     columns = []
     posteriors = {}
     for noise in drawn:
@@ -297,8 +297,7 @@ def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPo
             columns.append(values)
             summary = _interval(values, unit, words, *ends)
             posteriors[f"{noise.of_track.track.name}.{name}"] = summary
-    count = len(drawn[0].node) if drawn else 0
-    return np.array(columns).T.reshape(count, -1), posteriors
+    return np.array(columns), posteriors
 
 
 def _cut_by_priors(
