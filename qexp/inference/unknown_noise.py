@@ -91,20 +91,20 @@ class UnknownNoise:
 
     weighting  by a node
     degrees    points less nuisances
-    around     the residuals of the best source
-    without    log-likelihood without any source
+    lattice    laid out for the residuals of the best source
+    no_source  log-likelihood without any source
     """
 
     track: Track
     weighting: Callable[[Node], Weighting]
     degrees: int
-    around: Nodes
-    without: float
+    lattice: Nodes
+    no_source: float
 
     @property
     def weightings(self) -> Iterator[Weighting]:
         """By each node."""
-        return map(self.weighting, self.around.nodes)
+        return map(self.weighting, self.lattice.nodes)
 
     def chi2(self, residuals: Tensor) -> Array:
         """By each node, (draw, node), of residuals at all points of the track, (draw, point)."""
@@ -113,7 +113,7 @@ class UnknownNoise:
 
     def log_likelihoods(self, chi2: Array) -> Array:
         """By each node, (..., node), given χ² by it, likewise."""
-        weights = self.around.log_weights + self.around.log_areas
+        weights = self.lattice.log_weights + self.lattice.log_areas
         return weights + _over_factor(chi2, self.degrees)
 
     def draws(self, chi2: Array, random: Generator) -> DrawnNoise:
@@ -121,8 +121,8 @@ class UnknownNoise:
         logs = self.log_likelihoods(chi2)
         share = np.cumsum(np.exp(logs - logs.max(axis=1, keepdims=True)), axis=1)
         node = (share < random.random((len(chi2), 1)) * share[:, -1:]).sum(axis=1)
-        middles = np.array([scores for _, *scores in self.around.nodes])
-        moved = self.around.cells[node] @ random.uniform(-0.5, 0.5, (len(chi2), 2, 1))
+        middles = np.array([scores for _, *scores in self.lattice.nodes])
+        moved = self.lattice.cells[node] @ random.uniform(-0.5, 0.5, (len(chi2), 2, 1))
         sums = PRIOR_DEGREES + chi2[np.arange(len(chi2)), node]
         factor = sums / random.chisquare(PRIOR_DEGREES + self.degrees, len(chi2))
         return DrawnNoise(self, node, middles[node] + moved[..., 0], factor)
@@ -148,7 +148,7 @@ class DrawnNoise:
         ends = PRIOR_DEGREES / 2 / gammainccinv(PRIOR_DEGREES / 2, [0.025, 0.975])
         track = self.of_track.track
         noise = track.noise
-        if noise is None or not self.of_track.around.cells.any():
+        if noise is None or not self.of_track.lattice.cells.any():
             low, high = np.sqrt(ends).tolist()
             yield "factor", np.sqrt(self.factor), "1", "95 % of inverse χ", (low, high)
             return
@@ -172,7 +172,7 @@ class DrawnNoise:
         levels = torch.from_numpy(np.sqrt(self.factor[draws]))
         for node in sorted({*self.node[draws].tolist()}):
             rows = torch.from_numpy(np.flatnonzero(self.node[draws] == node))
-            weighting = self.of_track.weighting(self.of_track.around.nodes[node])
+            weighting = self.of_track.weighting(self.of_track.lattice.nodes[node])
             simulated[rows] = weighting.simulated(models[rows], data, levels[rows], random)
         return simulated
 
@@ -229,10 +229,10 @@ def unknown_noise(
     kinds: Sequence[str] = ()
     if shape and block.covariance is not None and track.noise is not None:
         kinds = TYPES if track.noise.estimated else (track.noise.type,)
-    around = _nodes(partial(heights, left), kinds)
+    lattice = _nodes(partial(heights, left), kinds)
     none = _nodes(partial(heights, data), kinds)
-    without = float(logsumexp(none.heights + none.log_areas))
-    return UnknownNoise(track, weighting, degrees, around, without)
+    no_source = float(logsumexp(none.heights + none.log_areas))
+    return UnknownNoise(track, weighting, degrees, lattice, no_source)
 
 
 def _weightings(block: Block, track: Track) -> Callable[[Node], Weighting]:
@@ -319,7 +319,7 @@ def likeliest(noises: Sequence[UnknownNoise], problem: Problem, fit: Fit) -> tup
     blocks = []
     residual = problem.data - problem.model(torch.from_numpy(fit.values)[None])
     for noise, where in zip(noises, problem.weighting.slices, strict=True):
-        weighting = noise.weighting(noise.around.nodes[int(noise.around.heights.argmax())])
+        weighting = noise.weighting(noise.lattice.nodes[int(noise.lattice.heights.argmax())])
         [block] = weighting.blocks
         chi2 = float(weighting(residual[:, where]).square().sum())
         factor = (PRIOR_DEGREES + chi2) / (PRIOR_DEGREES + noise.degrees)
@@ -349,7 +349,7 @@ class NoisyDensity(PosteriorDensity):
 
     @property
     def without_source(self) -> float:
-        return sum(noise.without for noise in self.noises)
+        return sum(noise.no_source for noise in self.noises)
 
     def chi2_of_nodes(self, scores: Array) -> list[Array]:
         """χ² of each track by each of its nodes, (draw, node)."""
