@@ -268,7 +268,7 @@ def source_posterior(
         _sensitivities(observed, draws),
         p_values,
         noise,
-        of_noise.reshape(*chains, len(noise)),
+        np.moveaxis(of_noise.reshape(-1, *chains), 0, -1) if noise else np.zeros((*chains, 0)),
     )
 
 
@@ -314,7 +314,7 @@ def _unknown_noises(
 
 
 def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPosterior]]:
-    """Draws of all parameters of noises, (draw, parameter), and their posteriors."""
+    """Draws of all parameters of noises, (parameter, draw), and their posteriors."""
     columns = []
     posteriors = {}
     for noise in drawn:
@@ -322,7 +322,7 @@ def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPo
             columns.append(values)
             summary = _interval(values, unit, words, *ends)
             posteriors[f"{noise.of_track.track.name}.{name}"] = summary
-    return np.array(columns).T, posteriors
+    return np.array(columns), posteriors
 
 
 def _cut_by_priors(

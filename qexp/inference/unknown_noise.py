@@ -51,6 +51,10 @@ to which nodes count.
 """
 CURVED_OVER = 0.3
 """Scores over which the curvature at the mode is taken."""
+LEAST_SLOPE, IMPOSSIBLE = 1e-6, -1e12
+"""Weighted change of a track by a source's coordinate, below which it counts as this; and logarithm
+of the density of what is no covariance.
+"""
 TABULATED = 2
 """Covariances for each unit of the range's score, a factor of 1.7 apart; between them they are
 interpolated, which leaves them positive definite and changes slopes at the origin by 4 % at most:
@@ -87,24 +91,29 @@ class UnknownNoise:
 
     weighting  by a node
     degrees    points less nuisances
-    laid       around the residuals of the best source
-    silent     log-likelihood without any source
+    lattice    laid out for the residuals of the best source
+    no_source  log-likelihood without any source
     """
 
     track: Track
     weighting: Callable[[Node], Weighting]
     degrees: int
-    laid: Nodes
-    silent: float
+    lattice: Nodes
+    no_source: float
 
     @property
     def weightings(self) -> Iterator[Weighting]:
         """By each node."""
-        return map(self.weighting, self.laid.nodes)
+        return map(self.weighting, self.lattice.nodes)
+
+    def chi2(self, residuals: Tensor) -> Array:
+        """By each node, (draw, node), of residuals at all points of the track, (draw, point)."""
+        sums = [weighting(residuals).square().sum(dim=1) for weighting in self.weightings]
+        return torch.stack(sums, dim=1).numpy()
 
     def log_likelihoods(self, chi2: Array) -> Array:
         """By each node, (..., node), given χ² by it, likewise."""
-        weights = self.laid.log_weights + self.laid.log_areas
+        weights = self.lattice.log_weights + self.lattice.log_areas
         return weights + _over_factor(chi2, self.degrees)
 
     def draws(self, chi2: Array, random: Generator) -> DrawnNoise:
@@ -112,8 +121,8 @@ class UnknownNoise:
         logs = self.log_likelihoods(chi2)
         share = np.cumsum(np.exp(logs - logs.max(axis=1, keepdims=True)), axis=1)
         node = (share < random.random((len(chi2), 1)) * share[:, -1:]).sum(axis=1)
-        middles = np.array([scores for _, *scores in self.laid.nodes])
-        moved = self.laid.cells[node] @ random.uniform(-0.5, 0.5, (len(chi2), 2, 1))
+        middles = np.array([scores for _, *scores in self.lattice.nodes])
+        moved = self.lattice.cells[node] @ random.uniform(-0.5, 0.5, (len(chi2), 2, 1))
         sums = PRIOR_DEGREES + chi2[np.arange(len(chi2)), node]
         factor = sums / random.chisquare(PRIOR_DEGREES + self.degrees, len(chi2))
         return DrawnNoise(self, node, middles[node] + moved[..., 0], factor)
@@ -139,7 +148,7 @@ class DrawnNoise:
         ends = PRIOR_DEGREES / 2 / gammainccinv(PRIOR_DEGREES / 2, [0.025, 0.975])
         track = self.of_track.track
         noise = track.noise
-        if noise is None or not self.of_track.laid.cells.any():
+        if noise is None or not self.of_track.lattice.cells.any():
             low, high = np.sqrt(ends).tolist()
             yield "factor", np.sqrt(self.factor), "1", "95 % of inverse χ", (low, high)
             return
@@ -177,7 +186,7 @@ class DrawnNoise:
         levels = torch.from_numpy(np.sqrt(self.factor[draws]))
         for node in sorted({*self.node[draws].tolist()}):
             rows = torch.from_numpy(np.flatnonzero(self.node[draws] == node))
-            yield rows, self.of_track.weighting(self.of_track.laid.nodes[node]), levels[rows]
+            yield rows, self.of_track.weighting(self.of_track.lattice.nodes[node]), levels[rows]
 
 
 def noise_draws(
@@ -209,38 +218,33 @@ def unknown_noise(
     where = problem.weighting.slices[number]
     model, slopes = problem.derivatives(fit.place)
     data = problem.data[:, where]
-    left = torch.cat([data - model[:, where], slopes[0, :, where]])
+    left = torch.cat([data - model[:, where], slopes[0, :, where].nan_to_num()])
     weighting = _weightings(block, track)
     degrees = len(block.error) - block.nuisances.shape[1]
 
-    def heights(residual: Tensor, node: Node) -> tuple[float, float]:
+    def heights(residual: Tensor, kind: str, scores: Array) -> tuple[float, float]:
         """Logarithm of weight, and of the density of a residual, whose slopes by the parameters of
         the source follow, (1 + parameter, point), integrated over these.
         """
         try:
-            by_node = weighting(node)
+            by_node = weighting((kind, *scores.tolist()))
         except QexpError:  # not positive definite
-            return -math.inf, -math.inf
-        scores = np.array(node[1:])
+            return IMPOSSIBLE, IMPOSSIBLE
         weight = -0.5 * (float(scores @ scores) + by_node.log_volume) - math.log(2 * math.pi)
         whitened = by_node(residual)
         basis, triangle = torch.linalg.qr(whitened[1:].mT)
         sizes = triangle.diagonal().abs()
         chi2 = float((whitened[0] - basis @ (basis.mT @ whitened[0])).square().sum())
-        of_slopes = (
-            float(sizes.clamp(min=1e-9 * float(sizes.max())).log().sum()) if len(sizes) else 0
-        )
-        return weight, weight + float(
-            _over_factor(np.asarray(chi2), degrees - len(sizes))
-        ) - of_slopes
+        likelihood = float(_over_factor(np.asarray(chi2), degrees - len(sizes)))
+        return weight, weight + likelihood - float(sizes.clamp(min=LEAST_SLOPE).log().sum())
 
     kinds: Sequence[str] = ()
     if shape and block.covariance is not None and track.noise is not None:
         kinds = TYPES if track.noise.estimated else (track.noise.type,)
-    laid = _nodes(partial(heights, left), kinds)
+    lattice = _nodes(partial(heights, left), kinds)
     none = _nodes(partial(heights, data), kinds)
-    silent = float(logsumexp(none.heights + none.log_areas))
-    return UnknownNoise(track, weighting, degrees, laid, silent)
+    no_source = float(logsumexp(none.heights + none.log_areas))
+    return UnknownNoise(track, weighting, degrees, lattice, no_source)
 
 
 def _weightings(block: Block, track: Track) -> Callable[[Node], Weighting]:
@@ -268,16 +272,19 @@ def _weightings(block: Block, track: Track) -> Callable[[Node], Weighting]:
     return weighting
 
 
-def _nodes(heights: Callable[[Node], tuple[float, float]], kinds: Sequence[str]) -> Nodes:
+Heights = Callable[[str, Array], tuple[float, float]]
+
+
+def _nodes(heights: Heights, kinds: Sequence[str]) -> Nodes:
     """Lattices of some types of noise; without any, the noise as it was given."""
     if not kinds:
-        given = np.array([heights(("", 0.0, 0.0))])
+        given = np.array([heights("", np.zeros(2))])
         return Nodes([("", 0.0, 0.0)], np.zeros((1, 2, 2)), np.zeros(1), *given.T)
     nodes = list[Node]()
     cells, areas, known = list[Array](), list[float](), list[tuple[float, float]]()
     highest = -math.inf
     for kind in kinds:
-        mode, cell, top = _mode(partial(_height_at, heights, kind))
+        mode, cell, top = _mode(heights, kind)
         highest = max(highest, top)
         log_area = math.log(abs(np.linalg.det(cell))) - math.log(len(kinds))
         seen = set[tuple[int, int]]()
@@ -287,10 +294,10 @@ def _nodes(heights: Callable[[Node], tuple[float, float]], kinds: Sequence[str])
             if place in seen:
                 continue
             seen.add(place)
-            node = (kind, *(mode + cell @ place).tolist())
-            found = heights(node)
+            scores = mode + cell @ place
+            found = heights(kind, scores)
             if found[1] > highest - DEPTH:
-                nodes.append(node)
+                nodes.append((kind, *scores.tolist()))
                 known.append(found)
                 cells.append(cell)
                 areas.append(log_area)
@@ -299,24 +306,21 @@ def _nodes(heights: Callable[[Node], tuple[float, float]], kinds: Sequence[str])
     return Nodes(nodes, np.array(cells), np.array(areas), *np.array(known).T)
 
 
-def _height_at(heights: Callable[[Node], tuple[float, float]], kind: str, scores: Array) -> float:
-    return heights((kind, *scores.tolist()))[1]
-
-
-def _mode(height: Callable[[Array], float]) -> tuple[Array, Array, float]:
+def _mode(heights: Heights, kind: str) -> tuple[Array, Array, float]:
     """The mode of a density of two scores, the cell of a lattice around it, and its height."""
     from scipy.optimize import minimize  # which inversions without posterior need not wait for
 
+    def depth(scores: Array) -> float:
+        return -heights(kind, scores)[1]
+
     simplex = 0.6 * np.array([[-1.0, -1.0], [1.0, -1.0], [0.0, 1.0]])
     limits = {"initial_simplex": simplex, "xatol": 0.1, "fatol": 0.1, "maxfev": 60}
-    found = minimize(
-        lambda scores: -height(scores), np.zeros(2), method="Nelder-Mead", options=limits
-    )
+    found = minimize(depth, np.zeros(2), method="Nelder-Mead", options=limits)
     steps = CURVED_OVER * np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]])
-    right, left, up, down, both, neither = (height(found.x + step) + found.fun for step in steps)
+    right, left, up, down, both, neither = (found.fun - depth(found.x + step) for step in steps)
     cross = (both + neither - right - left - up - down) / 2
     curvature = -np.array([[right + left, cross], [cross, up + down]]) / CURVED_OVER**2
-    sizes, vectors = np.linalg.eigh(np.nan_to_num(curvature, posinf=1.0, neginf=1.0))
+    sizes, vectors = np.linalg.eigh(curvature)
     # that of the prior at least, where the likelihood is not log-concave
     covariance = (vectors / np.maximum(sizes, 1.0)) @ vectors.T
     return found.x, STEP * np.linalg.cholesky(covariance), -found.fun
@@ -327,7 +331,7 @@ def likeliest(noises: Sequence[UnknownNoise], problem: Problem, fit: Fit) -> tup
     blocks = []
     residual = problem.data - problem.model(torch.from_numpy(fit.values)[None])
     for noise, where in zip(noises, problem.weighting.slices, strict=True):
-        weighting = noise.weighting(noise.laid.nodes[int(noise.laid.heights.argmax())])
+        weighting = noise.weighting(noise.lattice.nodes[int(noise.lattice.heights.argmax())])
         [block] = weighting.blocks
         chi2 = float(weighting(residual[:, where]).square().sum())
         factor = (PRIOR_DEGREES + chi2) / (PRIOR_DEGREES + noise.degrees)
@@ -357,23 +361,15 @@ class NoisyDensity(PosteriorDensity):
 
     @property
     def without_source(self) -> float:
-        return sum(noise.silent for noise in self.noises)
+        return sum(noise.no_source for noise in self.noises)
 
     def chi2_of_nodes(self, scores: Array) -> list[Array]:
         """χ² of each track by each of its nodes, (draw, node)."""
         residuals = self.signals(self.values(scores)) - self.signals.data
         if self.signals.vectors is None:
             rows = self.weighting.coloured(residuals)
-            return [
-                np.stack(
-                    [
-                        weighted(rows[:, where]).square().sum(dim=1).numpy()
-                        for weighted in noise.weightings
-                    ],
-                    axis=1,
-                )
-                for noise, where in zip(self.noises, self.weighting.slices, strict=True)
-            ]
+            pairs = zip(self.noises, self.weighting.slices, strict=True)
+            return [noise.chi2(rows[:, where]) for noise, where in pairs]
         residuals = torch.cat([residuals, -torch.ones_like(residuals[:, :1])], dim=1)
         sums = []
         for triangles in self._triangles:

@@ -106,7 +106,7 @@ def test_tracks_add_up_and_signals_in_a_basis_have_the_same_likelihood():
     both = density_of(seen(names=("ascending", "descending"), size=12))
     scores = np.random.default_rng(2).normal(0, 0.1, (20, 4))
     parts = both.chi2_of_nodes(scores)
-    assert [part.shape for part in parts] == [(20, len(one.around.nodes)) for one in both.noises]
+    assert [part.shape for part in parts] == [(20, len(one.lattice.nodes)) for one in both.noises]
     logs = [
         np.logaddexp.reduce(one.log_likelihoods(part), axis=1)
         for one, part in zip(both.noises, parts, strict=True)
@@ -122,9 +122,9 @@ def test_both_types_count_where_the_noise_was_estimated_and_a_factor_alone_witho
     [one] = seen()
     estimated = replace(one, noise=replace(one.noise, estimated=True))
     [noise] = density_of([estimated]).noises
-    assert {kind for kind, *_ in noise.around.nodes} == {"exponential", "gaussian"}
+    assert {kind for kind, *_ in noise.lattice.nodes} == {"exponential", "gaussian"}
     [noise] = density_of([replace(one, noise=None)]).noises
-    assert len(noise.around.nodes) == 1
+    assert len(noise.lattice.nodes) == 1
     drawn = noise.draws(np.full((20000, 1), 63 * 4.0), np.random.default_rng(0))
     [(name, values, unit, *_)] = drawn.parameters()
     assert (name, unit) == ("factor", "1")
