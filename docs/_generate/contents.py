@@ -29,6 +29,8 @@ CONTENTS: dict[str, list[str]] = {
         "own-data",
         "observe-displacements",
         "observed-deformation",
+        "source-posterior",
+        "detection",
         "time-series",
         "network-for-one-volcano",
         "simulation-based-inference",
