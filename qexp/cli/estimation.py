@@ -91,8 +91,11 @@ def matrix(
     if "runs" in record:
         message(f"over {len(record['runs'])} seeds: {', '.join(record['runs'])}")
     _print_errors(record)
-    for text in filter(None, [record.get("remark"), *record.get("seen", ())]):
-        message(text)
+    if record.get("remark"):
+        message(record["remark"])
+    for values in table.data_vars.values():
+        if values.attrs.get("seen"):
+            message(values.attrs["seen"])
     for image, size in record.get("averaged", {}).items():
         pixels = f"{size} × {size} pixels of {image}"
         message(f"refined are means of {pixels}, which has too many for a full covariance")

@@ -95,6 +95,8 @@ def around_one(values: Array) -> tuple[float, float]:
     return 1 / most, most
 
 
+LINES = ("line: 90 % are detected", "dashed: by exact probabilities", "dotted: of a known source")
+
 KINDS = {
     "estimate": Kind("estimated {}", "viridis", lambda values: span(values)),
     "error": Kind("error of {}", "RdBu_r", _around_zero, level=0.0),
@@ -125,12 +127,8 @@ KINDS = {
 }
 """Kind → how it is drawn, in the order of the panels."""
 
-
-def kind_of(name: str) -> Kind:
-    """How a kind is drawn; others than those of numbers are shares of images."""
-    words = name.replace("probability_", "probability of ").replace("_", " ")
-    return KINDS.get(name) or Kind(words, "viridis", lambda values: (0.0, 1.0), unit="")
-
+SHARE = Kind("{}", "viridis", lambda values: (0.0, 1.0), unit="")
+"""Of other kinds, which have their name as label."""
 
 HATCHED = ("bound", "over_bound", "refined_over_bound")
 """Kinds that mean little where the data do not show the source."""
@@ -172,10 +170,12 @@ def matrix_panels(
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
-            style = kind_of(kind)
+            style = KINDS.get(kind, SHARE)
             values = panels[kind]
             in_unit = units[name] if style.unit is None else style.unit
-            words = with_unit(style.axis.format(in_symbols(name)), in_unit)
+            words = with_unit(
+                style.axis.format(in_symbols(kind if style is SHARE else name)), in_unit
+            )
             if hatched is not None and kind in HATCHED:
                 values = _hatch(axis, values, hatched, [ends for _, _, ends in axes])
             if len(axes) == 2:
@@ -184,15 +184,7 @@ def matrix_panels(
                 marks.outline(axis)
             else:
                 alike = (kind, name) == ("estimate", axes[0][0])
-                _draw_line(
-                    axis,
-                    words,
-                    style,
-                    values,
-                    axes[0],
-                    marks,
-                    alike=alike,
-                )
+                _draw_line(axis, words, style, values, axes[0], marks, alike=alike)
             for side, (variable, _, _) in zip((axis.xaxis, axis.yaxis), axes, strict=False):
                 true = f"true {in_symbols(variable, views)}"
                 side.set_label_text(with_unit(true, units[variable]))
@@ -203,8 +195,7 @@ def matrix_panels(
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
     notes = [marks.note, f"blank: {blank}" if blank else ""]
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
-    styles = "line: 90 % are detected", "dashed: by exact probabilities", "dotted: a known source"
-    notes += styles[: len(marks.lines)]
+    notes += LINES[: len(marks.lines)]
     add_title(figure, title, caption="; ".join(filter(None, notes)))
     return figure
 
@@ -327,7 +318,7 @@ class HeldOut:
     tested: bool
     """Whether test samples have the values of all other variables."""
     lines: tuple[tuple[Array, Array], ...] = ()
-    """From where on a source is seen: by the network, by exact probabilities, a known one."""
+    """From where on a source is seen, as `LINES` says."""
 
     @property
     def note(self) -> str:
@@ -346,9 +337,7 @@ class HeldOut:
             axis.axvspan(left, right, color=COLOURS[4], alpha=0.15, linewidth=0)
 
     def outline(self, axis: Axes) -> None:
-        """Dashed lines at both ends of a band, and boxes around the values of test samples; and
-        from where on sources are seen.
-        """
+        """Dashed lines at both ends of a band, boxes around the values of test samples, `lines`."""
         from matplotlib.patches import Rectangle
 
         for (x, y), style in zip(self.lines, ("-", "--", ":"), strict=False):
@@ -402,7 +391,7 @@ def _draw_line(
 def _share_scales(row: Mapping[str, Axes]) -> None:
     """Give kinds that are compared with each other one vertical scale."""
     for kind, axis in row.items():
-        other = row.get(kind_of(kind).like)
+        other = row.get(KINDS.get(kind, SHARE).like)
         if other is not None:
             lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
             for panel in (axis, other):
@@ -674,8 +663,7 @@ def matrix_of(folder: Path) -> Figure:
     shown_axes = list(axes)[:2]
     others = list(axes)[2:]
     middle = {name: cells.sizes[name] // 2 for name in others}
-    coarse = {f"exact_{name}" for name in others} & set(cells.sizes)
-    plane = cells.isel(middle | {name: cells.sizes[name] // 2 for name in coarse})
+    plane = cells.isel(middle)
     given = record.get("given", record["held_out"])  # which records of older versions lack
     fixed = {name: record["fixed"][name] for name in given if name in record["fixed"]}
     fixed |= {name: cells[name].values[middle[name]] for name in others}
@@ -685,16 +673,13 @@ def matrix_of(folder: Path) -> Figure:
     for name, value in fixed.items():
         number = number_with_unit(brief(value), units.get(name, ""))
         where.append(f"{in_symbols(name, views)} {number}")
-    title = f"{record['run']} on {record['dataset']} {record.get('true_class', '')}".rstrip()
+    title = f"{record['run']} on {record['dataset']} {record.get('of_class', [''])[0]}".rstrip()
     repeats = record.get("repeats", 1)
     title += f" at {', '.join(where)}" if where else ""
     title += f", {repeats} noise realisations per cell" if repeats > 1 else ""
     shown = [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes]
-    lines = []
-    for name, least in plane.data_vars.items():
-        if "least_" in str(name) and least.ndim == 1:
-            line = least[least.dims[0]].values, least.values
-            lines.append(line if str(least.dims[0]).endswith(shown_axes[0]) else line[::-1])
+    least = [plane[name] for name in plane.data_vars if str(name).endswith("detected_from")]
+    lines = [(line[line.dims[0]].values, line.values) for line in least if line.ndim == 1]
     return matrix_panels(
         {name: _panels(plane, name) for name in names},
         shown,
@@ -738,9 +723,7 @@ def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Ite
 
 
 def _panels(plane: xarray.Dataset, output: str) -> Panels:
-    """Of several noise realisations, or of several seeds, errors are means, and called so; of
-    classes there are shares of images.
-    """
+    """Of several noise realisations, or of several seeds, errors are means, and called so."""
     own = [str(name).removeprefix(f"{output}_") for name in plane.data_vars]
     if shares := [kind for kind in own if "probability_" in kind or kind.endswith("detected")]:
         return {kind: plane[f"{output}_{kind}"].values for kind in shares}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import isotonic_regression
 from scipy.special import ndtr, ndtri
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import in_words, quantity, quantity_in_words
 from qexp.base.seeds import Seeds
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError
 from qexp.inference.classes import class_probabilities
-from qexp.inference.parameters import amplitudes
 from qexp.inference.refinement import (
     Constants,
     Grid,
@@ -25,224 +24,122 @@ from qexp.inference.refinement import (
     Samples,
     bounds_of_cells,
     cells_of,
-    values_at,
+    possible_cells,
 )
 from qexp.kinds.options import MatrixOptions
 from qexp.networks.estimator import Estimator
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.mixture import Mixture
 
-NOISE_IMAGES, NOISE_IMAGES_OF_EXACT = 20_000, 4_000
-"""Without a source, whose probabilities give a threshold, unless false alarms are rarer."""
+Estimate = Callable[[Samples], Array]
+"""Images → probabilities, (image, class)."""
 
-MOST_EXACT_CELLS = 16
-"""Of an axis."""
-
-AT_ONCE, SEEN_SHARE = 2**14, 0.9
-"""Images that are made at a time; and the share of those of a source that counts as seen."""
-
-SEEN_BY = {
-    "": "by the network",
-    "exact_": "by exact probabilities",
-    "known_": "if all else is known",
-}
-"""Begin of a kind of value → how a source is seen."""
+AT_ONCE, NOISE_IMAGES = 2**14, 20_000
+"""Images made at a time; and least number of those without a source, which give a threshold."""
 
 
 def member_of(dataset: GeneratedDataset, name: str | None) -> GeneratedDataset:
     """The dataset of the class that is true in all cells; a dataset without classes itself."""
-    members = dataset.members if isinstance(dataset, Mixture) else {}
-    if name is None and not members:
-        return dataset
-    if name is None or name not in members:
-        known = suggestion(name or "", members) if members else "the dataset has no classes"
-        raise QexpError(f"`true_class={name}`: name the class that all cells are of; {known}")
-    return members[name]
+    members = dataset.members if isinstance(dataset, Mixture) else {"": dataset}
+    if (name or "") not in members:
+        known = ", ".join(members) or "the dataset has no classes"
+        raise QexpError(f"`true_class={name}`: name the class of the true values: {known}")
+    return members[name or ""]
 
 
-@dataclass(frozen=True)
-class Detection:
-    """The probabilities of classes in images of one of them, and the share that is detected: whose
-    odds of any source exceed those of all but a share `rate` of images without one.
-
-    source     the dataset of the true class
-    constants  variable → value of those that are no axes
-    """
-
-    mixture: Mixture
-    source: GeneratedDataset
-    constants: Constants
-    rate: float
-    seeds: Seeds
-
-    def probabilities(
-        self, estimate: Callable[[Samples], Array], grid: Grid, repeats: int
-    ) -> Array:
-        """(repeat, cell, class) by an estimate, (image, class); NaN in impossible cells."""
-        source = self.source.with_only_fixed(self.constants)
-        random = self.seeds.torch("cpu", "matrix", "classes")
-        cells = np.tile(np.arange(cells_of(grid)), repeats)
-        found = np.full((len(cells), len(self.mixture.members)), np.nan)
-        for start in range(0, len(cells), AT_ONCE):
-            block = slice(start, start + AT_ONCE)
-            values = values_at(grid, cells[block])
-            possible = source.possible(values, len(cells[block]))
-            if possible.any():
-                shown = {name: column[possible] for name, column in values.items()}
-                found[block][possible] = estimate(source.observe(shown, random))
-        return found.reshape(repeats, -1, found.shape[1])
-
-    def kinds(
-        self, estimate: Callable[[Samples], Array], grid: Grid, found: Array, images: int
-    ) -> dict[str, Array]:
-        """Kind of value → its mean over repeats, (cell,).
-
-        found   probabilities, (repeat, cell, class)
-        images  without a source, for the threshold; if there are such, alike in all cells
-        """
-        means = found.mean(axis=0).T
-        kinds = {}
-        for name, values in zip(self.mixture.members, means, strict=True):
-            kinds[f"probability_{name}"] = values
-        axes = {axis.variable for axis in grid}
-        for code, member in enumerate(self.mixture.members.values()):
-            if getattr(member.generator, "sources", True) or axes & {*member.variables}:
-                continue
-            shares = np.eye(len(means))[code].tolist()
-            shared = self.constants.keys() & {*member.variables}
-            alone = replace(self.mixture, probabilities=shares).with_fixed(
-                {name: self.constants[name] for name in shared}
-            )
-            purpose = ("matrix", "noise")
-            noise = alone.sample(alone.whole, images, self.seeds, purpose, torch.device("cpu"))
-            threshold = np.quantile(_odds(estimate(noise), code), 1 - self.rate, method="higher")
-            odds = _odds(found, code)
-            kinds["detected"] = np.where(np.isnan(odds), np.nan, odds > threshold).mean(axis=0)
-        return kinds
-
-
-def _odds(probabilities: Array, code: int) -> Array:
-    """The logarithm of the odds against a class, by probabilities (..., class)."""
-    with np.errstate(divide="ignore"):
-        others = np.log(np.delete(probabilities, code, axis=-1).sum(axis=-1))
-        return np.asarray(others - np.log(probabilities[..., code]))
-
-
-def described(
-    detection: Detection,
-    model: Estimator,
-    output: str,
-    inputs: Collection[str],
+def class_variables(
+    mixture: Mixture,
     grid: Grid,
+    constants: Constants,
+    model: Estimator,
+    spec: Mapping[str, Any],
     options: MatrixOptions,
-) -> tuple[Array, dict[str, Any], dict[str, Any]]:
-    """The probabilities of the right class, (repeat, cell); the variables of a table, and what its
-    record says: with `exact` on a coarser grid detection by exact probabilities, and of a known
-    source with the probability Φ(d' − z) by its signal-to-noise ratio d' (Neyman and Pearson 1933).
+) -> tuple[Array, dict[str, Any]]:
+    """The probabilities of the right class by a network, (repeat, cell); and variables of a table:
+    mean probabilities, and shares of images that are detected, with a lower probability of no
+    source than all but a share of images without one; of a known source it is Φ(d' − z) by its
+    signal-to-noise ratio d' (Neyman and Pearson 1933).
     """
-    mixture = detection.mixture
-    right = [*mixture.members.values()].index(detection.source)
+    name, rate, seeds = options.true_class or "", options.false_alarms, Seeds(options.seed)
+    trained, inputs = spec["dataset"]["classes"][mixture.variable], spec["inputs"]
+    if [*trained] != [*mixture.members]:
+        raise QexpError(f"the run tells other classes apart: {', '.join(trained)}")
     device = next(model.parameters()).device
 
-    def by_network(samples: Samples) -> Array:
-        found = model.estimate({name: values.to(device) for name, values in samples.items()})
-        return found[output].double().cpu().numpy()
+    def network(samples: Samples) -> Array:
+        found = model.estimate({each: values.to(device) for each, values in samples.items()})
+        return found[mixture.variable].double().cpu().numpy()
 
-    found = detection.probabilities(by_network, grid, options.repeats)
-    count = max(NOISE_IMAGES, round(200 / options.false_alarms))
-    kinds = detection.kinds(by_network, grid, found, count)
-    error = (options.false_alarms * (1 - options.false_alarms) / count) ** 0.5
-    about: dict[str, Any] = {"noise_images": count, "false_alarms_error": error, "seen": []}
-    variables = dict(_variables(output, detection, grid, kinds, about["seen"]))
+    estimates: dict[str, Estimate] = {"": network}
     if options.exact:
-        declared = mixture.fixed.items()
-        if (
-            "detected" not in kinds
-            or not declared <= {**mixture.fixed, **detection.constants}.items()
-        ):
-            raise QexpError(
-                "`exact`: it needs a class without sources, and the noise and the geometry that the"
-                " dataset declares in all cells"
-            )
-        images = [name for name in mixture.images if name in inputs]
+        if not mixture.fixed.items() <= constants.items():
+            raise QexpError("`exact`: noise and geometry must be the declared ones in all cells")
+        images = [each for each in mixture.images if each in inputs]
+        # around modes, where few draws matter, there is no doubt that there is a source
+        exact = partial(class_probabilities, mixture, known=inputs, around_modes=False)
+        estimates["exact_"] = lambda samples: exact(samples, images).probabilities
 
-        def exactly(samples: Samples) -> Array:
-            # around modes, where few draws matter, there is no doubt that there is a source
-            known = {*inputs} - {*images}
-            return class_probabilities(
-                mixture, samples, images, known, around_modes=False
-            ).probabilities
+    def probabilities(begin: str, member: str, repeats: int, purpose: str) -> Array:
+        """(repeat, cell, class); NaN in impossible cells."""
+        source = mixture.members[member].with_only_fixed(constants)
+        every = [MatrixAxis("repeat", 0, repeats, repeats), *grid]
+        found = np.full((cells_of(every), len(trained)), np.nan)
+        random = seeds.torch("cpu", "matrix", purpose)
+        for numbers, values, _ in possible_cells(source, every, AT_ONCE):
+            found[numbers] = estimates[begin](source.observe(values, random))
+        return found.reshape(repeats, -1, len(trained))
 
-        coarse = [replace(axis, cells=min(axis.cells, MOST_EXACT_CELLS)) for axis in grid]
-        detected = []
-        for estimate in (exactly, by_network):  # of the same images
-            found = detection.probabilities(estimate, coarse, options.exact)
-            of_cells = detection.kinds(estimate, coarse, found, NOISE_IMAGES_OF_EXACT)
-            detected.append(of_cells["detected"])
-        difference = detected[1] - detected[0]
-        about["excess"] = float(np.nanmean(difference))
-        about["largest_excess"] = float(np.nanmax(np.abs(difference)))
-        columns = {name for kernel in detection.source.generator.sources for name in kernel.columns}
-        moved = [axis.variable for axis in coarse if axis.variable in columns]
-        likelihood = Refinement(detection.source, coarse, detection.constants, moved, False)
-        signal = bounds_of_cells(likelihood, detection.seeds.torch("cpu", "matrix", "known")).signal
-        of_known = ndtr(signal + ndtri(options.false_alarms))
-        kinds = {"exact_detected": detected[0], "known_detected": of_known}
-        variables |= _variables(output, detection, coarse, kinds, about["seen"], "exact_")
-    return found[..., right], variables, about
+    found = {begin: probabilities(begin, name, options.repeats, "classes") for begin in estimates}
+    kinds = {}
+    for code, (each, member) in enumerate(mixture.members.items()):
+        kinds[f"probability_{each}"] = found[""][..., code].mean(axis=0)
+        if getattr(member.generator, "sources", True) or member.fixed.keys() - constants.keys():
+            continue  # not of noise alone, or not alike in all cells
+        repeats = math.ceil(max(NOISE_IMAGES, 200 / rate) / cells_of(grid))
+        for begin in estimates:
+            none = found[begin][..., code]
+            noise = probabilities(begin, each, repeats, "noise")[..., code]
+            seen = none < np.quantile(noise, rate, method="lower")
+            kinds[f"{begin}detected"] = np.where(np.isnan(none), none, seen).mean(axis=0)
+    if options.exact:
+        moved = [axis.variable for axis in grid]
+        likelihood = Refinement(mixture.members[name], grid, constants, moved, averaging=False)
+        bounds = bounds_of_cells(likelihood, seeds.torch("cpu", "matrix", "known"))
+        kinds["known_detected"] = ndtr(bounds.signal + ndtri(rate))
+    right = found[""][..., [*trained].index(name)]
+    return right, dict(_variables(mixture.members[name], mixture.variable, grid, kinds, rate))
 
 
 def _variables(
-    output: str,
-    detection: Detection,
-    grid: Grid,
-    kinds: Mapping[str, Array],
-    seen: list[str],
-    begin: str = "",
+    source: GeneratedDataset, output: str, grid: Grid, kinds: Mapping[str, Array], rate: float
 ) -> Iterator[tuple[str, Any]]:
-    """Variables of a table: kinds of value, and the least amplitude on an axis that is seen, where
-    the rising shares that fit best (isotonic regression) reach 90 %.
-
-    seen  to which sentences on this amplitude are added, in the middle of the other axes
+    """Kinds of value, and the least value on the last axis from which on 90 % are detected, with a
+    sentence on it in the middle of the others.
     """
-    source = detection.source
-    sources = getattr(source.generator, "sources", ())
-    linear = {name for each in sources for name in amplitudes(each, source.quantities)}
-
-    def said(axis: MatrixAxis, value: float) -> str:
-        words = quantity_in_words(value, quantity(axis.variable, source.quantities).unit)
-        return f"{in_words(axis.variable)} {words}"
-
-    names = [f"{begin}{axis.variable}" for axis in grid]
-    for name, axis in zip(names, grid, strict=True):
-        unit = quantity(axis.variable, source.quantities).unit
-        yield name, (name, axis.centres, {"units": unit})
+    axes = [axis.variable for axis in grid]
     for kind, values in kinds.items():
         shares = values.reshape([axis.cells for axis in grid])
-        words = f"{kind.replace('_', ' ')}, a share of images"
-        yield f"{output}_{kind}", (names, shares, {"long_name": words, "units": "1"})
-        for number, axis in enumerate(grid if kind.endswith("detected") else ()):
-            if axis.variable not in linear:
-                continue
-            least = np.apply_along_axis(_least, number, shares, axis.centres)
-            others = [*grid[:number], *grid[number + 1 :]]
-            name = f"{output}_{kind.replace('detected', 'least')}_{axis.variable}"
-            yield name, ([*names[:number], *names[number + 1 :]], least)
-            middle = float(least[tuple(size // 2 for size in least.shape)])
-            if np.isfinite(middle):
-                places = [said(other, other.centres[other.cells // 2]) for other in others]
-                seen.append(
-                    f"at {', '.join(places)}, {said(axis, middle)} is seen in 90 of 100 images at"
-                    f" {100 * detection.rate:g} % false alarms, {SEEN_BY[kind.removesuffix('detected')]}"
-                )
+        words = kind.replace("_", " ")
+        yield f"{output}_{kind}", (axes, shares, {"long_name": words, "units": "1"})
+        if kind.endswith("detected"):
+            least = np.apply_along_axis(_least, -1, shares, grid[-1].centres)
+            places = [axis.centres[axis.cells // 2] for axis in grid]
+            places[-1] = least[tuple(size // 2 for size in least.shape)]
+            said = []
+            for axis, place in zip(axes, places, strict=True):
+                unit = quantity(axis, source.quantities).unit
+                said.append(f"{in_words(axis)} {quantity_in_words(float(place), unit)}")
+            said[-1] += f": {words} in 90 of 100 images at {100 * rate:g} % false alarms"
+            yield (
+                f"{output}_{kind}_from",
+                (axes[:-1], least, {"units": unit, "seen": ", ".join(said)}),
+            )
 
 
 def _least(shares: Array, values: Array) -> float:
-    """Where rising shares reach `SEEN_SHARE`; NaN if nowhere between the values."""
-    values, shares = values[np.isfinite(shares)], shares[np.isfinite(shares)]
-    rising = isotonic_regression(shares).x if len(shares) else shares
-    after = int(np.searchsorted(rising, SEEN_SHARE))
-    if after in (0, len(rising)):
+    """Where the rising shares that fit best (isotonic regression) reach 90 %; NaN if nowhere."""
+    known = np.isfinite(shares)
+    if not known.any():
         return np.nan
-    around = slice(after - 1, after + 1)
-    return float(np.interp(SEEN_SHARE, rising[around], values[around]))
+    rising = isotonic_regression(shares[known]).x
+    return float(np.interp(0.9, rising, values[known], left=np.nan, right=np.nan))

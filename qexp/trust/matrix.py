@@ -53,7 +53,7 @@ from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
-from qexp.trust.detection import Detection, described, member_of
+from qexp.trust.detection import class_variables, member_of
 
 if TYPE_CHECKING:
     import torch
@@ -234,9 +234,6 @@ def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
 
 # Matrices in the folder of a run: under a name each, written as drafts, replaced only on request.
 
-OF_CLASSES = ("true_class", "false_alarms", "exact")
-"""Settings of matrices of a class."""
-
 SETTINGS = {
     "dataset": "dataset",
     "axes": "axes",
@@ -245,7 +242,7 @@ SETTINGS = {
     "seed": "seed",
     "refined": "`refine`",
     "bound": "`bound`",
-    **{name: f"`{name}`" for name in OF_CLASSES},
+    "of_class": "`true_class`, `false_alarms` or `exact`",
 }
 """Key of a matrix' record → how a message calls it."""
 
@@ -359,14 +356,10 @@ def matrix(
             refinement,
             options.on_refined,
         )
-        of_classes: dict[str, Any] = {}
+        of_classes = dict[str, Any]()
         if isinstance(every, Mixture) and every.variable in model.network.outputs:
-            detection = Detection(every, source, constants, options.false_alarms, seeds)
-            right, of_classes, about = described(
-                detection, model, every.variable, spec["inputs"], grid, options
-            )
+            right, of_classes = class_variables(every, grid, constants, model, spec, options)
             estimates[every.variable] = Estimated(np.ones(cells_of(grid)), right)
-            record |= about
     record |= _left_out(estimates, source, grid, constants) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
     table = matrix_table(estimates, grid, directory, record, quantities, least).assign(of_classes)
@@ -388,6 +381,7 @@ def _question(
     options: MatrixOptions,
 ) -> dict[str, Any]:
     """What is asked of the run, for the record of the matrix."""
+    of_class = [options.true_class, options.false_alarms, options.exact]
     return {
         "run": directory.name,
         "dataset": dataset,
@@ -398,7 +392,7 @@ def _question(
         "seed": options.seed,
         "refined": options.refine,
         "bound": options.bound,
-        **({name: getattr(options, name) for name in OF_CLASSES} if options.true_class else {}),
+        **({"of_class": of_class} if options.true_class else {}),
     }
 
 
@@ -676,11 +670,11 @@ SHARED = (
     "seed",
     "refined",
     "bound",
-    *OF_CLASSES,
     "held_out",
     "given",
     "units",
     "views",
+    "of_class",
 )
 """Keys of the record of a matrix that are those of all runs."""
 
