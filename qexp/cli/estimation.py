@@ -93,6 +93,9 @@ def matrix(
     _print_errors(record)
     if record.get("remark"):
         message(record["remark"])
+    for values in table.data_vars.values():
+        if values.attrs.get("seen"):
+            message(values.attrs["seen"])
     for image, size in record.get("averaged", {}).items():
         pixels = f"{size} × {size} pixels of {image}"
         message(f"refined are means of {pixels}, which has too many for a full covariance")

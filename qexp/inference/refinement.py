@@ -96,15 +96,15 @@ def values_at(grid: Grid, cells: Numbers) -> dict[str, Array]:
 
 
 def possible_cells(
-    source: GeneratedDataset, grid: Grid
+    source: GeneratedDataset, grid: Grid, size: int = BLOCK
 ) -> Iterator[tuple[Numbers, dict[str, Array], int]]:
     """Of each block with cells that are possible their numbers and true values, (cell,) each; and
     how many cells since the last of these blocks are not.
     """
     impossible = 0
     count = cells_of(grid)
-    for start in range(0, count, BLOCK):
-        block = np.arange(start, min(start + BLOCK, count))
+    for start in range(0, count, size):
+        block = np.arange(start, min(start + size, count))
         values = values_at(grid, block)
         possible = source.possible(values, len(block))
         impossible += int((~possible).sum())

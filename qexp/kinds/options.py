@@ -176,6 +176,11 @@ class MatrixOptions(Computing, Displaying):
         "Also compute the Cramér-Rao bound, the least standard deviation of unbiased estimates;"
         " with `repeats`, the ratio of the network's to it.",
     )
+    true_class: str | None = option(None, "Class of the true values, if there are several.", "NAME")
+    false_alarms: float = option(0.01, "Share of images without a source that may count as of one.")
+    exact: bool = option(
+        False, "Also what exact probabilities detect, at 0.01 s an image and more."
+    )
     on_refined: Counted = python_only(
         uncounted, "Takes the number of cells that are refined, and of all; a bar if left out"
     )
@@ -187,6 +192,8 @@ class MatrixOptions(Computing, Displaying):
     def __post_init__(self) -> None:
         if self.repeats < 1:
             raise QexpError(f"`repeats={self.repeats}`: at least one")
+        if not 1e-4 <= self.false_alarms < 1:
+            raise QexpError(f"`false_alarms={self.false_alarms}`: from 0.0001 to below 1")
         require_seed(self.seed)
 
 

@@ -48,10 +48,12 @@ from qexp.kinds.objects import data_kind, device_of, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.mixture import Mixture
 from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
+from qexp.trust.detection import class_variables, member_of
 
 if TYPE_CHECKING:
     import torch
@@ -240,6 +242,7 @@ SETTINGS = {
     "seed": "seed",
     "refined": "`refine`",
     "bound": "`bound`",
+    "of_class": "`true_class`, `false_alarms` or `exact`",
 }
 """Key of a matrix' record → how a message calls it."""
 
@@ -254,7 +257,7 @@ def matrix_exists(folder: Path, record: Mapping[str, Any]) -> bool:
         return (folder / MATRIX).is_file()
     words = []
     for key, word in SETTINGS.items():
-        if key in earlier and earlier[key] != record[key]:
+        if key in earlier and earlier[key] != record.get(key):
             words.append(word)
     if words:
         difference = f"with other settings ({', '.join(words)})"
@@ -315,17 +318,18 @@ def matrix(
     if options.dataset is not None:
         dataset_name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
         document, turned = azimuths.as_trained(document, directory.record())
-    name = options.name or dataset_name
+    name = options.name or "_".join(filter(None, [dataset_name, options.true_class]))
     if not NAME.fullmatch(name):
         raise QexpError(
             f"{name!r} is not a valid name for a matrix; choose another with `name`: {IN_NAMES}"
         )
     folder = directory.matrices / name
-    source = generated_of(document, tables, workspace)
+    every = generated_of(document, tables, workspace)
     called = f"the dataset '{dataset_name}'"
-    require_variables_of(spec, source, tables, directory.name, called)
+    require_variables_of(spec, every, tables, directory.name, called)
+    source = member_of(every, options.true_class)
     grid = axes or matrix_axes(document, dataset_name)
-    outputs = list(model.network.outputs)
+    outputs = [name for name in model.network.outputs if name in source.variables]
     constants = constant_values(source, grid, dict(options.fixed))
     record = _question(directory, dataset_name, grid, constants, options)
     pinned = data_kind(document).pinned(document, source, workspace)
@@ -352,11 +356,15 @@ def matrix(
             refinement,
             options.on_refined,
         )
+        of_classes = dict[str, Any]()
+        if isinstance(every, Mixture) and every.variable in model.network.outputs:
+            right, of_classes = class_variables(every, grid, constants, model, spec, options)
+            estimates[every.variable] = Estimated(np.ones(cells_of(grid)), right)
     record |= _left_out(estimates, source, grid, constants) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
-    table = matrix_table(estimates, grid, directory, record, quantities, least)
-    trained = generated_of(spec["dataset"], tables, workspace)
-    record |= summary(table, outputs) | _for_figure(
+    table = matrix_table(estimates, grid, directory, record, quantities, least).assign(of_classes)
+    trained = member_of(generated_of(spec["dataset"], tables, workspace), options.true_class)
+    record |= summary(table, [*estimates]) | _for_figure(
         source, trained, [*record["axes"], *estimates], constants
     )
     made = [] if source.model is None else [source.model.in_words()]
@@ -373,6 +381,7 @@ def _question(
     options: MatrixOptions,
 ) -> dict[str, Any]:
     """What is asked of the run, for the record of the matrix."""
+    of_class = [options.true_class, options.false_alarms, options.exact]
     return {
         "run": directory.name,
         "dataset": dataset,
@@ -383,6 +392,7 @@ def _question(
         "seed": options.seed,
         "refined": options.refine,
         "bound": options.bound,
+        **({"of_class": of_class} if options.true_class else {}),
     }
 
 
@@ -599,7 +609,7 @@ def estimate_cells(
     refinement: Refinement | None = None,
     on_refined: Counted = uncounted,
 ) -> dict[str, Estimated]:
-    """Every output in all cells, in the order of the axes, the last fastest.
+    """Every output that is a number, in all cells, in the order of the axes, the last fastest.
 
     Estimates are NaN in cells whose values are together impossible, such as of a source that breaks
     the surface.
@@ -610,7 +620,7 @@ def estimate_cells(
             f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is"
             f" {MOST_CELLS:,}"
         )
-    outputs = model.network.outputs
+    outputs = [name for name in model.network.outputs if name in source.variables]
     true = {name: np.full(cells, np.nan) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
     refined = {}
@@ -624,7 +634,7 @@ def estimate_cells(
         done += count
         on_refined(done, repeats * cells)
 
-    for repeat in range(repeats):
+    for repeat in range(repeats if outputs else 0):
         random = seeds.torch(device, "matrix", repeat)
         for numbers, values, impossible in possible_cells(source, grid):
             samples = source.observe(values, random)
@@ -664,6 +674,7 @@ SHARED = (
     "given",
     "units",
     "views",
+    "of_class",
 )
 """Keys of the record of a matrix that are those of all runs."""
 
