@@ -144,7 +144,7 @@ WRONG = {
     "invert o.nc --draws 200": (
         lambda: package.invert("o.nc", draws=200),
         "add posterior=True",
-        "--draws, --method and --declared-noise are",
+        "--draws, --method, --declared-noise and --noise-model are",
     ),
     "matrix --run x --dataset y --repeats 0": (
         lambda: package.matrix("x", "y", repeats=0),

@@ -594,12 +594,6 @@ class InvertOptions(Computing, Displaying):
             )
 
     def _require_posterior_options(self) -> None:
-        given = self.draws, self.method, self.noise_model, self.declared_noise or None
-        if not self.posterior and given != (None,) * 4:
-            raise QexpError(
-                "`draws`, `method`, `declared_noise` and `noise_model` are for a posterior; add"
-                " `posterior=True`"
-            )
         if self.draws is not None and not 100 <= self.draws <= MOST_DRAWS:
             raise QexpError(f"`draws={self.draws}`: choose from 100 to {MOST_DRAWS:,}")
         if self.method is not None and self.method not in METHODS:
@@ -612,4 +606,10 @@ class InvertOptions(Computing, Displaying):
             raise QexpError(
                 "`noise_model=sampled` and `declared_noise` exclude each other: errors are unknown,"
                 " or count as declared"
+            )
+        given = self.draws, self.method, self.noise_model, self.declared_noise or None
+        if not self.posterior and given != (None,) * 4:
+            raise QexpError(
+                "`draws`, `method`, `declared_noise` and `noise_model` are for a posterior; add"
+                " `posterior=True`"
             )

@@ -334,7 +334,7 @@ def extra_trees(trees: int = 100) -> Baseline:
 
 
 def random_forest(trees: int = 100) -> Baseline:
-    """Random forest of classes: the mean of many trees, each of rows drawn anew."""
+    """Random forest of classes: the mean of many trees, each of rows drawn at random."""
 
     def shares(inputs: Array, codes: Codes, others: Array, choices: Choices, seed: int) -> Array:
         from sklearn.ensemble import RandomForestClassifier

@@ -519,7 +519,7 @@ class Outcome(Part):
 class Record(Outcome):
     """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "script", "stack", "hashes")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "script", "stack", "hashes", "operations")
 
     schema: int = SCHEMA_VERSION
     """Version of this format."""

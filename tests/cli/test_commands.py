@@ -984,7 +984,7 @@ def test_a_run_is_not_trained_in_the_place_of_a_damaged_one(here, qexp):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("kind", ["volcano", "rows", "fields", "spectra"])
+@pytest.mark.parametrize("kind", ["volcano", "mechanism", "rows", "fields", "spectra"])
 def test_the_examples_of_one_kind_need_no_others(qexp, tmp_path, monkeypatch, kind):
     qexp("init", tmp_path / "place", "--kind", kind).messages()
     monkeypatch.chdir(tmp_path / "place")

@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 import xarray
 
+from qexp.base.outputs import Classes
 from qexp.figures.classes import BINS, class_panels, reliability
-from qexp.kinds.figures import classes_in
 from tests.figures.drawings import of_classes
 
 NAMES = ["basalt", "granite", "schist"]
@@ -145,12 +145,8 @@ def test_of_many_classes_those_of_least_area_are_named():
 def test_a_file_of_test_predictions_gives_codes_and_probabilities_in_the_order_of_its_columns():
     truth = np.array(["schist", "basalt", "", "gneiss"], dtype=object)
     columns = {name: ("row", np.full(4, n / 3)) for n, name in enumerate(NAMES)}
-    table = xarray.Dataset(
-        {"rock": ("row", truth), "rock_estimate": ("row", truth)}
-        | {f"rock_probability_{name}": column for name, column in columns.items()}
-        | {"age": ("row", np.arange(4.0)), "age_estimate": ("row", np.arange(4.0))}
-    )
-    names, codes, probabilities = classes_in(table, "rock")
-    assert names == NAMES
-    np.testing.assert_array_equal(codes, [2, 0, np.nan, np.nan])
-    np.testing.assert_allclose(probabilities, np.tile([0, 1 / 3, 2 / 3], (4, 1)))
+    table = xarray.Dataset({f"rock_probability_{name}": one for name, one in columns.items()})
+    rock = Classes("rock", names=tuple(NAMES))
+    np.testing.assert_array_equal(rock.codes(truth), [2, 0, np.nan, np.nan])
+    read = rock.read({str(name): table[name] for name in table}).middle
+    np.testing.assert_allclose(read, np.tile([0, 1 / 3, 2 / 3], (4, 1)))

@@ -6,13 +6,13 @@ import scipy.stats
 import torch
 
 from qexp.networks.estimator import Estimator, Posterior, PosteriorMixture
-from qexp.networks.heads import HEADS, Gaussian, Mixture
+from qexp.networks.heads import CLASSES, HEADS, Categorical, Gaussian, Mixture
 from qexp.networks.losses import negative_log_likelihood
 from qexp.networks.network import Branch, BranchError, Network, Operation
 from qexp.networks.transforms import Log, NormalScore, Scale
 from tests.networks.parts import initialised, operation, values
 
-ALL_HEADS = pytest.mark.parametrize("name", HEADS)
+ALL_HEADS = pytest.mark.parametrize("name", [name for name in HEADS if name != CLASSES])
 DENSE = operation("denses", filters=[16], bias=True)
 
 
@@ -305,3 +305,33 @@ def test_a_model_without_a_head_says_how_to_get_a_posterior():
         Exception, match="estimates a without a posterior; end its branch with a posterior head"
     ):
         Estimator(plain, {}).posterior({"seen": values(3, 5)})
+
+
+def test_classes_are_learned_by_the_cross_entropy_and_estimated_by_probabilities():
+    codes = torch.tensor([[0.0], [2.0], [1.0], [2.0]])
+    given = {"seen": values(4, 5)}
+    told = network(CLASSES, ["rock"], classes=3, smoothing=0.1, weights=[1.0, 2.0, 4.0])
+    features = told.features(given)["posterior"]
+    scores = told.operations["posterior"].linear(features)
+    weights = torch.tensor([1.0, 2.0, 4.0])
+    expected = torch.nn.functional.cross_entropy(
+        scores, codes[:, 0].long(), weights, label_smoothing=0.1
+    )
+    loss = negative_log_likelihood(told.train().density("posterior", features), codes)
+    torch.testing.assert_close(loss, expected)
+    density = told.eval().density("posterior", features)
+    undone = scores.softmax(-1) / weights
+    probabilities = undone / undone.sum(-1, keepdim=True)
+    torch.testing.assert_close(told(given)["rock"], probabilities)
+    torch.testing.assert_close(
+        negative_log_likelihood(density, codes),
+        -probabilities.gather(1, codes.long()).log().mean(),
+    )
+
+
+def test_draws_of_classes_are_as_frequent_as_they_are_probable():
+    probabilities = torch.tensor([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]])
+    drawn = Categorical(probabilities.log()).draws(20_000, torch.Generator().manual_seed(2))
+    assert drawn.shape == (20_000, 2, 1)
+    shares = torch.stack([(drawn[..., 0] == code).float().mean(0) for code in range(3)], dim=1)
+    torch.testing.assert_close(shares, probabilities, atol=0.02, rtol=0)

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qexp.kinds.networks import network_of
 from qexp.kinds.tables import BUILT_IN
+from qexp.networks.heads import CLASSES
 from qexp.networks.layout import steps_of
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES
 
@@ -73,9 +74,10 @@ def test_dle_s_u_net_has_the_weights_and_multiplications_of_its_blocks_and_its_s
 
 
 HEADS = [name for name in MODULES if name.endswith("_posterior")]
+OTHERS = [name for name in MODULES if name not in (*HEADS, CLASSES)]
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in HEADS])
+@pytest.mark.parametrize("name", OTHERS)
 def test_an_operation_takes_half_of_the_floating_point_operations_that_torch_counts(name):
     shapes = EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE])
     inputs = dict(zip("abc", shapes, strict=False))
@@ -99,6 +101,14 @@ def test_a_posterior_head_costs_what_one_evaluation_of_its_density_does(name):
     _, head, *ends = steps(operations, [branch], {"x": (8,)}, ["a", "b"])
     assert 0 < head.multiplications <= head.weights
     assert [(end.operation, end.shape, end.sources) for end in ends] == [("a", [1], [1]), ("b", [1], [1])]  # fmt: skip
+
+
+def test_a_head_of_classes_costs_what_its_linear_layer_does():
+    operations = {"head": dict(MODULES[CLASSES].example)}
+    branch = {"x_name": "x", "y_name": "a", "operations": ["head"]}
+    _, head, end = steps(operations, [branch], {"x": (8,)}, ["a"])
+    assert (head.multiplications, head.weights) == (24, 27)
+    assert (end.operation, end.sources) == ("a", [1])
 
 
 def test_an_operation_of_two_branches_is_there_twice_and_its_weights_are_shared():

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import gpu
 from qexp.networks import steps
-from qexp.networks.heads import HEADS
+from qexp.networks.heads import CLASSES, HEADS
 from qexp.networks.losses import LOSSES, OF_POSTERIORS
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES
 from qexp.networks.network import Operation
@@ -247,7 +247,9 @@ def test_every_module_can_be_recorded(on_device, told, name):
     assert all(map(math.isfinite, made))
 
 
-@pytest.mark.parametrize("name", [*(name for name in LOSSES if name != OF_POSTERIORS), *HEADS])
+@pytest.mark.parametrize(
+    "name", [name for name in [*LOSSES, *HEADS] if name not in (OF_POSTERIORS, CLASSES)]
+)
 def test_every_loss_and_posterior_head_can_be_recorded_and_falls(on_device, told, name):
     entry, of_head = LOSSES[OF_POSTERIORS if name in HEADS else name], name in HEADS
     last = Operation(HEADS[name].build, ends=True) if of_head else operation("denses", filters=[1])

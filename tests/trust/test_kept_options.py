@@ -23,6 +23,7 @@ from qexp.kinds.options import (
     MatrixOptions,
 )
 from qexp.results.capabilities import CAPABILITIES
+from qexp.results.classes import KeptClasses
 from qexp.results.distilled import DistilledErrors
 from qexp.results.intervals import HeldOutIntervals
 from qexp.runs.order import RunOptions
@@ -61,6 +62,11 @@ MAKERS: dict[str, tuple[type, dict[str, Any], Callable[..., dict[str, Any]]]] = 
         DistilOptions,
         {},
         lambda: dict.fromkeys(field.name for field in fields(DistilledErrors)),
+    ),
+    "classes": (
+        RunOptions,
+        {},
+        lambda: dict.fromkeys(field.name for field in fields(KeptClasses)),
     ),
     "calibration": (
         CalibrateOptions,
