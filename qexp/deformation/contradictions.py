@@ -142,41 +142,53 @@ LIKE = {
 """Tests of residuals, and what these are if its p-value is small."""
 
 
+KNOWN, COMMON, OWN = "known", "common", "own"
+"""Factors of errors in a posterior."""
+
+
 def predictive_p_values(
-    weighting: Weighting, whitened: Array, tracks: Sequence[Track], known_level: bool
-) -> dict[str, dict[str, float]]:
+    weighting: Weighting, whitened: Array, tracks: Sequence[Track], level: str
+) -> dict[str, dict[str, float | None]]:
     """Track → test → the probability that data by draws of a posterior leave larger residuals.
 
-    whitened     (draw, point)  weighted data less model, over the factor of all errors
-    known_level  whether that factor is 1
+    whitened  (draw, point)  weighted data less model, over the factor of all errors
+    level     whether that factor is `KNOWN`, `COMMON` to all tracks, or each track has its `OWN`
 
     The tests are those of `Misfit`, which need no simulated data, as they are exact given a draw.
     Where one factor of all errors is drawn, χ² always fits: `total` then compares that of the track
-    with that of all others, by the F distribution, and says nothing of a single track.
+    with that of all others, by the F distribution. It is None where it could say nothing: of a
+    single track, and where each track has its own factor.
     As draws follow the data, p-values of right models are nearer to 1/2 than uniform ones.
     Gelman, Meng and Stern (1996), Stat. Sinica 6, 733-807, with realised discrepancies.
     """
-    found = {}
+    found = dict[str, dict[str, float | None]]()
     squares = np.square(whitened)
     for track, block, where in zip(tracks, weighting.blocks, weighting.slices, strict=True):
         nuisances = block.nuisances.shape[1]
         tests = misfit(whitened[:, where], blocks_of(track.x, track.y), nuisances)
         degrees = track.size - nuisances
         of_others = whitened.shape[1] - weighting.nuisances - degrees
-        if not known_level and degrees > 0 and of_others > 0:
+        silent = level == OWN or (level == COMMON and of_others <= 0)
+        if silent:
+            tests = replace(tests, total=np.ones(len(squares)))
+        elif level == COMMON and degrees > 0:
             own = squares[:, where].sum(axis=1)
             ratio = own / degrees * of_others / (squares.sum(axis=1) - own)
             tests = replace(tests, total=fdtrc(degrees, of_others, ratio))
         found[track.name] = {
             name: float(getattr(tests, name).mean()) for name in ("p_value", *LIKE)
         }
+        if silent:
+            found[track.name]["total"] = None
     return found
 
 
-def unexplained(found: Mapping[str, Mapping[str, float]], tracks: Sequence[Track]) -> Iterator[str]:
+def unexplained(
+    found: Mapping[str, Mapping[str, float | None]], tracks: Sequence[Track]
+) -> Iterator[str]:
     """A sentence for each track with a small predictive p-value."""
     for track in tracks:
-        tests = found[track.name]
+        tests = {name: 1.0 if p is None else p for name, p in found[track.name].items()}
         if tests["p_value"] < UNLIKELY:
             like = LIKE[min(LIKE, key=lambda test: tests[test])]
             yield (

@@ -248,11 +248,14 @@ def add_probabilities(rows: Sequence[dict[str, Any]], records: Sequence[Mapping[
 
     records  the documents of inversions, with posteriors
     """
-    least = min(record["log_determinant"] for record in records)
-    for row, record in zip(rows, records, strict=True):
+    # of errors that differ between sources, as those of emulators do, no source has the best
+    none = [
+        record["posterior"].get("log_none", -record["log_determinant"] / 2) for record in records
+    ]
+    for row, record, own in zip(rows, records, none, strict=True):
         for name in ("log_evidence", "log_evidence_error"):
             row[name] = record["posterior"][name]
-        row["log_evidence"] -= (record["log_determinant"] - least) / 2
+        row["log_evidence"] += own - max(none)
         free = record["posterior"]["parameters"].items()
         row["priors"] = {name: {**one["prior"], "unit": one["unit"]} for name, one in free}
     logs = [0.0, *(row["log_evidence"] for row in rows)]

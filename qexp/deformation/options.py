@@ -607,6 +607,11 @@ class InvertOptions(Computing, Displaying):
                 "`noise_model=sampled` and `declared_noise` exclude each other: errors are unknown,"
                 " or count as declared"
             )
+        if self.noise_model == SAMPLED and self.robust:
+            raise QexpError(
+                "`noise_model=sampled` and `robust` exclude each other: outliers would count as a"
+                " nugget"
+            )
         given = self.draws, self.method, self.noise_model, self.declared_noise or None
         if not self.posterior and given != (None,) * 4:
             raise QexpError(

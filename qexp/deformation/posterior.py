@@ -16,7 +16,7 @@ from scipy.special import ndtr, ndtri
 from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.deformation.contradictions import predictive_p_values, unexplained
+from qexp.deformation.contradictions import COMMON, KNOWN, OWN, predictive_p_values, unexplained
 from qexp.deformation.options import CROWDED, METHODS, SAMPLED, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError, extra, suggestion
 from qexp.inference.density import (
@@ -56,9 +56,11 @@ EDGE = 2.5
 
 def noise_remarks(tracks: Sequence[Track], sampled: bool = False) -> Iterator[str]:
     if any(track.has_estimated_noise for track in tracks):
-        known = "its type, range and nugget count as known: intervals are somewhat too narrow"
-        beside = "the posterior has its noise sampled, but by least squares " * sampled
-        yield f"the noise was estimated from the same data, {beside or 'but '}{known}"
+        narrow = "intervals are somewhat too narrow"
+        if sampled:
+            narrow = "intervals of least squares are too narrow; in the posterior it is unknown"
+        known = f"but its type, range and nugget count as known: {narrow}"
+        yield f"the noise was estimated from the same data, {known}"
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class SourcePosterior:
     remarks: Sequence[str]
     evidence: Evidence
     sensitivities: Mapping[str, Mapping[str, Any]]
-    p_values: Mapping[str, Mapping[str, float]]
+    p_values: Mapping[str, Mapping[str, float | None]]
     noise: Mapping[str, ParameterPosterior]
     noise_draws: Array
 
@@ -181,6 +183,7 @@ class SourcePosterior:
             "r_hat": self.found.r_hat,
             "log_evidence": self.evidence.log,
             "log_evidence_error": self.evidence.error,
+            "log_none": self.evidence.none,
             "noise_factor": self.typical_noise_factor,
             "parameters": {
                 name: posterior.document() for name, posterior in self.parameters.items()
@@ -245,7 +248,8 @@ def source_posterior(
     drawn = noise_draws(noises, observed.density, observed.draws.all, random)
     of_noise, noise = _of_noise(drawn)
     predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)
-    p_values = predictive_p_values(problem.weighting, whitened, tracks, options.declared_noise)
+    level = OWN if noises else KNOWN if options.declared_noise else COMMON
+    p_values = predictive_p_values(problem.weighting, whitened, tracks, level)
     remarks = [
         *wrong,
         *observed.draws.doubts,
@@ -301,7 +305,7 @@ def _unknown_noises(
     the factor.
     """
     asked = options.noise_model == SAMPLED
-    usual = options.noise_model is None and not options.declared_noise
+    usual = options.noise_model is None and not (options.declared_noise or options.robust)
     estimated = any(track.has_estimated_noise for track in tracks)
     if not asked and not (
         usual and estimated and max(track.size for track in tracks) <= MOST_SAMPLED

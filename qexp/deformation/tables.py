@@ -241,8 +241,11 @@ def detectable_words(least: Mapping[str, Any]) -> str:
     east, north = least["place"]
     words = []
     for depth, value in zip(least["depth"], least["least_at_place"], strict=True):
-        amount = quantity_in_words(value, least["unit"])
-        words.append(f"{amount} at {depth:g} km")
+        if value is not None and math.isfinite(value):
+            words.append(f"{quantity_in_words(value, least['unit'])} at {depth:g} km")
+    if not words:
+        depths = ", ".join(f"{depth:g}" for depth in least["depth"])
+        return f"there can be no such source at depths of {depths} km: fix another one"
     probability = 100 * least["probability"]
     rate = 100 * least["false_alarms"]
     return (

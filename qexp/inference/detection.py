@@ -25,7 +25,7 @@ from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.inference.least_squares import MOST_SEARCHED, Problem, possible_draws
 from qexp.inference.parameters import Search
-from qexp.inference.weighting import Block, Weighting, track_block
+from qexp.inference.weighting import Block, Weighting, correlated_part
 from qexp.observations.noise import TYPES
 from qexp.observations.observation import Track
 
@@ -167,16 +167,15 @@ def _possible_noises(block: Block, track: Track) -> Iterator[Weighting]:
     yield Weighting([block])
     if not track.has_estimated_noise or track.noise is None:
         return
-    quiet = replace(track, error=np.zeros(track.size))
+    if block.covariance is None:
+        return
+    rest = block.covariance - correlated_part(track, track.noise)
     for kind, reach in product(TYPES, RANGES):
         noise = replace(track.noise, type=kind, range=reach * track.noise.range)
-        smooth = track_block(replace(quiet, noise=noise), offset=False, ramp=False)
-        correlated = smooth.covariance
-        if correlated is None:
-            return
+        correlated = rest + correlated_part(track, noise)
         for nugget in NUGGETS:
-            error = math.sqrt(nugget) * block.error
-            covariance = correlated + np.diag(error**2)
+            error = np.sqrt(block.error**2 + (nugget - 1) * track.error**2)
+            covariance = correlated + np.diag(error**2 - block.error**2)
             other = replace(block, error=error, covariance=covariance)
             with suppress(QexpError):  # smooth noise with a small nugget
                 yield Weighting([other])

@@ -18,10 +18,12 @@ BRIDGE_ROUNDS, BRIDGE_TOLERANCE = 200, 1e-8
 class Evidence:
     """log    natural logarithm, with the constant of the likelihood
     error  its standard error
+    none   of an evidence over that of no source: the logarithm of that, but for a constant
     """
 
     log: float
     error: float
+    none: float = 0.0
 
 
 def by_bridge(of_posterior: Array, of_proposal: Array, effective: float) -> Evidence:

@@ -129,6 +129,9 @@ def observed_posterior(
     draws, density = draws_of(exact, proposal, sample, count, random)
     coordinates = sampling.StandardisedAmplitudes(density, amplitudes, weight)
     evidence = _over_none(exact, coordinates, draws, np.random.default_rng([seed, 2]))
+    if not noises:  # else it is in the likelihood
+        none = evidence.none - problem.weighting.log_determinant / 2
+        evidence = replace(evidence, none=none)
     return ObservedPosterior(
         prior,
         draws,
@@ -162,7 +165,8 @@ def _over_none(
     share = (int(possible.sum()) + 1) / (PRIOR_DRAWS + 1)
     error = math.hypot(error, math.sqrt((1 - share) / share / PRIOR_DRAWS))
     of_prior = free / 2 * math.log(2 * math.pi) + math.log(share)
-    return Evidence(found.log + correction - of_prior - exact.without_source, error)
+    none = exact.without_source
+    return Evidence(found.log + correction - of_prior - none, error, none)
 
 
 def around_modes(

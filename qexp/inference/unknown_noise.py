@@ -45,6 +45,8 @@ WIDTHS = np.log([3.0, 10.0])
 """Standard deviations of the log-normal priors of the range, and of the nugget over the sill,
 around what was declared or estimated.
 """
+PRIOR_DRAWS = 100_000
+"""That tell where the prior of the nugget lies."""
 STEP, DEPTH = 1.3, 6.0
 """Of the lattice, in standard deviations; and logarithm of the density, below that of the mode, up
 to which nodes count.
@@ -156,13 +158,15 @@ class DrawnNoise:
         nugget = 1e6 * float(np.mean(count * track.error**2))
         low, high = (1e6 * noise.sill * ends).tolist()
         yield "sill", 1e6 * noise.sill * self.factor, "mm²", "95 % of inverse χ²", (low, high)
-        spread = np.exp(WIDTHS * self.scores).T * np.stack([np.ones(len(self.factor)), self.factor])
-        for name, typical, unit, values, width in zip(
-            ("range", "nugget"), (noise.range / 1e3, nugget), ("km", "mm²"), spread, WIDTHS,
-            strict=True,
-        ):  # fmt: skip
-            low, high = (typical * np.exp(1.96 * width * np.array([-1, 1]))).tolist()
-            yield name, typical * values, unit, "95 % of log-normal", (low, high)
+        reach, over_sill = np.exp(WIDTHS * self.scores).T
+        low, high = (noise.range / 1e3 * np.exp(1.96 * WIDTHS[0] * np.array([-1, 1]))).tolist()
+        yield "range", noise.range / 1e3 * reach, "km", "95 % of log-normal", (low, high)
+        random = np.random.default_rng(0)
+        of_sill = PRIOR_DEGREES / random.chisquare(PRIOR_DEGREES, PRIOR_DRAWS)
+        drawn = nugget * of_sill * np.exp(WIDTHS[1] * random.standard_normal(PRIOR_DRAWS))
+        low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+        words = "95 % of log-normal times the sill's"
+        yield "nugget", nugget * over_sill * self.factor, "mm²", words, (low, high)
 
     def simulated(
         self, draws: NDArray[np.int64], models: Tensor, data: Tensor, random: torch.Generator
@@ -285,6 +289,8 @@ def _nodes(heights: Heights, kinds: Sequence[str]) -> Nodes:
     highest = -math.inf
     for kind in kinds:
         mode, cell, top = _mode(heights, kind)
+        if top <= IMPOSSIBLE / 2:  # no such noise is positive definite
+            continue
         highest = max(highest, top)
         log_area = math.log(abs(np.linalg.det(cell))) - math.log(len(kinds))
         seen = set[tuple[int, int]]()
@@ -303,6 +309,8 @@ def _nodes(heights: Heights, kinds: Sequence[str]) -> Nodes:
                 areas.append(log_area)
                 column, row = place
                 edge += [(column - 1, row), (column + 1, row), (column, row - 1), (column, row + 1)]
+    if not nodes:
+        return _nodes(heights, ())
     return Nodes(nodes, np.array(cells), np.array(areas), *np.array(known).T)
 
 
