@@ -83,8 +83,6 @@ def class_variables(
 
     found = {begin: probabilities(begin, name, options.repeats, "classes") for begin in estimates}
     kinds = {}
-    error = 100 * rate * math.sqrt((1 - rate) / ALARMS[""])
-    alarms = f"{100 * rate:g} ± {error:.1g} % false alarms"
     for code, (each, member) in enumerate(mixture.members.items()):
         kinds[f"probability_{each}"] = found[""][..., code].mean(axis=0)
         if getattr(member.generator, "sources", True) or member.fixed.keys() - constants.keys():
@@ -101,11 +99,11 @@ def class_variables(
         bounds = refinement.bounds_of_cells(likelihood, seeds.torch("cpu", "matrix", "known"))
         kinds["known_detected"] = ndtr(bounds.signal + ndtri(rate))
     right = found[""][..., [*trained].index(name)]
-    return right, dict(_variables(mixture.members[name], mixture.variable, grid, kinds, alarms))
+    return right, dict(_variables(mixture.members[name], mixture.variable, grid, kinds, rate))
 
 
 def _variables(
-    source: GeneratedDataset, output: str, grid: Grid, kinds: Mapping[str, Array], alarms: str
+    source: GeneratedDataset, output: str, grid: Grid, kinds: Mapping[str, Array], rate: float
 ) -> Iterator[tuple[str, Any]]:
     """Kinds of value, and the least value on the last axis from which on 90 % are detected, with a
     sentence on it in the middle of the others.
@@ -123,11 +121,13 @@ def _variables(
             for axis, place in zip(axes, places, strict=True):
                 unit = quantity(axis, source.quantities).unit
                 said.append(f"{in_words(axis)} {quantity_in_words(float(place), unit)}")
-            said[-1] += f": {words} in 90 of 100 images at {alarms}"
-            yield (
-                f"{output}_{kind}_from",
-                (axes[:-1], least, {"units": unit, "seen": ", ".join(said)}),
+            error = rate * math.sqrt(
+                (1 - rate) / ALARMS.get(kind.removesuffix("detected"), math.inf)
             )
+            alarms = f"{100 * rate:g} ± {100 * error:.1g} % false alarms"
+            seen = f"{', '.join(said)}: {words} in 90 of 100 images at {alarms}"
+            about = {"units": unit, "seen": seen if np.isfinite(places[-1]) else ""}
+            yield f"{output}_{kind}_from", (axes[:-1], least, about)
 
 
 def _least(shares: Array, values: Array) -> float:
