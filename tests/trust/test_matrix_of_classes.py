@@ -129,7 +129,7 @@ def test_noise_is_detected_as_often_as_false_alarms_and_other_classes_have_their
 def test_a_class_must_be_named_and_have_the_axes(run):
     with pytest.raises(QexpError, match=r"true_class=None.*mogi, sill, dike, none"):
         qexp.matrix(run, axes=AXES, fixed=CENTRE)
-    with pytest.raises(QexpError, match="mogy.*mogi, sill, dike, none"):
+    with pytest.raises(QexpError, match=r"mogy.*mogi, sill, dike, none"):
         qexp.matrix(run, axes=AXES, fixed=CENTRE, true_class="mogy")
     with pytest.raises(QexpError, match="delta_volume"):
         qexp.matrix(run, axes=AXES, fixed=CENTRE, true_class="sill")
