@@ -170,12 +170,10 @@ def matrix_panels(
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
-            style = KINDS.get(kind, SHARE)
+            style = KINDS.get(kind) or replace(SHARE, axis=kind.replace("_", " "))
             values = panels[kind]
             in_unit = units[name] if style.unit is None else style.unit
-            words = with_unit(
-                style.axis.format(in_symbols(kind if style is SHARE else name)), in_unit
-            )
+            words = with_unit(style.axis.format(in_symbols(name)), in_unit)
             if hatched is not None and kind in HATCHED:
                 values = _hatch(axis, values, hatched, [ends for _, _, ends in axes])
             if len(axes) == 2:

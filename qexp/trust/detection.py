@@ -15,27 +15,19 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import in_words, quantity, quantity_in_words
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.inference import refinement
 from qexp.inference.classes import class_probabilities
-from qexp.inference.refinement import (
-    Constants,
-    Grid,
-    MatrixAxis,
-    Refinement,
-    Samples,
-    bounds_of_cells,
-    cells_of,
-    possible_cells,
-)
+from qexp.inference.refinement import Constants, Grid, Samples
 from qexp.kinds.options import MatrixOptions
 from qexp.networks.estimator import Estimator
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.mixture import Mixture
 
-Estimate = Callable[[Samples], Array]
-"""Images → probabilities, (image, class)."""
+AT_ONCE = 2**14
+"""Images made at a time."""
 
-AT_ONCE, NOISE_IMAGES = 2**14, 20_000
-"""Images made at a time; and least number of those without a source, which give a threshold."""
+ALARMS = {"": 200, "exact_": 40}
+"""False alarms expected in the images without a source that give a threshold."""
 
 
 def member_of(dataset: GeneratedDataset, name: str | None) -> GeneratedDataset:
@@ -70,7 +62,7 @@ def class_variables(
         found = model.estimate({each: values.to(device) for each, values in samples.items()})
         return found[mixture.variable].double().cpu().numpy()
 
-    estimates: dict[str, Estimate] = {"": network}
+    estimates: dict[str, Callable[[Samples], Array]] = {"": network}
     if options.exact:
         if not mixture.fixed.items() <= constants.items():
             raise QexpError("`exact`: noise and geometry must be the declared ones in all cells")
@@ -82,10 +74,10 @@ def class_variables(
     def probabilities(begin: str, member: str, repeats: int, purpose: str) -> Array:
         """(repeat, cell, class); NaN in impossible cells."""
         source = mixture.members[member].with_only_fixed(constants)
-        every = [MatrixAxis("repeat", 0, repeats, repeats), *grid]
-        found = np.full((cells_of(every), len(trained)), np.nan)
+        every = [refinement.MatrixAxis("repeat", 0, repeats, repeats), *grid]
+        found = np.full((refinement.cells_of(every), len(trained)), np.nan)
         random = seeds.torch("cpu", "matrix", purpose)
-        for numbers, values, _ in possible_cells(source, every, AT_ONCE):
+        for numbers, values, _ in refinement.possible_cells(source, every, AT_ONCE):
             found[numbers] = estimates[begin](source.observe(values, random))
         return found.reshape(repeats, -1, len(trained))
 
@@ -95,16 +87,16 @@ def class_variables(
         kinds[f"probability_{each}"] = found[""][..., code].mean(axis=0)
         if getattr(member.generator, "sources", True) or member.fixed.keys() - constants.keys():
             continue  # not of noise alone, or not alike in all cells
-        repeats = math.ceil(max(NOISE_IMAGES, 200 / rate) / cells_of(grid))
         for begin in estimates:
+            repeats = math.ceil(ALARMS[begin] / rate / refinement.cells_of(grid))
             none = found[begin][..., code]
             noise = probabilities(begin, each, repeats, "noise")[..., code]
             seen = none < np.quantile(noise, rate, method="lower")
             kinds[f"{begin}detected"] = np.where(np.isnan(none), none, seen).mean(axis=0)
     if options.exact:
         moved = [axis.variable for axis in grid]
-        likelihood = Refinement(mixture.members[name], grid, constants, moved, averaging=False)
-        bounds = bounds_of_cells(likelihood, seeds.torch("cpu", "matrix", "known"))
+        likelihood = refinement.Refinement(mixture.members[name], grid, constants, moved, False)
+        bounds = refinement.bounds_of_cells(likelihood, seeds.torch("cpu", "matrix", "known"))
         kinds["known_detected"] = ndtr(bounds.signal + ndtri(rate))
     right = found[""][..., [*trained].index(name)]
     return right, dict(_variables(mixture.members[name], mixture.variable, grid, kinds, rate))
@@ -129,11 +121,13 @@ def _variables(
             for axis, place in zip(axes, places, strict=True):
                 unit = quantity(axis, source.quantities).unit
                 said.append(f"{in_words(axis)} {quantity_in_words(float(place), unit)}")
-            said[-1] += f": {words} in 90 of 100 images at {100 * rate:g} % false alarms"
-            yield (
-                f"{output}_{kind}_from",
-                (axes[:-1], least, {"units": unit, "seen": ", ".join(said)}),
+            error = rate * math.sqrt(
+                (1 - rate) / ALARMS.get(kind.removesuffix("detected"), math.inf)
             )
+            alarms = f"{100 * rate:g} ± {100 * error:.1g} % false alarms"
+            seen = f"{', '.join(said)}: {words} in 90 of 100 images at {alarms}"
+            about = {"units": unit, "seen": seen if np.isfinite(places[-1]) else ""}
+            yield f"{output}_{kind}_from", (axes[:-1], least, about)
 
 
 def _least(shares: Array, values: Array) -> float:
