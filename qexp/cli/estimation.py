@@ -91,8 +91,8 @@ def matrix(
     if "runs" in record:
         message(f"over {len(record['runs'])} seeds: {', '.join(record['runs'])}")
     _print_errors(record)
-    if record.get("remark"):
-        message(record["remark"])
+    for text in filter(None, [record.get("remark"), *record.get("seen", ())]):
+        message(text)
     for image, size in record.get("averaged", {}).items():
         pixels = f"{size} × {size} pixels of {image}"
         message(f"refined are means of {pixels}, which has too many for a full covariance")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,13 @@ KINDS = {
 }
 """Kind → how it is drawn, in the order of the panels."""
 
+
+def kind_of(name: str) -> Kind:
+    """How a kind is drawn; others than those of numbers are shares of images."""
+    words = name.replace("probability_", "probability of ").replace("_", " ")
+    return KINDS.get(name) or Kind(words, "viridis", lambda values: (0.0, 1.0), unit="")
+
+
 HATCHED = ("bound", "over_bound", "refined_over_bound")
 """Kinds that mean little where the data do not show the source."""
 
@@ -159,13 +166,13 @@ def matrix_panels(
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
     shown = []
     for panels in outputs.values():
-        shown.append([kind for kind in KINDS if kind in panels])
+        shown.append([kind for kind in dict.fromkeys([*KINDS, *panels]) if kind in panels])
     counts = [len(kinds) for kinds in shown]
     figure, grid = _grid(counts, 3.1 if len(axes) == 2 else 2.7, flowing=True)
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
-            style = KINDS[kind]
+            style = kind_of(kind)
             values = panels[kind]
             in_unit = units[name] if style.unit is None else style.unit
             words = with_unit(style.axis.format(in_symbols(name)), in_unit)
@@ -196,6 +203,8 @@ def matrix_panels(
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
     notes = [marks.note, f"blank: {blank}" if blank else ""]
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
+    styles = "line: 90 % are detected", "dashed: by exact probabilities", "dotted: a known source"
+    notes += styles[: len(marks.lines)]
     add_title(figure, title, caption="; ".join(filter(None, notes)))
     return figure
 
@@ -317,6 +326,8 @@ class HeldOut:
     """Of each axis, as the bands."""
     tested: bool
     """Whether test samples have the values of all other variables."""
+    lines: tuple[tuple[Array, Array], ...] = ()
+    """From where on a source is seen: by the network, by exact probabilities, a known one."""
 
     @property
     def note(self) -> str:
@@ -335,9 +346,14 @@ class HeldOut:
             axis.axvspan(left, right, color=COLOURS[4], alpha=0.15, linewidth=0)
 
     def outline(self, axis: Axes) -> None:
-        """Dashed lines at both ends of a band, and boxes around the values of test samples."""
+        """Dashed lines at both ends of a band, and boxes around the values of test samples; and
+        from where on sources are seen.
+        """
         from matplotlib.patches import Rectangle
 
+        for (x, y), style in zip(self.lines, ("-", "--", ":"), strict=False):
+            axis.plot(x, y, "k", linewidth=2.4)
+            axis.plot(x, y, "w", linestyle=style, linewidth=1.6)
         if not any(self.bands):
             return
         for draw, bands, ends in zip(
@@ -386,7 +402,7 @@ def _draw_line(
 def _share_scales(row: Mapping[str, Axes]) -> None:
     """Give kinds that are compared with each other one vertical scale."""
     for kind, axis in row.items():
-        other = row.get(KINDS[kind].like)
+        other = row.get(kind_of(kind).like)
         if other is not None:
             lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
             for panel in (axis, other):
@@ -658,7 +674,8 @@ def matrix_of(folder: Path) -> Figure:
     shown_axes = list(axes)[:2]
     others = list(axes)[2:]
     middle = {name: cells.sizes[name] // 2 for name in others}
-    plane = cells.isel(middle)
+    coarse = {f"exact_{name}" for name in others} & set(cells.sizes)
+    plane = cells.isel(middle | {name: cells.sizes[name] // 2 for name in coarse})
     given = record.get("given", record["held_out"])  # which records of older versions lack
     fixed = {name: record["fixed"][name] for name in given if name in record["fixed"]}
     fixed |= {name: cells[name].values[middle[name]] for name in others}
@@ -668,17 +685,22 @@ def matrix_of(folder: Path) -> Figure:
     for name, value in fixed.items():
         number = number_with_unit(brief(value), units.get(name, ""))
         where.append(f"{in_symbols(name, views)} {number}")
-    title = f"{record['run']} on {record['dataset']}"
+    title = f"{record['run']} on {record['dataset']} {record.get('true_class', '')}".rstrip()
     repeats = record.get("repeats", 1)
     title += f" at {', '.join(where)}" if where else ""
     title += f", {repeats} noise realisations per cell" if repeats > 1 else ""
     shown = [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes]
+    lines = []
+    for name, least in plane.data_vars.items():
+        if "least_" in str(name) and least.ndim == 1:
+            line = least[least.dims[0]].values, least.values
+            lines.append(line if str(least.dims[0]).endswith(shown_axes[0]) else line[::-1])
     return matrix_panels(
         {name: _panels(plane, name) for name in names},
         shown,
         {name: unit(cells, name) for name in axes}
         | {name: unit(cells, estimate_of(name)) for name in names},
-        held_out_of(record, shown, fixed),
+        replace(held_out_of(record, shown, fixed), lines=(*lines,)),
         title,
         record.get("why_left_out", ""),
         views,
@@ -716,7 +738,12 @@ def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Ite
 
 
 def _panels(plane: xarray.Dataset, output: str) -> Panels:
-    """Of several noise realisations, or of several seeds, errors are means, and called so."""
+    """Of several noise realisations, or of several seeds, errors are means, and called so; of
+    classes there are shares of images.
+    """
+    own = [str(name).removeprefix(f"{output}_") for name in plane.data_vars]
+    if shares := [kind for kind in own if "probability_" in kind or kind.endswith("detected")]:
+        return {kind: plane[f"{output}_{kind}"].values for kind in shares}
     kinds = [kind for kind in KINDS if f"{output}_{kind}" in plane]
     panels = {kind: plane[f"{output}_{kind}"].values for kind in kinds}
     relative = panels.pop("relative_error", None)

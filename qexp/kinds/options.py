@@ -176,6 +176,20 @@ class MatrixOptions(Computing, Displaying):
         "Also compute the Cramér-Rao bound, the least standard deviation of unbiased estimates;"
         " with `repeats`, the ratio of the network's to it.",
     )
+    true_class: str | None = option(
+        None, "Class that all cells are of, where the dataset has classes.", "NAME"
+    )
+    false_alarms: float = option(
+        0.01,
+        "Share of images of a class without sources that a classifier may take for those of a"
+        " source; the share of detected images is for this one.",
+    )
+    exact: int = option(
+        0,
+        "Also compute what is possible from so many images of each cell of a coarser grid: exact"
+        " probabilities of the classes, and detection by them and of a known source.",
+        "N",
+    )
     on_refined: Counted = python_only(
         uncounted, "Takes the number of cells that are refined, and of all; a bar if left out"
     )
@@ -187,6 +201,8 @@ class MatrixOptions(Computing, Displaying):
     def __post_init__(self) -> None:
         if self.repeats < 1:
             raise QexpError(f"`repeats={self.repeats}`: at least one")
+        if self.exact < 0 or not 1e-4 <= self.false_alarms < 1:
+            raise QexpError("`exact`: at least 0; `false_alarms`: from 0.0001 to below 1")
         require_seed(self.seed)
 
 

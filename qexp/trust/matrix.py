@@ -48,10 +48,12 @@ from qexp.kinds.objects import data_kind, device_of, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.simulation.mixture import Mixture
 from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
+from qexp.trust.detection import Detection, described, member_of
 
 if TYPE_CHECKING:
     import torch
@@ -232,6 +234,9 @@ def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
 
 # Matrices in the folder of a run: under a name each, written as drafts, replaced only on request.
 
+OF_CLASSES = ("true_class", "false_alarms", "exact")
+"""Settings of matrices of a class."""
+
 SETTINGS = {
     "dataset": "dataset",
     "axes": "axes",
@@ -240,6 +245,7 @@ SETTINGS = {
     "seed": "seed",
     "refined": "`refine`",
     "bound": "`bound`",
+    **{name: f"`{name}`" for name in OF_CLASSES},
 }
 """Key of a matrix' record → how a message calls it."""
 
@@ -254,7 +260,7 @@ def matrix_exists(folder: Path, record: Mapping[str, Any]) -> bool:
         return (folder / MATRIX).is_file()
     words = []
     for key, word in SETTINGS.items():
-        if key in earlier and earlier[key] != record[key]:
+        if key in earlier and earlier[key] != record.get(key):
             words.append(word)
     if words:
         difference = f"with other settings ({', '.join(words)})"
@@ -315,17 +321,18 @@ def matrix(
     if options.dataset is not None:
         dataset_name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
         document, turned = azimuths.as_trained(document, directory.record())
-    name = options.name or dataset_name
+    name = options.name or "_".join(filter(None, [dataset_name, options.true_class]))
     if not NAME.fullmatch(name):
         raise QexpError(
             f"{name!r} is not a valid name for a matrix; choose another with `name`: {IN_NAMES}"
         )
     folder = directory.matrices / name
-    source = generated_of(document, tables, workspace)
+    every = generated_of(document, tables, workspace)
     called = f"the dataset '{dataset_name}'"
-    require_variables_of(spec, source, tables, directory.name, called)
+    require_variables_of(spec, every, tables, directory.name, called)
+    source = member_of(every, options.true_class)
     grid = axes or matrix_axes(document, dataset_name)
-    outputs = list(model.network.outputs)
+    outputs = [name for name in model.network.outputs if name in source.variables]
     constants = constant_values(source, grid, dict(options.fixed))
     record = _question(directory, dataset_name, grid, constants, options)
     pinned = data_kind(document).pinned(document, source, workspace)
@@ -352,11 +359,19 @@ def matrix(
             refinement,
             options.on_refined,
         )
+        of_classes: dict[str, Any] = {}
+        if isinstance(every, Mixture) and every.variable in model.network.outputs:
+            detection = Detection(every, source, constants, options.false_alarms, seeds)
+            right, of_classes, about = described(
+                detection, model, every.variable, spec["inputs"], grid, options
+            )
+            estimates[every.variable] = Estimated(np.ones(cells_of(grid)), right)
+            record |= about
     record |= _left_out(estimates, source, grid, constants) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
-    table = matrix_table(estimates, grid, directory, record, quantities, least)
-    trained = generated_of(spec["dataset"], tables, workspace)
-    record |= summary(table, outputs) | _for_figure(
+    table = matrix_table(estimates, grid, directory, record, quantities, least).assign(of_classes)
+    trained = member_of(generated_of(spec["dataset"], tables, workspace), options.true_class)
+    record |= summary(table, [*estimates]) | _for_figure(
         source, trained, [*record["axes"], *estimates], constants
     )
     made = [] if source.model is None else [source.model.in_words()]
@@ -383,6 +398,7 @@ def _question(
         "seed": options.seed,
         "refined": options.refine,
         "bound": options.bound,
+        **({name: getattr(options, name) for name in OF_CLASSES} if options.true_class else {}),
     }
 
 
@@ -599,7 +615,7 @@ def estimate_cells(
     refinement: Refinement | None = None,
     on_refined: Counted = uncounted,
 ) -> dict[str, Estimated]:
-    """Every output in all cells, in the order of the axes, the last fastest.
+    """Every output that is a number, in all cells, in the order of the axes, the last fastest.
 
     Estimates are NaN in cells whose values are together impossible, such as of a source that breaks
     the surface.
@@ -610,7 +626,7 @@ def estimate_cells(
             f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is"
             f" {MOST_CELLS:,}"
         )
-    outputs = model.network.outputs
+    outputs = [name for name in model.network.outputs if name in source.variables]
     true = {name: np.full(cells, np.nan) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
     refined = {}
@@ -624,7 +640,7 @@ def estimate_cells(
         done += count
         on_refined(done, repeats * cells)
 
-    for repeat in range(repeats):
+    for repeat in range(repeats if outputs else 0):
         random = seeds.torch(device, "matrix", repeat)
         for numbers, values, impossible in possible_cells(source, grid):
             samples = source.observe(values, random)
@@ -660,6 +676,7 @@ SHARED = (
     "seed",
     "refined",
     "bound",
+    *OF_CLASSES,
     "held_out",
     "given",
     "units",
