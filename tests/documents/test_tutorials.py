@@ -15,7 +15,7 @@ from _generate.pictures import small
 from _generate.steps import BLOCK, PICTURE, Step, parts, steps
 from tests.documents.reader import PAGES, ROOT
 
-TUTORIALS = ["volcano", "interferograms", "emulator", "lunar", "ice", "spectra"]
+TUTORIALS = ["volcano", "interferograms", "mechanism", "emulator", "lunar", "ice", "spectra"]
 
 TEXTS = {name: PAGES[f"docs/tutorials/{name}.md"] for name in TUTORIALS} | {
     "gallery": PAGES["docs/gallery.md"]

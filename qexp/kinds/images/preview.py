@@ -18,6 +18,7 @@ from qexp.kinds.images.figures import ImageSample, sample_images
 from qexp.kinds.images.files import NORTHWARDS, ROWS
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
+from qexp.simulation.mixture import Mixture
 from qexp.spec.reading import Document
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         points = {name: place for name, place in places.items() if place is not None}
         for index in range(samples.sizes["sample"]):
             words = [self._value_in_words(name, column[index]) for name, column in values.items()]
+            if isinstance(self.dataset, Mixture):
+                code = int(samples[self.dataset.variable][index])
+                words = [list(self.dataset.members)[code], *words]
             seen = {name: self._seen(samples, name, index) for name in names}
             extents = {name: self._extent(name, values, index) for name in names}
             drawn_samples.append(ImageSample(words, seen, extents, points))
