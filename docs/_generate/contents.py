@@ -44,6 +44,7 @@ CONTENTS: dict[str, list[str]] = {
         "own-table",
         "own-fields",
         "own-spectra",
+        "classes",
         "look-at-data",
         "sweeps",
         "tune",

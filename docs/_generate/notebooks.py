@@ -13,7 +13,7 @@ from _generate.steps import PICTURE, parts
 
 FOLDER = Path(__file__).parents[1] / "tutorials"
 
-TUTORIALS = ["volcano", "interferograms", "emulator", "lunar", "ice", "spectra"]
+TUTORIALS = ["volcano", "interferograms", "mechanism", "emulator", "lunar", "ice", "spectra"]
 """In the order in which they are read."""
 
 ABOUT = {

@@ -229,7 +229,7 @@ def coverage(directory: RunDirectory) -> Pictures:
 def classes(directory: RunDirectory) -> Pictures:
     """Confusion matrix, reliability and detection of each output that is a class."""
     predictions = table(directory.results / TEST_PREDICTIONS)
-    part = "held-out rows" if directory.held_out else f"{directory.part} part"
+    part = "held-out samples" if directory.held_out else f"{directory.part} part"
     title = with_caution(directory.name, directory.record().caution)
     spec = directory.spec()
     for name in outputs(directory, predictions, Classes.figure):

@@ -250,6 +250,15 @@ def test_every_shipped_kind_has_figures(home, tmp_path, name):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in look.figures)
 
 
+def test_a_picture_of_a_sample_of_a_class_has_its_name(home, tmp_path):
+    look = package.show_data("mechanism", count=6, formats=("svg",), out=tmp_path)
+    document = json.loads((home / "specs/datasets/mechanism.json").read_text())
+    names = list(document["classes"]["mechanism"])
+    drawn = re.findall("<!-- (mogi|sill|dike|none) -->", look.figures[0].read_text("utf-8"))
+    assert drawn == [names[int(code)] for code in look.samples["mechanism"].values]
+    assert len(set(drawn)) > 1
+
+
 @pytest.mark.heavy
 def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(home, tmp_path):
     looks = [

@@ -49,7 +49,17 @@ SMALLER: dict[str, dict[str, object]] = {
 the results.
 """
 
-SHORT = {"half_width", "soil", "elements", "chamber", "cooling", "sums", "glaciers", "unrest"}
+SHORT = {
+    "half_width",
+    "soil",
+    "elements",
+    "chamber",
+    "cooling",
+    "sums",
+    "glaciers",
+    "unrest",
+    "rocks",
+}
 """Experiences that are quick as they are."""
 
 FEWER = {

@@ -157,6 +157,14 @@ def test_names_that_are_no_classes_are_said(here, change, complaint):
     assert complaint in call("validate", "specs/datasets/rocks.json").failed()
 
 
+def test_a_class_of_one_group_is_said_to_be_unknown_where_the_group_is_held_out(here):
+    rows = rocks(np.random.default_rng(4))
+    write_rocks(here, [row for row in rows if row[4] != "schist" or row[5] == "Q5"])
+    checked = call("validate", "specs/experiences/rocks.json")
+    assert checked.code == 0
+    assert "has no sample of 'schist', so that it cannot be recognised there" in checked.stderr
+
+
 @pytest.mark.parametrize(
     ("where", "value", "complaint"),
     [

@@ -92,8 +92,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         for index in range(samples.sizes["sample"]):
             words = [self._value_in_words(name, column[index]) for name, column in values.items()]
             if isinstance(self.dataset, Mixture):
-                code = int(samples[self.dataset.variable].values[index].item())
-                words.append(f"{self.dataset.variable}: {list(self.dataset.members)[code]}")
+                code = int(samples[self.dataset.variable][index])
+                words = [list(self.dataset.members)[code], *words]
             seen = {name: self._seen(samples, name, index) for name in names}
             extents = {name: self._extent(name, values, index) for name in names}
             drawn_samples.append(ImageSample(words, seen, extents, points))

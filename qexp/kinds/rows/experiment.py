@@ -15,6 +15,7 @@ from qexp.base.tables import Tables
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds import files, memory
+from qexp.kinds.classes import lacking
 from qexp.kinds.evaluation import ALL
 from qexp.kinds.kind import Doubts, KindData, split_finding
 from qexp.kinds.networks import (
@@ -132,14 +133,18 @@ class TabularData(KindData[TabularDataset]):
         return {ALL: dataset.rows, **{fold.name: fold.test for fold in folds}}
 
     def doubts(self, spec: Document, dataset: TabularDataset, tables: Tables, seed: int) -> Doubts:
-        """Held-out rows that are copies of training rows, and declared groups that are not held out
-        as a whole.
+        """Held-out rows that are copies of training rows, classes without training rows, and
+        declared groups that are not held out as a whole.
         """
         folds = dataset.folds(spec["split"], tables, Seeds(seed))
         copied = _copies_of_training_rows(spec, dataset, folds)
         warnings = []
         if copied:
             warnings.append(f"{copied}; hold measurements of one thing out together, by a group")
+        trained = {f"fold '{fold.name}'": fold.train for fold in folds}
+        for name, classes in dataset.classes.items():
+            if without := lacking(classes, dataset.values[name][:, 0], trained):
+                warnings.append(f"{without}, so that it cannot be recognised there")
         by = spec["split"]["parameters"].get("by")
         warnings += [] if by is None or by in dataset.groups else alike(by, dataset.column(by))
         for name in () if by else dataset.groups:
