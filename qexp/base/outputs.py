@@ -341,7 +341,7 @@ class Classes(Output):
         """
         import numpy as np
 
-        numbers = {name: float(code) for code, name in enumerate(self.names)}
+        numbers = {plain(name): float(code) for code, name in enumerate(self.names)}
         known, position = np.unique(np.asarray(texts, dtype=np.str_), return_inverse=True)
         codes = [numbers.get(plain(text), np.nan) for text in known.tolist()]
         return np.array(codes, dtype=np.float64)[position.reshape(-1)]

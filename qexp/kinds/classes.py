@@ -49,13 +49,11 @@ def unknown_names(
         yield where, f"{len(names) - SHOWN:,} more names are none of the classes either"
 
 
-def without_samples(classes: Classes, texts: Texts) -> Iterator[Finding]:
-    """Classes that no sample has, as those of data for training need."""
-    codes = classes.codes(texts)
+def without_samples(classes: Classes, codes: Array) -> Iterator[str]:
+    """Classes that no sample of data for training has."""
     for code, name in enumerate(classes.names):
         if not (codes == code).any():
-            lack = f"no sample is '{name}', so that it cannot be learned; leave it out"
-            yield ("classes", classes.name), lack
+            yield f"no sample is '{name}', so that it cannot be learned; leave the class out"
 
 
 def _alike(name: str, names: Sequence[str]) -> str | None:

@@ -138,7 +138,10 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         raise QexpError(f"{directory.name}: {error}") from None
     names = documents_of(spec["dataset"]).numbers_among(spec["outputs"])
     if not (outputs := numbers_in({name: output_in(spec, name) for name in names})):
-        raise QexpError(f"{directory.name} estimates no number that could have an interval")
+        raise QexpError(
+            f"{directory.name} estimates no number that could have an interval; whether"
+            f" probabilities of classes are right: qexp show {directory.name}"
+        )
     predictions = read_test_predictions(directory)
     tables = tables_of(directory)
     unit, grouping, folds = units_of(directory, predictions)

@@ -722,7 +722,9 @@ def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Ite
 
 def _panels(plane: xarray.Dataset, output: str) -> Panels:
     """Of several noise realisations, or of several seeds, errors are means, and called so."""
-    own = [str(name).removeprefix(f"{output}_") for name in plane.data_vars]
+    start = f"{output}_"
+    names = [str(name) for name in plane.data_vars]
+    own = [name.removeprefix(start) for name in names if name.startswith(start)]
     if shares := [kind for kind in own if "probability_" in kind or kind.endswith("detected")]:
         return {kind: plane[f"{output}_{kind}"].values for kind in shares}
     kinds = [kind for kind in KINDS if f"{output}_{kind}" in plane]

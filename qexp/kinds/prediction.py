@@ -810,6 +810,10 @@ def units_of_heads(network: Network, record: Record) -> dict[str, str]:
 
 def require_heads(network: Network, record: Record, option: str) -> None:
     """Raises QexpError for a network without a posterior head, which `option` needs."""
+    if network.heads and not network.posteriors:
+        raise QexpError(
+            f"{option} is for numbers; {record.name} estimates classes, whose probabilities say all"
+        )
     if not network.posteriors:
         raise QexpError(
             f"{option} needs posteriors, but the network of {record.name} ends in no posterior"

@@ -38,9 +38,9 @@ class Density(ABC):
     def middle(self) -> Tensor:
         """The estimate of each output by itself, (sample, output)."""
 
-    def loss(self, values: Tensor) -> Tensor:
-        """What training minimises, a number: by default the mean of −log p(values)."""
-        return -self.log_prob(values).mean()
+    def losses(self, values: Tensor) -> Tensor:
+        """What training minimises of each sample, (sample,): by default −log p(values)."""
+        return -self.log_prob(values)
 
 
 class Continuous(Density):
@@ -410,8 +410,8 @@ class Categorical(Density):
         """The probabilities, (sample, class)."""
         return self.log_probabilities.exp()
 
-    def loss(self, values: Tensor) -> Tensor:
-        return super().loss(values) if self.learned is None else self.learned(values)
+    def losses(self, values: Tensor) -> Tensor:
+        return super().losses(values) if self.learned is None else self.learned(values)
 
 
 class ClassHead(Head):
@@ -446,7 +446,8 @@ class ClassHead(Head):
         super().__init__(outputs, classes)
         self.smoothing = smoothing
         self.linear = _Numbers(math.prod(shape), classes)
-        self.register_buffer("balance", torch.tensor(weights or [1.0] * classes), persistent=False)
+        balance = torch.tensor([float(weight) for weight in weights or [1.0] * classes])
+        self.register_buffer("balance", balance, persistent=False)
 
     def density(self, features: Tensor) -> Categorical:
         scores = self.linear(features.flatten(1))
@@ -454,9 +455,11 @@ class ClassHead(Head):
             return Categorical(scores - self.balance.log())
 
         def learned(codes: Tensor) -> Tensor:
-            return functional.cross_entropy(
-                scores, codes[:, 0].long(), self.balance, label_smoothing=self.smoothing
+            target = codes[:, 0].long()
+            sums = functional.cross_entropy(
+                scores, target, self.balance, reduction="none", label_smoothing=self.smoothing
             )
+            return sums / self.balance[target].mean()
 
         return Categorical(scores, learned)
 

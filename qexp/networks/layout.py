@@ -85,7 +85,8 @@ def steps_of(
             followed.begin(network.operations[name], values[name])
             network.density(name, values[name]).log_prob(result)
             followed.end(network.operations[name], values[name], result)
-            values |= dict.fromkeys(outputs, result[:, :1])
+            numbers = network.shapes[outputs[0]][0]
+            values |= dict.fromkeys(outputs, result[:, :1].expand(1, numbers))
     if counter is None and not followed.complete:
         return steps_of(network, modules, FlopCounterMode(display=False))
     for name in network.outputs:

@@ -49,7 +49,7 @@ def power(exponent: float) -> Loss:
 
 def negative_log_likelihood(density: Density, truth: Tensor) -> Tensor:
     """Mean of −log p(truth), where `truth` is (batch, output)."""
-    return density.loss(truth)
+    return density.losses(truth).mean()
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,8 @@ class OfPresent:
     def __call__(self, estimate: Any, truth: Tensor) -> Tensor:
         present = ~torch.isnan(truth).flatten(1).any(dim=1)
         known = torch.where(present.view(-1, *[1] * (truth.dim() - 1)), truth, 0.0)
-        if isinstance(estimate, Density):
-            of_samples = -estimate.log_prob(known)
-        else:
-            of_samples = torch.vmap(self.loss)(estimate, known)
+        density = isinstance(estimate, Density)
+        of_samples = estimate.losses(known) if density else torch.vmap(self.loss)(estimate, known)
         # not those of the samples alone, whose number would have to be known on a GPU
         return torch.where(present, of_samples, 0.0).sum() / present.sum().clamp(min=1)
 

@@ -108,7 +108,7 @@ def told(output: Classes, predictions: xarray.Dataset, groups: Any = None) -> To
     known = np.isfinite(codes) & np.isfinite(probabilities).all(axis=1)
     likeliest = probabilities[known].argmax(axis=1)
     classes = {}
-    for code, name in enumerate(output.names):
+    for code, name in enumerate(output.names if known.any() else ()):
         is_true = codes[known] == code
         named = likeliest == code
         right = int((is_true & named).sum())

@@ -195,7 +195,7 @@ class Predictor:
             )
         inputs = observed if named else {next(iter(wanted)): observed}
         tensors, single = self._complete_batch(inputs)
-        heads = list(itertools.chain(*self.network.heads.values()))
+        heads = list(itertools.chain(*self.network.posteriors.values()))
         names = heads or list(self.network.outputs)
         values = _in_columns(by_name(theta, "`theta`", names, "the posterior is of"), names)
         count = len(next(iter(tensors.values())))

@@ -35,7 +35,8 @@ def member_of(dataset: GeneratedDataset, name: str | None) -> GeneratedDataset:
     members = dataset.members if isinstance(dataset, Mixture) else {"": dataset}
     if (name or "") not in members:
         known = ", ".join(members) or "the dataset has no classes"
-        raise QexpError(f"`true_class={name}`: name the class of the true values: {known}")
+        given = "`true_class`" if name is None else f"`true_class={name}`"
+        raise QexpError(f"{given}: name the class of the true values: {known}")
     return members[name or ""]
 
 

@@ -154,7 +154,7 @@ def test_names_are_codes_and_codes_names():
 )
 def test_names_that_are_no_classes_are_said(here, change, complaint):
     write_specs(here, datasets={**DATASET, **change})
-    assert complaint in call("validate", "specs/datasets/rocks.json").failed()
+    assert complaint in call("validate", "specs/experiences/rocks.json").failed()
 
 
 def test_a_class_of_one_group_is_said_to_be_unknown_where_the_group_is_held_out(here):

@@ -26,7 +26,6 @@ from qexp.kinds.classes import (
     few_samples,
     undeclared,
     unknown_names,
-    without_samples,
 )
 from qexp.kinds.rows.spec import imputation
 from qexp.metrics.splits import Copies, Fold, Rows, SplitError, copies
@@ -106,8 +105,7 @@ class TabularDataset:
             files.refuse(self._undeclared_classes())
             raise
         for name, column in of_classes.items():
-            there = self.classes[name], texts[column]
-            files.refuse([*unknown_names(*there, self._file.rows_shown), *without_samples(*there)])
+            files.refuse(unknown_names(self.classes[name], texts[column], self._file.rows_shown))
             numbers[column] = self.classes[name].codes(texts[column])
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}

@@ -62,8 +62,9 @@ def distil(
             f"{teacher.name} fills in missing inputs, which a network of estimates would not learn"
         )
     if network.heads:
+        made = "posteriors" if network.posteriors else "probabilities of classes"
         raise QexpError(
-            f"{teacher.name} makes posteriors, which the estimates of one network cannot replace"
+            f"{teacher.name} makes {made}, which the estimates of one network cannot replace"
         )
     given: Document = spec["dataset"]
     dataset: TabularDataset = dataset_of(given, tables_of(teacher))  # type: ignore[assignment]

@@ -15,7 +15,7 @@ from qexp.base.tables import Tables
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds import files, memory
-from qexp.kinds.classes import lacking
+from qexp.kinds.classes import lacking, without_samples
 from qexp.kinds.evaluation import ALL
 from qexp.kinds.kind import Doubts, KindData, split_finding
 from qexp.kinds.networks import (
@@ -104,6 +104,9 @@ class TabularData(KindData[TabularDataset]):
                 f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'",
             )
         yield from _in_names(document, dataset)
+        for name, classes in dataset.classes.items():
+            for lack in without_samples(classes, dataset.values[name][:, 0]):
+                yield ("dataset",), f"'{name}': {lack}"
         yield from _in_select(document, tables, available)
 
     def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]]:
