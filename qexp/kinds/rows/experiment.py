@@ -133,8 +133,8 @@ class TabularData(KindData[TabularDataset]):
         return {ALL: dataset.rows, **{fold.name: fold.test for fold in folds}}
 
     def doubts(self, spec: Document, dataset: TabularDataset, tables: Tables, seed: int) -> Doubts:
-        """Held-out rows that are copies of training rows, classes without training rows, and declared
-        groups that are not held out as a whole.
+        """Held-out rows that are copies of training rows, classes without training rows, and
+        declared groups that are not held out as a whole.
         """
         folds = dataset.folds(spec["split"], tables, Seeds(seed))
         copied = _copies_of_training_rows(spec, dataset, folds)
