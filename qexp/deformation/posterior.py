@@ -242,9 +242,7 @@ def source_posterior(
     levels = None
     if not (options.declared_noise or noises):
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
-    better, wrong = None, list[str]()
-    if options.least_squares:
-        better, wrong = _better(observed, chi2, fit, searches)
+    better, wrong = _better(observed, chi2, fit, searches) if options.least_squares else (None, [])
     drawn = noise_draws(noises, observed.density, observed.draws.all, random)
     of_noise, noise = _of_noise(drawn)
     predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)

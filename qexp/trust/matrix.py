@@ -297,6 +297,15 @@ VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Estimator always makes."""
 
 
+def _name(dataset: str, options: MatrixOptions) -> str:
+    name = options.name or "_".join(filter(None, [dataset, options.true_class]))
+    if not NAME.fullmatch(name):
+        raise QexpError(
+            f"{name!r} is not a valid name for a matrix; choose another with `name`: {IN_NAMES}"
+        )
+    return name
+
+
 def matrix(
     directory: RunDirectory, workspace: Workspace, options: MatrixOptions
 ) -> tuple[Path, bool]:
@@ -318,12 +327,7 @@ def matrix(
     if options.dataset is not None:
         dataset_name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
         document, turned = azimuths.as_trained(document, directory.record())
-    name = options.name or "_".join(filter(None, [dataset_name, options.true_class]))
-    if not NAME.fullmatch(name):
-        raise QexpError(
-            f"{name!r} is not a valid name for a matrix; choose another with `name`: {IN_NAMES}"
-        )
-    folder = directory.matrices / name
+    folder = directory.matrices / _name(dataset_name, options)
     every = generated_of(document, tables, workspace)
     called = f"the dataset '{dataset_name}'"
     require_variables_of(spec, every, tables, directory.name, called)
