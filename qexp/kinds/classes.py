@@ -81,8 +81,8 @@ def few_samples(classes: Classes, codes: Array) -> Iterator[str]:
     rare = [f"'{name}' {count}" for name, count in counts.items() if count < FEW_SAMPLES]
     if rare:
         yield (
-            f"'{classes.name}' has few samples of {some(rare, SHOWN)}: hardly anything can be said"
-            " of how well such classes are told"
+            f"'{classes.name}' has few samples of {some(rare, SHOWN)}: how well such classes are"
+            " recognised will hardly be known"
         )
 
 

@@ -155,7 +155,9 @@ def test_draws_are_counted_on_the_way_and_an_estimated_noise_is_said_to_narrow_i
     assert told[0][0] == 0
     assert all(done <= of for done, of in told)
     assert told[-1][0] > 0
-    assert sum("intervals are somewhat too narrow" in text for text in inversion.remarks) == 1
+    assert (
+        sum("intervals of least squares are too narrow" in text for text in inversion.remarks) == 1
+    )
 
 
 @pytest.mark.heavy
