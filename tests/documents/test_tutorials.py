@@ -57,7 +57,7 @@ SEEN = {
         ),
         (
             r"of 3.55 km between (\S+) and (\S+) · 10⁶ m³",
-            r"^at depth 3.55 km, volume change (\S+) ",
+            r"^depth 3.55 km, volume change (\S+) ",
             0,
         ),
     ],
