@@ -246,8 +246,7 @@ def source_posterior(
     drawn = noise_draws(noises, observed.density, observed.draws.all, random)
     of_noise, noise = _of_noise(drawn)
     predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)
-    level = KNOWN if options.declared_noise else COMMON
-    level = OWN if noises else level
+    level = OWN if noises else KNOWN if options.declared_noise else COMMON
     p_values = predictive_p_values(problem.weighting, whitened, tracks, level)
     remarks = [
         *wrong,
