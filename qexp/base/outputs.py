@@ -217,7 +217,7 @@ class Output(ABC):
         """
 
     @abstractmethod
-    def read(self, columns: Mapping[str, Any]) -> Estimated:
+    def read(self, columns: Mapping[Any, Any]) -> Estimated:
         """What `cells` made of estimates in the column `<output>_estimate`."""
 
 
@@ -300,12 +300,12 @@ class Number(Output):
         others = [name for name in names if name in columns]
         return {estimate_of(self.name): self.period, **dict.fromkeys(others)}
 
-    def read(self, columns: Mapping[str, Any]) -> Estimated:
+    def read(self, columns: Mapping[Any, Any]) -> Estimated:
         quantiles = {each: columns[name] for each, name in self._quantiles(columns).items()}
         middle = columns[estimate_of(self.name)]
         return Estimated(middle, columns.get(spread_of(self.name)), quantiles=quantiles)
 
-    def _quantiles(self, columns: Collection[str]) -> dict[float, str]:
+    def _quantiles(self, columns: Collection[Any]) -> dict[float, str]:
         """Probability → its column, of those that are there."""
         names = {each: column_of_quantile(self.name, each) for each in HELD_OUT_QUANTILES}
         return {each: name for each, name in names.items() if name in columns}
@@ -378,7 +378,7 @@ class Classes(Output):
     def averaged(self, columns: Collection[str]) -> dict[str, float | None]:
         return {probability_of(self.name, each): None for each in self.names}
 
-    def read(self, columns: Mapping[str, Any]) -> Estimated:
+    def read(self, columns: Mapping[Any, Any]) -> Estimated:
         import numpy as np
 
         of_classes = [columns[probability_of(self.name, each)] for each in self.names]
@@ -412,6 +412,19 @@ def output_in(spec: Mapping[str, Any], name: str) -> Output:
     """What an output of an experience is, without what its data tell: here alone it is decided."""
     classes = spec.get("dataset", {}).get("classes", {}).get(name)
     return Number(name) if classes is None else Classes(name, names=tuple(classes))
+
+
+def declared_classes(dataset: Mapping[str, Any], outputs: Iterable[str]) -> dict[str, Classes]:
+    """Output → its classes, of those outputs that a dataset declares as such."""
+    declared = dataset.get("classes", {})
+    return {
+        name: Classes(name, names=tuple(declared[name])) for name in outputs if name in declared
+    }
+
+
+def classes_of(spec: Mapping[str, Any]) -> dict[str, Classes]:
+    """Output → its classes, of the outputs of an experience that are classes."""
+    return declared_classes(spec.get("dataset", {}), spec.get("outputs", ()))
 
 
 def numbers_in(outputs: Mapping[str, Output]) -> dict[str, Number]:

@@ -246,7 +246,8 @@ def source_posterior(
     drawn = noise_draws(noises, observed.density, observed.draws.all, random)
     of_noise, noise = _of_noise(drawn)
     predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)
-    level = OWN if noises else KNOWN if options.declared_noise else COMMON
+    level = KNOWN if options.declared_noise else COMMON
+    level = OWN if noises else level
     p_values = predictive_p_values(problem.weighting, whitened, tracks, level)
     remarks = [
         *wrong,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array, Texts
-from qexp.base.outputs import Classes, classes_in, output_in, plain
+from qexp.base.outputs import Classes, classes_of, plain
 from qexp.base.tables import Tables, built
 from qexp.errors import some, suggestion
 from qexp.kinds.networks import outputs_of_heads
@@ -109,7 +109,7 @@ def lacking(classes: Classes, codes: Array, parts: Mapping[str, NDArray[np.integ
 
 def in_classes(document: Document, tables: Tables) -> Iterator[Finding]:
     """Problems of class outputs, and of heads of classes for other outputs."""
-    classes = classes_in({name: output_in(document, name) for name in document["outputs"]})
+    classes = classes_of(document)
     heads = outputs_of_heads(document, tables["modules"])
     operations = document["model"]["operations"]
     for index, name in enumerate(document["outputs"]):
@@ -134,14 +134,6 @@ def in_classes(document: Document, tables: Tables) -> Iterator[Finding]:
                 yield (key, name), f"'{name}' is a class, which has no {key}; leave it out"
 
 
-def classes_of_documents(document: Document, outputs: Collection[str]) -> dict[str, Classes]:
-    """Output → its classes, of those outputs that a dataset declares as such."""
-    declared = document.get("classes", {})
-    return {
-        name: Classes(name, names=tuple(declared[name])) for name in outputs if name in declared
-    }
-
-
 def baselines_of(spec: Document, tables: Tables, outputs: str) -> dict[str, Baseline]:
     """Name → baseline, of those of an experience that are for `NUMBERS` or `CLASSES`."""
     table = tables["baselines"]
@@ -152,7 +144,7 @@ def baselines_of(spec: Document, tables: Tables, outputs: str) -> dict[str, Base
 
 def in_metrics_and_baselines(document: Document, tables: Tables) -> Iterator[Finding]:
     """Metrics of numbers for classes, and the other way round; baselines of neither output."""
-    classes = classes_in({name: output_in(document, name) for name in document["outputs"]})
+    classes = classes_of(document)
     for name, wanted in document["metrics"].items():
         fitting = CLASSES if name in classes else NUMBERS
         fit = [key for key, entry in tables["metrics"].items() if _outputs_of(entry) == fitting]

@@ -16,7 +16,7 @@ from qexp.base.outputs import (
     PERIOD,
     Classes,
     Number,
-    classes_in,
+    classes_of,
     estimate_of,
     high_of,
     low_of,
@@ -233,9 +233,9 @@ def classes(directory: RunDirectory) -> Pictures:
     title = with_caution(directory.name, directory.record().caution)
     spec = directory.spec()
     for name in outputs(directory, predictions, Classes.figure):
-        output = classes_in({name: output_in(spec, name)})[name]
+        output = classes_of(spec)[name]
         codes = output.codes(predictions[name].values)
-        probabilities = output.read({str(key): predictions[key] for key in predictions}).middle
+        probabilities = output.read(predictions).middle
         if np.isfinite(codes + probabilities.sum(axis=1)).any():
             words = f"{title}: {in_words(name)}, {part}"
             figure = class_panels(output.names, codes, probabilities, words)

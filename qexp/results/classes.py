@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base import formats
-from qexp.base.outputs import Classes, classes_in, output_in
+from qexp.base.outputs import Classes, classes_of
 from qexp.base.text import Table
 from qexp.metrics.classes import reliability
 from qexp.metrics.meaning import number
+from qexp.results.calibration import SIGNIFICANT_P
 from qexp.results.capabilities import Columns, Parts, Results
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 CLASSES = "classes.json"
 """In `results` of a run and of an evaluation."""
-
-SIGNIFICANT_P = 0.05
-"""Probability with which any test finds a fault in right probabilities (Bonferroni)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +101,7 @@ def told(output: Classes, predictions: xarray.Dataset, groups: Any = None) -> To
     groups  samples of one value resemble each other, (sample,); None if none do
     """
     codes = output.codes(predictions[output.name].values)
-    columns = {str(name): predictions[name] for name in predictions}
-    probabilities = np.asarray(output.read(columns).middle, dtype=np.float64)
+    probabilities = np.asarray(output.read(predictions).middle, dtype=np.float64)
     known = np.isfinite(codes) & np.isfinite(probabilities).all(axis=1)
     likeliest = probabilities[known].argmax(axis=1)
     classes = {}
@@ -129,7 +126,7 @@ def told(output: Classes, predictions: xarray.Dataset, groups: Any = None) -> To
 
 def keep_classes(directory: RunDirectory, spec: Mapping[str, Any]) -> None:
     """Write how the classes of test samples are told, if outputs are classes."""
-    outputs = classes_in({name: output_in(spec, name) for name in spec.get("outputs", ())})
+    outputs = classes_of(spec)
     file = directory.results / TEST_PREDICTIONS
     if not outputs or not file.is_file():
         return

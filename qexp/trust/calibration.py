@@ -17,7 +17,7 @@ from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.machine import threads
 from qexp.base.options import as_warning
-from qexp.base.outputs import QUANTILES, classes_in, output_in
+from qexp.base.outputs import QUANTILES, classes_of
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
@@ -696,7 +696,7 @@ def calibrate(
 
 
 def _leave_out_classes(directory: RunDirectory, spec: Mapping[str, Any]) -> None:
-    for name in classes_in({name: output_in(spec, name) for name in spec["outputs"]}):
+    for name in classes_of(spec):
         shown = f"whether its probabilities of classes are right: qexp show {directory.name}"
         as_warning(f"'{name}' is left out, as only numbers have posteriors; {shown}")
 

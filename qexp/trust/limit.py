@@ -131,8 +131,7 @@ def _of_classes(
     known = [each for each in spec["inputs"] if each not in images]
     found = class_probabilities(dataset, some, images, known, on_sample=options.on_sample)
     predictions = formats.read_netcdf(directory.results / TEST_PREDICTIONS)
-    columns = {str(each): values.values for each, values in predictions.items()}
-    estimated = output_in(spec, name).read(columns).middle[: len(found.probabilities)]
+    estimated = output_in(spec, name).read(predictions).middle[: len(found.probabilities)]
     truth = some[name][:, 0].double().numpy()
     metrics = metrics_of(spec, tables_of(directory))[name]
     rows = np.arange(len(truth)), truth.astype(int)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.arrays import Array, Mask, Texts
+from qexp.base.outputs import declared_classes
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds import files
 from qexp.kinds.classes import (
-    classes_of_documents,
     few_samples,
     undeclared,
     unknown_names,
@@ -65,7 +65,7 @@ class TabularDataset:
         self.columns = inputs | outputs
         self.imputation = imputation(document)
         self.indicator: str | None = self.imputation.get("parameters", {}).get("indicator")
-        self.classes = classes_of_documents(document, self.outputs)
+        self.classes = declared_classes(document, self.outputs)
         self.units = {name: document["units"].get(name, "") for name in self.columns}
         groups = document["groups"].items()
         self.groups: dict[str, tuple[str, str | None]] = {

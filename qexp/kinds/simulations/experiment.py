@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from qexp.base.outputs import classes_of, declared_classes
 from qexp.base.quantities import NOISE, VIEW_KEYS, Quantities, of_dataset, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, suggestion
-from qexp.kinds.classes import classes_of_documents, lacking
+from qexp.kinds.classes import lacking
 from qexp.kinds.files import data_folder, data_folders, refuse
 from qexp.kinds.images.experiment import (
     GeneratedData,
@@ -194,7 +195,7 @@ class SimulatedData(GeneratedData):
                 lack = f"no simulation is left for the {part} part ({counts})"
                 yield ("split",), f"{lack}; {WAYS_OUT[part]}"
         train = {"this split": dataset.parts(document["split"], Seeds(0))["train"]}
-        classes = classes_of_documents(document["dataset"], document["outputs"])
+        classes = classes_of(document)
         for name, of_output in classes.items():
             lack = lacking(of_output, dataset.simulations.parameters[name], train)
             if lack:
@@ -266,7 +267,7 @@ def _stored(
     _, height, width = next(iter(shapes.values()))
     entries = origin["distributions"]
     distributions = tables["distributions"]
-    classes = classes_of_documents(document, document["varyings"])
+    classes = declared_classes(document, document["varyings"])
     varyings = {name: ends for name, ends in document["varyings"].items() if name not in classes}
     return StoredDataset(
         StoredImages(simulations, views, pixels, model),

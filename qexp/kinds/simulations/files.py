@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array, Texts
-from qexp.base.outputs import Classes
+from qexp.base.outputs import Classes, declared_classes
 from qexp.base.quantities import (
     DIMENSIONLESS,
     NOISE,
@@ -28,7 +28,6 @@ from qexp.base.quantities import (
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds.classes import (
     are_names,
-    classes_of_documents,
     few_samples,
     undeclared,
     unknown_names,
@@ -200,7 +199,7 @@ class SimulationFiles:
         self._assumed: dict[str, str] = {}
         """Variable → its unit, which the files do not give."""
         self.parameters = [name for name in document["varyings"] if name != NOISE]
-        self.classes = classes_of_documents(document, self.parameters)
+        self.classes = declared_classes(document, self.parameters)
         self._numbers = [name for name in self.parameters if name not in self.classes]
         columns: Document = document.get("columns", {})
         variables = [*document["observations"], *self.parameters]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.arrays import Texts
+from qexp.base.outputs import declared_classes
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
-from qexp.kinds.classes import classes_of_documents, few_samples
+from qexp.kinds.classes import few_samples
 from qexp.kinds.memory import room_for_data
 from qexp.kinds.spectra.files import Findings, columns_like, hash_of, unit_in
 from qexp.kinds.spectra.sources import (
@@ -63,7 +64,7 @@ class SpectraDataset:
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
         self.target: str | None = document["target"]
-        self.classes = classes_of_documents(document, [self.target] if self.target else [])
+        self.classes = declared_classes(document, [self.target] if self.target else [])
         self.channels = int(document["channels"])
         self.patch_size = int(document["patch_size"])
         self.patches = self.channels // self.patch_size
