@@ -78,11 +78,34 @@ def test_the_epoch_is_chosen_on_whole_groups_too_unless_there_are_two(bare, qexp
     qexp("validate", "specs/experiences/soil.json").done()
 
 
+def test_an_output_of_names_is_a_class_beside_outputs_of_numbers(bare, qexp):
+    names = ["clay", "sand", "NA", "silt"]
+    lines = [f"{line},{names[row % 4]}" for row, line in enumerate(SOIL.splitlines()[1:])]
+    (bare / "data" / "soil.csv").write_text("\n".join([f"{SOIL.splitlines()[0]},kind", *lines]))
+    asked = ["--output", "kind", "--output", "moisture (%)"]
+    qexp("new", "experience", "soil", "data/soil.csv", *asked).done()
+    made = json.loads((bare / "specs/datasets/soil.json").read_text())
+    assert made["classes"] == {"kind": ["clay", "sand", "silt"]}
+    assert made["units"] == {"moisture": "%", "features": "1"}
+    assert made["missing"] == "drop"
+    made = json.loads((bare / "specs/experiences/soil.json").read_text())
+    assert made["losses"] == {"moisture": "mse", "kind": "negative_log_likelihood"}
+    assert made["split"] == {"type": "k_fold", "parameters": {"folds": 5}}  # 5 rows of a class
+    (bare / "data" / "many.csv").write_text("\n".join([f"{SOIL.splitlines()[0]},kind", *lines * 3]))
+    qexp("new", "experience", "many", "data/many.csv", "--output", "kind").done()
+    made = json.loads((bare / "specs/experiences/many.json").read_text())
+    assert made["split"]["parameters"] == {"folds": 5, "stratify": "kind"}
+    asked = ["--output", "field", "--group", "field"]
+    assert "'field' is none" in qexp("new", "dataset", "x", "data/soil.csv", *asked).refused()
+
+
 @pytest.mark.heavy
 def test_new_experiences_train_as_they_are(bare, qexp):
     qexp("new", "dataset", "soil", "data/soil.csv", "--group", "field").done()
     qexp("new", "experience", "soil").done()
     assert qexp("run", "soil", "--set", "epochs=1").code == 0
+    qexp("new", "experience", "fields", "data/soil.csv", "--output", "field").done()
+    assert qexp("run", "fields", "--set", "epochs=1").code == 0
     domes.write(bare)
     path = json.loads((bare / "specs/datasets/domes.json").read_text())["path"]
     qexp("new", "experience", "flow", path, "--output", "ubar").done()
