@@ -696,8 +696,11 @@ def calibrate(
 
 
 def _leave_out_classes(directory: RunDirectory, spec: Mapping[str, Any]) -> None:
-    for name in classes_of(spec):
-        shown = f"whether its probabilities of classes are right: qexp show {directory.name}"
+    classes = classes_of(spec)
+    shown = f"whether probabilities of classes are right: qexp show {directory.name}"
+    if len(classes) == len(spec["outputs"]):
+        raise QexpError(f"{directory.name} estimates no number that could have a posterior; {shown}")
+    for name in classes:
         as_warning(f"'{name}' is left out, as only numbers have posteriors; {shown}")
 
 
