@@ -146,9 +146,7 @@ def nested(tracks: Sequence[Track], source: str, live: int, seed: int) -> tuple[
         logs[buried] = -degrees / 2 * np.log(chi2 / none)
         return logs
 
-    sampler = Sampler(
-        values, log_likelihood, len(names), n_live=live, n_networks=0, vectorized=True, seed=seed
-    )
+    sampler = Sampler(values, log_likelihood, len(names), n_live=live, vectorized=True, seed=seed)
     sampler.run(verbose=False)
     drawn = values(np.random.default_rng(seed).uniform(size=(SAMPLES, len(names))))
     log = float(sampler.log_z) - math.log(possible(drawn).mean())

@@ -223,8 +223,8 @@ class Run(Shown):
     def predict_interval(
         self, coverage: float = 0.9, **inputs: ArrayLike
     ) -> dict[str, tuple[NDArray[Any], ...]]:
-        """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each;
-        see `qexp predict`.
+        """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each, or
+        of classes which belong to sets, (sample, class), 1 or 0; see `qexp predict`.
 
         coverage  share of truths that the intervals hold
         inputs    as for `predict`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -84,7 +84,8 @@ class Estimated:
     spread     (sample, ...): standard deviation over the networks; None if it is not wanted
     own_spread (sample,): standard deviation within the posteriors of several networks, if known
     quantiles  probability → (sample, ...): of a posterior head
-    ends       lower and upper end of an interval, (sample,) each; None without intervals
+    ends       lower and upper end of an interval, (sample,) each; of classes which belong to a set,
+               (sample, class) alone; None without intervals
     folds      what the networks of each fold estimate, if that is wanted
     """
 
@@ -92,7 +93,7 @@ class Estimated:
     spread: Any = None
     own_spread: Any = None
     quantiles: Mapping[float, Any] = field(default_factory=dict)
-    ends: tuple[Any, Any] | None = None
+    ends: tuple[Any, ...] | None = None
     folds: tuple[Estimated, ...] = ()
 
     def each(self, change: Callable[[Any], Any]) -> Estimated:
@@ -108,8 +109,7 @@ def joined(parts: Sequence[Estimated], join: Callable[[list[Any]], Any]) -> Esti
     for probability in first.quantiles:
         quantiles[probability] = join([part.quantiles[probability] for part in parts])
     if first.ends is not None:
-        lower, upper = zip(*(part.ends or () for part in parts), strict=True)
-        ends = join(list(lower)), join(list(upper))
+        ends = tuple(map(join, map(list, zip(*(part.ends or () for part in parts), strict=True))))
     if first.spread is not None:
         spread = join([part.spread for part in parts])
     if first.own_spread is not None:
@@ -138,14 +138,16 @@ class Words:
     estimate: str
     truth: str = ""
     ends: tuple[str, str] = ("", "")
+    sets: str = ""
     spread: str = ""
     own_spread: str = ""
     quantiles: str = ""
 
 
-def ends_in_words(interval: str) -> tuple[str, str]:
-    """What the columns with the ends of an interval hold."""
-    return f"lower end of {interval}", f"upper end of {interval}"
+def with_intervals(words: Words, interval: str) -> Words:
+    """The words of columns beside which are the ends of an interval, and of classes a set."""
+    ends = f"lower end of {interval}", f"upper end of {interval}"
+    return replace(words, ends=ends, sets=f"set of classes: {interval}")
 
 
 @dataclass(frozen=True)
@@ -353,6 +355,13 @@ class Classes(Output):
         known = ~np.isnan(probabilities).any(axis=1)
         return self.written(np.where(known, np.argmax(probabilities, axis=1), np.nan))
 
+    def listed(self, members: Any) -> Any:
+        """The names of sets, (sample,), from which classes belong to them, (sample, class)."""
+        import numpy as np
+
+        sets = (np.flatnonzero(row) for row in np.asarray(members))
+        return np.array([" | ".join(self.names[code] for code in codes) for codes in sets], object)
+
     def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:
         about = {"classes": ", ".join(self.names)}
         columns: dict[str, Column] = {}
@@ -367,12 +376,16 @@ class Classes(Output):
         for each in self.names:
             text = f"{words.estimate}: probability of {each}"
             columns[probability_of(self.name, each)] = About("float32", "", text)
+        if words.sets:
+            columns[set_of(self.name)] = About("string", "", words.sets)
         return columns
 
     def cells(self, name: str, estimated: Estimated) -> dict[str, Any]:
         columns = {name: self.likeliest(estimated.middle)}
         for code, each in enumerate(self.names):
             columns[probability_of(self.name, each)] = estimated.middle[:, code]
+        if estimated.ends is not None:
+            columns[set_of(self.name)] = self.listed(*estimated.ends)
         return columns
 
     def averaged(self, columns: Collection[str]) -> dict[str, float | None]:
@@ -506,6 +519,11 @@ def column_of_quantile(output: str, probability: float) -> str:
 def probability_of(output: str, name: str) -> str:
     """The column with the probability of a class."""
     return f"{output}_probability_{name}"
+
+
+def set_of(output: str) -> str:
+    """The column with the classes that a sample may be of."""
+    return f"{output}_set"
 
 
 def saliency_of(output: str) -> str:

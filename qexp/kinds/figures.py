@@ -222,7 +222,8 @@ def coverage(directory: RunDirectory) -> Pictures:
     for output in names:
         groups = [group for group in usual if group.output == output]
         title = f"{in_words(output)}: intervals from the errors of {others}"
-        figure = coverage_by_group(groups, record.units.get(output, ""), title, record.caution)
+        unit = "classes" if output in intervals.sets else record.units.get(output, "")
+        figure = coverage_by_group(groups, unit, title, record.caution)
         yield FIGURES_FOLDER / ("coverage" if len(names) == 1 else f"coverage_{output}"), figure
 
 

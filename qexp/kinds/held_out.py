@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import (
+    Classes,
     Estimated,
+    classes_of,
     estimate_of,
     high_of,
     joined,
     low_of,
-    numbers_in,
-    output_in,
     quantile_of,
+    set_of,
 )
 from qexp.base.quantities import nearest
 from qexp.errors import QexpError
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     import xarray
 
 ROW = "row"
+
+Ends = tuple[NDArray[Any], ...]
+"""Lower and upper end of intervals, (row,) each; or which classes belong to sets, (row, class)."""
 
 
 class ExchangeableUnits(NamedTuple):
@@ -121,6 +125,70 @@ class HeldOutEstimates:
         """The number of units."""
         return int(self.units.max()) + 1
 
+    def around(self, coverage: float, radius: Array) -> Ends:
+        """The interval of each row, as large as scores up to a radius, (row,)."""
+        return self.scale.around(*self.start(coverage), radius)
+
+    def held(self, ends: Ends) -> tuple[NDArray[np.bool_], Array]:
+        """Whether intervals hold the true values, and how wide they are, (row,) each."""
+        low, high = ends
+        tie = TIE_SHARE * np.abs(self.truth)
+        return (low - tie <= self.truth) & (self.truth <= high + tie), high - low
+
+    def columns(self, ends: Ends) -> dict[str, Any]:
+        """Of a table with the intervals."""
+        low, high = (values.tolist() for values in ends)
+        return {low_of(self.output): low, high_of(self.output): high}
+
+    def true(self, predictions: xarray.Dataset) -> Array:
+        """The true values of a file of predictions, (row,)."""
+        return np.asarray(predictions[self.output].values, dtype=np.float64)
+
+    def rule(self, coverage: float, folds: Sequence[str]) -> Rule | SetRule:
+        """How the intervals of new rows follow from what folds estimate."""
+        patterns = [pattern or ("",) for pattern in self.patterns]
+        counts = np.array([list(map(pattern.count, folds)) for pattern in patterns])
+        shares = counts / np.array([[len(pattern)] for pattern in patterns])
+        weight = conformal.weights(self.units)
+        scores = self.scores(coverage)
+        if len(patterns) == 1:  # one network: the quantile alone says all
+            radius = conformal.quantile(scores, weight, coverage)
+            fewer = radius[None], np.zeros(1, np.int64), np.ones(1)
+        else:
+            fewer = conformal.thinned(scores, self.pattern, weight, MOST_SCORES, coverage)
+        return Rule(self.scale, self.probabilities(coverage), shares, *fewer, coverage)
+
+
+@dataclass(frozen=True)
+class HeldOutClasses(HeldOutEstimates):
+    """Probabilities of the classes of held-out rows as `estimate`, (row, class), and their codes as
+    `truth`; in place of intervals there are sets of classes.
+    """
+
+    classes: Classes = field(kw_only=True)
+
+    def scores(self, coverage: float) -> Array:
+        """Probabilities of the true classes, with a minus, (row,)."""
+        return -np.take_along_axis(self.estimate, self.truth.astype(np.int64)[:, None], 1)[:, 0]
+
+    def around(self, coverage: float, radius: Array) -> Ends:
+        return (conformal.class_sets(self.estimate, -radius[:, None]),)
+
+    def held(self, ends: Ends) -> tuple[NDArray[np.bool_], Array]:
+        [members] = ends
+        true = np.take_along_axis(members, self.truth.astype(np.int64)[:, None], 1)[:, 0]
+        return true.astype(bool), members.sum(axis=1)
+
+    def columns(self, ends: Ends) -> dict[str, Any]:
+        return {set_of(self.output): self.classes.listed(*ends).tolist()}
+
+    def true(self, predictions: xarray.Dataset) -> Array:
+        return self.classes.codes(predictions[self.output].values)
+
+    def rule(self, coverage: float, folds: Sequence[str]) -> SetRule:
+        radius = conformal.quantile(self.scores(coverage), conformal.weights(self.units), coverage)
+        return SetRule(-float(radius))
+
 
 def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
     """The held-out estimates of a run, by output. Raises QexpError if it has none."""
@@ -136,12 +204,8 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         )
     except QexpError as error:
         raise QexpError(f"{directory.name}: {error}") from None
-    names = documents_of(spec["dataset"]).numbers_among(spec["outputs"])
-    if not (outputs := numbers_in({name: output_in(spec, name) for name in names})):
-        raise QexpError(
-            f"{directory.name} estimates no number that could have an interval; whether"
-            f" probabilities of classes are right: qexp show {directory.name}"
-        )
+    outputs = documents_of(spec["dataset"]).numbers_among(spec["outputs"])
+    classes = classes_of(spec)
     predictions = read_test_predictions(directory)
     tables = tables_of(directory)
     unit, grouping, folds = units_of(directory, predictions)
@@ -151,8 +215,15 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
     numbers = {pattern: number for number, pattern in enumerate(patterns)}
     pattern = np.array([numbers[of_sample] for of_sample in folds])
     shared = unit, units, grouping, groups, patterns, pattern
-    held_out = []
+    held_out: list[HeldOutEstimates] = []
     for output in outputs:
+        if (one := classes.get(output)) is not None:
+            codes = one.codes(predictions[output].values)
+            probabilities = np.asarray(one.read(predictions).middle, dtype=np.float64)
+            held_out.append(
+                HeldOutClasses(output, Scale(), codes, probabilities, {}, *shared, classes=one)
+            )
+            continue
         truth, estimate = (
             predictions[name].values.astype(np.float64) for name in (output, estimate_of(output))
         )
@@ -223,7 +294,7 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
     ]
     if coverages:
         write_intervals(
-            directory, {rows.output: intervals_of_rows(rows, USUAL_COVERAGE) for rows in outputs}
+            directory, [(rows, intervals_of_rows(rows, USUAL_COVERAGE)) for rows in outputs]
         )
     for counted in coverages:
         if counted.of == OVERALL and counted.interval == USUAL_COVERAGE:
@@ -258,12 +329,12 @@ def keep_intervals_of(
         rules = rules_of(outputs, coverage, folds).rules
         ends = {name: rule.ends(estimates[name]) for name, rule in rules.items()}
         for rows in outputs:
-            truth = predictions[rows.output].values.astype(np.float64)
+            truth = rows.true(predictions)
             groups = _groups(predictions, grouping, len(truth))
             evaluated = replace(rows, truth=truth, grouping=grouping, groups=groups)
             coverages += count_covered(evaluated, coverage, most, ends[rows.output])
         if coverage == USUAL_COVERAGE:
-            write_intervals(evaluation, ends)
+            write_intervals(evaluation, [(rows, ends[rows.output]) for rows in outputs])
     coverages.sort(key=lambda counted: list(estimates).index(counted.output))
     _write_coverages(evaluation, outputs, coverages)
 
@@ -275,25 +346,29 @@ def _write_coverages(
     # their intervals are laid around quantiles
     heads = tuple(rows.output for rows in outputs if rows.quantiles)
     intervals = HeldOutIntervals(
-        unit=outputs[0].unit, units=outputs[0].count, heads=heads, coverages=tuple(coverages)
+        unit=outputs[0].unit,
+        units=outputs[0].count,
+        heads=heads,
+        sets=tuple(rows.output for rows in outputs if isinstance(rows, HeldOutClasses)),
+        coverages=tuple(coverages),
     )
     formats.write_json(directory.results / INTERVALS, intervals.document())
     return intervals
 
 
-def intervals_of_rows(rows: HeldOutEstimates, coverage: float) -> tuple[Array, Array]:
-    """Lower and upper end of each row's interval, (row,), from the scores of all other units.
+def intervals_of_rows(rows: HeldOutEstimates, coverage: float) -> Ends:
+    """Each row's interval, from the scores of all other units.
 
     If these are too few for the coverage, it is the largest that they allow: that of their largest
     error.
     """
     attained = min(coverage, conformal.promised(rows.count - 1))
     radius = conformal.of_others(rows.scores(attained), rows.units, attained)
-    return rows.scale.around(*rows.start(attained), radius)
+    return rows.around(attained, radius)
 
 
 def count_covered(
-    rows: HeldOutEstimates, coverage: float, most: float, ends: tuple[Array, Array]
+    rows: HeldOutEstimates, coverage: float, most: float, ends: Ends
 ) -> Iterator[Coverage]:
     """How many rows lie in their intervals: of all, then by group.
 
@@ -302,15 +377,13 @@ def count_covered(
     """
     from scipy.stats import binomtest
 
-    low, high = ends
-    tie = TIE_SHARE * np.abs(rows.truth)
-    covered = (low - tie <= rows.truth) & (rows.truth <= high + tie)
-    parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
+    covered, widths = rows.held(ends)
+    parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones_like(covered))]
     if rows.grouping is not None:
         for name in np.unique(rows.groups):
             parts.append((rows.grouping, str(name), rows.groups == name))
     for kind, name, members in parts:
-        width = float((high - low)[members].mean())
+        width = float(widths[members].mean())
         count = int(covered[members].sum())
         number = int(members.sum())
         share = binomtest(count, number).proportion_ci(confidence_level=0.95, method="exact")
@@ -327,18 +400,19 @@ def count_covered(
         )
 
 
-def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Array]]) -> None:
-    """Write a line per test row: what names it, then every output with its estimate and interval.
-
-    ends  output → lower and upper end of the interval of each row
+def write_intervals(
+    directory: RunDirectory, outputs: Sequence[tuple[HeldOutEstimates, Ends]]
+) -> None:
+    """Write a line per test row: what names it, then every output with its estimate and
+    interval.
     """
     rows = read_test_predictions(directory)
     texts = [name for name in rows.data_vars if rows[name].dtype.kind in "OUST"]
-    index = rows[next(iter(ends))].dims[0]
+    index = rows[outputs[0][0].output].dims[0]
     table = {str(name): rows[name].values.tolist() for name in (index, *texts)}
-    for output, (low, high) in ends.items():
-        table |= {name: rows[name].values.tolist() for name in (output, estimate_of(output))}
-        table |= {low_of(output): low.tolist(), high_of(output): high.tolist()}
+    for held_out, ends in outputs:
+        names = held_out.output, estimate_of(held_out.output)
+        table |= {name: rows[name].values.tolist() for name in names} | held_out.columns(ends)
     write_table(directory.results / INTERVALS_OF_ROWS, table, rows.attrs.get("caution", ""))
 
 
@@ -376,7 +450,7 @@ class Rule:
     weight: Array
     coverage: float
 
-    def ends(self, folds: Sequence[Estimated]) -> tuple[Array, Array]:
+    def ends(self, folds: Sequence[Estimated]) -> Ends:
         """Lower and upper end, (row,) each, in the output's unit; NaN without an estimate.
 
         folds  what each fold estimates, arrays or tensors, (row,) or (row, 1) each
@@ -394,6 +468,19 @@ class Rule:
         unknown = np.isnan(estimates.middle).any(axis=0)
         low, high = self.scale.ends(low, high)
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+
+
+@dataclass(frozen=True)
+class SetRule:
+    """The probability from which a class belongs to the set of a new row."""
+
+    threshold: float
+    probabilities: tuple[float, ...] = ()
+
+    def ends(self, folds: Sequence[Estimated]) -> Ends:
+        """Which classes belong to sets, by the mean over folds of what each of them estimates."""
+        means = joined(folds, _stacked).middle.mean(axis=0)
+        return (conformal.class_sets(means, self.threshold),)
 
 
 def _stacked(folds: list[Any]) -> Array:
@@ -418,7 +505,7 @@ class NewIntervals:
 
     coverage: float
     rows: str
-    rules: Mapping[str, Rule]
+    rules: Mapping[str, Rule | SetRule]
 
     @property
     def probabilities(self) -> tuple[float, ...]:
@@ -463,9 +550,10 @@ def with_ends(
     for name, made in estimates.items():
         arrays[name] = replace(made, quantiles={}, folds=()).each(flat)
         if intervals is not None and name in intervals.rules:
-            low, high = intervals.rules[name].ends(made.folds)
-            ends = low.astype(np.float32), high.astype(np.float32)
-            arrays[name] = replace(arrays[name], ends=ends)
+            ends = intervals.rules[name].ends(made.folds)
+            arrays[name] = replace(
+                arrays[name], ends=tuple(each.astype(np.float32) for each in ends)
+            )
     return arrays
 
 
@@ -499,29 +587,9 @@ def rules_of(
     outputs  the held-out rows of a run; `folds` as for `new_intervals`
     """
     attained = min(coverage, conformal.promised(outputs[0].count))
-    rules = {rows.output: _rule(rows, attained, folds) for rows in outputs}
+    rules = {rows.output: rows.rule(attained, folds) for rows in outputs}
     unit = outputs[0].unit
     new_rows = (
         "new rows like those of the training data" if unit == ROW else f"rows of a new {unit}"
     )
     return NewIntervals(attained, new_rows, rules)
-
-
-def _rule(rows: HeldOutEstimates, coverage: float, folds: Sequence[str]) -> Rule:
-    patterns = [pattern or ("",) for pattern in rows.patterns]
-    counts = np.array([list(map(pattern.count, folds)) for pattern in patterns])
-    shares = counts / np.array([[len(pattern)] for pattern in patterns])
-    weight = conformal.weights(rows.units)
-    scores = rows.scores(coverage)
-    if len(patterns) == 1:  # one network: the quantile alone says all
-        radius = conformal.quantile(scores, weight, coverage)
-        fewer = radius[None], np.zeros(1, np.int64), np.ones(1)
-    else:
-        fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
-    return Rule(
-        rows.scale,
-        rows.probabilities(coverage),
-        shares,
-        *fewer,
-        coverage,
-    )

@@ -63,6 +63,10 @@ class HeldOutIntervals(Part):
     """Outputs whose intervals are laid around quantiles of a posterior head; those of others around
     the estimate.
     """
+    sets: tuple[str, ...] = ()
+    """Outputs that are classes: in place of intervals they have sets, whose width is the number of
+    classes.
+    """
     coverages: tuple[Coverage, ...]
     """By output and interval: of all rows, then by group."""
 
@@ -132,6 +136,7 @@ def interval_tables(
     else:
         others = intervals.counted(intervals.units, "held-out")
         title = f"intervals from the errors of {others} of the run"
+    units = {**units, **dict.fromkeys(intervals.sets, "classes")}
     of_outputs = {units.get(coverage.output, "") for coverage in intervals.coverages}
     # In the title, where all have the same.
     width, units = (
@@ -147,6 +152,12 @@ def interval_tables(
             f"the intervals of {' and '.join(intervals.heads)} are those of the network's"
             " posterior, widened or narrowed until they hold as many of the"
             f" {intervals.unit_in_words} as they should; where it is less sure, they are wider"
+        )
+    if intervals.sets:
+        yield (
+            f"those of {' and '.join(intervals.sets)} are sets of classes, whose width is their"
+            " number of classes; the likeliest one always belongs to them, so that sets may hold"
+            " more than they promise"
         )
     if held_out:
         yield _meaning(intervals)

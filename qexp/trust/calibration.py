@@ -699,7 +699,9 @@ def _leave_out_classes(directory: RunDirectory, spec: Mapping[str, Any]) -> None
     classes = classes_of(spec)
     shown = f"whether probabilities of classes are right: qexp show {directory.name}"
     if len(classes) == len(spec["outputs"]):
-        raise QexpError(f"{directory.name} estimates no number that could have a posterior; {shown}")
+        raise QexpError(
+            f"{directory.name} estimates no number that could have a posterior; {shown}"
+        )
     for name in classes:
         as_warning(f"'{name}' is left out, as only numbers have posteriors; {shown}")
 

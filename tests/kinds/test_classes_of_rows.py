@@ -125,6 +125,42 @@ def test_new_rows_get_probabilities_that_are_the_mean_over_the_networks(here):
     assert [row["rock"] for row in rows] == [NAMES[code] for code in np.argmax(told, axis=1)]
 
 
+def test_a_set_has_the_classes_as_probable_as_true_ones_of_other_groups_were(here):
+    run = qexp.open_run("rocks_1")
+    rows = formats.read_netcdf(run.path / "results" / "test_predictions.nc")
+    probabilities = np.stack([rows[f"rock_probability_{name}"] for name in NAMES], axis=1)
+    codes = [NAMES.index(name) for name in rows["rock"].values.tolist()]
+    true = probabilities[np.arange(ROWS), codes]
+    quarries = rows["quarry"].values
+    held = 0
+    for row, each, quarry in zip(
+        formats.read_csv(run.path / "results" / "intervals.csv"),
+        probabilities,
+        quarries,
+        strict=True,
+    ):
+        least = min(true[quarries != quarry].min(), each.max())  # eight quarries promise 8 / 9
+        assert row["rock_set"].split(" | ") == [
+            name for name, share in zip(NAMES, each, strict=True) if share >= least
+        ]
+        held += row["rock"] in row["rock_set"]
+    [overall] = [one for one in run.held_out_intervals().overall if one.interval == 0.9]
+    assert overall.covered == held
+    assert "mean width (classes)" in call("show", "rocks_1").done()
+    call("predict", "rocks_1", "data/rocks.csv", "--interval", "0.9", "--output", "in.csv").done()
+    sets = [row["rock_set"] for row in formats.read_csv(here / "in.csv")]
+    oxides = np.array(
+        [
+            [float(row[name]) for name in "abcd"]
+            for row in formats.read_csv(here / "data" / "rocks.csv")
+        ]
+    )
+    [members] = run.predict_interval(0.9, oxides=oxides)["rock"]
+    means = np.asarray(run.predict(oxides=oxides)["rock"])
+    assert (members == (means >= np.minimum(true.min(), means.max(axis=1, keepdims=True)))).all()
+    assert sets == [" | ".join(np.array(NAMES)[row.astype(bool)]) for row in np.asarray(members)]
+
+
 def test_a_class_that_nothing_tells_claims_no_skill(here):
     write_rocks(here, rocks(np.random.default_rng(3), told=False))
     results = qexp.run("rocks", seed=2, name="noise", overrides={"epochs": 5}).results

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from qexp.base import files
 from qexp.base.arrays import Mask
-from qexp.base.outputs import Estimated, Words, ends_in_words
+from qexp.base.outputs import Estimated, Words, with_intervals
 from qexp.errors import QexpError, some
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -207,7 +207,7 @@ class RowEstimation(TableEstimation[RowModel]):
         words = model.words
         if model.intervals is not None:
             promise = f"{model.intervals.words}, which promise nothing where {OUTSIDE} > 0"
-            words = replace(words, ends=ends_in_words(promise))
+            words = with_intervals(words, promise)
         columns = []
         for name, output in model.outputs.items():
             columns += output_columns(output, name, words)

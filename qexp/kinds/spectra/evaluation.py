@@ -26,7 +26,6 @@ from qexp.base.outputs import (
     Column,
     Estimated,
     Words,
-    estimate_of,
     joined,
     numbers_in,
     saliency_magnitude_of,
@@ -422,7 +421,7 @@ def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     rows = (data.train_rows, data.test_rows)
     metrics = trainer.recipe.metrics
     results = evaluate(attempt, Subject(attempt.dataset, trainer.model, data, *rows, metrics, mean))
-    if results is not None and numbers_in(attempt.outputs).keys() - {SPECTRUM}:
+    if results is not None and attempt.outputs.keys() - {SPECTRUM}:
         keep_intervals(attempt.directory)
     return results
 
@@ -619,12 +618,12 @@ def _evaluate_other(
     mean = _training_mean(request, metrics)
     complete = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
     results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, complete, mean))
-    numbers = [name for name in numbers_in(attempt.outputs) if name != SPECTRUM]
-    if results is not None and numbers:
+    outputs = {name: one for name, one in attempt.outputs.items() if name != SPECTRUM}
+    if results is not None and outputs:
         predictions = read_test_predictions(attempt.directory)
         estimates = {}
-        for name in numbers:
-            middle = predictions[estimate_of(name)].values
+        for name, output in outputs.items():
+            middle = output.read(predictions).middle
             estimates[name] = [Estimated(middle, quantiles=quantiles_among(predictions, name))]
         keep_intervals_of(attempt.directory, request.directory, estimates, [""], CORE)
     return results

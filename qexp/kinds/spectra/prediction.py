@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from qexp.base.arrays import Array, Mask
-from qexp.base.outputs import Estimated, Words, ends_in_words, estimate_of, numbers_in
+from qexp.base.outputs import Estimated, Words, estimate_of, numbers_in, with_intervals
 from qexp.errors import QexpError
 from qexp.figures.writing import save
 from qexp.kinds.held_out import new_intervals, with_ends
@@ -209,8 +209,10 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         ]
         after = []
         for name, output in model.outputs.items():
-            ends = ("", "") if intervals is None else ends_in_words(intervals.words)
-            after += output_columns(output, estimate_of(name), Words("", ends=ends))
+            words = Words("")
+            if intervals is not None:
+                words = with_intervals(words, intervals.words)
+            after += output_columns(output, estimate_of(name), words)
         after += closing_columns(model, netcdf)
         own = {CORE: model.layout.core, DEPTH: model.layout.depth}
         others = [name for name in self._further.names if own.get(name) != name]
