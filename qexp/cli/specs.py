@@ -232,7 +232,7 @@ def data_show(samples: ShowOptions, images: ShowImagesOptions, as_json: bool = J
     others = [part for part in look.parts if part != look.part]
     words = f"other parts: {some(others, 8)}" if others else "the only part"
     message(f"{look.name}, {look.part} ({words})")
-    print_parts([look.table()])
+    print_parts(look.tables())
     if look.proposal is not None:
         message("typical values, from the 99th percentile of the sizes:")
         result(json.dumps(look.proposal, ensure_ascii=False))

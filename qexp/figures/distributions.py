@@ -15,6 +15,7 @@ from qexp.base.files import make_folder, require_file, safe
 from qexp.base.formats import BROKEN_NETCDF, read_netcdf, require_hdf5
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import conversion, in_symbols, in_words, label, typeset, with_unit
+from qexp.base.text import without_middle
 from qexp.errors import QexpError, some, suggestion
 from qexp.figures import canvas
 from qexp.figures.writing import require_formats, save
@@ -50,6 +51,8 @@ class Histogram:
     """Part → its values, (value,) each; NaN is left out."""
     held_out: Sequence[tuple[float, float]] = field(default_factory=tuple)
     """Intervals of values that belong to the test part."""
+    classes: Sequence[str] = ()
+    """Names of which the values are codes: 0, 1, …; empty for numbers."""
 
 
 def histograms(variables: Sequence[Histogram], title: str, counted: str = "values") -> Figure:
@@ -92,6 +95,8 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
         for part, values in variable.values.items()
     }
     usual = _edges(np.concatenate(list(finite.values())))
+    if variable.classes:
+        usual = np.add.outer(np.arange(len(variable.classes)), [-0.4, 0.4]).ravel()
     logarithmic = usual[0] > 0 and not np.allclose(np.diff(usual), usual[1] - usual[0])
     if logarithmic:
         axis.set_xscale("log")
@@ -119,6 +124,8 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
         )
     axis.set_xlim(edges[0], edges[-1])
     axis.set_ylim(bottom=0)
+    if variable.classes:
+        _name_ticks(axis, variable.classes)
     names = (in_words(variable.name), in_symbols(variable.name))
     words = [with_unit(name, typeset(variable.unit)) for name in names]
     axis.set_xlabel(canvas.fitting(axis, *words, size=canvas.LEAST_TEXT), fontsize=canvas.small())
@@ -126,6 +133,16 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
     axis.xaxis.get_offset_text().set_fontsize(canvas.small())
     if logarithmic:
         canvas.plain_numbers(axis.xaxis)
+
+
+def _name_ticks(axis: Axes, names: Sequence[str]) -> None:
+    """Names at 0, 1, … below an axis, aslant where they are long."""
+    short = [without_middle(name, LONGEST_CLASS).replace("$", r"\$") for name in names]
+    axis.set_xticks(range(len(names)), short)
+    if sum(map(len, short)) > CLASSES_IN_A_LINE:
+        axis.tick_params(axis="x", rotation=30)
+        for tick in axis.get_xticklabels():
+            tick.set_horizontalalignment("right")
 
 
 def _with_ends(edges: Array, ends: Sequence[float], scale: Callable[[Array], Array]) -> Array:
@@ -156,6 +173,9 @@ def _edges(values: Array) -> Array:
     return np.linspace(low, high, count + 1)
 
 
+LONGEST_CLASS, CLASSES_IN_A_LINE = 12, 24
+"""Characters of a name below an axis, and of all where they stand in a line."""
+
 MOST_GROUPS = 50
 
 LONGEST_GROUP = 22
@@ -170,11 +190,14 @@ def values_by_group(
     name: str,
     unit: str,
     title: str,
+    classes: Sequence[str] = (),
 ) -> Figure:
-    """A line per group with a point per sample and a bar at their median, coloured by part.
+    """A line per group with a point per sample and a bar at their median, coloured by part; of
+    classes the number of samples of each.
 
     groups, parts, values  of the samples, (sample,) each; NaN is left out
     order_of_parts         as they are coloured
+    classes                names of which the values are codes; empty for numbers
     """
     of_group = np.asarray(groups, dtype=str)
     of_part = np.asarray(parts, dtype=str)
@@ -194,6 +217,12 @@ def values_by_group(
     for line, group in enumerate(drawn):
         for part, colour in colours.items():
             points = values[(of_group == group) & (of_part == part) & np.isfinite(values)]
+            for code in range(len(classes)):
+                if count := int((points == code).sum()):
+                    where: canvas.Style = {"ha": "center", "va": "center", "color": colour}
+                    axis.text(code, line, f"{count:,}", fontsize=canvas.small(), **where)
+            if classes:
+                continue
             axis.plot(
                 points,
                 np.full(len(points), line),
@@ -209,6 +238,9 @@ def values_by_group(
                 axis.plot([median] * 2, ends, color=colour, linewidth=1.6)
     axis.set_xlabel(label(name, typeset(unit)), fontsize=canvas.sized(9))
     axis.tick_params(axis="x", labelsize=canvas.small())
+    if classes:
+        axis.set_xlim(-0.5, len(classes) - 0.5)
+        _name_ticks(axis, classes)
     axis.xaxis.get_offset_text().set_fontsize(canvas.small())
     if len(order_of_parts) > 1:
         for part, colour in colours.items():
@@ -221,7 +253,8 @@ def values_by_group(
                 markersize=canvas.sized(4),
             )
         canvas.legend_below(figure, axis)
-    caption = "bars: medians; in brackets: number of points"
+    bars = "numbers: samples of a class" if classes else "bars: medians"
+    caption = f"{bars}; in brackets: number of points"
     if len(order) > len(drawn):
         caption += f"; the first {MOST_GROUPS} of {len(order)} groups"
     canvas.add_title(figure, title, caption=caption)

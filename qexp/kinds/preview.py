@@ -35,10 +35,19 @@ class Variable:
     """Missing values besides those that are NaN, such as of rows that were left out."""
     view: str | None = None
     """The view whose image or number it is, by its name; None where views have no names."""
+    classes: Sequence[str] = ()
+    """Names of which the values are codes: 0, 1, …; empty for a number."""
 
     def summary(self) -> dict[str, Any]:
-        """Name, view, unit, number of values, minimum, percentiles, maximum, size, gaps."""
+        """Name, view, unit, number of values, minimum, percentiles, maximum, size, gaps; of a class
+        how many values each name has.
+        """
         finite = self.values[np.isfinite(self.values)].astype(np.float64)
+        if self.classes:
+            counts = np.bincount(finite.astype(np.int64), minlength=len(self.classes))
+            numbers = dict(zip(self.classes, counts.tolist(), strict=True))
+            missing = self.missing + len(self.values) - len(finite)
+            return {"variable": self.name, "n": len(finite), "classes": numbers, "missing": missing}
         ends = [math.nan] * 5
         if len(finite):
             ends = np.percentile(finite, (0, 5, 50, 95, 100)).tolist()
@@ -87,6 +96,11 @@ class Preview(ABC, Generic[D, P]):
         """The rows, patches or quantile intervals of the part."""
         return self.parts[self.part]
 
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        """Variable → the names of which its values are codes; numbers are not among them."""
+        return {}
+
     @abstractmethod
     def samples(self, count: int) -> xarray.Dataset:
         """At most `count` samples, with the dimension `sample` and units in the attributes."""
@@ -113,7 +127,12 @@ class Preview(ABC, Generic[D, P]):
         from qexp.figures.distributions import Histogram, histograms
 
         drawn = [
-            Histogram(variable.name, variable.unit, {self.part: variable.values})
+            Histogram(
+                variable.name,
+                variable.unit,
+                {self.part: variable.values},
+                classes=variable.classes,
+            )
             for variable in variables
         ]
         return "histograms", histograms(drawn, title, self.counted)
@@ -137,9 +156,12 @@ def together(parts: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.int64],
     return np.concatenate(list(parts.values())), names.tolist()
 
 
-def value_in_words(words: str, value: float, unit: str) -> str:
-    """`depth 1.23 km`, `volume change 1.23 × 10⁶ m³`.
+def value_in_words(words: str, value: float, unit: str, classes: Sequence[str] = ()) -> str:
+    """`depth 1.23 km`, `volume change 1.23 × 10⁶ m³`, `granite`.
 
-    words  of the variable, by `quantities.in_words`
+    words    of the variable, by `quantities.in_words`
+    classes  names of which the value is the code
     """
+    if classes:
+        return classes[int(value)] if np.isfinite(value) else ""
     return f"{words} {quantity_in_words(value, unit)}"

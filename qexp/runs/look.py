@@ -4,7 +4,7 @@ and drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,17 +42,29 @@ class Look:
     """Such as "made with stand-in data"; empty if there is none."""
     samples: xarray.Dataset
     summary: Sequence[dict[str, Any]]
-    """Number, minimum, percentiles, maximum, missing values of each variable, or column of one."""
+    """Number, minimum, percentiles, maximum, missing values of each variable, or column of one; of
+    a class the number of each name.
+    """
     proposal: dict[str, Any] | None
     """Typical values for the network's transforms, as keys of a spec."""
     remarks: Sequence[str]
     figures: Sequence[Path]
 
-    def table(self) -> Table:
-        """The summary of each variable."""
-        keys = list(self.summary[0])
-        rows = [list(map(_cell, map(variable.get, keys))) for variable in self.summary]
-        return Table("", keys, rows, frozenset(keys) - {"variable", "unit"})
+    def tables(self) -> Iterator[Table]:
+        """The summary of numbers, and that of each class."""
+        numbers = [variable for variable in self.summary if "classes" not in variable]
+        keys = list(numbers[0])
+        rows = [list(map(_cell, map(variable.get, keys))) for variable in numbers]
+        yield Table("", keys, rows, frozenset(keys) - {"variable", "unit"})
+        for variable in self.summary:
+            if "classes" in variable:
+                keys = [variable["variable"], "n", "share"]
+                counts = variable["classes"].items()
+                total = max(variable["n"], 1)
+                rows = [[name, f"{one:,}", f"{100 * one / total:.1f} %"] for name, one in counts]
+                if variable["missing"]:
+                    rows.append(["missing", f"{variable['missing']:,}", ""])
+                yield Table("", keys, rows, frozenset(keys[1:]))
 
 
 def _cell(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -180,13 +180,13 @@ class StoredDataset(GeneratedDataset):
     A part is an array of numbers of simulations. Variables that are no parameter of these, such as
     `noise`, are drawn.
 
-    classes  parameters that are codes of classes, which have no distribution
+    classes  parameter → names of its classes, whose codes its values are; they have no distribution
     """
 
     simulates: ClassVar[bool] = False
 
     generator: StoredImages
-    classes: Sequence[str] = ()
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def variables(self) -> list[str]:

@@ -334,5 +334,5 @@ class ShownLook(Titled, Look):
     """A part of a dataset: the table of its variables, and its pictures."""
 
     def view(self) -> View:
-        parts: list[Piece] = [*pictures(self.figures), self.table(), *self.remarks]
+        parts: list[Piece] = [*pictures(self.figures), *self.tables(), *self.remarks]
         return View(f"{self.name}, {self.part}", cautions=[self.caution], parts=parts)

@@ -257,6 +257,9 @@ def test_a_picture_of_a_sample_of_a_class_has_its_name(home, tmp_path):
     drawn = re.findall("<!-- (mogi|sill|dike|none) -->", look.figures[0].read_text("utf-8"))
     assert drawn == [names[int(code)] for code in look.samples["mechanism"].values]
     assert len(set(drawn)) > 1
+    [counted] = [one["classes"] for one in look.summary if "classes" in one]
+    assert list(counted) == names
+    assert min(counted.values()) > 0.8 * sum(counted.values()) / len(names)
 
 
 @pytest.mark.heavy

@@ -4,6 +4,8 @@ files.
 
 import csv
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,17 @@ def test_a_set_has_the_classes_as_probable_as_true_ones_of_other_groups_were(her
     means = np.asarray(run.predict(oxides=oxides)["rock"])
     assert (members == (means >= np.minimum(true.min(), means.max(axis=1, keepdims=True)))).all()
     assert sets == [" | ".join(np.array(NAMES)[row.astype(bool)]) for row in np.asarray(members)]
+
+
+def test_names_of_rows_are_counted_and_drawn_by_name_and_by_group(here):
+    codes = Counter(row[4] for row in rocks(np.random.default_rng(1)))
+    said = call("data", "show", "rocks", "--format", "svg", "--out", here / "look").done()
+    for name in NAMES:
+        assert re.search(rf"^{name} +{codes[name]} +{100 * codes[name] / ROWS:.1f} %$", said, re.M)
+    assert not re.search("^rock +270 ", said, re.M)
+    for figure in ("histograms", "rock_by_quarry"):
+        drawn = (here / "look" / f"all_{figure}.svg").read_text("utf-8")
+        assert all(f"<!-- {name} -->" in drawn for name in NAMES)
 
 
 def test_a_class_that_nothing_tells_claims_no_skill(here):

@@ -19,6 +19,7 @@ from qexp.kinds.images.files import NORTHWARDS, ROWS
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
 from qexp.simulation.mixture import Mixture
+from qexp.simulation.stored import StoredDataset
 from qexp.spec.reading import Document
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ EDGE = 0.3
 class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     """Samples are those of a run with the same seed, not in the order of training."""
 
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        if isinstance(self.dataset, Mixture):
+            return {self.dataset.variable: [*self.dataset.members]}
+        return self.dataset.classes if isinstance(self.dataset, StoredDataset) else {}
+
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
 
@@ -53,14 +60,15 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
         drawn = self._drawn(min(MOST_IMAGES, max(1, PIXELS // pixels)))
-        varying = [name for name in self._values if name in self.dataset.test]
+        varying = [name for name in self._values if name in {*self.dataset.test, *self.classes}]
         values = {name: self._values[name] for name in varying}
         values |= {name: drawn[name].numpy().ravel() for name in self.dataset.images}
         views = self.dataset.view_names
         described = []
         for name, array in values.items():
             view = name_of_view(name, views) if any(views) else None
-            described.append(Variable(name, self._unit(name), array, view=view))
+            classes = self.classes.get(name, ())
+            described.append(Variable(name, self._unit(name), array, view=view, classes=classes))
         return described
 
     def _value_in_words(self, name: str, value: float) -> str:
@@ -90,10 +98,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         places = {name: self._positions(name) for name in names}
         points = {name: place for name, place in places.items() if place is not None}
         for index in range(samples.sizes["sample"]):
-            words = [self._value_in_words(name, column[index]) for name, column in values.items()]
-            if isinstance(self.dataset, Mixture):
-                code = int(samples[self.dataset.variable][index])
-                words = [list(self.dataset.members)[code], *words]
+            words = [names[int(samples[name][index])] for name, names in self.classes.items()]
+            words += [self._value_in_words(name, column[index]) for name, column in values.items()]
             seen = {name: self._seen(samples, name, index) for name in names}
             extents = {name: self._extent(name, values, index) for name in names}
             drawn_samples.append(ImageSample(words, seen, extents, points))

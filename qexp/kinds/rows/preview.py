@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,10 @@ UNLIKE_WIDTHS = 10
 class RowsPreview(Preview[TabularDataset, Rows]):
     counted = "rows"
 
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        return {name: one.names for name, one in self.dataset.classes.items()}
+
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
 
@@ -57,7 +61,9 @@ class RowsPreview(Preview[TabularDataset, Rows]):
                 called = name if len(columns) == 1 else f"{name} {column}"
                 gaps = data.gaps[column] if self.part == ALL else 0
                 values = data.values[name][self.own, index]
-                variables.append(Variable(called, data.units[name], values, gaps))
+                classes = self.classes.get(name, ())
+                unit = data.units[name]
+                variables.append(Variable(called, unit, values, gaps, classes=classes))
         return variables
 
     def pictures(
@@ -73,6 +79,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
             drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
             yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
         shown = (*alike, *(self.dataset.outputs if wide else ()))
+        shown = (*shown, *self.dataset.classes)
         further = [name for name in self.dataset.columns if name not in shown]
         if further:
             ranks = self._ranks(samples, further, words, title)
@@ -92,7 +99,10 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         for name in self.dataset.outputs:
             if samples[name].ndim == 1:
                 value = float(samples[name].values[index])
-                words.append(value_in_words(in_words(name), value, self.dataset.units[name]))
+                unit = self.dataset.units[name]
+                words.append(
+                    value_in_words(in_words(name), value, unit, self.classes.get(name, ()))
+                )
         return ", ".join(words)
 
     def _alike(self, name: str) -> bool:
@@ -128,6 +138,13 @@ class RowsPreview(Preview[TabularDataset, Rows]):
                 values = self.dataset.values[output][rows, 0]
                 unit = self.dataset.units[output]
                 figure = values_by_group(
-                    names, part_of_row, list(parts), values, output, unit, heading
+                    names,
+                    part_of_row,
+                    list(parts),
+                    values,
+                    output,
+                    unit,
+                    heading,
+                    self.classes.get(output, ()),
                 )
                 yield f"{output}_by_{group}", figure

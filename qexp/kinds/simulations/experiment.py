@@ -278,7 +278,7 @@ def _stored(
         noise_of(document, list(shapes), tables),
         quantities,
         origin={key: origin[key] for key in RECORDED if key in origin},
-        classes=list(classes),
+        classes={name: one.names for name, one in classes.items()},
     )
 
 

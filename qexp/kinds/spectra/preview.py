@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,10 @@ DEPTH, TOTAL = "depth", "total counts"
 
 class SpectraPreview(Preview[SpectraDataset, Rows]):
     counted = "spectra"
+
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        return {name: one.names for name, one in self.dataset.classes.items()}
 
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
@@ -54,9 +58,9 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
             Variable(SPECTRUM, data.units[SPECTRUM], self._read.ravel()),
             Variable(TOTAL, data.units[SPECTRUM], self._read.sum(axis=1, dtype=np.float64)),
         ]
-        described += [
-            Variable(name, data.units[name], values[rows]) for name, values in data.measured.items()
-        ]
+        for name, values in data.measured.items():
+            classes = self.classes.get(name, ())
+            described.append(Variable(name, data.units[name], values[rows], classes=classes))
         if np.isfinite(data.depths).any():
             described.append(Variable(DEPTH, data.units[DEPTH], data.depths[rows]))
         return described
@@ -91,7 +95,10 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         for name in (DEPTH, *self.dataset.measured):
             value = float(samples[name].values[index])
             if np.isfinite(value):
-                words.append(value_in_words(in_words(name), value, samples[name].attrs["units"]))
+                unit = samples[name].attrs["units"]
+                words.append(
+                    value_in_words(in_words(name), value, unit, self.classes.get(name, ()))
+                )
         return ", ".join(words)
 
     def _by_core(self, title: str) -> Pictures:
@@ -111,5 +118,7 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
             values = data.read(rows).sum(axis=1, dtype=np.float64)
         heading = self.over_all(title, "all parts")
         cores = data.cores[rows].tolist()
-        figure = values_by_group(cores, parts, list(self.parts), values, name, unit, heading)
+        of_parts = list(self.parts)
+        classes = self.classes.get(name, ())
+        figure = values_by_group(cores, parts, of_parts, values, name, unit, heading, classes)
         yield f"{name.replace(' ', '_')}_by_core", figure
