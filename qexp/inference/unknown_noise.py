@@ -33,9 +33,9 @@ from qexp.errors import QexpError
 from qexp.inference.density import PosteriorDensity, Signals
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Problem
-from qexp.inference.weighting import Block, Weighting, correlated_part
+from qexp.inference.weighting import Block, Weighting, correlated_part, raised_nugget
 from qexp.observations.noise import TYPES
-from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.observations.observation import Track
 
 PRIOR_DEGREES = 2.0
 """Of freedom of the prior of squared errors over those declared or estimated, a scaled inverse χ²
@@ -44,10 +44,6 @@ distribution: as if two points had told them.
 WIDTHS = np.log([3.0, 10.0])
 """Standard deviations of the log-normal priors of the range, and of the nugget over the sill,
 around what was declared or estimated.
-"""
-LEAST_SHARE = 0.03
-"""Of the sill, which the middle of an estimated nugget's prior is at least: semivariograms whose
-points are far apart give next to none, whatever the noise.
 """
 PRIOR_DRAWS = 100_000
 """That tell where the prior of the nugget lies."""
@@ -158,7 +154,7 @@ class DrawnNoise:
             low, high = np.sqrt(ends).tolist()
             yield "factor", np.sqrt(self.factor), "1", "95 % of inverse χ", (low, high)
             return
-        nugget = 1e6 * _middle_of_nugget(track, noise)
+        nugget = 1e6 * raised_nugget(track, noise)[0]
         low, high = (1e6 * noise.sill * ends).tolist()
         yield "sill", 1e6 * noise.sill * self.factor, "mm²", "95 % of inverse χ²", (low, high)
         reach, over_sill = np.exp(WIDTHS * self.scores).T
@@ -254,17 +250,6 @@ def unknown_noise(
     return UnknownNoise(track, weighting, degrees, lattice, no_source)
 
 
-def _nugget(track: Track) -> float:
-    """Of single points, by the errors of a track [m²]."""
-    count = np.ones(len(track.x)) if track.count is None else track.count
-    return float(np.mean(count * track.error**2))
-
-
-def _middle_of_nugget(track: Track, noise: CorrelatedNoise) -> float:
-    """Of its prior [m²]."""
-    return max(_nugget(track), LEAST_SHARE * noise.sill * noise.estimated)
-
-
 def _weightings(block: Block, track: Track) -> Callable[[Node], Weighting]:
     most = 2 + MOST_KEPT // len(block.error) ** 2
 
@@ -281,7 +266,7 @@ def _weightings(block: Block, track: Track) -> Callable[[Node], Weighting]:
             return Weighting([block])
         number = math.floor(TABULATED * of_range)
         share = TABULATED * of_range - number
-        raised = _middle_of_nugget(track, track.noise) / _nugget(track)
+        _, raised = raised_nugget(track, track.noise)
         error = block.error * math.sqrt(raised) * math.exp(0.5 * WIDTHS[1] * of_nugget)
         covariance = block.covariance - tabulated(track.noise.type, 0)
         covariance += (1 - share) * tabulated(kind, number) + share * tabulated(kind, number + 1)

@@ -313,3 +313,17 @@ def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:
             " `offsets`"
         )
     return basis, triangle
+
+
+LEAST_SHARE = 0.03
+"""Of the sill, which the middle of an estimated nugget's prior is at least: semivariograms whose
+points are far apart give next to none, whatever the noise.
+"""
+
+
+def raised_nugget(track: Track, noise: CorrelatedNoise) -> tuple[float, float]:
+    """The middle of the prior of a track's nugget [m²], and its ratio to that of the errors."""
+    count = np.ones(len(track.x)) if track.count is None else track.count
+    nugget = float(np.mean(count * track.error**2))
+    middle = max(nugget, LEAST_SHARE * noise.sill * noise.estimated)
+    return middle, middle / nugget

@@ -80,7 +80,7 @@ def test_noise_alone_shows_a_source_as_often_as_it_may():
         drawn.append(random.normal(size=(1000, one.size)) @ np.linalg.cholesky(total).T + 0.1)
     rows = problem.weighting(torch.from_numpy(np.concatenate(drawn, axis=1)))
     sources = problem.coordinates.values(possible_draws(problem, wanted, SCANNED, 0))
-    explained, _ = largest_explained(problem, sources, rows)
+    explained = largest_explained(problem, sources, rows)
     signal = np.sqrt((found.degrees - 1) / ((rows.square().sum(dim=1) / explained).numpy() - 1))
     shares = [(signal > found.threshold(rate)).mean() for rate in (0.01, 0.1, 0.5)]
     # four standard errors of 1,000 of these, and of the noises by which thresholds are known
