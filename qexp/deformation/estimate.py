@@ -343,7 +343,7 @@ def _with_errors(
     if not len(errors):
         return problem, fit, []
     weighting = problem.weighting.with_errors(errors)
-    corrected = Problem(model, weighting, problem.data, problem.coordinates)
+    corrected = problem.with_weighting(weighting, model)
     found = refine_fit(corrected, values[None], wanted, seed)
     found = replace(found, starts=fit.starts, agreeing=fit.agreeing)
     remarks = list(_seen_from_beside(tracks, candidate))

@@ -234,9 +234,10 @@ def source_posterior(
         both = draws[:, column], observed.draws.all[:, column]
         parameters[display_name(marginal.name)] = _summary(marginal, *both, units)
     chains = observed.draws.scores.shape[:2]
-    chi2 = observed.chi2
-    if noises:
-        chi2 = PosteriorDensity(whole_signals(problem), observed.prior).chi2(observed.draws.all)
+    density = observed.density
+    if noises:  # else it is by the declared noise already
+        density = PosteriorDensity(whole_signals(problem), observed.prior)
+    chi2 = density.chi2(observed.draws.all)
     random = np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
     levels = None

@@ -147,17 +147,15 @@ def _gain_of_estimated(problem: Problem, best: Tensor, tracks: Sequence[Track]) 
     amounts = torch.linalg.lstsq(weighted.mT, problem.weighted.mT).solution
     left = problem.data - amounts.mT @ signals
     rows = torch.cat([problem.data, left])
-    without, with_source = np.zeros(2)
+    totals = np.zeros(2)
     for block, where, track in zip(weighting.blocks, weighting.slices, tracks, strict=True):
         logs = []
         for possible in _possible_noises(block, track):
             chi2 = possible(rows[:, where]).square().sum(dim=1).numpy()
             volume = possible.log_determinant
             logs.append(-0.5 * (track.size * np.log(chi2) + volume))
-        total = logsumexp(logs, axis=0)
-        without += total[0]
-        with_source += total[1]
-    return float(2 * (with_source - without))
+        totals += logsumexp(logs, axis=0)
+    return float(2 * np.diff(totals)[0])
 
 
 def _possible_noises(block: Block, track: Track) -> Iterator[Weighting]:

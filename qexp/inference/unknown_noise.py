@@ -346,8 +346,8 @@ def likeliest(noises: Sequence[UnknownNoise], problem: Problem, fit: Fit) -> tup
         covariance = None if block.covariance is None else factor * block.covariance
         blocks.append(replace(block, error=math.sqrt(factor) * block.error, covariance=covariance))
     weighting = Weighting(blocks)
-    likely = Problem(problem.model, weighting, problem.data, problem.coordinates)
-    return likely, replace(fit, chi2=float(weighting(residual).square().sum()))
+    chi2 = float(weighting(residual).square().sum())
+    return problem.with_weighting(weighting), replace(fit, chi2=chi2)
 
 
 @dataclass(frozen=True)
