@@ -637,9 +637,8 @@ def by_least_squares(
         candidate = Candidate(text, sources_named(text, tables["generators"]), units)
         candidates.append(candidate)
         names += map(display_name, candidate.columns)
-    others = names if len(candidates) > 1 else ()
     inversions = [
-        estimate_sources(observation, candidate, options, others=others) for candidate in candidates
+        estimate_sources(observation, candidate, options, others=names) for candidate in candidates
     ]
     if len(inversions) == 1:
         return inversions

@@ -243,7 +243,7 @@ def source_posterior(
     levels = None
     if not (options.declared_noise or noises):
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
-    better, wrong = _better(observed, chi2, fit, searches) if options.least_squares else (None, [])
+    better, wrong = _better(observed, chi2, fit, searches)
     drawn = noise_draws(noises, observed.density, observed.draws.all, random)
     of_noise, noise = _of_noise(drawn)
     predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)
@@ -272,7 +272,7 @@ def source_posterior(
         _sensitivities(observed, draws),
         p_values,
         noise,
-        np.moveaxis(of_noise.reshape(-1, *chains), 0, -1) if noise else np.zeros((*chains, 0)),
+        np.moveaxis(of_noise.reshape(-1, *chains), 0, -1),
     )
 
 
@@ -324,7 +324,7 @@ def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPo
     for noise in drawn:
         for name, values, unit, words, ends in noise.parameters():
             columns.append(values)
-            summary = _interval(values, unit, words, *ends)
+            summary = _interval(values, unit, words, *ends.tolist())
             posteriors[f"{noise.of_track.track.name}.{name}"] = summary
     return np.array(columns), posteriors
 
