@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -311,9 +311,11 @@ def write(
             if rows:
                 text = formats.csv_text(rows[0], [row.values() for row in rows])
                 contents[f"{name}.csv"] = text.encode()
-        title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
-        maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
-        contents |= _pictures(RESIDUALS, options, residual_maps, maps, title, best.observation)
+        if draws_at_once():
+            title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
+            maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
+            figure = residual_maps(maps, title, best.observation)
+            contents |= _pictures(RESIDUALS, figure, options.formats)
     document = {"qexp_format": FORMAT, **best.document(), **about, "files": sorted(contents)}
     contents[RESULT] = formats.json_bytes(document)
     write_folder(target, contents)
@@ -344,16 +346,20 @@ def _contents(
     if (placed := geographic(inversion.observation.crs)) is not None:
         contents[PLACES] = kml(inversion, placed)
         contents[SHAPES] = geojson(inversion, placed)
-    contents |= _pictures(MAPS, options, maps_of, inversion)
+    if draws_at_once():
+        contents |= _pictures(MAPS, maps_of(inversion), options.formats)
     if (least := inversion.detectable) is not None:
         about = {"history": history, "crs": inversion.observation.crs or ""}
         contents[f"{DETECTABLE}.nc"] = encoded(least.assign_attrs(about))
-        contents |= _pictures(DETECTABLE, options, detectable_maps, least, inversion.observation)
+        if draws_at_once():
+            figure = detectable_maps(least, inversion.observation)
+            contents |= _pictures(DETECTABLE, figure, options.formats)
     if posterior is not None:
         contents[DRAWS] = _posterior_netcdf(inversion, posterior, history)
         contents[POSTERIOR_TABLE] = _latex(posterior, inversion.source).encode()
-        shown = posterior, f"Posterior of {inversion.source}", fitted_of(inversion)
-        contents |= _pictures(PICTURE, options, corner_of, *shown)
+        if draws_at_once():
+            figure = corner_of(posterior, f"Posterior of {inversion.source}", fitted_of(inversion))
+            contents |= _pictures(PICTURE, figure, options.formats)
     tables = dict[str, list[dict[str, Any]]]()
     for track in inversion.observation.tracks:
         crs = inversion.observation.crs
@@ -371,14 +377,9 @@ def _contents(
     return contents
 
 
-def _pictures(
-    name: str, options: InvertOptions, draw: Callable[..., Figure], *shown: object
-) -> dict[str, bytes]:
-    """Name of the file → the figure of what is shown in that format; none if nothing is drawn."""
-    if not draws_at_once():
-        return {}
-    figure = draw(*shown)
-    return {f"{name}.{ending}": encode(figure, ending) for ending in options.formats}
+def _pictures(name: str, figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
+    """Name of the file → the figure in that format."""
+    return {f"{name}.{ending}": encode(figure, ending) for ending in endings}
 
 
 def _rows(track: Track, result: TrackResult) -> Iterator[dict[str, Any]]:
