@@ -286,13 +286,7 @@ class Mistake:
             model = model.turned(weighting.slices[number], matrix)
         if self.added is not None:
             weighting = weighting.with_nuisances(self.track, self.added(problem), self.names)
-        return Problem(
-            model,
-            weighting,
-            problem.data,
-            problem.coordinates,
-            problem.one_sided,
-        )
+        return problem.with_weighting(weighting, model)
 
     def p_value(self, gain: float, scale: float) -> float:
         return self.tried * math.exp(float(log_chdtrc(max(len(self.names), 1), gain / scale)))
@@ -541,14 +535,7 @@ def _between(
         if problem.degrees <= where.stop - where.start:  # the others determine nothing
             continue
         silent = [block.with_error(SILENT * (block is blocks[number])) for block in blocks]
-        others = Weighting(silent)
-        by_others = Problem(
-            problem.model,
-            others,
-            problem.data,
-            problem.coordinates,
-            True,
-        )
+        by_others = problem.with_weighting(Weighting(silent))
         signal = problem.model(_again(by_others, fit, wanted, seed)[1])
         both = (values[0, where] for values in (signal, problem.data))
         signal, data = (problem.weighting.of_block(number, values) for values in both)

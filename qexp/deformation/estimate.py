@@ -343,7 +343,7 @@ def _with_errors(
     if not len(errors):
         return problem, fit, []
     weighting = problem.weighting.with_errors(errors)
-    corrected = Problem(model, weighting, problem.data, problem.coordinates)
+    corrected = problem.with_weighting(weighting, model)
     found = refine_fit(corrected, values[None], wanted, seed)
     found = replace(found, starts=fit.starts, agreeing=fit.agreeing)
     remarks = list(_seen_from_beside(tracks, candidate))
@@ -637,9 +637,8 @@ def by_least_squares(
         candidate = Candidate(text, sources_named(text, tables["generators"]), units)
         candidates.append(candidate)
         names += map(display_name, candidate.columns)
-    others = names if len(candidates) > 1 else ()
     inversions = [
-        estimate_sources(observation, candidate, options, others=others) for candidate in candidates
+        estimate_sources(observation, candidate, options, others=names) for candidate in candidates
     ]
     if len(inversions) == 1:
         return inversions

@@ -470,9 +470,7 @@ def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str,
         form = "EAST0,EAST1,NORTH0,NORTH1"
         west, east, south, north = _numbers("`noise_area`", options.noise_area, form)
         if not (west < east and south < north):
-            raise QexpError(
-                "`noise_area`: write EAST0,EAST1,NORTH0,NORTH1 in m, the smaller of two first"
-            )
+            raise QexpError(f"`noise_area`: write {form} in m, the smaller of two first")
         signal_free = in_rectangle(west, east, south, north)
     if options.noise_mask is not None:
         signal_free = out_of_circle(

@@ -234,15 +234,16 @@ def source_posterior(
         both = draws[:, column], observed.draws.all[:, column]
         parameters[display_name(marginal.name)] = _summary(marginal, *both, units)
     chains = observed.draws.scores.shape[:2]
-    chi2 = observed.chi2
-    if noises:
-        chi2 = PosteriorDensity(whole_signals(problem), observed.prior).chi2(observed.draws.all)
+    density = observed.density
+    if noises:  # else it is by the declared noise already
+        density = PosteriorDensity(whole_signals(problem), observed.prior)
+    chi2 = density.chi2(observed.draws.all)
     random = np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
     levels = None
     if not (options.declared_noise or noises):
         levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
-    better, wrong = _better(observed, chi2, fit, searches) if options.least_squares else (None, [])
+    better, wrong = _better(observed, chi2, fit, searches)
     drawn = noise_draws(noises, observed.density, observed.draws.all, random)
     of_noise, noise = _of_noise(drawn)
     predicted, whitened = _predicted(problem, observed, levels, drawn, options.seed)
@@ -271,7 +272,7 @@ def source_posterior(
         _sensitivities(observed, draws),
         p_values,
         noise,
-        np.moveaxis(of_noise.reshape(-1, *chains), 0, -1) if noise else np.zeros((*chains, 0)),
+        np.moveaxis(of_noise.reshape(-1, *chains), 0, -1),
     )
 
 
@@ -323,7 +324,7 @@ def _of_noise(drawn: Sequence[DrawnNoise]) -> tuple[Array, dict[str, ParameterPo
     for noise in drawn:
         for name, values, unit, words, ends in noise.parameters():
             columns.append(values)
-            summary = _interval(values, unit, words, *ends)
+            summary = _interval(values, unit, words, *ends.tolist())
             posteriors[f"{noise.of_track.track.name}.{name}"] = summary
     return np.array(columns), posteriors
 

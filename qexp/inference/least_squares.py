@@ -321,6 +321,10 @@ class Problem:
         quick.one_sided = True
         return quick
 
+    def with_weighting(self, weighting: Weighting, model: Deformation | None = None) -> Problem:
+        """The problem with other weights, and by another model of its points if one is given."""
+        return Problem(model or self.model, weighting, self.data, self.coordinates, self.one_sided)
+
     def with_parameter(self, parameter: Parameter) -> Problem:
         """The problem with another coordinate of one parameter."""
         coordinates = self.coordinates

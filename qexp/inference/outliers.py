@@ -36,7 +36,6 @@ def without_outliers(
     is wide against the range of the noise is none of outliers.
     """
     given = problem.weighting
-    data = problem.data
     begin = fit
     extra = np.zeros(problem.model.points)
     weights = np.ones_like(extra)
@@ -49,7 +48,7 @@ def without_outliers(
         extra = variance * (1 / weights - 1)
         pairs = zip(given.blocks, given.slices, strict=True)
         weighting = Weighting([block.with_error(np.sqrt(extra[part])) for block, part in pairs])
-        problem = Problem(problem.model, weighting, data, problem.coordinates)
+        problem = problem.with_weighting(weighting)
         fit = refine_fit(problem, fit.source, searches, seed)
         if np.abs(weights - former).max() < SETTLED:
             break

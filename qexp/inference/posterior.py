@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.random import Generator
-from scipy.special import logsumexp
 
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
@@ -23,7 +22,7 @@ from qexp.inference.density import (
     Signals,
     whole_signals,
 )
-from qexp.inference.evidence import Evidence
+from qexp.inference.evidence import Evidence, log_mean
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search
@@ -49,7 +48,6 @@ class ObservedPosterior:
     """Draws from the posterior of the sources of an observation.
 
     prior    whose scores the draws are
-    chi2     (draw,)  by the declared noise, of `draws.all`
     log      (draw,)  logarithm of the posterior density in scores, but for a constant
     degrees  points less nuisances
     density  that the draws are of
@@ -58,7 +56,6 @@ class ObservedPosterior:
 
     prior: Prior
     draws: sampling.Draws
-    chi2: Array
     log: Array
     degrees: int
     density: PosteriorDensity
@@ -135,7 +132,6 @@ def observed_posterior(
     return ObservedPosterior(
         prior,
         draws,
-        density.chi2(draws.all),
         density(draws.all),
         degrees,
         density,
@@ -157,7 +153,7 @@ def _over_none(
     found = sampling.evidence_of(coordinates, replace(draws, scores=standardised[None]), random)
     some = random.choice(draws.all, TESTED_DRAWS)
     apart = exact(some) - coordinates.posterior(some)
-    correction = float(logsumexp(apart)) - math.log(TESTED_DRAWS)
+    correction = log_mean(apart)
     error = math.hypot(found.error, float(np.std(apart)) / math.sqrt(TESTED_DRAWS))
     free = len(exact.prior.free)
     scores = random.standard_normal((PRIOR_DRAWS, free))

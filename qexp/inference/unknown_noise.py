@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import gammainccinv, logsumexp
 from torch import Tensor
 
-from qexp.base.arrays import Array, Pair
+from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.inference.density import PosteriorDensity, Signals
 from qexp.inference.fit import Fit
@@ -144,28 +144,28 @@ class DrawnNoise:
     scores: Array
     factor: Array
 
-    def parameters(self) -> Iterator[tuple[str, Array, str, str, Pair]]:
-        """Name, values, (draw,), unit, prior in words, and 95 % of it."""
+    def parameters(self) -> Iterator[tuple[str, Array, str, str, Array]]:
+        """Name, values, (draw,), unit, prior in words, and the ends of 95 % of it, (2,)."""
         # quantiles of χ² are those of a gamma distribution
         ends = PRIOR_DEGREES / 2 / gammainccinv(PRIOR_DEGREES / 2, [0.025, 0.975])
         track = self.of_track.track
         noise = track.noise
         if noise is None or not self.of_track.lattice.cells.any():
-            low, high = np.sqrt(ends).tolist()
-            yield "factor", np.sqrt(self.factor), "1", "95 % of inverse χ", (low, high)
+            yield "factor", np.sqrt(self.factor), "1", "95 % of inverse χ", np.sqrt(ends)
             return
         nugget = 1e6 * raised_nugget(track, noise)[0]
-        low, high = (1e6 * noise.sill * ends).tolist()
-        yield "sill", 1e6 * noise.sill * self.factor, "mm²", "95 % of inverse χ²", (low, high)
+        sill = 1e6 * noise.sill
+        yield "sill", sill * self.factor, "mm²", "95 % of inverse χ²", sill * ends
         reach, over_sill = np.exp(WIDTHS * self.scores).T
-        low, high = (noise.range / 1e3 * np.exp(1.96 * WIDTHS[0] * np.array([-1, 1]))).tolist()
-        yield "range", noise.range / 1e3 * reach, "km", "95 % of log-normal", (low, high)
+        kilometres = noise.range / 1e3
+        ends = kilometres * np.exp(1.96 * WIDTHS[0] * np.array([-1, 1]))
+        yield "range", kilometres * reach, "km", "95 % of log-normal", ends
         random = np.random.default_rng(0)
         of_sill = PRIOR_DEGREES / random.chisquare(PRIOR_DEGREES, PRIOR_DRAWS)
         drawn = nugget * of_sill * np.exp(WIDTHS[1] * random.standard_normal(PRIOR_DRAWS))
-        low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+        ends = np.quantile(drawn, [0.025, 0.975])
         words = "95 % of log-normal times the sill's"
-        yield "nugget", nugget * over_sill * self.factor, "mm²", words, (low, high)
+        yield "nugget", nugget * over_sill * self.factor, "mm²", words, ends
 
     def simulated(
         self, draws: NDArray[np.int64], models: Tensor, data: Tensor, random: torch.Generator
@@ -346,8 +346,8 @@ def likeliest(noises: Sequence[UnknownNoise], problem: Problem, fit: Fit) -> tup
         covariance = None if block.covariance is None else factor * block.covariance
         blocks.append(replace(block, error=math.sqrt(factor) * block.error, covariance=covariance))
     weighting = Weighting(blocks)
-    likely = Problem(problem.model, weighting, problem.data, problem.coordinates)
-    return likely, replace(fit, chi2=float(weighting(residual).square().sum()))
+    chi2 = float(weighting(residual).square().sum())
+    return problem.with_weighting(weighting), replace(fit, chi2=chi2)
 
 
 @dataclass(frozen=True)
