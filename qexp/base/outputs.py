@@ -356,10 +356,12 @@ class Classes(Output):
         return self.written(np.where(known, np.argmax(probabilities, axis=1), np.nan))
 
     def listed(self, members: Any) -> Any:
-        """The names of sets, (sample,), from which classes belong to them, (sample, class)."""
+        """The names of sets, (sample,), from which classes belong to them, (sample, class); none
+        where that is NaN.
+        """
         import numpy as np
 
-        sets = (np.flatnonzero(row) for row in np.asarray(members))
+        sets = (np.flatnonzero(row) for row in np.asarray(members) > 0)
         return np.array([" | ".join(self.names[code] for code in codes) for codes in sets], object)
 
     def columns(self, truth: Any, estimated: Estimated, words: Words) -> dict[str, Column]:

@@ -151,6 +151,11 @@ def test_a_set_has_the_classes_as_probable_as_true_ones_of_other_groups_were(her
     assert "mean width (classes)" in call("show", "rocks_1").done()
     call("predict", "rocks_1", "data/rocks.csv", "--interval", "0.9", "--output", "in.csv").done()
     sets = [row["rock_set"] for row in formats.read_csv(here / "in.csv")]
+    (here / "gap.csv").write_text("a,b,c,d\n1,,0,0\n1,1,0,0\n")
+    call("predict", "rocks_1", "gap.csv", "--output", "of_gap.csv").done()
+    empty, full = [row["rock_set"] for row in formats.read_csv(here / "of_gap.csv")]
+    assert not empty
+    assert full
     oxides = np.array(
         [
             [float(row[name]) for name in "abcd"]
