@@ -249,8 +249,9 @@ class PredictOptions(Computing, Displaying):
     )
     interval: float | None = option(
         None,
-        "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or"
-        " less where there are too few held-out errors of rows or spectra to promise that.",
+        "Coverage of the intervals of rows, spectra and posteriors of images, and of sets of classes"
+        " of rows and spectra; 0.9 if left out, or less where there are too few held-out errors to"
+        " promise that.",
         "SHARE",
     )
     draws: int | None = option(
