@@ -168,32 +168,15 @@ class GeneratedSpecs(KindDocuments):
         for name, value in dataset["fixed"].items():
             if not isinstance(value, bool):
                 fixed[name] = value
-        given = dataset["distributions"].items()
-        distributions = {name: long_form(value, tables["distributions"]) for name, value in given}
         noise_model = noise_in_long_form(dataset["noise_model"], tables["noises"])
-        written = {"distributions": distributions, "noise_model": noise_model}
-        resolved = {**dataset, "fixed": fixed, **written}
+        resolved = {**dataset, "fixed": fixed, "noise_model": noise_model}
+        resolved |= _in_long_form(dataset, tables)
         if resolved.get(ANGLES) != DEGREES:
             resolved.pop(ANGLES, None)
         keys = self.schemas["dataset"]["properties"]
-        if "sources" in dataset:
-            sources = dataset["sources"]
-            generators = tables["generators"]
-            resolved["sources"] = [{**one, **long_form(one, generators)} for one in sources]
         for variable, classes in described_classes(dataset).items():
-            own = {}
-            for name, each in classes.items():
-                own[name] = dict(each)
-                if "sources" in each:
-                    generators = tables["generators"]
-                    own[name]["sources"] = [
-                        {**one, **long_form(one, generators)} for one in each["sources"]
-                    ]
-                given = each.get("distributions", {}).items()
-                own[name]["distributions"] = {
-                    name: long_form(value, tables["distributions"]) for name, value in given
-                }
-            resolved["classes"] = {variable: own}
+            members = {name: {**one, **_in_long_form(one, tables)} for name, one in classes.items()}
+            resolved["classes"] = {variable: members}
         if "views" in dataset:
             resolved["views"] = []
             for view in dataset["views"]:
@@ -275,6 +258,17 @@ SOURCES = ("generation_type", "sources")
 
 OfMember = Callable[[str, Document], Iterable[Finding]]
 """A class and the document of its samples → problems, as of a dataset of its own."""
+
+
+def _in_long_form(part: Document, tables: Tables) -> Document:
+    """Sources and distributions of a dataset, or of one of its classes, with all parameters."""
+    of_table = tables["distributions"]
+    given = part.get("distributions", {}).items()
+    written: Document = {"distributions": {name: long_form(one, of_table) for name, one in given}}
+    if "sources" in part:
+        generators = tables["generators"]
+        written["sources"] = [{**one, **long_form(one, generators)} for one in part["sources"]]
+    return written
 
 
 def described_classes(dataset: Document) -> dict[str, Document]:
