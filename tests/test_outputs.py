@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from qexp.base.outputs import Estimated, Limits, Number, TrainedRange, Words, ends_in_words
+from qexp.base.outputs import (
+    Classes,
+    Estimated,
+    Limits,
+    Number,
+    TrainedRange,
+    Words,
+    joined,
+    with_intervals,
+)
 from qexp.kinds.held_out import with_ends
 
 FULL = Estimated(
@@ -14,9 +23,7 @@ FULL = Estimated(
 
 def test_columns_are_described_in_the_order_of_their_cells_and_the_first_says_the_limits():
     strike = Number("strike", "°", Limits(0, 360))
-    words = Words(
-        "mean", ends=ends_in_words("90 % intervals"), spread="between", own_spread="within"
-    )
+    words = with_intervals(Words("mean", spread="between", own_spread="within"), "90 % intervals")
     described = strike.described("strike_estimate", words)
     assert list(described) == list(strike.cells("strike_estimate", FULL))
     assert [about.limits for about in described.values()] == ["0 to 360", "", "", "", ""]
@@ -53,3 +60,16 @@ def test_what_is_known_of_estimates_besides_quantiles_and_folds_stays_with_their
     flat = with_ends({"depth": made}, None)["depth"]
     assert getattr(flat, known).tolist() == flat.middle.tolist() == [1, 2]
     assert (flat.quantiles, flat.folds, flat.ends) == ({}, (), None)
+
+
+def test_a_class_has_a_set_beside_its_probabilities_where_there_are_intervals():
+    rock = Classes("rock", names=("basalt", "granite"))
+    probabilities = np.array([[0.2, 0.8], [np.nan, np.nan], [0.45, 0.55]])
+    members = np.array([[0, 1], [np.nan, np.nan], [1, 1]])
+    cells = rock.cells("rock", Estimated(probabilities, ends=(members,)))
+    words = with_intervals(Words("mean"), "90 % intervals")
+    assert list(cells) == list(rock.described("rock", words))
+    assert cells["rock_set"].tolist() == ["granite", "", "basalt | granite"]
+    joint = joined([Estimated(probabilities, ends=(members,))] * 2, np.concatenate)
+    assert joint.ends[0].shape == (6, 2)
+    assert "rock_set" not in rock.described("rock", Words("mean"))

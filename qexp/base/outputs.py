@@ -439,7 +439,8 @@ def declared_classes(dataset: Mapping[str, Any], outputs: Iterable[str]) -> dict
 
 def classes_of(spec: Mapping[str, Any]) -> dict[str, Classes]:
     """Output → its classes, of the outputs of an experience that are classes."""
-    return declared_classes(spec.get("dataset", {}), spec.get("outputs", ()))
+    outputs = spec.get("outputs", ())  # without any, as of a program, a dataset is but a name
+    return declared_classes(spec.get("dataset", {}), outputs) if outputs else {}
 
 
 def numbers_in(outputs: Mapping[str, Output]) -> dict[str, Number]:

@@ -229,10 +229,7 @@ def source_posterior(
     )
     draws = _in_units(observed, problem, fit, equal, units)
     seconds = time.perf_counter() - began
-    parameters = {}
-    for column, marginal in enumerate(observed.prior.marginals):
-        both = draws[:, column], observed.draws.all[:, column]
-        parameters[display_name(marginal.name)] = _summary(marginal, *both, units)
+    parameters = _summaries(observed, draws, units)
     chains = observed.draws.scores.shape[:2]
     density = observed.density
     if noises:  # else it is by the declared noise already
@@ -509,6 +506,17 @@ def _in_units(
         nearby = nearest(values[:, column], float(fit.values[column]), parameter.period)
         columns.append(units.from_si(parameter.name, 0.0) + nearby / units.factor(parameter.name))
     return np.stack(columns, axis=1)
+
+
+def _summaries(
+    observed: ObservedPosterior, draws: Array, units: Units
+) -> dict[str, ParameterPosterior]:
+    """Name → posterior of each parameter, of draws in its unit, (draw, parameter)."""
+    summaries = {}
+    for column, marginal in enumerate(observed.prior.marginals):
+        both = draws[:, column], observed.draws.all[:, column]
+        summaries[display_name(marginal.name)] = _summary(marginal, *both, units)
+    return summaries
 
 
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
