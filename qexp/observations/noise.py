@@ -451,7 +451,11 @@ def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:
     from scipy.optimize import curve_fit
 
     if len(measured.distance) < 5:
-        raise ValueError(f"a semivariogram of {len(measured.distance)} bins; at least 5 are needed")
+        raise ValueError(
+            f"of {BINS} ranges of distance up to a third of their extent only"
+            f" {len(measured.distance)} have 30 pairs of points, but 5 are needed; choose a larger"
+            f" `noise_area`, or declare the noise: `noise={TYPES[0]}:…`"
+        )
     top = float(measured.value.max())
     far = measured.longest
     if not top > 0:

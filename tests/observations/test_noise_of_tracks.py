@@ -301,6 +301,9 @@ def test_a_figure_that_is_there_already_is_replaced_only_if_asked(observed, tmp_
 def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(positions):
     with pytest.raises(QexpError, match="all its points have the same displacement"):
         estimate_noise([track_of(positions, np.zeros(POINTS))], out_of_circle(0, 0, 1))
+    far = np.stack([400e3 + np.repeat([0, 50e3], 40), 4500e3 + np.tile(np.arange(40.0), 2)])
+    with pytest.raises(QexpError, match="only 1 have 30 pairs of points, but 5 are needed; choose"):
+        estimate_noise([track_of(far, np.random.default_rng(6).standard_normal(80))], AREA)
     with pytest.raises(QexpError, match="20 of its 20 points are left to estimate the noise from"):
         estimate_noise([track_of(positions[:, :20], np.arange(20.0))])
 
